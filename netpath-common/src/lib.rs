@@ -1,0 +1,66 @@
+//! What netpath's kernel programs and user space share: map keys and values, verdicts, the ABI version.
+//!
+//! # Byte order
+//!
+//! Addresses and MACs are byte arrays in network order, exactly as they stand in a packet. Every other
+//! integer is in the host's order. Structures are `repr(C)`, hold no implicit padding, and are zero in
+//! every byte that has no meaning, because hash maps compare keys byte by byte.
+//!
+//! # Compatibility
+//!
+//! Pinned maps outlive the process that made them. Any change of a key, a value or a map's type raises
+//! [`ABI_VERSION`]; user space refuses a pinned directory of another version.
+#![cfg_attr(not(any(test, feature = "user")), no_std)]
+
+mod counter;
+mod endpoint;
+mod id;
+mod interface;
+mod record;
+mod route;
+mod verdict;
+
+pub use counter::{HopCounter, HopKey};
+pub use endpoint::EndpointEntry;
+pub use id::{EndpointId, Ifindex, Mac};
+pub use interface::{InterfaceEntry, InterfaceKind, InterfaceState};
+pub use record::{
+    ADDRESSES_MAX, EndpointRecord, Meta, NameKey, PrefixBytes, RecordState, RouteRecord,
+    UplinkRecord,
+};
+pub use route::{RouteEntry, RouteKind};
+pub use verdict::{DropReason, Outcome, PuntReason, Verdict};
+
+/// Version of every pinned layout. A pinned directory of another version is refused, never misread.
+pub const ABI_VERSION: u32 = 1;
+
+/// Default capacity of each endpoint map, in addresses.
+pub const ENDPOINTS_DEFAULT: u32 = 65_536;
+
+/// Default capacity of each route map, in prefixes.
+pub const ROUTES_DEFAULT: u32 = 1_048_576;
+
+/// Capacity of the hop counters, in (ingress, egress, outcome, reason) rows. Rows beyond it are counted
+/// together, by verdict, in the `hop_overflow` map.
+pub const HOPS_MAX: u32 = 1_048_576;
+
+/// Size of an interface name with its terminating zero (`IFNAMSIZ` in `linux/if.h`).
+pub const IFNAME_SIZE: usize = 16;
+
+/// Size of a node's, endpoint's or wire's name with its terminating zero.
+pub const NAME_SIZE: usize = 64;
+
+/// Makes a structure a map key or value for aya, after checking its size at compile time.
+macro_rules! map_type {
+    ($type:ty, $size:expr) => {
+        const _: () = assert!(
+            core::mem::size_of::<$type>() == $size,
+            "the layout changed: raise ABI_VERSION"
+        );
+        // SAFETY: repr(C), Copy, no padding and no invalid bit pattern: every field is an integer, a
+        // byte array or another such structure, and the size assertion above leaves no room for padding.
+        #[cfg(feature = "user")]
+        unsafe impl aya::Pod for $type {}
+    };
+}
+pub(crate) use map_type;

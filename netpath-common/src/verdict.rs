@@ -1,0 +1,217 @@
+//! What happens to a packet, and why. Numbers are part of the pinned ABI: fixed, never reused, and out of
+//! the range of TC return codes, so that one can never be taken for the other.
+
+/// Defines a reason: an enum with fixed numbers and its names in `netpath stats`.
+macro_rules! reasons {
+    ($(#[$meta:meta])* $type:ident { $($(#[$doc:meta])* $variant:ident = $number:literal => $name:literal,)+ }) => {
+        $(#[$meta])*
+        #[repr(u16)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $type { $($(#[$doc])* $variant = $number,)+ }
+
+        impl $type {
+            /// Every reason, in the order of their numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The number kept in [`HopKey`](crate::HopKey).
+            pub const fn number(self) -> u16 { self as u16 }
+
+            /// The stable snake_case name that `netpath stats` shows.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// The reason with this number.
+            pub const fn from_number(number: u16) -> Option<Self> {
+                match number { $($number => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a packet was left to the kernel's own forwarding path, untouched.
+    PuntReason {
+        /// ARP.
+        Arp = 101 => "arp",
+        /// Neither IPv4, IPv6 nor ARP.
+        EtherType = 102 => "ether_type",
+        /// VLAN-tagged.
+        Vlan = 103 => "vlan",
+        /// The frame was not addressed to this interface's MAC: a broadcast, a multicast or another host's.
+        NotToThisHost = 104 => "not_to_this_host",
+        /// IPv4 with options.
+        IpOptions = 105 => "ip_options",
+        /// IPv6 with a hop-by-hop options header, which every router has to look at.
+        HopByHop = 106 => "hop_by_hop",
+        /// IPv6 neighbour discovery (RFC 4861).
+        NeighbourDiscovery = 107 => "neighbour_discovery",
+        /// Multicast destination.
+        Multicast = 108 => "multicast",
+        /// Limited broadcast destination.
+        Broadcast = 109 => "broadcast",
+        /// Link-local source or destination.
+        LinkLocal = 110 => "link_local",
+        /// Destination that no router forwards to: 0/8, 127/8, 240/4, `::`, `::1`.
+        MartianDestination = 111 => "martian_destination",
+        /// One of the node's own addresses.
+        NodeAddress = 112 => "node_address",
+        /// Neither an endpoint of this node nor in its route table.
+        NoRoute = 113 => "no_route",
+        /// TTL or hop limit of 1 or 0: the kernel sends Time Exceeded.
+        TtlExceeded = 114 => "ttl_exceeded",
+        /// Larger than the egress MTU: the kernel fragments, or sends Fragmentation Needed or Packet Too Big.
+        MtuExceeded = 115 => "mtu_exceeded",
+        /// It would leave through the interface that it came in by: the kernel sends a redirect.
+        SameInterface = 116 => "same_interface",
+        /// The kernel's route is a blackhole.
+        FibBlackhole = 117 => "fib_blackhole",
+        /// The kernel's route is unreachable.
+        FibUnreachable = 118 => "fib_unreachable",
+        /// The kernel's route is prohibited.
+        FibProhibit = 119 => "fib_prohibit",
+        /// The kernel has no route that forwards: local, broadcast, multicast or none at all.
+        FibNotForwarded = 120 => "fib_not_forwarded",
+        /// Forwarding is disabled on the ingress interface.
+        ForwardingDisabled = 121 => "forwarding_disabled",
+        /// The route needs what the fast path cannot do: a lightweight tunnel, or a lookup this kernel refuses.
+        FibUnsupported = 122 => "fib_unsupported",
+        /// The packet's headers could not be made readable or writable, for lack of memory.
+        NoMemory = 123 => "no_memory",
+    }
+}
+
+reasons! {
+    /// Why a packet was dropped.
+    DropReason {
+        /// Truncated or inconsistent headers.
+        Malformed = 201 => "malformed",
+        /// Wrong IPv4 header checksum.
+        BadChecksum = 202 => "bad_checksum",
+        /// The source address does not belong to the endpoint behind the ingress interface.
+        Spoofed = 203 => "spoofed",
+        /// A source that no packet may carry: 0/8, 127/8, multicast, 240/4, broadcast, `::`, `::1`.
+        MartianSource = 204 => "martian_source",
+        /// The interface's data was not complete yet.
+        NotReady = 205 => "not_ready",
+        /// The packet could not be rewritten after the rewrite had begun.
+        RewriteFailed = 206 => "rewrite_failed",
+    }
+}
+
+/// What became of a packet, without the reason.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// Into a local endpoint's namespace with `bpf_redirect_peer`.
+    RedirectPeer = 11,
+    /// Out of an uplink with `bpf_redirect_neigh`.
+    RedirectNeigh = 12,
+    /// Left to the kernel.
+    Punt = 13,
+    /// Dropped.
+    Drop = 14,
+    /// Delivered to an endpoint by the kernel itself, seen at the egress of its host-side veth.
+    Deliver = 15,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of their numbers.
+    pub const ALL: &'static [Self] = &[
+        Self::RedirectPeer,
+        Self::RedirectNeigh,
+        Self::Punt,
+        Self::Drop,
+        Self::Deliver,
+    ];
+
+    /// The number kept in [`HopKey`](crate::HopKey).
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The stable snake_case name that `netpath stats` shows.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RedirectPeer => "redirect_peer",
+            Self::RedirectNeigh => "redirect_neigh",
+            Self::Punt => "punt",
+            Self::Drop => "drop",
+            Self::Deliver => "deliver",
+        }
+    }
+
+    /// The outcome with this number.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            11 => Some(Self::RedirectPeer),
+            12 => Some(Self::RedirectNeigh),
+            13 => Some(Self::Punt),
+            14 => Some(Self::Drop),
+            15 => Some(Self::Deliver),
+            _ => None,
+        }
+    }
+}
+
+/// What became of a packet, with the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// See [`Outcome::RedirectPeer`].
+    RedirectPeer,
+    /// See [`Outcome::RedirectNeigh`].
+    RedirectNeigh,
+    /// See [`Outcome::Punt`].
+    Punt(PuntReason),
+    /// See [`Outcome::Drop`].
+    Drop(DropReason),
+    /// See [`Outcome::Deliver`].
+    Deliver,
+}
+
+impl Verdict {
+    /// The outcome and the reason's number, 0 where the outcome has none.
+    pub const fn numbers(self) -> (Outcome, u16) {
+        match self {
+            Self::RedirectPeer => (Outcome::RedirectPeer, 0),
+            Self::RedirectNeigh => (Outcome::RedirectNeigh, 0),
+            Self::Punt(reason) => (Outcome::Punt, reason.number()),
+            Self::Drop(reason) => (Outcome::Drop, reason.number()),
+            Self::Deliver => (Outcome::Deliver, 0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_are_unique_and_round_trip() {
+        let mut numbers = Vec::new();
+        let mut names = Vec::new();
+        for &reason in PuntReason::ALL {
+            assert_eq!(PuntReason::from_number(reason.number()), Some(reason));
+            numbers.push(reason.number());
+            names.push(reason.name());
+        }
+        for &reason in DropReason::ALL {
+            assert_eq!(DropReason::from_number(reason.number()), Some(reason));
+            numbers.push(reason.number());
+            names.push(reason.name());
+        }
+        for &outcome in Outcome::ALL {
+            assert_eq!(Outcome::from_number(outcome.number()), Some(outcome));
+            numbers.push(outcome.number().into());
+            names.push(outcome.name());
+        }
+        let count = numbers.len();
+        // TC return codes are -1 to 8 (linux/pkt_cls.h).
+        assert!(numbers.iter().all(|&number| number > 8));
+        numbers.sort_unstable();
+        numbers.dedup();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!((numbers.len(), names.len()), (count, count));
+    }
+}

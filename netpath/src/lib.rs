@@ -1,0 +1,6 @@
+//! Routed pod networking with a TC eBPF fast path.
+
+pub mod model;
+pub mod netns;
+pub mod probe;
+pub mod provision;

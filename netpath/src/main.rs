@@ -1,0 +1,2 @@
+//! The `netpath` command.
+fn main() {}

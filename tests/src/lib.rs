@@ -1,0 +1,1 @@
+//! Lab guards and assertions.

@@ -1,0 +1,2 @@
+//! netpath's development tasks.
+fn main() {}
