@@ -1,5 +1,76 @@
 //! netpath's TC programs.
+//!
+//! | program | hook | what it sees |
+//! |---|---|---|
+//! | `from_endpoint` | ingress of each host-side veth | what an endpoint sends |
+//! | `from_uplink` | ingress of each uplink | what other nodes send |
+//! | `to_endpoint` | egress of each host-side veth | what the kernel itself delivers |
+//!
+//! The order of the stages stands in [`pipeline`]; this file only turns a decision into a TC return code.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+mod access;
+mod checks;
+mod counters;
+mod destination;
+mod family;
+mod log;
+mod parse;
+mod pipeline;
+mod records;
+mod redirect;
+mod rewrite;
+mod source;
+
+use aya_ebpf::{
+    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
+    macros::classifier,
+    programs::TcContext,
+};
+use netpath_common::Verdict;
+
+use crate::{
+    access::Skb,
+    pipeline::{Decision, Egress},
+};
+
+/// TC ingress of a host-side veth: a packet that an endpoint sent.
+#[classifier]
+pub fn from_endpoint(ctx: TcContext) -> i32 {
+    run(ctx, pipeline::from_endpoint)
+}
+
+/// TC ingress of an uplink: a packet from another node.
+#[classifier]
+pub fn from_uplink(ctx: TcContext) -> i32 {
+    run(ctx, pipeline::from_uplink)
+}
+
+/// TC egress of a host-side veth: a packet that the kernel delivers to an endpoint.
+#[classifier]
+pub fn to_endpoint(ctx: TcContext) -> i32 {
+    run(ctx, pipeline::to_endpoint)
+}
+
+/// Decides, counts exactly once, and acts.
+#[inline(always)]
+fn run(ctx: TcContext, decide: impl FnOnce(&mut Skb) -> Decision) -> i32 {
+    let mut skb = Skb::new(ctx);
+    let length = skb.length();
+    let decision = decide(&mut skb);
+    let hop = decision.hop(&skb);
+    counters::count(&hop, length);
+    log::decision(&skb, &hop, length);
+    match decision {
+        Decision::Redirect(Egress::Peer(ifindex)) => redirect::peer(ifindex),
+        Decision::Redirect(Egress::Neighbour(next_hop)) => redirect::neighbour(&next_hop),
+        // TCX_NEXT and TC_ACT_UNSPEC are both -1: other programs on the hook still run.
+        Decision::Leave(Verdict::Punt(_) | Verdict::Deliver) => TC_ACT_UNSPEC,
+        Decision::Leave(Verdict::Drop(_)) => TC_ACT_SHOT,
+        // Unreachable by construction: a redirect carries its egress. Dropping is the safe answer.
+        Decision::Leave(Verdict::RedirectPeer | Verdict::RedirectNeigh) => TC_ACT_SHOT,
+    }
+}
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}
@@ -9,3 +80,9 @@ fn main() {}
 fn panic(_info: &core::panic::PanicInfo) -> ! {
     loop {}
 }
+
+/// The helpers `bpf_redirect_peer`, `bpf_redirect_neigh` and `bpf_fib_lookup` are open to GPL-compatible
+/// programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,223 @@
+//! The only raw access to packets and to `__sk_buff`.
+//!
+//! A [`Header`] borrows the [`Skb`] it was taken from, and everything that may move the packet's bytes
+//! takes `&mut Skb`: the borrow checker refuses a pointer that outlived its packet, before the verifier
+//! gets to see it.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::__sk_buff,
+    helpers::generated::{bpf_csum_update, bpf_skb_change_tail, bpf_skb_pull_data},
+    programs::TcContext,
+};
+use netpath_common::Ifindex;
+
+/// `PACKET_HOST` of `linux/if_packet.h`: the frame is addressed to the interface's own MAC.
+const PACKET_HOST: u32 = 0;
+
+/// The helper did not do its work, mostly for lack of memory. The packet may be read no further.
+pub struct HelperFailed;
+
+/// The packet that the program runs on.
+pub struct Skb {
+    ctx: TcContext,
+}
+
+impl Skb {
+    /// Takes over a program's context.
+    #[inline(always)]
+    pub fn new(ctx: TcContext) -> Self {
+        Self { ctx }
+    }
+
+    #[inline(always)]
+    fn raw(&self) -> *mut __sk_buff {
+        self.ctx.as_ptr().cast()
+    }
+
+    /// The context, for helpers that take one and leave the packet's bytes alone.
+    #[inline(always)]
+    pub fn context(&self) -> &TcContext {
+        &self.ctx
+    }
+
+    /// `skb->len` in bytes, Ethernet header included.
+    #[inline(always)]
+    pub fn length(&self) -> u32 {
+        self.ctx.len()
+    }
+
+    /// The interface whose hook this is.
+    #[inline(always)]
+    pub fn interface(&self) -> Ifindex {
+        // SAFETY: the kernel passes a valid context for the length of the program.
+        Ifindex(unsafe { (*self.raw()).ifindex })
+    }
+
+    /// The interface of this namespace that the packet came in by; 0 for what was sent from here.
+    #[inline(always)]
+    pub fn arrived_by(&self) -> Ifindex {
+        // SAFETY: as in `interface`.
+        Ifindex(unsafe { (*self.raw()).ingress_ifindex })
+    }
+
+    /// Whether the frame's destination MAC is the interface's own.
+    #[inline(always)]
+    pub fn is_to_this_host(&self) -> bool {
+        // SAFETY: as in `interface`.
+        unsafe { (*self.raw()).pkt_type == PACKET_HOST }
+    }
+
+    /// Whether a VLAN tag was taken out of the frame.
+    #[inline(always)]
+    pub fn has_vlan_tag(&self) -> bool {
+        // SAFETY: as in `interface`.
+        unsafe { (*self.raw()).vlan_present != 0 }
+    }
+
+    /// Whether it stands for several packets that are yet to be cut.
+    #[inline(always)]
+    pub fn is_gso(&self) -> bool {
+        // SAFETY: as in `interface`.
+        unsafe { (*self.raw()).gso_size != 0 }
+    }
+
+    /// The packet's mark.
+    #[inline(always)]
+    pub fn mark(&self) -> u32 {
+        // SAFETY: as in `interface`.
+        unsafe { (*self.raw()).mark }
+    }
+
+    /// Clears the mark, which must not follow the packet into another namespace.
+    #[inline(always)]
+    pub fn clear_mark(&mut self) {
+        self.ctx.set_mark(0);
+    }
+
+    /// The first `N` bytes of the frame, if they can be read directly.
+    #[inline(always)]
+    pub fn header<const N: usize>(&self) -> Option<Header<'_, N>> {
+        let start = self.ctx.data();
+        if start + N > self.ctx.data_end() {
+            return None;
+        }
+        Some(Header {
+            start: start as *mut u8,
+            packet: core::marker::PhantomData,
+        })
+    }
+
+    /// The first `N` bytes of the frame, to be written.
+    #[inline(always)]
+    pub fn header_mut<const N: usize>(&mut self) -> Option<HeaderMut<'_, N>> {
+        let header = self.header::<N>()?;
+        Some(HeaderMut(Header {
+            start: header.start,
+            packet: core::marker::PhantomData,
+        }))
+    }
+
+    /// Makes the first `length` bytes directly readable.
+    #[inline(always)]
+    pub fn pull(&mut self, length: u32) -> Result<(), HelperFailed> {
+        // SAFETY: the context is valid, and `&mut self` proves that no header of it is held.
+        match unsafe { bpf_skb_pull_data(self.raw(), length) } {
+            0 => Ok(()),
+            _ => Err(HelperFailed),
+        }
+    }
+
+    /// Cuts the frame to `length` bytes.
+    #[inline(always)]
+    pub fn trim(&mut self, length: u32) -> Result<(), HelperFailed> {
+        // SAFETY: as in `pull`.
+        match unsafe { bpf_skb_change_tail(self.raw(), length, 0) } {
+            0 => Ok(()),
+            _ => Err(HelperFailed),
+        }
+    }
+
+    /// Adds a difference (a 16-bit one's complement sum in network order) to the checksum that a network
+    /// card computed over the packet; a packet without one needs nothing.
+    #[inline(always)]
+    pub fn update_device_checksum(&mut self, difference: u16) {
+        // SAFETY: the context is valid; the helper touches no packet byte. Its error only says that the
+        // packet carries no such checksum.
+        let _no_such_checksum = unsafe { bpf_csum_update(self.raw(), u32::from(difference)) };
+    }
+}
+
+/// The first `N` bytes of a frame, checked to be there.
+///
+/// Reads are as wide as their type whatever the address: alignment on the BPF machine is the verifier's
+/// to judge, and it accepts this on every architecture with efficient unaligned access.
+#[derive(Clone, Copy)]
+pub struct Header<'skb, const N: usize> {
+    start: *mut u8,
+    packet: core::marker::PhantomData<&'skb Skb>,
+}
+
+impl<const N: usize> Header<'_, N> {
+    /// The byte at `OFFSET`.
+    #[inline(always)]
+    pub fn byte<const OFFSET: usize>(self) -> u8 {
+        self.load::<u8, OFFSET>()
+    }
+
+    /// Two bytes at `OFFSET`, as they stand in memory.
+    #[inline(always)]
+    pub fn half<const OFFSET: usize>(self) -> u16 {
+        self.load::<u16, OFFSET>()
+    }
+
+    /// Four bytes at `OFFSET`, as they stand in memory.
+    #[inline(always)]
+    pub fn word<const OFFSET: usize>(self) -> u32 {
+        self.load::<u32, OFFSET>()
+    }
+
+    #[inline(always)]
+    fn load<T: Copy, const OFFSET: usize>(self) -> T {
+        const { assert!(OFFSET + size_of::<T>() <= N) };
+        // SAFETY: `start..start + N` was checked against the packet's end, the packet is borrowed for as
+        // long as this exists, and T is an integer. For alignment see the type.
+        unsafe { *self.start.add(OFFSET).cast::<T>() }
+    }
+}
+
+/// The first `N` bytes of a frame, checked to be there and writable.
+pub struct HeaderMut<'skb, const N: usize>(Header<'skb, N>);
+
+impl<'skb, const N: usize> HeaderMut<'skb, N> {
+    /// To read.
+    #[inline(always)]
+    pub fn read(&self) -> Header<'skb, N> {
+        self.0
+    }
+
+    /// Writes one byte at `OFFSET`.
+    #[inline(always)]
+    pub fn set_byte<const OFFSET: usize>(&mut self, value: u8) {
+        self.store::<u8, OFFSET>(value);
+    }
+
+    /// Writes two bytes at `OFFSET`, as they stand in memory.
+    #[inline(always)]
+    pub fn set_half<const OFFSET: usize>(&mut self, value: u16) {
+        self.store::<u16, OFFSET>(value);
+    }
+
+    /// Writes four bytes at `OFFSET`, as they stand in memory.
+    #[inline(always)]
+    pub fn set_word<const OFFSET: usize>(&mut self, value: u32) {
+        self.store::<u32, OFFSET>(value);
+    }
+
+    #[inline(always)]
+    fn store<T: Copy, const OFFSET: usize>(&mut self, value: T) {
+        const { assert!(OFFSET + size_of::<T>() <= N) };
+        // SAFETY: as in `Header::load`; the packet is borrowed exclusively.
+        unsafe { *self.0.start.add(OFFSET).cast::<T>() = value }
+    }
+}

@@ -1,0 +1,278 @@
+//! Stage 1: bytes to a [`Parsed`] packet.
+//!
+//! A packet that the fast path will not forward for a reason found here, but whose source can be known, is
+//! not punted at once: the reason is kept in [`Parsed::punt`] until the source has been checked.
+
+use netpath_common::{DropReason, PuntReason, Verdict};
+use network_types::{eth::EtherType, ip::IpProto};
+
+use crate::{
+    access::{Header, Skb},
+    family::{Family, V4, V6},
+};
+
+/// Length of an Ethernet header in bytes.
+pub const ETHERNET: usize = 14;
+/// End of an IPv4 header without options, in bytes from the start of the frame.
+pub const IPV4_END: usize = ETHERNET + 20;
+/// End of the fixed IPv6 header, in bytes from the start of the frame.
+pub const IPV6_END: usize = ETHERNET + 40;
+
+/// Room for the ports behind either header: the first four bytes of TCP, UDP, SCTP and UDP-Lite.
+const PORTS: usize = 4;
+/// Length of the shortest legal packet up to what is read directly, per family.
+const IPV4_WITH_PORTS: usize = IPV4_END + PORTS;
+const IPV6_WITH_PORTS: usize = IPV6_END + PORTS;
+
+/// ICMPv6 types of neighbour discovery: router solicitation to redirect (RFC 4861, section 4).
+const ND_TYPES: core::ops::RangeInclusive<u8> = 133..=137;
+/// Fragment offset and the more-fragments bit of IPv4's flags word (RFC 791, section 3.1).
+const FRAGMENT_MASK: u16 = 0x3fff;
+
+/// The network layer of a frame, by its ethertype.
+#[derive(Clone, Copy)]
+pub enum Network {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// What later stages need to know of a packet; addresses and ports in network order.
+#[derive(Clone, Copy)]
+pub struct Parsed<F: Family> {
+    /// Source address.
+    pub source: F::Address,
+    /// Destination address.
+    pub destination: F::Address,
+    /// Length of the packet from its IP header on, in bytes, as the header says.
+    pub length: u32,
+    /// DSCP and ECN for IPv4; the first word of the header (version, class, flow label) for IPv6.
+    pub class: u32,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// Protocol, or the next header of the fixed IPv6 header.
+    pub protocol: u8,
+    /// Source port, 0 where there is none to read.
+    pub source_port: u16,
+    /// Destination port, 0 where there is none to read.
+    pub destination_port: u16,
+    /// Why it has to be punted once its source is known to be right.
+    pub punt: Option<PuntReason>,
+}
+
+/// Stage 1a: the frame.
+#[inline(always)]
+pub fn ethernet(skb: &mut Skb) -> Result<Network, Verdict> {
+    if skb.length() < ETHERNET as u32 {
+        return Err(Verdict::Drop(DropReason::Malformed));
+    }
+    if skb.has_vlan_tag() {
+        return Err(Verdict::Punt(PuntReason::Vlan));
+    }
+    let ether_type = match skb.header::<ETHERNET>() {
+        Some(header) => header.half::<12>(),
+        None => {
+            skb.pull(ETHERNET as u32)
+                .map_err(|_| Verdict::Punt(PuntReason::NoMemory))?;
+            skb.header::<ETHERNET>()
+                .ok_or(Verdict::Punt(PuntReason::NoMemory))?
+                .half::<12>()
+        }
+    };
+    let network = if ether_type == EtherType::Ipv4 as u16 {
+        Network::V4
+    } else if ether_type == EtherType::Ipv6 as u16 {
+        Network::V6
+    } else {
+        return Err(Verdict::Punt(if ether_type == EtherType::Arp as u16 {
+            PuntReason::Arp
+        } else if ether_type == EtherType::Ieee8021q as u16
+            || ether_type == EtherType::Ieee8021ad as u16
+        {
+            PuntReason::Vlan
+        } else {
+            PuntReason::EtherType
+        }));
+    };
+    if !skb.is_to_this_host() {
+        return Err(Verdict::Punt(PuntReason::NotToThisHost));
+    }
+    Ok(network)
+}
+
+/// The first `N` bytes, made readable if they are not yet.
+#[inline(always)]
+fn readable<const N: usize>(skb: &mut Skb) -> Result<(), Verdict> {
+    if skb.header::<N>().is_some() {
+        return Ok(());
+    }
+    if skb.length() < N as u32 {
+        return Err(Verdict::Drop(DropReason::Malformed));
+    }
+    skb.pull(N as u32)
+        .map_err(|_| Verdict::Punt(PuntReason::NoMemory))
+}
+
+/// Cuts what stands behind the packet: the padding of short Ethernet frames, which the kernel removes too.
+#[inline(always)]
+fn trim_padding(skb: &mut Skb, packet: u32) -> Result<(), Verdict> {
+    let frame = ETHERNET as u32 + packet;
+    if skb.length() < frame {
+        return Err(Verdict::Drop(DropReason::Malformed));
+    }
+    if skb.length() > frame {
+        skb.trim(frame)
+            .map_err(|_| Verdict::Punt(PuntReason::NoMemory))?;
+    }
+    Ok(())
+}
+
+/// The ports behind a header of `N - PORTS` bytes, if its protocol has them at all.
+#[inline(always)]
+fn ports<const N: usize, const SOURCE: usize, const DESTINATION: usize>(
+    skb: &mut Skb,
+    protocol: u8,
+) -> (u16, u16) {
+    let has_ports = protocol == IpProto::Tcp as u8
+        || protocol == IpProto::Udp as u8
+        || protocol == IpProto::Sctp as u8
+        || protocol == IpProto::UdpLite as u8;
+    if !has_ports || readable::<N>(skb).is_err() {
+        return (0, 0);
+    }
+    match skb.header::<N>() {
+        Some(header) => (header.half::<SOURCE>(), header.half::<DESTINATION>()),
+        None => (0, 0),
+    }
+}
+
+/// Stage 1b for IPv4 (RFC 791).
+#[inline(always)]
+pub fn ipv4(skb: &mut Skb) -> Result<Parsed<V4>, Verdict> {
+    readable::<IPV4_END>(skb)?;
+    let header = skb
+        .header::<IPV4_END>()
+        .ok_or(Verdict::Punt(PuntReason::NoMemory))?;
+    let version_and_length = header.byte::<14>();
+    if version_and_length >> 4 != 4 || version_and_length & 0xf < 5 {
+        return Err(Verdict::Drop(DropReason::Malformed));
+    }
+    let has_options = version_and_length != 0x45;
+    if !has_options && !checksum_is_right(header) {
+        return Err(Verdict::Drop(DropReason::BadChecksum));
+    }
+    let length = u32::from(u16::from_be(header.half::<16>()));
+    if length < u32::from(version_and_length & 0xf) * 4 {
+        return Err(Verdict::Drop(DropReason::Malformed));
+    }
+    let is_fragment = u16::from_be(header.half::<20>()) & FRAGMENT_MASK != 0;
+    let protocol = header.byte::<23>();
+    let mut packet = Parsed {
+        source: header.word::<26>().to_ne_bytes(),
+        destination: header.word::<30>().to_ne_bytes(),
+        length,
+        class: u32::from(header.byte::<15>()),
+        ttl: header.byte::<22>(),
+        protocol,
+        source_port: 0,
+        destination_port: 0,
+        punt: if has_options {
+            Some(PuntReason::IpOptions)
+        } else {
+            None
+        },
+    };
+    if has_options {
+        return Ok(packet);
+    }
+    trim_padding(skb, length)?;
+    if !is_fragment {
+        (packet.source_port, packet.destination_port) =
+            ports::<IPV4_WITH_PORTS, 34, 36>(skb, protocol);
+    }
+    Ok(packet)
+}
+
+/// Whether the header's one's complement sum is all ones (RFC 1071).
+#[inline(always)]
+fn checksum_is_right(header: Header<'_, IPV4_END>) -> bool {
+    let sum = u64::from(header.word::<14>())
+        + u64::from(header.word::<18>())
+        + u64::from(header.word::<22>())
+        + u64::from(header.word::<26>())
+        + u64::from(header.word::<30>());
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    sum == 0xffff
+}
+
+/// Stage 1b for IPv6 (RFC 8200).
+#[inline(always)]
+pub fn ipv6(skb: &mut Skb) -> Result<Parsed<V6>, Verdict> {
+    readable::<IPV6_END>(skb)?;
+    let header = skb
+        .header::<IPV6_END>()
+        .ok_or(Verdict::Punt(PuntReason::NoMemory))?;
+    if header.byte::<14>() >> 4 != 6 {
+        return Err(Verdict::Drop(DropReason::Malformed));
+    }
+    let length = 40 + u32::from(u16::from_be(header.half::<18>()));
+    let next_header = header.byte::<20>();
+    let mut packet = Parsed {
+        source: address(
+            header.word::<22>(),
+            header.word::<26>(),
+            header.word::<30>(),
+            header.word::<34>(),
+        ),
+        destination: address(
+            header.word::<38>(),
+            header.word::<42>(),
+            header.word::<46>(),
+            header.word::<50>(),
+        ),
+        length,
+        class: header.word::<14>(),
+        ttl: header.byte::<21>(),
+        protocol: next_header,
+        source_port: 0,
+        destination_port: 0,
+        punt: None,
+    };
+    // Every router has to look at hop-by-hop options; other extension headers are for the destination. A
+    // jumbogram (RFC 2675) says its length there too.
+    if next_header == IpProto::HopOpt as u8 {
+        packet.punt = Some(PuntReason::HopByHop);
+        return Ok(packet);
+    }
+    trim_padding(skb, length)?;
+    if next_header == IpProto::Ipv6Icmp as u8 && is_neighbour_discovery(skb) {
+        packet.punt = Some(PuntReason::NeighbourDiscovery);
+        return Ok(packet);
+    }
+    (packet.source_port, packet.destination_port) =
+        ports::<IPV6_WITH_PORTS, 54, 56>(skb, next_header);
+    Ok(packet)
+}
+
+#[inline(always)]
+fn is_neighbour_discovery(skb: &mut Skb) -> bool {
+    const TYPE_END: usize = IPV6_END + 1;
+    if readable::<TYPE_END>(skb).is_err() {
+        return false;
+    }
+    match skb.header::<TYPE_END>() {
+        Some(header) => ND_TYPES.contains(&header.byte::<IPV6_END>()),
+        None => false,
+    }
+}
+
+#[inline(always)]
+fn address(a: u32, b: u32, c: u32, d: u32) -> [u8; 16] {
+    let words = [a, b, c, d];
+    // SAFETY: four words and sixteen bytes are the same memory, and any byte is valid.
+    unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(words) }
+}
