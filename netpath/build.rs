@@ -4,7 +4,7 @@
 //! `aya::include_bytes_aligned!(env!(..))`. The toolchain is the one that `cargo xtask setup` found
 //! and wrote down in `<target>/bpf-toolchain/toolchain.env`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -45,6 +45,7 @@ fn build() -> Result<()> {
     lock.lock()
         .map_err(|e| format!("{}: {e}", lock_path.display()))?;
 
+    let mut warnings = BTreeSet::new();
     for object in [
         Object {
             variable: "NETPATH_BPF_OBJECT",
@@ -57,11 +58,15 @@ fn build() -> Result<()> {
             features: Some("debug-log"),
         },
     ] {
-        let built = toolchain.compile(workspace, object.features)?;
+        let (built, stderr) = toolchain.compile(workspace, object.features)?;
+        warnings.extend(one_line_warnings(&stderr));
         let path = out_dir.join(object.file);
         fs::copy(&built, &path)
             .map_err(|e| format!("copy {} to {}: {e}", built.display(), path.display()))?;
         println!("cargo:rustc-env={}={}", object.variable, path.display());
+    }
+    for warning in warnings {
+        println!("cargo:warning={warning}");
     }
     Ok(())
 }
@@ -132,7 +137,8 @@ impl Toolchain {
         Ok(toolchain)
     }
 
-    fn compile(&self, workspace: &Path, features: Option<&str>) -> Result<PathBuf> {
+    /// Returns the object's path and what the compiler said.
+    fn compile(&self, workspace: &Path, features: Option<&str>) -> Result<(PathBuf, String)> {
         let arch = variable("CARGO_CFG_TARGET_ARCH")?;
         let target = match variable("CARGO_CFG_TARGET_ENDIAN")?.as_str() {
             "big" => "bpfeb-unknown-none",
@@ -148,10 +154,7 @@ impl Toolchain {
         let target_dir = self.dir.join("build");
 
         let mut cargo = Command::new(variable("CARGO")?);
-        for name in env::vars_os()
-            .map(|(name, _)| name)
-            .filter(|name| confuses_cargo(name))
-        {
+        for name in env::vars_os().map(|(name, _)| name).filter(confuses_cargo) {
             cargo.env_remove(name);
         }
         cargo
@@ -182,15 +185,17 @@ impl Toolchain {
         let output = cargo
             .output()
             .map_err(|e| format!("cargo does not start: {e}"))?;
-        let stderr = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         if !output.status.success() {
             return Err(format!(
                 "{stderr}\nthe TC programs do not build ({})",
                 output.status
             ));
         }
-        forward_warnings(&stderr);
-        Ok(target_dir.join(target).join("release").join(PROGRAM))
+        Ok((
+            target_dir.join(target).join("release").join(PROGRAM),
+            stderr,
+        ))
     }
 }
 
@@ -229,21 +234,24 @@ fn confuses_cargo(name: &OsString) -> bool {
     (own || exact) && !KEPT.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Passes each warning on as one line: what and where.
-fn forward_warnings(stderr: &str) {
+/// Each warning as one line: what and where.
+fn one_line_warnings(stderr: &str) -> Vec<String> {
+    let mut warnings = Vec::new();
     let mut lines = stderr.lines().peekable();
     while let Some(line) = lines.next() {
-        if !line.starts_with("warning:") || line.starts_with("warning: `") {
+        // Cargo's summary starts with the package: "warning: `netpath-ebpf` (bin ..) generated ..".
+        let Some(what) = line
+            .strip_prefix("warning: ")
+            .filter(|what| !what.starts_with('`'))
+        else {
             continue;
-        }
+        };
         let place = lines
             .peek()
             .and_then(|next| next.trim_start().strip_prefix("--> "));
-        match place {
-            Some(place) => println!("cargo:warning={line} ({place})"),
-            None => println!("cargo:warning={line}"),
-        }
+        warnings.push(place.map_or_else(|| what.to_owned(), |place| format!("{place}: {what}")));
     }
+    warnings
 }
 
 fn variable(name: &str) -> Result<String> {
