@@ -1,0 +1,30 @@
+//! `cargo xtask run`
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::setup::{self, Needs};
+use crate::workspace::Workspace;
+use crate::{build, command, progress, root};
+
+/// Arguments of `cargo xtask run`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Arguments for `netpath demo`
+    #[arg(last = true)]
+    demo: Vec<OsString>,
+}
+
+/// Sets up, builds, and becomes `netpath demo`.
+pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
+    root::require("run")?;
+    setup::ensure(workspace, Needs::Run)?;
+    build::release(workspace)?;
+    let mut netpath = Command::new(workspace.binary()?);
+    netpath.arg("demo").args(&args.demo);
+    progress::step(&format!("run: {}", command::describe(&netpath)));
+    Err(netpath.exec()).with_context(|| format!("cannot start `{}`", command::describe(&netpath)))
+}
