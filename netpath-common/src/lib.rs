@@ -70,3 +70,20 @@ macro_rules! map_type {
     };
 }
 pub(crate) use map_type;
+
+/// A text in a fixed-size, zero-terminated field; `None` where it does not fit or holds a zero byte.
+pub fn fixed<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let bytes = text.as_bytes();
+    if bytes.len() >= N || bytes.contains(&0) {
+        return None;
+    }
+    let mut field = [0; N];
+    field[..bytes.len()].copy_from_slice(bytes);
+    Some(field)
+}
+
+/// The text of a fixed-size, zero-terminated field; `None` where it is not UTF-8.
+pub fn text(field: &[u8]) -> Option<&str> {
+    let end = field.iter().position(|&byte| byte == 0)?;
+    core::str::from_utf8(&field[..end]).ok()
+}

@@ -1,5 +1,6 @@
 //! Routed pod networking with a TC eBPF fast path.
 
+pub mod datapath;
 pub mod model;
 pub mod netns;
 pub mod probe;

@@ -1,0 +1,262 @@
+//! Attaching and detaching. Everything here acts in the calling thread's network namespace.
+
+use std::{fs, io};
+
+use aya::programs::{
+    LinkOrder, SchedClassifier, TcAttachType,
+    links::{FdLink, LinkError, PinnedLink},
+    tc::{
+        NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact,
+    },
+};
+
+use super::{
+    AttachMode, Datapath, attach_mode,
+    error::{DatapathError, file},
+};
+
+/// Priority of netpath's filters on a clsact qdisc: the letters `np`.
+const CLSACT_PRIORITY: u16 = 0x6e70;
+/// Their handle.
+const CLSACT_HANDLE: TcHandle = TcHandle::new(0, 1);
+
+/// A side of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// What comes in by it.
+    Ingress,
+    /// What goes out by it.
+    Egress,
+}
+
+/// One of netpath's programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgramKind {
+    /// At the ingress of a host-side veth.
+    FromEndpoint,
+    /// At the ingress of an uplink.
+    FromUplink,
+    /// At the egress of a host-side veth.
+    ToEndpoint,
+}
+
+impl ProgramKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::FromEndpoint, Self::FromUplink, Self::ToEndpoint];
+
+    /// Its name in the object and on bpffs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FromEndpoint => "from_endpoint",
+            Self::FromUplink => "from_uplink",
+            Self::ToEndpoint => "to_endpoint",
+        }
+    }
+
+    /// The hook it belongs on.
+    pub fn hook(self) -> Hook {
+        match self {
+            Self::FromEndpoint | Self::FromUplink => Hook::Ingress,
+            Self::ToEndpoint => Hook::Egress,
+        }
+    }
+
+    fn attach_type(self) -> TcAttachType {
+        match self.hook() {
+            Hook::Ingress => TcAttachType::Ingress,
+            Hook::Egress => TcAttachType::Egress,
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+impl Datapath {
+    fn pinned(&self, kind: ProgramKind) -> Result<SchedClassifier, DatapathError> {
+        SchedClassifier::from_pin(self.pins.program(kind.name()))
+            .map_err(failed(kind, None))
+    }
+
+    /// Whether a program runs on an interface. With clsact the kernel is not asked: there it is what
+    /// netpath did last.
+    ///
+    /// # Errors
+    /// When the interface does not exist.
+    pub fn is_attached(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
+        match attach_mode() {
+            AttachMode::Tcx => {
+                let ours = self.pinned(kind)?.info().map_err(failed(kind, None))?.id();
+                let (_, programs) = SchedClassifier::query_tcx(dev, kind.attach_type())
+                    .map_err(failed(kind, Some(dev)))?;
+                Ok(programs.iter().any(|program| program.id() == ours))
+            }
+            AttachMode::Clsact => Ok(self.maps.meta()?.fast_path != 0),
+        }
+    }
+
+    /// Attaches a program to an interface, behind those that are there. Returns whether it was not yet.
+    ///
+    /// # Errors
+    /// When the interface does not exist or the kernel refuses.
+    pub fn attach(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
+        match attach_mode() {
+            AttachMode::Tcx => self.attach_tcx(kind, dev),
+            AttachMode::Clsact => self.attach_clsact(kind, dev),
+        }
+    }
+
+    fn attach_tcx(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
+        if self.is_attached(kind, dev)? {
+            return Ok(false);
+        }
+        let path = self.pins.link(kind.name(), dev);
+        // A pin without a program on the hook is the link of an earlier interface of that name.
+        unpin(&path)?;
+        let mut program = self.pinned(kind)?;
+        let id = program
+            .attach_with_options(
+                dev,
+                kind.attach_type(),
+                TcAttachOptions::TcxOrder(LinkOrder::default()),
+            )
+            .map_err(failed(kind, Some(dev)))?;
+        let link = program.take_link(id).map_err(failed(kind, Some(dev)))?;
+        let link = FdLink::try_from(link).map_err(|source| DatapathError::Link {
+            path: path.clone(),
+            source,
+        })?;
+        link.pin(&path)
+            .map_err(|source| DatapathError::Pin { path, source })?;
+        Ok(true)
+    }
+
+    fn attach_clsact(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
+        match qdisc_add_clsact(dev) {
+            Ok(()) | Err(TcError::AlreadyAttached) => {}
+            Err(source) => {
+                return Err(DatapathError::Clsact {
+                    dev: dev.to_owned(),
+                    source,
+                });
+            }
+        }
+        // Replaces our filter if it is there, in one step.
+        let existed = self.detach_clsact(kind, dev)?;
+        let mut program = self.pinned(kind)?;
+        let id = program
+            .attach_with_options(
+                dev,
+                kind.attach_type(),
+                TcAttachOptions::Netlink(NlOptions {
+                    priority: CLSACT_PRIORITY,
+                    handle: CLSACT_HANDLE,
+                    classid: None,
+                }),
+            )
+            .map_err(failed(kind, Some(dev)))?;
+        let link = program.take_link(id).map_err(failed(kind, Some(dev)))?;
+        // The filter is to outlive this process; dropping the link would remove it.
+        std::mem::forget(link);
+        Ok(!existed)
+    }
+
+    /// Detaches a program from an interface. Returns whether it was attached. An interface that is gone
+    /// has nothing attached.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn detach(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
+        match attach_mode() {
+            AttachMode::Tcx => unpin(&self.pins.link(kind.name(), dev)),
+            AttachMode::Clsact => self.detach_clsact(kind, dev),
+        }
+    }
+
+    fn detach_clsact(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
+        let link = SchedClassifierLink::attached(
+            dev,
+            kind.attach_type(),
+            CLSACT_PRIORITY,
+            CLSACT_HANDLE,
+            None,
+        );
+        let link = match link {
+            Ok(link) => link,
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(false),
+            Err(source) => {
+                return Err(DatapathError::Clsact {
+                    dev: dev.to_owned(),
+                    source: source.into(),
+                });
+            }
+        };
+        use aya::programs::Link as _;
+        // The one error that tells nothing new is that there is no such filter.
+        Ok(link.detach().is_ok())
+    }
+
+    /// Points every pinned link at the pinned programs.
+    pub(super) fn update_links(&self) -> Result<(), DatapathError> {
+        for (program, dev) in self.pins.links()? {
+            let path = self.pins.link(&program, &dev);
+            let Some(kind) = ProgramKind::from_name(&program) else {
+                return Err(DatapathError::Foreign {
+                    path,
+                    problem: "it is no link of a program of netpath".to_owned(),
+                });
+            };
+            let link = |source| DatapathError::Link {
+                path: path.clone(),
+                source,
+            };
+            let pinned = PinnedLink::from_pin(&path).map_err(link)?;
+            let tcx: SchedClassifierLink = FdLink::from(pinned).try_into().map_err(link)?;
+            let mut program = self.pinned(kind)?;
+            match program.attach_to_link(tcx) {
+                // The pin keeps the link; this handle of it may go.
+                Ok(_) => {}
+                // The link of an interface that is gone.
+                Err(aya::programs::ProgramError::SyscallError(error))
+                    if error.io_error.raw_os_error() == Some(libc::ENOLINK) =>
+                {
+                    unpin(&path)?;
+                }
+                Err(source) => return Err(failed(kind, Some(&dev))(source)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unpin(path: &std::path::Path) -> Result<bool, DatapathError> {
+    // Opened first, so that the link is there until the pin is gone, and detached exactly then.
+    let link = match PinnedLink::from_pin(path) {
+        Ok(link) => link,
+        Err(LinkError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => {
+            return Ok(false);
+        }
+        Err(source) => {
+            return Err(DatapathError::Link {
+                path: path.to_owned(),
+                source,
+            });
+        }
+    };
+    fs::remove_file(path).map_err(file(path, "unpin"))?;
+    drop(link);
+    Ok(true)
+}
+
+fn failed(
+    kind: ProgramKind,
+    dev: Option<&str>,
+) -> impl FnOnce(aya::programs::ProgramError) -> DatapathError {
+    let dev = dev.map(str::to_owned);
+    move |source| DatapathError::Program {
+        program: kind.name(),
+        dev,
+        source,
+    }
+}

@@ -1,0 +1,138 @@
+//! What can go wrong between netpath and the kernel's BPF.
+
+use std::{io, path::PathBuf};
+
+use aya::{
+    EbpfError,
+    maps::MapError,
+    pin::PinError,
+    programs::{ProgramError, links::LinkError, tc::TcError},
+};
+
+/// A failure of the datapath. Each names its object.
+#[derive(Debug, thiserror::Error)]
+pub enum DatapathError {
+    /// The pinned directory was made by another, incompatible version.
+    #[error(
+        "{}: pinned by a netpath with ABI version {found}, this one has {expected}: \
+         run `netpath down` with the version that made it, or remove the directory when nothing uses it",
+        path.display()
+    )]
+    AbiVersion {
+        /// The node's directory.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// Ours.
+        expected: u32,
+    },
+    /// Something pinned there is not what netpath pins.
+    #[error("{}: {problem}: not netpath's, or damaged; remove {} if nothing uses it", path.display(), path.display())]
+    Foreign {
+        /// What was looked at.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// bpffs is not there and may not be mounted.
+    #[error("no BPF filesystem at /sys/fs/bpf and mounting it failed: {source}: run `mount -t bpf bpf /sys/fs/bpf`")]
+    NoBpffs {
+        /// Why it could not be mounted.
+        source: io::Error,
+    },
+    /// The kernel refused a program.
+    #[error("the kernel refused program {program}: {source}\n{log}")]
+    Verifier {
+        /// The program.
+        program: &'static str,
+        /// The system call's error.
+        source: io::Error,
+        /// The verifier's log.
+        log: String,
+    },
+    /// The kernel lacks something netpath cannot do without.
+    #[error("this kernel lacks {what}: netpath needs Linux 5.14 or newer with it built in")]
+    KernelLacks {
+        /// What is missing.
+        what: &'static str,
+    },
+    /// A file operation on bpffs failed.
+    #[error("{}: {action}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A map operation failed.
+    #[error("map {map}: {source}")]
+    Map {
+        /// The map.
+        map: &'static str,
+        /// Why it failed.
+        source: MapError,
+    },
+    /// The object could not be loaded.
+    #[error("loading the BPF object: {0}")]
+    Object(#[from] EbpfError),
+    /// A program operation failed.
+    #[error("program {program}{}: {source}", on(.dev))]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// The interface, if the operation concerns one.
+        dev: Option<String>,
+        /// Why it failed.
+        source: ProgramError,
+    },
+    /// A link operation failed.
+    #[error("link {}: {source}", path.display())]
+    Link {
+        /// Its pin.
+        path: PathBuf,
+        /// Why it failed.
+        source: LinkError,
+    },
+    /// Pinning failed.
+    #[error("pinning {}: {source}", path.display())]
+    Pin {
+        /// The pin.
+        path: PathBuf,
+        /// Why it failed.
+        source: PinError,
+    },
+    /// A tc operation failed.
+    #[error("clsact on {dev}: {source}")]
+    Clsact {
+        /// The interface.
+        dev: String,
+        /// Why it failed.
+        source: TcError,
+    },
+    /// The log of a debugging object cannot be read.
+    #[error("datapath log: {0}")]
+    Log(#[from] aya_log::Error),
+}
+
+fn on(dev: &Option<String>) -> String {
+    dev.as_ref()
+        .map_or_else(String::new, |dev| format!(" on {dev}"))
+}
+
+pub(super) fn file(
+    path: impl Into<PathBuf>,
+    action: &'static str,
+) -> impl FnOnce(io::Error) -> DatapathError {
+    let path = path.into();
+    move |source| DatapathError::File {
+        path,
+        action,
+        source,
+    }
+}
+
+pub(super) fn map(map: &'static str) -> impl FnOnce(MapError) -> DatapathError {
+    move |source| DatapathError::Map { map, source }
+}

@@ -1,0 +1,211 @@
+//! The kernel side of a node: programs, pinned maps and links. The only user of aya.
+//!
+//! A node's state is what is pinned; a [`Datapath`] is a view of it. Any process may open one, and a new
+//! version of netpath adopts what an older one pinned as long as the ABI version is the same.
+
+mod attach;
+mod error;
+mod kernel;
+mod load;
+mod log;
+mod maps;
+mod pins;
+
+pub use self::{
+    attach::{Hook, ProgramKind},
+    error::DatapathError,
+    kernel::{AttachMode, attach_mode},
+    load::Capacity,
+    log::DatapathLog,
+    maps::{MAPS, MapSummary, Maps, from_bytes, to_bytes},
+    pins::nodes,
+};
+
+use std::path::Path;
+
+use aya::maps::{Array, Map, MapData};
+use netpath_common::{ABI_VERSION, EndpointId, Meta};
+
+use self::{error::map, pins::Pins};
+
+/// Which build of the programs is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// The one for use.
+    #[default]
+    Plain,
+    /// With per-packet logging.
+    Logging,
+}
+
+/// What a node is, when its datapath is made.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeIdentity<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The cookie of its namespace.
+    pub netns_cookie: u64,
+    /// Whether netpath makes that namespace.
+    pub netns_made: bool,
+}
+
+/// One node's programs and maps.
+#[derive(Debug)]
+pub struct Datapath {
+    name: String,
+    pins: Pins,
+    /// The node's maps.
+    pub maps: Maps,
+}
+
+impl Datapath {
+    /// Opens what is pinned for a node; `None` if nothing is.
+    ///
+    /// # Errors
+    /// When it is of another ABI version, or not netpath's.
+    pub fn open(node: &str) -> Result<Option<Self>, DatapathError> {
+        let pins = Pins::of(node);
+        if !pins.exists() {
+            return Ok(None);
+        }
+        check_abi(&pins)?;
+        let maps = Maps::open(&pins)?;
+        Ok(Some(Self {
+            name: node.to_owned(),
+            pins,
+            maps,
+        }))
+    }
+
+    /// Makes and pins a node's maps and programs, all or nothing. Nothing is attached yet.
+    ///
+    /// # Errors
+    /// When the kernel lacks something, or refuses a program; then nothing is left pinned.
+    pub fn create(
+        identity: NodeIdentity<'_>,
+        capacity: Capacity,
+        object: ObjectKind,
+    ) -> Result<Self, DatapathError> {
+        pins::ensure_bpffs()?;
+        kernel::require()?;
+        let staged = Pins::stage(identity.name)?;
+        let made = load::create(&staged, capacity, object).and_then(|()| {
+            let mut maps = Maps::open(&staged)?;
+            maps.set_meta(&Meta {
+                abi_version: ABI_VERSION,
+                next_endpoint_id: EndpointId(1),
+                netns_cookie: identity.netns_cookie,
+                netns_made: u32::from(identity.netns_made),
+                fast_path: 0,
+                name: netpath_common::fixed(identity.name).ok_or_else(|| DatapathError::Foreign {
+                    path: staged.directory().to_owned(),
+                    problem: "the name is too long".to_owned(),
+                })?,
+                object: load::fingerprint(object),
+            })?;
+            Ok(maps)
+        });
+        match made {
+            Ok(maps) => Ok(Self {
+                name: identity.name.to_owned(),
+                pins: staged.publish(identity.name)?,
+                maps,
+            }),
+            Err(error) => {
+                staged.remove()?;
+                pins::leave_bpffs()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Checks, without making anything, that a BPF filesystem is there or may be mounted, and that this
+    /// kernel has what the programs need.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn check_kernel() -> Result<(), DatapathError> {
+        kernel::require()
+    }
+
+    /// Replaces the programs by those of this build if they are others, under the running traffic: each
+    /// link changes from one to the other atomically. Returns whether anything changed.
+    ///
+    /// # Errors
+    /// When the kernel refuses a program; the old ones stay.
+    pub fn upgrade(&mut self, object: ObjectKind) -> Result<bool, DatapathError> {
+        let mut meta = self.maps.meta()?;
+        let wanted = load::fingerprint(object);
+        if meta.object == wanted {
+            return Ok(false);
+        }
+        load::replace_programs(&self.pins, object)?;
+        self.update_links()?;
+        meta.object = wanted;
+        self.maps.set_meta(&meta)?;
+        Ok(true)
+    }
+
+    /// The node's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where its maps, programs and links are pinned.
+    pub fn directory(&self) -> &Path {
+        self.pins.directory()
+    }
+
+    /// Gives out an endpoint id that was never used before.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn next_endpoint_id(&mut self) -> Result<EndpointId, DatapathError> {
+        let mut meta = self.maps.meta()?;
+        let id = meta.next_endpoint_id;
+        meta.next_endpoint_id = EndpointId(id.0 + 1);
+        self.maps.set_meta(&meta)?;
+        Ok(id)
+    }
+
+    /// Unpins everything of the node: TCX programs are detached with it.
+    ///
+    /// # Errors
+    /// When bpffs refuses.
+    pub fn remove(self) -> Result<(), DatapathError> {
+        drop(self.maps);
+        self.pins.remove()?;
+        pins::leave_bpffs()
+    }
+}
+
+/// `abi_version` is the first field in every version, so only that much is read.
+fn check_abi(pins: &Pins) -> Result<(), DatapathError> {
+    let path = pins.map("meta");
+    let foreign = |problem: String| DatapathError::Foreign {
+        path: pins.directory().to_owned(),
+        problem,
+    };
+    if !path.exists() {
+        return Err(foreign("it holds no map `meta`".to_owned()));
+    }
+    let data = MapData::from_pin(&path).map_err(map("meta"))?;
+    let size = data.info().map_err(map("meta"))?.value_size();
+    let found = if size as usize == size_of::<Meta>() {
+        let meta = Map::from_map_data(data).map_err(map("meta"))?;
+        let meta: Array<MapData, Meta> = meta
+            .try_into()
+            .map_err(|error| foreign(format!("map `meta` is of another type: {error}")))?;
+        meta.get(&0, 0).map_err(map("meta"))?.abi_version
+    } else {
+        load::first_word(&path, size)?
+    };
+    if found != ABI_VERSION {
+        return Err(DatapathError::AbiVersion {
+            path: pins.directory().to_owned(),
+            found,
+            expected: ABI_VERSION,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! Where things are pinned, and the BPF filesystem that they are pinned on.
+//!
+//! ```text
+//! /sys/fs/bpf/netpath/<node>/maps/<map>
+//!                            programs/<program>
+//!                            links/<program>@<interface>      (TCX only)
+//! ```
+
+use std::{
+    fs, io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sys::statfs::{BPF_FS_MAGIC, statfs},
+};
+
+use super::error::{DatapathError, file};
+
+/// Where the BPF filesystem is mounted.
+const BPFFS: &str = "/sys/fs/bpf";
+/// netpath's directory on it.
+const ROOT: &str = "/sys/fs/bpf/netpath";
+/// The mount source by which netpath knows a BPF filesystem that it mounted itself.
+const MOUNT_SOURCE: &str = "netpath";
+/// Prefix of a directory that is not complete yet. No node's name can start so.
+const STAGING: &str = "_new_";
+
+/// The pins of one node.
+#[derive(Clone, Debug)]
+pub(super) struct Pins {
+    directory: PathBuf,
+}
+
+impl Pins {
+    /// Of a node.
+    pub(super) fn of(node: &str) -> Self {
+        Self {
+            directory: Path::new(ROOT).join(node),
+        }
+    }
+
+    /// The directory of a node that is being made; [`Pins::publish`] gives it its name.
+    pub(super) fn stage(node: &str) -> Result<Self, DatapathError> {
+        let pins = Self::of(&format!("{STAGING}{node}"));
+        pins.remove()?;
+        for directory in [
+            PathBuf::from(ROOT),
+            pins.directory.clone(),
+            pins.directory.join("maps"),
+            pins.directory.join("programs"),
+            pins.directory.join("links"),
+        ] {
+            match fs::DirBuilder::new().mode(0o700).create(&directory) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                result => result.map_err(file(directory, "create"))?,
+            }
+        }
+        Ok(pins)
+    }
+
+    /// Makes a staged directory the node's, in one step.
+    pub(super) fn publish(self, node: &str) -> Result<Self, DatapathError> {
+        let pins = Self::of(node);
+        fs::rename(&self.directory, &pins.directory)
+            .map_err(file(&self.directory, "rename to the node's name"))?;
+        Ok(pins)
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(super) fn exists(&self) -> bool {
+        self.directory.is_dir()
+    }
+
+    pub(super) fn map(&self, name: &str) -> PathBuf {
+        self.directory.join("maps").join(name)
+    }
+
+    pub(super) fn program(&self, name: &str) -> PathBuf {
+        self.directory.join("programs").join(name)
+    }
+
+    /// bpffs reserves dots in names, and an interface may have them; no interface has a percent sign.
+    pub(super) fn link(&self, program: &str, dev: &str) -> PathBuf {
+        self.directory
+            .join("links")
+            .join(format!("{program}@{}", dev.replace('.', "%")))
+    }
+
+    /// The pinned links, as (program, interface).
+    pub(super) fn links(&self) -> Result<Vec<(String, String)>, DatapathError> {
+        Ok(names(&self.directory.join("links"))?
+            .into_iter()
+            .filter_map(|name| {
+                let (program, dev) = name.split_once('@')?;
+                Some((program.to_owned(), dev.replace('%', ".")))
+            })
+            .collect())
+    }
+
+    /// Unpins everything. What is pinned nowhere else ends with its last user.
+    pub(super) fn remove(&self) -> Result<(), DatapathError> {
+        match fs::remove_dir_all(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result.map_err(file(&self.directory, "remove")),
+        }
+    }
+}
+
+/// The nodes that have pins, in the order of their names.
+///
+/// # Errors
+/// When netpath's directory cannot be read.
+pub fn nodes() -> Result<Vec<String>, DatapathError> {
+    let mut nodes = names(Path::new(ROOT))?;
+    nodes.retain(|name| !name.starts_with(STAGING));
+    nodes.sort();
+    Ok(nodes)
+}
+
+fn names(directory: &Path) -> Result<Vec<String>, DatapathError> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        result => result.map_err(file(directory, "list"))?,
+    };
+    entries
+        .map(|entry| {
+            let entry = entry.map_err(file(directory, "list"))?;
+            Ok(entry.file_name().to_string_lossy().into_owned())
+        })
+        .collect()
+}
+
+/// Mounts a BPF filesystem if there is none.
+pub(super) fn ensure_bpffs() -> Result<(), DatapathError> {
+    if is_bpffs()? {
+        return Ok(());
+    }
+    mount(
+        Some(MOUNT_SOURCE),
+        BPFFS,
+        Some("bpf"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+        Some("mode=0700"),
+    )
+    .map_err(|errno| DatapathError::NoBpffs {
+        source: errno.into(),
+    })
+}
+
+fn is_bpffs() -> Result<bool, DatapathError> {
+    match statfs(BPFFS) {
+        Ok(info) => Ok(info.filesystem_type() == BPF_FS_MAGIC),
+        Err(nix::Error::ENOENT) => Ok(false),
+        Err(errno) => Err(file(BPFFS, "statfs")(errno.into())),
+    }
+}
+
+/// Removes netpath's directory when no node is left, and the BPF filesystem if netpath mounted it and
+/// nobody else has put anything there: unmounting detaches every link that is pinned on it.
+pub(super) fn leave_bpffs() -> Result<(), DatapathError> {
+    match fs::remove_dir(ROOT) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => return Ok(()),
+        Err(source) => return Err(file(ROOT, "remove")(source)),
+    }
+    let mounts = fs::read_to_string("/proc/self/mounts").map_err(file("/proc/self/mounts", "read"))?;
+    let is_ours = mounts
+        .lines()
+        .filter(|line| line.split(' ').nth(1) == Some(BPFFS))
+        .next_back()
+        .is_some_and(|line| line.starts_with(&format!("{MOUNT_SOURCE} {BPFFS} bpf ")));
+    if !is_ours || !names(Path::new(BPFFS))?.is_empty() {
+        return Ok(());
+    }
+    match umount2(BPFFS, MntFlags::empty()) {
+        // Somebody works there: then it is theirs now.
+        Ok(()) | Err(nix::Error::EBUSY) => Ok(()),
+        Err(errno) => Err(file(BPFFS, "unmount")(errno.into())),
+    }
+}
