@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::setup::{self, Needs};
 use crate::workspace::Workspace;
-use crate::{build, command, lint, progress, root};
+use crate::{build, command, lint, progress};
 
 /// Tells the tests where the release binary is.
 const BINARY_VARIABLE: &str = "NETPATH_BIN";
@@ -21,7 +21,6 @@ pub struct Args {
 
 /// Sets up, then checks format and lints, builds, and runs every test.
 pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
-    root::require("test")?;
     setup::ensure(workspace, Needs::Test)?;
     lint::format(workspace)?;
     lint::clippy(workspace)?;
