@@ -14,7 +14,7 @@ const BINARY_VARIABLE: &str = "NETPATH_BIN";
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Arguments for `cargo test`, e.g. a test's name
+    /// Arguments for `cargo test`, e.g. `NAME -- --nocapture`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     cargo_test: Vec<OsString>,
 }
