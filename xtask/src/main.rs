@@ -11,6 +11,8 @@ mod setup;
 mod test;
 mod workspace;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -40,15 +42,38 @@ enum Task {
     Setup(setup::Args),
 }
 
-fn main() -> Result<()> {
-    let task = Cli::parse().task;
+impl Task {
+    /// The name of a task that needs root.
+    fn needs_root(&self) -> Option<&'static str> {
+        match self {
+            Self::Run(_) => Some("run"),
+            Self::Test(_) => Some("test"),
+            Self::Build | Self::Lint | Self::Clean(_) | Self::Setup(_) => None,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match perform(&Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: &Task) -> Result<()> {
+    if let Some(name) = task.needs_root() {
+        root::require(name)?;
+    }
     let workspace = Workspace::locate()?;
     match task {
         Task::Build => build::task(&workspace),
-        Task::Run(args) => run::task(&workspace, &args),
-        Task::Test(args) => test::task(&workspace, &args),
+        Task::Run(args) => run::task(&workspace, args),
+        Task::Test(args) => test::task(&workspace, args),
         Task::Lint => lint::task(&workspace),
-        Task::Clean(args) => clean::task(&workspace, &args),
-        Task::Setup(args) => setup::task(&workspace, &args),
+        Task::Clean(args) => clean::task(&workspace, args),
+        Task::Setup(args) => setup::task(&workspace, args),
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::setup::{self, Needs};
 use crate::workspace::Workspace;
-use crate::{build, command, progress, root};
+use crate::{build, command, progress};
 
 /// Arguments of `cargo xtask run`.
 #[derive(clap::Args)]
@@ -20,7 +20,6 @@ pub struct Args {
 
 /// Sets up, builds, and becomes `netpath demo`.
 pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
-    root::require("run")?;
     setup::ensure(workspace, Needs::Run)?;
     build::release(workspace)?;
     let mut netpath = Command::new(workspace.binary()?);

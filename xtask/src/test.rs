@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::setup::{self, Needs};
 use crate::workspace::Workspace;
-use crate::{build, command, lint, progress, root};
+use crate::{build, command, lint, progress};
 
 /// Tells the tests where the release binary is.
 const BINARY_VARIABLE: &str = "NETPATH_BIN";
@@ -14,14 +14,13 @@ const BINARY_VARIABLE: &str = "NETPATH_BIN";
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Arguments for `cargo test`, e.g. a test's name
+    /// Arguments for `cargo test`, e.g. `NAME -- --nocapture`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     cargo_test: Vec<OsString>,
 }
 
 /// Sets up, then checks format and lints, builds, and runs every test.
 pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
-    root::require("test")?;
     setup::ensure(workspace, Needs::Test)?;
     lint::format(workspace)?;
     lint::clippy(workspace)?;

@@ -61,8 +61,11 @@ fn toolchain(workspace: &Workspace, from: Option<Origin>) -> Result<Toolchain> {
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     let lock_path = dir.join("setup.lock");
     let lock = File::create(&lock_path).with_context(|| format!("open {}", lock_path.display()))?;
-    lock.lock()
-        .with_context(|| format!("lock {}", lock_path.display()))?;
+    if lock.try_lock().is_err() {
+        progress::step("set-up: wait for another set-up that is running");
+        lock.lock()
+            .with_context(|| format!("lock {}", lock_path.display()))?;
+    }
 
     if let Some(toolchain) = Toolchain::read(&dir)
         && from.is_none_or(|origin| origin == toolchain.origin)
