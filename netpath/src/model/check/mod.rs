@@ -1,0 +1,230 @@
+//! Values against each other: what no value shows by itself.
+//!
+//! A rule that says "nothing there has this" (an unreachable next hop, a missing family) is checked only
+//! when all values could be read; else it would blame one mistake for another.
+
+mod prefixes;
+mod routes;
+
+use std::collections::HashMap;
+
+use super::{
+    InterfaceName, Name, NodePlace, WIRE_NAMESPACE_PREFIX,
+    address::family,
+    derived::WIRE_MAX,
+    finding::{At, Fault, Findings},
+    read::DraftNode,
+};
+
+/// Checks what the reader could make of the file.
+pub(super) fn nodes(nodes: &[DraftNode], findings: &mut Findings<'_>) {
+    let all_read = findings.is_empty();
+    names(nodes, findings);
+    places(nodes, findings);
+    for node in nodes {
+        devices(node, findings);
+        capacity(node, findings);
+    }
+    prefixes::unshared(nodes, findings);
+    for (index, node) in nodes.iter().enumerate() {
+        routes::consistent(node, findings);
+        if all_read {
+            routes::reachable(nodes, index, findings);
+            families(node, findings);
+        }
+    }
+}
+
+/// Names of nodes and endpoints share /run/netns with each other and with the wires' namespaces.
+fn names(nodes: &[DraftNode], findings: &mut Findings<'_>) {
+    let mut seen = HashMap::new();
+    for node in nodes {
+        let in_host = node.place.value == NodePlace::Host;
+        name(&node.name, "node", in_host, &mut seen, findings);
+        for endpoint in &node.endpoints {
+            name(&endpoint.name, "endpoint", false, &mut seen, findings);
+        }
+        for wire in node
+            .uplinks
+            .iter()
+            .filter_map(|uplink| uplink.wire.as_ref())
+        {
+            let length = wire.value.as_ref().len();
+            if length > WIRE_MAX {
+                let problem = format!("name {:?} has {length} bytes", wire.value.as_ref());
+                let remedy = format!(
+                    "write at most {WIRE_MAX}, as its namespace is {WIRE_NAMESPACE_PREFIX}<wire>"
+                );
+                findings.add(wire.line, "node.uplink.wire", Fault::new(problem, remedy));
+            }
+        }
+    }
+}
+
+fn name<'n>(
+    name: &'n At<Name>,
+    kind: &'static str,
+    may_be_host: bool,
+    seen: &mut HashMap<&'n Name, (&'static str, usize)>,
+    findings: &mut Findings<'_>,
+) {
+    let key = if kind == "node" {
+        "node.name"
+    } else {
+        "node.endpoint.name"
+    };
+    let text = name.value.as_ref();
+    let reserved = match text {
+        "host" => !may_be_host,
+        "default" | "self" | "current" => true,
+        _ => false,
+    };
+    if reserved {
+        let problem = format!("{text:?} is a reserved name");
+        let mut remedy = "choose another name".to_owned();
+        if (kind, text) == ("node", "host") {
+            remedy += "; for this machine itself add netns = \"host\"";
+        }
+        findings.add(name.line, key, Fault::new(problem, remedy));
+    }
+    if text.starts_with(WIRE_NAMESPACE_PREFIX) {
+        let problem = format!("{text:?} starts with {WIRE_NAMESPACE_PREFIX}");
+        let remedy = "choose another name: the wires' namespaces are called so";
+        findings.add(name.line, key, Fault::new(problem, remedy));
+    }
+    if let Some((other, line)) = seen.get(&name.value) {
+        let problem = format!("{text:?} is the name of another {other} too (line {line})");
+        let remedy = "give each node and each endpoint its own name: all share /run/netns";
+        findings.add(name.line, key, Fault::new(problem, remedy));
+    } else {
+        seen.insert(&name.value, (kind, name.line));
+    }
+}
+
+/// What only a lab node can have, and that there is one machine.
+fn places(nodes: &[DraftNode], findings: &mut Findings<'_>) {
+    let mut host: Option<&DraftNode> = None;
+    for node in nodes {
+        if node.place.value == NodePlace::Lab {
+            continue;
+        }
+        let lab_only = "lab nodes only, and this node is the machine itself";
+        if let Some(policy) = &node.forward_policy {
+            let remedy = "remove it: netpath leaves the machine's own FORWARD chain as it is";
+            let fault = Fault::new(format!("a setting of {lab_only}"), remedy);
+            findings.add(policy.line, "node.forward_policy", fault);
+        }
+        for wire in node
+            .uplinks
+            .iter()
+            .filter_map(|uplink| uplink.wire.as_ref())
+        {
+            let remedy = "remove it: the machine's uplink is on a wire already";
+            let fault = Fault::new(format!("a setting of {lab_only}"), remedy);
+            findings.add(wire.line, "node.uplink.wire", fault);
+        }
+        if let Some(first) = host {
+            let problem = format!(
+                "node {} is the machine itself already (line {})",
+                first.name.value, first.place.line
+            );
+            let remedy = "keep one node with netns = \"host\"";
+            findings.add(node.place.line, "node.netns", Fault::new(problem, remedy));
+        }
+        host = host.or(Some(node));
+    }
+}
+
+/// Uplinks and the host sides of endpoints share the node's namespace.
+fn devices(node: &DraftNode, findings: &mut Findings<'_>) {
+    let uplinks = node.uplinks.iter().map(|uplink| {
+        (
+            &uplink.dev,
+            "node.uplink.dev",
+            format!("an uplink of {}", node.name.value),
+        )
+    });
+    let endpoints = node.endpoints.iter().map(|endpoint| {
+        (
+            &endpoint.host_dev,
+            "node.endpoint.host_dev",
+            format!("endpoint {}", endpoint.name.value),
+        )
+    });
+    let mut seen: HashMap<&InterfaceName, (String, usize)> = HashMap::new();
+    for (dev, key, user) in uplinks.chain(endpoints) {
+        if let Some((other, line)) = seen.get(&dev.value) {
+            let problem = format!("{} is used by {other} too (line {line})", dev.value);
+            let remedy = "give each interface of a node its own name";
+            findings.add(dev.line, key, Fault::new(problem, remedy));
+        } else {
+            seen.insert(&dev.value, (user, dev.line));
+        }
+    }
+}
+
+/// What the file itself names has room in the maps.
+fn capacity(node: &DraftNode, findings: &mut Findings<'_>) {
+    for is_ipv4 in [true, false] {
+        let addresses = node
+            .endpoints
+            .iter()
+            .flat_map(|endpoint| &endpoint.addresses);
+        let addresses = addresses
+            .filter(|at| at.value.addr().is_ipv4() == is_ipv4)
+            .count();
+        let routes = node.routes.iter();
+        let routes = routes
+            .filter(|route| route.dst.value.addr().is_ipv4() == is_ipv4)
+            .count();
+        let family = if is_ipv4 { "IPv4" } else { "IPv6" };
+        for (limit, key, needed, what) in [
+            (
+                &node.max_endpoints,
+                "node.max_endpoints",
+                addresses,
+                "endpoint addresses",
+            ),
+            (&node.max_routes, "node.max_routes", routes, "routes"),
+        ] {
+            if u32::try_from(needed).is_ok_and(|needed| needed <= limit.value) {
+                continue;
+            }
+            let problem = format!(
+                "{} is too few for {needed} {family} {what} in this file",
+                limit.value
+            );
+            let remedy = format!("write at least {needed}");
+            findings.add(limit.line, key, Fault::new(problem, remedy));
+        }
+    }
+}
+
+/// A node with uplinks has addresses of each family that its endpoints have; else what they send would
+/// never leave it.
+fn families(node: &DraftNode, findings: &mut Findings<'_>) {
+    let unknown = node
+        .uplinks
+        .iter()
+        .any(|uplink| uplink.addresses.is_empty());
+    if node.uplinks.is_empty() || unknown {
+        return;
+    }
+    let uplink_addresses = || node.uplinks.iter().flat_map(|uplink| &uplink.addresses);
+    for endpoint in &node.endpoints {
+        for address in &endpoint.addresses {
+            let is_ipv4 = address.value.addr().is_ipv4();
+            if uplink_addresses().any(|at| at.value.addr().is_ipv4() == is_ipv4) {
+                continue;
+            }
+            let family = family(address.value.addr());
+            let problem = format!(
+                "{} is {family}, and no uplink of {} has an {family} address",
+                address.value, node.name.value
+            );
+            let remedy = format!("add an {family} address to the uplink, or remove this one");
+            let key = "node.endpoint.addresses";
+            findings.add(address.line, key, Fault::new(problem, remedy));
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Addresses and prefixes of endpoints and uplinks: each belongs to one of them.
+
+use std::{collections::HashMap, fmt, net::IpAddr};
+
+use ipnet::IpNet;
+
+use crate::model::{
+    InterfaceName, Name,
+    address::host_length,
+    finding::{At, Fault, Findings},
+    read::DraftNode,
+};
+
+/// Whose an address is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner<'n> {
+    /// An endpoint. Names can be duplicates, so the indices of node and endpoint say which.
+    Endpoint {
+        index: (usize, usize),
+        name: &'n Name,
+    },
+    /// An uplink; likewise.
+    Uplink {
+        index: (usize, usize),
+        dev: &'n InterfaceName,
+        node: &'n Name,
+    },
+}
+
+impl Owner<'_> {
+    fn key(self) -> &'static str {
+        match self {
+            Self::Endpoint { .. } => "node.endpoint.addresses",
+            Self::Uplink { .. } => "node.uplink.addresses",
+        }
+    }
+}
+
+impl fmt::Display for Owner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Endpoint { name, .. } => write!(f, "endpoint {name}"),
+            Self::Uplink { dev, node, .. } => write!(f, "uplink {dev} of node {node}"),
+        }
+    }
+}
+
+/// An address in the file.
+#[derive(Clone, Copy)]
+struct Claim<'n> {
+    owner: Owner<'n>,
+    line: usize,
+    net: IpNet,
+}
+
+/// No address is used twice in the topology, and no prefix shared ([`overlaps`]).
+pub(super) fn unshared(nodes: &[DraftNode], findings: &mut Findings<'_>) {
+    let mut seen: HashMap<IpAddr, Claim<'_>> = HashMap::new();
+    let mut distinct = Vec::new();
+    for claim in claims(nodes) {
+        if let Some(first) = seen.get(&claim.net.addr()) {
+            findings.add(claim.line, claim.owner.key(), duplicate(&claim, first));
+        } else {
+            seen.insert(claim.net.addr(), claim);
+            distinct.push(claim);
+        }
+    }
+    overlaps(&distinct, findings);
+}
+
+fn duplicate(claim: &Claim<'_>, first: &Claim<'_>) -> Fault {
+    let (address, line) = (claim.net, first.line);
+    if first.owner == claim.owner {
+        let problem = format!("{address} is in the list already (line {line})");
+        return Fault::new(problem, "write each address once");
+    }
+    let remedy = match claim.owner {
+        Owner::Endpoint { .. } => "give each endpoint its own address",
+        Owner::Uplink { .. } => "give each uplink its own address",
+    };
+    let problem = format!("{address} is used by {} too (line {line})", first.owner);
+    Fault::new(problem, remedy)
+}
+
+/// No endpoint's prefix overlaps another endpoint's or an uplink's anywhere, and no uplink's another's of
+/// its node. Different nodes' uplinks share the prefix of their segment.
+fn overlaps(claims: &[Claim<'_>], findings: &mut Findings<'_>) {
+    let nets = claims.iter().map(|claim| (claim.net.trunc(), claim));
+    let conflict = |a: &Claim<'_>, b: &Claim<'_>| match (a.owner, b.owner) {
+        (Owner::Uplink { index: a, .. }, Owner::Uplink { index: b, .. }) => {
+            a.0 == b.0 && a.1 != b.1
+        }
+        (a, b) => a != b,
+    };
+    for (outer, inner) in nested(nets.collect(), conflict) {
+        let (first, second) = if outer.line <= inner.line {
+            (outer, inner)
+        } else {
+            (inner, outer)
+        };
+        let problem = format!(
+            "overlapping prefixes: {} and {} of {} (line {})",
+            second.net, first.net, first.owner, first.line
+        );
+        let remedy = match (first.owner, second.owner) {
+            (Owner::Endpoint { .. }, Owner::Endpoint { .. }) => format!(
+                "give each endpoint a prefix of its own, or write /{} in both",
+                host_length(second.net.addr())
+            ),
+            (Owner::Uplink { .. }, Owner::Uplink { .. }) => {
+                "give each uplink of a node a prefix of its own".to_owned()
+            }
+            _ => "endpoints are routed, not bridged: give them a prefix outside of the uplinks'"
+                .to_owned(),
+        };
+        findings.add(second.line, second.owner.key(), Fault::new(problem, remedy));
+    }
+}
+
+/// For each prefix the outermost other one, if any, that contains it (or equals it and comes earlier) and
+/// that `conflict` says it must not share addresses with. O(n log n) as long as few prefixes are nested.
+///
+/// Prefixes overlap only by one containing the other, so in sorted order all that contain a prefix are on
+/// the stack when it comes.
+pub(super) fn nested<T>(
+    mut items: Vec<(IpNet, &T)>,
+    conflict: impl Fn(&T, &T) -> bool,
+) -> Vec<(&T, &T)> {
+    items.sort_by_key(|(net, _)| *net);
+    let mut stack: Vec<(IpNet, &T)> = Vec::new();
+    let mut pairs = Vec::new();
+    for (net, item) in items {
+        while stack.last().is_some_and(|(outer, _)| !outer.contains(&net)) {
+            stack.pop();
+        }
+        pairs.extend(
+            stack
+                .iter()
+                .find(|(_, o)| conflict(o, item))
+                .map(|(_, o)| (*o, item)),
+        );
+        stack.push((net, item));
+    }
+    pairs
+}
+
+fn claims(nodes: &[DraftNode]) -> impl Iterator<Item = Claim<'_>> {
+    let claim = |owner| {
+        move |at: &At<IpNet>| Claim {
+            owner,
+            line: at.line,
+            net: at.value,
+        }
+    };
+    nodes.iter().enumerate().flat_map(move |(n, node)| {
+        let uplinks = node
+            .uplinks
+            .iter()
+            .enumerate()
+            .flat_map(move |(u, uplink)| {
+                let (dev, node) = (&uplink.dev.value, &node.name.value);
+                uplink.addresses.iter().map(claim(Owner::Uplink {
+                    index: (n, u),
+                    dev,
+                    node,
+                }))
+            });
+        let endpoints = node
+            .endpoints
+            .iter()
+            .enumerate()
+            .flat_map(move |(e, endpoint)| {
+                let name = &endpoint.name.value;
+                endpoint.addresses.iter().map(claim(Owner::Endpoint {
+                    index: (n, e),
+                    name,
+                }))
+            });
+        uplinks.chain(endpoints)
+    })
+}

@@ -1,0 +1,314 @@
+//! The document's tables as typed drafts: every value checked by itself, with its line.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netpath_common::{ADDRESSES_MAX, ENDPOINTS_DEFAULT, ROUTES_DEFAULT};
+
+use super::{
+    CAPACITY_RANGE, Capacity, Endpoint, ForwardPolicy, InterfaceName, Name, Node, NodePlace, Route,
+    Uplink, address, derived_host_dev,
+    document::{self, Schema, Schemas, Table, integer, string},
+    finding::{At, Fault, Findings},
+};
+
+const ROOT: Schema = Schema {
+    path: "",
+    keys: &["node"],
+};
+const NODE: Schema = Schema {
+    path: "node",
+    keys: &[
+        "name",
+        "netns",
+        "forward_policy",
+        "max_endpoints",
+        "max_routes",
+        "uplink",
+        "route",
+        "endpoint",
+    ],
+};
+const UPLINK: Schema = Schema {
+    path: "node.uplink",
+    keys: &["dev", "addresses", "wire"],
+};
+const ROUTE: Schema = Schema {
+    path: "node.route",
+    keys: &["dst", "via"],
+};
+const ENDPOINT: Schema = Schema {
+    path: "node.endpoint",
+    keys: &["name", "addresses", "dev", "host_dev"],
+};
+const SCHEMAS: &Schemas = &[&ROOT, &NODE, &UPLINK, &ROUTE, &ENDPOINT];
+
+/// The interface inside an endpoint, as container runtimes name it.
+const DEV_DEFAULT: &str = "eth0";
+
+/// A node with the lines of its values.
+pub(super) struct DraftNode {
+    pub(super) name: At<Name>,
+    pub(super) place: At<NodePlace>,
+    pub(super) forward_policy: Option<At<ForwardPolicy>>,
+    pub(super) max_endpoints: At<u32>,
+    pub(super) max_routes: At<u32>,
+    pub(super) uplinks: Vec<DraftUplink>,
+    pub(super) routes: Vec<DraftRoute>,
+    pub(super) endpoints: Vec<DraftEndpoint>,
+}
+
+/// An uplink with the lines of its values.
+pub(super) struct DraftUplink {
+    pub(super) dev: At<InterfaceName>,
+    pub(super) addresses: Vec<At<IpNet>>,
+    pub(super) wire: Option<At<Name>>,
+}
+
+/// A route with the lines of its values.
+pub(super) struct DraftRoute {
+    pub(super) dst: At<IpNet>,
+    pub(super) via: At<IpAddr>,
+}
+
+/// An endpoint with the lines of its values.
+pub(super) struct DraftEndpoint {
+    pub(super) name: At<Name>,
+    pub(super) addresses: Vec<At<IpNet>>,
+    pub(super) dev: At<InterfaceName>,
+    pub(super) host_dev: At<InterfaceName>,
+}
+
+/// Reads the nodes. Tables without which nothing more can be said of them are left out, never without a
+/// finding.
+pub(super) fn nodes(text: &str, findings: &mut Findings<'_>) -> Vec<DraftNode> {
+    let Some(document) = document::parse(text, findings) else {
+        return Vec::new();
+    };
+    let root = Table::new(&ROOT, SCHEMAS, &document, 1, findings);
+    let tables = root.tables(&NODE, SCHEMAS, findings);
+    if tables.is_empty() && findings.is_empty() {
+        let remedy = "write at least one [[node]] with a name and its [[node.endpoint]]s";
+        findings.add(1, "node", Fault::new("the file has no node", remedy));
+    }
+    tables
+        .iter()
+        .filter_map(|table| node(table, findings))
+        .collect()
+}
+
+fn node(table: &Table<'_, '_>, findings: &mut Findings<'_>) -> Option<DraftNode> {
+    let name = table.required("name", "\"node01\"", findings, string(name));
+    let place = if table.has("netns") {
+        table.optional("netns", findings, string(netns))
+    } else {
+        Some(At {
+            line: table.line(),
+            value: NodePlace::Lab,
+        })
+    };
+    let forward_policy = table.optional("forward_policy", findings, string(forward_policy));
+    let mut capacity = |key, default| {
+        let written = table.optional(key, findings, integer(CAPACITY_RANGE));
+        written.unwrap_or(At {
+            line: table.line(),
+            value: default,
+        })
+    };
+    let max_endpoints = capacity("max_endpoints", ENDPOINTS_DEFAULT);
+    let max_routes = capacity("max_routes", ROUTES_DEFAULT);
+
+    let uplinks = table.tables(&UPLINK, SCHEMAS, findings);
+    let is_lab = place.is_some_and(|place| place.value == NodePlace::Lab);
+    let uplinks = uplinks
+        .iter()
+        .filter_map(|table| uplink(table, is_lab, findings))
+        .collect();
+    let routes = table.tables(&ROUTE, SCHEMAS, findings);
+    let routes = routes
+        .iter()
+        .filter_map(|table| route(table, findings))
+        .collect();
+    let endpoints = table.tables(&ENDPOINT, SCHEMAS, findings);
+    let node_name = name.as_ref().map(|name| &name.value);
+    let endpoints = endpoints
+        .iter()
+        .filter_map(|table| endpoint(table, node_name, findings))
+        .collect();
+
+    Some(DraftNode {
+        name: name?,
+        place: place?,
+        forward_policy,
+        max_endpoints,
+        max_routes,
+        uplinks,
+        routes,
+        endpoints,
+    })
+}
+
+fn uplink(table: &Table<'_, '_>, is_lab: bool, findings: &mut Findings<'_>) -> Option<DraftUplink> {
+    let dev = table.required("dev", "\"eth0\"", findings, string(interface));
+    // The machine gives its interfaces their addresses itself.
+    let needed = is_lab.then_some("[\"192.0.2.1/24\"]");
+    let addresses = addresses(table, needed, findings);
+    let wire = table.optional("wire", findings, string(name));
+    if is_lab && !table.has("wire") {
+        let remedy = "add wire = \"lan\"; uplinks with the same wire share a segment";
+        let fault = Fault::new("an uplink of a lab node needs a wire", remedy);
+        findings.add(table.line(), table.key("wire"), fault);
+    }
+    Some(DraftUplink {
+        dev: dev?,
+        addresses,
+        wire,
+    })
+}
+
+fn route(table: &Table<'_, '_>, findings: &mut Findings<'_>) -> Option<DraftRoute> {
+    let dst = table.required(
+        "dst",
+        "\"10.0.3.0/24\"",
+        findings,
+        string(address::destination),
+    );
+    let via = table.required("via", "\"192.0.2.1\"", findings, string(address::next_hop));
+    Some(DraftRoute {
+        dst: dst?,
+        via: via?,
+    })
+}
+
+fn endpoint(
+    table: &Table<'_, '_>,
+    node: Option<&Name>,
+    findings: &mut Findings<'_>,
+) -> Option<DraftEndpoint> {
+    let name = table.required("name", "\"demo01\"", findings, string(name));
+    let addresses = addresses(table, Some("[\"10.0.1.2/24\"]"), findings);
+    let dev = table.optional("dev", findings, string(interface));
+    let host_dev = table.optional("host_dev", findings, string(interface));
+
+    let (name, node) = (name?, node?);
+    let dev = dev.unwrap_or_else(|| At {
+        line: name.line,
+        value: InterfaceName::trusted(DEV_DEFAULT.to_owned()),
+    });
+    let host_dev = host_dev.unwrap_or_else(|| At {
+        line: name.line,
+        value: derived_host_dev(node, &name.value),
+    });
+    Some(DraftEndpoint {
+        name,
+        addresses,
+        dev,
+        host_dev,
+    })
+}
+
+/// The key `addresses`. `needed` is what to write when there must be one.
+fn addresses(
+    table: &Table<'_, '_>,
+    needed: Option<&str>,
+    findings: &mut Findings<'_>,
+) -> Vec<At<IpNet>> {
+    const KEY: &str = "addresses";
+    let before = findings.len();
+    let list = table.list(KEY, findings, string(address::interface_address));
+    let line = list.as_ref().map_or(table.line(), |list| list.line);
+    let list = list.map(|list| list.value).unwrap_or_default();
+    if list.len() > ADDRESSES_MAX {
+        let problem = format!("{} addresses", list.len());
+        let remedy = format!("write at most {ADDRESSES_MAX}");
+        findings.add(line, table.key(KEY), Fault::new(problem, remedy));
+    }
+    if let (true, Some(example)) = (list.is_empty() && findings.len() == before, needed) {
+        let fault = Fault::new("no address", format!("add at least one: {KEY} = {example}"));
+        findings.add(line, table.key(KEY), fault);
+    }
+    list
+}
+
+fn name(text: &str) -> Result<Name, Fault> {
+    Ok(text.parse::<Name>()?)
+}
+
+fn interface(text: &str) -> Result<InterfaceName, Fault> {
+    Ok(text.parse::<InterfaceName>()?)
+}
+
+fn netns(text: &str) -> Result<NodePlace, Fault> {
+    if text == "host" {
+        return Ok(NodePlace::Host);
+    }
+    Err(Fault::new(
+        format!("{text:?} is not a place for a node"),
+        "write \"host\" for this machine, or remove the key for a lab node, whose namespace has its name",
+    ))
+}
+
+fn forward_policy(text: &str) -> Result<ForwardPolicy, Fault> {
+    match text {
+        "accept" => Ok(ForwardPolicy::Accept),
+        "drop" => Ok(ForwardPolicy::Drop),
+        _ => Err(Fault::new(
+            format!("{text:?} is not a policy of the FORWARD chain"),
+            "write \"accept\" or \"drop\"",
+        )),
+    }
+}
+
+impl From<DraftNode> for Node {
+    fn from(draft: DraftNode) -> Self {
+        Self {
+            name: draft.name.value,
+            place: draft.place.value,
+            forward_policy: draft
+                .forward_policy
+                .map(|policy| policy.value)
+                .unwrap_or_default(),
+            capacity: Capacity {
+                endpoints: draft.max_endpoints.value,
+                routes: draft.max_routes.value,
+            },
+            uplinks: draft.uplinks.into_iter().map(Uplink::from).collect(),
+            routes: draft.routes.into_iter().map(Route::from).collect(),
+            endpoints: draft.endpoints.into_iter().map(Endpoint::from).collect(),
+        }
+    }
+}
+
+impl From<DraftUplink> for Uplink {
+    fn from(draft: DraftUplink) -> Self {
+        Self {
+            dev: draft.dev.value,
+            addresses: values(draft.addresses),
+            wire: draft.wire.map(|wire| wire.value),
+        }
+    }
+}
+
+impl From<DraftRoute> for Route {
+    fn from(draft: DraftRoute) -> Self {
+        Self {
+            dst: draft.dst.value,
+            via: draft.via.value,
+        }
+    }
+}
+
+impl From<DraftEndpoint> for Endpoint {
+    fn from(draft: DraftEndpoint) -> Self {
+        Self {
+            name: draft.name.value,
+            addresses: values(draft.addresses),
+            dev: draft.dev.value,
+            host_dev: draft.host_dev.value,
+        }
+    }
+}
+
+fn values<T>(list: Vec<At<T>>) -> Vec<T> {
+    list.into_iter().map(|at| at.value).collect()
+}
