@@ -5,9 +5,7 @@ use std::{fs, io};
 use aya::programs::{
     LinkOrder, SchedClassifier, TcAttachType,
     links::{FdLink, LinkError, PinnedLink},
-    tc::{
-        NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact,
-    },
+    tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact},
 };
 
 use super::{
@@ -75,8 +73,7 @@ impl ProgramKind {
 
 impl Datapath {
     fn pinned(&self, kind: ProgramKind) -> Result<SchedClassifier, DatapathError> {
-        SchedClassifier::from_pin(self.pins.program(kind.name()))
-            .map_err(failed(kind, None))
+        SchedClassifier::from_pin(self.pins.program(kind.name())).map_err(failed(kind, None))
     }
 
     /// Whether a program runs on an interface. With clsact the kernel is not asked: there it is what

@@ -35,7 +35,9 @@ pub enum DatapathError {
         problem: String,
     },
     /// bpffs is not there and may not be mounted.
-    #[error("no BPF filesystem at /sys/fs/bpf and mounting it failed: {source}: run `mount -t bpf bpf /sys/fs/bpf`")]
+    #[error(
+        "no BPF filesystem at /sys/fs/bpf and mounting it failed: {source}: run `mount -t bpf bpf /sys/fs/bpf`"
+    )]
     NoBpffs {
         /// Why it could not be mounted.
         source: io::Error,

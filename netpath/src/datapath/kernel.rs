@@ -65,8 +65,14 @@ pub(super) fn require() -> Result<(), DatapathError> {
         }
     }
     for (helper, what) in [
-        (BpfHelper::BPF_FUNC_redirect_peer, "the helper bpf_redirect_peer"),
-        (BpfHelper::BPF_FUNC_redirect_neigh, "the helper bpf_redirect_neigh"),
+        (
+            BpfHelper::BPF_FUNC_redirect_peer,
+            "the helper bpf_redirect_peer",
+        ),
+        (
+            BpfHelper::BPF_FUNC_redirect_neigh,
+            "the helper bpf_redirect_neigh",
+        ),
         (BpfHelper::BPF_FUNC_fib_lookup, "the helper bpf_fib_lookup"),
         (BpfHelper::BPF_FUNC_check_mtu, "the helper bpf_check_mtu"),
     ] {

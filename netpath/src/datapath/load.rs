@@ -47,7 +47,11 @@ pub(super) fn fingerprint(object: ObjectKind) -> u64 {
 }
 
 /// Loads the object with its maps pinned, or reused where they already are, and its programs verified.
-fn load(pins: &Pins, capacity: Option<Capacity>, object: ObjectKind) -> Result<Ebpf, DatapathError> {
+fn load(
+    pins: &Pins,
+    capacity: Option<Capacity>,
+    object: ObjectKind,
+) -> Result<Ebpf, DatapathError> {
     let flags = kernel::fib_flags();
     let mut loader = EbpfLoader::new();
     loader.override_global("FIB_FLAGS", &flags, true);

@@ -4,10 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use aya::{
     Pod,
-    maps::{
-        Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuHashMap,
-        lpm_trie::Key,
-    },
+    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuHashMap, lpm_trie::Key},
 };
 use ipnet::IpNet;
 use netpath_common::{
@@ -81,7 +78,9 @@ fn all<K: Pod, V>(
 fn gone(name: &'static str, result: Result<(), MapError>) -> Result<(), DatapathError> {
     match result {
         Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {
+        Err(MapError::SyscallError(error))
+            if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
+        {
             Ok(())
         }
         Err(error) => Err(map(name)(error)),
@@ -123,7 +122,9 @@ impl Maps {
         Ok(MapSummary {
             name,
             id: info.id(),
-            kind: info.map_type().map_or_else(|_| "unknown".to_owned(), |kind| format!("{kind:?}")),
+            kind: info
+                .map_type()
+                .map_or_else(|_| "unknown".to_owned(), |kind| format!("{kind:?}")),
             key_size: info.key_size(),
             value_size: info.value_size(),
             max_entries: info.max_entries(),
@@ -165,8 +166,12 @@ impl Maps {
     pub fn endpoints(&self) -> Result<Vec<(IpAddr, EndpointEntry)>, DatapathError> {
         let v4 = all("endpoints_v4", self.endpoints_v4.iter())?;
         let v6 = all("endpoints_v6", self.endpoints_v6.iter())?;
-        let v4 = v4.into_iter().map(|(key, value)| (IpAddr::from(key), value));
-        let v6 = v6.into_iter().map(|(key, value)| (IpAddr::from(key), value));
+        let v4 = v4
+            .into_iter()
+            .map(|(key, value)| (IpAddr::from(key), value));
+        let v6 = v6
+            .into_iter()
+            .map(|(key, value)| (IpAddr::from(key), value));
         Ok(v4.chain(v6).collect())
     }
 
@@ -246,12 +251,14 @@ impl Maps {
     pub fn remove_route(&mut self, prefix: IpNet) -> Result<(), DatapathError> {
         let length = u32::from(prefix.prefix_len());
         match prefix.addr() {
-            IpAddr::V4(v4) => {
-                gone("routes_v4", self.routes_v4.remove(&Key::new(length, v4.octets())))
-            }
-            IpAddr::V6(v6) => {
-                gone("routes_v6", self.routes_v6.remove(&Key::new(length, v6.octets())))
-            }
+            IpAddr::V4(v4) => gone(
+                "routes_v4",
+                self.routes_v4.remove(&Key::new(length, v4.octets())),
+            ),
+            IpAddr::V6(v6) => gone(
+                "routes_v6",
+                self.routes_v6.remove(&Key::new(length, v6.octets())),
+            ),
         }
     }
 
@@ -260,7 +267,9 @@ impl Maps {
     /// # Errors
     /// As for every method here.
     pub fn interfaces(&self) -> Result<BTreeMap<Ifindex, InterfaceEntry>, DatapathError> {
-        Ok(all("interfaces", self.interfaces.iter())?.into_iter().collect())
+        Ok(all("interfaces", self.interfaces.iter())?
+            .into_iter()
+            .collect())
     }
 
     /// Describes an interface.
@@ -320,7 +329,9 @@ impl Maps {
     /// # Errors
     /// As for every method here.
     pub fn endpoint_records(&self) -> Result<BTreeMap<NameKey, EndpointRecord>, DatapathError> {
-        Ok(all("endpoint_records", self.endpoint_records.iter())?.into_iter().collect())
+        Ok(all("endpoint_records", self.endpoint_records.iter())?
+            .into_iter()
+            .collect())
     }
 
     /// Notes what is made for an endpoint.
@@ -350,7 +361,9 @@ impl Maps {
     /// # Errors
     /// As for every method here.
     pub fn uplink_records(&self) -> Result<BTreeMap<NameKey, UplinkRecord>, DatapathError> {
-        Ok(all("uplink_records", self.uplink_records.iter())?.into_iter().collect())
+        Ok(all("uplink_records", self.uplink_records.iter())?
+            .into_iter()
+            .collect())
     }
 
     /// Notes what is made for an uplink.
@@ -380,7 +393,9 @@ impl Maps {
     /// # Errors
     /// As for every method here.
     pub fn route_records(&self) -> Result<BTreeMap<PrefixBytes, RouteRecord>, DatapathError> {
-        Ok(all("route_records", self.route_records.iter())?.into_iter().collect())
+        Ok(all("route_records", self.route_records.iter())?
+            .into_iter()
+            .collect())
     }
 
     /// Notes a route.

@@ -97,9 +97,11 @@ impl Datapath {
                 netns_cookie: identity.netns_cookie,
                 netns_made: u32::from(identity.netns_made),
                 fast_path: 0,
-                name: netpath_common::fixed(identity.name).ok_or_else(|| DatapathError::Foreign {
-                    path: staged.directory().to_owned(),
-                    problem: "the name is too long".to_owned(),
+                name: netpath_common::fixed(identity.name).ok_or_else(|| {
+                    DatapathError::Foreign {
+                        path: staged.directory().to_owned(),
+                        problem: "the name is too long".to_owned(),
+                    }
                 })?,
                 object: load::fingerprint(object),
             })?;

@@ -170,7 +170,8 @@ pub(super) fn leave_bpffs() -> Result<(), DatapathError> {
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => return Ok(()),
         Err(source) => return Err(file(ROOT, "remove")(source)),
     }
-    let mounts = fs::read_to_string("/proc/self/mounts").map_err(file("/proc/self/mounts", "read"))?;
+    let mounts =
+        fs::read_to_string("/proc/self/mounts").map_err(file("/proc/self/mounts", "read"))?;
     let is_ours = mounts
         .lines()
         .filter(|line| line.split(' ').nth(1) == Some(BPFFS))

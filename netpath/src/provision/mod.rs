@@ -1,1 +1,101 @@
-//! provision
+//! Namespaces, veths, addresses, routes, sysctls: making a topology true and taking it away again.
+
+mod change;
+mod error;
+mod status;
+
+pub use self::{
+    change::{Action, Change, Object},
+    error::ProvisionError,
+    status::{
+        Drift, EndpointStatus, FastPath, InterfaceStatus, NodeStatus, RouteStatus, UplinkStatus,
+    },
+};
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use crate::{datapath::ObjectKind, model::Topology};
+
+/// How to bring a topology up.
+#[derive(Clone, Debug)]
+pub struct UpOptions {
+    /// Whether the fast path is to be on; `None` leaves a node that is up as it is, and turns a new one on.
+    pub fast_path: Option<bool>,
+    /// Which build of the programs to use.
+    pub object: ObjectKind,
+    /// Set from outside (a signal handler) to make the work stop and be undone.
+    pub interrupted: Arc<AtomicBool>,
+}
+
+impl Default for UpOptions {
+    fn default() -> Self {
+        Self {
+            fast_path: None,
+            object: ObjectKind::Plain,
+            interrupted: Arc::default(),
+        }
+    }
+}
+
+/// What [`up`] would change, found without touching anything.
+///
+/// # Errors
+/// Whatever [`up`] would refuse before it touches anything.
+pub fn plan(topology: &Topology, options: &UpOptions) -> Result<Vec<Change>, ProvisionError> {
+    let _ = (topology, options);
+    todo!()
+}
+
+/// Makes a topology true, and says what it changed: nothing if it was true already. `progress` is told of
+/// each change when it is done.
+///
+/// # Errors
+/// Before anything is touched, for what cannot be done; after a failure half-way, what this call had made
+/// is removed again, in reverse.
+pub fn up(
+    topology: &Topology,
+    options: &UpOptions,
+    progress: &mut dyn FnMut(&Change),
+) -> Result<Vec<Change>, ProvisionError> {
+    let _ = (topology, options, progress);
+    todo!()
+}
+
+/// Removes nodes with all that netpath made for them, whatever became of it meanwhile. A node that is not
+/// there is no error.
+///
+/// # Errors
+/// When something that is netpath's could not be removed; everything else is removed all the same.
+pub fn down(
+    nodes: &[String],
+    progress: &mut dyn FnMut(&Change),
+) -> Result<Vec<Change>, ProvisionError> {
+    let _ = (nodes, progress);
+    todo!()
+}
+
+/// Which part of what is up a command is about.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Only this node.
+    pub node: Option<String>,
+    /// Only this endpoint.
+    pub endpoint: Option<String>,
+}
+
+/// Attaches or detaches the fast path and re-creates nothing.
+///
+/// # Errors
+/// When nothing of that name is up, or the kernel refuses.
+pub fn set_fast_path(on: bool, selection: &Selection) -> Result<Vec<Change>, ProvisionError> {
+    let _ = (on, selection);
+    todo!()
+}
+
+/// The state of every node that is up, as recorded and as found.
+///
+/// # Errors
+/// When a pinned directory cannot be read.
+pub fn observe() -> Result<Vec<NodeStatus>, ProvisionError> {
+    todo!()
+}

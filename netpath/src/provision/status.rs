@@ -1,0 +1,107 @@
+//! What is up, as netpath recorded it and as it is found.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netpath_common::{EndpointId, Ifindex};
+use serde::Serialize;
+
+/// State of the fast path on an interface or a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FastPath {
+    /// Attached.
+    On,
+    /// Detached.
+    Off,
+    /// On some interfaces only.
+    Partly,
+}
+
+/// How what is found differs from what was recorded, in words; empty if it does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Drift(pub Vec<String>);
+
+/// A node.
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeStatus {
+    /// Its name.
+    pub name: String,
+    /// `host`, or the name of its namespace.
+    pub netns: String,
+    /// Where its maps, programs and links are pinned.
+    pub directory: String,
+    /// `tcx` or `clsact`.
+    pub attach_mode: &'static str,
+    /// Over all its interfaces.
+    pub fast_path: FastPath,
+    /// Its uplinks.
+    pub uplinks: Vec<UplinkStatus>,
+    /// Its routes towards other nodes.
+    pub routes: Vec<RouteStatus>,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointStatus>,
+    /// What is not as it was made.
+    pub drift: Drift,
+}
+
+/// An interface that programs are attached to.
+#[derive(Clone, Debug, Serialize)]
+pub struct InterfaceStatus {
+    /// Its name in the node's namespace.
+    pub dev: String,
+    /// Its index there, 0 while it is being made.
+    pub ifindex: Ifindex,
+    /// Its Ethernet address.
+    pub mac: String,
+    /// Whether its programs are attached.
+    pub fast_path: FastPath,
+}
+
+/// An uplink.
+#[derive(Clone, Debug, Serialize)]
+pub struct UplinkStatus {
+    /// The interface.
+    #[serde(flatten)]
+    pub interface: InterfaceStatus,
+    /// Its addresses.
+    pub addresses: Vec<IpNet>,
+    /// The wire it is on, in a lab.
+    pub wire: Option<String>,
+    /// Whether netpath made the interface.
+    pub made: bool,
+    /// What is not as it was made.
+    pub drift: Drift,
+}
+
+/// A route towards another node.
+#[derive(Clone, Debug, Serialize)]
+pub struct RouteStatus {
+    /// Destination prefix.
+    pub dst: IpNet,
+    /// Next hop.
+    pub via: IpAddr,
+    /// Whether netpath put it into the kernel's table.
+    pub made: bool,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug, Serialize)]
+pub struct EndpointStatus {
+    /// Its name, which is its namespace's too.
+    pub name: String,
+    /// Never used twice on a node.
+    pub id: EndpointId,
+    /// Its interface inside.
+    pub dev: String,
+    /// Its Ethernet address inside.
+    pub mac: String,
+    /// The host-side veth.
+    #[serde(rename = "host")]
+    pub interface: InterfaceStatus,
+    /// Its addresses.
+    pub addresses: Vec<IpNet>,
+    /// What is not as it was made.
+    pub drift: Drift,
+}
