@@ -4,6 +4,7 @@ use std::{
     net::IpAddr,
     process::{self, Command},
     sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
 };
 
 use netpath_common::Mac;
@@ -62,6 +63,9 @@ impl Lab {
                 ip(netns, &command);
             }
         }
+        for netns in [&lab.a, &lab.b] {
+            await_carrier(netns);
+        }
         lab.ip_a("route add default via 10.1.0.2");
         lab.ip_a("-6 route add default via fd01::2");
         lab
@@ -113,7 +117,18 @@ pub(super) fn address(text: &str) -> IpAddr {
     text.parse().expect(text)
 }
 
-fn ip(netns: &Netns, arguments: &str) {
+/// Waits until the interface really transmits. The end that was set up first had no carrier then, and drops
+/// what it is given until the kernel's deferred work has run (net/core/link_watch.c). Asking for the one link
+/// does that work at once from Linux 6.8 on (commit facd15dfd691); before, its state tells when it is done.
+fn await_carrier(netns: &Netns) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !ip(netns, &format!("-o link show dev {DEV}")).contains("state UP") {
+        assert!(Instant::now() < deadline, "no carrier in {}", netns.name());
+    }
+}
+
+/// Runs `ip` in a namespace and returns what it printed.
+fn ip(netns: &Netns, arguments: &str) -> String {
     let output = Command::new("ip")
         .args(["-n", netns.name()])
         .args(arguments.split(' '))
@@ -125,4 +140,5 @@ fn ip(netns: &Netns, arguments: &str) {
         netns.name(),
         String::from_utf8_lossy(&output.stderr)
     );
+    String::from_utf8(output.stdout).expect("text")
 }

@@ -19,11 +19,15 @@ fn every_datagram_arrives_once() {
                 window,
                 ttl: Some(33),
                 tos: Some(0x2e),
+                quiet: Duration::from_secs(20),
                 ..StreamOptions::new(a, b)
             };
+            let start = Instant::now();
             let report = udp_stream(&lab.a, &lab.b, &options).expect("stream");
             assert!(report.is_exact(packets), "{options:?}: {report:?}");
             assert_eq!(report.lost(), 0);
+            // It is over with the last arrival, not one `quiet` later.
+            assert!(start.elapsed() < options.quiet);
             if packets > 0 {
                 let source = SocketAddr::new(a, report.src_port);
                 assert_eq!(report.sources, BTreeSet::from([source]));
