@@ -25,6 +25,8 @@ const BPFFS: &str = "/sys/fs/bpf";
 const ROOT: &str = "/sys/fs/bpf/netpath";
 /// The mount source by which netpath knows a BPF filesystem that it mounted itself.
 const MOUNT_SOURCE: &str = "netpath";
+/// What a kernel with CONFIG_BPF_PRELOAD puts on every BPF filesystem itself.
+const PRELOADED: [&str; 2] = ["maps.debug", "progs.debug"];
 /// Prefix of a directory that is not complete yet. No node's name can start so.
 const STAGING: &str = "_new_";
 
@@ -177,7 +179,10 @@ pub(super) fn leave_bpffs() -> Result<(), DatapathError> {
         .filter(|line| line.split(' ').nth(1) == Some(BPFFS))
         .next_back()
         .is_some_and(|line| line.starts_with(&format!("{MOUNT_SOURCE} {BPFFS} bpf ")));
-    if !is_ours || !names(Path::new(BPFFS))?.is_empty() {
+    let others = names(Path::new(BPFFS))?
+        .iter()
+        .any(|name| !PRELOADED.contains(&name.as_str()));
+    if !is_ours || others {
         return Ok(());
     }
     match umount2(BPFFS, MntFlags::empty()) {

@@ -58,7 +58,13 @@ pub fn node(name: &str, report: &mut dyn FnMut(Change)) -> Result<(), ProvisionE
     let endpoints = node.datapath().maps.endpoint_records()?;
     for (endpoint, record) in endpoints {
         let endpoint = text(&endpoint.name);
-        match endpoint::remove(&node, &endpoint, &record) {
+        let removed = if node.lab {
+            // Its veth ends with the node's namespace, all of them in one go.
+            endpoint::remove_netns(&endpoint, &record)
+        } else {
+            endpoint::remove(&node, &endpoint, &record)
+        };
+        match removed {
             Ok(()) => report(changed(Object::Endpoint, endpoint, name)),
             Err(error) => errors.push(error),
         }

@@ -69,6 +69,7 @@ pub fn ensure(
     let host = ensure_veth(node, &netns, &record)?;
     configure_inside(&netns, wanted, &record)?;
     configure_host_side(node, wanted, &record, &host, sources)?;
+    netns.run(|| Netlink::open()?.await_operational(wanted.dev.as_ref()))??;
     publish(node, wanted, &record, &host)?;
     record.host_ifindex = host.ifindex;
     record.state = RecordState::Complete as u32;
@@ -215,7 +216,6 @@ fn ensure_veth(
     let host_dev = text(&record.host_dev);
     let inside = netns.run(|| Netlink::open()?.link(&dev))??;
     let complete = inside.is_some_and(|link| link.mac == Some(record.endpoint_mac));
-    let lab = node.lab;
     node.inside(|| {
         let netlink = Netlink::open()?;
         let found = netlink.link(&host_dev)?;
@@ -243,7 +243,6 @@ fn ensure_veth(
             },
             std::os::fd::AsFd::as_fd(netns),
         )?;
-        let _ = lab;
         netlink.link(&host_dev)?.ok_or(ProvisionError::NotUp {
             object: "interface",
             name: host_dev.clone(),
@@ -349,7 +348,7 @@ fn configure_host_side(
             netlink.add_neighbour(host, address, record.endpoint_mac)?;
             netlink.add_route(&host_route(address, host, sources))?;
         }
-        Ok(())
+        netlink.await_operational(dev)
     })
 }
 
@@ -437,8 +436,6 @@ fn forget_interface(
 }
 
 fn remove_veth(node: &Node, record: &EndpointRecord) -> Result<(), ProvisionError> {
-    let host_dev = text(&record.host_dev);
-    fast_path::detach_endpoint(&node.datapath(), &node.netns, &host_dev)?;
     node.inside(|| {
         let netlink = Netlink::open()?;
         match own_host_link(&netlink, record)? {
@@ -446,6 +443,9 @@ fn remove_veth(node: &Node, record: &EndpointRecord) -> Result<(), ProvisionErro
             None => Ok(()),
         }
     })?;
+    // The programs went with the interface; what is left of them are pins.
+    let host_dev = text(&record.host_dev);
+    fast_path::detach_endpoint(&node.datapath(), &node.netns, &host_dev)?;
     forget_interface(&mut node.datapath(), record.host_ifindex, record.id)
 }
 

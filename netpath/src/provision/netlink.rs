@@ -5,6 +5,8 @@ use std::{
     os::fd::{AsFd, AsRawFd as _, BorrowedFd},
 };
 
+use std::time::{Duration, Instant};
+
 use futures_util::{Stream, StreamExt as _};
 use ipnet::IpNet;
 use netpath_common::{Ifindex, Mac};
@@ -15,7 +17,7 @@ use rtnetlink::{
         address::{
             AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
         },
-        link::{BridgeStpState, InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage},
+        link::{BridgeStpState, InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage, State},
         neighbour::NeighbourState,
         route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType},
     },
@@ -43,6 +45,8 @@ pub struct Link {
     pub mac: Option<Mac>,
     /// Administratively up.
     pub up: bool,
+    /// Able to send: up, and so is the other end.
+    pub operational: bool,
     /// Index of the bridge it is a port of, or 0.
     pub controller: Ifindex,
 }
@@ -205,6 +209,27 @@ impl Netlink {
         )
     }
 
+    /// Waits until an interface whose two ends are up can send. The end that was set up first drops what it
+    /// is given until the kernel has noticed; asking for one interface makes it notice at once (Linux 6.8,
+    /// facd15dfd691), or within a second before that.
+    pub fn await_operational(&self, name: &str) -> Result<(), ProvisionError> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            match self.link(name)? {
+                Some(link) if link.operational => return Ok(()),
+                Some(_) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                _ => {
+                    return Err(ProvisionError::NotUp {
+                        object: "interface",
+                        name: name.to_owned(),
+                    });
+                }
+            }
+        }
+    }
+
     /// Removes an interface. One that is gone already is no error.
     pub fn delete_link(&self, link: &Link) -> Result<(), ProvisionError> {
         let request = self.handle.link().del(link.ifindex.0).execute();
@@ -360,6 +385,7 @@ fn link(message: &LinkMessage) -> Link {
         name: String::new(),
         mac: None,
         up: message.header.flags.contains(LinkFlags::Up),
+        operational: false,
         controller: Ifindex(0),
     };
     for attribute in &message.attributes {
@@ -368,6 +394,7 @@ fn link(message: &LinkMessage) -> Link {
             LinkAttribute::Address(bytes) => {
                 link.mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac);
             }
+            LinkAttribute::OperState(state) => link.operational = *state == State::Up,
             LinkAttribute::Controller(index) => link.controller = Ifindex(*index),
             _ => {}
         }

@@ -62,6 +62,7 @@ pub fn ensure(node: &Node, owner: &Name, wanted: &model::Uplink) -> Result<(), P
             let port = wire_port(owner, &wanted.dev);
             let link = ensure_veth(node, dev, port.as_ref(), &netns, &record)?;
             configure(node, &link, wanted)?;
+            netns.run(|| Netlink::open()?.await_operational(port.as_ref()))??;
             link
         }
         None => {
@@ -244,7 +245,7 @@ fn configure(node: &Node, link: &Link, wanted: &model::Uplink) -> Result<(), Pro
                 netlink.add_address(link, *address, true)?;
             }
         }
-        Ok(())
+        netlink.await_operational(&link.name)
     })
 }
 
