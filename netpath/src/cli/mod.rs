@@ -144,8 +144,13 @@ impl Command {
 
 /// The command with all that `--help` shows.
 fn command() -> clap::Command {
-    let with_statuses = |command: clap::Command| command.after_long_help(EXIT_STATUSES);
-    with_statuses(Cli::command()).mut_subcommands(with_statuses)
+    with_exit_statuses(Cli::command())
+}
+
+fn with_exit_statuses(command: clap::Command) -> clap::Command {
+    command
+        .after_long_help(EXIT_STATUSES)
+        .mut_subcommands(with_exit_statuses)
 }
 
 /// Runs the command that the process was started with.
@@ -155,15 +160,7 @@ pub fn main() -> ExitCode {
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => {
-            // If not even this can be printed, the exit status has to say it.
-            let _unprintable = error.print();
-            return if error.use_stderr() {
-                Exit::Refused.into()
-            } else {
-                Exit::Done.into()
-            };
-        }
+        Err(error) => return explain_usage(&error).into(),
     };
     context::trace(cli.verbose, cli.command.logs_packets());
     let format = if cli.json { Format::Json } else { cli.output };
@@ -172,6 +169,23 @@ pub fn main() -> ExitCode {
         .run(&context)
         .unwrap_or_else(|error| failure::report(&error))
         .into()
+}
+
+/// Wrong usage, or `--help` and `--version`, which clap treats as an error.
+fn explain_usage(error: &clap::Error) -> Exit {
+    let text = error.render().to_string();
+    match text.strip_prefix("error: ") {
+        Some(text) => note(text.trim_end()),
+        None => {
+            // If not even this can be printed, the exit status has to say it.
+            let _unprintable = error.print();
+        }
+    }
+    if error.use_stderr() {
+        Exit::Refused
+    } else {
+        Exit::Done
+    }
 }
 
 #[cfg(test)]
@@ -257,20 +271,14 @@ mod tests {
 
     #[test]
     fn every_help_tells_the_exit_statuses() {
-        let mut command = command();
-        assert!(
-            command
-                .render_long_help()
-                .to_string()
-                .contains("Exit status:")
-        );
-        for subcommand in command.get_subcommands_mut() {
-            let help = subcommand.render_long_help().to_string();
-            assert!(
-                help.contains("3  done, but degraded"),
-                "{}",
-                subcommand.get_name()
-            );
+        fn check(mut command: clap::Command) {
+            let help = command.render_long_help().to_string();
+            let name = command.get_name();
+            assert!(help.contains("3  done, but degraded"), "{name}");
+            // clap adds `help` itself.
+            let own = command.get_subcommands().filter(|c| c.get_name() != "help");
+            own.cloned().for_each(check);
         }
+        check(command());
     }
 }

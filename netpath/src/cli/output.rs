@@ -215,7 +215,7 @@ impl Table {
     }
 
     /// The lines, each with its newline.
-    fn render(&self, colour: bool) -> String {
+    pub(super) fn render(&self, colour: bool) -> String {
         let mut table = comfy_table::Table::new();
         table.load_style(presets::NOTHING);
         table.set_header(self.columns.iter().map(|column| column.heading.as_str()));

@@ -186,3 +186,87 @@ fn list<T: ToString>(items: &[T]) -> String {
         .collect::<Vec<_>>()
         .join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use netpath_common::{EndpointId, Ifindex};
+
+    use super::*;
+    use crate::provision::{EndpointStatus, InterfaceStatus, RouteStatus, UplinkStatus};
+
+    fn node() -> NodeStatus {
+        let interface = |dev: &str, ifindex| InterfaceStatus {
+            dev: dev.into(),
+            ifindex: Ifindex(ifindex),
+            mac: "02:00:00:00:00:01".into(),
+            fast_path: FastPath::On,
+        };
+        NodeStatus {
+            name: "node03".into(),
+            netns: "node03".into(),
+            directory: "/sys/fs/bpf/netpath/node03".into(),
+            attach_mode: "tcx",
+            fast_path: FastPath::Partly,
+            uplinks: vec![UplinkStatus {
+                interface: interface("enp2s0", 2),
+                addresses: vec!["100.100.198.250/24".parse().expect("valid")],
+                wire: Some("lan".into()),
+                made: true,
+                drift: Drift::default(),
+            }],
+            routes: vec![RouteStatus {
+                dst: "10.0.3.0/24".parse().expect("valid"),
+                via: "100.100.198.253".parse().expect("valid"),
+                made: false,
+            }],
+            endpoints: vec![EndpointStatus {
+                name: "demo01".into(),
+                id: EndpointId(1),
+                dev: "eth0".into(),
+                mac: "02:00:00:00:00:02".into(),
+                interface: interface("np-demo01", 3),
+                addresses: vec![
+                    "10.0.1.2/24".parse().expect("valid"),
+                    "fd00:1::2/64".parse().expect("valid"),
+                ],
+                drift: Drift(vec!["np-demo01 is down".into()]),
+            }],
+            drift: Drift::default(),
+        }
+    }
+
+    #[test]
+    fn a_table_for_each_kind_of_object() {
+        let tables: Vec<String> = tables(&[node()])
+            .iter()
+            .map(|table| table.render(false))
+            .collect();
+        let expected = [
+            "\
+NODE    NETNS   FAST PATH  ATTACH  UPLINKS  ENDPOINTS  ROUTES  STATE
+node03  node03  partly     tcx           1          1       1  drift
+",
+            "\
+UPLINK  NODE    ADDRESSES           MAC                IFINDEX  WIRE  MADE BY  FAST PATH  STATE
+enp2s0  node03  100.100.198.250/24  02:00:00:00:00:01        2  lan   netpath  on         ok
+",
+            "\
+ENDPOINT  NODE    ADDRESSES                  DEV   MAC                HOST DEV   IFINDEX  FAST PATH  STATE
+demo01    node03  10.0.1.2/24, fd00:1::2/64  eth0  02:00:00:00:00:02  np-demo01        3  on         drift
+",
+            "\
+ROUTE        NODE    VIA              MADE BY
+10.0.3.0/24  node03  100.100.198.253  others
+",
+        ];
+        assert_eq!(tables, expected);
+    }
+
+    #[test]
+    fn drift_names_its_object() {
+        assert_eq!(
+            drift(&node()),
+            ["endpoint demo01 on node03: np-demo01 is down"]
+        );
+    }
+}

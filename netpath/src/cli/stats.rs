@@ -160,3 +160,77 @@ fn rate_table(rates: &Rates) -> Table {
     }
     table
 }
+
+#[cfg(test)]
+mod tests {
+    use netpath_common::{Outcome, PuntReason};
+
+    use super::*;
+    use crate::counters::Reason;
+
+    fn rows() -> Vec<HopRow> {
+        vec![
+            HopRow {
+                node: "node03".into(),
+                ingress: "np-demo01".into(),
+                egress: None,
+                endpoint: Some("demo01".into()),
+                outcome: Outcome::Punt,
+                reason: Some(Reason::Punt(PuntReason::Arp)),
+                packets: 2,
+                bytes: 84,
+            },
+            HopRow {
+                node: "node03".into(),
+                ingress: "np-demo01".into(),
+                egress: Some("np-demo02".into()),
+                endpoint: Some("demo01".into()),
+                outcome: Outcome::RedirectPeer,
+                reason: None,
+                packets: 10_000,
+                bytes: 980_000,
+            },
+        ]
+    }
+
+    #[test]
+    fn a_row_per_hop() {
+        let expected = "\
+NODE    INGRESS    EGRESS     ENDPOINT  OUTCOME        REASON  PACKETS   BYTES
+node03  np-demo01  -          demo01    punt           arp           2      84
+node03  np-demo01  np-demo02  demo01    redirect_peer  -         10000  980000
+";
+        assert_eq!(table(&rows()).render(false), expected);
+    }
+
+    #[test]
+    fn the_document_is_the_contract() {
+        let json = serde_json::to_string(&Hops { hops: &rows()[..1] }).expect("serializes");
+        assert_eq!(
+            json,
+            r#"{"hops":[{"node":"node03","ingress":"np-demo01","egress":null,"endpoint":"demo01","outcome":"punt","reason":"arp","packets":2,"bytes":84}]}"#
+        );
+        let yaml = serde_yaml_ng::to_string(&Hops { hops: &rows()[..1] }).expect("serializes");
+        assert!(
+            yaml.starts_with("hops:\n- node: node03\n  ingress: np-demo01\n  egress: null\n"),
+            "{yaml}"
+        );
+    }
+
+    #[test]
+    fn rates_are_of_what_moved() {
+        let rates = rates(&rows()[..1], &rows(), Duration::from_secs(3));
+        let expected = "\
+NODE    INGRESS    EGRESS     ENDPOINT  OUTCOME        REASON  PACKETS/S  BYTES/S
+node03  np-demo01  np-demo02  demo01    redirect_peer  -          3333.3   326667
+";
+        assert_eq!(rate_table(&rates).render(false), expected);
+        let json = serde_json::to_string(&rates).expect("serializes");
+        assert!(
+            json.ends_with(
+                r#""packets":10000,"bytes":980000,"packets_per_second":3333.3,"bytes_per_second":326666.7}],"seconds":3.0}"#
+            ),
+            "{json}"
+        );
+    }
+}
