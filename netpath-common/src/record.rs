@@ -19,6 +19,10 @@ pub struct Meta {
     pub netns_made: u32,
     /// 1 if the fast path is wanted on, 0 if off.
     pub fast_path: u32,
+    /// 1 if netpath set the iptables FORWARD policy of the node to DROP.
+    pub forward_drop: u32,
+    /// Zero.
+    pub padding: u32,
     /// Name of the node, zero-terminated.
     pub name: [u8; NAME_SIZE],
     /// Fingerprint of the BPF object whose programs are pinned.
@@ -113,7 +117,7 @@ pub struct RouteRecord {
     pub made: u32,
 }
 
-map_type!(Meta, 96);
+map_type!(Meta, 104);
 map_type!(NameKey, 64);
 map_type!(PrefixBytes, 20);
 map_type!(EndpointRecord, 384);

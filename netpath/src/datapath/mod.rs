@@ -97,6 +97,8 @@ impl Datapath {
                 netns_cookie: identity.netns_cookie,
                 netns_made: u32::from(identity.netns_made),
                 fast_path: 0,
+                forward_drop: 0,
+                padding: 0,
                 name: netpath_common::fixed(identity.name).ok_or_else(|| {
                     DatapathError::Foreign {
                         path: staged.directory().to_owned(),
@@ -146,6 +148,14 @@ impl Datapath {
         meta.object = wanted;
         self.maps.set_meta(&meta)?;
         Ok(true)
+    }
+
+    /// Whether the pinned programs are those of this build.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn has_object(&self, object: ObjectKind) -> Result<bool, DatapathError> {
+        Ok(self.maps.meta()?.object == load::fingerprint(object))
     }
 
     /// The node's name.

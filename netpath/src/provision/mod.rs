@@ -1,11 +1,26 @@
 //! Namespaces, veths, addresses, routes, sysctls: making a topology true and taking it away again.
 
+mod apply;
 mod change;
+mod check;
+mod down;
+mod endpoint;
 mod error;
+mod fast_path;
+mod iptables;
+mod lock;
+mod netlink;
+mod node;
+mod observe;
+mod plan;
+mod route;
 mod status;
+mod sysctl;
+mod uplink;
 
 pub use self::{
     change::{Action, Change, Object},
+    endpoint::{GATEWAY_V4, GATEWAY_V6},
     error::ProvisionError,
     status::{
         Drift, EndpointStatus, FastPath, InterfaceStatus, NodeStatus, RouteStatus, UplinkStatus,
@@ -42,8 +57,7 @@ impl Default for UpOptions {
 /// # Errors
 /// Whatever [`up`] would refuse before it touches anything.
 pub fn plan(topology: &Topology, options: &UpOptions) -> Result<Vec<Change>, ProvisionError> {
-    let _ = (topology, options);
-    todo!()
+    apply::plan(topology, options)
 }
 
 /// Makes a topology true, and says what it changed: nothing if it was true already. `progress` is told of
@@ -57,8 +71,7 @@ pub fn up(
     options: &UpOptions,
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
-    let _ = (topology, options, progress);
-    todo!()
+    apply::up(topology, options, progress)
 }
 
 /// Removes nodes with all that netpath made for them, whatever became of it meanwhile. A node that is not
@@ -70,8 +83,7 @@ pub fn down(
     nodes: &[String],
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
-    let _ = (nodes, progress);
-    todo!()
+    down::down(nodes, progress)
 }
 
 /// Which part of what is up a command is about.
@@ -88,8 +100,8 @@ pub struct Selection {
 /// # Errors
 /// When nothing of that name is up, or the kernel refuses.
 pub fn set_fast_path(on: bool, selection: &Selection) -> Result<Vec<Change>, ProvisionError> {
-    let _ = (on, selection);
-    todo!()
+    check::root()?;
+    fast_path::set(on, selection)
 }
 
 /// The state of every node that is up, as recorded and as found.
@@ -97,5 +109,5 @@ pub fn set_fast_path(on: bool, selection: &Selection) -> Result<Vec<Change>, Pro
 /// # Errors
 /// When a pinned directory cannot be read.
 pub fn observe() -> Result<Vec<NodeStatus>, ProvisionError> {
-    todo!()
+    observe::observe()
 }

@@ -1,0 +1,172 @@
+//! Attaching and detaching, and nothing else.
+
+use super::{
+    Selection,
+    change::{Action, Change, Object},
+    error::ProvisionError,
+    lock::Lock,
+    node::{Found, Node, find, text},
+};
+use crate::{
+    datapath::{Datapath, ProgramKind, nodes},
+    netns::Netns,
+};
+
+/// The programs on an endpoint's host-side veth.
+const ENDPOINT: [ProgramKind; 2] = [ProgramKind::FromEndpoint, ProgramKind::ToEndpoint];
+/// The program on an uplink.
+const UPLINK: [ProgramKind; 1] = [ProgramKind::FromUplink];
+
+/// Attaches the programs of an endpoint's veth, in the calling thread's namespace.
+pub fn attach_endpoint(datapath: &Datapath, dev: &str) -> Result<bool, ProvisionError> {
+    attach(datapath, &ENDPOINT, dev)
+}
+
+/// Attaches the program of an uplink, in the calling thread's namespace.
+pub fn attach_uplink(datapath: &Datapath, dev: &str) -> Result<bool, ProvisionError> {
+    attach(datapath, &UPLINK, dev)
+}
+
+/// Detaches the programs of an endpoint's veth.
+pub fn detach_endpoint(
+    datapath: &Datapath,
+    netns: &Netns,
+    dev: &str,
+) -> Result<bool, ProvisionError> {
+    netns.run(|| detach(datapath, &ENDPOINT, dev))?
+}
+
+/// Detaches the program of an uplink.
+pub fn detach_uplink(
+    datapath: &Datapath,
+    netns: &Netns,
+    dev: &str,
+) -> Result<bool, ProvisionError> {
+    netns.run(|| detach(datapath, &UPLINK, dev))?
+}
+
+fn attach(
+    datapath: &Datapath,
+    programs: &[ProgramKind],
+    dev: &str,
+) -> Result<bool, ProvisionError> {
+    let mut changed = false;
+    for &program in programs {
+        changed |= datapath.attach(program, dev)?;
+    }
+    Ok(changed)
+}
+
+fn detach(
+    datapath: &Datapath,
+    programs: &[ProgramKind],
+    dev: &str,
+) -> Result<bool, ProvisionError> {
+    let mut changed = false;
+    for &program in programs {
+        changed |= datapath.detach(program, dev)?;
+    }
+    Ok(changed)
+}
+
+/// Whether all the programs of an interface are attached, in the calling thread's namespace.
+pub fn is_attached(datapath: &Datapath, uplink: bool, dev: &str) -> Result<bool, ProvisionError> {
+    let programs: &[ProgramKind] = if uplink { &UPLINK } else { &ENDPOINT };
+    for &program in programs {
+        if !datapath.is_attached(program, dev)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The interfaces of a node that programs belong on, as (device, endpoint or none for an uplink).
+fn interfaces(node: &Node) -> Result<Vec<(String, Option<String>)>, ProvisionError> {
+    let datapath = node.datapath();
+    let endpoints = datapath.maps.endpoint_records()?;
+    let uplinks = datapath.maps.uplink_records()?;
+    let endpoints = endpoints
+        .iter()
+        .map(|(name, record)| (text(&record.host_dev), Some(text(&name.name))));
+    let uplinks = uplinks.keys().map(|dev| (text(&dev.name), None));
+    Ok(endpoints.chain(uplinks).collect())
+}
+
+/// Switches a whole node, or one endpoint of it.
+pub fn switch(
+    node: &Node,
+    on: bool,
+    endpoint: Option<&str>,
+) -> Result<Vec<Change>, ProvisionError> {
+    let mut changes = Vec::new();
+    for (dev, owner) in interfaces(node)? {
+        if endpoint.is_some() && owner.as_deref() != endpoint {
+            continue;
+        }
+        let datapath = node.datapath();
+        let datapath = &*datapath;
+        let changed = node.inside(|| match (on, &owner) {
+            (true, Some(_)) => attach_endpoint(datapath, &dev),
+            (true, None) => attach_uplink(datapath, &dev),
+            (false, Some(_)) => detach(datapath, &ENDPOINT, &dev),
+            (false, None) => detach(datapath, &UPLINK, &dev),
+        })?;
+        if changed {
+            changes.push(Change {
+                action: Action::Update,
+                object: Object::FastPath,
+                node: node.name.clone(),
+                name: dev,
+                detail: if on { "on" } else { "off" }.to_owned(),
+            });
+        }
+    }
+    if endpoint.is_none() {
+        node.update_meta(|meta| meta.fast_path = u32::from(on))?;
+    }
+    Ok(changes)
+}
+
+/// See [`super::set_fast_path`].
+pub fn set(on: bool, selection: &Selection) -> Result<Vec<Change>, ProvisionError> {
+    let _lock = Lock::take()?;
+    let names = match &selection.node {
+        Some(name) => vec![name.clone()],
+        None => nodes()?,
+    };
+    let mut changes = Vec::new();
+    let mut matched = false;
+    for name in names {
+        let Found::Up(node) = find(&name)? else {
+            if selection.node.is_some() {
+                return Err(ProvisionError::NotUp {
+                    object: "node",
+                    name,
+                });
+            }
+            continue;
+        };
+        if let Some(endpoint) = &selection.endpoint {
+            let owners = interfaces(&node)?;
+            if !owners
+                .iter()
+                .any(|(_, owner)| owner.as_ref() == Some(endpoint))
+            {
+                continue;
+            }
+        }
+        matched = true;
+        changes.extend(switch(&node, on, selection.endpoint.as_deref())?);
+    }
+    match (&selection.endpoint, matched) {
+        (Some(endpoint), false) => Err(ProvisionError::NotUp {
+            object: "endpoint",
+            name: endpoint.clone(),
+        }),
+        (None, false) => Err(ProvisionError::NotUp {
+            object: "node",
+            name: "at all".into(),
+        }),
+        (_, true) => Ok(changes),
+    }
+}

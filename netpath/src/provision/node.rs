@@ -1,0 +1,262 @@
+//! A node: its namespace, its datapath, and what they have in common.
+
+use std::{
+    net::IpAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use netpath_common::{Meta, NameKey};
+
+use super::{error::ProvisionError, iptables, netlink::Netlink, sysctl};
+use crate::{
+    datapath::{Capacity, Datapath, NodeIdentity, ObjectKind},
+    model::{self, ForwardPolicy, NodePlace},
+    netns::{NameState, Netns, name_state},
+};
+
+/// A node that is up.
+pub struct Node {
+    pub name: String,
+    pub netns: Netns,
+    /// In a namespace that netpath made, as opposed to the machine's own.
+    pub lab: bool,
+    datapath: Mutex<Datapath>,
+}
+
+/// What is there under a node's name.
+pub enum Found {
+    /// Nothing.
+    Absent,
+    /// The node.
+    Up(Node),
+    /// The node's pins without its namespace: what an interrupted `up` or `down`, or somebody's
+    /// `ip netns del`, left.
+    Remains(Datapath),
+}
+
+impl Node {
+    /// The node's maps and programs. A panic of another thread does not make them wrong: every map is
+    /// changed one entry at a time.
+    pub fn datapath(&self) -> MutexGuard<'_, Datapath> {
+        self.datapath.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn into_datapath(self) -> Datapath {
+        self.datapath
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn meta(&self) -> Result<Meta, ProvisionError> {
+        Ok(self.datapath().maps.meta()?)
+    }
+
+    /// Changes the node's identity record.
+    pub fn update_meta(&self, change: impl FnOnce(&mut Meta)) -> Result<(), ProvisionError> {
+        let mut datapath = self.datapath();
+        let mut meta = datapath.maps.meta()?;
+        change(&mut meta);
+        Ok(datapath.maps.set_meta(&meta)?)
+    }
+
+    /// Runs `work` in the node's namespace.
+    pub fn inside<T: Send>(
+        &self,
+        work: impl FnOnce() -> Result<T, ProvisionError> + Send,
+    ) -> Result<T, ProvisionError> {
+        self.netns.run(work)?
+    }
+}
+
+/// Finds a node by its name. What is there and is not netpath's is an error.
+pub fn find(name: &str) -> Result<Found, ProvisionError> {
+    let Some(datapath) = Datapath::open(name)? else {
+        return Ok(Found::Absent);
+    };
+    let meta = datapath.maps.meta()?;
+    let lab = meta.netns_made != 0;
+    let netns = if lab {
+        match name_state(name)? {
+            NameState::Namespace => Netns::named(name)?,
+            NameState::Free | NameState::EmptyFile => return Ok(Found::Remains(datapath)),
+            NameState::Foreign => return Err(foreign_namespace(name)),
+        }
+    } else {
+        Netns::current()?
+    };
+    if netns.cookie()? != meta.netns_cookie {
+        if !lab {
+            return Err(ProvisionError::Unmet {
+                problem: format!("node {name} is up in another network namespace"),
+                remedy: "run netpath there".into(),
+            });
+        }
+        return Err(foreign_namespace(name));
+    }
+    Ok(Found::Up(Node {
+        name: name.to_owned(),
+        netns,
+        lab,
+        datapath: Mutex::new(datapath),
+    }))
+}
+
+pub fn foreign_namespace(name: &str) -> ProvisionError {
+    ProvisionError::NotOurs {
+        object: "network namespace",
+        name: name.to_owned(),
+        netns: None,
+        remedy: "choose another name in the topology file, or remove it with `ip netns del` if it is of no use",
+    }
+}
+
+/// Makes a node: its datapath, and its namespace if it is a lab's.
+pub fn create(wanted: &model::Node, object: ObjectKind) -> Result<Node, ProvisionError> {
+    let name = wanted.name.as_ref();
+    let capacity = Capacity {
+        endpoints: wanted.capacity.endpoints,
+        routes: wanted.capacity.routes,
+    };
+    let make = |netns_cookie, netns_made| {
+        let identity = NodeIdentity {
+            name,
+            netns_cookie,
+            netns_made,
+        };
+        Datapath::create(identity, capacity, object).map_err(ProvisionError::from)
+    };
+    let lab = wanted.place == NodePlace::Lab;
+    let mut datapath = None;
+    let netns = if lab {
+        let netns = Netns::create(name, |cookie| {
+            datapath = Some(make(cookie, true)?);
+            Ok::<(), ProvisionError>(())
+        });
+        match (netns, datapath.take()) {
+            (Ok(netns), made) => {
+                datapath = made;
+                netns
+            }
+            (Err(error), None) => return Err(error),
+            (Err(error), Some(made)) => {
+                made.remove()?;
+                return Err(error);
+            }
+        }
+    } else {
+        let netns = Netns::current()?;
+        datapath = Some(make(netns.cookie()?, false)?);
+        netns
+    };
+    let datapath = datapath.ok_or_else(|| ProvisionError::NotUp {
+        object: "node",
+        name: name.to_owned(),
+    })?;
+    Ok(Node {
+        name: name.to_owned(),
+        netns,
+        lab,
+        datapath: Mutex::new(datapath),
+    })
+}
+
+/// What a node needs of its namespace, however often it is done. The machine's own namespace is not
+/// configured, only checked (by `check`).
+pub fn configure(node: &Node, wanted: &model::Node) -> Result<(), ProvisionError> {
+    if !node.lab {
+        return Ok(());
+    }
+    node.inside(|| {
+        // First: writing it resets other settings of the namespace (RFC 1812's for a router).
+        sysctl::set("ipv4/ip_forward", "1")?;
+        sysctl::set("ipv6/conf/all/forwarding", "1")?;
+        sysctl::set("ipv6/conf/default/forwarding", "1")?;
+        for scope in ["all", "default"] {
+            sysctl::set(&format!("ipv4/conf/{scope}/rp_filter"), "0")?;
+            quiet_ipv6(scope)?;
+        }
+        let netlink = Netlink::open()?;
+        if let Some(lo) = netlink.link("lo")? {
+            netlink.set_up(&lo)?;
+        }
+        Ok(())
+    })?;
+    let drop = wanted.forward_policy == ForwardPolicy::Drop;
+    if drop != (node.meta()?.forward_drop != 0) || (drop && !forward_is_dropped(node)?) {
+        node.inside(|| iptables::set_forward_policy(drop))?;
+        node.update_meta(|meta| meta.forward_drop = u32::from(drop))?;
+    }
+    Ok(())
+}
+
+/// Whether the FORWARD policy is DROP in both families.
+pub fn forward_is_dropped(node: &Node) -> Result<bool, ProvisionError> {
+    node.inside(iptables::forward_policy_is_drop)
+}
+
+/// No router advertisements accepted, and addresses usable at once: nothing else is on these links.
+pub fn quiet_ipv6(scope: &str) -> Result<(), ProvisionError> {
+    sysctl::set(&format!("ipv6/conf/{scope}/accept_ra"), "0")?;
+    sysctl::set(&format!("ipv6/conf/{scope}/accept_dad"), "0")?;
+    sysctl::set(&format!("ipv6/conf/{scope}/dad_transmits"), "0")
+}
+
+/// The addresses that the node itself answers and sends from: the first of each family on its uplinks.
+#[derive(Clone, Copy, Default)]
+pub struct Sources {
+    v4: Option<IpAddr>,
+    v6: Option<IpAddr>,
+}
+
+impl Sources {
+    pub fn of(wanted: &model::Node) -> Self {
+        let mut sources = Self::default();
+        for address in wanted.uplinks.iter().flat_map(|uplink| &uplink.addresses) {
+            let slot = match address.addr() {
+                IpAddr::V4(_) => &mut sources.v4,
+                IpAddr::V6(_) => &mut sources.v6,
+            };
+            slot.get_or_insert(address.addr());
+        }
+        sources
+    }
+
+    /// The one to use towards an address.
+    pub fn towards(self, address: IpAddr) -> Option<IpAddr> {
+        match address {
+            IpAddr::V4(_) => self.v4,
+            IpAddr::V6(_) => self.v6,
+        }
+    }
+}
+
+/// The key of a name in the record maps. The model has checked its length.
+pub fn key(name: &str) -> Result<NameKey, ProvisionError> {
+    match netpath_common::fixed(name) {
+        Some(name) => Ok(NameKey { name }),
+        None => Err(ProvisionError::Unmet {
+            problem: format!("the name {name} is too long"),
+            remedy: "shorten it".into(),
+        }),
+    }
+}
+
+/// The text of a zero-terminated field that netpath wrote itself.
+pub fn text(field: &[u8]) -> String {
+    netpath_common::text(field).unwrap_or_default().to_owned()
+}
+
+/// A locally administered unicast address, at random (IEEE 802, the two lowest bits of the first byte).
+pub fn random_mac() -> Result<netpath_common::Mac, ProvisionError> {
+    let mut bytes = [0u8; 6];
+    // SAFETY: the buffer outlives the call and has the length stated.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if got != 6 {
+        return Err(ProvisionError::File {
+            path: "getrandom".into(),
+            source: std::io::Error::last_os_error(),
+        });
+    }
+    bytes[0] = (bytes[0] & 0xfc) | 0x02;
+    Ok(netpath_common::Mac(bytes))
+}

@@ -1,0 +1,85 @@
+//! Routes towards other nodes: in the kernel's table, and as "remote" in netpath's.
+
+use ipnet::IpNet;
+use netpath_common::{RouteKind, RouteRecord};
+
+use super::{
+    error::ProvisionError,
+    netlink::{Netlink, NewRoute, Route},
+    node::Node,
+};
+use crate::{
+    datapath::{from_bytes, to_bytes},
+    model,
+};
+
+fn request(dst: IpNet, record: &RouteRecord) -> Option<NewRoute> {
+    Some(NewRoute {
+        dst,
+        via: Some(from_bytes(&record.via)?.addr()),
+        ifindex: None,
+        onlink: false,
+        source: None,
+    })
+}
+
+/// Makes a route true. One that the machine has already, to the same next hop, is used and left alone.
+pub fn ensure(node: &Node, wanted: &model::Route) -> Result<(), ProvisionError> {
+    let key = to_bytes(wanted.dst);
+    let existing = node.inside(|| Netlink::open()?.routes())?;
+    let foreign = existing
+        .iter()
+        .find(|route| route.dst == wanted.dst && !route.ours);
+    if let Some(route) = foreign
+        && route.via != Some(wanted.via)
+    {
+        return Err(foreign_route(wanted, route));
+    }
+    let record = RouteRecord {
+        via: to_bytes(IpNet::from(wanted.via)),
+        made: u32::from(foreign.is_none()),
+    };
+    node.datapath().maps.set_route_record(key, &record)?;
+    if record.made != 0
+        && let Some(new) = request(wanted.dst, &record)
+    {
+        node.inside(|| Netlink::open()?.add_route(&new))?;
+    }
+    Ok(node
+        .datapath()
+        .maps
+        .set_route(wanted.dst, RouteKind::Remote)?)
+}
+
+/// The error for a route of somebody else's to the same destination.
+pub fn foreign_route(wanted: &model::Route, found: &Route) -> ProvisionError {
+    let via = found
+        .via
+        .map_or_else(|| "on the link".to_owned(), |via| format!("via {via}"));
+    ProvisionError::Unmet {
+        problem: format!("the machine already has a route to {} {via}", wanted.dst),
+        remedy: format!(
+            "write that next hop into the topology file, or remove it with `ip route del {}`",
+            wanted.dst
+        ),
+    }
+}
+
+/// Removes a route; from the kernel's table only if netpath put it there.
+pub fn remove(node: &Node, dst: IpNet, record: &RouteRecord) -> Result<(), ProvisionError> {
+    node.datapath().maps.remove_route(dst)?;
+    if record.made != 0
+        && let Some(old) = request(dst, record)
+    {
+        node.inside(|| Netlink::open()?.delete_route(&old))?;
+    }
+    Ok(node.datapath().maps.remove_route_record(to_bytes(dst))?)
+}
+
+/// Whether the kernel's table still has the route. `routes` are the node's.
+pub fn is_there(dst: IpNet, record: &RouteRecord, routes: &[Route]) -> bool {
+    let via = from_bytes(&record.via).map(|via| via.addr());
+    routes
+        .iter()
+        .any(|route| route.dst == dst && route.via == via)
+}
