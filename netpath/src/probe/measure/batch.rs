@@ -1,0 +1,80 @@
+//! Many datagrams per system call, with all memory set up beforehand.
+
+use std::{
+    io, mem,
+    os::fd::{AsRawFd as _, BorrowedFd},
+    ptr,
+};
+
+/// Equal datagrams to send, or room for received ones.
+pub(super) struct Batch {
+    buffers: Vec<Vec<u8>>,
+    /// One per buffer, its `msg_iov` pointing into `slices`.
+    headers: Vec<libc::mmsghdr>,
+    /// One per buffer, pointing to it. Never resized: `headers` point here.
+    _slices: Vec<libc::iovec>,
+}
+
+impl Batch {
+    /// `count` buffers holding `content`.
+    pub(super) fn new(count: usize, content: &[u8]) -> Self {
+        let mut buffers = vec![content.to_vec(); count];
+        let mut slices: Vec<_> = buffers
+            .iter_mut()
+            .map(|buffer| libc::iovec {
+                iov_base: buffer.as_mut_ptr().cast(),
+                iov_len: buffer.len(),
+            })
+            .collect();
+        let headers = slices
+            .iter_mut()
+            .map(|slice| {
+                // SAFETY: mmsghdr holds integers and pointers only, for all of which zero is a valid value.
+                let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
+                header.msg_hdr.msg_iov = ptr::from_mut(slice);
+                header.msg_hdr.msg_iovlen = 1;
+                header
+            })
+            .collect();
+        Self {
+            buffers,
+            headers,
+            _slices: slices,
+        }
+    }
+
+    /// Sends all buffers to the connected peer; returns how many the kernel took, at least one.
+    pub(super) fn send(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        // SAFETY: the descriptor is open; `headers` and all that they point to are owned by self, which is
+        // borrowed for the call, and have the lengths stated.
+        let sent = unsafe {
+            libc::sendmmsg(
+                socket.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                self.headers.len() as libc::c_uint,
+                0,
+            )
+        };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Waits for one datagram, at most the socket's receive timeout, and takes as many as there are.
+    pub(super) fn receive(
+        &mut self,
+        socket: BorrowedFd<'_>,
+    ) -> io::Result<impl Iterator<Item = &[u8]>> {
+        // SAFETY: as in `send`; the kernel writes at most `iov_len` bytes to each buffer. No timeout is given.
+        let received = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                self.headers.len() as libc::c_uint,
+                libc::MSG_WAITFORONE,
+                ptr::null_mut(),
+            )
+        };
+        let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        let received = self.headers.iter().zip(&self.buffers).take(received);
+        Ok(received.map(|(header, buffer)| &buffer[..header.msg_len as usize]))
+    }
+}
