@@ -1,5 +1,7 @@
 //! Routed pod networking with a TC eBPF fast path.
 
+pub mod cli;
+pub mod counters;
 pub mod datapath;
 pub mod model;
 pub mod netns;
