@@ -1,6 +1,6 @@
 //! `--debug-datapath`: what the programs log of each packet, until Ctrl-C.
 
-use std::thread;
+use std::{sync::atomic::Ordering, thread};
 
 use anyhow::Context as _;
 
@@ -30,7 +30,14 @@ fn show(datapaths: &mut [Datapath], context: &Context) -> anyhow::Result<()> {
     thread::scope(|scope| {
         let readers: Vec<_> = logs
             .iter()
-            .map(|log| scope.spawn(|| log.run(&context.interrupted)))
+            .map(|log| {
+                scope.spawn(|| {
+                    log.run(&context.interrupted).inspect_err(|_| {
+                        // The other readers end too, so that the failure is told now.
+                        context.interrupted.store(true, Ordering::Relaxed);
+                    })
+                })
+            })
             .collect();
         readers
             .into_iter()

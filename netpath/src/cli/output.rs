@@ -103,33 +103,31 @@ impl Output {
             match self.format {
                 Format::Table => self.render(&tables()).into_bytes(),
                 Format::Json => serde_json::to_vec_pretty(document).map(newline)?,
-                Format::Yaml => serde_yaml_ng::to_string(document)?.into_bytes(),
+                Format::Yaml => yaml(document)?.into_bytes(),
             }
             .as_slice(),
         )
     }
 
-    /// Prints one of many results: a line of JSON, a YAML document of a stream, or tables, which on a
-    /// terminal take the place of those before.
+    /// Prints one of many results: a line of JSON, a YAML document of a stream, or a table, which on a
+    /// terminal takes the place of the one before. It has its heading even without rows.
     ///
     /// # Errors
     /// As for every method here.
     pub fn show_next<T: Serialize>(
         &self,
         document: &T,
-        tables: impl FnOnce() -> Vec<Table>,
+        table: impl FnOnce() -> Table,
     ) -> Result<(), StdoutError> {
         self.raw(
             match self.format {
                 // Cursor home, erase the display: one write, so that nothing flickers.
                 Format::Table if self.can_redraw() => {
-                    format!("\x1b[H\x1b[2J{}", self.render(&tables())).into_bytes()
+                    format!("\x1b[H\x1b[2J{}", table().render(self.colour)).into_bytes()
                 }
-                Format::Table => format!("{}\n", self.render(&tables())).into_bytes(),
+                Format::Table => format!("{}\n", table().render(self.colour)).into_bytes(),
                 Format::Json => serde_json::to_vec(document).map(newline)?,
-                Format::Yaml => {
-                    format!("---\n{}", serde_yaml_ng::to_string(document)?).into_bytes()
-                }
+                Format::Yaml => format!("---\n{}", yaml(document)?).into_bytes(),
             }
             .as_slice(),
         )
@@ -152,6 +150,37 @@ impl Output {
 fn newline(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes.push(b'\n');
     bytes
+}
+
+/// YAML whose strings are strings to readers of YAML 1.1 too, such as PyYAML, which take a plain `on` for
+/// a boolean and a plain `12:34:56` for a number to the base 60. No text in a result has several lines.
+fn yaml<T: Serialize>(document: &T) -> Result<String, serde_yaml_ng::Error> {
+    const BOOLEANS: [&str; 6] = ["on", "off", "yes", "no", "y", "n"];
+    let text = serde_yaml_ng::to_string(document)?;
+    let mut quoted = String::with_capacity(text.len());
+    for line in text.lines() {
+        let start = [": ", "- "]
+            .into_iter()
+            .filter_map(|sign| line.rfind(sign).map(|at| at + sign.len()))
+            .max()
+            .unwrap_or(line.len());
+        let (before, scalar) = line.split_at(start);
+        let is_boolean = BOOLEANS
+            .iter()
+            .any(|word| scalar.eq_ignore_ascii_case(word));
+        let is_base_60 = scalar.contains(':')
+            && scalar
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || byte == b':');
+        quoted.push_str(before);
+        if is_boolean || is_base_60 {
+            quoted.push_str(&format!("'{scalar}'"));
+        } else {
+            quoted.push_str(scalar);
+        }
+        quoted.push('\n');
+    }
+    Ok(quoted)
 }
 
 /// Says something that is no result, on stderr.
@@ -280,6 +309,32 @@ mod tests {
         let text = output.render(&[table(), empty, table()]);
         assert_eq!(text.lines().filter(|line| line.is_empty()).count(), 1);
         assert!(!text.contains("UPLINK"));
+    }
+
+    #[test]
+    fn yaml_is_safe_for_readers_of_yaml_1_1() {
+        #[derive(Serialize)]
+        struct Document {
+            fast_path: &'static str,
+            made: bool,
+            macs: [&'static str; 2],
+            name: &'static str,
+        }
+        let document = Document {
+            fast_path: "on",
+            made: true,
+            macs: ["12:34:56:12:34:56", "12:34:56:12:34:5a"],
+            name: "uplink: off",
+        };
+        let expected = "\
+fast_path: 'on'
+made: true
+macs:
+- '12:34:56:12:34:56'
+- 12:34:56:12:34:5a
+name: 'uplink: off'
+";
+        assert_eq!(yaml(&document).expect("serializes"), expected);
     }
 
     #[test]

@@ -57,6 +57,7 @@ struct Rate {
 #[derive(Serialize)]
 struct Rates {
     hops: Vec<Rate>,
+    /// Time between the two looks, to a millisecond.
     seconds: f64,
 }
 
@@ -100,9 +101,7 @@ fn watch(
         let after = counters::read_all(node)?;
         let now = Instant::now();
         let rates = rates(&before, &after, now - then);
-        context
-            .output
-            .show_next(&rates, || vec![rate_table(&rates)])?;
+        context.output.show_next(&rates, || rate_table(&rates))?;
         (before, then) = (after, now);
     }
 }
@@ -117,7 +116,10 @@ fn rates(before: &[HopRow], after: &[HopRow], time: Duration) -> Rates {
             hop,
         })
         .collect();
-    Rates { hops, seconds }
+    Rates {
+        hops,
+        seconds: (seconds * 1000.0).round() / 1000.0,
+    }
 }
 
 /// To a tenth: the time between two looks is not known any better.

@@ -176,8 +176,7 @@ pub(super) fn leave_bpffs() -> Result<(), DatapathError> {
         fs::read_to_string("/proc/self/mounts").map_err(file("/proc/self/mounts", "read"))?;
     let is_ours = mounts
         .lines()
-        .filter(|line| line.split(' ').nth(1) == Some(BPFFS))
-        .next_back()
+        .rfind(|line| line.split(' ').nth(1) == Some(BPFFS))
         .is_some_and(|line| line.starts_with(&format!("{MOUNT_SOURCE} {BPFFS} bpf ")));
     let others = names(Path::new(BPFFS))?
         .iter()

@@ -206,12 +206,7 @@ fn undo_one(step: Undo) -> Result<(), ProvisionError> {
     match step {
         Undo::Node(_) => Ok(()),
         Undo::Uplink(_, dev) => {
-            let record = node
-                .datapath()
-                .maps
-                .uplink_records()?
-                .get(&key(&dev)?)
-                .copied();
+            let record = node.datapath().maps.uplink_record(&key(&dev)?)?;
             record.map_or(Ok(()), |record| uplink::remove(&node, &dev, &record))
         }
         Undo::Route(_, dst) => {
@@ -224,12 +219,7 @@ fn undo_one(step: Undo) -> Result<(), ProvisionError> {
             record.map_or(Ok(()), |record| route::remove(&node, dst, &record))
         }
         Undo::Endpoint(_, name) => {
-            let record = node
-                .datapath()
-                .maps
-                .endpoint_records()?
-                .get(&key(&name)?)
-                .copied();
+            let record = node.datapath().maps.endpoint_record(&key(&name)?)?;
             record.map_or(Ok(()), |record| endpoint::remove(&node, &name, &record))
         }
         Undo::Restore(_, old, sources) => endpoint::ensure(&node, &old, sources),

@@ -29,12 +29,7 @@ const BRIDGE: &str = "br0";
 pub fn ensure(node: &Node, owner: &Name, wanted: &model::Uplink) -> Result<(), ProvisionError> {
     let dev = wanted.dev.as_ref();
     let dev_key = key(dev)?;
-    let old = node
-        .datapath()
-        .maps
-        .uplink_records()?
-        .get(&dev_key)
-        .copied();
+    let old = node.datapath().maps.uplink_record(&dev_key)?;
     let wire = wanted.wire.as_ref().map_or("", AsRef::as_ref);
     let old = match old {
         Some(old) if text(&old.wire) != wire => {
@@ -261,10 +256,13 @@ fn publish(
             .maps
             .set_route(IpNet::from(address.addr()), RouteKind::Node)?;
     }
-    let was_here =
-        record.ifindex == link.ifindex && datapath.maps.interfaces()?.contains_key(&link.ifindex);
+    let known = datapath.maps.interface(link.ifindex)?.is_some();
+    let was_here = known && record.ifindex == link.ifindex;
     if !was_here {
-        datapath.maps.forget_hops(link.ifindex)?;
+        if known {
+            // The index was another interface's.
+            datapath.maps.forget_hops(link.ifindex)?;
+        }
         if record.ifindex != Ifindex(0) && record.ifindex != link.ifindex {
             datapath.maps.remove_interface(record.ifindex)?;
             datapath.maps.forget_hops(record.ifindex)?;

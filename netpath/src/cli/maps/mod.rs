@@ -149,6 +149,9 @@ fn dump(name: &'static str, nodes: &[String], context: &Context) -> anyhow::Resu
             entry,
         }));
     }
+    if entries.is_empty() && !nodes.is_empty() {
+        note(format_args!("map {name} is empty"));
+    }
     let document = Dump { map: name, entries };
     context
         .output
