@@ -26,7 +26,7 @@ pub fn tell(story: &mut Story<'_>) -> Result<(), DemoError> {
     }
     story.report.interfaces = interfaces;
 
-    story.command("netpath stats");
+    story.command("netpath stats    # what moved during step 4");
     let hops = story.report.hops.clone();
     story.tell(Event::Hops(&hops));
     story.say(&formula(story));

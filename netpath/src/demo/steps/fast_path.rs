@@ -10,7 +10,12 @@ use super::{
     rules,
     story::{PINGS, Story, replies_to},
 };
-use crate::provision::{self, FastPath, Selection};
+use crate::{
+    datapath::{Datapath, ProgramKind},
+    model::Node,
+    netns::Netns,
+    provision::{self, Selection},
+};
 
 pub fn tell(story: &mut Story<'_>) -> Result<(), DemoError> {
     for family in Family::ALL {
@@ -49,14 +54,36 @@ fn switch_on(story: &mut Story<'_>) -> Result<(), DemoError> {
         };
         provision::set_fast_path(true, &selection)?;
     }
-    let found = provision::observe()?;
-    let on = found
-        .iter()
-        .filter(|status| nodes.contains(&status.name) && status.fast_path == FastPath::On)
-        .count();
+    let mut on = 0;
+    for node in story.cast.nodes() {
+        on += usize::from(is_on(node)?);
+    }
     let what = "nodes with the fast path on every interface";
     story.check(Check::same("fast_path_on", None, what, nodes.len(), on));
     Ok(())
+}
+
+/// Whether every interface of a node has its programs.
+fn is_on(node: &Node) -> Result<bool, DemoError> {
+    let Some(datapath) = Datapath::open(node.name.as_ref())? else {
+        return Ok(false);
+    };
+    let uplinks = node.uplinks.iter().map(|uplink| &uplink.dev);
+    let endpoints = node.endpoints.iter().map(|endpoint| &endpoint.host_dev);
+    let to_endpoints = endpoints.clone();
+    let hooks: Vec<_> = uplinks
+        .map(|dev| (ProgramKind::FromUplink, dev))
+        .chain(endpoints.map(|dev| (ProgramKind::FromEndpoint, dev)))
+        .chain(to_endpoints.map(|dev| (ProgramKind::ToEndpoint, dev)))
+        .collect();
+    Netns::named(node.name.as_ref())?.run(|| {
+        for (program, dev) in hooks {
+            if !datapath.is_attached(program, dev.as_ref())? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })?
 }
 
 fn chains(story: &Story<'_>) -> Result<Vec<(Family, Chain)>, DemoError> {
