@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod counters;
 pub mod datapath;
+pub mod demo;
 pub mod model;
 pub mod netns;
 pub mod probe;
