@@ -43,7 +43,7 @@ pub fn run(args: &DemoArgs, context: &Context) -> anyhow::Result<Exit> {
     let report = if context.output.is_table() {
         aloud(&options, context.output)?
     } else {
-        let report = demo::run(&options, &mut ()).map_err(refused)?;
+        let report = demo::run(&options, &mut ()).map_err(ended)?;
         context.output.show(&report, Vec::new)?;
         report
     };
@@ -63,7 +63,7 @@ fn aloud(options: &DemoOptions, output: Output) -> anyhow::Result<DemoReport> {
         colour: wants_colour(io::stdout().is_terminal()),
         unwritten: None,
     };
-    let report = demo::run(options, &mut teller).map_err(refused)?;
+    let report = demo::run(options, &mut teller).map_err(ended)?;
     teller.close(&report);
     match teller.unwritten {
         // That nobody reads any more is no failure.
@@ -72,11 +72,14 @@ fn aloud(options: &DemoOptions, output: Output) -> anyhow::Result<DemoReport> {
     }
 }
 
-fn refused(error: DemoError) -> anyhow::Error {
+/// Whatever went wrong, what was made is gone; where it is not, or nothing was made, the error says so itself.
+fn ended(error: DemoError) -> anyhow::Error {
     if error.is_refusal() {
-        Refusal(error.to_string()).into()
-    } else {
-        error.into()
+        return Refusal(error.to_string()).into();
+    }
+    match error {
+        DemoError::Interrupted | DemoError::Removal { .. } => error.into(),
+        other => anyhow::anyhow!("{other}\nthe lab was removed"),
     }
 }
 

@@ -78,12 +78,17 @@ pub enum DemoError {
     #[error("interrupted; removed")]
     Interrupted,
     /// The lab could not be removed.
-    #[error("{}the lab is not removed: {removal}\nremove it with `netpath down`", before(.cause))]
+    #[error(
+        "{}the lab is not removed: {removal}\nstill there: {left}; remove it with `netpath down`",
+        before(.cause)
+    )]
     Removal {
         /// Why the story had ended, if not well.
         cause: Option<Box<DemoError>>,
         /// What went wrong in removing it.
-        removal: ProvisionError,
+        removal: Box<ProvisionError>,
+        /// Namespaces that are still there.
+        left: String,
     },
 }
 
@@ -133,10 +138,10 @@ mod tests {
 
     #[test]
     fn a_failed_removal_tells_what_came_before() {
-        let removal = || ProvisionError::NotRoot;
         let error = |cause| DemoError::Removal {
             cause,
-            removal: removal(),
+            removal: Box::new(ProvisionError::NotRoot),
+            left: "demo01".to_owned(),
         };
         let interrupted = error(Some(Box::new(DemoError::Interrupted))).to_string();
         assert!(interrupted.starts_with("interrupted, and the lab is not removed: netpath needs"));

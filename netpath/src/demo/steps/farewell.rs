@@ -9,6 +9,7 @@ use super::{
     },
     story::Story,
 };
+use crate::provision::ProvisionError;
 
 /// However the steps before have ended.
 pub fn tell(mut story: Story<'_>, told: Result<(), DemoError>) -> Result<DemoReport, DemoError> {
@@ -39,21 +40,29 @@ pub fn tell(mut story: Story<'_>, told: Result<(), DemoError>) -> Result<DemoRep
 }
 
 fn clear_away(lab: Option<Lab>, cause: DemoError) -> DemoError {
-    match lab.map_or(Ok(()), |mut lab| lab.remove()) {
+    let Some(mut lab) = lab else { return cause };
+    match lab.remove() {
         Ok(()) => cause,
-        Err(removal) => DemoError::Removal {
-            cause: Some(Box::new(cause)),
-            removal,
-        },
+        Err(removal) => not_removed(&lab, Some(cause), removal),
+    }
+}
+
+fn not_removed(lab: &Lab, cause: Option<DemoError>, removal: ProvisionError) -> DemoError {
+    DemoError::Removal {
+        cause: cause.map(Box::new),
+        removal: Box::new(removal),
+        left: lab.namespaces_left().map_or_else(
+            |error| format!("unknown, for {error}"),
+            |names| list(&names),
+        ),
     }
 }
 
 fn remove(story: &mut Story<'_>, mut lab: Lab) -> Result<(), DemoError> {
     story.command("netpath down");
-    lab.remove().map_err(|removal| DemoError::Removal {
-        cause: None,
-        removal,
-    })?;
+    if let Err(removal) = lab.remove() {
+        return Err(not_removed(&lab, None, removal));
+    }
     let left = list(&lab.namespaces_left()?);
     let what = "namespaces of the lab that are left";
     story.check(Check::same("no_namespaces_left", None, what, "none", &left));
