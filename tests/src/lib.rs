@@ -1,1 +1,3 @@
 //! Lab guards and assertions.
+
+pub mod lab;
