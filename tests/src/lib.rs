@@ -9,6 +9,7 @@
 mod counters;
 mod gso;
 mod guard;
+pub mod lab;
 mod node;
 mod passage;
 mod plan;
