@@ -29,6 +29,7 @@ use aya::maps::{Array, Map, MapData};
 use netpath_common::{ABI_VERSION, EndpointId, Meta};
 
 use self::{error::map, pins::Pins};
+use crate::lock::{Lock, Subject};
 
 /// Which build of the programs is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,6 +92,7 @@ impl Datapath {
         capacity: Capacity,
         object: ObjectKind,
     ) -> Result<Self, DatapathError> {
+        let _lock = Lock::take(Subject::Bpffs)?;
         pins::ensure_bpffs()?;
         kernel::require()?;
         let staged = Pins::stage(identity.name)?;
@@ -191,6 +193,7 @@ impl Datapath {
     /// When bpffs refuses.
     pub fn remove(self) -> Result<(), DatapathError> {
         drop(self.maps);
+        let _lock = Lock::take(Subject::Bpffs)?;
         self.pins.retire(&self.name)?;
         pins::leave_bpffs()
     }
@@ -201,6 +204,7 @@ impl Datapath {
     /// # Errors
     /// When bpffs refuses.
     pub fn remove_unfinished(node: &str) -> Result<(), DatapathError> {
+        let _lock = Lock::take(Subject::Bpffs)?;
         Pins::remove_unfinished(node)?;
         pins::leave_bpffs()
     }

@@ -12,13 +12,13 @@ use super::{
     endpoint::{self, addresses},
     error::ProvisionError,
     fast_path,
-    lock::Lock,
     node::{self, Found, Node, Sources, find, key, text},
     plan::{self, Work},
     route, uplink,
 };
 use crate::{
     datapath::to_bytes,
+    lock::{Lock, Subject},
     model::{self, Topology},
 };
 
@@ -49,7 +49,7 @@ pub fn up(
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
     check::root()?;
-    let _lock = Lock::take()?;
+    let _lock = Lock::take(Subject::Topology)?;
     check::topology(topology)?;
     let mut changes = Vec::new();
     let mut undo = Vec::new();
