@@ -10,6 +10,7 @@ mod load;
 mod log;
 mod maps;
 mod pins;
+mod test_run;
 
 pub use self::{
     attach::{Hook, ProgramKind},
@@ -19,6 +20,7 @@ pub use self::{
     log::DatapathLog,
     maps::{MAPS, MapSummary, Maps, from_bytes, to_bytes},
     pins::nodes,
+    test_run::{ReturnCode, TestOutcome, TestPacket},
 };
 
 use std::path::Path;
@@ -68,13 +70,16 @@ impl Datapath {
         if !pins.exists() {
             return Ok(None);
         }
-        check_abi(&pins)?;
-        let maps = Maps::open(&pins)?;
-        Ok(Some(Self {
-            name: node.to_owned(),
-            pins,
-            maps,
-        }))
+        match check_abi(&pins).and_then(|()| Maps::open(&pins)) {
+            Ok(maps) => Ok(Some(Self {
+                name: node.to_owned(),
+                pins,
+                maps,
+            })),
+            // It went while it was being opened.
+            Err(_) if !pins.exists() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes and pins a node's maps and programs, all or nothing. Nothing is attached yet.
@@ -186,7 +191,17 @@ impl Datapath {
     /// When bpffs refuses.
     pub fn remove(self) -> Result<(), DatapathError> {
         drop(self.maps);
-        self.pins.remove()?;
+        self.pins.retire(&self.name)?;
+        pins::leave_bpffs()
+    }
+
+    /// Unpins what a run that was killed left of a node while making or removing it. No other process may
+    /// be at work on that node.
+    ///
+    /// # Errors
+    /// When bpffs refuses.
+    pub fn remove_unfinished(node: &str) -> Result<(), DatapathError> {
+        Pins::remove_unfinished(node)?;
         pins::leave_bpffs()
     }
 }

@@ -46,7 +46,7 @@ pub fn node(name: &str, report: &mut dyn FnMut(Change)) -> Result<(), ProvisionE
         detail: String::new(),
     };
     let node = match find(name)? {
-        Found::Absent => return Ok(()),
+        Found::Absent => return Ok(Datapath::remove_unfinished(name)?),
         Found::Remains(_) => {
             remains(name)?;
             report(changed(Object::Node, name.to_owned(), name));

@@ -17,7 +17,7 @@ use super::{
     sysctl,
 };
 use crate::{
-    datapath::{Datapath, nodes},
+    datapath::{Datapath, DatapathError, nodes},
     model::{self, Name, wire_namespace, wire_port},
     netns::{NameState, Netns, name_state},
 };
@@ -121,8 +121,13 @@ fn retire(node: &Node, old: &UplinkRecord, wanted: &model::Uplink) -> Result<(),
 /// Whether some node's record says that netpath made the wire's namespace with this cookie.
 fn is_wire(wire: &str, cookie: u64) -> Result<bool, ProvisionError> {
     for name in nodes()? {
-        let Some(datapath) = Datapath::open(&name)? else {
-            continue;
+        let datapath = match Datapath::open(&name) {
+            Ok(Some(datapath)) => datapath,
+            // What cannot be read proves nothing, and another node's trouble is not this one's.
+            Ok(None) | Err(DatapathError::AbiVersion { .. } | DatapathError::Foreign { .. }) => {
+                continue;
+            }
+            Err(error) => return Err(error.into()),
         };
         let uplinks = datapath.maps.uplink_records()?;
         if uplinks
