@@ -198,7 +198,7 @@ impl Teller {
         if measurements.is_empty() {
             return;
         }
-        self.line("  Latency of a UDP round trip, and 64-byte UDP packets per second (a glance, not a benchmark):");
+        self.line("  Latency of a UDP round trip on one core, and 64-byte UDP packets per second (a glance, not a benchmark):");
         self.table(&measurement_table(measurements));
     }
 
@@ -385,7 +385,7 @@ mod tests {
             .lines()
             .find(|line| line.contains("median"))
             .expect("a row");
-        assert!(row.ends_with("20.0           -      -"), "{row:?}");
+        assert!(row.ends_with("20.0          -      -"), "{row:?}");
     }
 
     #[test]
