@@ -333,6 +333,14 @@ impl Lab {
         }
     }
 
+    /// A namespace in a wire's place; it goes with the lab. Its whole name.
+    pub fn foreign_wire(&mut self, wire: &str) -> String {
+        let name = self.wire_namespace(wire);
+        self.foreign.insert(name.clone());
+        drop(Netns::create(&name, |_| Ok::<(), NetnsError>(())).expect(&name));
+        name
+    }
+
     /// The whole name of a wire's namespace.
     pub fn wire_namespace(&self, wire: &str) -> String {
         format!("netpath-wire-{}", self.name(wire))
