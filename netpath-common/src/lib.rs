@@ -42,13 +42,14 @@ pub const ROUTES_DEFAULT: u32 = 1_048_576;
 
 /// Capacity of the hop counters, in (ingress, egress, outcome, reason) rows. Rows beyond it are counted
 /// together, by verdict, in the `hop_overflow` map.
-pub const HOPS_MAX: u32 = 1_048_576;
+pub const HOPS_MAX: u32 = 262_144;
 
 /// Capacity of the `hop_overflow` map: more than there are outcomes and reasons.
 pub const OVERFLOW_ROWS: u32 = 128;
 
-/// Capacity of the maps that say what netpath made.
-pub const RECORDS_MAX: u32 = 1_048_576;
+/// Capacity of each map that says what netpath made: twice [`ENDPOINTS_DEFAULT`], for endpoints of one
+/// family each.
+pub const RECORDS_MAX: u32 = 131_072;
 
 /// Size of an interface name with its terminating zero (`IFNAMSIZ` in `linux/if.h`).
 pub const IFNAME_SIZE: usize = 16;

@@ -1,6 +1,10 @@
 //! Routed pod networking with a TC eBPF fast path.
 
+pub mod cli;
+pub mod counters;
 pub mod datapath;
+pub mod demo;
+pub mod lock;
 pub mod model;
 pub mod netns;
 pub mod probe;

@@ -1,2 +1,7 @@
 //! The `netpath` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    netpath::cli::main()
+}

@@ -272,6 +272,14 @@ impl Maps {
             .collect())
     }
 
+    /// One interface that programs are attached to.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn interface(&self, ifindex: Ifindex) -> Result<Option<InterfaceEntry>, DatapathError> {
+        found("interfaces", self.interfaces.get(&ifindex, 0))
+    }
+
     /// Describes an interface.
     ///
     /// # Errors
@@ -334,6 +342,14 @@ impl Maps {
             .collect())
     }
 
+    /// What netpath noted of one endpoint.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn endpoint_record(&self, name: &NameKey) -> Result<Option<EndpointRecord>, DatapathError> {
+        found("endpoint_records", self.endpoint_records.get(name, 0))
+    }
+
     /// Notes what is made for an endpoint.
     ///
     /// # Errors
@@ -364,6 +380,14 @@ impl Maps {
         Ok(all("uplink_records", self.uplink_records.iter())?
             .into_iter()
             .collect())
+    }
+
+    /// What netpath noted of one uplink.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn uplink_record(&self, name: &NameKey) -> Result<Option<UplinkRecord>, DatapathError> {
+        found("uplink_records", self.uplink_records.get(name, 0))
     }
 
     /// Notes what is made for an uplink.

@@ -10,6 +10,7 @@ mod load;
 mod log;
 mod maps;
 mod pins;
+mod test_run;
 
 pub use self::{
     attach::{Hook, ProgramKind},
@@ -19,6 +20,7 @@ pub use self::{
     log::DatapathLog,
     maps::{MAPS, MapSummary, Maps, from_bytes, to_bytes},
     pins::nodes,
+    test_run::{ReturnCode, TestOutcome, TestPacket},
 };
 
 use std::path::Path;
@@ -27,6 +29,7 @@ use aya::maps::{Array, Map, MapData};
 use netpath_common::{ABI_VERSION, EndpointId, Meta};
 
 use self::{error::map, pins::Pins};
+use crate::lock::{Lock, Subject};
 
 /// Which build of the programs is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,6 +92,7 @@ impl Datapath {
         capacity: Capacity,
         object: ObjectKind,
     ) -> Result<Self, DatapathError> {
+        let _lock = Lock::take(Subject::Bpffs)?;
         pins::ensure_bpffs()?;
         kernel::require()?;
         let staged = Pins::stage(identity.name)?;
@@ -190,6 +194,7 @@ impl Datapath {
     /// When bpffs refuses.
     pub fn remove(self) -> Result<(), DatapathError> {
         drop(self.maps);
+        let _lock = Lock::take(Subject::Bpffs)?;
         self.pins.retire(&self.name)?;
         pins::leave_bpffs()
     }
@@ -200,6 +205,7 @@ impl Datapath {
     /// # Errors
     /// When bpffs refuses.
     pub fn remove_unfinished(node: &str) -> Result<(), DatapathError> {
+        let _lock = Lock::take(Subject::Bpffs)?;
         Pins::remove_unfinished(node)?;
         pins::leave_bpffs()
     }

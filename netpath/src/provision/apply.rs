@@ -12,13 +12,13 @@ use super::{
     endpoint::{self, addresses},
     error::ProvisionError,
     fast_path,
-    lock::Lock,
     node::{self, Found, Node, Sources, find, key, text},
     plan::{self, Work},
     route, uplink,
 };
 use crate::{
     datapath::to_bytes,
+    lock::{Lock, Subject},
     model::{self, Topology},
 };
 
@@ -49,7 +49,7 @@ pub fn up(
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
     check::root()?;
-    let _lock = Lock::take()?;
+    let _lock = Lock::take(Subject::Topology)?;
     check::topology(topology)?;
     let mut changes = Vec::new();
     let mut undo = Vec::new();
@@ -210,12 +210,7 @@ fn undo_one(step: Undo) -> Result<(), ProvisionError> {
     match step {
         Undo::Node(_) => Ok(()),
         Undo::Uplink(_, dev) => {
-            let record = node
-                .datapath()
-                .maps
-                .uplink_records()?
-                .get(&key(&dev)?)
-                .copied();
+            let record = node.datapath().maps.uplink_record(&key(&dev)?)?;
             record.map_or(Ok(()), |record| uplink::remove(&node, &dev, &record))
         }
         Undo::Route(_, dst) => {
@@ -228,12 +223,7 @@ fn undo_one(step: Undo) -> Result<(), ProvisionError> {
             record.map_or(Ok(()), |record| route::remove(&node, dst, &record))
         }
         Undo::Endpoint(_, name) => {
-            let record = node
-                .datapath()
-                .maps
-                .endpoint_records()?
-                .get(&key(&name)?)
-                .copied();
+            let record = node.datapath().maps.endpoint_record(&key(&name)?)?;
             record.map_or(Ok(()), |record| endpoint::remove(&node, &name, &record))
         }
         Undo::Restore(_, old, sources) => endpoint::ensure(&node, &old, sources),

@@ -52,12 +52,7 @@ pub fn ensure(
 ) -> Result<(), ProvisionError> {
     let name = wanted.name.as_ref();
     let name_key = key(name)?;
-    let old = node
-        .datapath()
-        .maps
-        .endpoint_records()?
-        .get(&name_key)
-        .copied();
+    let old = node.datapath().maps.endpoint_record(&name_key)?;
     if let Some(old) = &old {
         retire(node, name, old, wanted)?;
     }
@@ -66,12 +61,12 @@ pub fn ensure(
         .maps
         .set_endpoint_record(name_key, &record)?;
     let netns = ensure_netns(node, name, &mut record)?;
-    let host = ensure_veth(node, &netns, &record)?;
+    let veth = ensure_veth(node, &netns, &record)?;
     configure_inside(&netns, wanted, &record)?;
-    configure_host_side(node, wanted, &record, &host, sources)?;
+    configure_host_side(node, wanted, &record, &veth.host, sources)?;
     netns.run(|| Netlink::open()?.await_operational(wanted.dev.as_ref()))??;
-    publish(node, wanted, &record, &host)?;
-    record.host_ifindex = host.ifindex;
+    publish(node, wanted, &record, &veth)?;
+    record.host_ifindex = veth.host.ifindex;
     record.state = RecordState::Complete as u32;
     Ok(node
         .datapath()
@@ -207,11 +202,19 @@ pub fn own_host_link(
     Ok(link.filter(|link| link.mac == Some(record.host_mac)))
 }
 
+/// An endpoint's veth pair.
+struct Veth {
+    /// Its host side.
+    host: Link,
+    /// Whether this run made it.
+    made: bool,
+}
+
 fn ensure_veth(
     node: &Node,
     netns: &Netns,
     record: &EndpointRecord,
-) -> Result<Link, ProvisionError> {
+) -> Result<Veth, ProvisionError> {
     let dev = text(&record.dev);
     let host_dev = text(&record.host_dev);
     let inside = netns.run(|| Netlink::open()?.link(&dev))??;
@@ -228,7 +231,7 @@ fn ensure_veth(
                     remedy: "set host_dev in the topology file to another name",
                 });
             }
-            Some(link) if complete => return Ok(link),
+            Some(host) if complete => return Ok(Veth { host, made: false }),
             Some(link) => netlink.delete_link(&link)?,
             None => {}
         }
@@ -243,10 +246,11 @@ fn ensure_veth(
             },
             std::os::fd::AsFd::as_fd(netns),
         )?;
-        netlink.link(&host_dev)?.ok_or(ProvisionError::NotUp {
+        let host = netlink.link(&host_dev)?.ok_or(ProvisionError::NotUp {
             object: "interface",
             name: host_dev.clone(),
-        })
+        })?;
+        Ok(Veth { host, made: true })
     })
 }
 
@@ -375,8 +379,9 @@ fn publish(
     node: &Node,
     wanted: &model::Endpoint,
     record: &EndpointRecord,
-    host: &Link,
+    veth: &Veth,
 ) -> Result<(), ProvisionError> {
+    let host = &veth.host;
     let mut interface = InterfaceEntry {
         kind: InterfaceKind::Endpoint as u32,
         state: InterfaceState::Preparing as u32,
@@ -385,15 +390,15 @@ fn publish(
         endpoint: key(wanted.name.as_ref())?.name,
     };
     let mut datapath = node.datapath();
-    let was_here = record.host_ifindex == host.ifindex
-        && datapath
-            .maps
-            .interfaces()?
-            .get(&host.ifindex)
-            .is_some_and(|found| found.endpoint_id == record.id);
+    let known = datapath.maps.interface(host.ifindex)?;
+    let was_here = !veth.made
+        && record.host_ifindex == host.ifindex
+        && known.is_some_and(|found| found.endpoint_id == record.id);
     if !was_here {
-        // The index may have been another interface's.
-        datapath.maps.forget_hops(host.ifindex)?;
+        if known.is_some() {
+            // The index was another interface's.
+            datapath.maps.forget_hops(host.ifindex)?;
+        }
         if record.host_ifindex != Ifindex(0) && record.host_ifindex != host.ifindex {
             forget_interface(&mut datapath, record.host_ifindex, record.id)?;
         }
@@ -443,8 +448,7 @@ fn forget_interface(
 ) -> Result<(), ProvisionError> {
     if datapath
         .maps
-        .interfaces()?
-        .get(&ifindex)
+        .interface(ifindex)?
         .is_some_and(|found| found.endpoint_id == id)
     {
         datapath.maps.remove_interface(ifindex)?;

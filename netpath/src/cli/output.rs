@@ -1,0 +1,347 @@
+//! Results on stdout as a table, JSON or YAML; notes on stderr.
+
+use std::{
+    env,
+    fmt::Display,
+    io::{self, IsTerminal as _, Write as _},
+};
+
+use comfy_table::{CellAlignment, presets};
+use serde::Serialize;
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+}
+
+/// Why a result could not be printed.
+#[derive(Debug, thiserror::Error)]
+pub enum StdoutError {
+    /// Nobody reads any more, as with `netpath stats | head`.
+    #[error("stdout is closed")]
+    Closed,
+    /// Another failure.
+    #[error("writing to stdout: {0}")]
+    Write(io::Error),
+    /// The result has no JSON.
+    #[error("writing JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The result has no YAML.
+    #[error("writing YAML: {0}")]
+    Yaml(#[from] serde_yaml_ng::Error),
+}
+
+impl From<io::Error> for StdoutError {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::Closed
+        } else {
+            Self::Write(error)
+        }
+    }
+}
+
+/// Standard output in the format that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    /// The format.
+    pub format: Format,
+    is_terminal: bool,
+    colour: bool,
+}
+
+impl Output {
+    /// As standard output is: plain unless it is a terminal that may have colours.
+    pub fn new(format: Format) -> Self {
+        let is_terminal = io::stdout().is_terminal();
+        Self {
+            format,
+            is_terminal,
+            colour: wants_colour(is_terminal),
+        }
+    }
+
+    /// Whether the output is for people rather than for programs.
+    pub fn is_table(&self) -> bool {
+        self.format == Format::Table
+    }
+
+    /// Prints bytes as they are.
+    ///
+    /// # Errors
+    /// When stdout cannot be written, as for every method here.
+    pub fn raw(&self, bytes: &[u8]) -> Result<(), StdoutError> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes)?;
+        Ok(stdout.flush()?)
+    }
+
+    /// Prints a line for people.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn line(&self, line: impl Display) -> Result<(), StdoutError> {
+        self.raw(format!("{line}\n").as_bytes())
+    }
+
+    /// Prints a result: a document for programs, or tables for people. Tables without rows are left out.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn show<T: Serialize>(
+        &self,
+        document: &T,
+        tables: impl FnOnce() -> Vec<Table>,
+    ) -> Result<(), StdoutError> {
+        self.raw(
+            match self.format {
+                Format::Table => self.render(&tables()).into_bytes(),
+                Format::Json => serde_json::to_vec_pretty(document).map(newline)?,
+                Format::Yaml => yaml(document)?.into_bytes(),
+            }
+            .as_slice(),
+        )
+    }
+
+    /// Prints one of many results: a line of JSON, a YAML document of a stream, or a table, which on a
+    /// terminal takes the place of the one before. It has its heading even without rows.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn show_next<T: Serialize>(
+        &self,
+        document: &T,
+        table: impl FnOnce() -> Table,
+    ) -> Result<(), StdoutError> {
+        self.raw(
+            match self.format {
+                // Cursor home, erase the display: one write, so that nothing flickers.
+                Format::Table if self.can_redraw() => {
+                    format!("\x1b[H\x1b[2J{}", table().render(self.colour)).into_bytes()
+                }
+                Format::Table => format!("{}\n", table().render(self.colour)).into_bytes(),
+                Format::Json => serde_json::to_vec(document).map(newline)?,
+                Format::Yaml => format!("---\n{}", yaml(document)?).into_bytes(),
+            }
+            .as_slice(),
+        )
+    }
+
+    fn can_redraw(&self) -> bool {
+        self.is_terminal && !is_dumb()
+    }
+
+    fn render(&self, tables: &[Table]) -> String {
+        tables
+            .iter()
+            .filter(|table| !table.rows.is_empty())
+            .map(|table| table.render(self.colour))
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+}
+
+fn newline(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.push(b'\n');
+    bytes
+}
+
+/// YAML whose strings are strings to readers of YAML 1.1 too, such as PyYAML, which take a plain `on` for
+/// a boolean and a plain `12:34:56` for a number to the base 60. No text in a result has several lines.
+fn yaml<T: Serialize>(document: &T) -> Result<String, serde_yaml_ng::Error> {
+    const BOOLEANS: [&str; 6] = ["on", "off", "yes", "no", "y", "n"];
+    let text = serde_yaml_ng::to_string(document)?;
+    let mut quoted = String::with_capacity(text.len());
+    for line in text.lines() {
+        let start = [": ", "- "]
+            .into_iter()
+            .filter_map(|sign| line.rfind(sign).map(|at| at + sign.len()))
+            .max()
+            .unwrap_or(line.len());
+        let (before, scalar) = line.split_at(start);
+        let is_boolean = BOOLEANS
+            .iter()
+            .any(|word| scalar.eq_ignore_ascii_case(word));
+        let is_base_60 = scalar.contains(':')
+            && scalar
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || byte == b':');
+        quoted.push_str(before);
+        if is_boolean || is_base_60 {
+            quoted.push_str(&format!("'{scalar}'"));
+        } else {
+            quoted.push_str(scalar);
+        }
+        quoted.push('\n');
+    }
+    Ok(quoted)
+}
+
+/// Says something that is no result, on stderr.
+pub fn note(text: impl Display) {
+    // Without a stderr there is nobody to tell.
+    let _closed = writeln!(io::stderr().lock(), "netpath: {text}");
+}
+
+/// Whether a stream may have colours: see <https://no-color.org>.
+pub(super) fn wants_colour(is_terminal: bool) -> bool {
+    let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    is_terminal && !no_color && !is_dumb()
+}
+
+fn is_dumb() -> bool {
+    env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
+/// Columns for people: a heading, and rows of text.
+#[derive(Clone, Debug)]
+pub struct Table {
+    columns: Vec<Column>,
+    rows: Vec<Vec<String>>,
+}
+
+#[derive(Clone, Debug)]
+struct Column {
+    heading: String,
+    is_number: bool,
+}
+
+impl Table {
+    /// Without rows. A heading that starts with `#` is that of a column of numbers.
+    pub fn new<T: AsRef<str>>(headings: impl IntoIterator<Item = T>) -> Self {
+        let columns = headings
+            .into_iter()
+            .map(|heading| {
+                let heading = heading.as_ref();
+                Column {
+                    heading: heading.trim_start_matches('#').to_uppercase(),
+                    is_number: heading.starts_with('#'),
+                }
+            })
+            .collect();
+        Self {
+            columns,
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds a row. An empty cell is shown as a dash.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        let cells = cells.into_iter().map(|cell| {
+            if cell.is_empty() {
+                "-".to_owned()
+            } else {
+                cell
+            }
+        });
+        self.rows.push(cells.collect());
+    }
+
+    /// The lines, each with its newline.
+    pub(super) fn render(&self, colour: bool) -> String {
+        let mut table = comfy_table::Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header(self.columns.iter().map(|column| column.heading.as_str()));
+        table.add_rows(&self.rows);
+        for (index, column) in self.columns.iter().enumerate() {
+            if let Some(rendered) = table.column_mut(index) {
+                rendered.set_padding((0, 2));
+                if column.is_number {
+                    rendered.set_cell_alignment(CellAlignment::Right);
+                }
+            }
+        }
+        let mut text = String::new();
+        for (index, line) in table.lines().enumerate() {
+            let line = line.trim_end();
+            if index == 0 && colour {
+                text.push_str(&format!("\x1b[1m{line}\x1b[0m\n"));
+            } else {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        let mut table = Table::new(["node", "#packets", "reason"]);
+        table.row(["node03".into(), "5".into(), "no_route".into()]);
+        table.row(["n".into(), "12345678901".into(), String::new()]);
+        table
+    }
+
+    #[test]
+    fn tables_are_plain_and_aligned() {
+        let expected = "NODE        PACKETS  REASON\n\
+                        node03            5  no_route\n\
+                        n       12345678901  -\n";
+        assert_eq!(table().render(false), expected);
+    }
+
+    #[test]
+    fn colour_is_for_the_heading_only() {
+        let text = table().render(true);
+        let (first, rest) = text.split_once('\n').expect("lines");
+        assert_eq!(first, "\x1b[1mNODE        PACKETS  REASON\x1b[0m");
+        assert!(!rest.contains('\x1b'));
+    }
+
+    #[test]
+    fn empty_tables_are_left_out() {
+        let output = Output {
+            format: Format::Table,
+            is_terminal: false,
+            colour: false,
+        };
+        let empty = Table::new(["uplink"]);
+        let text = output.render(&[table(), empty, table()]);
+        assert_eq!(text.lines().filter(|line| line.is_empty()).count(), 1);
+        assert!(!text.contains("UPLINK"));
+    }
+
+    #[test]
+    fn yaml_is_safe_for_readers_of_yaml_1_1() {
+        #[derive(Serialize)]
+        struct Document {
+            fast_path: &'static str,
+            made: bool,
+            macs: [&'static str; 2],
+            name: &'static str,
+        }
+        let document = Document {
+            fast_path: "on",
+            made: true,
+            macs: ["12:34:56:12:34:56", "12:34:56:12:34:5a"],
+            name: "uplink: off",
+        };
+        let expected = "\
+fast_path: 'on'
+made: true
+macs:
+- '12:34:56:12:34:56'
+- 12:34:56:12:34:5a
+name: 'uplink: off'
+";
+        assert_eq!(yaml(&document).expect("serializes"), expected);
+    }
+
+    #[test]
+    fn a_broken_pipe_is_told_apart() {
+        let broken = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(matches!(StdoutError::from(broken), StdoutError::Closed));
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        assert!(matches!(StdoutError::from(full), StdoutError::Write(_)));
+    }
+}
