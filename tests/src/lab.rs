@@ -658,7 +658,13 @@ impl Traffic {
     /// All rows but those of what hosts tell their own link when they please: ARP, neighbour discovery,
     /// multicast listener reports, from endpoints, from other nodes, and from the node itself.
     pub fn without_chatter(&self) -> impl Iterator<Item = (&str, HopCounter)> {
-        const CHATTER: [&str; 3] = ["arp", "neighbour_discovery", "not_to_this_host"];
+        const CHATTER: [&str; 5] = [
+            "arp",
+            "neighbour_discovery",
+            "multicast",
+            "hop_by_hop",
+            "not_to_this_host",
+        ];
         self.hops.iter().filter_map(|(row, counter)| {
             let is_chatter = CHATTER
                 .iter()
