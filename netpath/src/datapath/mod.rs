@@ -106,7 +106,7 @@ impl Datapath {
                 // What is wanted of a node unless somebody says otherwise, also if nobody gets to.
                 fast_path: 1,
                 forward_drop: 0,
-                padding: 0,
+                configured: 0,
                 name: netpath_common::fixed(identity.name).ok_or_else(|| {
                     DatapathError::Foreign {
                         path: staged.directory().to_owned(),

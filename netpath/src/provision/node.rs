@@ -205,7 +205,7 @@ pub fn configure(node: &Node, wanted: &model::Node) -> Result<(), ProvisionError
         node.inside(|| iptables::set_forward_policy(drop))?;
         node.update_meta(|meta| meta.forward_drop = u32::from(drop))?;
     }
-    Ok(())
+    node.update_meta(|meta| meta.configured = 1)
 }
 
 /// Whether the FORWARD policy is DROP in both families.

@@ -266,6 +266,9 @@ fn settings(
     node: &Node,
 ) -> Result<Vec<String>, ProvisionError> {
     let mut settings = Vec::new();
+    if node.lab && node.meta()?.configured == 0 {
+        settings.push("was left half-made".into());
+    }
     if node.lab && !node::forwards(node)? {
         settings.push("forwarding".into());
     }
