@@ -6,6 +6,7 @@
 //!
 //! Everything here panics where it cannot do its work: without root, or on a kernel without BPF, tests fail.
 
+mod binary;
 mod counters;
 mod gso;
 mod guard;
@@ -15,6 +16,7 @@ mod passage;
 mod plan;
 mod system;
 
+pub use binary::{binary, netpath};
 pub use counters::counted;
 pub use gso::GsoInjector;
 pub use node::{Device, TestNode};

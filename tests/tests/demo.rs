@@ -4,12 +4,13 @@
 use std::{
     fs::File,
     os::unix::process::ExitStatusExt as _,
-    path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    path::Path,
+    process::{Child, Output},
     thread,
     time::{Duration, Instant},
 };
 
+use netpath_tests::netpath;
 use serde_json::Value;
 
 /// Whoever uses the built-in lab holds it.
@@ -49,32 +50,6 @@ impl Drop for Lab {
         if !left_behind().is_empty() {
             let _removed = netpath(&["down"]).output();
         }
-    }
-}
-
-fn netpath(arguments: &[&str]) -> Command {
-    let mut command = Command::new(binary());
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-/// `NETPATH_BIN`, or what `cargo build` left in the workspace.
-fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("NETPATH_BIN") {
-        return path.into();
-    }
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the workspace");
-    let built =
-        ["release", "debug"].map(|profile| workspace.join("target").join(profile).join("netpath"));
-    match built.iter().find(|path| path.is_file()) {
-        Some(path) => path.clone(),
-        None => panic!("no netpath at {built:?}: run `cargo build` or set NETPATH_BIN"),
     }
 }
 

@@ -1,0 +1,201 @@
+//! The command as users and their scripts see it: exit statuses, messages, JSON, and what bpftool reads.
+
+use std::{
+    fs, os::unix::process::CommandExt as _, path::PathBuf, process::Command, process::Output,
+};
+
+use netpath_tests::{binary, lab::Lab, netpath};
+use serde_json::Value;
+
+const ONE_NODE: &str = r#"
+[[node]]
+name = "@A"
+
+[[node.endpoint]]
+name = "@a1"
+addresses = ["10.77.1.2/24", "fd77:1::2/64"]
+host_dev = "va1"
+
+[[node.endpoint]]
+name = "@a2"
+addresses = ["10.77.2.2/24", "fd77:2::2/64"]
+host_dev = "va2"
+"#;
+
+/// A topology file that goes with the test.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("netpath-{}-{name}", std::process::id()));
+        fs::write(&path, text).expect("a temporary file");
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("UTF-8")
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        fs::remove_file(&self.0).expect("its own file");
+    }
+}
+
+fn run(arguments: &[&str]) -> Output {
+    netpath(arguments).output().expect("start netpath")
+}
+
+fn ends(output: &Output, status: i32, on_stderr: &[&str]) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{stderr}");
+    for part in on_stderr {
+        assert!(stderr.contains(part), "no {part:?} in: {stderr}");
+    }
+}
+
+fn json(output: &Output) -> Value {
+    ends(output, 0, &[]);
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[test]
+fn bad_input_is_refused_with_file_line_and_remedy() {
+    let file = File::new(
+        "bad.toml",
+        "[[node]]\nname = \"x/y\"\nspeed = 1\n\n[[node.endpoint]]\nname = \"..\"\naddresses = []\n",
+    );
+    let at = |line: u32| format!("{}:{line}: ", file.path());
+    for command in ["up", "down"] {
+        let output = run(&[command, "-f", file.path()]);
+        ends(
+            &output,
+            2,
+            &[&at(2), &at(3), &at(6), "unknown key", "use only"],
+        );
+    }
+    ends(
+        &run(&["up", "-f", "/nonexistent.toml"]),
+        2,
+        &["/nonexistent.toml", "no such file"],
+    );
+    ends(
+        &run(&["maps", "dump", "nonesuch"]),
+        2,
+        &["nonesuch", "endpoints_v4"],
+    );
+    ends(&run(&["fly"]), 2, &["fly"]);
+    ends(&run(&["stats", "--node", "nobody"]), 1, &["nobody"]);
+}
+
+#[test]
+fn without_root_one_line_says_so() {
+    let copy = File::new("binary", "");
+    fs::copy(binary(), &copy.0).expect("copy the binary to where nobody may read it");
+    for arguments in [&["up"][..], &["down"], &["show"], &["stats"], &["demo"]] {
+        let output = Command::new(&copy.0)
+            .args(arguments)
+            .uid(65534)
+            .gid(65534)
+            .output()
+            .expect("start as nobody");
+        ends(&output, 2, &["needs root"]);
+        assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1);
+    }
+}
+
+#[test]
+fn up_show_stats_and_down_speak_json() {
+    let lab = Lab::prepare(ONE_NODE);
+    let file = File::new("one.toml", lab.text());
+    let node = lab.name("A");
+    let planned = json(&run(&["up", "-f", file.path(), "--dry-run", "-j"]));
+    assert_eq!(planned["changes"].as_array().map(Vec::len), Some(3));
+    assert!(lab.leftovers().is_empty(), "a dry run touches nothing");
+    let done = json(&run(&["up", "-f", file.path(), "-j"]));
+    assert_eq!(done["changes"], planned["changes"]);
+    let again = json(&run(&["up", "-f", file.path(), "-j"]));
+    assert_eq!(again["changes"].as_array().map(Vec::len), Some(0));
+
+    let shown = json(&run(&["show", "-f", file.path(), "-j"]));
+    assert_eq!(shown["nodes"][0]["name"], node.as_str());
+    assert_eq!(shown["nodes"][0]["fast_path"], "on");
+    assert_eq!(
+        shown["nodes"][0]["endpoints"].as_array().map(Vec::len),
+        Some(2)
+    );
+
+    lab.assert_reaches("a1", "10.77.2.2".parse().expect("an address"), 63);
+    let stats = json(&run(&["stats", "--node", &node, "-j"]));
+    let row = stats["hops"]
+        .as_array()
+        .and_then(|rows| {
+            rows.iter()
+                .find(|row| row["ingress"] == "va1" && row["egress"] == "va2")
+        })
+        .expect("the row of the pings");
+    let keys: Vec<&String> = row.as_object().expect("a row").keys().collect();
+    let documented = [
+        "node", "ingress", "egress", "endpoint", "outcome", "reason", "packets", "bytes",
+    ];
+    let mut sorted = documented;
+    sorted.sort_unstable();
+    assert!(keys == documented || keys == sorted, "{keys:?}");
+    assert_eq!(
+        (&row["outcome"], &row["packets"]),
+        (&"redirect_peer".into(), &3.into())
+    );
+    assert_eq!(row["reason"], Value::Null);
+    assert_eq!(row["endpoint"], lab.name("a1").as_str());
+
+    // Damage is shown, and told by the exit status.
+    lab.ip("A", "link set va1 down");
+    let output = run(&["show", "-f", file.path()]);
+    ends(&output, 3, &["interface va1 is down"]);
+
+    let removed = json(&run(&["down", "-f", file.path(), "-j"]));
+    assert_eq!(removed["changes"].as_array().map(Vec::len), Some(3));
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn bpftool_prints_the_fields_of_pinned_maps_by_name() {
+    let lab = Lab::up(ONE_NODE);
+    let directory = lab.datapath("A").directory().join("maps");
+    let fields = [
+        (
+            "endpoints_v4",
+            &["ifindex", "id", "endpoint_mac", "host_mac"][..],
+        ),
+        (
+            "endpoints_v6",
+            &["ifindex", "id", "endpoint_mac", "host_mac"],
+        ),
+        (
+            "interfaces",
+            &["kind", "state", "endpoint_id", "name", "endpoint"],
+        ),
+        ("meta", &["abi_version", "netns_cookie", "fast_path"]),
+        (
+            "endpoint_records",
+            &["netns_cookie", "host_dev", "addresses"],
+        ),
+    ];
+    for (map, fields) in fields {
+        let output = Command::new("bpftool")
+            .args(["-j", "map", "dump", "pinned"])
+            .arg(directory.join(map))
+            .output()
+            .expect("bpftool: `cargo xtask setup` installs it");
+        assert!(output.status.success(), "{map}: {output:?}");
+        let entries: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let value = match &entries[0]["formatted"]["value"] {
+            Value::Null => &entries[0]["value"],
+            value => value,
+        };
+        for field in fields {
+            assert!(value.get(field).is_some(), "no {field} in {map}: {value}");
+        }
+    }
+}
