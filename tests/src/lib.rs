@@ -12,6 +12,7 @@ mod gso;
 mod guard;
 pub mod lab;
 mod node;
+pub mod oracle;
 mod passage;
 mod plan;
 mod system;

@@ -51,6 +51,7 @@ impl<'a> Ledger<'a> {
     pub fn settle(&mut self) -> Result<(), Violation> {
         let now = read(self.maps);
         let mut found = BTreeMap::new();
+        let mut rows = Rows::new();
         let expected = std::mem::take(&mut self.expected);
         for (&key, &counter) in &now {
             let before = self.before.get(&key).copied().unwrap_or_default();
@@ -60,6 +61,7 @@ impl<'a> Ledger<'a> {
             };
             if difference != HopCounter::default() {
                 *found.entry(row(key, &expected)).or_default() += difference;
+                rows.insert(key, difference);
             }
         }
         let lost = self.before.keys().find(|&key| !now.contains_key(key));
@@ -70,7 +72,7 @@ impl<'a> Ledger<'a> {
         }
         Err(Violation::Counters {
             expected,
-            found,
+            found: rows,
             lost,
         })
     }

@@ -117,7 +117,7 @@ pub enum Violation {
         /// Their expected difference.
         expected: BTreeMap<Row, HopCounter>,
         /// Their difference.
-        found: BTreeMap<Row, HopCounter>,
+        found: BTreeMap<HopKey, HopCounter>,
         /// A row that has gone.
         lost: Option<HopKey>,
     },
