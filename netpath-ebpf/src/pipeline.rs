@@ -89,9 +89,9 @@ fn endpoint_stages<F: Routed>(skb: &mut Skb, egress: &mut NextHop) -> Result<Ver
         return to_local(skb, &packet, &endpoint, egress);
     }
     destination::remote(skb, &packet, egress)?;
-    checks::turns_back(skb, egress.ifindex)?;
     checks::ttl(&packet)?;
     checks::path_mtu(skb, egress.ifindex, egress.mtu)?;
+    checks::turns_back(skb, egress.ifindex)?;
     rewrite::trim_padding(skb, &packet)?;
     rewrite::to_next_hop::<F>(skb)?;
     Ok(Verdict::RedirectNeigh)
@@ -119,9 +119,9 @@ fn to_local<F: Routed>(
     egress: &mut NextHop,
 ) -> Result<Verdict, Verdict> {
     egress.ifindex = endpoint.ifindex;
-    checks::turns_back(skb, endpoint.ifindex)?;
     checks::ttl(packet)?;
     checks::device_mtu(skb, packet, endpoint.ifindex)?;
+    checks::turns_back(skb, endpoint.ifindex)?;
     rewrite::trim_padding(skb, packet)?;
     rewrite::to_endpoint::<F>(skb, endpoint)?;
     Ok(Verdict::RedirectPeer)

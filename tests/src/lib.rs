@@ -8,10 +8,12 @@
 
 mod binary;
 mod counters;
+pub mod fuzz;
 mod gso;
 mod guard;
 pub mod lab;
 mod node;
+pub mod oracle;
 mod passage;
 mod plan;
 mod system;

@@ -4,8 +4,8 @@
 use std::{
     fs::File,
     os::unix::process::ExitStatusExt as _,
-    path::Path,
-    process::{Child, Output},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output},
     thread,
     time::{Duration, Instant},
 };

@@ -3,6 +3,7 @@
 mod build;
 mod clean;
 mod command;
+mod fuzz;
 mod lint;
 mod progress;
 mod root;
@@ -34,6 +35,11 @@ enum Task {
     Run(run::Args),
     /// Check format and lints, then run every test (needs root)
     Test(test::Args),
+    /// Feed mutated packets to the loaded programs, as long as told (needs root)
+    ///
+    /// A failure prints its seed and iteration: `cargo xtask fuzz --seed S --iteration I` runs that one input
+    /// again, and `--seed S` all of that run.
+    Fuzz(fuzz::Args),
     /// Check format, lints and documentation; warnings are errors
     Lint,
     /// Remove what was built; the BPF toolchain stays
@@ -48,6 +54,7 @@ impl Task {
         match self {
             Self::Run(_) => Some("run"),
             Self::Test(_) => Some("test"),
+            Self::Fuzz(_) => Some("fuzz"),
             Self::Build | Self::Lint | Self::Clean(_) | Self::Setup(_) => None,
         }
     }
@@ -72,6 +79,7 @@ fn perform(task: &Task) -> Result<()> {
         Task::Build => build::task(&workspace),
         Task::Run(args) => run::task(&workspace, args),
         Task::Test(args) => test::task(&workspace, args),
+        Task::Fuzz(args) => fuzz::task(&workspace, args),
         Task::Lint => lint::task(&workspace),
         Task::Clean(args) => clean::task(&workspace, args),
         Task::Setup(args) => setup::task(&workspace, args),

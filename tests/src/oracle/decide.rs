@@ -1,0 +1,287 @@
+//! The oracle itself.
+
+use netpath::{
+    datapath::{ProgramKind, ReturnCode},
+    probe::frame::internet_checksum,
+};
+use netpath_common::{DropReason, Ifindex, PuntReason, Verdict};
+
+use super::{
+    Hop, Packet, Tables,
+    prefix::{Address, Prefix, longest},
+};
+
+/// What has to become of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The outcome with its reason.
+    pub verdict: Verdict,
+    /// Where it leaves if it is redirected, else 0.
+    pub egress: Ifindex,
+}
+
+impl Choice {
+    /// What the program answers then.
+    pub fn code(self) -> ReturnCode {
+        match self.verdict {
+            Verdict::RedirectPeer | Verdict::RedirectNeigh => ReturnCode::Redirect,
+            Verdict::Punt(_) | Verdict::Deliver => ReturnCode::Next,
+            Verdict::Drop(_) => ReturnCode::Shot,
+        }
+    }
+
+    fn stays(verdict: Verdict) -> Self {
+        Self {
+            verdict,
+            egress: Ifindex(0),
+        }
+    }
+}
+
+/// What the design says of a packet.
+pub fn decide(tables: &Tables, packet: &Packet) -> Choice {
+    match choose(tables, packet) {
+        Ok(choice) => choice,
+        Err(verdict) => Choice::stays(verdict),
+    }
+}
+
+/// What the headers say.
+struct Headers {
+    source: Address,
+    destination: Address,
+    /// TTL or hop limit.
+    ttl: u8,
+    /// The IP packet's length, without the Ethernet header and padding.
+    length: usize,
+    /// Why the kernel has to look at it, if the source is right.
+    special: Option<PuntReason>,
+}
+
+fn choose(tables: &Tables, packet: &Packet) -> Result<Choice, Verdict> {
+    frame_is_ours(tables, packet)?;
+    let headers = match packet.frame[12] {
+        0x08 => ipv4(&packet.frame)?,
+        _ => ipv6(&packet.frame)?,
+    };
+    source_is_right(tables, packet, &headers)?;
+    if let Some(reason) = headers.special {
+        return Err(Verdict::Punt(reason));
+    }
+    if let Some(reason) = not_forwarded(headers.destination) {
+        return Err(Verdict::Punt(reason));
+    }
+    let choice = destination(tables, packet.program, headers.destination)?;
+    passes(tables, packet, &headers, choice)?;
+    Ok(choice)
+}
+
+fn frame_is_ours(tables: &Tables, packet: &Packet) -> Result<(), Verdict> {
+    let reason = match (packet.frame[12], packet.frame[13]) {
+        (0x08, 0x00) | (0x86, 0xdd) => {
+            let mac = &packet.frame[..6];
+            if mac == [0xff; 6] {
+                PuntReason::Broadcast
+            } else if mac[0] & 1 == 1 {
+                PuntReason::Multicast
+            } else if mac != tables.interface(packet.ingress).device.mac.0 {
+                PuntReason::NotToThisHost
+            } else {
+                return Ok(());
+            }
+        }
+        (0x08, 0x06) => PuntReason::Arp,
+        (0x81, 0x00) | (0x88, 0xa8) => PuntReason::Vlan,
+        _ => PuntReason::EtherType,
+    };
+    Err(Verdict::Punt(reason))
+}
+
+fn malformed() -> Verdict {
+    Verdict::Drop(DropReason::Malformed)
+}
+
+/// RFC 791, 3.1; what a router has to check of it: RFC 1812, 5.2.2.
+fn ipv4(frame: &[u8]) -> Result<Headers, Verdict> {
+    let packet = &frame[14..];
+    let header = usize::from(packet[0] & 0xf) * 4;
+    if packet[0] >> 4 != 4 || header < 20 {
+        return Err(malformed());
+    }
+    // A packet with options is the kernel's, once its source is known to be right: the kernel checks whether the
+    // options are all there, and the checksum over them.
+    let has_options = header > 20;
+    if !has_options && internet_checksum(&packet[..20]) != 0 {
+        return Err(Verdict::Drop(DropReason::BadChecksum));
+    }
+    let length = usize::from(packet[2]) * 256 + usize::from(packet[3]);
+    if length < header || !has_options && length > packet.len() {
+        return Err(malformed());
+    }
+    Ok(Headers {
+        source: address(&packet[12..16]),
+        destination: address(&packet[16..20]),
+        ttl: packet[8],
+        length,
+        special: has_options.then_some(PuntReason::IpOptions),
+    })
+}
+
+/// RFC 8200, 3.
+fn ipv6(frame: &[u8]) -> Result<Headers, Verdict> {
+    let packet = &frame[14..];
+    let length = 40 + usize::from(packet[4]) * 256 + usize::from(packet[5]);
+    // A jumbogram says its length in its hop-by-hop options (RFC 2675), which the kernel reads.
+    let has_hop_by_hop = packet[6] == 0;
+    if packet[0] >> 4 != 6 || !has_hop_by_hop && length > packet.len() {
+        return Err(malformed());
+    }
+    let body = packet.get(40..length).unwrap_or_default();
+    let special = match (packet[6], body.first()) {
+        (0, _) => Some(PuntReason::HopByHop),
+        // RFC 4861, 4: solicitations, advertisements, redirects.
+        (58, Some(133..=137)) => Some(PuntReason::NeighbourDiscovery),
+        _ => None,
+    };
+    Ok(Headers {
+        source: address(&packet[8..24]),
+        destination: address(&packet[24..40]),
+        ttl: packet[7],
+        length,
+        special,
+    })
+}
+
+fn address(bytes: &[u8]) -> Address {
+    Address {
+        bits: bytes.iter().fold(0, |bits, &b| bits << 8 | u128::from(b)),
+        width: bytes.len() as u32 * 8,
+    }
+}
+
+/// What an address is by itself, whoever has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Unspecified,
+    Broadcast,
+    Multicast,
+    LinkLocal,
+    Martian,
+    Ordinary,
+}
+
+/// The registries of special addresses (RFC 6890; RFC 4291, 2.4), as far as the design names them.
+fn kind(address: Address) -> Kind {
+    let kinds = [
+        ("0.0.0.0/32", Kind::Unspecified),
+        ("0.0.0.0/8", Kind::Martian),
+        ("127.0.0.0/8", Kind::Martian),
+        ("169.254.0.0/16", Kind::LinkLocal),
+        ("224.0.0.0/4", Kind::Multicast),
+        ("240.0.0.0/4", Kind::Martian),
+        ("255.255.255.255/32", Kind::Broadcast),
+        ("::/128", Kind::Unspecified),
+        ("::1/128", Kind::Martian),
+        ("::ffff:0:0/96", Kind::Martian),
+        ("fe80::/10", Kind::LinkLocal),
+        ("ff00::/8", Kind::Multicast),
+    ];
+    let kinds = kinds.map(|(prefix, kind)| (Prefix::of(prefix), kind));
+    longest(&kinds, address).unwrap_or(Kind::Ordinary)
+}
+
+fn source_is_right(tables: &Tables, packet: &Packet, headers: &Headers) -> Result<(), Verdict> {
+    let martian = Verdict::Drop(DropReason::MartianSource);
+    match (kind(headers.source), kind(headers.destination)) {
+        // It looks for an address: DHCP, duplicate address detection, listener reports.
+        (Kind::Unspecified, Kind::Multicast) => return Ok(()),
+        (Kind::Unspecified, Kind::Broadcast) => return Err(Verdict::Punt(PuntReason::Broadcast)),
+        (Kind::Unspecified | Kind::Broadcast | Kind::Multicast | Kind::Martian, _) => {
+            return Err(martian);
+        }
+        // Anybody's on its own link, and never forwarded.
+        (Kind::LinkLocal, destination) => {
+            let reason = match destination {
+                Kind::Multicast => PuntReason::Multicast,
+                _ => PuntReason::LinkLocal,
+            };
+            return Err(Verdict::Punt(headers.special.unwrap_or(reason)));
+        }
+        (Kind::Ordinary, _) => {}
+    }
+    let owner = owner(tables, headers.source);
+    let right = match packet.program {
+        ProgramKind::FromUplink => owner.is_none() && !tables.node.contains(&headers.source),
+        _ => owner == Some(packet.ingress),
+    };
+    if right {
+        Ok(())
+    } else {
+        Err(Verdict::Drop(DropReason::Spoofed))
+    }
+}
+
+fn owner(tables: &Tables, address: Address) -> Option<Ifindex> {
+    let mut endpoints = tables.endpoints.iter();
+    endpoints
+        .find(|(its, _)| *its == address)
+        .map(|&(_, ifindex)| ifindex)
+}
+
+fn not_forwarded(destination: Address) -> Option<PuntReason> {
+    match kind(destination) {
+        Kind::Broadcast => Some(PuntReason::Broadcast),
+        Kind::Multicast => Some(PuntReason::Multicast),
+        Kind::LinkLocal => Some(PuntReason::LinkLocal),
+        Kind::Unspecified | Kind::Martian => Some(PuntReason::MartianDestination),
+        Kind::Ordinary => None,
+    }
+}
+
+fn destination(
+    tables: &Tables,
+    program: ProgramKind,
+    destination: Address,
+) -> Result<Choice, Verdict> {
+    if tables.node.contains(&destination) {
+        return Err(Verdict::Punt(PuntReason::NodeAddress));
+    }
+    if let Some(egress) = owner(tables, destination) {
+        let verdict = Verdict::RedirectPeer;
+        return Ok(Choice { verdict, egress });
+    }
+    let is_remote = tables.remote.iter().any(|p| p.contains(destination));
+    if program == ProgramKind::FromUplink || !is_remote {
+        return Err(Verdict::Punt(PuntReason::NoRoute));
+    }
+    let routes: Vec<_> = tables.routes.iter().chain(&tables.fixed).copied().collect();
+    let reason = match longest(&routes, destination) {
+        Some(Hop::Out(egress, _)) => {
+            let verdict = Verdict::RedirectNeigh;
+            return Ok(Choice { verdict, egress });
+        }
+        Some(Hop::Blackhole) => PuntReason::FibBlackhole,
+        Some(Hop::Unreachable) => PuntReason::FibUnreachable,
+        Some(Hop::Prohibit) => PuntReason::FibProhibit,
+        Some(Hop::Own) | None => PuntReason::FibNotForwarded,
+    };
+    Err(Verdict::Punt(reason))
+}
+
+fn passes(
+    tables: &Tables,
+    packet: &Packet,
+    headers: &Headers,
+    choice: Choice,
+) -> Result<(), Verdict> {
+    let reason = if headers.ttl <= 1 {
+        PuntReason::TtlExceeded
+    } else if headers.length > tables.interface(choice.egress).mtu {
+        PuntReason::MtuExceeded
+    } else if choice.egress == packet.ingress {
+        PuntReason::SameInterface
+    } else {
+        return Ok(());
+    };
+    Err(Verdict::Punt(reason))
+}
