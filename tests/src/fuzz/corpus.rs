@@ -64,13 +64,19 @@ fn ways(node: &TestNode, family: Family) -> Vec<Way> {
     };
     let (a, a_too, b) = (family.a(), family.a_too(), family.b());
     let (remote, outside) = (family.remote(), family.outside());
+    let beside = family.subnet(5, 2);
     let endpoint = ProgramKind::FromEndpoint;
     add(endpoint, node.a, &[a, a_too], &[b, remote]);
-    add(endpoint, node.b, &[b], &[a, a_too, remote]);
+    add(endpoint, node.b, &[b], &[a, a_too, remote, beside]);
     add(endpoint, node.a, &[a], &[a_too, outside, family.node()]);
     let uplink = ProgramKind::FromUplink;
     add(uplink, node.uplink, &[remote, outside], &[a, b]);
-    add(uplink, node.uplink, &[remote], &[outside, family.node()]);
+    add(
+        uplink,
+        node.uplink,
+        &[remote],
+        &[outside, family.node(), beside],
+    );
     add(ProgramKind::ToEndpoint, node.b, &[outside], &[b]);
     ways
 }

@@ -14,6 +14,8 @@ const ETHERTYPES: [u16; 9] = [
 ];
 /// Lengths at which something changes.
 const WORDS: [u16; 12] = [0, 1, 19, 20, 21, 27, 40, 1480, 1500, 1501, 0x7fff, 0xffff];
+/// Header checksums at which a carry comes round when the TTL goes down.
+const CHECKSUMS: [u16; 7] = [0, 1, 0xfeff, 0xff00, 0xfefe, 0xfffe, 0xffff];
 /// The beginnings of special IPv4 addresses.
 const V4: [[u8; 4]; 10] = [
     [0, 0, 0, 0],
@@ -43,6 +45,10 @@ pub fn mutate(rng: &mut Rng, frame: &mut Vec<u8>, corpus: &[Case]) {
     }
     if rng.chance(75) {
         repair_checksum(frame);
+    }
+    if rng.chance(10) {
+        let target = rng.pick(&CHECKSUMS);
+        steer_checksum(frame, target);
     }
     frame.truncate(LONGEST);
 }
@@ -174,4 +180,25 @@ fn repair_checksum(frame: &mut [u8]) {
     frame[24..26].fill(0);
     let checksum = internet_checksum(&frame[14..end]);
     frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+}
+
+/// Changes the identification so that the right header checksum is this one.
+fn steer_checksum(frame: &mut [u8], target: u16) {
+    repair_checksum(frame);
+    if let Some([high, low]) = frame.get(24..26)
+        && frame[12..14] == [0x08, 0x00]
+    {
+        let checksum = u16::from_be_bytes([*high, *low]);
+        let id = u16::from_be_bytes([frame[18], frame[19]]);
+        // One's complement: what the checksum is to lose, the identification has to gain.
+        let sum = u32::from(id) + u32::from(checksum) + u32::from(!target);
+        let sum = (sum & 0xffff) + (sum >> 16);
+        let id = ((sum & 0xffff) + (sum >> 16)) as u16;
+        write(frame, 18, &id.to_be_bytes());
+        repair_checksum(frame);
+        // The other zero of one's complement: nobody computes it, and everybody takes it.
+        if target == 0xffff {
+            write(frame, 24, &[0xff; 2]);
+        }
+    }
 }
