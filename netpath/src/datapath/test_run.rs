@@ -113,8 +113,7 @@ impl Datapath {
             dev: None,
             source,
         };
-        let program =
-            SchedClassifier::from_pin(self.pins.program(kind.name())).map_err(failed)?;
+        let program = SchedClassifier::from_pin(self.pins.program(kind.name())).map_err(failed)?;
         let mut context = [0; CONTEXT];
         for (offset, value) in [
             (MARK, packet.mark),
