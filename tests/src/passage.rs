@@ -82,12 +82,12 @@ impl<'a> Passage<'a> {
 
     /// It has to be left to the kernel, untouched.
     pub fn is_punted(self, reason: PuntReason) -> TestOutcome {
-        self.is_left(Verdict::Punt(reason))
+        self.stays(Verdict::Punt(reason))
     }
 
     /// It has to be dropped, untouched.
     pub fn is_dropped(self, reason: DropReason) -> TestOutcome {
-        self.is_left(Verdict::Drop(reason))
+        self.stays(Verdict::Drop(reason))
     }
 
     /// It has to be counted as delivered by the kernel, untouched.
@@ -97,7 +97,7 @@ impl<'a> Passage<'a> {
         self.ends(Verdict::Deliver, egress, &frame, mark)
     }
 
-    fn is_left(self, verdict: Verdict) -> TestOutcome {
+    fn stays(self, verdict: Verdict) -> TestOutcome {
         let (frame, mark) = (self.packet.frame.clone(), self.packet.mark);
         self.ends(verdict, Ifindex(0), &frame, mark)
     }

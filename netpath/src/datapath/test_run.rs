@@ -24,8 +24,8 @@ const GSO_SIZE: usize = 176;
 /// A packet to run a program on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestPacket {
-    /// The frame from its Ethernet header on: at least 14 bytes, and with the kernel's own headroom no more
-    /// than a page, which leaves about 3,500 bytes.
+    /// The frame from its Ethernet header on: at least 14 bytes, with an IP ethertype at least to the end of
+    /// the IP header; and with the kernel's own headroom no more than a page, which leaves about 3,500 bytes.
     pub frame: Vec<u8>,
     /// The interface whose hook it is on; 0 for the loopback device. The frame counts as addressed to this
     /// host if its destination MAC is this interface's.

@@ -31,9 +31,9 @@ pub fn malformed(reason: DropReason) {
         }
     };
     for family in Family::BOTH {
-        // Cut anywhere behind the Ethernet header.
+        // Cut anywhere behind the IP header; within it, see `wire`.
         let whole = between(node.a.frame(), family.a(), family.b()).udp(1, 2);
-        for length in 14..whole.build().len() {
+        for length in family.headers()..whole.build().len() {
             for passage in from_both(&node, family, |frame| frame) {
                 passage
                     .with(|frame| frame.truncate(length))
