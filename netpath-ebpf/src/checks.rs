@@ -7,12 +7,7 @@ use aya_ebpf::{
 };
 use netpath_common::{Ifindex, PuntReason, Verdict};
 
-use crate::{
-    access::Skb,
-    family::Family,
-    parse::{ETHERNET, Parsed},
-    redirect::NextHop,
-};
+use crate::{access::Skb, family::Family, parse::Parsed, redirect::NextHop};
 
 /// The least MTU that Linux lets an Ethernet device have: `ETH_MIN_MTU` in `linux/if_ether.h` (RFC 791).
 /// A smaller packet fits everywhere, so that most need not ask the device.
@@ -38,11 +33,21 @@ pub fn turns_back(skb: &Skb, egress: Ifindex) -> Result<(), Verdict> {
 
 /// It fits a device's MTU, a GSO packet in each of its segments: the check of `ip_forward`.
 #[inline(always)]
-pub fn device_mtu(skb: &Skb, egress: Ifindex) -> Result<(), Verdict> {
-    if skb.length() <= ETHERNET as u32 + LEAST_MTU {
+pub fn device_mtu<F: Family>(
+    skb: &Skb,
+    packet: &Parsed<F>,
+    egress: Ifindex,
+) -> Result<(), Verdict> {
+    if packet.length <= LEAST_MTU {
         return Ok(());
     }
-    ask_device(skb, egress).map(drop)
+    if skb.is_gso() {
+        // 0 is what BPF_MTU_CHK_SEGS asks for.
+        ask_device(skb, egress, 0, u64::from(BPF_MTU_CHK_SEGS)).map(drop)
+    } else {
+        // Padding does not count.
+        ask_device(skb, egress, packet.length, 0).map(drop)
+    }
 }
 
 /// It fits the path to a next hop. The FIB has judged a single packet by the route's MTU; for a GSO packet
@@ -52,27 +57,21 @@ pub fn path_mtu(skb: &Skb, next_hop: &NextHop) -> Result<(), Verdict> {
     if !skb.is_gso() {
         return Ok(());
     }
-    let device_mtu = ask_device(skb, next_hop.ifindex)?;
+    let device_mtu = ask_device(skb, next_hop.ifindex, 0, u64::from(BPF_MTU_CHK_SEGS))?;
     if next_hop.mtu < device_mtu {
         return Err(Verdict::Punt(PuntReason::MtuExceeded));
     }
     Ok(())
 }
 
-/// The device's MTU in bytes, if the packet or each of its segments fits.
+/// The device's MTU in bytes, if a packet of `length` bytes from its IP header on fits it; where that is 0,
+/// the packet at hand.
 #[inline(always)]
-fn ask_device(skb: &Skb, egress: Ifindex) -> Result<u32, Verdict> {
-    let mut mtu = 0u32;
-    // SAFETY: the context is valid and `mtu` outlives the call; 0 in it is what BPF_MTU_CHK_SEGS asks for.
-    let result = unsafe {
-        bpf_check_mtu(
-            skb.context().as_ptr(),
-            egress.0,
-            &raw mut mtu,
-            0,
-            u64::from(BPF_MTU_CHK_SEGS),
-        )
-    };
+fn ask_device(skb: &Skb, egress: Ifindex, length: u32, flags: u64) -> Result<u32, Verdict> {
+    // The helper takes the length and gives the MTU.
+    let mut mtu = length;
+    // SAFETY: the context is valid and `mtu` outlives the call.
+    let result = unsafe { bpf_check_mtu(skb.context().as_ptr(), egress.0, &raw mut mtu, 0, flags) };
     if result == i64::from(BPF_MTU_CHK_RET_SUCCESS) {
         Ok(mtu)
     } else {

@@ -114,18 +114,19 @@ fn readable<const N: usize>(skb: &mut Skb) -> Result<(), Verdict> {
         .map_err(|_| Verdict::Punt(PuntReason::NoMemory))
 }
 
-/// Cuts what stands behind the packet: the padding of short Ethernet frames, which the kernel removes too.
+/// The frame holds all of the packet.
 #[inline(always)]
-fn trim_padding(skb: &mut Skb, packet: u32) -> Result<(), Verdict> {
-    let frame = ETHERNET as u32 + packet;
-    if skb.length() < frame {
+fn is_whole(skb: &Skb, packet: u32) -> Result<(), Verdict> {
+    if skb.length() < ETHERNET as u32 + packet {
         return Err(Verdict::Drop(DropReason::Malformed));
     }
-    if skb.length() > frame {
-        skb.trim(frame)
-            .map_err(|_| Verdict::Punt(PuntReason::NoMemory))?;
-    }
     Ok(())
+}
+
+/// A GSO packet that is longer than its header's field can say has a 0 there (BIG TCP, Linux 6.3).
+#[inline(always)]
+fn is_big(skb: &Skb, field: u16) -> bool {
+    field == 0 && skb.is_gso()
 }
 
 /// The ports behind a header of `N - PORTS` bytes, if its protocol has them at all.
@@ -162,7 +163,10 @@ pub fn ipv4(skb: &mut Skb) -> Result<Parsed<V4>, Verdict> {
     if !has_options && !checksum_is_right(header) {
         return Err(Verdict::Drop(DropReason::BadChecksum));
     }
-    let length = u32::from(u16::from_be(header.half::<16>()));
+    let length = match header.half::<16>() {
+        field if is_big(skb, field) => skb.length() - ETHERNET as u32,
+        field => u32::from(u16::from_be(field)),
+    };
     if length < u32::from(version_and_length & 0xf) * 4 {
         return Err(Verdict::Drop(DropReason::Malformed));
     }
@@ -186,7 +190,7 @@ pub fn ipv4(skb: &mut Skb) -> Result<Parsed<V4>, Verdict> {
     if has_options {
         return Ok(packet);
     }
-    trim_padding(skb, length)?;
+    is_whole(skb, length)?;
     if !is_fragment {
         (packet.source_port, packet.destination_port) =
             ports::<IPV4_WITH_PORTS, 34, 36>(skb, protocol);
@@ -219,7 +223,10 @@ pub fn ipv6(skb: &mut Skb) -> Result<Parsed<V6>, Verdict> {
     if header.byte::<14>() >> 4 != 6 {
         return Err(Verdict::Drop(DropReason::Malformed));
     }
-    let length = 40 + u32::from(u16::from_be(header.half::<18>()));
+    let length = match header.half::<18>() {
+        field if is_big(skb, field) => skb.length() - ETHERNET as u32,
+        field => 40 + u32::from(u16::from_be(field)),
+    };
     let next_header = header.byte::<20>();
     let mut packet = Parsed {
         source: address(
@@ -248,7 +255,7 @@ pub fn ipv6(skb: &mut Skb) -> Result<Parsed<V6>, Verdict> {
         packet.punt = Some(PuntReason::HopByHop);
         return Ok(packet);
     }
-    trim_padding(skb, length)?;
+    is_whole(skb, length)?;
     if next_header == IpProto::Ipv6Icmp as u8 && is_neighbour_discovery(skb) {
         packet.punt = Some(PuntReason::NeighbourDiscovery);
         return Ok(packet);

@@ -94,7 +94,8 @@ fn endpoint_stages<F: Family>(skb: &mut Skb) -> Result<Egress, Verdict> {
         Destination::Local(endpoint) => {
             checks::turns_back(skb, endpoint.ifindex)?;
             checks::ttl(&packet)?;
-            checks::device_mtu(skb, endpoint.ifindex)?;
+            checks::device_mtu(skb, &packet, endpoint.ifindex)?;
+            rewrite::trim_padding(skb, &packet)?;
             rewrite::to_endpoint::<F>(skb, &endpoint)?;
             Ok(Egress::Peer(endpoint.ifindex))
         }
@@ -102,6 +103,7 @@ fn endpoint_stages<F: Family>(skb: &mut Skb) -> Result<Egress, Verdict> {
             checks::turns_back(skb, next_hop.ifindex)?;
             checks::ttl(&packet)?;
             checks::path_mtu(skb, &next_hop)?;
+            rewrite::trim_padding(skb, &packet)?;
             rewrite::to_next_hop::<F>(skb)?;
             Ok(Egress::Neighbour(next_hop))
         }
@@ -118,7 +120,8 @@ fn uplink_stages<F: Family>(skb: &mut Skb) -> Result<Egress, Verdict> {
     let endpoint = destination::of_uplink(&packet)?;
     checks::turns_back(skb, endpoint.ifindex)?;
     checks::ttl(&packet)?;
-    checks::device_mtu(skb, endpoint.ifindex)?;
+    checks::device_mtu(skb, &packet, endpoint.ifindex)?;
+    rewrite::trim_padding(skb, &packet)?;
     rewrite::to_endpoint::<F>(skb, &endpoint)?;
     Ok(Egress::Peer(endpoint.ifindex))
 }

@@ -14,6 +14,7 @@ use netpath_common::{Ifindex, PuntReason, Verdict};
 
 use crate::{
     access::Skb,
+    checks,
     family::{Family, V4, V6},
     parse::Parsed,
 };
@@ -152,7 +153,11 @@ pub fn next_hop<F: Family>(skb: &Skb, packet: &Parsed<F>) -> Result<NextHop, Ver
         BPF_FIB_LKUP_RET_PROHIBIT => Err(Verdict::Punt(PuntReason::FibProhibit)),
         BPF_FIB_LKUP_RET_NOT_FWDED => Err(Verdict::Punt(PuntReason::FibNotForwarded)),
         BPF_FIB_LKUP_RET_FWD_DISABLED => Err(Verdict::Punt(PuntReason::ForwardingDisabled)),
-        BPF_FIB_LKUP_RET_FRAG_NEEDED => Err(Verdict::Punt(PuntReason::MtuExceeded)),
+        // Like the kernel, which looks at the TTL first.
+        BPF_FIB_LKUP_RET_FRAG_NEEDED => {
+            checks::ttl(packet)?;
+            Err(Verdict::Punt(PuntReason::MtuExceeded))
+        }
         // Lightweight tunnels, and whatever a newer kernel may answer.
         _ => Err(Verdict::Punt(PuntReason::FibUnsupported)),
     }

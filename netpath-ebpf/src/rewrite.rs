@@ -1,13 +1,25 @@
 //! Stage 5: what a router changes in a packet. Everything before this stage leaves the packet's bytes as
 //! they came.
 
-use netpath_common::{DropReason, EndpointEntry, Verdict};
+use netpath_common::{DropReason, EndpointEntry, PuntReason, Verdict};
 
 use crate::{
     access::{HeaderMut, Skb},
     family::Family,
-    parse::{IPV4_END, IPV6_END},
+    parse::{ETHERNET, IPV4_END, IPV6_END, Parsed},
 };
+
+/// Cuts what stands behind the packet: the padding of short Ethernet frames, which the kernel removes when
+/// it forwards.
+#[inline(always)]
+pub fn trim_padding<F: Family>(skb: &mut Skb, packet: &Parsed<F>) -> Result<(), Verdict> {
+    let frame = ETHERNET as u32 + packet.length;
+    if skb.length() > frame {
+        skb.trim(frame)
+            .map_err(|_| Verdict::Punt(PuntReason::NoMemory))?;
+    }
+    Ok(())
+}
 
 /// For a local endpoint: TTL and MAC addresses, as the host-side veth would have sent it.
 #[inline(always)]

@@ -1,1 +1,21 @@
-//! Lab guards and assertions.
+//! Guards and assertions for tests on a real kernel.
+//!
+//! A [`TestNode`] is a router in namespaces of its own, with a datapath of its own, and is gone when it is
+//! dropped, also by a panic. A [`Passage`] is one packet on one of its hooks; to say what has to become of
+//! it is to check the answer, every byte, the mark, and every counter of the node.
+//!
+//! Everything here panics where it cannot do its work: without root, or on a kernel without BPF, tests fail.
+
+mod counters;
+mod gso;
+mod guard;
+mod node;
+mod passage;
+mod plan;
+mod system;
+
+pub use counters::counted;
+pub use gso::GsoInjector;
+pub use node::{Device, TestNode};
+pub use passage::{Passage, as_forwarded};
+pub use plan::{Family, UNKNOWN_MAC, between};

@@ -10,6 +10,7 @@ mod load;
 mod log;
 mod maps;
 mod pins;
+mod test_run;
 
 pub use self::{
     attach::{Hook, ProgramKind},
@@ -19,6 +20,7 @@ pub use self::{
     log::DatapathLog,
     maps::{MAPS, MapSummary, Maps, from_bytes, to_bytes},
     pins::nodes,
+    test_run::{ReturnCode, TestOutcome, TestPacket},
 };
 
 use std::path::Path;

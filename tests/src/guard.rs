@@ -1,0 +1,141 @@
+//! What a test makes and has to take away again.
+
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Once,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+};
+
+use netpath::{
+    datapath::{Capacity, Datapath, NodeIdentity, ObjectKind, nodes},
+    netns::{NETNS_DIR, Netns, NetnsError},
+};
+use nix::fcntl::{Flock, FlockArg};
+
+/// Prefix of every name that tests give out; the number of the process follows.
+const PREFIX: &str = "npt-";
+
+/// Taken around what may mount or unmount the BPF filesystem, by tests of every process.
+const BPFFS_LOCK: &str = "/run/lock/netpath-tests-bpffs";
+
+/// A name that nothing else on this machine has.
+pub(crate) fn unique_name() -> String {
+    static SWEPT: Once = Once::new();
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    SWEPT.call_once(sweep);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    format!("{PREFIX}{}-{number}", std::process::id())
+}
+
+/// A namespace with a name, as long as this lives.
+#[derive(Debug)]
+pub(crate) struct NetnsGuard {
+    pub(crate) netns: Netns,
+}
+
+impl NetnsGuard {
+    pub(crate) fn new(name: &str) -> Self {
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "these tests make network namespaces and load BPF programs: run them as root"
+        );
+        let netns = Netns::create(name, |_cookie| Ok::<_, NetnsError>(()))
+            .unwrap_or_else(|error| panic!("{error}"));
+        Self { netns }
+    }
+}
+
+impl Drop for NetnsGuard {
+    fn drop(&mut self) {
+        complain(Netns::remove(self.netns.name()));
+    }
+}
+
+/// A datapath, as long as this lives.
+#[derive(Debug)]
+pub(crate) struct DatapathGuard {
+    datapath: Option<Datapath>,
+}
+
+impl DatapathGuard {
+    pub(crate) fn new(netns: &Netns) -> Self {
+        let identity = NodeIdentity {
+            name: netns.name(),
+            netns_cookie: netns.cookie().unwrap_or_else(|error| panic!("{error}")),
+            netns_made: true,
+        };
+        let capacity = Capacity {
+            endpoints: 64,
+            routes: 64,
+        };
+        let _lock = lock_bpffs();
+        let datapath = Datapath::create(identity, capacity, ObjectKind::Plain)
+            .unwrap_or_else(|error| panic!("{error}"));
+        Self {
+            datapath: Some(datapath),
+        }
+    }
+
+    pub(crate) fn get(&self) -> &Datapath {
+        self.datapath.as_ref().expect("it is there until the drop")
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut Datapath {
+        self.datapath.as_mut().expect("it is there until the drop")
+    }
+}
+
+impl Drop for DatapathGuard {
+    fn drop(&mut self) {
+        if let Some(datapath) = self.datapath.take() {
+            let _lock = lock_bpffs();
+            complain(datapath.remove());
+        }
+    }
+}
+
+fn lock_bpffs() -> Flock<fs::File> {
+    let file = fs::File::create(BPFFS_LOCK)
+        .unwrap_or_else(|error| panic!("creating {BPFFS_LOCK}: {error}"));
+    Flock::lock(file, FlockArg::LockExclusive)
+        .unwrap_or_else(|(_, errno)| panic!("locking {BPFFS_LOCK}: {errno}"))
+}
+
+/// A failing clean-up fails the test, unless it is failing already.
+fn complain<E: std::fmt::Display>(result: Result<(), E>) {
+    match result {
+        Err(error) if thread::panicking() => eprintln!("clean-up: {error}"),
+        result => result.unwrap_or_else(|error| panic!("clean-up: {error}")),
+    }
+}
+
+/// Takes away what tests left that were killed.
+fn sweep() {
+    let is_orphan = |name: &str| {
+        name.strip_prefix(PREFIX)
+            .and_then(|rest| rest.split('-').next())
+            .is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+    };
+    let _lock = lock_bpffs();
+    for name in nodes().unwrap_or_default() {
+        if is_orphan(&name)
+            && let Ok(Some(datapath)) = Datapath::open(&name)
+        {
+            complain(datapath.remove());
+        }
+    }
+    let Ok(entries) = fs::read_dir(NETNS_DIR) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if let Some(name) = entry.file_name().to_str()
+            && is_orphan(name)
+        {
+            complain(Netns::remove(name));
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! One packet through one program, and what has to become of it.
+
+use netpath::{
+    datapath::{ProgramKind, ReturnCode, TestOutcome, TestPacket},
+    probe::frame::internet_checksum,
+};
+use netpath_common::{DropReason, HopCounter, HopKey, Ifindex, Mac, Outcome, PuntReason, Verdict};
+
+use crate::{Device, TestNode, counted};
+
+/// Every test packet is marked, to see that redirects clear the mark and nothing else does.
+const MARK: u32 = 0x51;
+
+/// A packet on a hook of a node. It does not run before it is said what has to become of it.
+#[derive(Clone, Debug)]
+pub struct Passage<'a> {
+    node: &'a TestNode,
+    program: ProgramKind,
+    packet: TestPacket,
+    /// What is left of the frame where it is longer than its packet says.
+    trimmed_to: Option<usize>,
+}
+
+impl<'a> Passage<'a> {
+    /// A frame on the hook of this program at this device.
+    pub fn new(node: &'a TestNode, program: ProgramKind, device: Device, frame: Vec<u8>) -> Self {
+        Self {
+            node,
+            program,
+            packet: TestPacket {
+                mark: MARK,
+                ..TestPacket::new(frame, device.ifindex)
+            },
+            trimmed_to: None,
+        }
+    }
+
+    /// Changes the frame.
+    pub fn with(mut self, change: impl FnOnce(&mut Vec<u8>)) -> Self {
+        change(&mut self.packet.frame);
+        self
+    }
+
+    /// Sets the mark.
+    pub fn marked(mut self, mark: u32) -> Self {
+        self.packet.mark = mark;
+        self
+    }
+
+    /// Lets it stand for segments with this much payload.
+    pub fn segmented(mut self, gso_size: u32) -> Self {
+        self.packet.gso_size = gso_size;
+        self.packet.gso_segs = 2;
+        self
+    }
+
+    /// Says by which device it came in.
+    pub fn arrived_by(mut self, device: Device) -> Self {
+        self.packet.ingress_ifindex = device.ifindex;
+        self
+    }
+
+    /// It has to be cut to this many bytes where it is forwarded.
+    pub fn trimmed_to(mut self, length: usize) -> Self {
+        self.trimmed_to = Some(length);
+        self
+    }
+
+    /// It has to go into an endpoint's namespace: TTL down by one, the endpoint's MACs, no mark.
+    pub fn goes_to(self, endpoint: Device) -> TestOutcome {
+        let macs = Some((endpoint.far_mac, endpoint.mac));
+        let expected = self.forwarded(macs);
+        self.ends(Verdict::RedirectPeer, endpoint.ifindex, &expected, 0)
+    }
+
+    /// It has to go out of the uplink: TTL down by one, no mark; its MACs are the kernel's to set.
+    pub fn goes_out(self) -> TestOutcome {
+        let egress = self.node.uplink.ifindex;
+        let expected = self.forwarded(None);
+        self.ends(Verdict::RedirectNeigh, egress, &expected, 0)
+    }
+
+    /// It has to be left to the kernel, untouched.
+    pub fn is_punted(self, reason: PuntReason) -> TestOutcome {
+        self.stays(Verdict::Punt(reason))
+    }
+
+    /// It has to be dropped, untouched.
+    pub fn is_dropped(self, reason: DropReason) -> TestOutcome {
+        self.stays(Verdict::Drop(reason))
+    }
+
+    /// It has to be counted as delivered by the kernel, untouched.
+    pub fn is_delivered(self) -> TestOutcome {
+        let (frame, mark) = (self.packet.frame.clone(), self.packet.mark);
+        let egress = self.packet.ifindex;
+        self.ends(Verdict::Deliver, egress, &frame, mark)
+    }
+
+    fn stays(self, verdict: Verdict) -> TestOutcome {
+        let (frame, mark) = (self.packet.frame.clone(), self.packet.mark);
+        self.ends(verdict, Ifindex(0), &frame, mark)
+    }
+
+    fn forwarded(&self, macs: Option<(Mac, Mac)>) -> Vec<u8> {
+        let end = self.trimmed_to.unwrap_or(self.packet.frame.len());
+        as_forwarded(&self.packet.frame[..end], macs)
+    }
+
+    #[track_caller]
+    fn ends(&self, verdict: Verdict, egress: Ifindex, frame: &[u8], mark: u32) -> TestOutcome {
+        let ingress = match verdict {
+            Verdict::Deliver => self.packet.ingress_ifindex,
+            _ => self.packet.ifindex,
+        };
+        let hop = HopKey::new(ingress, egress, verdict);
+        let one = HopCounter {
+            packets: 1,
+            bytes: self.packet.frame.len() as u64,
+        };
+        let node = self.node;
+        let run = || {
+            node.netns()
+                .run(|| node.datapath().test_run(self.program, &self.packet))
+                .unwrap_or_else(|e| panic!("{e}"))
+                .unwrap_or_else(|e| panic!("{e}: {:?}: {:02x?}", e, self.packet.frame))
+        };
+        let outcome = counted(&node.datapath().maps, &[(hop, one)], run);
+        let (expected, _) = verdict.numbers();
+        let code = match expected {
+            Outcome::RedirectPeer | Outcome::RedirectNeigh => ReturnCode::Redirect,
+            Outcome::Punt | Outcome::Deliver => ReturnCode::Next,
+            Outcome::Drop => ReturnCode::Shot,
+        };
+        assert_eq!(outcome.code, code, "{verdict:?}");
+        assert_eq!(outcome.mark, mark, "the mark after {verdict:?}");
+        assert!(
+            outcome.frame == frame,
+            "the frame after {verdict:?}\n  sent     {:02x?}\n  expected {frame:02x?}\n  found    {:02x?}",
+            self.packet.frame,
+            outcome.frame
+        );
+        outcome
+    }
+}
+
+/// What a router makes of a frame: TTL or hop limit down by one, the IPv4 header's checksum computed anew,
+/// and new MACs, destination first.
+pub fn as_forwarded(frame: &[u8], macs: Option<(Mac, Mac)>) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    if let Some((destination, source)) = macs {
+        frame[..6].copy_from_slice(&destination.0);
+        frame[6..12].copy_from_slice(&source.0);
+    }
+    match frame[12..14] {
+        [0x08, 0x00] => {
+            frame[22] -= 1;
+            frame[24..26].fill(0);
+            let checksum = internet_checksum(&frame[14..34]);
+            frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+        }
+        [0x86, 0xdd] => frame[21] -= 1,
+        ref other => panic!("ethertype {other:02x?}"),
+    }
+    frame
+}

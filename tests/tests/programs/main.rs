@@ -1,0 +1,15 @@
+//! Each program on crafted packets: its answer, every byte, the mark, and every counter.
+//!
+//! Most packets are run with `BPF_PROG_TEST_RUN` (see `netpath::datapath::TestPacket`); `wire` sends real
+//! ones, where what is to be seen is the work of the kernel's helpers.
+
+mod deliver;
+mod dropped;
+mod malformed;
+mod punted;
+mod punted_by_fib;
+mod reasons;
+mod redirect;
+mod remote;
+mod uplink;
+mod wire;

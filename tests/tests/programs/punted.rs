@@ -1,0 +1,289 @@
+//! What is left to the kernel because of what it is, or because the kernel has to answer it.
+
+use std::net::IpAddr;
+
+use netpath::probe::frame::{
+    ETHERTYPE_ARP, EXTENSION_HOP_BY_HOP, FrameBuilder, TPID_QINQ, TPID_VLAN, Tag,
+};
+use netpath_common::{Mac, PuntReason};
+use netpath_tests::{Family, Passage, TestNode, UNKNOWN_MAC, between};
+
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+/// What makes one frame of a device's empty one.
+type Fill<'a> = &'a dyn Fn(FrameBuilder) -> FrameBuilder;
+
+/// The same, from an endpoint and from the uplink.
+fn from_both<'a>(node: &'a TestNode, fill: Fill<'_>) -> [Passage<'a>; 2] {
+    [
+        node.from_a(fill(node.a.frame())),
+        node.from_uplink(fill(node.uplink.frame())),
+    ]
+}
+
+/// From endpoint a, and from outside the node's endpoints, to one destination.
+fn to<'a>(
+    node: &'a TestNode,
+    family: Family,
+    destination: IpAddr,
+    fill: Fill<'_>,
+) -> [Passage<'a>; 2] {
+    let packet = |frame, source| fill(between(frame, source, destination));
+    [
+        node.from_a(packet(node.a.frame(), family.a())),
+        node.from_uplink(packet(node.uplink.frame(), family.remote())),
+    ]
+}
+
+fn udp(frame: FrameBuilder) -> FrameBuilder {
+    frame.udp(1000, 2000).payload(b"netpath")
+}
+
+fn all_punted<'a>(passages: impl IntoIterator<Item = Passage<'a>>, reason: PuntReason) {
+    for passage in passages {
+        passage.is_punted(reason);
+    }
+}
+
+pub fn arp(reason: PuntReason) {
+    let node = TestNode::new();
+    let request = |frame: FrameBuilder| frame.ethertype(ETHERTYPE_ARP).payload(&[1; 28]);
+    all_punted(from_both(&node, &request), reason);
+    let padded = |frame: FrameBuilder| request(frame).pad_to(60);
+    all_punted(from_both(&node, &padded), reason);
+    let broadcast = request(FrameBuilder::new(node.a.far_mac, Mac([0xff; 6])));
+    node.from_a(broadcast).is_punted(reason);
+}
+
+pub fn ether_type(reason: PuntReason) {
+    let node = TestNode::new();
+    // A length (LLC), EAPOL, MPLS, LLDP, and the type that means nothing.
+    for ether_type in [0x0040, 0x888e, 0x8847, 0x88cc, 0xffff, 0x0000] {
+        let frame = |frame: FrameBuilder| frame.ethertype(ether_type).payload(&[0x45; 60]);
+        all_punted(from_both(&node, &frame), reason);
+    }
+    // A frame that ends with its Ethernet header.
+    all_punted(from_both(&node, &|frame| frame.ethertype(0x88cc)), reason);
+}
+
+pub fn vlan(reason: PuntReason) {
+    let node = TestNode::new();
+    for family in Family::BOTH {
+        for (tpid, tci) in [(TPID_VLAN, 5), (TPID_VLAN, 0), (TPID_QINQ, 0xe005)] {
+            let tagged = |frame: FrameBuilder| udp(frame).tag(Tag { tpid, tci });
+            all_punted(to(&node, family, family.b(), &tagged), reason);
+        }
+    }
+}
+
+pub fn not_to_this_host(reason: PuntReason) {
+    let node = TestNode::new();
+    for family in Family::BOTH {
+        let multicast = Mac([0x33, 0x33, 0, 0, 0, 1]);
+        for destination in [UNKNOWN_MAC, Mac([0xff; 6]), multicast, node.b.mac] {
+            let frame = FrameBuilder::new(node.a.far_mac, destination);
+            let frame = udp(between(frame, family.a(), family.b()));
+            node.from_a(frame.clone()).is_punted(reason);
+            node.from_uplink(frame).is_punted(reason);
+        }
+    }
+    // DHCP's discover as clients send it.
+    let discover = FrameBuilder::new(node.a.far_mac, Mac([0xff; 6]))
+        .ipv4([0, 0, 0, 0].into(), [255, 255, 255, 255].into());
+    node.from_a(discover.udp(68, 67).payload(&[1; 300]))
+        .is_punted(reason);
+}
+
+pub fn ip_options(reason: PuntReason) {
+    let node = TestNode::new();
+    let router_alert = [0x94, 4, 0, 0];
+    let longest = [1; 40];
+    for options in [&router_alert[..], &longest] {
+        let with_options = |frame: FrameBuilder| udp(frame).options(options);
+        for destination in [Family::V4.b(), Family::V4.remote(), address("224.0.0.22")] {
+            all_punted(to(&node, Family::V4, destination, &with_options), reason);
+        }
+        let padded = |frame: FrameBuilder| with_options(frame).pad_to(200);
+        all_punted(to(&node, Family::V4, Family::V4.b(), &padded), reason);
+    }
+}
+
+pub fn hop_by_hop(reason: PuntReason) {
+    let node = TestNode::new();
+    let family = Family::V6;
+    let with_options =
+        |frame: FrameBuilder| udp(frame).extension(EXTENSION_HOP_BY_HOP, &[1, 4, 0, 0, 0, 0]);
+    for destination in [family.b(), family.remote(), address("ff02::16")] {
+        all_punted(to(&node, family, destination, &with_options), reason);
+    }
+    // A listener report from a link-local address, and from one that has none yet (RFC 3590).
+    for source in ["fe80::1", "::"] {
+        let report = between(node.a.frame(), address(source), address("ff02::16"));
+        let report = report
+            .extension(EXTENSION_HOP_BY_HOP, &[5, 2, 0, 0])
+            .icmp(143, 0, [0; 4]);
+        node.from_a(report).is_punted(reason);
+    }
+}
+
+pub fn neighbour_discovery(reason: PuntReason) {
+    let node = TestNode::new();
+    let family = Family::V6;
+    for kind in 133..=137 {
+        let message = |frame: FrameBuilder| frame.ttl(255).icmp(kind, 0, [0; 4]).payload(&[0; 16]);
+        for destination in [
+            family.node(),
+            family.b(),
+            address("fe80::1"),
+            address("ff02::1"),
+        ] {
+            all_punted(to(&node, family, destination, &message), reason);
+        }
+        // From a link-local address, and for duplicate address detection.
+        for source in ["fe80::5", "::"] {
+            let frame = between(node.a.frame(), address(source), address("ff02::1:ff00:2"));
+            node.from_a(message(frame)).is_punted(reason);
+        }
+    }
+}
+
+pub fn multicast(reason: PuntReason) {
+    let node = TestNode::new();
+    for (family, groups) in [
+        (Family::V4, ["224.0.0.1", "239.255.255.250"]),
+        (Family::V6, ["ff02::1", "ff0e::1"]),
+    ] {
+        for group in groups {
+            all_punted(to(&node, family, address(group), &udp), reason);
+        }
+    }
+    let from_link_local = between(node.a.frame(), address("fe80::5"), address("ff02::fb"));
+    node.from_a(udp(from_link_local)).is_punted(reason);
+}
+
+pub fn broadcast(reason: PuntReason) {
+    let node = TestNode::new();
+    let everybody = address("255.255.255.255");
+    all_punted(to(&node, Family::V4, everybody, &udp), reason);
+    // DHCP's discover, here as a relay's unicast frame.
+    let discover = |frame: FrameBuilder| {
+        between(frame, address("0.0.0.0"), everybody)
+            .udp(68, 67)
+            .payload(&[1; 300])
+    };
+    all_punted(from_both(&node, &discover), reason);
+}
+
+pub fn link_local(reason: PuntReason) {
+    let node = TestNode::new();
+    for (family, link_local) in [
+        (Family::V4, "169.254.1.1"),
+        (Family::V6, "fe80::1"),
+        (Family::V6, "febf::1"),
+    ] {
+        let link_local = address(link_local);
+        all_punted(to(&node, family, link_local, &udp), reason);
+        for destination in [link_local, family.b(), family.remote()] {
+            let from = |frame: FrameBuilder| udp(between(frame, link_local, destination));
+            all_punted(from_both(&node, &from), reason);
+        }
+    }
+}
+
+pub fn martian_destination(reason: PuntReason) {
+    let node = TestNode::new();
+    let v4 = [
+        "0.0.0.0",
+        "0.1.2.3",
+        "127.0.0.1",
+        "240.0.0.1",
+        "255.255.255.254",
+    ];
+    let v6 = ["::", "::1", "::ffff:10.0.2.2"];
+    for (family, destinations) in [(Family::V4, &v4[..]), (Family::V6, &v6)] {
+        for destination in destinations {
+            all_punted(to(&node, family, address(destination), &udp), reason);
+        }
+    }
+}
+
+pub fn node_address(reason: PuntReason) {
+    let node = TestNode::new();
+    for family in Family::BOTH {
+        all_punted(to(&node, family, family.node(), &udp), reason);
+        let last_hop = |frame: FrameBuilder| udp(frame).ttl(1);
+        all_punted(to(&node, family, family.node(), &last_hop), reason);
+    }
+}
+
+pub fn no_route(reason: PuntReason) {
+    let node = TestNode::new();
+    for family in Family::BOTH {
+        all_punted(to(&node, family, family.outside(), &udp), reason);
+        // A punt leaves the padding, too, to the kernel.
+        let padded = |frame: FrameBuilder| frame.udp(1, 2).pad_to(110);
+        all_punted(to(&node, family, family.outside(), &padded), reason);
+        // From the uplink only what is for local endpoints is netpath's.
+        let transit = between(node.uplink.frame(), family.outside(), family.remote());
+        node.from_uplink(udp(transit)).is_punted(reason);
+    }
+}
+
+pub fn ttl_exceeded(reason: PuntReason) {
+    let node = TestNode::new();
+    for family in Family::BOTH {
+        for ttl in [0, 1] {
+            let expired = |frame: FrameBuilder| udp(frame).ttl(ttl);
+            all_punted(to(&node, family, family.b(), &expired), reason);
+            let padded = |frame: FrameBuilder| frame.udp(1, 2).ttl(ttl).pad_to(110);
+            all_punted(to(&node, family, family.b(), &padded), reason);
+            let remote = between(node.a.frame(), family.a(), family.remote());
+            node.from_a(expired(remote.clone())).is_punted(reason);
+            // Longer than the route's MTU as well: the kernel looks at the TTL first.
+            node.from_a(expired(remote).payload(&[1; 1600]))
+                .is_punted(reason);
+        }
+    }
+}
+
+/// A route's MTU is locked here: `bpf_fib_lookup` does not tell another. For IPv6 neither path heeds one that
+/// is not; for IPv4 the kernel's own does (since Linux 5.9), unless `ip_forward_use_pmtu` makes both.
+pub fn mtu_exceeded(reason: PuntReason) {
+    let node = TestNode::new();
+    node.ip("link set epb mtu 1400\n\
+             link set up0 mtu 1450\n\
+             route add 10.0.4.0/24 via 100.100.198.253 mtu lock 1350\n\
+             route add fd00:4::/64 via fd00:198::253 mtu lock 1350");
+    for family in Family::BOTH {
+        let sized = |length: usize| {
+            let payload = vec![1; length - (family.headers() - 14) - 8];
+            move |frame: FrameBuilder| frame.udp(1, 2).payload(&payload)
+        };
+        all_punted(to(&node, family, family.b(), &sized(1401)), reason);
+        all_punted(to(&node, family, family.b(), &sized(3000)), reason);
+        let remote = between(node.a.frame(), family.a(), family.remote());
+        node.from_a(sized(1450)(remote.clone())).goes_out();
+        node.from_a(sized(1451)(remote.clone())).is_punted(reason);
+        node.from_a(sized(1451)(remote.dont_fragment()))
+            .is_punted(reason);
+        let narrow = between(node.a.frame(), family.a(), family.subnet(4, 2));
+        node.from_a(sized(1350)(narrow.clone())).goes_out();
+        node.from_a(sized(1351)(narrow.clone())).is_punted(reason);
+        // Segments that would fit the device, on a route whose MTU is smaller.
+        let segments = narrow.tcp(1, 2, 0x10).payload(&[1; 1200]);
+        node.from_a(segments).segmented(600).is_punted(reason);
+    }
+}
+
+pub fn same_interface(reason: PuntReason) {
+    let node = TestNode::new();
+    node.ip("route add 10.0.4.0/24 dev epa\nroute add fd00:4::/64 dev epa");
+    for family in Family::BOTH {
+        for destination in [family.a(), family.a_too(), family.subnet(4, 2)] {
+            let frame = between(node.a.frame(), family.a(), destination);
+            node.from_a(udp(frame)).is_punted(reason);
+        }
+    }
+}
