@@ -1,5 +1,13 @@
 //! The cases, by what they are about.
 
+mod addresses;
+mod fields;
+mod fragments;
+mod headers;
+mod link;
+mod malformed;
+mod mtu;
+mod routes;
 mod ttl;
 
 use super::{
@@ -14,7 +22,19 @@ pub fn all(lab: &Lab) -> Vec<Case> {
         lab,
         cases: Vec::new(),
     };
-    ttl::add(&mut list);
+    for add in [
+        ttl::add,
+        mtu::add,
+        fragments::add,
+        headers::add,
+        fields::add,
+        addresses::add,
+        link::add,
+        malformed::add,
+        routes::add,
+    ] {
+        add(&mut list);
+    }
     list.cases
 }
 

@@ -1,0 +1,392 @@
+//! Routes that refuse, rules, next hops of all kinds, and many at once.
+
+use std::net::IpAddr;
+
+use super::List;
+use crate::{
+    Family,
+    conformance::{
+        case::{Flow, Path, Step},
+        lab::Place,
+    },
+};
+
+/// MACs of next hops that exist only as permanent neighbours of node A's uplink.
+const NEXT_HOPS: [(u8, &str); 3] = [
+    (11, "02:00:00:00:08:11"),
+    (12, "02:00:00:00:08:12"),
+    (13, "02:00:00:00:08:13"),
+];
+
+pub(super) fn add(list: &mut List<'_>) {
+    for flow in list.flows() {
+        refusing(list, &flow);
+        local_rules(list, &flow);
+        if flow.path == Path::ToRemote {
+            rules(list, &flow);
+            next_hops(list, &flow);
+            multipath(list, &flow);
+        }
+        redirects(list, &flow);
+    }
+}
+
+/// A prefix inside what the topology routes to node B, with a host in it.
+fn remote(family: Family) -> (&'static str, IpAddr) {
+    let (prefix, host) = match family {
+        Family::V4 => ("10.2.9.0/24", "10.2.9.9"),
+        Family::V6 => ("fd00:2:9::/48", "fd00:2:9::9"),
+    };
+    (prefix, host.parse().expect(host))
+}
+
+fn hop(family: Family, number: u8) -> String {
+    match family {
+        Family::V4 => format!("10.8.0.{number}"),
+        Family::V6 => format!("fd00:8::{number}"),
+    }
+}
+
+/// The next hops as neighbours.
+fn neighbours(family: Family) -> impl Iterator<Item = Step> {
+    NEXT_HOPS.into_iter().map(move |(number, mac)| {
+        let hop = hop(family, number);
+        Step::ip(
+            Place::NodeA,
+            format!("neigh replace {hop} dev up0 lladdr {mac} nud permanent"),
+            format!("neigh del {hop} dev up0"),
+        )
+    })
+}
+
+fn option(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "-4 ",
+        Family::V6 => "-6 ",
+    }
+}
+
+fn refusing(list: &mut List<'_>, flow: &Flow) {
+    let (prefix, host) = remote(flow.family);
+    for kind in ["blackhole", "unreachable", "prohibit", "throw"] {
+        for ttl in [1, 64] {
+            let frame = flow.to(host).udp().ttl(ttl).build();
+            let name = format!("route: {kind}, TTL {ttl}");
+            let case = list.frames(flow, name, "RFC 1812, 5.2.7.1; fib_props[]", [frame]);
+            case.steps = vec![Step::add(
+                Place::NodeA,
+                "route",
+                &format!("{kind} {prefix}"),
+            )];
+        }
+    }
+    let outside: IpAddr = match flow.family {
+        Family::V4 => "198.51.100.9".parse().expect("an address"),
+        Family::V6 => "2001:db8:51::9".parse().expect("an address"),
+    };
+    let frame = flow.to(outside).udp().build();
+    list.frames(
+        flow,
+        "route: none",
+        "RFC 1812, 5.2.7.1; RFC 4443, 3.1",
+        [frame],
+    );
+}
+
+/// A rule or route about a local endpoint.
+fn local_rules(list: &mut List<'_>, flow: &Flow) {
+    if flow.path == Path::ToRemote {
+        return;
+    }
+    let (from, to) = (flow.source, flow.destination);
+    let case = list.frames(
+        flow,
+        "rule about a local endpoint: prohibit one UDP port",
+        "fib_rule_tests.sh",
+        [flow.udp().build()],
+    );
+    let rule = format!("pref 100 from {from} to {to} ipproto udp dport 40001 prohibit");
+    case.steps = rule_steps(flow.family, &rule);
+}
+
+fn rule_steps(family: Family, rule: &str) -> Vec<Step> {
+    let option = option(family);
+    vec![Step::ip(
+        Place::NodeA,
+        format!("{option}rule add {rule}"),
+        format!("{option}rule del {rule}"),
+    )]
+}
+
+fn rules(list: &mut List<'_>, flow: &Flow) {
+    let (prefix, host) = remote(flow.family);
+    let family = flow.family;
+    let via = hop(family, 11);
+    let source = flow.source;
+    let detour = Step::ip(
+        Place::NodeA,
+        format!("route add {prefix} via {via} dev up0 table 100"),
+        format!("{}route del {prefix} table 100", option(family)),
+    );
+    let frames = || {
+        let udp = flow.to(host);
+        vec![
+            udp.udp().build(),
+            udp.udp().tos(0x10).build(),
+            udp.udp().tos(0xb8).build(),
+            udp.ip().tcp(40_000, 40_001, 2).build(),
+            udp.ip().udp(40_000, 53).payload(b"q").build(),
+            udp.ip()
+                .protocol(17)
+                .fragment(64, false)
+                .payload(&[1; 8])
+                .build(),
+            udp.ip()
+                .protocol(132)
+                .payload(&[0x9c, 0x40, 0x9c, 0x41, 0, 0, 0, 0])
+                .build(),
+        ]
+    };
+    for rule in [
+        format!("pref 100 from {source} lookup 100"),
+        format!("pref 100 to {prefix} lookup 100"),
+        "pref 100 iif va1 lookup 100".to_owned(),
+        "pref 100 tos 0x10 lookup 100".to_owned(),
+        "pref 100 ipproto tcp lookup 100".to_owned(),
+        "pref 100 ipproto udp dport 40001 lookup 100".to_owned(),
+        "pref 100 ipproto udp sport 40000 lookup 100".to_owned(),
+        "pref 100 fwmark 7 lookup 100".to_owned(),
+        format!("pref 100 to {prefix} prohibit"),
+        format!("pref 100 to {prefix} blackhole"),
+        format!("pref 100 to {prefix} unreachable"),
+        format!("pref 100 not from {source} lookup 100"),
+        "pref 100 iif va2 lookup 100".to_owned(),
+    ] {
+        let name = format!("rule: {}", rule.trim_start_matches("pref 100 "));
+        let case = list.frames(flow, name, "fib_rule_tests.sh", frames());
+        case.steps = neighbours(family)
+            .chain([detour.clone()])
+            .chain(rule_steps(family, &rule))
+            .collect();
+    }
+}
+
+fn next_hops(list: &mut List<'_>, flow: &Flow) {
+    let (prefix, host) = remote(flow.family);
+    let family = flow.family;
+    let frame = || {
+        [
+            flow.to(host).udp().build(),
+            flow.to(host).udp().ttl(1).build(),
+        ]
+    };
+    let via = hop(family, 11);
+    let routes = [
+        ("via a neighbour", format!("{prefix} via {via} dev up0")),
+        (
+            "onlink",
+            match family {
+                Family::V4 => format!("{prefix} via 192.0.2.33 dev up0 onlink"),
+                Family::V6 => format!("{prefix} via 2001:db8::33 dev up0 onlink"),
+            },
+        ),
+        ("on the link", format!("{prefix} dev up0")),
+        (
+            "with a metric",
+            format!("{prefix} via {via} dev up0 metric 77"),
+        ),
+        (
+            "with a source",
+            format!("{prefix} via {via} src {}", Place::NodeA.address(family)),
+        ),
+    ];
+    let strangers = ["192.0.2.33", "2001:db8::33", "10.2.9.9", "fd00:2:9::9"];
+    let strangers = strangers.map(|address| {
+        Step::ip(
+            Place::NodeA,
+            format!("neigh replace {address} dev up0 lladdr 02:00:00:00:08:33 nud permanent"),
+            format!("neigh del {address} dev up0"),
+        )
+    });
+    for (name, route) in routes {
+        let case = list.frames(flow, format!("next hop: {name}"), "fib_tests.sh", frame());
+        case.steps = neighbours(family).chain(strangers.clone()).collect();
+        case.steps.push(Step::add(Place::NodeA, "route", &route));
+    }
+    if flow.is_v4() {
+        let case = list.frames(flow, "next hop: IPv6", "RFC 5549; fib_nexthops.sh", frame());
+        let via = hop(Family::V6, 11);
+        case.steps = neighbours(Family::V6)
+            .chain([Step::ip(
+                Place::NodeA,
+                format!("route add {prefix} via inet6 {via} dev up0"),
+                format!("route del {prefix}"),
+            )])
+            .collect();
+    }
+    for (name, kind) in [
+        ("nexthop object", ""),
+        ("nexthop object, blackhole", "blackhole"),
+    ] {
+        let case = list.frames(
+            flow,
+            format!("next hop: {name}"),
+            "fib_nexthops.sh",
+            frame(),
+        );
+        let object = if kind.is_empty() {
+            format!("nexthop add id 71 via {via} dev up0")
+        } else {
+            format!("{}nexthop add id 71 {kind}", option(family))
+        };
+        case.steps = neighbours(family)
+            .chain([
+                Step::ip(Place::NodeA, object, "nexthop del id 71"),
+                Step::ip(
+                    Place::NodeA,
+                    format!("route add {prefix} nhid 71"),
+                    format!("route del {prefix}"),
+                ),
+            ])
+            .collect();
+    }
+}
+
+/// Which path each of many flows takes is the kernel's choice, flow by flow.
+fn multipath(list: &mut List<'_>, flow: &Flow) {
+    const FLOWS: u16 = 100;
+    let (prefix, host) = remote(flow.family);
+    let family = flow.family;
+    let to = flow.to(host);
+    let frames = || {
+        let mut frames = Vec::new();
+        for number in 0..FLOWS {
+            let port = 20_000 + number * 7;
+            let udp = to
+                .ip()
+                .udp(port, 40_001)
+                .flow_label(u32::from(number) * 331);
+            frames.push(udp.payload(&number.to_be_bytes()).build());
+            frames.push(to.ip().tcp(port, 40_001, 2).build());
+        }
+        for number in 0..10 {
+            let fragment = to.ip().protocol(17).fragment(800, false).id(number);
+            frames.push(fragment.payload(&[number as u8; 16]).build());
+            let kind = if flow.is_v4() { 8 } else { 128 };
+            frames.push(to.ip().icmp(kind, 0, [0, number as u8, 0, 0]).build());
+            frames.push(
+                to.ip()
+                    .protocol(47)
+                    .payload(&[0, 0, 8, 0, number as u8])
+                    .build(),
+            );
+        }
+        frames
+    };
+    let sysctl = match family {
+        Family::V4 => "ipv4/fib_multipath_hash_policy",
+        Family::V6 => "ipv6/fib_multipath_hash_policy",
+    };
+    for (name, weights) in [
+        ("1:1", &[1u32, 1][..]),
+        ("2:1", &[2, 1]),
+        ("11:45", &[11, 45]),
+        ("1:1:1", &[1, 1, 1]),
+    ] {
+        for policy in ["0", "1"] {
+            let legs: String = weights
+                .iter()
+                .zip(NEXT_HOPS)
+                .map(|(weight, (number, _))| {
+                    let hop = hop(family, number);
+                    format!(" nexthop via {hop} dev up0 weight {weight}")
+                })
+                .collect();
+            let case = list.frames(
+                flow,
+                format!("ECMP {name}, hash policy {policy}"),
+                "RFC 2992; fib_multipath_hash()",
+                frames(),
+            );
+            case.steps = neighbours(family)
+                .chain([
+                    Step::sysctl(Place::NodeA, sysctl, policy),
+                    Step::ip(
+                        Place::NodeA,
+                        format!("route add {prefix}{legs}"),
+                        format!("route del {prefix}"),
+                    ),
+                ])
+                .collect();
+        }
+    }
+    for kind in ["mpath", "resilient buckets 64"] {
+        let case = list.frames(
+            flow,
+            format!("ECMP by a nexthop group, type {kind}, hash policy 1"),
+            "fib_nexthops.sh",
+            frames(),
+        );
+        let member = |id: u8, number: u8| {
+            Step::ip(
+                Place::NodeA,
+                format!("nexthop add id {id} via {} dev up0", hop(family, number)),
+                format!("nexthop del id {id}"),
+            )
+        };
+        case.steps = neighbours(family)
+            .chain([
+                Step::sysctl(Place::NodeA, sysctl, "1"),
+                member(71, 11),
+                member(72, 12),
+                Step::ip(
+                    Place::NodeA,
+                    format!("nexthop add id 80 group 71,2/72,1 type {kind}"),
+                    "nexthop del id 80",
+                ),
+                Step::ip(
+                    Place::NodeA,
+                    format!("route add {prefix} nhid 80"),
+                    format!("route del {prefix}"),
+                ),
+            ])
+            .collect();
+    }
+}
+
+/// A route back out of the interface that the packet came in by.
+fn redirects(list: &mut List<'_>, flow: &Flow) {
+    let (prefix, host) = remote(flow.family);
+    let source = "RFC 1812, 5.2.7.2; RFC 4861, 8.2";
+    if flow.path == Path::FromUplink {
+        // The sender is node B itself, a neighbour.
+        let from = flow.from(Place::NodeB.address(flow.family)).to(host);
+        let case = list.frames(
+            flow,
+            "redirect: a better router on the wire",
+            source,
+            [from.udp().build()],
+        );
+        case.steps = neighbours(flow.family).collect();
+        case.steps.push(Step::add(
+            Place::NodeA,
+            "route",
+            &format!("{prefix} via {} dev up0", hop(flow.family, 11)),
+        ));
+        return;
+    }
+    if flow.path == Path::SameNode {
+        let case = list.frames(
+            flow,
+            "redirect: a remote prefix behind the sender itself",
+            source,
+            [flow.to(host).udp().build()],
+        );
+        let via = flow.source;
+        case.steps = vec![Step::add(
+            Place::NodeA,
+            "route",
+            &format!("{prefix} via {via} dev va1 onlink"),
+        )];
+    }
+}
