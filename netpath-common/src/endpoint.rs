@@ -1,21 +1,38 @@
-//! Exact-match endpoint addresses: the `endpoints_v4` and `endpoints_v6` maps, keyed by the address as
+//! Exact-match local addresses, of endpoints and of the node itself: the `endpoints_v4` and `endpoints_v6` maps, keyed by the address as
 //! `[u8; 4]` or `[u8; 16]` in network order.
 
 use crate::{EndpointId, Ifindex, Mac, map_type};
 
-/// Where a local address is. An entry is written only when the endpoint is complete, and is the only thing
+/// Where a local address is. An endpoint's entry is written only when the endpoint is complete, and is the only thing
 /// that lets packets of this address in or out of the fast path.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EndpointEntry {
-    /// The host-side veth, in the node's namespace.
+    /// The host-side veth, in the node's namespace; 0 for an address of the node itself.
     pub ifindex: Ifindex,
-    /// The endpoint that owns the address.
+    /// The endpoint that owns the address; 0 for the node.
     pub id: EndpointId,
     /// MAC of the interface inside the endpoint. Stands before `host_mac` as in an Ethernet header.
     pub endpoint_mac: Mac,
     /// MAC of the host-side veth.
     pub host_mac: Mac,
+}
+
+impl EndpointEntry {
+    /// The entry of an address of the node itself: nobody else may send from it, and packets to it are the
+    /// kernel's.
+    pub const NODE: Self = Self {
+        ifindex: Ifindex(0),
+        id: EndpointId(0),
+        endpoint_mac: Mac([0; 6]),
+        host_mac: Mac([0; 6]),
+    };
+
+    /// Whether the address is the node's own.
+    #[inline(always)]
+    pub const fn is_node(&self) -> bool {
+        self.ifindex.0 == 0
+    }
 }
 
 map_type!(EndpointEntry, 20);

@@ -9,8 +9,6 @@ use crate::map_type;
 pub enum RouteKind {
     /// Endpoints of another node: the kernel's FIB knows the next hop.
     Remote = 1,
-    /// An address of this node: the kernel delivers it.
-    Node = 2,
 }
 
 impl RouteKind {
@@ -18,7 +16,6 @@ impl RouteKind {
     pub const fn from_number(number: u32) -> Option<Self> {
         match number {
             1 => Some(Self::Remote),
-            2 => Some(Self::Node),
             _ => None,
         }
     }
@@ -27,7 +24,6 @@ impl RouteKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Remote => "remote",
-            Self::Node => "node",
         }
     }
 }

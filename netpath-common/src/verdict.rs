@@ -38,7 +38,7 @@ reasons! {
         EtherType = 102 => "ether_type",
         /// VLAN-tagged.
         Vlan = 103 => "vlan",
-        /// The frame was not addressed to this interface's MAC: a broadcast, a multicast or another host's.
+        /// The frame was addressed to another MAC than this interface's.
         NotToThisHost = 104 => "not_to_this_host",
         /// IPv4 with options.
         IpOptions = 105 => "ip_options",
@@ -46,9 +46,9 @@ reasons! {
         HopByHop = 106 => "hop_by_hop",
         /// IPv6 neighbour discovery (RFC 4861).
         NeighbourDiscovery = 107 => "neighbour_discovery",
-        /// Multicast destination.
+        /// Multicast destination, of the frame or of the packet.
         Multicast = 108 => "multicast",
-        /// Limited broadcast destination.
+        /// Broadcast destination of the frame, or limited broadcast destination of the packet.
         Broadcast = 109 => "broadcast",
         /// Link-local source or destination.
         LinkLocal = 110 => "link_local",
@@ -88,7 +88,8 @@ reasons! {
         Malformed = 201 => "malformed",
         /// Wrong IPv4 header checksum.
         BadChecksum = 202 => "bad_checksum",
-        /// The source address does not belong to the endpoint behind the ingress interface.
+        /// The source address does not belong to the endpoint behind the ingress interface; or, from an
+        /// uplink, it belongs to an endpoint here or to the node.
         Spoofed = 203 => "spoofed",
         /// A source that no packet may carry: 0/8, 127/8, multicast, 240/4, broadcast, `::`, `::1`.
         MartianSource = 204 => "martian_source",

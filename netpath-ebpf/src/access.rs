@@ -12,8 +12,19 @@ use aya_ebpf::{
 };
 use netpath_common::Ifindex;
 
-/// `PACKET_HOST` of `linux/if_packet.h`: the frame is addressed to the interface's own MAC.
-const PACKET_HOST: u32 = 0;
+/// Whom a frame's destination MAC means, as the kernel judged it on arrival: `skb->pkt_type`, numbered in
+/// `linux/if_packet.h`.
+#[derive(Clone, Copy)]
+pub enum LinkDestination {
+    /// `PACKET_HOST`: the interface it came in by.
+    ThisHost,
+    /// `PACKET_BROADCAST`.
+    Broadcast,
+    /// `PACKET_MULTICAST`.
+    Multicast,
+    /// `PACKET_OTHERHOST`, and whatever else there may be.
+    OtherHost,
+}
 
 /// The helper did not do its work, mostly for lack of memory. The packet may be read no further.
 pub struct HelperFailed;
@@ -61,11 +72,16 @@ impl Skb {
         Ifindex(unsafe { (*self.raw()).ingress_ifindex })
     }
 
-    /// Whether the frame's destination MAC is the interface's own.
+    /// Whom the frame's destination MAC means.
     #[inline(always)]
-    pub fn is_to_this_host(&self) -> bool {
+    pub fn link_destination(&self) -> LinkDestination {
         // SAFETY: as in `interface`.
-        unsafe { (*self.raw()).pkt_type == PACKET_HOST }
+        match unsafe { (*self.raw()).pkt_type } {
+            0 => LinkDestination::ThisHost,
+            1 => LinkDestination::Broadcast,
+            2 => LinkDestination::Multicast,
+            _ => LinkDestination::OtherHost,
+        }
     }
 
     /// Whether a VLAN tag was taken out of the frame.

@@ -19,12 +19,12 @@ use crate::{
 /// Without preallocation, so that a node pays for the endpoints it has.
 const FLAGS: usize = BPF_F_NO_PREALLOC as usize;
 
-/// IPv4 addresses of the node's endpoints.
+/// IPv4 addresses of the node's endpoints, and its own.
 #[btf_map(name = "endpoints_v4")]
 pub static ENDPOINTS_V4: HashMap<[u8; 4], EndpointEntry, { ENDPOINTS_DEFAULT as usize }, FLAGS> =
     HashMap::new();
 
-/// IPv6 addresses of the node's endpoints.
+/// IPv6 addresses of the node's endpoints, and its own.
 #[btf_map(name = "endpoints_v6")]
 pub static ENDPOINTS_V6: HashMap<[u8; 16], EndpointEntry, { ENDPOINTS_DEFAULT as usize }, FLAGS> =
     HashMap::new();
@@ -37,45 +37,29 @@ pub static ROUTES_V4: LpmTrie<[u8; 4], RouteEntry, { ROUTES_DEFAULT as usize }> 
 #[btf_map(name = "routes_v6")]
 pub static ROUTES_V6: LpmTrie<[u8; 16], RouteEntry, { ROUTES_DEFAULT as usize }> = LpmTrie::new();
 
-/// The way to a packet's destination.
-pub enum Destination {
-    /// An endpoint of this node.
-    Local(EndpointEntry),
-    /// Another node.
-    Remote(NextHop),
-}
-
-/// For a packet of an endpoint: a local endpoint, or another node by the route table and the kernel's FIB.
+/// The endpoint of this node that a packet is for, if it is for one. The node's own addresses are the
+/// kernel's.
 #[inline(always)]
-pub fn of_endpoint<F: Family>(skb: &Skb, packet: &Parsed<F>) -> Result<Destination, Verdict> {
-    if let Some(entry) = F::endpoint(&packet.destination) {
-        return Ok(Destination::Local(entry));
-    }
-    forwardable::<F>(&packet.destination)?;
-    let Some(route) = F::route(&packet.destination) else {
-        return Err(Verdict::Punt(PuntReason::NoRoute));
-    };
-    if route.kind == RouteKind::Remote as u32 {
-        redirect::next_hop(skb, packet).map(Destination::Remote)
-    } else if route.kind == RouteKind::Node as u32 {
-        Err(Verdict::Punt(PuntReason::NodeAddress))
-    } else {
-        // A kind that this program does not know is one it does not understand.
-        Err(Verdict::Punt(PuntReason::NoRoute))
+pub fn local<F: Family>(packet: &Parsed<F>) -> Result<Option<EndpointEntry>, Verdict> {
+    match F::endpoint(&packet.destination) {
+        Some(entry) if entry.is_node() => Err(Verdict::Punt(PuntReason::NodeAddress)),
+        Some(entry) => Ok(Some(entry)),
+        None => forwardable::<F>(&packet.destination).map(|()| None),
     }
 }
 
-/// For a packet from outside: local endpoints only; all else is the kernel's.
+/// The way to another node, by the route table and the kernel's FIB.
 #[inline(always)]
-pub fn of_uplink<F: Family>(packet: &Parsed<F>) -> Result<EndpointEntry, Verdict> {
-    if let Some(entry) = F::endpoint(&packet.destination) {
-        return Ok(entry);
-    }
-    forwardable::<F>(&packet.destination)?;
+pub fn remote<F: Family>(
+    skb: &Skb,
+    packet: &Parsed<F>,
+    next_hop: &mut NextHop,
+) -> Result<(), Verdict> {
     match F::route(&packet.destination) {
-        Some(route) if route.kind == RouteKind::Node as u32 => {
-            Err(Verdict::Punt(PuntReason::NodeAddress))
+        Some(route) if route.kind == RouteKind::Remote as u32 => {
+            redirect::next_hop(skb, packet, next_hop)
         }
+        // None, or of a kind that this program does not know.
         _ => Err(Verdict::Punt(PuntReason::NoRoute)),
     }
 }

@@ -33,10 +33,7 @@ use aya_ebpf::{
 };
 use netpath_common::Verdict;
 
-use crate::{
-    access::Skb,
-    pipeline::{Decision, Egress},
-};
+use crate::{access::Skb, pipeline::Decision};
 
 /// TC ingress of a host-side veth: a packet that an endpoint sent.
 #[classifier]
@@ -65,14 +62,12 @@ fn run(ctx: TcContext, decide: impl FnOnce(&mut Skb) -> Decision) -> i32 {
     let hop = decision.hop(&skb);
     counters::count(&hop, length);
     log::decision(&skb, &hop, length);
-    match decision {
-        Decision::Redirect(Egress::Peer(ifindex)) => redirect::peer(ifindex),
-        Decision::Redirect(Egress::Neighbour(next_hop)) => redirect::neighbour(&next_hop),
+    match decision.verdict {
+        Verdict::RedirectPeer => redirect::peer(decision.egress.ifindex),
+        Verdict::RedirectNeigh => redirect::neighbour(&decision.egress),
         // TCX_NEXT and TC_ACT_UNSPEC are both -1: other programs on the hook still run.
-        Decision::Leave(Verdict::Punt(_) | Verdict::Deliver) => TC_ACT_UNSPEC,
-        Decision::Leave(Verdict::Drop(_)) => TC_ACT_SHOT,
-        // Unreachable by construction: a redirect carries its egress. Dropping is the safe answer.
-        Decision::Leave(Verdict::RedirectPeer | Verdict::RedirectNeigh) => TC_ACT_SHOT,
+        Verdict::Punt(_) | Verdict::Deliver => TC_ACT_UNSPEC,
+        Verdict::Drop(_) => TC_ACT_SHOT,
     }
 }
 

@@ -7,7 +7,7 @@ use netpath_common::{DropReason, PuntReason, Verdict};
 use network_types::{eth::EtherType, ip::IpProto};
 
 use crate::{
-    access::{Header, Skb},
+    access::{Header, LinkDestination, Skb},
     family::{Family, V4, V6},
 };
 
@@ -95,10 +95,12 @@ pub fn ethernet(skb: &mut Skb) -> Result<Network, Verdict> {
             PuntReason::EtherType
         }));
     };
-    if !skb.is_to_this_host() {
-        return Err(Verdict::Punt(PuntReason::NotToThisHost));
+    match skb.link_destination() {
+        LinkDestination::ThisHost => Ok(network),
+        LinkDestination::Broadcast => Err(Verdict::Punt(PuntReason::Broadcast)),
+        LinkDestination::Multicast => Err(Verdict::Punt(PuntReason::Multicast)),
+        LinkDestination::OtherHost => Err(Verdict::Punt(PuntReason::NotToThisHost)),
     }
-    Ok(network)
 }
 
 /// The first `N` bytes, made readable if they are not yet.

@@ -1,127 +1,121 @@
 //! The order of the stages, and nothing else.
 
-use netpath_common::{HopKey, Ifindex, Verdict};
+use netpath_common::{EndpointEntry, HopKey, Ifindex, PuntReason, Verdict};
 
 use crate::{
     access::Skb,
-    checks,
-    destination::{self, Destination},
+    checks, destination,
     family::{Family, V4, V6},
-    parse::{self, Network},
+    parse::{self, Network, Parsed},
     redirect::NextHop,
     rewrite, source,
 };
 
-/// Where a redirected packet goes.
-pub enum Egress {
-    /// Into the namespace behind this host-side veth.
-    Peer(Ifindex),
-    /// To a neighbour on an uplink.
-    Neighbour(NextHop),
-}
-
 /// What is to be done with a packet.
-pub enum Decision {
-    /// Sent on by netpath.
-    Redirect(Egress),
-    /// Not redirected: punted, dropped, or delivered by the kernel.
-    Leave(Verdict),
+///
+/// The egress is filled in for redirects and zero for everything else. It is a plain structure beside the
+/// verdict rather than its payload, because copying an enum copies the bytes that its variant leaves
+/// uninitialised too, and the verifier refuses to read those.
+pub struct Decision {
+    /// What becomes of the packet.
+    pub verdict: Verdict,
+    /// Where it goes, if it is redirected.
+    pub egress: NextHop,
 }
 
 impl Decision {
+    #[inline(always)]
+    fn new(decide: impl FnOnce(&mut NextHop) -> Result<Verdict, Verdict>) -> Self {
+        let mut egress = NextHop::default();
+        let verdict = match decide(&mut egress) {
+            Ok(verdict) | Err(verdict) => verdict,
+        };
+        Self { verdict, egress }
+    }
+
     /// The row that this packet is counted in.
     #[inline(always)]
     pub fn hop(&self, skb: &Skb) -> HopKey {
-        match self {
-            Self::Redirect(Egress::Peer(egress)) => {
-                HopKey::new(skb.interface(), *egress, Verdict::RedirectPeer)
+        let (ingress, egress) = match self.verdict {
+            Verdict::RedirectPeer | Verdict::RedirectNeigh => {
+                (skb.interface(), self.egress.ifindex)
             }
-            Self::Redirect(Egress::Neighbour(next_hop)) => {
-                HopKey::new(skb.interface(), next_hop.ifindex, Verdict::RedirectNeigh)
-            }
-            Self::Leave(Verdict::Deliver) => {
-                HopKey::new(skb.arrived_by(), skb.interface(), Verdict::Deliver)
-            }
-            Self::Leave(verdict) => HopKey::new(skb.interface(), Ifindex(0), *verdict),
-        }
-    }
-}
-
-impl From<Result<Egress, Verdict>> for Decision {
-    #[inline(always)]
-    fn from(result: Result<Egress, Verdict>) -> Self {
-        match result {
-            Ok(egress) => Self::Redirect(egress),
-            Err(verdict) => Self::Leave(verdict),
-        }
+            Verdict::Punt(_) | Verdict::Drop(_) => (skb.interface(), Ifindex(0)),
+            Verdict::Deliver => (skb.arrived_by(), skb.interface()),
+        };
+        HopKey::new(ingress, egress, self.verdict)
     }
 }
 
 /// A packet that an endpoint sent.
 #[inline(always)]
 pub fn from_endpoint(skb: &mut Skb) -> Decision {
-    match parse::ethernet(skb) {
-        Ok(Network::V4) => endpoint_stages::<V4>(skb).into(),
-        Ok(Network::V6) => endpoint_stages::<V6>(skb).into(),
-        Err(verdict) => Decision::Leave(verdict),
-    }
+    Decision::new(|egress| match parse::ethernet(skb)? {
+        Network::V4 => endpoint_stages::<V4>(skb, egress),
+        Network::V6 => endpoint_stages::<V6>(skb, egress),
+    })
 }
 
 /// A packet from another node.
 #[inline(always)]
 pub fn from_uplink(skb: &mut Skb) -> Decision {
-    match parse::ethernet(skb) {
-        Ok(Network::V4) => uplink_stages::<V4>(skb).into(),
-        Ok(Network::V6) => uplink_stages::<V6>(skb).into(),
-        Err(verdict) => Decision::Leave(verdict),
-    }
+    Decision::new(|egress| match parse::ethernet(skb)? {
+        Network::V4 => uplink_stages::<V4>(skb, egress),
+        Network::V6 => uplink_stages::<V6>(skb, egress),
+    })
 }
 
 /// A packet that the kernel delivers to an endpoint.
 #[inline(always)]
 pub fn to_endpoint(_skb: &mut Skb) -> Decision {
-    Decision::Leave(Verdict::Deliver)
+    Decision::new(|_egress| Ok(Verdict::Deliver))
 }
 
 #[inline(always)]
-fn endpoint_stages<F: Family>(skb: &mut Skb) -> Result<Egress, Verdict> {
+fn endpoint_stages<F: Family>(skb: &mut Skb, egress: &mut NextHop) -> Result<Verdict, Verdict> {
     let packet = F::parse(skb)?;
     source::of_endpoint(skb, &packet)?;
     if let Some(reason) = packet.punt {
         return Err(Verdict::Punt(reason));
     }
-    match destination::of_endpoint(skb, &packet)? {
-        Destination::Local(endpoint) => {
-            checks::turns_back(skb, endpoint.ifindex)?;
-            checks::ttl(&packet)?;
-            checks::device_mtu(skb, &packet, endpoint.ifindex)?;
-            rewrite::trim_padding(skb, &packet)?;
-            rewrite::to_endpoint::<F>(skb, &endpoint)?;
-            Ok(Egress::Peer(endpoint.ifindex))
-        }
-        Destination::Remote(next_hop) => {
-            checks::turns_back(skb, next_hop.ifindex)?;
-            checks::ttl(&packet)?;
-            checks::path_mtu(skb, &next_hop)?;
-            rewrite::trim_padding(skb, &packet)?;
-            rewrite::to_next_hop::<F>(skb)?;
-            Ok(Egress::Neighbour(next_hop))
-        }
+    if let Some(endpoint) = destination::local(&packet)? {
+        return to_local(skb, &packet, &endpoint, egress);
     }
+    destination::remote(skb, &packet, egress)?;
+    checks::turns_back(skb, egress.ifindex)?;
+    checks::ttl(&packet)?;
+    checks::path_mtu(skb, egress)?;
+    rewrite::trim_padding(skb, &packet)?;
+    rewrite::to_next_hop::<F>(skb)?;
+    Ok(Verdict::RedirectNeigh)
 }
 
 #[inline(always)]
-fn uplink_stages<F: Family>(skb: &mut Skb) -> Result<Egress, Verdict> {
+fn uplink_stages<F: Family>(skb: &mut Skb, egress: &mut NextHop) -> Result<Verdict, Verdict> {
     let packet = F::parse(skb)?;
     source::of_uplink(&packet)?;
     if let Some(reason) = packet.punt {
         return Err(Verdict::Punt(reason));
     }
-    let endpoint = destination::of_uplink(&packet)?;
+    match destination::local(&packet)? {
+        Some(endpoint) => to_local(skb, &packet, &endpoint, egress),
+        None => Err(Verdict::Punt(PuntReason::NoRoute)),
+    }
+}
+
+/// The last stages for a packet to an endpoint of this node.
+#[inline(always)]
+fn to_local<F: Family>(
+    skb: &mut Skb,
+    packet: &Parsed<F>,
+    endpoint: &EndpointEntry,
+    egress: &mut NextHop,
+) -> Result<Verdict, Verdict> {
+    egress.ifindex = endpoint.ifindex;
     checks::turns_back(skb, endpoint.ifindex)?;
-    checks::ttl(&packet)?;
-    checks::device_mtu(skb, &packet, endpoint.ifindex)?;
-    rewrite::trim_padding(skb, &packet)?;
-    rewrite::to_endpoint::<F>(skb, &endpoint)?;
-    Ok(Egress::Peer(endpoint.ifindex))
+    checks::ttl(packet)?;
+    checks::device_mtu(skb, packet, endpoint.ifindex)?;
+    rewrite::trim_padding(skb, packet)?;
+    rewrite::to_endpoint::<F>(skb, endpoint)?;
+    Ok(Verdict::RedirectPeer)
 }

@@ -104,19 +104,24 @@ impl FibLookup {
 }
 
 /// Where the kernel's FIB sends a packet.
-#[derive(Clone, Copy)]
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
 pub struct NextHop {
     /// The egress interface.
     pub ifindex: Ifindex,
     /// MTU of the path, in bytes from the IP header on.
     pub mtu: u32,
-    family: u8,
+    family: u32,
     gateway: [u32; 4],
 }
 
 /// Asks the kernel's FIB, policy rules included, as if the kernel forwarded the packet itself.
 #[inline(always)]
-pub fn next_hop<F: Family>(skb: &Skb, packet: &Parsed<F>) -> Result<NextHop, Verdict> {
+pub fn next_hop<F: Family>(
+    skb: &Skb,
+    packet: &Parsed<F>,
+    next_hop: &mut NextHop,
+) -> Result<(), Verdict> {
     let mut question = F::fib_question(packet);
     question.ifindex = skb.interface().0;
     // The length of a GSO packet says nothing about its segments; any length makes the kernel tell the MTU.
@@ -142,12 +147,15 @@ pub fn next_hop<F: Family>(skb: &Skb, packet: &Parsed<F>) -> Result<NextHop, Ver
     };
     match result as u32 {
         // Without SKIP_NEIGH the kernel also says that it has no neighbour yet; it will resolve one.
-        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => Ok(NextHop {
-            ifindex: Ifindex(question.ifindex),
-            mtu: u32::from(question.length_or_mtu),
-            family: question.family,
-            gateway: question.destination,
-        }),
+        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => {
+            *next_hop = NextHop {
+                ifindex: Ifindex(question.ifindex),
+                mtu: u32::from(question.length_or_mtu),
+                family: u32::from(question.family),
+                gateway: question.destination,
+            };
+            Ok(())
+        }
         BPF_FIB_LKUP_RET_BLACKHOLE => Err(Verdict::Punt(PuntReason::FibBlackhole)),
         BPF_FIB_LKUP_RET_UNREACHABLE => Err(Verdict::Punt(PuntReason::FibUnreachable)),
         BPF_FIB_LKUP_RET_PROHIBIT => Err(Verdict::Punt(PuntReason::FibProhibit)),
@@ -174,7 +182,7 @@ pub fn peer(ifindex: Ifindex) -> i32 {
 #[inline(always)]
 pub fn neighbour(next_hop: &NextHop) -> i32 {
     let mut params = bpf_redir_neigh {
-        nh_family: u32::from(next_hop.family),
+        nh_family: next_hop.family,
         __bindgen_anon_1: bpf_redir_neigh__bindgen_ty_1 {
             ipv6_nh: next_hop.gateway,
         },

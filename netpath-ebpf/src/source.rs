@@ -58,7 +58,7 @@ fn link_scoped<F: Family>(packet: &Parsed<F>) -> PuntReason {
     }
 }
 
-/// From outside, no source may be an address of a local endpoint.
+/// From outside, no source may be an address of a local endpoint or of the node.
 #[inline(always)]
 pub fn of_uplink<F: Family>(packet: &Parsed<F>) -> Result<(), Verdict> {
     match F::classify(&packet.source) {

@@ -3,6 +3,8 @@
 pub mod cli;
 pub mod counters;
 pub mod datapath;
+pub mod demo;
+pub mod lock;
 pub mod model;
 pub mod netns;
 pub mod probe;

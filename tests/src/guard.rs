@@ -14,18 +14,18 @@ use netpath::{
     datapath::{Capacity, Datapath, NodeIdentity, ObjectKind, nodes},
     netns::{NETNS_DIR, Netns, NetnsError},
 };
-use nix::fcntl::{Flock, FlockArg};
 
 /// Prefix of every name that tests give out; the number of the process follows.
 const PREFIX: &str = "npt-";
-
-/// Taken around what may mount or unmount the BPF filesystem, by tests of every process.
-const BPFFS_LOCK: &str = "/run/lock/netpath-tests-bpffs";
 
 /// A name that nothing else on this machine has.
 pub(crate) fn unique_name() -> String {
     static SWEPT: Once = Once::new();
     static NUMBER: AtomicU32 = AtomicU32::new(0);
+    assert!(
+        nix::unistd::geteuid().is_root(),
+        "these tests make network namespaces and load BPF programs: run them as root"
+    );
     SWEPT.call_once(sweep);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     format!("{PREFIX}{}-{number}", std::process::id())
@@ -39,10 +39,6 @@ pub(crate) struct NetnsGuard {
 
 impl NetnsGuard {
     pub(crate) fn new(name: &str) -> Self {
-        assert!(
-            nix::unistd::geteuid().is_root(),
-            "these tests make network namespaces and load BPF programs: run them as root"
-        );
         let netns = Netns::create(name, |_cookie| Ok::<_, NetnsError>(()))
             .unwrap_or_else(|error| panic!("{error}"));
         Self { netns }
@@ -72,7 +68,6 @@ impl DatapathGuard {
             endpoints: 64,
             routes: 64,
         };
-        let _lock = lock_bpffs();
         let datapath = Datapath::create(identity, capacity, ObjectKind::Plain)
             .unwrap_or_else(|error| panic!("{error}"));
         Self {
@@ -92,17 +87,9 @@ impl DatapathGuard {
 impl Drop for DatapathGuard {
     fn drop(&mut self) {
         if let Some(datapath) = self.datapath.take() {
-            let _lock = lock_bpffs();
             complain(datapath.remove());
         }
     }
-}
-
-fn lock_bpffs() -> Flock<fs::File> {
-    let file = fs::File::create(BPFFS_LOCK)
-        .unwrap_or_else(|error| panic!("creating {BPFFS_LOCK}: {error}"));
-    Flock::lock(file, FlockArg::LockExclusive)
-        .unwrap_or_else(|(_, errno)| panic!("locking {BPFFS_LOCK}: {errno}"))
 }
 
 /// A failing clean-up fails the test, unless it is failing already.
@@ -120,7 +107,6 @@ fn sweep() {
             .and_then(|rest| rest.split('-').next())
             .is_some_and(|pid| !Path::new("/proc").join(pid).exists())
     };
-    let _lock = lock_bpffs();
     for name in nodes().unwrap_or_default() {
         if is_orphan(&name)
             && let Ok(Some(datapath)) = Datapath::open(&name)

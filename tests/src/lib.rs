@@ -10,6 +10,7 @@ pub mod conformance;
 mod counters;
 mod gso;
 mod guard;
+pub mod lab;
 mod node;
 mod passage;
 mod plan;

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use netpath::{
     datapath::{Datapath, ProgramKind},
     netns::Netns,
@@ -124,7 +123,7 @@ impl TestNode {
             self.set_endpoint(family.a(), self.a);
             self.set_endpoint(family.a_too(), self.a);
             self.set_endpoint(family.b(), self.b);
-            self.set_route(&format!("{}", IpNet::from(family.node())), RouteKind::Node);
+            self.set_node_address(family.node());
         }
         self.set_route("10.0.0.0/16", RouteKind::Remote);
         self.set_route("fd00::/24", RouteKind::Remote);
@@ -195,6 +194,13 @@ impl TestNode {
     pub fn remove_endpoint(&mut self, address: IpAddr) {
         let maps = &mut self.datapath.get_mut().maps;
         maps.remove_endpoint(address)
+            .unwrap_or_else(|e| panic!("{e}"));
+    }
+
+    /// Makes an address the node's own.
+    fn set_node_address(&mut self, address: IpAddr) {
+        let maps = &mut self.datapath.get_mut().maps;
+        maps.set_endpoint(address, &EndpointEntry::NODE)
             .unwrap_or_else(|e| panic!("{e}"));
     }
 

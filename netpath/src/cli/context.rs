@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tracing_subscriber::EnvFilter;
 
 use super::output::{Output, wants_colour};
@@ -25,7 +25,7 @@ const STEP: Duration = Duration::from_millis(50);
 pub struct Context {
     /// Where results go.
     pub output: Output,
-    /// Set by SIGINT and SIGTERM once [`Context::catch_signals`] was called.
+    /// Set by SIGHUP, SIGINT and SIGTERM once [`Context::catch_signals`] was called.
     pub interrupted: Arc<AtomicBool>,
 }
 
@@ -38,12 +38,12 @@ impl Context {
         }
     }
 
-    /// From here on SIGINT and SIGTERM only set [`Context::interrupted`], however often they come.
+    /// From here on SIGHUP, SIGINT and SIGTERM only set [`Context::interrupted`], however often they come.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn catch_signals(&self) -> anyhow::Result<()> {
-        for signal in [SIGINT, SIGTERM] {
+        for signal in [SIGHUP, SIGINT, SIGTERM] {
             signal_hook::flag::register(signal, Arc::clone(&self.interrupted))
                 .context("catching signals")?;
         }

@@ -117,11 +117,11 @@ impl Command {
         match self {
             Self::Up(args) => args.debug_datapath,
             Self::Fastpath(args) => args.logs_packets(),
+            Self::Demo(args) => args.debug_datapath,
             Self::Down(_)
             | Self::Show(_)
             | Self::Stats(_)
             | Self::Maps(_)
-            | Self::Demo(_)
             | Self::Completions(_)
             | Self::Man(_) => false,
         }
@@ -226,6 +226,7 @@ mod tests {
             "maps list -j",
             "maps dump hops --node node03",
             "demo --keep",
+            "demo --debug-datapath",
             "completions bash",
             "man",
             "man --dir /tmp/man",

@@ -113,6 +113,9 @@ pub enum DatapathError {
         /// Why it failed.
         source: TcError,
     },
+    /// Another netpath is at work on bpffs.
+    #[error(transparent)]
+    Lock(#[from] crate::lock::LockError),
     /// The log of a debugging object cannot be read.
     #[error("datapath log: {0}")]
     Log(#[from] aya_log::Error),

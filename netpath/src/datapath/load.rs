@@ -59,7 +59,10 @@ fn load(
         loader
             .map_max_entries("endpoint_records", capacity.endpoints.saturating_mul(2))
             // A veth for each endpoint of one family only, and the uplinks.
-            .map_max_entries("interfaces", capacity.endpoints.saturating_mul(2).saturating_add(1024))
+            .map_max_entries(
+                "interfaces",
+                capacity.endpoints.saturating_mul(2).saturating_add(1024),
+            )
             .map_max_entries("endpoints_v4", capacity.endpoints)
             .map_max_entries("endpoints_v6", capacity.endpoints)
             .map_max_entries("routes_v4", capacity.routes)

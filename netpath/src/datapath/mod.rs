@@ -29,6 +29,7 @@ use aya::maps::{Array, Map, MapData};
 use netpath_common::{ABI_VERSION, EndpointId, Meta};
 
 use self::{error::map, pins::Pins};
+use crate::lock::{Lock, Subject};
 
 /// Which build of the programs is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,13 +71,16 @@ impl Datapath {
         if !pins.exists() {
             return Ok(None);
         }
-        check_abi(&pins)?;
-        let maps = Maps::open(&pins)?;
-        Ok(Some(Self {
-            name: node.to_owned(),
-            pins,
-            maps,
-        }))
+        match check_abi(&pins).and_then(|()| Maps::open(&pins)) {
+            Ok(maps) => Ok(Some(Self {
+                name: node.to_owned(),
+                pins,
+                maps,
+            })),
+            // It went while it was being opened.
+            Err(_) if !pins.exists() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes and pins a node's maps and programs, all or nothing. Nothing is attached yet.
@@ -88,6 +92,7 @@ impl Datapath {
         capacity: Capacity,
         object: ObjectKind,
     ) -> Result<Self, DatapathError> {
+        let _lock = Lock::take(Subject::Bpffs)?;
         pins::ensure_bpffs()?;
         kernel::require()?;
         let staged = Pins::stage(identity.name)?;
@@ -188,7 +193,19 @@ impl Datapath {
     /// When bpffs refuses.
     pub fn remove(self) -> Result<(), DatapathError> {
         drop(self.maps);
-        self.pins.remove()?;
+        let _lock = Lock::take(Subject::Bpffs)?;
+        self.pins.retire(&self.name)?;
+        pins::leave_bpffs()
+    }
+
+    /// Unpins what a run that was killed left of a node while making or removing it. No other process may
+    /// be at work on that node.
+    ///
+    /// # Errors
+    /// When bpffs refuses.
+    pub fn remove_unfinished(node: &str) -> Result<(), DatapathError> {
+        let _lock = Lock::take(Subject::Bpffs)?;
+        Pins::remove_unfinished(node)?;
         pins::leave_bpffs()
     }
 }

@@ -46,8 +46,8 @@ impl Pins {
 
     /// The directory of a node that is being made; [`Pins::publish`] gives it its name.
     pub(super) fn stage(node: &str) -> Result<Self, DatapathError> {
-        let pins = Self::of(&format!("{STAGING}{node}"));
-        pins.remove()?;
+        Self::remove_unfinished(node)?;
+        let pins = Self::staging(node);
         for directory in [
             PathBuf::from(ROOT),
             pins.directory.clone(),
@@ -111,6 +111,24 @@ impl Pins {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             result => result.map_err(file(&self.directory, "remove")),
         }
+    }
+
+    /// Takes away a node's name in one step, so that nobody finds half of it, and then unpins everything.
+    /// [`Pins::remove_unfinished`] ends what is interrupted in between.
+    pub(super) fn retire(&self, node: &str) -> Result<(), DatapathError> {
+        Self::remove_unfinished(node)?;
+        fs::rename(&self.directory, Self::staging(node).directory())
+            .map_err(file(&self.directory, "rename"))?;
+        Self::remove_unfinished(node)
+    }
+
+    /// Unpins what was interrupted while it was being made or removed.
+    pub(super) fn remove_unfinished(node: &str) -> Result<(), DatapathError> {
+        Self::staging(node).remove()
+    }
+
+    fn staging(node: &str) -> Self {
+        Self::of(&format!("{STAGING}{node}"))
     }
 }
 

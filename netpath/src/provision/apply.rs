@@ -12,13 +12,13 @@ use super::{
     endpoint::{self, addresses},
     error::ProvisionError,
     fast_path,
-    lock::Lock,
     node::{self, Found, Node, Sources, find, key, text},
     plan::{self, Work},
     route, uplink,
 };
 use crate::{
     datapath::to_bytes,
+    lock::{Lock, Subject},
     model::{self, Topology},
 };
 
@@ -49,7 +49,7 @@ pub fn up(
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
     check::root()?;
-    let _lock = Lock::take()?;
+    let _lock = Lock::take(Subject::Topology)?;
     check::topology(topology)?;
     let mut changes = Vec::new();
     let mut undo = Vec::new();
@@ -77,6 +77,7 @@ fn node(
     let steps = plan::node(wanted, options)?;
     let sources = Sources::of(wanted);
     let mut live: Option<Node> = None;
+    let mut uplink_changed = false;
     for step in steps {
         if options.interrupted.load(Ordering::Relaxed) {
             return Err(ProvisionError::Interrupted);
@@ -108,12 +109,10 @@ fn node(
             Work::EnsureUplink(uplink) => {
                 let node = opened(&mut live, &name)?;
                 let dev = uplink.dev.to_string();
-                if !node
-                    .datapath()
-                    .maps
-                    .uplink_records()?
-                    .contains_key(&key(&dev)?)
-                {
+                let records = node.datapath().maps.uplink_records()?;
+                if records.contains_key(&key(&dev)?) {
+                    uplink_changed = true;
+                } else {
                     undo.push(Undo::Uplink(name.clone(), dev));
                 }
                 uplink::ensure(node, &wanted.name, uplink)?;
@@ -147,9 +146,14 @@ fn node(
         }
         report(step.change);
     }
-    if plan::missing_programs(opened(&mut live, &name)?)? && options.fast_path == Some(true) {
-        for change in fast_path::switch(opened(&mut live, &name)?, true, None)? {
-            report(change);
+    if uplink_changed {
+        // With an address the kernel takes away the IPv4 routes that need it, as next hop or as source.
+        let node = opened(&mut live, &name)?;
+        for wanted_route in &wanted.routes {
+            route::ensure(node, wanted_route)?;
+        }
+        for endpoint in &wanted.endpoints {
+            endpoint::ensure_routes(node, endpoint, sources)?;
         }
     }
     Ok(())

@@ -4,12 +4,13 @@ use super::{
     change::{Action, Change, Object},
     check, endpoint,
     error::ProvisionError,
-    lock::Lock,
     node::{Found, Node, find, text},
-    route, uplink,
+    route,
+    uplink::{self, Leaving},
 };
 use crate::{
     datapath::{Datapath, from_bytes},
+    lock::{Lock, Subject},
     netns::{NameState, Netns, name_state},
 };
 
@@ -19,7 +20,7 @@ pub fn down(
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
     check::root()?;
-    let _lock = Lock::take()?;
+    let _lock = Lock::take(Subject::Topology)?;
     let mut changes = Vec::new();
     let mut errors = Vec::new();
     for name in nodes {
@@ -46,7 +47,7 @@ pub fn node(name: &str, report: &mut dyn FnMut(Change)) -> Result<(), ProvisionE
         detail: String::new(),
     };
     let node = match find(name)? {
-        Found::Absent => return Ok(()),
+        Found::Absent => return Ok(Datapath::remove_unfinished(name)?),
         Found::Remains(_) => {
             remains(name)?;
             report(changed(Object::Node, name.to_owned(), name));
@@ -111,13 +112,11 @@ pub fn remains(name: &str) -> Result<(), ProvisionError> {
     for (endpoint, record) in datapath.maps.endpoint_records()? {
         endpoint::remove_netns(&text(&endpoint.name), &record)?;
     }
-    let uplinks = datapath.maps.uplink_records()?;
+    for record in datapath.maps.uplink_records()?.values() {
+        uplink::remove_wire(record, Leaving::Node(name))?;
+    }
     if name_state(name)? == NameState::EmptyFile {
         Netns::remove(name)?;
     }
-    datapath.remove()?;
-    for record in uplinks.values() {
-        uplink::remove_wire(record)?;
-    }
-    Ok(())
+    Ok(datapath.remove()?)
 }

@@ -325,6 +325,24 @@ fn host_route(address: IpAddr, host: &Link, sources: Sources) -> NewRoute {
     }
 }
 
+/// Makes the node's routes to an endpoint true.
+pub fn ensure_routes(
+    node: &Node,
+    wanted: &model::Endpoint,
+    sources: Sources,
+) -> Result<(), ProvisionError> {
+    node.inside(|| {
+        let netlink = Netlink::open()?;
+        let Some(host) = netlink.link(wanted.host_dev.as_ref())? else {
+            return Ok(());
+        };
+        wanted
+            .addresses
+            .iter()
+            .try_for_each(|address| netlink.add_route(&host_route(address.addr(), &host, sources)))
+    })
+}
+
 fn configure_host_side(
     node: &Node,
     wanted: &model::Endpoint,

@@ -4,7 +4,7 @@ use std::io;
 
 use ipnet::IpNet;
 
-use crate::{datapath::DatapathError, netns::NetnsError};
+use crate::{datapath::DatapathError, lock::LockError, netns::NetnsError};
 
 /// A failure of provisioning. Each names its object and, where there is one, the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -33,13 +33,8 @@ pub enum ProvisionError {
         remedy: String,
     },
     /// Another netpath is at work.
-    #[error(
-        "another netpath is changing this machine's topology (lock {path}): wait for it to end"
-    )]
-    Locked {
-        /// The lock.
-        path: String,
-    },
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// Nothing of that name is up.
     #[error("no {object} {name} is up: `netpath show` lists what is")]
     NotUp {

@@ -4,11 +4,11 @@ use super::{
     Selection,
     change::{Action, Change, Object},
     error::ProvisionError,
-    lock::Lock,
     node::{Found, Node, find, text},
 };
 use crate::{
     datapath::{Datapath, ProgramKind, nodes},
+    lock::{Lock, Subject},
     netns::Netns,
 };
 
@@ -129,7 +129,7 @@ pub fn switch(
 
 /// See [`super::set_fast_path`].
 pub fn set(on: bool, selection: &Selection) -> Result<Vec<Change>, ProvisionError> {
-    let _lock = Lock::take()?;
+    let _lock = Lock::take(Subject::Topology)?;
     let names = match &selection.node {
         Some(name) => vec![name.clone()],
         None => nodes()?,

@@ -1,6 +1,9 @@
 //! The FORWARD policy of a lab node, set the way an administrator would: with iptables and ip6tables.
 
-use std::process::{Command, Output};
+use std::{
+    os::unix::process::CommandExt as _,
+    process::{Command, Output},
+};
 
 use super::error::ProvisionError;
 
@@ -10,6 +13,8 @@ fn run(command: &str, arguments: &[&str]) -> Result<Output, ProvisionError> {
     let line = || format!("{command} {}", arguments.join(" "));
     let output = Command::new(command)
         .args(arguments)
+        // Of its own group: Ctrl-C is netpath's to answer.
+        .process_group(0)
         .output()
         .map_err(|source| ProvisionError::File {
             path: line(),

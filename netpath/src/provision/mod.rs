@@ -8,7 +8,6 @@ mod endpoint;
 mod error;
 mod fast_path;
 mod iptables;
-mod lock;
 mod netlink;
 mod node;
 mod observe;

@@ -238,7 +238,12 @@ fn existing_node<'a>(
     routes(wanted, node, &inventory, &mut steps)?;
     endpoints(wanted, node, &inventory, &mut steps)?;
     let is_on = node.meta()?.fast_path != 0;
-    if let Some(on) = options.fast_path.filter(|&on| on != is_on) {
+    let switch = match options.fast_path {
+        Some(true) => (!is_on || missing_programs(node, &inventory)?).then_some(true),
+        Some(false) => is_on.then_some(false),
+        None => None,
+    };
+    if let Some(on) = switch {
         let detail = if on { "on" } else { "off" };
         let work = Work::FastPath(on);
         let name = wanted.name.as_ref();
@@ -422,23 +427,24 @@ fn endpoints<'a>(
     Ok(())
 }
 
-/// Whether anything of a node's programs is missing where it is recorded to be on.
-pub fn missing_programs(node: &Node) -> Result<bool, ProvisionError> {
-    if node.meta()?.fast_path == 0 {
-        return Ok(false);
-    }
+/// Whether an interface of a node is without its programs, as `netpath fastpath off --endpoint` leaves it.
+fn missing_programs(node: &Node, inventory: &Inventory) -> Result<bool, ProvisionError> {
     let datapath = node.datapath();
     let endpoints = datapath.maps.endpoint_records()?;
     let uplinks = datapath.maps.uplink_records()?;
+    let endpoints = endpoints
+        .values()
+        .map(|record| (false, text(&record.host_dev)));
+    let uplinks = uplinks.keys().map(|dev| (true, text(&dev.name)));
+    // One that is gone gets them when it is made again.
+    let present: Vec<(bool, String)> = endpoints
+        .chain(uplinks)
+        .filter(|(_, dev)| inventory.links.iter().any(|link| link.name == *dev))
+        .collect();
     let datapath = &*datapath;
     node.inside(|| {
-        for record in endpoints.values() {
-            if !fast_path::is_attached(datapath, false, &text(&record.host_dev))? {
-                return Ok(true);
-            }
-        }
-        for dev in uplinks.keys() {
-            if !fast_path::is_attached(datapath, true, &text(&dev.name))? {
+        for (uplink, dev) in &present {
+            if !fast_path::is_attached(datapath, *uplink, dev)? {
                 return Ok(true);
             }
         }

@@ -4,8 +4,8 @@ use std::os::fd::AsFd as _;
 
 use ipnet::IpNet;
 use netpath_common::{
-    ADDRESSES_MAX, EndpointId, Ifindex, InterfaceEntry, InterfaceKind, InterfaceState, Mac,
-    NAME_SIZE, PrefixBytes, RecordState, RouteKind, UplinkRecord,
+    ADDRESSES_MAX, EndpointEntry, EndpointId, Ifindex, InterfaceEntry, InterfaceKind,
+    InterfaceState, Mac, NAME_SIZE, PrefixBytes, RecordState, UplinkRecord,
 };
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     sysctl,
 };
 use crate::{
-    datapath::{Datapath, nodes},
+    datapath::{Datapath, DatapathError, nodes},
     model::{self, Name, wire_namespace, wire_port},
     netns::{NameState, Netns, name_state},
 };
@@ -100,9 +100,7 @@ fn retire(node: &Node, old: &UplinkRecord, wanted: &model::Uplink) -> Result<(),
         .filter(|address| !wanted.addresses.contains(address))
         .collect();
     for address in &surplus {
-        node.datapath()
-            .maps
-            .remove_route(IpNet::from(address.addr()))?;
+        node.datapath().maps.remove_endpoint(address.addr())?;
     }
     if old.made == 0 {
         return Ok(());
@@ -118,17 +116,44 @@ fn retire(node: &Node, old: &UplinkRecord, wanted: &model::Uplink) -> Result<(),
     })
 }
 
+/// The uplinks whose records are not to be asked: those that are being removed.
+#[derive(Clone, Copy)]
+pub enum Leaving<'a> {
+    /// None.
+    Nobody,
+    /// One of a node's.
+    Uplink(&'a str, &'a str),
+    /// All of a node's.
+    Node(&'a str),
+}
+
+impl Leaving<'_> {
+    fn includes(self, node: &str, dev: &str) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Uplink(name, uplink) => (name, uplink) == (node, dev),
+            Self::Node(name) => name == node,
+        }
+    }
+}
+
 /// Whether some node's record says that netpath made the wire's namespace with this cookie.
-fn is_wire(wire: &str, cookie: u64) -> Result<bool, ProvisionError> {
+fn is_wire(wire: &str, cookie: u64, leaving: Leaving<'_>) -> Result<bool, ProvisionError> {
     for name in nodes()? {
-        let Some(datapath) = Datapath::open(&name)? else {
-            continue;
+        let datapath = match Datapath::open(&name) {
+            Ok(Some(datapath)) => datapath,
+            // What cannot be read proves nothing, and another node's trouble is not this one's.
+            Ok(None) | Err(DatapathError::AbiVersion { .. } | DatapathError::Foreign { .. }) => {
+                continue;
+            }
+            Err(error) => return Err(error.into()),
         };
         let uplinks = datapath.maps.uplink_records()?;
-        if uplinks
-            .values()
-            .any(|record| text(&record.wire) == wire && record.wire_cookie == cookie)
-        {
+        if uplinks.iter().any(|(dev, record)| {
+            text(&record.wire) == wire
+                && record.wire_cookie == cookie
+                && !leaving.includes(&name, &text(&dev.name))
+        }) {
             return Ok(true);
         }
     }
@@ -142,10 +167,15 @@ pub fn check_wire(wire: &Name) -> Result<bool, ProvisionError> {
         NameState::Free => Ok(false),
         // Made before its mount, as an interrupted `up` leaves it; empty, so nothing can be lost.
         NameState::EmptyFile => Ok(false),
-        NameState::Namespace if is_wire(wire.as_ref(), Netns::named(name.as_ref())?.cookie()?)? => {
-            Ok(true)
+        NameState::Namespace => {
+            let cookie = Netns::named(name.as_ref())?.cookie()?;
+            if is_wire(wire.as_ref(), cookie, Leaving::Nobody)? {
+                Ok(true)
+            } else {
+                Err(foreign_namespace(name.as_ref()))
+            }
         }
-        NameState::Namespace | NameState::Foreign => Err(foreign_namespace(name.as_ref())),
+        NameState::Foreign => Err(foreign_namespace(name.as_ref())),
     }
 }
 
@@ -254,7 +284,7 @@ fn publish(
     for address in &wanted.addresses {
         datapath
             .maps
-            .set_route(IpNet::from(address.addr()), RouteKind::Node)?;
+            .set_endpoint(address.addr(), &EndpointEntry::NODE)?;
     }
     let known = datapath.maps.interface(link.ifindex)?.is_some();
     let was_here = known && record.ifindex == link.ifindex;
@@ -298,21 +328,22 @@ pub fn remove(node: &Node, dev: &str, record: &UplinkRecord) -> Result<(), Provi
     {
         let mut datapath = node.datapath();
         for address in addresses(&record.addresses) {
-            datapath.maps.remove_route(IpNet::from(address.addr()))?;
+            datapath.maps.remove_endpoint(address.addr())?;
         }
         if record.ifindex != Ifindex(0) {
             datapath.maps.remove_interface(record.ifindex)?;
             datapath.maps.forget_hops(record.ifindex)?;
         }
-        datapath.maps.remove_uplink_record(key(dev)?)?;
     }
-    remove_wire(record)
+    remove_wire(record, Leaving::Uplink(&node.name, dev))?;
+    Ok(node.datapath().maps.remove_uplink_record(key(dev)?)?)
 }
 
-/// Takes away the wire's namespace when the record that is gone was the last to speak of it.
-pub fn remove_wire(record: &UplinkRecord) -> Result<(), ProvisionError> {
+/// Takes away the wire's namespace when none but those who leave speak of it. Their records prove it
+/// netpath's, so they go after it.
+pub fn remove_wire(record: &UplinkRecord, leaving: Leaving<'_>) -> Result<(), ProvisionError> {
     let wire = text(&record.wire);
-    if wire.is_empty() || record.wire_cookie == 0 || is_wire(&wire, record.wire_cookie)? {
+    if wire.is_empty() || record.wire_cookie == 0 || is_wire(&wire, record.wire_cookie, leaving)? {
         return Ok(());
     }
     let name = format!("{}{wire}", model::WIRE_NAMESPACE_PREFIX);

@@ -50,8 +50,8 @@ pub fn spoofed(reason: DropReason) {
                 node.from_a(frame).is_dropped(reason);
             }
         }
-        // From outside: no address of an endpoint of this node.
-        for source in [family.a(), family.b()] {
+        // From outside: no address of this node nor of an endpoint of it.
+        for source in [family.a(), family.b(), family.node()] {
             for destination in destinations(family) {
                 let frame = between(node.uplink.frame(), source, destination).udp(1, 2);
                 node.from_uplink(frame).is_dropped(reason);

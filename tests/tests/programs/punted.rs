@@ -80,20 +80,19 @@ pub fn vlan(reason: PuntReason) {
 
 pub fn not_to_this_host(reason: PuntReason) {
     let node = TestNode::new();
-    for family in Family::BOTH {
-        let multicast = Mac([0x33, 0x33, 0, 0, 0, 1]);
-        for destination in [UNKNOWN_MAC, Mac([0xff; 6]), multicast, node.b.mac] {
-            let frame = FrameBuilder::new(node.a.far_mac, destination);
-            let frame = udp(between(frame, family.a(), family.b()));
-            node.from_a(frame.clone()).is_punted(reason);
-            node.from_uplink(frame).is_punted(reason);
-        }
+    for destination in [UNKNOWN_MAC, node.b.mac] {
+        in_a_frame_to(&node, destination, reason);
     }
-    // DHCP's discover as clients send it.
-    let discover = FrameBuilder::new(node.a.far_mac, Mac([0xff; 6]))
-        .ipv4([0, 0, 0, 0].into(), [255, 255, 255, 255].into());
-    node.from_a(discover.udp(68, 67).payload(&[1; 300]))
-        .is_punted(reason);
+}
+
+/// A unicast packet in a frame that is not this node's own.
+fn in_a_frame_to(node: &TestNode, destination: Mac, reason: PuntReason) {
+    for family in Family::BOTH {
+        let frame = FrameBuilder::new(node.a.far_mac, destination);
+        let frame = udp(between(frame, family.a(), family.b()));
+        node.from_a(frame.clone()).is_punted(reason);
+        node.from_uplink(frame).is_punted(reason);
+    }
 }
 
 pub fn ip_options(reason: PuntReason) {
@@ -161,6 +160,8 @@ pub fn multicast(reason: PuntReason) {
     }
     let from_link_local = between(node.a.frame(), address("fe80::5"), address("ff02::fb"));
     node.from_a(udp(from_link_local)).is_punted(reason);
+    in_a_frame_to(&node, Mac([0x33, 0x33, 0, 0, 0, 1]), reason);
+    in_a_frame_to(&node, Mac([1, 0, 0x5e, 0, 0, 1]), reason);
 }
 
 pub fn broadcast(reason: PuntReason) {
@@ -174,6 +175,10 @@ pub fn broadcast(reason: PuntReason) {
             .payload(&[1; 300])
     };
     all_punted(from_both(&node, &discover), reason);
+    // And as clients send it.
+    let frame = FrameBuilder::new(node.a.far_mac, Mac([0xff; 6]));
+    node.from_a(discover(frame)).is_punted(reason);
+    in_a_frame_to(&node, Mac([0xff; 6]), reason);
 }
 
 pub fn link_local(reason: PuntReason) {
