@@ -7,6 +7,7 @@ use std::{
     path::Path,
     process::{self, Command},
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use netpath::{
@@ -109,6 +110,12 @@ const UPLINK: &str = "up0";
 /// Prefix of all names; the number of the process follows.
 const PREFIX: &str = "npc-";
 
+/// How long fragments wait for the rest of their datagram.
+const REASSEMBLY_SECONDS: &str = "2";
+
+/// a1's further IPv4 addresses: 10.1.1.10 and on.
+pub(super) const SPARES: u8 = 12;
+
 /// The lab, as long as this lives.
 #[derive(Debug)]
 pub struct Lab {
@@ -192,6 +199,12 @@ impl Lab {
         lab
     }
 
+    /// Waits until no datagram is being reassembled any more.
+    pub fn forget_fragments(&self) {
+        let seconds: u64 = REASSEMBLY_SECONDS.parse().expect("a number");
+        std::thread::sleep(Duration::from_secs(seconds) + Duration::from_millis(500));
+    }
+
     /// Switches node A's fast path.
     pub fn set_fast_path(&self, on: bool) {
         let selection = Selection {
@@ -265,9 +278,10 @@ impl Lab {
                 ("ipv4/icmp_ratelimit", "0"),
                 ("ipv4/icmp_ratemask", "0"),
                 ("ipv6/icmp/ratelimit", "0"),
-                // What is not reassembled stays silent until all is over.
-                ("ipv4/ipfrag_time", "3600"),
-                ("ipv6/ip6frag_time", "3600"),
+                ("ipv4/ipfrag_time", REASSEMBLY_SECONDS),
+                ("ipv6/ip6frag_time", REASSEMBLY_SECONDS),
+                // How often depends on the clock, so only the cases about them have them.
+                ("ipv4/conf/all/send_redirects", "0"),
             ] {
                 self.sysctl(place, key, value);
             }
@@ -316,9 +330,15 @@ fn topology(prefix: &str) -> Topology {
              [[node.route]]\ndst = \"fd00:{to}::/32\"\nvia = \"fd00:8::{other}\"\n"
         );
         for (number, endpoint) in (1..).zip(endpoints) {
+            let spares: String = match *endpoint {
+                "a1" => (0..SPARES)
+                    .map(|spare| format!(", \"10.1.1.{}/24\"", 10 + spare))
+                    .collect(),
+                _ => String::new(),
+            };
             text += &format!(
                 "[[node.endpoint]]\nname = \"{prefix}{endpoint}\"\nhost_dev = \"v{endpoint}\"\n\
-                 addresses = [\"10.{own}.{number}.2/24\", \"fd00:{own}:{number}::2/64\"]\n"
+                 addresses = [\"10.{own}.{number}.2/24\", \"fd00:{own}:{number}::2/64\"{spares}]\n"
             );
         }
     }

@@ -130,6 +130,22 @@ pub(super) fn is_discovery(bytes: &[u8]) -> bool {
             .is_some_and(|kind| matches!(kind, 130..=136 | 143))
 }
 
+/// Fragment Reassembly Time Exceeded: it comes by the clock, when the case that caused it is long over.
+pub(super) fn is_late(bytes: &[u8]) -> bool {
+    let transport = |packet: &ParsedIp<'_>| match packet.transport() {
+        Ok(Transport::Icmp { kind, code, .. }) => Some((packet.protocol, kind, code)),
+        _ => None,
+    };
+    let message = ParsedFrame::parse(bytes)
+        .and_then(|frame| frame.ip())
+        .ok()
+        .and_then(|packet| transport(&packet));
+    matches!(
+        message,
+        Some((PROTOCOL_ICMP, 11, 1) | (PROTOCOL_ICMPV6, 3, 1))
+    )
+}
+
 /// The kernel numbers the ICMP messages that it makes itself by a counter or at random.
 fn forget_identification(bytes: &mut [u8], sent: &[Vec<u8>]) {
     const IP: usize = 14;

@@ -21,7 +21,7 @@ use nix::{
 use super::{
     case::{Case, Flow, Path, Probe, Step},
     lab::{Lab, Place},
-    observe::{Arrival, MARKER, Observation, is_discovery, is_marker},
+    observe::{Arrival, MARKER, Observation, is_discovery, is_late, is_marker},
 };
 use crate::{Family, GsoInjector, between};
 
@@ -94,6 +94,7 @@ impl Runner {
 
     /// Switches node A's fast path for the cases to come.
     pub fn set_fast_path(&mut self, on: bool) {
+        self.lab.forget_fragments();
         self.lab.set_fast_path(on);
         self.fast_path = on;
         self.markers_only.clear();
@@ -139,11 +140,10 @@ impl Runner {
             self.discard();
         } else {
             self.mark(case.path, &sent, &mut observation.arrivals);
-            if !case.with_discovery {
-                observation
-                    .arrivals
-                    .retain(|arrival| !is_discovery(&arrival.bytes));
-            }
+            observation.arrivals.retain(|arrival| {
+                let is_noise = !case.with_discovery && is_discovery(&arrival.bytes);
+                !is_noise && !is_late(&arrival.bytes)
+            });
             observation.arrivals.sort();
         }
         let counted = self.counted(case.path, &before);

@@ -49,6 +49,7 @@ pub(super) fn add(list: &mut List<'_>) {
     for flow in list.flows() {
         sources(list, &flow);
         destinations(list, &flow);
+        turned_back(list, &flow);
         node(list, &flow);
     }
 }
@@ -108,6 +109,7 @@ fn sources(list: &mut List<'_>, flow: &Flow) {
 
 fn destinations(list: &mut List<'_>, flow: &Flow) {
     for (address, kind) in special(flow.family) {
+        let flow = &list.erring(flow);
         let frame = flow.to(address.parse().expect(address)).udp().build();
         list.frames(
             flow,
@@ -143,15 +145,20 @@ fn destinations(list: &mut List<'_>, flow: &Flow) {
         ("nobody in a local prefix", near),
         ("nobody in a remote prefix", far),
     ] {
+        let flow = &list.erring(flow);
         let frame = flow.to(address.parse().expect(address)).udp().build();
         list.frames(flow, format!("destination: {name}"), NOBODY, [frame]);
     }
     for address in broadcast {
+        let flow = &list.erring(flow);
         let frame = flow.to(address.parse().expect(address)).udp().build();
         let name = format!("destination: directed broadcast or anycast, {address}");
         list.frames(flow, name, "RFC 2644; RFC 4291, 2.6.1", [frame]);
     }
-    // A packet for its own sender turns back.
+}
+
+/// A packet for its own sender, or for the link that it came from.
+fn turned_back(list: &mut List<'_>, flow: &Flow) {
     let back = flow.to(flow.source);
     for ttl in [1, 64] {
         let name = format!("destination: the source itself, TTL {ttl}");

@@ -7,12 +7,13 @@ mod headers;
 mod link;
 mod malformed;
 mod mtu;
+mod real;
 mod routes;
 mod ttl;
 
 use super::{
     case::{Case, Flow, Path, Probe},
-    lab::Lab,
+    lab::{Lab, SPARES},
 };
 use crate::Family;
 
@@ -21,6 +22,8 @@ pub fn all(lab: &Lab) -> Vec<Case> {
     let mut list = List {
         lab,
         cases: Vec::new(),
+        next_identification: 0x1000,
+        next_spare: 0,
     };
     for add in [
         ttl::add,
@@ -32,6 +35,7 @@ pub fn all(lab: &Lab) -> Vec<Case> {
         link::add,
         malformed::add,
         routes::add,
+        real::add,
     ] {
         add(&mut list);
     }
@@ -42,6 +46,8 @@ pub fn all(lab: &Lab) -> Vec<Case> {
 struct List<'a> {
     lab: &'a Lab,
     cases: Vec<Case>,
+    next_identification: u32,
+    next_spare: u8,
 }
 
 impl List<'_> {
@@ -54,9 +60,23 @@ impl List<'_> {
         flows.into_iter()
     }
 
-    /// Every path of one family.
-    fn flows_of(&self, family: Family) -> impl Iterator<Item = Flow> + use<> {
-        self.flows().filter(move |flow| flow.family == family)
+    /// An identification that no other case has, so that nothing is reassembled from two cases.
+    fn identification(&mut self) -> u32 {
+        self.next_identification += 1;
+        self.next_identification
+    }
+
+    /// The flow from an address that few other cases use: the kernel sends each IPv4 source five errors for
+    /// refused routes at once, and then one a second (`ip_error`), and that cannot be turned off in a
+    /// namespace.
+    fn erring(&mut self, flow: &Flow) -> Flow {
+        self.next_spare = (self.next_spare + 1) % SPARES;
+        let host = 10 + self.next_spare;
+        match (flow.family, flow.path) {
+            (Family::V6, _) => *flow,
+            (Family::V4, Path::SameNode | Path::ToRemote) => flow.from([10, 1, 1, host].into()),
+            (Family::V4, Path::FromUplink) => flow.from([10, 2, 77, host].into()),
+        }
     }
 
     /// Adds a case that sends frames.

@@ -32,10 +32,10 @@ fn standard(flow: &Flow) -> &'static str {
 }
 
 /// An IP packet of exactly `length` bytes.
-fn packet(flow: &Flow, length: u32, dont_fragment: bool) -> Vec<u8> {
+fn packet(list: &mut List<'_>, flow: &Flow, length: u32, dont_fragment: bool) -> Vec<u8> {
     let headers = flow.family.headers() - 14 + 8;
     let payload: Vec<u8> = (0..length as usize - headers).map(|i| i as u8).collect();
-    let frame = flow.udp().payload(&payload);
+    let frame = flow.udp().id(list.identification()).payload(&payload);
     if dont_fragment {
         frame.dont_fragment().build()
     } else {
@@ -74,16 +74,17 @@ fn egress(list: &mut List<'_>, flow: &Flow) {
     for length in [SMALL - 1, SMALL, SMALL + 1, 1500] {
         for &df in flags(flow) {
             let name = name("small egress MTU", flow, length, df);
-            let frame = packet(flow, length, df);
+            let frame = packet(list, flow, length, df);
             let case = list.frames(flow, name, standard(flow), [frame]);
             case.steps = narrow_egress(flow.path, SMALL);
         }
     }
     for &df in flags(flow) {
         let name = name("exact MTU", flow, 1500, df);
-        list.frames(flow, name, standard(flow), [packet(flow, 1500, df)]);
+        let frame = packet(list, flow, 1500, df);
+        list.frames(flow, name, standard(flow), [frame]);
     }
-    let expired = packet(flow, 1500, true);
+    let expired = packet(list, flow, 1500, true);
     let mut expired = expired;
     let (at, low) = if flow.is_v4() { (22, 1) } else { (21, 1) };
     expired[at] = low;
@@ -98,7 +99,10 @@ fn egress(list: &mut List<'_>, flow: &Flow) {
     );
     case.steps = narrow_egress(flow.path, SMALL);
     let fragment = flow.ip().protocol(17).fragment(1480, true);
-    let fragment = fragment.payload(&[0x5a; 1400]).build();
+    let fragment = fragment
+        .id(list.identification())
+        .payload(&[0x5a; 1400])
+        .build();
     let case = list.frames(
         flow,
         "small egress MTU, a fragment of 1420 bytes",
@@ -117,11 +121,12 @@ fn receiver_only(list: &mut List<'_>, flow: &Flow) {
         return;
     };
     for length in [SMALL, SMALL + 1] {
+        let frame = packet(list, flow, length, true);
         let case = list.frames(
             flow,
             format!("small MTU at the receiver's end only, {length} bytes"),
             "is_skb_forwardable()",
-            [packet(flow, length, true)],
+            [frame],
         );
         case.steps = vec![Step::mtu(inside, inside.dev(), SMALL)];
     }
@@ -141,12 +146,15 @@ fn route(list: &mut List<'_>, flow: &Flow) {
         let route = format!("route replace {to} dev {egress} proto 78 src {source}");
         (format!("{route} mtu {SMALL}"), route)
     };
-    for length in [SMALL, SMALL + 1] {
-        for &df in flags(flow) {
-            let name = name("small route MTU", flow, length, df);
-            let frame = packet(flow, length, df);
-            let case = list.frames(flow, name, "ip_dst_mtu_maybe_forward()", [frame]);
-            case.steps = vec![Step::ip(Place::NodeA, &change, &undo)];
+    for (what, lock) in [("small route MTU", ""), ("small locked route MTU", "lock ")] {
+        let change = change.replace(" mtu ", &format!(" mtu {lock}"));
+        for length in [SMALL, SMALL + 1] {
+            for &df in flags(flow) {
+                let name = name(what, flow, length, df);
+                let frame = packet(list, flow, length, df);
+                let case = list.frames(flow, name, "ip_dst_mtu_maybe_forward()", [frame]);
+                case.steps = vec![Step::ip(Place::NodeA, &change, &undo)];
+            }
         }
     }
 }
@@ -167,7 +175,7 @@ fn jumbo(list: &mut List<'_>, flow: &Flow) {
     };
     for &df in flags(flow) {
         let name = name("jumbo into 1500", flow, JUMBO, df);
-        let frame = packet(flow, JUMBO, df);
+        let frame = packet(list, flow, JUMBO, df);
         let case = list.frames(flow, name, standard(flow), [frame]);
         case.steps.clone_from(&ingress);
     }
@@ -183,7 +191,7 @@ fn jumbo(list: &mut List<'_>, flow: &Flow) {
     }
     for length in [JUMBO, JUMBO - 1] {
         let name = name("jumbo all the way", flow, length, true);
-        let frame = packet(flow, length, true);
+        let frame = packet(list, flow, length, true);
         let case = list.frames(flow, name, standard(flow), [frame]);
         case.steps.clone_from(&ingress);
     }

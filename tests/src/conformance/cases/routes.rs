@@ -70,6 +70,7 @@ fn refusing(list: &mut List<'_>, flow: &Flow) {
     let (prefix, host) = remote(flow.family);
     for kind in ["blackhole", "unreachable", "prohibit", "throw"] {
         for ttl in [1, 64] {
+            let flow = &list.erring(flow);
             let frame = flow.to(host).udp().ttl(ttl).build();
             let name = format!("route: {kind}, TTL {ttl}");
             let case = list.frames(flow, name, "RFC 1812, 5.2.7.1; fib_props[]", [frame]);
@@ -84,6 +85,7 @@ fn refusing(list: &mut List<'_>, flow: &Flow) {
         Family::V4 => "198.51.100.9".parse().expect("an address"),
         Family::V6 => "2001:db8:51::9".parse().expect("an address"),
     };
+    let flow = &list.erring(flow);
     let frame = flow.to(outside).udp().build();
     list.frames(
         flow,
@@ -98,6 +100,7 @@ fn local_rules(list: &mut List<'_>, flow: &Flow) {
     if flow.path == Path::ToRemote {
         return;
     }
+    let flow = &list.erring(flow);
     let (from, to) = (flow.source, flow.destination);
     let case = list.frames(
         flow,
@@ -128,9 +131,12 @@ fn rules(list: &mut List<'_>, flow: &Flow) {
         format!("route add {prefix} via {via} dev up0 table 100"),
         format!("{}route del {prefix} table 100", option(family)),
     );
-    let frames = || {
+    let frames = |flow: &Flow, refuses: bool| {
         let udp = flow.to(host);
-        vec![
+        if refuses {
+            return vec![udp.udp().build(), udp.ip().tcp(40_000, 40_001, 2).build()];
+        }
+        let mut frames = vec![
             udp.udp().build(),
             udp.udp().tos(0x10).build(),
             udp.udp().tos(0xb8).build(),
@@ -145,7 +151,19 @@ fn rules(list: &mut List<'_>, flow: &Flow) {
                 .protocol(132)
                 .payload(&[0x9c, 0x40, 0x9c, 0x41, 0, 0, 0, 0])
                 .build(),
-        ]
+            udp.ip()
+                .protocol(50)
+                .payload(&[0x9c, 0x40, 0x9c, 0x41, 0, 0, 0, 0])
+                .build(),
+            udp.udp().fragment(0, true).build(),
+        ];
+        if !flow.is_v4() {
+            let pad = [1, 4, 0, 0, 0, 0];
+            frames.push(udp.udp().extension(60, &pad).build());
+            frames.push(udp.udp().extension(60, &pad).extension(60, &pad).build());
+            frames.push(udp.udp().extension(60, &pad).fragment(64, false).build());
+        }
+        frames
     };
     for rule in [
         format!("pref 100 from {source} lookup 100"),
@@ -153,6 +171,8 @@ fn rules(list: &mut List<'_>, flow: &Flow) {
         "pref 100 iif va1 lookup 100".to_owned(),
         "pref 100 tos 0x10 lookup 100".to_owned(),
         "pref 100 ipproto tcp lookup 100".to_owned(),
+        "pref 100 ipproto udp lookup 100".to_owned(),
+        "pref 100 ipproto esp lookup 100".to_owned(),
         "pref 100 ipproto udp dport 40001 lookup 100".to_owned(),
         "pref 100 ipproto udp sport 40000 lookup 100".to_owned(),
         "pref 100 fwmark 7 lookup 100".to_owned(),
@@ -163,7 +183,10 @@ fn rules(list: &mut List<'_>, flow: &Flow) {
         "pref 100 iif va2 lookup 100".to_owned(),
     ] {
         let name = format!("rule: {}", rule.trim_start_matches("pref 100 "));
-        let case = list.frames(flow, name, "fib_rule_tests.sh", frames());
+        let refuses = !rule.contains("lookup");
+        let from = if refuses { list.erring(flow) } else { *flow };
+        let sent = frames(&from, refuses);
+        let case = list.frames(flow, name, "fib_rule_tests.sh", sent);
         case.steps = neighbours(family)
             .chain([detour.clone()])
             .chain(rule_steps(family, &rule))
@@ -274,6 +297,10 @@ fn multipath(list: &mut List<'_>, flow: &Flow) {
             frames.push(fragment.payload(&[number as u8; 16]).build());
             let kind = if flow.is_v4() { 8 } else { 128 };
             frames.push(to.ip().icmp(kind, 0, [0, number as u8, 0, 0]).build());
+            for protocol in [33, 50, 51, 136] {
+                let spi = [0, 8, 3, number as u8, 7, 7, number as u8, 1, 0, 0];
+                frames.push(to.ip().protocol(protocol).payload(&spi).build());
+            }
             frames.push(
                 to.ip()
                     .protocol(47)
