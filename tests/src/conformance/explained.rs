@@ -17,7 +17,99 @@ pub struct Explanation {
 }
 
 /// All of them. One that explains nothing any more fails the suite.
-pub const EXPLAINED: &[Explanation] = &[];
+pub const EXPLAINED: &[Explanation] = &[
+    Explanation {
+        cases: "source: ",
+        family: Some(Family::V6),
+        paths: &[Path::SameNode, Path::ToRemote],
+        reason: "An endpoint sends from its own addresses only. For IPv4 the kernel's reverse-path filter \
+                 (`rp_filter`, which netpath sets on every endpoint's veth) does the same; for IPv6 the kernel \
+                 has none and forwards whatever source an endpoint invents. netpath drops it in both families \
+                 (`spoofed`, `martian_source`).",
+    },
+    Explanation {
+        cases: "source: a",
+        family: None,
+        paths: &[Path::FromUplink],
+        reason: "From outside, nobody may use the address of an endpoint of this node (RFC 2827). The kernel \
+                 accepts it where `rp_filter` is off on the uplink, as it has to be where paths are \
+                 asymmetric, and always for IPv6. netpath drops it (`spoofed`).",
+    },
+    Explanation {
+        cases: "source: the node's own",
+        family: Some(Family::V6),
+        paths: &[Path::FromUplink],
+        reason: "The same for the node's own addresses: the kernel refuses them as a source from outside for \
+                 IPv4, and netpath for IPv6 too (`spoofed`).",
+    },
+    Explanation {
+        cases: "source: this network",
+        family: Some(Family::V4),
+        paths: &[Path::FromUplink],
+        reason: "Sources that RFC 1812 (5.3.7) and RFC 6890 forbid. Since Linux 5.3 and 2.6.25 the kernel takes \
+                 0/8 (but 0.0.0.0) and 240/4 (but 255.255.255.255) for ordinary addresses; nobody has them, so \
+                 netpath drops them (`martian_source`).",
+    },
+    Explanation {
+        cases: "source: class E",
+        family: Some(Family::V4),
+        paths: &[Path::FromUplink],
+        reason: "As the one before.",
+    },
+    Explanation {
+        cases: "source: IPv4-mapped",
+        family: Some(Family::V6),
+        paths: &[Path::FromUplink],
+        reason: "An IPv4-mapped address must not appear on the wire (RFC 4291, 2.5.5.2; \
+                 draft-itojun-v6ops-v4mapped-harmful). netpath drops it (`martian_source`).",
+    },
+    Explanation {
+        cases: "small route MTU",
+        family: None,
+        paths: &[],
+        reason: "`bpf_fib_lookup` tells the MTU of a route (`ip route ... mtu N`) only where it is locked \
+                 (`mtu lock N`) or `net.ipv4.ip_forward_use_pmtu` is set, while the kernel's own forwarding \
+                 honours it always (`ip_dst_mtu_maybe_forward`, Linux 5.9). Towards another node netpath \
+                 judges by the interface's MTU then: write `mtu lock N`, or set the MTU of the interface.",
+    },
+    Explanation {
+        cases: "small locked route MTU",
+        family: None,
+        paths: &[Path::SameNode, Path::FromUplink],
+        reason: "A local endpoint is found by its address, before any route: the MTU is that of its veth. A \
+                 smaller one on the host route that netpath itself made is not looked at.",
+    },
+    Explanation {
+        cases: "small MTU at the receiver's end only",
+        family: None,
+        paths: &[],
+        reason: "The two ends of an endpoint's veth have different MTUs. The kernel drops what is larger than \
+                 the receiving end's without a word (`is_skb_forwardable`); `bpf_redirect_peer` delivers it.",
+    },
+    Explanation {
+        cases: "rule about a local endpoint",
+        family: None,
+        paths: &[],
+        reason: "A local endpoint is found by its address, before any policy rule (`ip rule`): rules decide \
+                 about next hops, and between endpoints of one node there is none.",
+    },
+    Explanation {
+        cases: "ECMP of ICMP errors, hash policy 0",
+        family: None,
+        paths: &[Path::ToRemote],
+        reason: "With several next hops the kernel sends an ICMP error the way of the packets that it is about, \
+                 by a hash over the quoted addresses. `bpf_fib_lookup` hashes the error's own addresses. \
+                 Every next hop is a valid one, and an error always takes the same.",
+    },
+    Explanation {
+        cases: "ECMP of IPv6 extension headers and fragments, hash policy 0",
+        family: Some(Family::V6),
+        paths: &[Path::ToRemote],
+        reason: "With hash policy 0 the kernel hashes the first next header, so that fragments may take another \
+                 next hop than whole packets of the same flow. netpath asks with the protocol behind extension \
+                 headers, as policy 1 and rules (`ipproto`) need it: a flow stays on one path.",
+    },
+];
 
 /// The explanation of a case's difference.
 pub fn find(case: &Case) -> Option<&'static Explanation> {

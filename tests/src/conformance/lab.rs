@@ -297,6 +297,17 @@ impl Lab {
                 }
             }
         }
+        // Node B answers nothing on behalf of prefixes that only routes lead to.
+        for option in ["-4", "-6"] {
+            self.ip(
+                Place::NodeB,
+                &format!("{option} route add blackhole default"),
+            );
+        }
+        for dev in ["up0", "va1", "va2", "va3"] {
+            let key = format!("ipv4/conf/{dev}/send_redirects");
+            self.sysctl(Place::NodeA, &key, "0");
+        }
         for (place, other) in [(Place::NodeA, Place::NodeB), (Place::NodeB, Place::NodeA)] {
             for family in Family::BOTH {
                 let (address, mac) = (other.address(family), self.mac(other));

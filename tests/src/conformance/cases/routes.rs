@@ -293,8 +293,10 @@ fn multipath(list: &mut List<'_>, flow: &Flow) {
             frames.push(to.ip().tcp(port, 40_001, 2).build());
         }
         for number in 0..10 {
-            let fragment = to.ip().protocol(17).fragment(800, false).id(number);
-            frames.push(fragment.payload(&[number as u8; 16]).build());
+            if flow.is_v4() {
+                let fragment = to.ip().protocol(17).fragment(800, false).id(number);
+                frames.push(fragment.payload(&[number as u8; 16]).build());
+            }
             let kind = if flow.is_v4() { 8 } else { 128 };
             frames.push(to.ip().icmp(kind, 0, [0, number as u8, 0, 0]).build());
             for protocol in [33, 50, 51, 136] {
@@ -347,6 +349,60 @@ fn multipath(list: &mut List<'_>, flow: &Flow) {
                 .collect();
         }
     }
+    // The kernel sends an error the way of the packets that it is about.
+    let errors = || {
+        (0..40u8).map(|number| {
+            let about = to.from(host).to(flow.source).ip();
+            let about = about.udp(40_001, 20_000 + u16::from(number)).build();
+            let (kind, code) = if flow.is_v4() { (3, 3) } else { (1, 4) };
+            to.ip()
+                .icmp(kind, code, [0; 4])
+                .payload(&about[14..])
+                .build()
+        })
+    };
+    let pad = [1, 4, 0, 0, 0, 0];
+    let behind = |number: u16| {
+        let port = 20_000 + number * 7;
+        let udp = to.ip().udp(port, 40_001).payload(&number.to_be_bytes());
+        let fragment = to.ip().protocol(17).fragment(800, false).id(number.into());
+        [
+            udp.clone().extension(60, &pad).build(),
+            udp.extension(60, &pad)
+                .fragment(0, true)
+                .id(number.into())
+                .build(),
+            fragment.payload(&[number as u8; 16]).build(),
+        ]
+    };
+    for policy in ["0", "1"] {
+        let mut special = vec![("ICMP errors", errors().collect::<Vec<_>>())];
+        if !flow.is_v4() {
+            let frames = (0..40).flat_map(behind).collect();
+            special.push(("IPv6 extension headers and fragments", frames));
+        }
+        for (name, frames) in special {
+            let legs: String = [11, 12]
+                .map(|number| format!(" nexthop via {} dev up0", hop(family, number)))
+                .concat();
+            let case = list.frames(
+                flow,
+                format!("ECMP of {name}, hash policy {policy}"),
+                "RFC 2992; icmp_multipath_hash",
+                frames,
+            );
+            case.steps = neighbours(family)
+                .chain([
+                    Step::sysctl(Place::NodeA, sysctl, policy),
+                    Step::ip(
+                        Place::NodeA,
+                        format!("route add {prefix}{legs}"),
+                        format!("route del {prefix}"),
+                    ),
+                ])
+                .collect();
+        }
+    }
     for kind in ["mpath", "resilient buckets 64"] {
         let case = list.frames(
             flow,
@@ -381,39 +437,32 @@ fn multipath(list: &mut List<'_>, flow: &Flow) {
     }
 }
 
-/// A route back out of the interface that the packet came in by.
+/// A route back out of the interface that the packet came in by. How many redirects the kernel sends depends
+/// on the clock, so there is one case for each source.
 fn redirects(list: &mut List<'_>, flow: &Flow) {
     let (prefix, host) = remote(flow.family);
     let source = "RFC 1812, 5.2.7.2; RFC 4861, 8.2";
-    if flow.path == Path::FromUplink {
-        // The sender is node B itself, a neighbour.
-        let from = flow.from(Place::NodeB.address(flow.family)).to(host);
-        let case = list.frames(
-            flow,
-            "redirect: a better router on the wire",
-            source,
-            [from.udp().build()],
-        );
-        case.steps = neighbours(flow.family).collect();
-        case.steps.push(Step::add(
-            Place::NodeA,
-            "route",
-            &format!("{prefix} via {} dev up0", hop(flow.family, 11)),
-        ));
-        return;
-    }
-    if flow.path == Path::SameNode {
-        let case = list.frames(
-            flow,
-            "redirect: a remote prefix behind the sender itself",
-            source,
-            [flow.to(host).udp().build()],
-        );
-        let via = flow.source;
-        case.steps = vec![Step::add(
-            Place::NodeA,
-            "route",
-            &format!("{prefix} via {via} dev va1 onlink"),
-        )];
-    }
+    let (name, frame, via, dev) = match flow.path {
+        Path::SameNode => {
+            let frame = flow.to(host).udp().build();
+            let name = "redirect: a remote prefix behind the sender itself";
+            (name, frame, flow.source.to_string(), "va1")
+        }
+        Path::FromUplink => {
+            // From node B itself, a neighbour on the wire.
+            let from = flow.from(Place::NodeB.address(flow.family)).to(host);
+            let name = "redirect: a better router on the wire";
+            (name, from.udp().build(), hop(flow.family, 11), "up0")
+        }
+        Path::ToRemote => return,
+    };
+    let case = list.frames(flow, name, source, [frame]);
+    case.steps = neighbours(flow.family).collect();
+    case.steps.push(Step::add(
+        Place::NodeA,
+        "route",
+        &format!("{prefix} via {via} dev {dev} onlink"),
+    ));
+    let sysctl = format!("ipv4/conf/{dev}/send_redirects");
+    case.steps.push(Step::sysctl(Place::NodeA, &sysctl, "1"));
 }
