@@ -112,7 +112,8 @@ fn egress(list: &mut List<'_>, flow: &Flow) {
     case.steps = narrow_egress(flow.path, SMALL);
 }
 
-/// Only the receiver's own end is smaller: nobody on the way can know.
+/// Only the receiver's own end is smaller: nobody on the way can know. It takes a VLAN tag's length more than
+/// its MTU.
 fn receiver_only(list: &mut List<'_>, flow: &Flow) {
     let Some(inside) = (match flow.path {
         Path::ToRemote => None,
@@ -120,7 +121,7 @@ fn receiver_only(list: &mut List<'_>, flow: &Flow) {
     }) else {
         return;
     };
-    for length in [SMALL, SMALL + 1] {
+    for length in [SMALL, SMALL + 4, SMALL + 5, 1500] {
         let frame = packet(list, flow, length, true);
         let case = list.frames(
             flow,

@@ -349,11 +349,16 @@ fn multipath(list: &mut List<'_>, flow: &Flow) {
                 .collect();
         }
     }
-    // The kernel sends an error the way of the packets that it is about.
+    // The kernel sends an error the way of the packets that it is about: here from another address of the
+    // sender's side to many hosts.
     let errors = || {
-        (0..40u8).map(|number| {
-            let about = to.from(host).to(flow.source).ip();
-            let about = about.udp(40_001, 20_000 + u16::from(number)).build();
+        (1..=40u8).map(|number| {
+            let host = match host {
+                IpAddr::V4(host) => IpAddr::V4((u32::from(host) + u32::from(number)).into()),
+                IpAddr::V6(host) => IpAddr::V6((u128::from(host) + u128::from(number)).into()),
+            };
+            let to = to.to(host);
+            let about = to.from(host).to(Place::A2.address(family)).udp().build();
             let (kind, code) = if flow.is_v4() { (3, 3) } else { (1, 4) };
             to.ip()
                 .icmp(kind, code, [0; 4])
