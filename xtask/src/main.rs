@@ -3,6 +3,7 @@
 mod build;
 mod clean;
 mod command;
+mod conformance;
 mod lint;
 mod progress;
 mod root;
@@ -34,6 +35,8 @@ enum Task {
     Run(run::Args),
     /// Check format and lints, then run every test (needs root)
     Test(test::Args),
+    /// Compare netpath with the kernel, packet by packet, and write docs/conformance.md (needs root)
+    Conformance,
     /// Check format, lints and documentation; warnings are errors
     Lint,
     /// Remove what was built; the BPF toolchain stays
@@ -48,6 +51,7 @@ impl Task {
         match self {
             Self::Run(_) => Some("run"),
             Self::Test(_) => Some("test"),
+            Self::Conformance => Some("conformance"),
             Self::Build | Self::Lint | Self::Clean(_) | Self::Setup(_) => None,
         }
     }
@@ -72,6 +76,7 @@ fn perform(task: &Task) -> Result<()> {
         Task::Build => build::task(&workspace),
         Task::Run(args) => run::task(&workspace, args),
         Task::Test(args) => test::task(&workspace, args),
+        Task::Conformance => conformance::task(&workspace),
         Task::Lint => lint::task(&workspace),
         Task::Clean(args) => clean::task(&workspace, args),
         Task::Setup(args) => setup::task(&workspace, args),

@@ -113,6 +113,9 @@ const PREFIX: &str = "npc-";
 /// How long fragments wait for the rest of their datagram.
 const REASSEMBLY_SECONDS: &str = "2";
 
+/// Addresses that cases use as somebody's on the link: the first of a prefix is a host's, from Linux 5.14 on.
+const NEIGHBOURS: [&str; 4] = ["10.8.0.0", "10.8.0.200", "fe80::77", "fe80::7:7"];
+
 /// a1's further IPv4 addresses: 10.1.1.10 and on.
 pub(super) const SPARES: u8 = 12;
 
@@ -307,6 +310,14 @@ impl Lab {
         for dev in ["up0", "va1", "va2", "va3"] {
             let key = format!("ipv4/conf/{dev}/send_redirects");
             self.sysctl(Place::NodeA, &key, "0");
+            // To give up on a neighbour takes seconds, and the error would be in another case.
+            for address in NEIGHBOURS {
+                let mac = "02:00:00:00:00:77";
+                self.ip(
+                    Place::NodeA,
+                    &format!("neigh replace {address} dev {dev} lladdr {mac} nud permanent"),
+                );
+            }
         }
         for (place, other) in [(Place::NodeA, Place::NodeB), (Place::NodeB, Place::NodeA)] {
             for family in Family::BOTH {

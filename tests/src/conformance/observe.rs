@@ -130,6 +130,20 @@ pub(super) fn is_discovery(bytes: &[u8]) -> bool {
             .is_some_and(|kind| matches!(kind, 130..=136 | 143))
 }
 
+/// An ARP reply or a neighbour advertisement: an answer to a case, and never said unasked.
+pub(super) fn is_discovery_answer(bytes: &[u8]) -> bool {
+    let Ok(frame) = ParsedFrame::parse(bytes) else {
+        return false;
+    };
+    if frame.ethertype == ETHERTYPE_ARP {
+        return frame.payload.get(6..8) == Some(&[0, 2]);
+    }
+    let is_advertisement = |packet: ParsedIp<'_>| {
+        packet.protocol == PROTOCOL_ICMPV6 && packet.payload.first() == Some(&136)
+    };
+    frame.ip().is_ok_and(is_advertisement)
+}
+
 /// Fragment Reassembly Time Exceeded: it comes by the clock, when the case that caused it is long over.
 pub(super) fn is_late(bytes: &[u8]) -> bool {
     let transport = |packet: &ParsedIp<'_>| match packet.transport() {

@@ -21,7 +21,9 @@ use nix::{
 use super::{
     case::{Case, Flow, Path, Probe, Step},
     lab::{Lab, Place},
-    observe::{Arrival, MARKER, Observation, is_discovery, is_late, is_marker},
+    observe::{
+        Arrival, MARKER, Observation, is_discovery, is_discovery_answer, is_late, is_marker,
+    },
 };
 use crate::{Family, GsoInjector, between};
 
@@ -101,7 +103,7 @@ impl Runner {
         if on {
             for path in Path::ALL {
                 let before = self.counters();
-                self.mark(path, &[], &mut Vec::new());
+                self.mark("no case", path, &[], &mut Vec::new());
                 let rows = counters::difference(&before, &self.counters());
                 self.markers_only.insert(path, rows);
             }
@@ -139,10 +141,17 @@ impl Runner {
         if matches!(case.probe, Probe::Work(_)) {
             self.discard();
         } else {
-            self.mark(case.path, &sent, &mut observation.arrivals);
+            self.mark(
+                &case.to_string(),
+                case.path,
+                &sent,
+                &mut observation.arrivals,
+            );
             observation.arrivals.retain(|arrival| {
-                let is_noise = !case.with_discovery && is_discovery(&arrival.bytes);
-                !is_noise && !is_late(&arrival.bytes)
+                let bytes = &arrival.bytes;
+                let belongs = case.with_discovery
+                    && (is_discovery_answer(bytes) || sent.iter().any(|frame| frame == bytes));
+                (belongs || !is_discovery(bytes)) && !is_late(bytes)
             });
             observation.arrivals.sort();
         }
@@ -230,7 +239,7 @@ impl Runner {
     /// They have options, so that the kernel forwards them and they overtake nothing; two rounds, so that
     /// what the case's frames have set off (errors, answers) is over as well: all of it is queued on one
     /// CPU, in order.
-    fn mark(&mut self, path: Path, sent: &[Vec<u8>], arrivals: &mut Vec<Arrival>) {
+    fn mark(&mut self, case: &str, path: Path, sent: &[Vec<u8>], arrivals: &mut Vec<Arrival>) {
         for _ in 0..2 {
             for family in Family::BOTH {
                 let receivers: &[Place] = match path {
@@ -243,7 +252,11 @@ impl Runner {
                     let frame = marker(&flow, *receiver, self.marker);
                     let (injector, _) = &self.injectors[&path.injected_at()];
                     injector.send(&frame).unwrap_or_else(|e| panic!("{e}"));
-                    self.await_answer(path, self.marker, sent, arrivals);
+                    let seen = self.await_answer(path, self.marker, sent, arrivals);
+                    assert!(
+                        seen,
+                        "{case}: the {family:?} marker to {receiver} behind its frames is lost"
+                    );
                 }
             }
         }
@@ -262,21 +275,22 @@ impl Runner {
         number: u16,
         sent: &[Vec<u8>],
         arrivals: &mut Vec<Arrival>,
-    ) {
+    ) -> bool {
         let place = path.sender();
         let capture = self.captures.get_mut(&place).expect("it is observed");
         let deadline = Instant::now() + MARKER_DEADLINE;
-        loop {
-            let Some(frame) = next(place, capture, MARKER_DEADLINE) else {
-                panic!("{path}: the marker behind the case's frames is lost");
-            };
+        while let Some(frame) = next(
+            place,
+            capture,
+            deadline.saturating_duration_since(Instant::now()),
+        ) {
             match is_marker(&frame.bytes) {
-                Some(marker) if marker.is_reply && marker.number == number => return,
+                Some(marker) if marker.is_reply && marker.number == number => return true,
                 Some(_) => {}
                 None => arrivals.extend(Arrival::new(place, &frame, sent)),
             }
-            assert!(Instant::now() < deadline, "{path}: frames without an end");
         }
+        false
     }
 }
 

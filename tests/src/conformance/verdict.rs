@@ -46,7 +46,7 @@ pub fn judge(case: &Case, kernel: Run, netpath: Run) -> Result {
     let outcome = if kernel.observation == netpath.observation {
         Outcome::Same
     } else {
-        explained::find(case).map_or(Outcome::Different, Outcome::Explained)
+        explained::find(case, &netpath.counted).map_or(Outcome::Different, Outcome::Explained)
     };
     Result {
         name: case.name.clone(),

@@ -10,9 +10,12 @@ use std::{
 use netpath::probe::tcp::{TransferOptions, tcp_transfer};
 
 use super::{List, Probe};
-use crate::conformance::{
-    case::{Flow, Path, Step},
-    lab::{Lab, Place},
+use crate::{
+    Family,
+    conformance::{
+        case::{Flow, Path, Step},
+        lab::{Lab, Place},
+    },
 };
 
 /// Bytes of a transfer.
@@ -22,7 +25,67 @@ pub(super) fn add(list: &mut List<'_>) {
     for flow in list.flows() {
         transfers(list, &flow);
         datagrams(list, &flow);
+        if flow.path == Path::ToRemote {
+            silent_neighbour(list, &flow);
+        }
+        forwarding_off(list, &flow);
     }
+}
+
+/// A next hop that nobody answers for: what the sender is told, once the kernel has given up.
+fn silent_neighbour(list: &mut List<'_>, flow: &Flow) {
+    let (prefix, host, via, family): (_, &str, _, _) = match flow.family {
+        Family::V4 => ("10.2.9.0/24", "10.2.9.9", "10.8.0.99", "ipv4"),
+        Family::V6 => ("fd00:2:9::/48", "fd00:2:9::9", "fd00:8::99", "ipv6"),
+    };
+    let (source, target) = (flow.source, host.parse().expect(host));
+    let work = move |lab: &Lab| vec![told(lab, Place::A1, source, target)];
+    let case = list.add(
+        flow,
+        "next hop: one that does not answer",
+        "RFC 1122, 2.3.2.2; RFC 4861, 7.2.2",
+        Probe::Work(Box::new(work)),
+    );
+    for (key, value) in [("mcast_solicit", "1"), ("retrans_time_ms", "20")] {
+        let key = format!("{family}/neigh/up0/{key}");
+        case.steps.push(Step::sysctl(Place::NodeA, &key, value));
+    }
+    let route = format!("{prefix} via {via} dev up0");
+    case.steps.push(Step::add(Place::NodeA, "route", &route));
+}
+
+fn forwarding_off(list: &mut List<'_>, flow: &Flow) {
+    let family = match flow.family {
+        Family::V4 => "ipv4",
+        Family::V6 => "ipv6",
+    };
+    let (from, source, target) = (flow.path.sender(), flow.source, flow.destination);
+    let work = move |lab: &Lab| vec![told(lab, from, source, target)];
+    let case = list.add(
+        flow,
+        "forwarding off at the ingress",
+        "ip-sysctl.rst: conf/interface/forwarding",
+        Probe::Work(Box::new(work)),
+    );
+    let key = format!("{family}/conf/{}/forwarding", flow.path.ingress());
+    case.steps.push(Step::sysctl(Place::NodeA, &key, "0"));
+}
+
+/// What a UDP socket learns about the packet that it sent to a port where nobody listens.
+fn told(lab: &Lab, from: Place, source: IpAddr, target: IpAddr) -> String {
+    let ask = || {
+        let socket = UdpSocket::bind(SocketAddr::new(source, 0)).expect("binding");
+        socket.connect((target, 40_001)).expect("connecting");
+        socket
+            .set_read_timeout(Some(Duration::from_secs(1)))
+            .expect("a timeout");
+        socket.send(b"anybody there?").expect("sending");
+        match socket.recv(&mut [0; 64]) {
+            Ok(length) => format!("{length} bytes come back"),
+            Err(error) => format!("the sender is told: {}", error.kind()),
+        }
+    };
+    lab.netns(from).run(ask).expect("the namespace is there")
 }
 
 fn transfers(list: &mut List<'_>, flow: &Flow) {
@@ -35,7 +98,12 @@ fn transfers(list: &mut List<'_>, flow: &Flow) {
         }
         steps
     };
-    for (name, mtu) in [("MTU 1500", 1500), ("MTU 1300 on the way", 1300)] {
+    for (name, steps) in [
+        ("MTU 1500", vec![]),
+        ("MTU 1300 at the receiver", egress(1300)),
+        // Only the sender's node knows of it.
+        ("MTU 1300 on the way", egress(1300)[..1].to_vec()),
+    ] {
         let work = move |lab: &Lab| transfer(lab, from, to, address);
         let case = list.add(
             flow,
@@ -43,7 +111,7 @@ fn transfers(list: &mut List<'_>, flow: &Flow) {
             "RFC 1191; RFC 8201; pmtu.sh",
             Probe::Work(Box::new(work)),
         );
-        case.steps = egress(mtu);
+        case.steps = steps;
     }
     // Without offload every segment is a packet, with its checksum filled in.
     let work = move |lab: &Lab| {

@@ -28,6 +28,7 @@ pub(super) fn add(list: &mut List<'_>) {
             multipath(list, &flow);
         }
         redirects(list, &flow);
+        reverse_path(list, &flow);
     }
 }
 
@@ -80,6 +81,21 @@ fn refusing(list: &mut List<'_>, flow: &Flow) {
                 &format!("{kind} {prefix}"),
             )];
         }
+    }
+    let kinds: &[&str] = match flow.family {
+        Family::V4 => &["local", "broadcast"],
+        Family::V6 => &["local", "anycast"],
+    };
+    for kind in kinds {
+        let flow = &list.erring(flow);
+        let frame = flow.to(host).udp().build();
+        let name = format!("route: {kind}");
+        let case = list.frames(flow, name, "fib_props[]", [frame]);
+        let route = format!(
+            "{kind} {prefix} dev {}",
+            if *kind == "local" { "lo" } else { "up0" }
+        );
+        case.steps = vec![Step::add(Place::NodeA, "route", &route)];
     }
     let outside: IpAddr = match flow.family {
         Family::V4 => "198.51.100.9".parse().expect("an address"),
@@ -470,4 +486,20 @@ fn redirects(list: &mut List<'_>, flow: &Flow) {
     ));
     let sysctl = format!("ipv4/conf/{dev}/send_redirects");
     case.steps.push(Step::sysctl(Place::NodeA, &sysctl, "1"));
+}
+
+/// The reverse-path filter of an uplink.
+fn reverse_path(list: &mut List<'_>, flow: &Flow) {
+    if flow.is_v4() && flow.path == Path::FromUplink {
+        let stranger = flow.from([198, 51, 100, 1].into());
+        for value in ["0", "1", "2"] {
+            let case = list.frames(
+                flow,
+                format!("setting: rp_filter {value} at the uplink, no way back to the source"),
+                "RFC 3704; ip-sysctl.rst: rp_filter",
+                [stranger.udp().build(), flow.udp().build()],
+            );
+            case.steps = vec![Step::sysctl(Place::NodeA, "ipv4/conf/up0/rp_filter", value)];
+        }
+    }
 }

@@ -60,6 +60,17 @@ pub(super) fn add(list: &mut List<'_>) {
                 .payload(&[0; 32])
                 .build()
         });
+        let request = if flow.is_v4() { 8 } else { 128 };
+        let echoes = (1..=5).map(|ttl| {
+            let echo = flow.ip().ttl(ttl).icmp(request, 0, [0, 7, 0, ttl]);
+            echo.payload(&[0; 32]).build()
+        });
+        list.frames(
+            &flow,
+            "traceroute, ICMP (as mtr does)",
+            "traceroute(8)",
+            echoes,
+        );
         list.frames(&flow, "traceroute, UDP", "traceroute(8)", probes);
     }
 }
