@@ -200,6 +200,9 @@ impl Step {
     }
 }
 
+/// What a case does with sockets of its own; it says what came of it.
+pub type Work = dyn Fn(&Lab) -> Vec<String>;
+
 /// What a case does.
 pub enum Probe {
     /// Sends these frames where the path begins.
@@ -207,7 +210,7 @@ pub enum Probe {
     /// Sends TCP GSO frames (without IP or TCP options), each with its segments' payload.
     Gso(Vec<(Vec<u8>, u16)>),
     /// Does this, and compares what it says.
-    Work(Box<dyn Fn(&Lab) -> Vec<String>>),
+    Work(Box<Work>),
 }
 
 /// One case.

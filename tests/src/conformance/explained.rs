@@ -131,6 +131,16 @@ pub const EXPLAINED: &[Explanation] = &[
                  and martians.",
     },
     Explanation {
+        cases: "next hop: one that does not answer",
+        family: None,
+        paths: &[Path::ToRemote],
+        counted: &[NEIGHBOUR],
+        reason: "The kernel resolves the next hop in both cases. When nobody answers it sends Host (Address) \
+                 Unreachable about its own packets; about those of `bpf_redirect_neigh` it cannot, for they carry \
+                 no route. To punt them instead would lose them to a FORWARD policy of DROP, and with them the \
+                 resolution itself.",
+    },
+    Explanation {
         cases: "ECMP of ICMP errors, hash policy 0",
         family: None,
         paths: &[Path::ToRemote],

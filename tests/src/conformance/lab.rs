@@ -113,8 +113,11 @@ const PREFIX: &str = "npc-";
 /// How long fragments wait for the rest of their datagram.
 const REASSEMBLY_SECONDS: &str = "2";
 
+/// As an ICMP rate limit, in milliseconds: one message in weeks.
+const NEVER: &str = "2000000000";
+
 /// Addresses that cases use as somebody's on the link: the first of a prefix is a host's, from Linux 5.14 on.
-const NEIGHBOURS: [&str; 4] = ["10.8.0.0", "10.8.0.200", "fe80::77", "fe80::7:7"];
+const NEIGHBOURS: [&str; 5] = ["10.8.0.0", "10.8.0.200", "fe80::1", "fe80::77", "fe80::7:7"];
 
 /// a1's further IPv4 addresses: 10.1.1.10 and on.
 pub(super) const SPARES: u8 = 12;
@@ -287,6 +290,17 @@ impl Lab {
                 ("ipv4/conf/all/send_redirects", "0"),
             ] {
                 self.sysctl(place, key, value);
+            }
+            if Place::ENDPOINTS.contains(&place) {
+                // They route nothing, so they would only say that reassembly took too long: never.
+                for (key, value) in [
+                    ("ipv4/icmp_ratemask", "2048"),
+                    ("ipv4/icmp_ratelimit", NEVER),
+                    ("ipv6/icmp/ratemask", "3"),
+                    ("ipv6/icmp/ratelimit", NEVER),
+                ] {
+                    self.sysctl(place, key, value);
+                }
             }
             // Of the namespace from Linux 6.13 on (commit b056b4cd9178).
             for (key, value) in [

@@ -1,6 +1,6 @@
 //! What arrived, freed of what differs from one run to the next with the same path.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 use netpath::probe::{
     capture::{CapturedFrame, Direction},
@@ -144,20 +144,34 @@ pub(super) fn is_discovery_answer(bytes: &[u8]) -> bool {
     frame.ip().is_ok_and(is_advertisement)
 }
 
-/// Fragment Reassembly Time Exceeded: it comes by the clock, when the case that caused it is long over.
-pub(super) fn is_late(bytes: &[u8]) -> bool {
-    let transport = |packet: &ParsedIp<'_>| match packet.transport() {
-        Ok(Transport::Icmp { kind, code, .. }) => Some((packet.protocol, kind, code)),
-        _ => None,
+/// An error that comes by the clock, when the case that caused it is over: Fragment Reassembly Time Exceeded,
+/// and Host or Address Unreachable about a packet that is not of this case.
+pub(super) fn is_late(bytes: &[u8], sent: &[Vec<u8>]) -> bool {
+    let addresses = |packet: &ParsedIp<'_>| (packet.source, packet.destination);
+    let is_ours = |quoted: &[u8]| {
+        let quoted = ParsedIp::parse(quoted).ok();
+        let mut sent = sent.iter().filter_map(|frame| {
+            let frame = ParsedFrame::parse(frame).ok()?;
+            frame.ip().ok()
+        });
+        quoted.is_none_or(|quoted| sent.any(|packet| addresses(&packet) == addresses(&quoted)))
     };
-    let message = ParsedFrame::parse(bytes)
-        .and_then(|frame| frame.ip())
-        .ok()
-        .and_then(|packet| transport(&packet));
-    matches!(
-        message,
-        Some((PROTOCOL_ICMP, 11, 1) | (PROTOCOL_ICMPV6, 3, 1))
-    )
+    let Ok(packet) = ParsedFrame::parse(bytes).and_then(|frame| frame.ip()) else {
+        return false;
+    };
+    match packet.transport() {
+        Ok(Transport::Icmp {
+            kind,
+            code,
+            payload,
+            ..
+        }) => match (packet.protocol, kind, code) {
+            (PROTOCOL_ICMP, 11, 1) | (PROTOCOL_ICMPV6, 3, 1) => true,
+            (PROTOCOL_ICMP, 3, 1) | (PROTOCOL_ICMPV6, 1, 3) => !is_ours(payload),
+            _ => false,
+        },
+        _ => false,
+    }
 }
 
 /// The kernel numbers the ICMP messages that it makes itself by a counter or at random.
@@ -225,9 +239,19 @@ fn protocol(packet: &ParsedIp<'_>) -> String {
                 ("ICMPv6", 2, _) => format!(" (MTU {})", u32::from_be_bytes(rest)),
                 _ => String::new(),
             };
-            format!("{name} {kind}/{code}{mtu} from {}", packet.source)
+            format!("{name} {kind}/{code}{mtu} from {}", sender(packet.source))
         }
         Ok(Transport::Other(_)) => format!("protocol {}", packet.protocol),
         Err(_) => format!("protocol {} (cut short)", packet.protocol),
+    }
+}
+
+/// An address, unless it is made from a random MAC (RFC 4291, appendix A): the page is the same every time.
+fn sender(address: IpAddr) -> String {
+    match address {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() && v6.octets()[11..13] == [0xff, 0xfe] => {
+            "a link-local address".into()
+        }
+        other => other.to_string(),
     }
 }

@@ -151,7 +151,7 @@ impl Runner {
                 let bytes = &arrival.bytes;
                 let belongs = case.with_discovery
                     && (is_discovery_answer(bytes) || sent.iter().any(|frame| frame == bytes));
-                (belongs || !is_discovery(bytes)) && !is_late(bytes)
+                (belongs || !is_discovery(bytes)) && !is_late(bytes, &sent)
             });
             observation.arrivals.sort();
         }

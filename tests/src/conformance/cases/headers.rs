@@ -89,6 +89,9 @@ fn options(list: &mut List<'_>, flow: &Flow) {
     );
 }
 
+/// Extension headers in their order, by number, with what follows their first two bytes.
+type Chain = Vec<(u8, Vec<u8>)>;
+
 fn extensions(list: &mut List<'_>, flow: &Flow) {
     const PAD4: &[u8] = &[1, 4, 0, 0, 0, 0];
     let routing = |kind: u8, left: u8| {
@@ -102,7 +105,7 @@ fn extensions(list: &mut List<'_>, flow: &Flow) {
         .chain([1, 250])
         .chain([0; 250])
         .collect();
-    let chains: Vec<(&str, Vec<(u8, Vec<u8>)>)> = vec![
+    let chains: Vec<(&str, Chain)> = vec![
         ("hop-by-hop, padding", vec![(0, PAD4.to_vec())]),
         (
             "hop-by-hop, router alert",

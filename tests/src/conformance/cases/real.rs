@@ -79,6 +79,7 @@ fn told(lab: &Lab, from: Place, source: IpAddr, target: IpAddr) -> String {
         socket
             .set_read_timeout(Some(Duration::from_secs(1)))
             .expect("a timeout");
+        report_errors(&socket, source);
         socket.send(b"anybody there?").expect("sending");
         match socket.recv(&mut [0; 64]) {
             Ok(length) => format!("{length} bytes come back"),
@@ -86,6 +87,29 @@ fn told(lab: &Lab, from: Place, source: IpAddr, target: IpAddr) -> String {
         }
     };
     lab.netns(from).run(ask).expect("the namespace is there")
+}
+
+/// Every ICMP error is the socket's, not only those that end a connection (ip(7), ipv6(7)).
+fn report_errors(socket: &UdpSocket, address: IpAddr) {
+    let (level, option) = match address {
+        IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_RECVERR),
+        IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+    };
+    set_socket_option(socket, level, option, 1);
+}
+
+fn set_socket_option(socket: &UdpSocket, level: i32, option: i32, value: libc::c_int) {
+    // SAFETY: the socket is open, and `value` outlives the call and has the size stated.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
+        )
+    };
+    assert_eq!(result, 0, "setsockopt: {}", io::Error::last_os_error());
 }
 
 fn transfers(list: &mut List<'_>, flow: &Flow) {
@@ -263,18 +287,7 @@ fn receive(
         None => (60_000, 1),
     };
     if let Some(segment) = segment {
-        let size = libc::c_int::from(segment);
-        // SAFETY: the socket is open, and `size` outlives the call and has the size stated.
-        let result = unsafe {
-            libc::setsockopt(
-                sender.as_raw_fd(),
-                libc::SOL_UDP,
-                libc::UDP_SEGMENT,
-                (&raw const size).cast(),
-                size_of_val(&size) as libc::socklen_t,
-            )
-        };
-        assert_eq!(result, 0, "UDP_SEGMENT");
+        set_socket_option(&sender, libc::SOL_UDP, libc::UDP_SEGMENT, segment.into());
     }
     let data: Vec<u8> = (0..length).map(|i| (i / 3) as u8).collect();
     let mut got = Vec::new();
