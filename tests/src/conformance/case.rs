@@ -229,6 +229,8 @@ pub struct Case {
     pub probe: Probe,
     /// ARP, neighbour discovery and multicast listener reports are part of it, not noise.
     pub with_discovery: bool,
+    /// ICMPv6 redirects are part of it.
+    pub with_redirects: bool,
 }
 
 impl Case {

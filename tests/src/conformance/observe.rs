@@ -113,7 +113,7 @@ pub(super) struct Marker {
     pub(super) is_reply: bool,
 }
 
-/// ARP, and the ICMPv6 that hosts and routers say by themselves: MLD, RS, RA, NS, NA (RFC 2710, 3810, 4861).
+/// ARP, and the ICMPv6 that hosts and routers say by themselves: MLD, RS, RA, NS, NA, redirects (RFC 2710, 3810, 4861).
 pub(super) fn is_discovery(bytes: &[u8]) -> bool {
     let Ok(frame) = ParsedFrame::parse(bytes) else {
         return false;
@@ -127,7 +127,16 @@ pub(super) fn is_discovery(bytes: &[u8]) -> bool {
         && packet
             .payload
             .first()
-            .is_some_and(|kind| matches!(kind, 130..=136 | 143))
+            .is_some_and(|kind| matches!(kind, 130..=137 | 143))
+}
+
+/// An ICMPv6 redirect. The kernel sends so many a second for each target, so only the cases about them count.
+pub(super) fn is_redirect(bytes: &[u8]) -> bool {
+    ParsedFrame::parse(bytes)
+        .and_then(|frame| frame.ip())
+        .is_ok_and(|packet| {
+            packet.protocol == PROTOCOL_ICMPV6 && packet.payload.first() == Some(&137)
+        })
 }
 
 /// An ARP reply or a neighbour advertisement: an answer to a case, and never said unasked.

@@ -23,6 +23,7 @@ use super::{
     lab::{Lab, Place},
     observe::{
         Arrival, MARKER, Observation, is_discovery, is_discovery_answer, is_late, is_marker,
+        is_redirect,
     },
 };
 use crate::{Family, GsoInjector, between};
@@ -150,7 +151,8 @@ impl Runner {
             observation.arrivals.retain(|arrival| {
                 let bytes = &arrival.bytes;
                 let belongs = case.with_discovery
-                    && (is_discovery_answer(bytes) || sent.iter().any(|frame| frame == bytes));
+                    && (is_discovery_answer(bytes) || sent.iter().any(|frame| frame == bytes))
+                    || case.with_redirects && is_redirect(bytes);
                 (belongs || !is_discovery(bytes)) && !is_late(bytes, &sent)
             });
             observation.arrivals.sort();

@@ -107,6 +107,7 @@ impl List<'_> {
             steps: Vec::new(),
             probe,
             with_discovery: false,
+            with_redirects: false,
         });
         self.cases.last_mut().expect("it was just added")
     }

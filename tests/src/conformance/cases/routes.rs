@@ -484,6 +484,7 @@ fn redirects(list: &mut List<'_>, flow: &Flow) {
         "route",
         &format!("{prefix} via {via} dev {dev} onlink"),
     ));
+    case.with_redirects = true;
     let sysctl = format!("ipv4/conf/{dev}/send_redirects");
     case.steps.push(Step::sysctl(Place::NodeA, &sysctl, "1"));
 }
