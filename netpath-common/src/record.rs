@@ -21,8 +21,8 @@ pub struct Meta {
     pub fast_path: u32,
     /// 1 if netpath set the iptables FORWARD policy of the node to DROP.
     pub forward_drop: u32,
-    /// Zero.
-    pub padding: u32,
+    /// 1 once all settings of the node's namespace were made.
+    pub configured: u32,
     /// Name of the node, zero-terminated.
     pub name: [u8; NAME_SIZE],
     /// Fingerprint of the BPF object whose programs are pinned.

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use netpath_common::{Ifindex, PuntReason, Verdict};
 
-use crate::{access::Skb, family::Family, parse::Parsed, redirect::NextHop};
+use crate::{access::Skb, family::Family, parse::Parsed};
 
 /// The least MTU that Linux lets an Ethernet device have: `ETH_MIN_MTU` in `linux/if_ether.h` (RFC 791).
 /// A smaller packet fits everywhere, so that most need not ask the device.
@@ -53,12 +53,12 @@ pub fn device_mtu<F: Family>(
 /// It fits the path to a next hop. The FIB has judged a single packet by the route's MTU; for a GSO packet
 /// the segments are judged by the device, and a route with a smaller MTU than its device is the kernel's.
 #[inline(always)]
-pub fn path_mtu(skb: &Skb, next_hop: &NextHop) -> Result<(), Verdict> {
+pub fn path_mtu(skb: &Skb, egress: Ifindex, mtu: u32) -> Result<(), Verdict> {
     if !skb.is_gso() {
         return Ok(());
     }
-    let device_mtu = ask_device(skb, next_hop.ifindex, 0, u64::from(BPF_MTU_CHK_SEGS))?;
-    if next_hop.mtu < device_mtu {
+    let device_mtu = ask_device(skb, egress, 0, u64::from(BPF_MTU_CHK_SEGS))?;
+    if mtu < device_mtu {
         return Err(Verdict::Punt(PuntReason::MtuExceeded));
     }
     Ok(())

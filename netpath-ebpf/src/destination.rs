@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{HashMap, LpmTrie},
+    btf_maps::{HashMap, LpmTrie, lpm_trie::Key},
     macros::btf_map,
 };
 use netpath_common::{
@@ -11,9 +11,9 @@ use netpath_common::{
 
 use crate::{
     access::Skb,
-    family::{AddressClass, Family},
+    family::{AddressClass, Family, V4, V6},
+    fib::{self, NextHop, Route},
     parse::Parsed,
-    redirect::{self, NextHop},
 };
 
 /// Without preallocation, so that a node pays for the endpoints it has.
@@ -37,10 +37,45 @@ pub static ROUTES_V4: LpmTrie<[u8; 4], RouteEntry, { ROUTES_DEFAULT as usize }> 
 #[btf_map(name = "routes_v6")]
 pub static ROUTES_V6: LpmTrie<[u8; 16], RouteEntry, { ROUTES_DEFAULT as usize }> = LpmTrie::new();
 
+/// The tables of a family.
+pub trait Tables: Family {
+    /// The endpoint that has exactly this address.
+    fn endpoint(address: &Self::Address) -> Option<EndpointEntry>;
+
+    /// The longest prefix of the route table that holds this address.
+    fn route(address: &Self::Address) -> Option<RouteEntry>;
+}
+
+impl Tables for V4 {
+    #[inline(always)]
+    fn endpoint(address: &[u8; 4]) -> Option<EndpointEntry> {
+        // SAFETY: the entry is copied out at once; user space replaces entries as a whole.
+        unsafe { ENDPOINTS_V4.get(address) }.copied()
+    }
+
+    #[inline(always)]
+    fn route(address: &[u8; 4]) -> Option<RouteEntry> {
+        ROUTES_V4.get(&Key::new(32, *address)).copied()
+    }
+}
+
+impl Tables for V6 {
+    #[inline(always)]
+    fn endpoint(address: &[u8; 16]) -> Option<EndpointEntry> {
+        // SAFETY: as for IPv4.
+        unsafe { ENDPOINTS_V6.get(address) }.copied()
+    }
+
+    #[inline(always)]
+    fn route(address: &[u8; 16]) -> Option<RouteEntry> {
+        ROUTES_V6.get(&Key::new(128, *address)).copied()
+    }
+}
+
 /// The endpoint of this node that a packet is for, if it is for one. The node's own addresses are the
 /// kernel's.
 #[inline(always)]
-pub fn local<F: Family>(packet: &Parsed<F>) -> Result<Option<EndpointEntry>, Verdict> {
+pub fn local<F: Tables>(packet: &Parsed<F>) -> Result<Option<EndpointEntry>, Verdict> {
     match F::endpoint(&packet.destination) {
         Some(entry) if entry.is_node() => Err(Verdict::Punt(PuntReason::NodeAddress)),
         Some(entry) => Ok(Some(entry)),
@@ -50,14 +85,14 @@ pub fn local<F: Family>(packet: &Parsed<F>) -> Result<Option<EndpointEntry>, Ver
 
 /// The way to another node, by the route table and the kernel's FIB.
 #[inline(always)]
-pub fn remote<F: Family>(
+pub fn remote<F: Tables + Route>(
     skb: &Skb,
     packet: &Parsed<F>,
     next_hop: &mut NextHop,
 ) -> Result<(), Verdict> {
     match F::route(&packet.destination) {
         Some(route) if route.kind == RouteKind::Remote as u32 => {
-            redirect::next_hop(skb, packet, next_hop)
+            fib::next_hop(skb, packet, next_hop)
         }
         // None, or of a kind that this program does not know.
         _ => Err(Verdict::Punt(PuntReason::NoRoute)),

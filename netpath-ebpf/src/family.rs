@@ -1,16 +1,5 @@
-//! What IPv4 and IPv6 do differently, behind one trait, so that each stage is written once.
-
-use aya_ebpf::btf_maps::lpm_trie::Key;
-use netpath_common::{EndpointEntry, RouteEntry};
-
-use crate::{
-    access::Skb,
-    destination::{ENDPOINTS_V4, ENDPOINTS_V6, ROUTES_V4, ROUTES_V6},
-    parse::{self, Parsed},
-    redirect::FibLookup,
-    rewrite,
-};
-use netpath_common::Verdict;
+//! The two address families. What they do differently in a stage stands in that stage's file, as a trait
+//! that both implement, so that each stage is written once.
 
 /// Kinds of address that no endpoint can have, or that no router forwards.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,23 +23,8 @@ pub trait Family: Copy {
     /// An address in network order: the key of the endpoint map.
     type Address: Copy + PartialEq;
 
-    /// Checks the headers and copies out what later stages need.
-    fn parse(skb: &mut Skb) -> Result<Parsed<Self>, Verdict>;
-
-    /// The endpoint that has exactly this address.
-    fn endpoint(address: &Self::Address) -> Option<EndpointEntry>;
-
-    /// The longest prefix of the route table that holds this address.
-    fn route(address: &Self::Address) -> Option<RouteEntry>;
-
     /// What kind of address this is.
     fn classify(address: &Self::Address) -> AddressClass;
-
-    /// The question to put to the kernel's FIB.
-    fn fib_question(packet: &Parsed<Self>) -> FibLookup;
-
-    /// Lowers TTL or hop limit by one and mends the checksums that cover it.
-    fn decrement_ttl(skb: &mut Skb, ethernet: Option<&[u32; 3]>) -> Option<()>;
 }
 
 /// IPv4.
@@ -65,22 +39,6 @@ impl Family for V4 {
     type Address = [u8; 4];
 
     #[inline(always)]
-    fn parse(skb: &mut Skb) -> Result<Parsed<Self>, Verdict> {
-        parse::ipv4(skb)
-    }
-
-    #[inline(always)]
-    fn endpoint(address: &[u8; 4]) -> Option<EndpointEntry> {
-        // SAFETY: the entry is copied out at once; user space replaces entries as a whole.
-        unsafe { ENDPOINTS_V4.get(address) }.copied()
-    }
-
-    #[inline(always)]
-    fn route(address: &[u8; 4]) -> Option<RouteEntry> {
-        ROUTES_V4.get(&Key::new(32, *address)).copied()
-    }
-
-    #[inline(always)]
     fn classify(address: &[u8; 4]) -> AddressClass {
         match *address {
             [0, 0, 0, 0] => AddressClass::Unspecified,
@@ -91,36 +49,10 @@ impl Family for V4 {
             _ => AddressClass::Unicast,
         }
     }
-
-    #[inline(always)]
-    fn fib_question(packet: &Parsed<Self>) -> FibLookup {
-        FibLookup::v4(packet)
-    }
-
-    #[inline(always)]
-    fn decrement_ttl(skb: &mut Skb, ethernet: Option<&[u32; 3]>) -> Option<()> {
-        rewrite::ipv4(skb, ethernet)
-    }
 }
 
 impl Family for V6 {
     type Address = [u8; 16];
-
-    #[inline(always)]
-    fn parse(skb: &mut Skb) -> Result<Parsed<Self>, Verdict> {
-        parse::ipv6(skb)
-    }
-
-    #[inline(always)]
-    fn endpoint(address: &[u8; 16]) -> Option<EndpointEntry> {
-        // SAFETY: as for IPv4.
-        unsafe { ENDPOINTS_V6.get(address) }.copied()
-    }
-
-    #[inline(always)]
-    fn route(address: &[u8; 16]) -> Option<RouteEntry> {
-        ROUTES_V6.get(&Key::new(128, *address)).copied()
-    }
 
     #[inline(always)]
     fn classify(address: &[u8; 16]) -> AddressClass {
@@ -134,15 +66,5 @@ impl Family for V6 {
             },
             _ => AddressClass::Unicast,
         }
-    }
-
-    #[inline(always)]
-    fn fib_question(packet: &Parsed<Self>) -> FibLookup {
-        FibLookup::v6(packet)
-    }
-
-    #[inline(always)]
-    fn decrement_ttl(skb: &mut Skb, ethernet: Option<&[u32; 3]>) -> Option<()> {
-        rewrite::ipv6(skb, ethernet)
     }
 }

@@ -217,9 +217,29 @@ fn is_extension(protocol: u8) -> bool {
         || protocol == IpProto::Ipv6Frag as u8
 }
 
-/// Stage 1b for IPv4 (RFC 791).
+/// Stage 1b: the packet.
+pub trait Parse: Family {
+    /// Checks the headers and copies out what later stages need.
+    fn parse(skb: &mut Skb) -> Result<Parsed<Self>, Verdict>;
+}
+
+impl Parse for V4 {
+    #[inline(always)]
+    fn parse(skb: &mut Skb) -> Result<Parsed<Self>, Verdict> {
+        ipv4(skb)
+    }
+}
+
+impl Parse for V6 {
+    #[inline(always)]
+    fn parse(skb: &mut Skb) -> Result<Parsed<Self>, Verdict> {
+        ipv6(skb)
+    }
+}
+
+/// RFC 791.
 #[inline(always)]
-pub fn ipv4(skb: &mut Skb) -> Result<Parsed<V4>, Verdict> {
+fn ipv4(skb: &mut Skb) -> Result<Parsed<V4>, Verdict> {
     readable::<IPV4_END>(skb)?;
     let header = skb
         .header::<IPV4_END>()
@@ -282,9 +302,9 @@ fn checksum_is_right(header: Header<'_, IPV4_END>) -> bool {
     sum == 0xffff
 }
 
-/// Stage 1b for IPv6 (RFC 8200).
+/// RFC 8200.
 #[inline(always)]
-pub fn ipv6(skb: &mut Skb) -> Result<Parsed<V6>, Verdict> {
+fn ipv6(skb: &mut Skb) -> Result<Parsed<V6>, Verdict> {
     readable::<IPV6_END>(skb)?;
     let header = skb
         .header::<IPV6_END>()

@@ -4,12 +4,19 @@ use netpath_common::{EndpointEntry, HopKey, Ifindex, PuntReason, Verdict};
 
 use crate::{
     access::Skb,
-    checks, destination,
-    family::{Family, V4, V6},
-    parse::{self, Network, Parsed},
-    redirect::NextHop,
-    rewrite, source,
+    checks,
+    destination::{self, Tables},
+    family::{V4, V6},
+    fib::{NextHop, Route},
+    parse::{self, Network, Parse, Parsed},
+    rewrite::{self, Hop},
+    source,
 };
+
+/// All that a family brings to the stages.
+trait Routed: Parse + Tables + Route + Hop {}
+
+impl<F: Parse + Tables + Route + Hop> Routed for F {}
 
 /// What is to be done with a packet.
 ///
@@ -72,7 +79,7 @@ pub fn to_endpoint(_skb: &mut Skb) -> Decision {
 }
 
 #[inline(always)]
-fn endpoint_stages<F: Family>(skb: &mut Skb, egress: &mut NextHop) -> Result<Verdict, Verdict> {
+fn endpoint_stages<F: Routed>(skb: &mut Skb, egress: &mut NextHop) -> Result<Verdict, Verdict> {
     let packet = F::parse(skb)?;
     source::of_endpoint(skb, &packet)?;
     if let Some(reason) = packet.punt {
@@ -84,14 +91,14 @@ fn endpoint_stages<F: Family>(skb: &mut Skb, egress: &mut NextHop) -> Result<Ver
     destination::remote(skb, &packet, egress)?;
     checks::turns_back(skb, egress.ifindex)?;
     checks::ttl(&packet)?;
-    checks::path_mtu(skb, egress)?;
+    checks::path_mtu(skb, egress.ifindex, egress.mtu)?;
     rewrite::trim_padding(skb, &packet)?;
     rewrite::to_next_hop::<F>(skb)?;
     Ok(Verdict::RedirectNeigh)
 }
 
 #[inline(always)]
-fn uplink_stages<F: Family>(skb: &mut Skb, egress: &mut NextHop) -> Result<Verdict, Verdict> {
+fn uplink_stages<F: Routed>(skb: &mut Skb, egress: &mut NextHop) -> Result<Verdict, Verdict> {
     let packet = F::parse(skb)?;
     source::of_uplink(&packet)?;
     if let Some(reason) = packet.punt {
@@ -105,7 +112,7 @@ fn uplink_stages<F: Family>(skb: &mut Skb, egress: &mut NextHop) -> Result<Verdi
 
 /// The last stages for a packet to an endpoint of this node.
 #[inline(always)]
-fn to_local<F: Family>(
+fn to_local<F: Routed>(
     skb: &mut Skb,
     packet: &Parsed<F>,
     endpoint: &EndpointEntry,

@@ -5,7 +5,7 @@ use netpath_common::{DropReason, EndpointEntry, PuntReason, Verdict};
 
 use crate::{
     access::{HeaderMut, Skb},
-    family::Family,
+    family::{Family, V4, V6},
     parse::{ETHERNET, IPV4_END, IPV6_END, Parsed},
 };
 
@@ -21,9 +21,29 @@ pub fn trim_padding<F: Family>(skb: &mut Skb, packet: &Parsed<F>) -> Result<(), 
     Ok(())
 }
 
+/// How a family counts a hop.
+pub trait Hop: Family {
+    /// Lowers TTL or hop limit by one, mends the checksums that cover it, and writes the MAC addresses.
+    fn decrement_ttl(skb: &mut Skb, ethernet: Option<&[u32; 3]>) -> Option<()>;
+}
+
+impl Hop for V4 {
+    #[inline(always)]
+    fn decrement_ttl(skb: &mut Skb, ethernet: Option<&[u32; 3]>) -> Option<()> {
+        ipv4(skb, ethernet)
+    }
+}
+
+impl Hop for V6 {
+    #[inline(always)]
+    fn decrement_ttl(skb: &mut Skb, ethernet: Option<&[u32; 3]>) -> Option<()> {
+        ipv6(skb, ethernet)
+    }
+}
+
 /// For a local endpoint: TTL and MAC addresses, as the host-side veth would have sent it.
 #[inline(always)]
-pub fn to_endpoint<F: Family>(skb: &mut Skb, endpoint: &EndpointEntry) -> Result<(), Verdict> {
+pub fn to_endpoint<F: Hop>(skb: &mut Skb, endpoint: &EndpointEntry) -> Result<(), Verdict> {
     let macs = (&raw const endpoint.endpoint_mac).cast::<[u32; 3]>();
     // SAFETY: `endpoint_mac` and `host_mac` are adjacent in this repr(C) structure: twelve bytes, at an
     // offset that is a multiple of four.
@@ -35,7 +55,7 @@ pub fn to_endpoint<F: Family>(skb: &mut Skb, endpoint: &EndpointEntry) -> Result
 
 /// For another node: TTL; the kernel writes the Ethernet header when it has resolved the neighbour.
 #[inline(always)]
-pub fn to_next_hop<F: Family>(skb: &mut Skb) -> Result<(), Verdict> {
+pub fn to_next_hop<F: Hop>(skb: &mut Skb) -> Result<(), Verdict> {
     F::decrement_ttl(skb, None).ok_or(Verdict::Drop(DropReason::RewriteFailed))?;
     skb.clear_mark();
     Ok(())
@@ -53,7 +73,7 @@ fn set_macs<const N: usize>(header: &mut HeaderMut<'_, N>, ethernet: Option<&[u3
 /// TTL - 1, with the checksum mended incrementally (RFC 1624; as the kernel's `ip_decrease_ttl`). A header
 /// with its checksum always sums to zero, so a checksum over the whole packet stays true.
 #[inline(always)]
-pub fn ipv4(skb: &mut Skb, ethernet: Option<&[u32; 3]>) -> Option<()> {
+fn ipv4(skb: &mut Skb, ethernet: Option<&[u32; 3]>) -> Option<()> {
     let mut header = skb.header_mut::<IPV4_END>()?;
     let ttl = header.read().byte::<22>();
     let checksum = header.read().half::<24>();
@@ -73,7 +93,7 @@ fn raised_by_one_ttl(checksum: u16) -> u16 {
 
 /// Hop limit - 1. IPv6 has no checksum of its own, but a network card may have summed the whole packet.
 #[inline(always)]
-pub fn ipv6(skb: &mut Skb, ethernet: Option<&[u32; 3]>) -> Option<()> {
+fn ipv6(skb: &mut Skb, ethernet: Option<&[u32; 3]>) -> Option<()> {
     let mut header = skb.header_mut::<IPV6_END>()?;
     let hop_limit = header.read().byte::<21>();
     header.set_byte::<21>(hop_limit.wrapping_sub(1));

@@ -6,6 +6,7 @@ use netpath_common::{DropReason, Ifindex, InterfaceEntry, InterfaceState, PuntRe
 
 use crate::{
     access::Skb,
+    destination::Tables,
     family::{AddressClass, Family},
     parse::Parsed,
 };
@@ -17,7 +18,7 @@ pub static INTERFACES: HashMap<Ifindex, InterfaceEntry, 131_072, { BPF_F_NO_PREA
 
 /// The source must be an address of the endpoint behind this interface.
 #[inline(always)]
-pub fn of_endpoint<F: Family>(skb: &Skb, packet: &Parsed<F>) -> Result<(), Verdict> {
+pub fn of_endpoint<F: Tables>(skb: &Skb, packet: &Parsed<F>) -> Result<(), Verdict> {
     match F::endpoint(&packet.source) {
         Some(owner) if owner.ifindex == skb.interface() => Ok(()),
         _ => Err(not_the_endpoints(skb, packet)),
@@ -60,7 +61,7 @@ fn link_scoped<F: Family>(packet: &Parsed<F>) -> PuntReason {
 
 /// From outside, no source may be an address of a local endpoint or of the node.
 #[inline(always)]
-pub fn of_uplink<F: Family>(packet: &Parsed<F>) -> Result<(), Verdict> {
+pub fn of_uplink<F: Tables>(packet: &Parsed<F>) -> Result<(), Verdict> {
     match F::classify(&packet.source) {
         AddressClass::Unicast => {}
         AddressClass::LinkLocal => return Err(Verdict::Punt(link_scoped(packet))),

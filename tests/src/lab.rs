@@ -8,7 +8,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt, fs,
+    env, fmt, fs,
     net::IpAddr,
     path::{Path, PathBuf},
     process::{self, Command},
@@ -73,6 +73,76 @@ endpoint = [
     { name = "@a2", addresses = ["10.0.2.2/24", "fd00:2::2/64"], host_dev = "va2" },
 ]
 "#;
+
+/// What [`on_a_machine`] runs netpath on: `@H` is there, with its uplink, and plays this machine.
+pub const HOST: &str = r#"
+[[node]]
+name = "@H"
+netns = "host"
+uplink = [{ dev = "up0", addresses = ["100.100.198.250/24", "fd00:198::250/64"] }]
+route = [
+    { dst = "10.0.3.0/24", via = "100.100.198.253" },
+    { dst = "10.0.4.0/24", via = "100.100.198.253" },
+    { dst = "fd00:3::/64", via = "fd00:198::253" },
+]
+endpoint = [
+    { name = "@a1", addresses = ["10.0.1.2/24", "fd00:1::2/64"], host_dev = "va1" },
+    { name = "@a2", addresses = ["10.0.2.2/24", "fd00:2::2/64"], host_dev = "va2" },
+]
+"#;
+
+/// What somebody has set up on the machine: a route that netpath wants too, others that it does not, rules,
+/// an interface, a neighbour.
+const MACHINE: &str = "
+ip link set lo up
+ip link add up0 type veth peer name eth0 netns @P
+ip addr add 100.100.198.250/24 dev up0
+ip addr add fd00:198::250/64 dev up0 nodad
+ip link set up0 up
+ip link add br7 type bridge
+ip link set br7 up
+ip addr add 192.0.2.1/24 dev br7
+ip -n @P addr add 100.100.198.253/24 dev eth0
+ip -n @P addr add fd00:198::253/64 dev eth0 nodad
+ip -n @P link set lo up
+ip -n @P link set eth0 up
+ip -n @P addr add 10.0.3.2/32 dev lo
+ip -n @P addr add fd00:3::2/128 dev lo nodad
+ip -n @P route add 10.0.0.0/22 via 100.100.198.250
+ip -n @P route add fd00::/30 via fd00:198::250
+ip route add 10.0.4.0/24 via 100.100.198.253
+ip route add 10.99.0.0/16 via 100.100.198.253
+ip route add 10.0.1.0/24 via 100.100.198.253 table 77
+ip neigh add 100.100.198.77 dev up0 lladdr 02:00:00:00:00:77 nud permanent
+iptables -w -P FORWARD DROP
+ip6tables -w -P FORWARD DROP
+iptables -w -A FORWARD -s 192.0.2.0/24 -j ACCEPT
+";
+
+/// Runs a test in a namespace that plays this machine for a `netns = \"host\"` node, with an uplink to another
+/// (`@P`, which has 10.0.3.2 and fd00:3::2).
+pub fn on_a_machine(test: impl FnOnce(&mut Lab) + Send) {
+    let mut lab = Lab::prepare(HOST);
+    let machine = lab.foreign_namespace("H");
+    drop(lab.foreign_namespace("P"));
+    let set_up = MACHINE.replace('@', &lab.prefix);
+    // Moved in, so that it is also dropped there.
+    let work = move || {
+        for key in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+            lab.set_sysctl("H", key, "1");
+        }
+        for machine in ["H", "P"] {
+            lab.set_sysctl(machine, "ipv6/conf/default/accept_dad", "0");
+        }
+        set_up.trim().lines().for_each(|line| drop(run(line)));
+        let deadline = Deadline::new();
+        while !run("ip -o link show dev up0").contains("state UP") {
+            deadline.check(|| "the uplink does not come up".to_owned());
+        }
+        test(&mut lab);
+    };
+    machine.run(work).expect("enter");
+}
 
 /// The addresses of [`TWO_NODES`] by endpoint or node, IPv4 and IPv6.
 pub fn addresses(of: &str) -> [IpAddr; 2] {
@@ -210,6 +280,25 @@ impl Lab {
             .collect()
     }
 
+    /// A process that does `netpath up` or `netpath down` for this lab: the real program where `NETPATH_BIN`
+    /// names it, else this test's own binary, which must have an ignored test `helper` that calls [`helper`].
+    pub fn command(&self, what: &str) -> Command {
+        let file = self.file();
+        fs::write(&file, &self.text).expect("topology file");
+        if let Some(program) = env::var_os(PROGRAM_VARIABLE) {
+            let mut command = Command::new(program);
+            command.args([what, "-f"]).arg(file);
+            return command;
+        }
+        let mut command = test_process("helper");
+        command.env(WHAT_VARIABLE, what).env(FILE_VARIABLE, file);
+        command
+    }
+
+    fn file(&self) -> PathBuf {
+        env::temp_dir().join(format!("{}.toml", self.prefix))
+    }
+
     /// Takes the lab down and makes sure that nothing of it is left.
     pub fn down(&self) -> Vec<String> {
         let changes = provision::down(&self.nodes(), &mut |_| {});
@@ -244,6 +333,14 @@ impl Lab {
         }
     }
 
+    /// A namespace in a wire's place; it goes with the lab. Its whole name.
+    pub fn foreign_wire(&mut self, wire: &str) -> String {
+        let name = self.wire_namespace(wire);
+        self.foreign.insert(name.clone());
+        drop(Netns::create(&name, |_| Ok::<(), NetnsError>(())).expect(&name));
+        name
+    }
+
     /// The whole name of a wire's namespace.
     pub fn wire_namespace(&self, wire: &str) -> String {
         format!("netpath-wire-{}", self.name(wire))
@@ -268,6 +365,12 @@ impl Lab {
     /// Runs a command inside a namespace; it must succeed.
     pub fn run(&self, short: &str, line: &str) -> String {
         self.inside(short, || run(line))
+    }
+
+    /// Writes `/proc/sys/net/<key>` of a namespace.
+    pub fn set_sysctl(&self, short: &str, key: &str, value: &str) {
+        let path = Path::new("/proc/sys/net").join(key);
+        self.inside(short, || fs::write(&path, value)).expect(key);
     }
 
     /// A node's maps.
@@ -309,7 +412,13 @@ impl Lab {
 
     /// Fails unless each of a few pings has its one reply, with this TTL.
     pub fn assert_reaches(&self, from: &str, dst: IpAddr, ttl: u8) {
+        self.assert_reaches_from(from, None, dst, ttl);
+    }
+
+    /// The same with a source address of one's own choice.
+    pub fn assert_reaches_from(&self, from: &str, src: Option<IpAddr>, dst: IpAddr, ttl: u8) {
         let options = PingOptions {
+            src,
             count: 3,
             interval: Duration::ZERO,
             timeout: Duration::from_secs(3),
@@ -422,7 +531,8 @@ impl Lab {
             };
             left.extend(entries.flatten().map(|entry| entry.path()).filter(|path| {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
-                is_of(&name, &self.prefix) && !self.foreign.contains(name.as_ref())
+                let is_foreign = directory == NETNS_DIR && self.foreign.contains(name.as_ref());
+                is_of(&name, &self.prefix) && !is_foreign
             }));
         }
         left.sort();
@@ -447,6 +557,8 @@ fn is_of(name: &str, prefix: &str) -> bool {
 impl Drop for Lab {
     fn drop(&mut self) {
         let down = provision::down(&self.nodes(), &mut |_| {});
+        // There is one only if a process was given it.
+        let _absent = fs::remove_file(self.file());
         let left = self.leftovers();
         // Whatever it was, the next test must not find it.
         let strays = left.iter().filter(|path| path.starts_with(NETNS_DIR));
@@ -546,7 +658,13 @@ impl Traffic {
     /// All rows but those of what hosts tell their own link when they please: ARP, neighbour discovery,
     /// multicast listener reports, from endpoints, from other nodes, and from the node itself.
     pub fn without_chatter(&self) -> impl Iterator<Item = (&str, HopCounter)> {
-        const CHATTER: [&str; 3] = ["arp", "neighbour_discovery", "not_to_this_host"];
+        const CHATTER: [&str; 5] = [
+            "arp",
+            "neighbour_discovery",
+            "multicast",
+            "hop_by_hop",
+            "not_to_this_host",
+        ];
         self.hops.iter().filter_map(|(row, counter)| {
             let is_chatter = CHATTER
                 .iter()
@@ -593,6 +711,44 @@ fn received() -> BTreeMap<String, u64> {
         Some((dev.trim().to_owned(), packets))
     });
     interfaces.filter(|(dev, _)| dev != "lo").collect()
+}
+
+/// The release binary, as `cargo xtask test` names it.
+const PROGRAM_VARIABLE: &str = "NETPATH_BIN";
+/// What [`helper`] is to do.
+const WHAT_VARIABLE: &str = "NETPATH_TEST_WHAT";
+/// With which topology file.
+const FILE_VARIABLE: &str = "NETPATH_TEST_FILE";
+
+/// This test's own binary, running one of its ignored tests.
+pub fn test_process(test: &str) -> Command {
+    let mut command = Command::new(env::current_exe().expect("this binary"));
+    command.args([
+        "--exact",
+        test,
+        "--ignored",
+        "--nocapture",
+        "--test-threads=1",
+    ]);
+    command
+}
+
+/// What `netpath up` and `netpath down` do, in a process that a test may kill. Nothing when the test was not
+/// started by [`Lab::command`].
+pub fn helper() {
+    let (Ok(what), Some(file)) = (env::var(WHAT_VARIABLE), env::var_os(FILE_VARIABLE)) else {
+        return;
+    };
+    let topology = parse(&fs::read_to_string(file).expect("topology file"));
+    let result = match what.as_str() {
+        "up" => provision::up(&topology, &UpOptions::default(), &mut |_| {}),
+        "down" => {
+            let nodes = topology.nodes.iter().map(|node| node.name.to_string());
+            provision::down(&Vec::from_iter(nodes), &mut |_| {})
+        }
+        other => panic!("{other}"),
+    };
+    result.unwrap_or_else(|error| panic!("{what}: {error}"));
 }
 
 /// Parses a topology that has to be right.

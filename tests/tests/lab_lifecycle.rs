@@ -207,7 +207,7 @@ fn the_forward_policy_follows_the_file() {
     assert_eq!(policy(&lab), ["-P FORWARD DROP\n"; 2]);
 }
 
-/// A damage: where it is done, the command, and what the plan then says.
+/// A damage: where it is done, the command or the sysctl to write, and what the plan then says.
 const DAMAGES: &[(&str, &str, &str)] = &[
     (
         "a1",
@@ -289,13 +289,25 @@ const DAMAGES: &[(&str, &str, &str)] = &[
         "ip addr flush dev up0",
         "~ uplink up0 on A: address 100.100.198.250/24 is gone",
     ),
+    ("A", "write ipv4/ip_forward 0", "~ node A: forwarding"),
+    (
+        "A",
+        "write ipv6/conf/all/forwarding 0",
+        "~ node A: forwarding",
+    ),
 ];
 
 #[test]
 fn damage_is_seen_and_repaired() {
     let lab = Lab::up(TWO_NODES);
     for (place, command, expected) in DAMAGES {
-        lab.run(place, command);
+        match command
+            .strip_prefix("write ")
+            .and_then(|write| write.split_once(' '))
+        {
+            Some((sysctl, value)) => lab.set_sysctl(place, sysctl, value),
+            None => drop(lab.run(place, command)),
+        }
         let plan = lab.plan();
         assert!(
             plan.iter().any(|change| change.starts_with(expected)),

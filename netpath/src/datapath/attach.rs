@@ -131,7 +131,8 @@ impl Datapath {
 
     fn attach_clsact(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
         match qdisc_add_clsact(dev) {
-            Ok(()) | Err(TcError::AlreadyAttached) => {}
+            Ok(()) => {}
+            Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {}
             Err(source) => {
                 return Err(DatapathError::Clsact {
                     dev: dev.to_owned(),

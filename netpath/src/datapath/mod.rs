@@ -103,9 +103,10 @@ impl Datapath {
                 next_endpoint_id: EndpointId(1),
                 netns_cookie: identity.netns_cookie,
                 netns_made: u32::from(identity.netns_made),
-                fast_path: 0,
+                // What is wanted of a node unless somebody says otherwise, also if nobody gets to.
+                fast_path: 1,
                 forward_drop: 0,
-                padding: 0,
+                configured: 0,
                 name: netpath_common::fixed(identity.name).ok_or_else(|| {
                     DatapathError::Foreign {
                         path: staged.directory().to_owned(),

@@ -163,23 +163,11 @@ fn ensure_netns(
     name: &str,
     record: &mut EndpointRecord,
 ) -> Result<Netns, ProvisionError> {
-    if let Some(netns) = own_netns(name, record)? {
-        return Ok(netns);
-    }
-    match name_state(name)? {
-        NameState::Free => {}
-        // Left by a creation that was interrupted after its record was written.
-        NameState::EmptyFile if record.netns_cookie != 0 => Netns::remove(name)?,
-        NameState::EmptyFile | NameState::Namespace | NameState::Foreign => {
-            return Err(foreign_namespace(name));
-        }
-    }
-    let name_key = key(name)?;
-    let netns = Netns::create(name, |cookie| {
-        record.netns_cookie = cookie;
-        node.datapath().maps.set_endpoint_record(name_key, record)?;
-        Ok::<(), ProvisionError>(())
-    })?;
+    let netns = match own_netns(name, record)? {
+        Some(netns) => netns,
+        None => create_netns(node, name, record)?,
+    };
+    // Each time: the run that made it may have been killed before this.
     netns.run(|| {
         for scope in ["all", "default"] {
             quiet_ipv6(scope)?;
@@ -191,6 +179,27 @@ fn ensure_netns(
         }
     })??;
     Ok(netns)
+}
+
+fn create_netns(
+    node: &Node,
+    name: &str,
+    record: &mut EndpointRecord,
+) -> Result<Netns, ProvisionError> {
+    match name_state(name)? {
+        NameState::Free => {}
+        // Left by a creation that was interrupted after its record was written.
+        NameState::EmptyFile if record.netns_cookie != 0 => Netns::remove(name)?,
+        NameState::EmptyFile | NameState::Namespace | NameState::Foreign => {
+            return Err(foreign_namespace(name));
+        }
+    }
+    let name_key = key(name)?;
+    Netns::create(name, |cookie| {
+        record.netns_cookie = cookie;
+        node.datapath().maps.set_endpoint_record(name_key, record)?;
+        Ok(())
+    })
 }
 
 /// The host-side veth, if it is there and is the one that netpath made: its random MAC says so.

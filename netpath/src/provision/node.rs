@@ -160,6 +160,25 @@ pub fn create(wanted: &model::Node, object: ObjectKind) -> Result<Node, Provisio
     })
 }
 
+/// What makes a namespace a router.
+const FORWARDING: [&str; 3] = [
+    "ipv4/ip_forward",
+    "ipv6/conf/all/forwarding",
+    "ipv6/conf/default/forwarding",
+];
+
+/// Whether a lab node forwards: not if its making was interrupted, or somebody has changed it.
+pub fn forwards(node: &Node) -> Result<bool, ProvisionError> {
+    node.inside(|| {
+        for key in FORWARDING {
+            if sysctl::get(key)? != "1" {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })
+}
+
 /// What a node needs of its namespace, however often it is done. The machine's own namespace is not
 /// configured, only checked (by `check`).
 pub fn configure(node: &Node, wanted: &model::Node) -> Result<(), ProvisionError> {
@@ -168,9 +187,9 @@ pub fn configure(node: &Node, wanted: &model::Node) -> Result<(), ProvisionError
     }
     node.inside(|| {
         // First: writing it resets other settings of the namespace (RFC 1812's for a router).
-        sysctl::set("ipv4/ip_forward", "1")?;
-        sysctl::set("ipv6/conf/all/forwarding", "1")?;
-        sysctl::set("ipv6/conf/default/forwarding", "1")?;
+        for key in FORWARDING {
+            sysctl::set(key, "1")?;
+        }
         for scope in ["all", "default"] {
             sysctl::set(&format!("ipv4/conf/{scope}/rp_filter"), "0")?;
             quiet_ipv6(scope)?;
@@ -186,7 +205,7 @@ pub fn configure(node: &Node, wanted: &model::Node) -> Result<(), ProvisionError
         node.inside(|| iptables::set_forward_policy(drop))?;
         node.update_meta(|meta| meta.forward_drop = u32::from(drop))?;
     }
-    Ok(())
+    node.update_meta(|meta| meta.configured = 1)
 }
 
 /// Whether the FORWARD policy is DROP in both families.

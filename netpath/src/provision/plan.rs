@@ -266,6 +266,12 @@ fn settings(
     node: &Node,
 ) -> Result<Vec<String>, ProvisionError> {
     let mut settings = Vec::new();
+    if node.lab && node.meta()?.configured == 0 {
+        settings.push("was left half-made".into());
+    }
+    if node.lab && !node::forwards(node)? {
+        settings.push("forwarding".into());
+    }
     let drop = wanted.forward_policy == ForwardPolicy::Drop;
     let recorded = node.meta()?.forward_drop != 0;
     if drop != recorded || (drop && !node::forward_is_dropped(node)?) {

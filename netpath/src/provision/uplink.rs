@@ -41,6 +41,8 @@ pub fn ensure(node: &Node, owner: &Name, wanted: &model::Uplink) -> Result<(), P
     if let Some(old) = &old {
         retire(node, old, wanted)?;
     }
+    // A removal that was interrupted may have detached it already.
+    let half_made = old.is_some_and(|old| old.state != RecordState::Complete as u32);
     let mut record = UplinkRecord {
         state: RecordState::Pending as u32,
         addresses: address_fields(&wanted.addresses),
@@ -64,10 +66,11 @@ pub fn ensure(node: &Node, owner: &Name, wanted: &model::Uplink) -> Result<(), P
             let link = node.inside(|| Netlink::open()?.link(dev))?;
             let link = link.ok_or_else(|| no_such_uplink(dev))?;
             record.mac = link.mac.unwrap_or_default();
+            node.datapath().maps.set_uplink_record(dev_key, &record)?;
             link
         }
     };
-    publish(node, wanted, &record, &link)?;
+    publish(node, wanted, &record, &link, half_made)?;
     record.ifindex = link.ifindex;
     record.state = RecordState::Complete as u32;
     Ok(node.datapath().maps.set_uplink_record(dev_key, &record)?)
@@ -279,6 +282,7 @@ fn publish(
     wanted: &model::Uplink,
     record: &UplinkRecord,
     link: &Link,
+    half_made: bool,
 ) -> Result<(), ProvisionError> {
     let mut datapath = node.datapath();
     for address in &wanted.addresses {
@@ -306,7 +310,7 @@ fn publish(
         endpoint: [0; NAME_SIZE],
     };
     datapath.maps.set_interface(link.ifindex, &entry)?;
-    if datapath.maps.meta()?.fast_path != 0 && !was_here {
+    if datapath.maps.meta()?.fast_path != 0 && (half_made || !was_here) {
         let datapath = &*datapath;
         node.inside(|| fast_path::attach_uplink(datapath, &link.name).map(drop))?;
     }
@@ -315,6 +319,10 @@ fn publish(
 
 /// Removes an uplink. One that netpath did not make is only let go.
 pub fn remove(node: &Node, dev: &str, record: &UplinkRecord) -> Result<(), ProvisionError> {
+    let mut leaving = *record;
+    leaving.state = RecordState::Pending as u32;
+    let dev_key = key(dev)?;
+    node.datapath().maps.set_uplink_record(dev_key, &leaving)?;
     fast_path::detach_uplink(&node.datapath(), &node.netns, dev)?;
     if record.made != 0 {
         node.inside(|| {
@@ -336,7 +344,7 @@ pub fn remove(node: &Node, dev: &str, record: &UplinkRecord) -> Result<(), Provi
         }
     }
     remove_wire(record, Leaving::Uplink(&node.name, dev))?;
-    Ok(node.datapath().maps.remove_uplink_record(key(dev)?)?)
+    Ok(node.datapath().maps.remove_uplink_record(dev_key)?)
 }
 
 /// Takes away the wire's namespace when none but those who leave speak of it. Their records prove it

@@ -240,6 +240,7 @@ fn meta(meta: &Meta) -> Vec<(&'static str, Field)> {
         ("netns_made", number(meta.netns_made)),
         ("fast_path", number(meta.fast_path)),
         ("forward_drop", number(meta.forward_drop)),
+        ("configured", number(meta.configured)),
         ("name", name(&meta.name)),
         // A fingerprint, and larger than the integers that every JSON reader can hold.
         ("object", Field::Text(format!("{:#018x}", meta.object))),

@@ -275,6 +275,7 @@ fn protocols(list: &mut List<'_>, flow: &Flow) {
         if name == "ICMP timestamp request" && (flow.is_v4() || flow.path != Path::SameNode) {
             continue;
         }
-        list.frames(flow, format!("protocol: {name}"), SOURCE, [frame.build()]);
+        let case = list.frames(flow, format!("protocol: {name}"), SOURCE, [frame.build()]);
+        case.with_redirects = name == "ICMP redirect";
     }
 }

@@ -1,0 +1,181 @@
+//! The next hop, from the kernel's FIB.
+
+use aya_ebpf::{
+    EbpfContext as _, Global,
+    bindings::{
+        BPF_FIB_LKUP_RET_BLACKHOLE, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_FWD_DISABLED,
+        BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_PROHIBIT,
+        BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LKUP_RET_UNREACHABLE,
+    },
+    helpers::generated::bpf_fib_lookup,
+};
+use netpath_common::{Ifindex, PuntReason, Verdict};
+
+use crate::{
+    access::Skb,
+    checks,
+    family::{Family, V4, V6},
+    parse::Parsed,
+};
+
+/// Flags of `bpf_fib_lookup` that this kernel has, set by the loader: `BPF_FIB_LOOKUP_SKIP_NEIGH` from
+/// Linux 6.3, `BPF_FIB_LOOKUP_MARK` from 6.10.
+#[unsafe(no_mangle)]
+static FIB_FLAGS: Global<u32> = Global::new(0);
+
+/// `BPF_FIB_LOOKUP_MARK` of `linux/bpf.h`.
+const BPF_FIB_LOOKUP_MARK: u32 = 32;
+/// `AF_INET` of `linux/socket.h`.
+const AF_INET: u8 = 2;
+/// `AF_INET6` of `linux/socket.h`.
+const AF_INET6: u8 = 10;
+/// The flow label and traffic class in the first word of an IPv6 header (`IPV6_FLOWINFO_MASK`).
+const IPV6_FLOWINFO_MASK: u32 = 0x0fff_ffffu32.to_be();
+
+/// `struct bpf_fib_lookup` of `linux/bpf.h`, written out because its unions change roles between question
+/// and answer. Addresses and ports in network order.
+#[repr(C)]
+pub struct FibLookup {
+    /// In: of source and destination. Out: of the gateway.
+    family: u8,
+    protocol: u8,
+    source_port: u16,
+    destination_port: u16,
+    /// In: length of the packet from its IP header on, 0 to leave the MTU unchecked. Out: the MTU.
+    length_or_mtu: u16,
+    /// In: ingress. Out: egress.
+    ifindex: u32,
+    /// In: DSCP for IPv4 in the first byte, class and flow label for IPv6. Out: the route's metric.
+    class: u32,
+    source: [u32; 4],
+    /// In: the destination. Out: the gateway, or still the destination where it is on the link.
+    destination: [u32; 4],
+    vlan: u32,
+    /// In: the mark, with `BPF_FIB_LOOKUP_MARK`. Out: the source MAC.
+    mark: u32,
+    macs: [u32; 2],
+}
+
+const _: () = assert!(size_of::<FibLookup>() == 64);
+
+impl FibLookup {
+    #[inline(always)]
+    fn new<F: Family>(family: u8, packet: &Parsed<F>) -> Self {
+        Self {
+            family,
+            protocol: packet.protocol,
+            source_port: packet.source_port,
+            destination_port: packet.destination_port,
+            length_or_mtu: 0,
+            ifindex: 0,
+            class: 0,
+            source: [0; 4],
+            destination: [0; 4],
+            vlan: 0,
+            mark: 0,
+            macs: [0; 2],
+        }
+    }
+}
+
+/// How a family asks the FIB.
+pub trait Route: Family {
+    /// The question about a packet, but for its interface and length.
+    fn question(packet: &Parsed<Self>) -> FibLookup;
+}
+
+impl Route for V4 {
+    #[inline(always)]
+    fn question(packet: &Parsed<Self>) -> FibLookup {
+        FibLookup {
+            class: u32::from_ne_bytes([packet.class as u8, 0, 0, 0]),
+            source: [u32::from_ne_bytes(packet.source), 0, 0, 0],
+            destination: [u32::from_ne_bytes(packet.destination), 0, 0, 0],
+            ..FibLookup::new(AF_INET, packet)
+        }
+    }
+}
+
+impl Route for V6 {
+    #[inline(always)]
+    fn question(packet: &Parsed<Self>) -> FibLookup {
+        // SAFETY: sixteen bytes and four words are the same memory, and any value is valid.
+        let words = |address| unsafe { core::mem::transmute::<[u8; 16], [u32; 4]>(address) };
+        FibLookup {
+            class: packet.class & IPV6_FLOWINFO_MASK,
+            source: words(packet.source),
+            destination: words(packet.destination),
+            ..FibLookup::new(AF_INET6, packet)
+        }
+    }
+}
+
+/// Where the kernel's FIB sends a packet.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct NextHop {
+    /// The egress interface.
+    pub ifindex: Ifindex,
+    /// MTU of the path, in bytes from the IP header on.
+    pub mtu: u32,
+    /// `AF_INET` or `AF_INET6`: the gateway's.
+    pub family: u32,
+    /// In network order; IPv4 uses the first word.
+    pub gateway: [u32; 4],
+}
+
+/// Asks the kernel's FIB, policy rules included, as if the kernel forwarded the packet itself.
+#[inline(always)]
+pub fn next_hop<F: Route>(
+    skb: &Skb,
+    packet: &Parsed<F>,
+    next_hop: &mut NextHop,
+) -> Result<(), Verdict> {
+    let mut question = F::question(packet);
+    question.ifindex = skb.interface().0;
+    // The length of a GSO packet says nothing about its segments; any length makes the kernel tell the MTU.
+    question.length_or_mtu = if skb.is_gso() {
+        1
+    } else {
+        packet.length as u16
+    };
+    let flags = FIB_FLAGS.load();
+    if flags & BPF_FIB_LOOKUP_MARK != 0 {
+        question.mark = skb.mark();
+    } else if skb.mark() != 0 {
+        return Err(Verdict::Punt(PuntReason::FibUnsupported));
+    }
+    // SAFETY: the context is valid, the structure has the kernel's layout and outlives the call.
+    let result = unsafe {
+        bpf_fib_lookup(
+            skb.context().as_ptr(),
+            (&raw mut question).cast(),
+            size_of::<FibLookup>() as i32,
+            flags,
+        )
+    };
+    match result as u32 {
+        // Without SKIP_NEIGH the kernel also says that it has no neighbour yet; it will resolve one.
+        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => {
+            *next_hop = NextHop {
+                ifindex: Ifindex(question.ifindex),
+                mtu: u32::from(question.length_or_mtu),
+                family: u32::from(question.family),
+                gateway: question.destination,
+            };
+            Ok(())
+        }
+        BPF_FIB_LKUP_RET_BLACKHOLE => Err(Verdict::Punt(PuntReason::FibBlackhole)),
+        BPF_FIB_LKUP_RET_UNREACHABLE => Err(Verdict::Punt(PuntReason::FibUnreachable)),
+        BPF_FIB_LKUP_RET_PROHIBIT => Err(Verdict::Punt(PuntReason::FibProhibit)),
+        BPF_FIB_LKUP_RET_NOT_FWDED => Err(Verdict::Punt(PuntReason::FibNotForwarded)),
+        BPF_FIB_LKUP_RET_FWD_DISABLED => Err(Verdict::Punt(PuntReason::ForwardingDisabled)),
+        // Like the kernel, which looks at the TTL first.
+        BPF_FIB_LKUP_RET_FRAG_NEEDED => {
+            checks::ttl(packet)?;
+            Err(Verdict::Punt(PuntReason::MtuExceeded))
+        }
+        // Lightweight tunnels, and whatever a newer kernel may answer.
+        _ => Err(Verdict::Punt(PuntReason::FibUnsupported)),
+    }
+}

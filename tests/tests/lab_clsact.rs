@@ -1,0 +1,137 @@
+//! The same on a clsact qdisc, as on kernels before 6.6. A process attaches in one way, so these tests run in
+//! a process of their own.
+
+use netpath::{
+    datapath::{AttachMode, attach_mode},
+    netns::Netns,
+    probe::stream::{StreamOptions, udp_stream},
+};
+use netpath_tests::lab::{
+    Bytes::Exactly, Lab, TWO_NODES, addresses, on_a_machine, portrait, test_process,
+};
+
+fn in_a_process(test: &str) {
+    let output = test_process(test)
+        .env("NETPATH_ATTACH", "clsact")
+        .output()
+        .expect("start");
+    assert!(
+        output.status.success() && String::from_utf8_lossy(&output.stdout).contains("1 passed"),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn a_lab_counts_and_switches_the_same() {
+    in_a_process("lab");
+}
+
+#[test]
+fn a_machine_is_left_as_it_was_but_for_an_empty_qdisc() {
+    in_a_process("machine");
+}
+
+fn is_clsact() -> bool {
+    attach_mode() == AttachMode::Clsact
+}
+
+/// netpath's filters on an interface, both directions.
+fn filters(lab: &Lab, node: &str, dev: &str) -> usize {
+    ["ingress", "egress"]
+        .map(|hook| lab.run(node, &format!("tc filter show dev {dev} {hook}")))
+        .iter()
+        .map(|listing| listing.matches("direct-action").count())
+        .sum()
+}
+
+fn assert_counts(lab: &Lab) {
+    for family in [0, 1] {
+        let [a1, a2, b1] = ["a1", "a2", "b1"].map(|of| addresses(of)[family]);
+        let header = if family == 0 { 20 } else { 40 };
+        let bytes = Exactly(1_000 * (64 + 8 + header + 14));
+        for (to, dst, row) in [
+            ("a2", a2, "va1 > va2 redirect_peer"),
+            ("b1", b1, "va1 > up0 redirect_neigh"),
+        ] {
+            let (before, forwarded) = (lab.traffic("A"), lab.forward_counters("A"));
+            let options = StreamOptions {
+                packets: 1_000,
+                ..StreamOptions::new(a1, dst)
+            };
+            let report = udp_stream(&lab.netns("a1"), &lab.netns(to), &options)
+                .unwrap_or_else(|error| panic!("{error}"));
+            assert!(report.is_exact(1_000), "{report:?}");
+            lab.assert_counted("A", &before, &[(row, 1_000, bytes)]);
+            assert_eq!(lab.forward_counters("A"), forwarded, "the FORWARD chain");
+        }
+    }
+}
+
+#[test]
+#[ignore = "a process for the other tests"]
+fn lab() {
+    if !is_clsact() {
+        return;
+    }
+    let lab = Lab::up(TWO_NODES);
+    assert_eq!(
+        (filters(&lab, "A", "va1"), filters(&lab, "A", "up0")),
+        (2, 1)
+    );
+    assert_counts(&lab);
+    assert_eq!(lab.converge(), Vec::<String>::new());
+    assert_counts(&lab);
+
+    assert_eq!(lab.fast_path(false, "A", None).len(), 3);
+    assert_eq!(
+        (filters(&lab, "A", "va1"), filters(&lab, "A", "up0")),
+        (0, 0)
+    );
+    let before = lab.traffic("A");
+    for dst in addresses("a2") {
+        lab.assert_loses("a1", dst);
+    }
+    assert_eq!(lab.traffic("A").since(&before).rows(), 0);
+
+    assert_eq!(lab.fast_path(true, "A", None).len(), 3);
+    assert_eq!(lab.fast_path(true, "A", None), Vec::<String>::new());
+    assert_eq!(
+        (filters(&lab, "A", "va1"), filters(&lab, "A", "up0")),
+        (2, 1)
+    );
+    assert_counts(&lab);
+
+    // By endpoint.
+    assert_eq!(lab.fast_path(false, "A", Some("a1")).len(), 1);
+    assert_eq!(
+        (filters(&lab, "A", "va1"), filters(&lab, "A", "va2")),
+        (0, 2)
+    );
+    assert_eq!(lab.fast_path(true, "A", Some("a1")).len(), 1);
+    assert_counts(&lab);
+    lab.down();
+}
+
+#[test]
+#[ignore = "a process for the other tests"]
+fn machine() {
+    if !is_clsact() {
+        return;
+    }
+    on_a_machine(|lab| {
+        let machine = Netns::current().expect("namespace");
+        let before = portrait(&machine);
+        lab.converge();
+        assert_eq!((filters(lab, "H", "va1"), filters(lab, "H", "up0")), (2, 1));
+        for family in [0, 1] {
+            lab.assert_reaches("a1", addresses("a2")[family], 63);
+            lab.assert_reaches("a1", addresses("b1")[family], 63);
+        }
+        lab.down();
+        // Its qdisc stays, empty: nobody knows any more who made it.
+        assert_eq!(filters(lab, "H", "up0"), 0);
+        assert_eq!(portrait(&machine), before);
+    });
+}
