@@ -7,7 +7,9 @@
 use aya_ebpf::{
     EbpfContext as _,
     bindings::__sk_buff,
-    helpers::generated::{bpf_csum_update, bpf_skb_change_tail, bpf_skb_pull_data},
+    helpers::generated::{
+        bpf_csum_update, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data,
+    },
     programs::TcContext,
 };
 use netpath_common::Ifindex;
@@ -141,6 +143,18 @@ impl Skb {
         match unsafe { bpf_skb_pull_data(self.raw(), length) } {
             0 => Ok(()),
             _ => Err(HelperFailed),
+        }
+    }
+
+    /// A copy of `N` bytes at any offset, directly readable or not; for what few packets need.
+    #[inline(always)]
+    pub fn copy<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        let to = bytes.as_mut_ptr().cast();
+        // SAFETY: the context is valid, and `bytes` has room for N bytes.
+        match unsafe { bpf_skb_load_bytes(self.raw().cast(), offset, to, N as u32) } {
+            0 => Some(bytes),
+            _ => None,
         }
     }
 

@@ -24,6 +24,9 @@ const PORTS: usize = 4;
 const IPV4_WITH_PORTS: usize = IPV4_END + PORTS;
 const IPV6_WITH_PORTS: usize = IPV6_END + PORTS;
 
+/// Most headers that the kernel's flow dissector walks (`MAX_FLOW_DISSECT_HDRS` in net/core/flow_dissector.c).
+const EXTENSIONS_MAX: u32 = 15;
+
 /// ICMPv6 types of neighbour discovery: router solicitation to redirect (RFC 4861, section 4).
 const ND_TYPES: core::ops::RangeInclusive<u8> = 133..=137;
 /// Fragment offset and the more-fragments bit of IPv4's flags word (RFC 791, section 3.1).
@@ -51,7 +54,7 @@ pub struct Parsed<F: Family> {
     pub class: u32,
     /// TTL or hop limit.
     pub ttl: u8,
-    /// Protocol, or the next header of the fixed IPv6 header.
+    /// Protocol; in IPv6 that behind routing, destination options and fragment headers.
     pub protocol: u8,
     /// Source port, 0 where there is none to read.
     pub source_port: u16,
@@ -131,23 +134,87 @@ fn is_big(skb: &Skb, field: u16) -> bool {
     field == 0 && skb.is_gso()
 }
 
+/// Where a protocol has its ports, in bytes from its header on, if it has any: IPsec's SPI counts as both.
+/// As the kernel's `proto_ports_offset`, for its rules and its multipath hash go by it.
+#[inline(always)]
+fn ports_offset(protocol: u8) -> Option<u32> {
+    if protocol == IpProto::Tcp as u8
+        || protocol == IpProto::Udp as u8
+        || protocol == IpProto::Sctp as u8
+        || protocol == IpProto::UdpLite as u8
+        || protocol == IpProto::Dccp as u8
+        || protocol == IpProto::Esp as u8
+    {
+        Some(0)
+    } else if protocol == IpProto::Ah as u8 {
+        Some(4)
+    } else {
+        None
+    }
+}
+
 /// The ports behind a header of `N - PORTS` bytes, if its protocol has them at all.
 #[inline(always)]
 fn ports<const N: usize, const SOURCE: usize, const DESTINATION: usize>(
     skb: &mut Skb,
     protocol: u8,
 ) -> (u16, u16) {
-    let has_ports = protocol == IpProto::Tcp as u8
-        || protocol == IpProto::Udp as u8
-        || protocol == IpProto::Sctp as u8
-        || protocol == IpProto::UdpLite as u8;
-    if !has_ports || readable::<N>(skb).is_err() {
-        return (0, 0);
+    match ports_offset(protocol) {
+        None => (0, 0),
+        Some(0) if readable::<N>(skb).is_ok() => match skb.header::<N>() {
+            Some(header) => (header.half::<SOURCE>(), header.half::<DESTINATION>()),
+            None => (0, 0),
+        },
+        Some(offset) => ports_at(skb, SOURCE as u32 + offset),
     }
-    match skb.header::<N>() {
-        Some(header) => (header.half::<SOURCE>(), header.half::<DESTINATION>()),
+}
+
+/// The ports at an offset in bytes from the start of the frame.
+#[inline(always)]
+fn ports_at(skb: &Skb, offset: u32) -> (u16, u16) {
+    match skb.copy::<PORTS>(offset) {
+        Some([a, b, c, d]) => (u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d])),
         None => (0, 0),
     }
+}
+
+/// The protocol and ports behind IPv6 extension headers, as the kernel's flow dissector finds them: of a
+/// fragment the protocol only.
+#[inline(always)]
+fn behind_extensions(skb: &Skb, first: u8) -> (u8, u16, u16) {
+    let mut protocol = first;
+    let mut at = IPV6_END as u32;
+    for _ in 0..EXTENSIONS_MAX {
+        if protocol == IpProto::Ipv6Frag as u8 {
+            let next = skb.copy::<8>(at).map_or(protocol, |header| header[0]);
+            return (next, 0, 0);
+        }
+        if !is_extension(protocol) {
+            break;
+        }
+        let Some([next, units]) = skb.copy::<2>(at) else {
+            return (protocol, 0, 0);
+        };
+        protocol = next;
+        // In units of 8 bytes, the first not counted (RFC 8200, section 4).
+        at += (u32::from(units) + 1) * 8;
+    }
+    match ports_offset(protocol) {
+        Some(offset) => {
+            let (source, destination) = ports_at(skb, at + offset);
+            (protocol, source, destination)
+        }
+        None => (protocol, 0, 0),
+    }
+}
+
+/// Whether this is a header that is looked behind.
+#[inline(always)]
+fn is_extension(protocol: u8) -> bool {
+    protocol == IpProto::HopOpt as u8
+        || protocol == IpProto::Ipv6Route as u8
+        || protocol == IpProto::Ipv6Opts as u8
+        || protocol == IpProto::Ipv6Frag as u8
 }
 
 /// Stage 1b: the packet.
@@ -282,8 +349,13 @@ fn ipv6(skb: &mut Skb) -> Result<Parsed<V6>, Verdict> {
         packet.punt = Some(PuntReason::NeighbourDiscovery);
         return Ok(packet);
     }
-    (packet.source_port, packet.destination_port) =
-        ports::<IPV6_WITH_PORTS, 54, 56>(skb, next_header);
+    if is_extension(next_header) {
+        (packet.protocol, packet.source_port, packet.destination_port) =
+            behind_extensions(skb, next_header);
+    } else {
+        (packet.source_port, packet.destination_port) =
+            ports::<IPV6_WITH_PORTS, 54, 56>(skb, next_header);
+    }
     Ok(packet)
 }
 

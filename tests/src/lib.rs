@@ -7,6 +7,7 @@
 //! Everything here panics where it cannot do its work: without root, or on a kernel without BPF, tests fail.
 
 mod binary;
+pub mod conformance;
 mod counters;
 pub mod fuzz;
 mod gso;

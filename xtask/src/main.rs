@@ -3,6 +3,7 @@
 mod build;
 mod clean;
 mod command;
+mod conformance;
 mod fuzz;
 mod lint;
 mod progress;
@@ -40,6 +41,8 @@ enum Task {
     /// A failure prints its seed and iteration: `cargo xtask fuzz --seed S --iteration I` runs that one input
     /// again, and `--seed S` all of that run.
     Fuzz(fuzz::Args),
+    /// Compare netpath with the kernel, packet by packet, and write docs/conformance.md (needs root)
+    Conformance,
     /// Check format, lints and documentation; warnings are errors
     Lint,
     /// Remove what was built; the BPF toolchain stays
@@ -55,6 +58,7 @@ impl Task {
             Self::Run(_) => Some("run"),
             Self::Test(_) => Some("test"),
             Self::Fuzz(_) => Some("fuzz"),
+            Self::Conformance => Some("conformance"),
             Self::Build | Self::Lint | Self::Clean(_) | Self::Setup(_) => None,
         }
     }
@@ -80,6 +84,7 @@ fn perform(task: &Task) -> Result<()> {
         Task::Run(args) => run::task(&workspace, args),
         Task::Test(args) => test::task(&workspace, args),
         Task::Fuzz(args) => fuzz::task(&workspace, args),
+        Task::Conformance => conformance::task(&workspace),
         Task::Lint => lint::task(&workspace),
         Task::Clean(args) => clean::task(&workspace, args),
         Task::Setup(args) => setup::task(&workspace, args),

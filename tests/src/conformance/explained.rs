@@ -1,0 +1,176 @@
+//! The differences that are meant.
+
+use std::collections::BTreeMap;
+
+use super::case::{Case, Path};
+use crate::Family;
+
+/// Why cases differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// What the cases' names begin with.
+    pub cases: &'static str,
+    /// Only this family.
+    pub family: Option<Family>,
+    /// Only these paths; none stands for all.
+    pub paths: &'static [Path],
+    /// What node A may have counted the case's packets as, and nothing else.
+    pub counted: &'static [&'static str],
+    /// Why.
+    pub reason: &'static str,
+}
+
+const SPOOFED: &str = "drop(spoofed)";
+const MARTIAN: &str = "drop(martian_source)";
+const PEER: &str = "redirect_peer";
+const NEIGHBOUR: &str = "redirect_neigh";
+
+/// All of them. One that explains nothing any more fails the suite.
+pub const EXPLAINED: &[Explanation] = &[
+    Explanation {
+        cases: "source: ",
+        family: Some(Family::V6),
+        paths: &[Path::SameNode, Path::ToRemote],
+        counted: &[SPOOFED, MARTIAN],
+        reason: "An endpoint sends from its own addresses only. For IPv4 the kernel's reverse-path filter \
+                 (`rp_filter`, which netpath sets on every endpoint's veth) does the same; for IPv6 the kernel \
+                 has none and forwards whatever source an endpoint invents. netpath drops it in both families \
+                 (`spoofed`, `martian_source`).",
+    },
+    Explanation {
+        cases: "source: a",
+        family: None,
+        paths: &[Path::FromUplink],
+        counted: &[SPOOFED],
+        reason: "From outside, nobody may use the address of an endpoint of this node (RFC 2827). The kernel \
+                 accepts it where `rp_filter` is off on the uplink, as it has to be where paths are \
+                 asymmetric, and always for IPv6. netpath drops it (`spoofed`).",
+    },
+    Explanation {
+        cases: "source: the node's own",
+        family: Some(Family::V6),
+        paths: &[Path::FromUplink],
+        counted: &[SPOOFED],
+        reason: "The same for the node's own addresses: the kernel refuses them as a source from outside for \
+                 IPv4, and netpath for IPv6 too (`spoofed`).",
+    },
+    Explanation {
+        cases: "source: this network",
+        family: Some(Family::V4),
+        paths: &[Path::FromUplink],
+        counted: &[MARTIAN],
+        reason: "Sources that RFC 1812 (5.3.7) and RFC 6890 forbid. Since Linux 5.3 and 2.6.25 the kernel takes \
+                 0/8 (but 0.0.0.0) and 240/4 (but 255.255.255.255) for ordinary addresses; nobody has them, so \
+                 netpath drops them (`martian_source`).",
+    },
+    Explanation {
+        cases: "source: class E",
+        family: Some(Family::V4),
+        paths: &[Path::FromUplink],
+        counted: &[MARTIAN],
+        reason: "As the one before.",
+    },
+    Explanation {
+        cases: "source: IPv4-mapped",
+        family: Some(Family::V6),
+        paths: &[Path::FromUplink],
+        counted: &[MARTIAN],
+        reason: "An IPv4-mapped address must not appear on the wire (RFC 4291, 2.5.5.2; \
+                 draft-itojun-v6ops-v4mapped-harmful). netpath drops it (`martian_source`).",
+    },
+    Explanation {
+        cases: "small route MTU",
+        family: None,
+        paths: &[],
+        counted: &[PEER, NEIGHBOUR],
+        reason: "`bpf_fib_lookup` tells the MTU of a route (`ip route ... mtu N`) only where it is locked \
+                 (`mtu lock N`) or `net.ipv4.ip_forward_use_pmtu` is set, while the kernel's own forwarding \
+                 honours it always (`ip_dst_mtu_maybe_forward`). Towards another node netpath \
+                 judges by the interface's MTU then: write `mtu lock N`, or set the MTU of the interface.",
+    },
+    Explanation {
+        cases: "small locked route MTU",
+        family: None,
+        paths: &[Path::SameNode, Path::FromUplink],
+        counted: &[PEER],
+        reason: "A local endpoint is found by its address, before any route: the MTU is that of its veth. A \
+                 smaller one on the host route that netpath itself made is not looked at.",
+    },
+    Explanation {
+        cases: "small MTU at the receiver's end only",
+        family: None,
+        paths: &[],
+        counted: &[PEER],
+        reason: "The two ends of an endpoint's veth have different MTUs. The kernel drops what is larger than \
+                 the receiving end's without a word (`is_skb_forwardable`); `bpf_redirect_peer` delivers it.",
+    },
+    Explanation {
+        cases: "rule about a local endpoint",
+        family: None,
+        paths: &[],
+        counted: &[PEER],
+        reason: "A local endpoint is found by its address, before any policy rule (`ip rule`): rules decide \
+                 about next hops, and between endpoints of one node there is none.",
+    },
+    Explanation {
+        cases: "forwarding off at the ingress",
+        family: None,
+        paths: &[Path::SameNode, Path::FromUplink],
+        counted: &[PEER],
+        reason: "netpath looks at an interface's `forwarding` setting only where it asks the kernel's routes, \
+                 that is towards other nodes. To stop an endpoint from sending, take it down; to leave it to the \
+                 kernel, `netpath fastpath off --endpoint E`.",
+    },
+    Explanation {
+        cases: "setting: rp_filter",
+        family: Some(Family::V4),
+        paths: &[Path::FromUplink],
+        counted: &[PEER],
+        reason: "The kernel's reverse-path filter comes after TC: `rp_filter` 1 or 2 on an uplink does not see \
+                 what netpath delivers. From uplinks netpath refuses its own endpoints' and the node's addresses, \
+                 and martians.",
+    },
+    Explanation {
+        cases: "next hop: one that does not answer",
+        family: None,
+        paths: &[Path::ToRemote],
+        counted: &[NEIGHBOUR],
+        reason: "The kernel resolves the next hop in both cases. When nobody answers it sends Host (Address) \
+                 Unreachable about its own packets; about those of `bpf_redirect_neigh` it cannot, for they carry \
+                 no route. To punt them instead would lose them to a FORWARD policy of DROP, and with them the \
+                 resolution itself.",
+    },
+    Explanation {
+        cases: "ECMP of ICMP errors, hash policy 0",
+        family: None,
+        paths: &[Path::ToRemote],
+        counted: &[NEIGHBOUR],
+        reason: "With several next hops the kernel sends an ICMP error the way of the packets that it is about, \
+                 by a hash over the quoted addresses. `bpf_fib_lookup` hashes the error's own addresses. \
+                 Every next hop is a valid one, and an error always takes the same.",
+    },
+    Explanation {
+        cases: "ECMP of IPv6 extension headers and fragments, hash policy 0",
+        family: Some(Family::V6),
+        paths: &[Path::ToRemote],
+        counted: &[NEIGHBOUR],
+        reason: "With hash policy 0 the kernel hashes the first next header, so that fragments may take another \
+                 next hop than whole packets of the same flow. netpath asks with the protocol behind extension \
+                 headers, as policy 1 and rules (`ipproto`) need it: a flow stays on one path.",
+    },
+];
+
+/// The explanation of a case's difference.
+pub fn find(case: &Case, counted: &BTreeMap<String, u64>) -> Option<&'static Explanation> {
+    EXPLAINED.iter().find(|explanation| {
+        case.name.starts_with(explanation.cases)
+            && explanation
+                .family
+                .is_none_or(|family| family == case.family)
+            && (explanation.paths.is_empty() || explanation.paths.contains(&case.path))
+            && !counted.is_empty()
+            && counted
+                .keys()
+                .all(|outcome| explanation.counted.contains(&outcome.as_str()))
+    })
+}

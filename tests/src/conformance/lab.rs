@@ -1,0 +1,416 @@
+//! The lab: node A with three endpoints, node B with one, a wire between them.
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    net::IpAddr,
+    path::Path,
+    process::{self, Command},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use netpath::{
+    model::{Topology, wire_namespace, wire_port},
+    netns::Netns,
+    provision::{self, Selection, UpOptions},
+};
+use netpath_common::Mac;
+
+use crate::Family;
+
+/// A namespace of the lab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// The router under test.
+    NodeA,
+    /// The router across the wire.
+    NodeB,
+    /// Node A's endpoint that sends, and that packets from the wire are for.
+    A1,
+    /// Node A's endpoint that receives.
+    A2,
+    /// Node A's endpoint that has no part in it.
+    A3,
+    /// Node B's endpoint.
+    B1,
+    /// The bridge that plays the wire.
+    Wire,
+}
+
+impl Place {
+    /// All endpoints.
+    pub const ENDPOINTS: [Self; 4] = [Self::A1, Self::A2, Self::A3, Self::B1];
+    const ALL: [Self; 7] = [
+        Self::NodeA,
+        Self::NodeB,
+        Self::A1,
+        Self::A2,
+        Self::A3,
+        Self::B1,
+        Self::Wire,
+    ];
+
+    /// The interface that faces the rest of the lab.
+    pub fn dev(self) -> &'static str {
+        match self {
+            Self::NodeA | Self::NodeB => UPLINK,
+            Self::A1 | Self::A2 | Self::A3 | Self::B1 => "eth0",
+            Self::Wire => "br0",
+        }
+    }
+
+    /// The host-side veth of an endpoint.
+    pub fn host_dev(self) -> &'static str {
+        match self {
+            Self::A1 => "va1",
+            Self::A2 => "va2",
+            Self::A3 => "va3",
+            Self::B1 => "vb1",
+            Self::NodeA | Self::NodeB | Self::Wire => panic!("{self} is no endpoint"),
+        }
+    }
+
+    /// Its first address.
+    pub fn address(self, family: Family) -> IpAddr {
+        let (v4, v6) = match self {
+            Self::NodeA => ("10.8.0.1", "fd00:8::1"),
+            Self::NodeB => ("10.8.0.2", "fd00:8::2"),
+            Self::A1 => ("10.1.1.2", "fd00:1:1::2"),
+            Self::A2 => ("10.1.2.2", "fd00:1:2::2"),
+            Self::A3 => ("10.1.3.2", "fd00:1:3::2"),
+            Self::B1 => ("10.2.1.2", "fd00:2:1::2"),
+            Self::Wire => panic!("the wire has no address"),
+        };
+        let text = match family {
+            Family::V4 => v4,
+            Family::V6 => v6,
+        };
+        text.parse().expect(text)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::NodeA => "node A",
+            Self::NodeB => "node B",
+            Self::A1 => "a1",
+            Self::A2 => "a2",
+            Self::A3 => "a3",
+            Self::B1 => "b1",
+            Self::Wire => "wire",
+        })
+    }
+}
+
+/// The uplink of both nodes.
+const UPLINK: &str = "up0";
+
+/// Prefix of all names; the number of the process follows.
+const PREFIX: &str = "npc-";
+
+/// How long fragments wait for the rest of their datagram.
+const REASSEMBLY_SECONDS: &str = "2";
+
+/// As an ICMP rate limit, in milliseconds: one message in weeks.
+const NEVER: &str = "2000000000";
+
+/// Addresses that cases use as somebody's on the link: the first of a prefix is a host's, from Linux 5.14 on.
+const NEIGHBOURS: [&str; 5] = ["10.8.0.0", "10.8.0.200", "fe80::1", "fe80::77", "fe80::7:7"];
+
+/// a1's further IPv4 addresses: 10.1.1.10 and on.
+pub(super) const SPARES: u8 = 12;
+
+/// The lab, as long as this lives.
+#[derive(Debug)]
+pub struct Lab {
+    nodes: Nodes,
+    names: BTreeMap<Place, String>,
+    netns: BTreeMap<Place, Netns>,
+    macs: BTreeMap<Place, Mac>,
+    host_macs: BTreeMap<Place, Mac>,
+    ports: [String; 2],
+}
+
+/// Taken down when dropped, also by a panic.
+#[derive(Debug)]
+struct Nodes(Vec<String>);
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        match provision::down(&self.0, &mut |_| ()) {
+            Err(error) if std::thread::panicking() => eprintln!("clean-up: {error}"),
+            result => drop(result.expect("clean-up")),
+        }
+    }
+}
+
+impl Lab {
+    /// Brings it up with the fast path off.
+    pub fn new() -> Self {
+        sweep();
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let prefix = format!("{PREFIX}{}-{number}", process::id());
+        let topology = topology(&prefix);
+        let nodes = Nodes(topology.nodes.iter().map(|n| n.name.to_string()).collect());
+        let options = UpOptions {
+            fast_path: Some(false),
+            ..UpOptions::default()
+        };
+        provision::up(&topology, &options, &mut |_| ()).unwrap_or_else(|e| panic!("{e}"));
+
+        let wire = topology.nodes[0].uplinks[0].wire.as_ref().expect("a lab");
+        let suffixes = ["a", "b", "a1", "a2", "a3", "b1"];
+        let mut names: BTreeMap<Place, String> = Place::ALL
+            .into_iter()
+            .zip(suffixes)
+            .map(|(place, suffix)| (place, format!("{prefix}{suffix}")))
+            .collect();
+        names.insert(Place::Wire, wire_namespace(wire).to_string());
+        let netns: BTreeMap<Place, Netns> = names
+            .iter()
+            .map(|(place, name)| (*place, Netns::named(name).expect("it is up")))
+            .collect();
+        let port = |node: usize| {
+            let node = &topology.nodes[node];
+            wire_port(&node.name, &node.uplinks[0].dev).to_string()
+        };
+        let mac = |place: Place, dev: &str| mac(&netns[&place], dev);
+        let mut macs = BTreeMap::new();
+        let mut host_macs = BTreeMap::new();
+        for place in Place::ENDPOINTS {
+            let node = if place == Place::B1 {
+                Place::NodeB
+            } else {
+                Place::NodeA
+            };
+            macs.insert(place, mac(place, place.dev()));
+            host_macs.insert(place, mac(node, place.host_dev()));
+        }
+        for place in [Place::NodeA, Place::NodeB] {
+            macs.insert(place, mac(place, UPLINK));
+        }
+        let ports = [port(0), port(1)];
+        let lab = Self {
+            nodes,
+            names,
+            netns,
+            macs,
+            host_macs,
+            ports,
+        };
+        lab.settle();
+        lab
+    }
+
+    /// Waits until no datagram is being reassembled any more.
+    pub fn forget_fragments(&self) {
+        let seconds: u64 = REASSEMBLY_SECONDS.parse().expect("a number");
+        std::thread::sleep(Duration::from_secs(seconds) + Duration::from_millis(500));
+    }
+
+    /// Switches node A's fast path.
+    pub fn set_fast_path(&self, on: bool) {
+        let selection = Selection {
+            node: Some(self.nodes.0[0].clone()),
+            endpoint: None,
+        };
+        provision::set_fast_path(on, &selection).unwrap_or_else(|e| panic!("{e}"));
+    }
+
+    /// A namespace's name.
+    pub fn name(&self, place: Place) -> &str {
+        &self.names[&place]
+    }
+
+    /// A namespace.
+    pub fn netns(&self, place: Place) -> &Netns {
+        &self.netns[&place]
+    }
+
+    /// The MAC of [`Place::dev`].
+    pub fn mac(&self, place: Place) -> Mac {
+        self.macs[&place]
+    }
+
+    /// The MAC of [`Place::host_dev`].
+    pub fn host_mac(&self, place: Place) -> Mac {
+        self.host_macs[&place]
+    }
+
+    /// The wire's ends towards node A and node B.
+    pub fn ports(&self) -> &[String; 2] {
+        &self.ports
+    }
+
+    /// Runs `ip` somewhere and returns what it printed.
+    pub fn ip(&self, place: Place, arguments: &str) -> String {
+        let output = Command::new("ip")
+            .args(["-n", self.name(place)])
+            .args(arguments.split_whitespace())
+            .output()
+            .expect("iproute2 is installed");
+        assert!(
+            output.status.success(),
+            "ip {arguments} ({place}): {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Writes a sysctl below /proc/sys/net somewhere and returns what it was.
+    pub fn sysctl(&self, place: Place, key: &str, value: &str) -> String {
+        let path = format!("/proc/sys/net/{key}");
+        let work = || {
+            let before = fs::read_to_string(&path)?;
+            fs::write(&path, value)?;
+            Ok::<_, std::io::Error>(before.trim_end().to_owned())
+        };
+        self.netns(place)
+            .run(work)
+            .expect("the namespace is there")
+            .unwrap_or_else(|error| panic!("{path} ({place}): {error}"))
+    }
+
+    /// What happens once or by the clock must not tell one run from the other.
+    fn settle(&self) {
+        for place in Place::ALL {
+            if place == Place::Wire {
+                continue;
+            }
+            for (key, value) in [
+                ("ipv4/icmp_ratelimit", "0"),
+                ("ipv4/icmp_ratemask", "0"),
+                ("ipv6/icmp/ratelimit", "0"),
+                ("ipv4/ipfrag_time", REASSEMBLY_SECONDS),
+                ("ipv6/ip6frag_time", REASSEMBLY_SECONDS),
+                // How often depends on the clock, so only the cases about them have them.
+                ("ipv4/conf/all/send_redirects", "0"),
+            ] {
+                self.sysctl(place, key, value);
+            }
+            if Place::ENDPOINTS.contains(&place) {
+                // They route nothing, so they would only say that reassembly took too long: never.
+                for (key, value) in [
+                    ("ipv4/icmp_ratemask", "2048"),
+                    ("ipv4/icmp_ratelimit", NEVER),
+                    ("ipv6/icmp/ratemask", "3"),
+                    ("ipv6/icmp/ratelimit", NEVER),
+                ] {
+                    self.sysctl(place, key, value);
+                }
+            }
+            // Of the namespace from Linux 6.13 on (commit b056b4cd9178).
+            for (key, value) in [
+                ("ipv4/icmp_msgs_per_sec", "1000000"),
+                ("ipv4/icmp_msgs_burst", "1000000"),
+            ] {
+                let path = format!("/proc/sys/net/{key}");
+                let exists = self.netns(place).run(|| Path::new(&path).exists());
+                if exists.expect("the namespace is there") {
+                    self.sysctl(place, key, value);
+                }
+            }
+        }
+        // Node B answers nothing on behalf of prefixes that only routes lead to.
+        for option in ["-4", "-6"] {
+            self.ip(
+                Place::NodeB,
+                &format!("{option} route add blackhole default"),
+            );
+        }
+        for dev in ["up0", "va1", "va2", "va3"] {
+            let key = format!("ipv4/conf/{dev}/send_redirects");
+            self.sysctl(Place::NodeA, &key, "0");
+            // To give up on a neighbour takes seconds, and the error would be in another case.
+            for address in NEIGHBOURS {
+                let mac = "02:00:00:00:00:77";
+                self.ip(
+                    Place::NodeA,
+                    &format!("neigh replace {address} dev {dev} lladdr {mac} nud permanent"),
+                );
+            }
+        }
+        for (place, other) in [(Place::NodeA, Place::NodeB), (Place::NodeB, Place::NodeA)] {
+            for family in Family::BOTH {
+                let (address, mac) = (other.address(family), self.mac(other));
+                self.ip(
+                    place,
+                    &format!("neigh replace {address} dev {UPLINK} lladdr {mac} nud permanent"),
+                );
+            }
+        }
+    }
+}
+
+impl Default for Lab {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn topology(prefix: &str) -> Topology {
+    let mut text = String::new();
+    for (suffix, host, other, endpoints, own) in [
+        ("a", 1, 2, &["a1", "a2", "a3"][..], 1),
+        ("b", 2, 1, &["b1"][..], 2),
+    ] {
+        let to = 3 - own;
+        text += &format!(
+            "[[node]]\nname = \"{prefix}{suffix}\"\n\
+             [[node.uplink]]\ndev = \"{UPLINK}\"\nwire = \"{prefix}\"\n\
+             addresses = [\"10.8.0.{host}/24\", \"fd00:8::{host}/64\"]\n\
+             [[node.route]]\ndst = \"10.{to}.0.0/16\"\nvia = \"10.8.0.{other}\"\n\
+             [[node.route]]\ndst = \"fd00:{to}::/32\"\nvia = \"fd00:8::{other}\"\n"
+        );
+        for (number, endpoint) in (1..).zip(endpoints) {
+            let spares: String = match *endpoint {
+                "a1" => (0..SPARES)
+                    .map(|spare| format!(", \"10.1.1.{}/24\"", 10 + spare))
+                    .collect(),
+                _ => String::new(),
+            };
+            text += &format!(
+                "[[node.endpoint]]\nname = \"{prefix}{endpoint}\"\nhost_dev = \"v{endpoint}\"\n\
+                 addresses = [\"10.{own}.{number}.2/24\", \"fd00:{own}:{number}::2/64\"{spares}]\n"
+            );
+        }
+    }
+    Topology::parse("conformance lab", &text).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+fn mac(netns: &Netns, dev: &str) -> Mac {
+    let find = || {
+        nix::ifaddrs::getifaddrs()
+            .expect("getifaddrs")
+            .find_map(|interface| {
+                let address = interface.address?;
+                (interface.interface_name == dev)
+                    .then(|| address.as_link_addr()?.addr())
+                    .flatten()
+            })
+    };
+    let bytes = netns.run(find).expect("the namespace is there");
+    Mac(bytes.unwrap_or_else(|| panic!("{dev} has a MAC")))
+}
+
+/// Takes away what runs that were killed left.
+fn sweep() {
+    let nodes = provision::observe().unwrap_or_default();
+    let orphans: Vec<String> = nodes
+        .into_iter()
+        .map(|node| node.name)
+        .filter(|name| {
+            name.strip_prefix(PREFIX)
+                .and_then(|rest| rest.split('-').next())
+                .is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+        })
+        .collect();
+    if !orphans.is_empty()
+        && let Err(error) = provision::down(&orphans, &mut |_| ())
+    {
+        eprintln!("clean-up: {error}");
+    }
+}

@@ -1,0 +1,21 @@
+//! The same packets through the same lab, with the fast path off and on, and what arrived compared byte for
+//! byte. docs/conformance.md is the result.
+//!
+//! Node A is the router under test; node B across the wire always forwards by the kernel. Each [`Case`] sends
+//! frames from one place; the [`Runner`] records every frame that then enters any endpoint or node B's uplink.
+
+mod case;
+mod cases;
+mod explained;
+mod lab;
+mod observe;
+mod page;
+mod run;
+mod verdict;
+
+pub use case::{Case, Flow, Path, Probe, Step};
+pub use cases::all;
+pub use lab::{Lab, Place};
+pub use page::page;
+pub use run::Runner;
+pub use verdict::{Outcome, Result, judge, unused_explanations};

@@ -1,0 +1,90 @@
+//! docs/conformance.md.
+
+use std::fmt::Write as _;
+
+use super::{
+    explained::EXPLAINED,
+    verdict::{Outcome, Result},
+};
+use crate::Family;
+
+const INTRODUCTION: &str = "\
+# Conformance
+
+With the fast path on, every packet that is delivered and every ICMP error is the same as with it off. Each case
+below was sent twice through the same lab, and every frame that then entered an endpoint or the other node's uplink
+was compared byte for byte: MAC addresses, all of the IP packet with its checksums, ICMP errors with what they quote.
+Only what differs between any two runs of the kernel itself is left out: ARP, neighbour discovery and multicast
+listener reports that are no part of the case, and the identification of ICMP messages that the kernel makes itself.
+
+`cargo xtask conformance` runs the cases and writes this page. Do not edit it: the cases and the explanations are in
+`tests/src/conformance/`.
+
+";
+
+/// The page's text.
+pub fn page(results: &[Result]) -> String {
+    let mut page = INTRODUCTION.to_owned();
+    let count = |wanted: fn(&Outcome) -> bool| {
+        results
+            .iter()
+            .filter(|result| wanted(&result.outcome))
+            .count()
+    };
+    let _ = writeln!(
+        page,
+        "{} cases: {} the same, {} explained differences, {} unexplained.\n",
+        results.len(),
+        count(|outcome| matches!(outcome, Outcome::Same)),
+        count(|outcome| matches!(outcome, Outcome::Explained(_))),
+        count(|outcome| matches!(outcome, Outcome::Different)),
+    );
+    page += "## Explained differences\n\n";
+    for (number, explanation) in (1..).zip(EXPLAINED) {
+        let _ = writeln!(page, "{number}. {}", explanation.reason);
+    }
+    page += "\n## Cases\n\n\
+        \"Counted\" is what `netpath stats` said of the case's packets at the interface that they came in by.\n\n\
+        | case | family | path | from | kernel | netpath | counted |\n\
+        |---|---|---|---|---|---|---|\n";
+    for result in results {
+        let family = match result.family {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        };
+        let netpath = match result.outcome {
+            Outcome::Same => "the same".to_owned(),
+            Outcome::Explained(explanation) => {
+                let number = EXPLAINED.iter().position(|other| other == explanation);
+                let number = number.map_or(0, |at| at + 1);
+                format!("{} (explained: {number})", result.netpath)
+            }
+            Outcome::Different => format!("**{}**", result.netpath),
+        };
+        let counted: Vec<String> = result
+            .counted
+            .iter()
+            .map(|(what, packets)| match packets {
+                // How many packets a socket's bytes become differs from run to run.
+                _ if !result.kernel.lines.is_empty() => what.clone(),
+                1 => what.clone(),
+                _ => format!("{what} ×{packets}"),
+            })
+            .collect();
+        let _ = writeln!(
+            page,
+            "| {} | {family} | {} | {} | {} | {} | {} |",
+            cell(&result.name),
+            result.path,
+            cell(result.source),
+            cell(&result.kernel.to_string()),
+            cell(&netpath),
+            cell(&counted.join(", ")),
+        );
+    }
+    page
+}
+
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}

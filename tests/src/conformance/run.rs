@@ -1,0 +1,347 @@
+//! Running a case.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use netpath::{
+    counters::{self, HopRow},
+    probe::{
+        capture::{Capture, Injector},
+        frame::FrameBuilder,
+    },
+};
+use netpath_common::Outcome;
+use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    unistd::Pid,
+};
+
+use super::{
+    case::{Case, Flow, Path, Probe, Step},
+    lab::{Lab, Place},
+    observe::{
+        Arrival, MARKER, Observation, is_discovery, is_discovery_answer, is_late, is_marker,
+        is_redirect,
+    },
+};
+use crate::{Family, GsoInjector, between};
+
+/// A marker takes microseconds; after this long it is lost.
+const MARKER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Where frames are watched.
+const OBSERVED: [Place; 5] = [Place::A1, Place::A2, Place::A3, Place::B1, Place::NodeB];
+
+/// As what neighbours' own talk is counted.
+const DISCOVERY: [&str; 2] = ["punt(arp)", "punt(neighbour_discovery)"];
+
+/// The lab with all that looks into it.
+pub struct Runner {
+    lab: Lab,
+    captures: BTreeMap<Place, Capture>,
+    injectors: BTreeMap<Place, (Injector, GsoInjector)>,
+    marker: u16,
+    /// Counters that the markers alone move, per path.
+    markers_only: BTreeMap<Path, Vec<HopRow>>,
+    fast_path: bool,
+}
+
+/// What a run of a case brought.
+pub struct Run {
+    /// What arrived.
+    pub observation: Observation,
+    /// Node A's counters of the ingress interface, as "outcome" or "outcome(reason)", with packets.
+    pub counted: BTreeMap<String, u64>,
+}
+
+impl Runner {
+    /// With a lab of its own, the fast path off.
+    pub fn new() -> Self {
+        let lab = Lab::new();
+        run_on_one_cpu();
+        let inside = |place: Place| lab.netns(place);
+        let captures = OBSERVED
+            .into_iter()
+            .map(|place| {
+                let open = || Capture::open(place.dev());
+                let capture = inside(place).run(open).expect("the namespace is there");
+                (place, capture.unwrap_or_else(|error| panic!("{error}")))
+            })
+            .collect();
+        let injectors = [Place::A1, Place::NodeB]
+            .into_iter()
+            .map(|place| {
+                let open = || {
+                    let injector = Injector::open(place.dev()).unwrap_or_else(|e| panic!("{e}"));
+                    (injector, GsoInjector::open(place.dev()))
+                };
+                (
+                    place,
+                    inside(place).run(open).expect("the namespace is there"),
+                )
+            })
+            .collect();
+        Self {
+            lab,
+            captures,
+            injectors,
+            marker: 0,
+            markers_only: BTreeMap::new(),
+            fast_path: false,
+        }
+    }
+
+    /// The lab.
+    pub fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    /// Switches node A's fast path for the cases to come.
+    pub fn set_fast_path(&mut self, on: bool) {
+        self.lab.forget_fragments();
+        self.lab.set_fast_path(on);
+        self.fast_path = on;
+        self.markers_only.clear();
+        if on {
+            for path in Path::ALL {
+                let before = self.counters();
+                self.mark("no case", path, &[], &mut Vec::new());
+                let rows = counters::difference(&before, &self.counters());
+                self.markers_only.insert(path, rows);
+            }
+        }
+    }
+
+    /// Runs a case.
+    ///
+    /// # Panics
+    /// When the lab cannot be changed as the case wants, or its end cannot be seen.
+    pub fn run(&mut self, case: &Case) -> Run {
+        let undo = self.apply(&case.steps);
+        self.discard();
+        let before = self.counters();
+        let mut observation = Observation::default();
+        let (injector, gso) = &self.injectors[&case.path.injected_at()];
+        let mut sent = Vec::new();
+        match &case.probe {
+            Probe::Frames(frames) => {
+                for frame in frames {
+                    injector
+                        .send(frame)
+                        .unwrap_or_else(|error| panic!("{case}: {error}"));
+                }
+                sent.clone_from(frames);
+            }
+            Probe::Gso(frames) => {
+                for (frame, size) in frames {
+                    gso.send(case.family, frame, *size);
+                    sent.push(frame.clone());
+                }
+            }
+            Probe::Work(work) => observation.lines = work(&self.lab),
+        }
+        if matches!(case.probe, Probe::Work(_)) {
+            self.discard();
+        } else {
+            self.mark(
+                &case.to_string(),
+                case.path,
+                &sent,
+                &mut observation.arrivals,
+            );
+            observation.arrivals.retain(|arrival| {
+                let bytes = &arrival.bytes;
+                let belongs = case.with_discovery
+                    && (is_discovery_answer(bytes) || sent.iter().any(|frame| frame == bytes))
+                    || case.with_redirects && is_redirect(bytes);
+                (belongs || !is_discovery(bytes)) && !is_late(bytes, &sent)
+            });
+            observation.arrivals.sort();
+        }
+        let mut counted = self.counted(case.path, &before);
+        if !sent.iter().any(|frame| is_discovery(frame)) {
+            // Neighbours look for each other when they please.
+            counted.retain(|outcome, _| !DISCOVERY.contains(&outcome.as_str()));
+        }
+        for step in undo.iter().rev() {
+            self.apply(std::slice::from_ref(step));
+        }
+        Run {
+            observation,
+            counted,
+        }
+    }
+
+    /// Makes the changes and returns what takes them back, in the order of the changes.
+    fn apply(&self, steps: &[Step]) -> Vec<Step> {
+        let mut undo = Vec::new();
+        for step in steps {
+            match step {
+                Step::Ip {
+                    place,
+                    change,
+                    undo: back,
+                } => {
+                    self.lab.ip(*place, change);
+                    if !back.is_empty() {
+                        undo.push(Step::ip(*place, back, ""));
+                    }
+                }
+                Step::Sysctl { place, key, value } => {
+                    let before = self.lab.sysctl(*place, key, value);
+                    undo.push(Step::sysctl(*place, key, &before));
+                }
+            }
+        }
+        undo
+    }
+
+    fn counters(&self) -> Vec<HopRow> {
+        counters::read(self.lab.name(Place::NodeA)).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// What the ingress interface counted since `before`, without the markers.
+    fn counted(&self, path: Path, before: &[HopRow]) -> BTreeMap<String, u64> {
+        let mut counted = BTreeMap::new();
+        if !self.fast_path {
+            return counted;
+        }
+        let key = |row: &HopRow| {
+            let outcome = row.outcome.name();
+            match &row.reason {
+                Some(reason) => format!("{outcome}({reason})"),
+                None => outcome.to_owned(),
+            }
+        };
+        let ours = |row: &&HopRow| row.ingress == path.ingress() && row.outcome != Outcome::Deliver;
+        for row in counters::difference(before, &self.counters())
+            .iter()
+            .filter(ours)
+        {
+            *counted.entry(key(row)).or_default() += row.packets;
+        }
+        for row in self
+            .markers_only
+            .get(&path)
+            .into_iter()
+            .flatten()
+            .filter(ours)
+        {
+            if let Some(packets) = counted.get_mut(&key(row)) {
+                *packets = packets.saturating_sub(row.packets);
+            }
+        }
+        counted.retain(|_, packets| *packets != 0);
+        counted
+    }
+
+    fn discard(&mut self) {
+        for (place, capture) in &mut self.captures {
+            while next(*place, capture, Duration::ZERO).is_some() {}
+        }
+    }
+
+    /// Sends echo requests behind the case's frames and collects what arrives until they are answered.
+    ///
+    /// They have options, so that the kernel forwards them and they overtake nothing; two rounds, so that
+    /// what the case's frames have set off (errors, answers) is over as well: all of it is queued on one
+    /// CPU, in order.
+    fn mark(&mut self, case: &str, path: Path, sent: &[Vec<u8>], arrivals: &mut Vec<Arrival>) {
+        for _ in 0..2 {
+            for family in Family::BOTH {
+                let receivers: &[Place] = match path {
+                    Path::SameNode | Path::ToRemote => &[Place::A2, Place::A3, Place::B1],
+                    Path::FromUplink => &[Place::A1, Place::A2],
+                };
+                for receiver in receivers {
+                    self.marker = self.marker.wrapping_add(1);
+                    let flow = Flow::new(&self.lab, family, path);
+                    let frame = marker(&flow, *receiver, self.marker);
+                    let (injector, _) = &self.injectors[&path.injected_at()];
+                    injector.send(&frame).unwrap_or_else(|e| panic!("{e}"));
+                    let seen = self.await_answer(path, self.marker, sent, arrivals);
+                    assert!(
+                        seen,
+                        "{case}: the {family:?} marker to {receiver} behind its frames is lost"
+                    );
+                }
+            }
+        }
+        for (place, capture) in &mut self.captures {
+            while let Some(frame) = next(*place, capture, Duration::ZERO) {
+                if is_marker(&frame.bytes).is_none() {
+                    arrivals.extend(Arrival::new(*place, &frame, sent));
+                }
+            }
+        }
+    }
+
+    fn await_answer(
+        &mut self,
+        path: Path,
+        number: u16,
+        sent: &[Vec<u8>],
+        arrivals: &mut Vec<Arrival>,
+    ) -> bool {
+        let place = path.sender();
+        let capture = self.captures.get_mut(&place).expect("it is observed");
+        let deadline = Instant::now() + MARKER_DEADLINE;
+        while let Some(frame) = next(
+            place,
+            capture,
+            deadline.saturating_duration_since(Instant::now()),
+        ) {
+            match is_marker(&frame.bytes) {
+                Some(marker) if marker.is_reply && marker.number == number => return true,
+                Some(_) => {}
+                None => arrivals.extend(Arrival::new(place, &frame, sent)),
+            }
+        }
+        false
+    }
+}
+
+impl Default for Runner {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn next(
+    place: Place,
+    capture: &mut Capture,
+    within: Duration,
+) -> Option<netpath::probe::capture::CapturedFrame> {
+    let frame = capture.next(within);
+    frame.unwrap_or_else(|error| panic!("{place}: {error}"))
+}
+
+fn marker(flow: &Flow, receiver: Place, number: u16) -> Vec<u8> {
+    /// IPv4's No Operation (RFC 791, section 3.1).
+    const NOP: u8 = 1;
+    /// IPv6's PadN of 4 bytes (RFC 8200, section 4.2).
+    const PADDING: [u8; 6] = [1, 4, 0, 0, 0, 0];
+    let frame = FrameBuilder::new(flow.source_mac, flow.destination_mac);
+    let frame = between(frame, flow.source, receiver.address(flow.family));
+    let [a, b] = MARKER;
+    let [c, d] = number.to_be_bytes();
+    let frame = match flow.family {
+        Family::V4 => frame.options(&[NOP; 4]).icmp(8, 0, [a, b, c, d]),
+        Family::V6 => frame.extension(0, &PADDING).icmp(128, 0, [a, b, c, d]),
+    };
+    frame.build()
+}
+
+/// The queue between the ends of a veth pair is the CPU's that sends: with one CPU there is one order.
+fn run_on_one_cpu() {
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this).expect("sched_getaffinity");
+    let first = (0..CpuSet::count())
+        .find(|cpu| allowed.is_set(*cpu).unwrap_or(false))
+        .expect("this thread runs somewhere");
+    let mut one = CpuSet::new();
+    one.set(first).expect("it exists");
+    sched_setaffinity(this, &one).expect("sched_setaffinity");
+}
