@@ -5,6 +5,9 @@ use crate::{EndpointId, IFNAME_SIZE, Ifindex, Mac, NAME_SIZE, map_type};
 /// Most addresses that one endpoint or uplink can have.
 pub const ADDRESSES_MAX: usize = 16;
 
+/// Most prefixes that can be routed to one endpoint.
+pub const PREFIXES_MAX: usize = 16;
+
 /// The one entry of the `meta` map. `abi_version` is its first field in every version.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,15 @@ pub struct Meta {
     pub name: [u8; NAME_SIZE],
     /// Fingerprint of the BPF object whose programs are pinned.
     pub object: u64,
+    /// What the programs have to look at on this node beyond the usual: a bit each, as [`Meta::LOCAL_PREFIXES`].
+    pub features: u32,
+    /// Zero.
+    pub padding: u32,
+}
+
+impl Meta {
+    /// Of [`Meta::features`]: some prefix may be routed to an endpoint of this node.
+    pub const LOCAL_PREFIXES: u32 = 1;
 }
 
 /// Key of a record: a name, zero-terminated.
@@ -83,6 +95,8 @@ pub struct EndpointRecord {
     pub host_dev: [u8; IFNAME_SIZE],
     /// Addresses with their prefix lengths; unused slots have family 0.
     pub addresses: [PrefixBytes; ADDRESSES_MAX],
+    /// Prefixes that are routed to it; unused slots have family 0.
+    pub prefixes: [PrefixBytes; PREFIXES_MAX],
 }
 
 /// One uplink, in the `uplink_records` map, keyed by its device name.
@@ -117,9 +131,9 @@ pub struct RouteRecord {
     pub made: u32,
 }
 
-map_type!(Meta, 104);
+map_type!(Meta, 112);
 map_type!(NameKey, 64);
 map_type!(PrefixBytes, 20);
-map_type!(EndpointRecord, 384);
+map_type!(EndpointRecord, 704);
 map_type!(UplinkRecord, 416);
 map_type!(RouteRecord, 24);

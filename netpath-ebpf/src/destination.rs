@@ -10,9 +10,7 @@ use netpath_common::{
 };
 
 use crate::{
-    access::Skb,
     family::{AddressClass, Family, V4, V6},
-    fib::{self, NextHop, Route},
     parse::Parsed,
 };
 
@@ -72,10 +70,10 @@ impl Tables for V6 {
     }
 }
 
-/// The endpoint of this node that a packet is for, if it is for one. The node's own addresses are the
-/// kernel's.
+/// The endpoint of this node that has a packet's destination as its address, if one has. The node's own
+/// addresses are the kernel's.
 #[inline(always)]
-pub fn local<F: Tables>(packet: &Parsed<F>) -> Result<Option<EndpointEntry>, Verdict> {
+pub fn by_address<F: Tables>(packet: &Parsed<F>) -> Result<Option<EndpointEntry>, Verdict> {
     match F::endpoint(&packet.destination) {
         Some(entry) if entry.is_node() => Err(Verdict::Punt(PuntReason::NodeAddress)),
         Some(entry) => Ok(Some(entry)),
@@ -83,19 +81,16 @@ pub fn local<F: Tables>(packet: &Parsed<F>) -> Result<Option<EndpointEntry>, Ver
     }
 }
 
-/// The way to another node, by the route table and the kernel's FIB.
+/// The endpoint of this node to which the longest prefix leads; none where it leads to another node. One lookup
+/// tells both.
 #[inline(always)]
-pub fn remote<F: Tables + Route>(
-    skb: &Skb,
-    packet: &Parsed<F>,
-    next_hop: &mut NextHop,
-) -> Result<(), Verdict> {
+pub fn by_prefix<F: Tables>(packet: &Parsed<F>) -> Result<Option<EndpointEntry>, Verdict> {
     match F::route(&packet.destination) {
-        Some(route) if route.kind == RouteKind::Remote as u32 => {
-            fib::next_hop(skb, packet, next_hop)
-        }
-        // None, or of a kind that this program does not know.
-        _ => Err(Verdict::Punt(PuntReason::NoRoute)),
+        Some(route) => Ok(match route.kind() {
+            RouteKind::Local => Some(route.endpoint()),
+            RouteKind::Remote => None,
+        }),
+        None => Err(Verdict::Punt(PuntReason::NoRoute)),
     }
 }
 

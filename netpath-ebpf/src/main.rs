@@ -18,6 +18,7 @@ mod checks;
 mod counters;
 mod destination;
 mod family;
+mod features;
 mod fib;
 mod log;
 mod parse;

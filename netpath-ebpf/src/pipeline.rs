@@ -7,7 +7,8 @@ use crate::{
     checks,
     destination::{self, Tables},
     family::{V4, V6},
-    fib::{NextHop, Route},
+    features::Features,
+    fib::{self, NextHop, Route},
     parse::{self, Network, Parse, Parsed},
     rewrite::{self, Hop},
     source,
@@ -85,29 +86,33 @@ fn endpoint_stages<F: Routed>(skb: &mut Skb, egress: &mut NextHop) -> Result<Ver
     if let Some(reason) = packet.punt {
         return Err(Verdict::Punt(reason));
     }
-    if let Some(endpoint) = destination::local(&packet)? {
+    if let Some(endpoint) = destination::by_address(&packet)? {
         return to_local(skb, &packet, &endpoint, egress);
     }
-    destination::remote(skb, &packet, egress)?;
-    checks::ttl(&packet)?;
-    checks::path_mtu(skb, egress.ifindex, egress.mtu)?;
-    checks::turns_back(skb, egress.ifindex)?;
-    rewrite::trim_padding(skb, &packet)?;
-    rewrite::to_next_hop::<F>(skb)?;
-    Ok(Verdict::RedirectNeigh)
+    if let Some(endpoint) = destination::by_prefix(&packet)? {
+        return to_local(skb, &packet, &endpoint, egress);
+    }
+    to_remote(skb, &packet, egress)
 }
 
 #[inline(always)]
 fn uplink_stages<F: Routed>(skb: &mut Skb, egress: &mut NextHop) -> Result<Verdict, Verdict> {
     let packet = F::parse(skb)?;
-    source::of_uplink(&packet)?;
+    let features = Features::of_node();
+    source::of_uplink(&packet, features)?;
     if let Some(reason) = packet.punt {
         return Err(Verdict::Punt(reason));
     }
-    match destination::local(&packet)? {
-        Some(endpoint) => to_local(skb, &packet, &endpoint, egress),
-        None => Err(Verdict::Punt(PuntReason::NoRoute)),
+    if let Some(endpoint) = destination::by_address(&packet)? {
+        return to_local(skb, &packet, &endpoint, egress);
     }
+    // Other nodes' prefixes are the kernel's here: without local ones there is nothing to look up.
+    if features.local_prefixes()
+        && let Some(endpoint) = destination::by_prefix(&packet)?
+    {
+        return to_local(skb, &packet, &endpoint, egress);
+    }
+    Err(Verdict::Punt(PuntReason::NoRoute))
 }
 
 /// The last stages for a packet to an endpoint of this node.
@@ -125,4 +130,20 @@ fn to_local<F: Routed>(
     rewrite::trim_padding(skb, packet)?;
     rewrite::to_endpoint::<F>(skb, endpoint)?;
     Ok(Verdict::RedirectPeer)
+}
+
+/// The last stages for a packet to another node.
+#[inline(always)]
+fn to_remote<F: Routed>(
+    skb: &mut Skb,
+    packet: &Parsed<F>,
+    egress: &mut NextHop,
+) -> Result<Verdict, Verdict> {
+    fib::next_hop(skb, packet, egress)?;
+    checks::ttl(packet)?;
+    checks::path_mtu(skb, egress.ifindex, egress.mtu)?;
+    checks::turns_back(skb, egress.ifindex)?;
+    rewrite::trim_padding(skb, packet)?;
+    rewrite::to_next_hop::<F>(skb)?;
+    Ok(Verdict::RedirectNeigh)
 }

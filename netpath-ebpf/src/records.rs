@@ -1,5 +1,5 @@
-//! Maps that only user space reads and writes. They are declared here so that one object describes every
-//! pinned map, with its BTF.
+//! Maps that only user space writes, and of which the programs read the node's features at most. They are declared
+//! here so that one object describes every pinned map, with its BTF.
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
@@ -13,7 +13,7 @@ use netpath_common::{
 const FLAGS: usize = BPF_F_NO_PREALLOC as usize;
 const MAX: usize = RECORDS_MAX as usize;
 
-/// ABI version and identity of the node.
+/// ABI version, identity and features of the node.
 #[btf_map(name = "meta")]
 pub static META: Array<Meta, 1> = Array::new();
 

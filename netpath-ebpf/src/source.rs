@@ -2,12 +2,15 @@
 //! so the check is made here, for every packet.
 
 use aya_ebpf::{bindings::BPF_F_NO_PREALLOC, btf_maps::HashMap, macros::btf_map};
-use netpath_common::{DropReason, Ifindex, InterfaceEntry, InterfaceState, PuntReason, Verdict};
+use netpath_common::{
+    DropReason, Ifindex, InterfaceEntry, InterfaceState, PuntReason, RouteKind, Verdict,
+};
 
 use crate::{
     access::Skb,
     destination::Tables,
     family::{AddressClass, Family},
+    features::Features,
     parse::Parsed,
 };
 
@@ -16,20 +19,30 @@ use crate::{
 pub static INTERFACES: HashMap<Ifindex, InterfaceEntry, 131_072, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
 
-/// The source must be an address of the endpoint behind this interface.
+/// The source must be an address of the endpoint behind this interface, or of a prefix that is routed to it.
 #[inline(always)]
 pub fn of_endpoint<F: Tables>(skb: &Skb, packet: &Parsed<F>) -> Result<(), Verdict> {
+    let interface = skb.interface();
     match F::endpoint(&packet.source) {
-        Some(owner) if owner.ifindex == skb.interface() => Ok(()),
-        _ => Err(not_the_endpoints(skb, packet)),
+        Some(owner) if owner.ifindex == interface => Ok(()),
+        None if is_routed_to(interface, packet) => Ok(()),
+        _ => Err(not_the_endpoints(interface, packet)),
     }
+}
+
+/// Whether the source, which nobody has as an address, is of a prefix that is routed to this interface. A wide
+/// prefix may hold addresses that no packet may carry.
+#[inline(always)]
+fn is_routed_to<F: Tables>(interface: Ifindex, packet: &Parsed<F>) -> bool {
+    F::classify(&packet.source) == AddressClass::Unicast
+        && F::route(&packet.source).is_some_and(|route| route.ifindex == interface)
 }
 
 /// Why a source that is not the endpoint's is refused.
 #[inline(always)]
-fn not_the_endpoints<F: Family>(skb: &Skb, packet: &Parsed<F>) -> Verdict {
+fn not_the_endpoints<F: Family>(interface: Ifindex, packet: &Parsed<F>) -> Verdict {
     // SAFETY: only the state is read, and at once.
-    let ready = unsafe { INTERFACES.get(skb.interface()) }
+    let ready = unsafe { INTERFACES.get(interface) }
         .is_some_and(|interface| interface.state == InterfaceState::Ready as u32);
     if !ready {
         return Verdict::Drop(DropReason::NotReady);
@@ -59,9 +72,10 @@ fn link_scoped<F: Family>(packet: &Parsed<F>) -> PuntReason {
     }
 }
 
-/// From outside, no source may be an address of a local endpoint or of the node.
+/// From outside, no source may be an address of the node or of a local endpoint, nor of a prefix that is routed
+/// to one.
 #[inline(always)]
-pub fn of_uplink<F: Tables>(packet: &Parsed<F>) -> Result<(), Verdict> {
+pub fn of_uplink<F: Tables>(packet: &Parsed<F>, features: Features) -> Result<(), Verdict> {
     match F::classify(&packet.source) {
         AddressClass::Unicast => {}
         AddressClass::LinkLocal => return Err(Verdict::Punt(link_scoped(packet))),
@@ -74,8 +88,16 @@ pub fn of_uplink<F: Tables>(packet: &Parsed<F>) -> Result<(), Verdict> {
             return Err(Verdict::Drop(DropReason::MartianSource));
         }
     }
-    match F::endpoint(&packet.source) {
-        Some(_) => Err(Verdict::Drop(DropReason::Spoofed)),
-        None => Ok(()),
+    if F::endpoint(&packet.source).is_some()
+        || features.local_prefixes() && is_routed_here::<F>(&packet.source)
+    {
+        return Err(Verdict::Drop(DropReason::Spoofed));
     }
+    Ok(())
+}
+
+/// Whether an address is of a prefix that is routed to an endpoint of this node.
+#[inline(always)]
+fn is_routed_here<F: Tables>(address: &F::Address) -> bool {
+    F::route(address).is_some_and(|route| route.kind() == RouteKind::Local)
 }

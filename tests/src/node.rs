@@ -8,8 +8,8 @@ use netpath::{
     probe::frame::FrameBuilder,
 };
 use netpath_common::{
-    EndpointEntry, EndpointId, Ifindex, InterfaceEntry, InterfaceKind, InterfaceState, Mac,
-    RouteKind, fixed,
+    EndpointEntry, EndpointId, Ifindex, InterfaceEntry, InterfaceKind, InterfaceState, Mac, Meta,
+    RouteEntry, fixed,
 };
 use nix::net::if_::if_nametoindex;
 
@@ -39,6 +39,16 @@ impl Device {
     /// An empty frame from outside to the node.
     pub fn frame(&self) -> FrameBuilder {
         FrameBuilder::new(self.far_mac, self.mac)
+    }
+
+    /// What the maps say of an address of the endpoint behind it.
+    pub fn address(&self) -> EndpointEntry {
+        EndpointEntry {
+            ifindex: self.ifindex,
+            id: self.endpoint,
+            endpoint_mac: self.far_mac,
+            host_mac: self.mac,
+        }
     }
 
     /// What the `interfaces` map says of it when it is complete.
@@ -125,8 +135,8 @@ impl TestNode {
             self.set_endpoint(family.b(), self.b);
             self.set_node_address(family.node());
         }
-        self.set_route("10.0.0.0/16", RouteKind::Remote);
-        self.set_route("fd00::/24", RouteKind::Remote);
+        self.set_route("10.0.0.0/16", &RouteEntry::REMOTE);
+        self.set_route("fd00::/24", &RouteEntry::REMOTE);
     }
 
     /// The node's namespace.
@@ -179,14 +189,8 @@ impl TestNode {
 
     /// Gives an address to the endpoint behind a device.
     pub fn set_endpoint(&mut self, address: IpAddr, device: Device) {
-        let entry = EndpointEntry {
-            ifindex: device.ifindex,
-            id: device.endpoint,
-            endpoint_mac: device.far_mac,
-            host_mac: device.mac,
-        };
         let maps = &mut self.datapath.get_mut().maps;
-        maps.set_endpoint(address, &entry)
+        maps.set_endpoint(address, &device.address())
             .unwrap_or_else(|e| panic!("{e}"));
     }
 
@@ -205,10 +209,26 @@ impl TestNode {
     }
 
     /// Routes a prefix in netpath's table.
-    pub fn set_route(&mut self, prefix: &str, kind: RouteKind) {
+    pub fn set_route(&mut self, prefix: &str, entry: &RouteEntry) {
         let prefix = prefix.parse().expect("a prefix");
         let maps = &mut self.datapath.get_mut().maps;
-        maps.set_route(prefix, kind)
+        maps.set_route(prefix, entry)
+            .unwrap_or_else(|e| panic!("{e}"));
+    }
+
+    /// Routes a prefix to the endpoint behind a device.
+    pub fn route_to(&mut self, device: Device, prefix: &str) {
+        let maps = &mut self.datapath.get_mut().maps;
+        let mut meta = maps.meta().unwrap_or_else(|e| panic!("{e}"));
+        meta.features |= Meta::LOCAL_PREFIXES;
+        maps.set_meta(&meta).unwrap_or_else(|e| panic!("{e}"));
+        self.set_route(prefix, &RouteEntry::local(&device.address()));
+    }
+
+    /// Routes a prefix in netpath's table no more.
+    pub fn remove_route(&mut self, prefix: &str) {
+        let maps = &mut self.datapath.get_mut().maps;
+        maps.remove_route(prefix.parse().expect("a prefix"))
             .unwrap_or_else(|e| panic!("{e}"));
     }
 

@@ -100,6 +100,7 @@ fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
         "endpoint",
         "node",
         "addresses",
+        "prefixes",
         "dev",
         "mac",
         "host dev",
@@ -142,6 +143,7 @@ fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
                 endpoint.name.clone(),
                 node.name.clone(),
                 list(&endpoint.addresses),
+                list(&endpoint.prefixes),
                 endpoint.dev.clone(),
                 endpoint.mac.clone(),
                 endpoint.interface.dev.clone(),
@@ -229,6 +231,7 @@ mod tests {
                     "10.0.1.2/24".parse().expect("valid"),
                     "fd00:1::2/64".parse().expect("valid"),
                 ],
+                prefixes: vec!["10.9.0.0/28".parse().expect("valid")],
                 drift: Drift(vec!["np-demo01 is down".into()]),
             }],
             drift: Drift::default(),
@@ -251,8 +254,8 @@ UPLINK  NODE    ADDRESSES           MAC                IFINDEX  WIRE  MADE BY  F
 enp2s0  node03  100.100.198.250/24  02:00:00:00:00:01        2  lan   netpath  on         ok
 ",
             "\
-ENDPOINT  NODE    ADDRESSES                  DEV   MAC                HOST DEV   IFINDEX  FAST PATH  STATE
-demo01    node03  10.0.1.2/24, fd00:1::2/64  eth0  02:00:00:00:00:02  np-demo01        3  on         drift
+ENDPOINT  NODE    ADDRESSES                  PREFIXES     DEV   MAC                HOST DEV   IFINDEX  FAST PATH  STATE
+demo01    node03  10.0.1.2/24, fd00:1::2/64  10.9.0.0/28  eth0  02:00:00:00:00:02  np-demo01        3  on         drift
 ",
             "\
 ROUTE        NODE    VIA              MADE BY

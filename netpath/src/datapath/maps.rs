@@ -9,7 +9,7 @@ use aya::{
 use ipnet::IpNet;
 use netpath_common::{
     EndpointEntry, EndpointRecord, HopCounter, HopKey, Ifindex, InterfaceEntry, Meta, NameKey,
-    PrefixBytes, RouteEntry, RouteKind, RouteRecord, UplinkRecord,
+    PrefixBytes, RouteEntry, RouteRecord, UplinkRecord,
 };
 
 use super::{
@@ -225,13 +225,30 @@ impl Maps {
             .collect()
     }
 
+    /// The entry of the longest prefix that holds all of this one: its own, if it has one.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn route(&self, prefix: IpNet) -> Result<Option<RouteEntry>, DatapathError> {
+        let length = u32::from(prefix.prefix_len());
+        match prefix.addr() {
+            IpAddr::V4(v4) => found(
+                "routes_v4",
+                self.routes_v4.get(&Key::new(length, v4.octets()), 0),
+            ),
+            IpAddr::V6(v6) => found(
+                "routes_v6",
+                self.routes_v6.get(&Key::new(length, v6.octets()), 0),
+            ),
+        }
+    }
+
     /// Routes a prefix.
     ///
     /// # Errors
     /// As for every method here.
-    pub fn set_route(&mut self, prefix: IpNet, kind: RouteKind) -> Result<(), DatapathError> {
+    pub fn set_route(&mut self, prefix: IpNet, entry: &RouteEntry) -> Result<(), DatapathError> {
         let length = u32::from(prefix.prefix_len());
-        let entry = RouteEntry::new(kind);
         match prefix.addr() {
             IpAddr::V4(v4) => self
                 .routes_v4

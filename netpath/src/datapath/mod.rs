@@ -114,6 +114,8 @@ impl Datapath {
                     }
                 })?,
                 object: load::fingerprint(object),
+                features: 0,
+                padding: 0,
             })?;
             Ok(maps)
         });

@@ -51,6 +51,33 @@ pub(super) fn destination(text: &str) -> Result<IpNet, Fault> {
     Ok(net)
 }
 
+/// A prefix that is routed to an endpoint: no host bits, not the default route, and nothing in it that cannot be
+/// forwarded, as the endpoint may send from all of it.
+pub(super) fn routed_prefix(text: &str) -> Result<IpNet, Fault> {
+    let net = prefix(text)?;
+    if net.prefix_len() == 0 {
+        return Err(Fault::new(
+            format!("{net} is the default route"),
+            "write the prefixes behind the endpoint: the default route is the kernel's",
+        ));
+    }
+    if net != net.trunc() {
+        let problem = format!("{net} has host bits set");
+        return Err(Fault::new(problem, format!("write {}", net.trunc())));
+    }
+    if let Some(special) = special_prefix(&net) {
+        return Err(Fault::new(
+            format!("{net} is {}", special.what),
+            special.remedy,
+        ));
+    }
+    if let Some(special) = SPECIAL.into_iter().find(|s| net.contains(&s.prefix)) {
+        let problem = format!("{net} contains {}, which is not forwarded", special.prefix);
+        return Err(Fault::new(problem, "write narrower prefixes"));
+    }
+    Ok(net)
+}
+
 /// The next hop of a route: an address alone, fit for a host.
 pub(super) fn next_hop(text: &str) -> Result<IpAddr, Fault> {
     let Ok(address) = text.parse::<IpAddr>() else {

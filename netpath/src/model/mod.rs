@@ -118,6 +118,9 @@ pub struct Endpoint {
     pub name: Name,
     /// Its addresses with prefix lengths: 1 to [`netpath_common::ADDRESSES_MAX`].
     pub addresses: Vec<IpNet>,
+    /// Prefixes that the node routes to it, up to [`netpath_common::PREFIXES_MAX`], with no host bits set: it may
+    /// send from any address in them and receives any. For each there is an address of its family.
+    pub prefixes: Vec<IpNet>,
     /// The interface inside (default `eth0`).
     pub dev: InterfaceName,
     /// The interface in the node's namespace (default [`derived_host_dev`]).

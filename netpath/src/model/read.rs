@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netpath_common::{ADDRESSES_MAX, ENDPOINTS_DEFAULT, ROUTES_DEFAULT};
+use netpath_common::{ADDRESSES_MAX, ENDPOINTS_DEFAULT, PREFIXES_MAX, ROUTES_DEFAULT};
 
 use super::{
     CAPACITY_RANGE, Capacity, Endpoint, ForwardPolicy, InterfaceName, Name, Node, NodePlace, Route,
@@ -39,7 +39,7 @@ const ROUTE: Schema = Schema {
 };
 const ENDPOINT: Schema = Schema {
     path: "node.endpoint",
-    keys: &["name", "addresses", "dev", "host_dev"],
+    keys: &["name", "addresses", "prefixes", "dev", "host_dev"],
 };
 const SCHEMAS: &Schemas = &[&ROOT, &NODE, &UPLINK, &ROUTE, &ENDPOINT];
 
@@ -75,6 +75,7 @@ pub(super) struct DraftRoute {
 pub(super) struct DraftEndpoint {
     pub(super) name: At<Name>,
     pub(super) addresses: Vec<At<IpNet>>,
+    pub(super) prefixes: Vec<At<IpNet>>,
     pub(super) dev: At<InterfaceName>,
     pub(super) host_dev: At<InterfaceName>,
 }
@@ -187,6 +188,7 @@ fn endpoint(
 ) -> Option<DraftEndpoint> {
     let name = table.required("name", "\"demo01\"", findings, string(name));
     let addresses = addresses(table, Some("[\"10.0.1.2/24\"]"), findings);
+    let prefixes = prefixes(table, findings);
     let dev = table.optional("dev", findings, string(interface));
     let host_dev = table.optional("host_dev", findings, string(interface));
 
@@ -202,9 +204,25 @@ fn endpoint(
     Some(DraftEndpoint {
         name,
         addresses,
+        prefixes,
         dev,
         host_dev,
     })
+}
+
+/// The key `prefixes`.
+fn prefixes(table: &Table<'_, '_>, findings: &mut Findings<'_>) -> Vec<At<IpNet>> {
+    const KEY: &str = "prefixes";
+    let Some(At { line, value: list }) = table.list(KEY, findings, string(address::routed_prefix))
+    else {
+        return Vec::new();
+    };
+    if list.len() > PREFIXES_MAX {
+        let problem = format!("{} prefixes", list.len());
+        let remedy = format!("write at most {PREFIXES_MAX}; a wider one can hold several");
+        findings.add(line, table.key(KEY), Fault::new(problem, remedy));
+    }
+    list
 }
 
 /// The key `addresses`. `needed` is what to write when there must be one.
@@ -303,6 +321,7 @@ impl From<DraftEndpoint> for Endpoint {
         Self {
             name: draft.name.value,
             addresses: values(draft.addresses),
+            prefixes: values(draft.prefixes),
             dev: draft.dev.value,
             host_dev: draft.host_dev.value,
         }

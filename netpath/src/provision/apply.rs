@@ -156,7 +156,10 @@ fn node(
             endpoint::ensure_routes(node, endpoint, sources)?;
         }
     }
-    Ok(())
+    match &live {
+        Some(node) => node::forget_features(node, wanted),
+        None => Ok(()),
+    }
 }
 
 fn opened<'a>(live: &'a mut Option<Node>, name: &str) -> Result<&'a Node, ProvisionError> {
@@ -176,6 +179,7 @@ fn before(wanted: &model::Endpoint, old: &EndpointRecord) -> Option<model::Endpo
     Some(model::Endpoint {
         name: wanted.name.clone(),
         addresses: addresses(&old.addresses),
+        prefixes: addresses(&old.prefixes),
         dev: text(&old.dev).parse().ok()?,
         host_dev: text(&old.host_dev).parse().ok()?,
     })

@@ -6,7 +6,7 @@ use super::{
     endpoint::{own_host_link, own_netns},
     error::ProvisionError,
     iptables,
-    netlink::Netlink,
+    netlink::{Link, Netlink, Route},
     node::{Found, Node, find, foreign_namespace, key},
     route, sysctl, uplink,
 };
@@ -191,11 +191,47 @@ fn machine(wanted: &model::Node, errors: &mut Vec<ProvisionError>) -> Result<(),
         must_forward("ipv6/conf/all/forwarding", errors)?;
     }
     let routes = netlink.routes()?;
+    prefixes(wanted, &netlink, &links, &routes, errors)?;
     for wanted in &wanted.routes {
         let foreign = routes
             .iter()
             .find(|found| found.dst == wanted.dst && !found.ours && found.via != Some(wanted.via));
         errors.extend(foreign.map(|found| route::foreign_route(wanted, found)));
+    }
+    Ok(())
+}
+
+/// All of a prefix is the endpoint's: nothing of it may be the machine's own, or be routed elsewhere.
+fn prefixes(
+    wanted: &model::Node,
+    netlink: &Netlink,
+    links: &[Link],
+    routes: &[Route],
+    errors: &mut Vec<ProvisionError>,
+) -> Result<(), ProvisionError> {
+    let mut prefixes = wanted.endpoints.iter().flat_map(|e| &e.prefixes).peekable();
+    if prefixes.peek().is_none() {
+        return Ok(());
+    }
+    let mut own = Vec::new();
+    for link in links {
+        let addresses = netlink.addresses(link.ifindex)?;
+        own.extend(addresses.into_iter().map(|address| (address.addr(), link)));
+    }
+    for prefix in prefixes {
+        if let Some((address, link)) = own.iter().find(|(its, _)| prefix.contains(its)) {
+            errors.push(ProvisionError::Unmet {
+                problem: format!(
+                    "{address} of {prefix} is this machine's own address, on {}",
+                    link.name
+                ),
+                remedy: "route only prefixes to an endpoint that are wholly its own".into(),
+            });
+        }
+        let foreign = routes
+            .iter()
+            .find(|found| prefix.contains(&found.dst) && !found.ours);
+        errors.extend(foreign.map(|found| route::foreign_prefix(*prefix, found)));
     }
     Ok(())
 }

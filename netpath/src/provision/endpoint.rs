@@ -9,7 +9,7 @@ use std::{net::IpAddr, net::Ipv4Addr, net::Ipv6Addr};
 use ipnet::IpNet;
 use netpath_common::{
     ADDRESSES_MAX, EndpointEntry, EndpointId, EndpointRecord, Ifindex, InterfaceEntry,
-    InterfaceKind, InterfaceState, PrefixBytes, RecordState,
+    InterfaceKind, InterfaceState, Meta, PREFIXES_MAX, PrefixBytes, RecordState, RouteEntry,
 };
 
 use super::{
@@ -30,14 +30,14 @@ pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 /// The same for IPv6.
 pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
-/// The addresses of a record.
-pub fn addresses(fields: &[PrefixBytes; ADDRESSES_MAX]) -> Vec<IpNet> {
+/// The addresses or prefixes of a record.
+pub fn addresses(fields: &[PrefixBytes]) -> Vec<IpNet> {
     fields.iter().filter_map(from_bytes).collect()
 }
 
-/// The addresses as a record keeps them. The model has checked their number.
-pub fn address_fields(addresses: &[IpNet]) -> [PrefixBytes; ADDRESSES_MAX] {
-    let mut fields = [PrefixBytes::default(); ADDRESSES_MAX];
+/// Addresses or prefixes as a record keeps them. The model has checked their number.
+pub fn address_fields<const N: usize>(addresses: &[IpNet]) -> [PrefixBytes; N] {
+    let mut fields = [PrefixBytes::default(); N];
     for (field, address) in fields.iter_mut().zip(addresses) {
         *field = to_bytes(*address);
     }
@@ -81,11 +81,9 @@ fn retire(
     old: &EndpointRecord,
     wanted: &model::Endpoint,
 ) -> Result<(), ProvisionError> {
-    let surplus: Vec<IpNet> = addresses(&old.addresses)
-        .into_iter()
-        .filter(|address| !wanted.addresses.contains(address))
-        .collect();
-    withdraw(node, old, &surplus)?;
+    let surplus = without(&old.addresses, &wanted.addresses);
+    let prefixes = without(&old.prefixes, &wanted.prefixes);
+    withdraw(node, old, &surplus, &prefixes)?;
     if text(&old.dev) != wanted.dev.as_ref() || text(&old.host_dev) != wanted.host_dev.as_ref() {
         return remove_veth(node, old);
     }
@@ -106,10 +104,20 @@ fn retire(
         let Some(host) = netlink.link(wanted.host_dev.as_ref())? else {
             return Ok(());
         };
+        for &prefix in &prefixes {
+            netlink.delete_route_through(&host, prefix)?;
+        }
         surplus.iter().try_for_each(|address| {
             netlink.delete_route(&host_route(address.addr(), &host, Sources::default()))
         })
     })
+}
+
+/// What a record has and the topology has no more.
+fn without(recorded: &[PrefixBytes], wanted: &[IpNet]) -> Vec<IpNet> {
+    let mut recorded = addresses(recorded);
+    recorded.retain(|address| !wanted.contains(address));
+    recorded
 }
 
 /// The record to start with: what identifies the endpoint stays, all else is as wanted.
@@ -136,6 +144,7 @@ fn pending(
             dev: [0; netpath_common::IFNAME_SIZE],
             host_dev: [0; netpath_common::IFNAME_SIZE],
             addresses: [PrefixBytes::default(); ADDRESSES_MAX],
+            prefixes: [PrefixBytes::default(); PREFIXES_MAX],
         },
     };
     Ok(EndpointRecord {
@@ -143,6 +152,7 @@ fn pending(
         dev: device(&wanted.dev)?,
         host_dev: device(&wanted.host_dev)?,
         addresses: address_fields(&wanted.addresses),
+        prefixes: address_fields(&wanted.prefixes),
         ..identity
     })
 }
@@ -290,11 +300,7 @@ fn configure_inside(
                 via: Some(gateway),
                 ifindex: Some(link.ifindex),
                 onlink: true,
-                source: wanted
-                    .addresses
-                    .iter()
-                    .map(IpNet::addr)
-                    .find(|address| address.is_ipv4() == gateway.is_ipv4()),
+                source: first_of_family(&wanted.addresses, gateway),
             })?;
         }
         Ok(())
@@ -334,6 +340,35 @@ fn host_route(address: IpAddr, host: &Link, sources: Sources) -> NewRoute {
     }
 }
 
+/// The routes of the prefixes that are routed to an endpoint, by its first address of the family: so they leave with
+/// its MAC, and nobody is asked for the addresses in them.
+fn prefix_routes(
+    addresses: &[IpNet],
+    prefixes: &[IpNet],
+    host: &Link,
+    sources: Sources,
+) -> Vec<NewRoute> {
+    let route = |&prefix: &IpNet| {
+        Some(NewRoute {
+            dst: prefix,
+            via: Some(first_of_family(addresses, prefix.addr())?),
+            ifindex: Some(host.ifindex),
+            onlink: true,
+            source: sources.towards(prefix.addr()),
+        })
+    };
+    // The model has checked that there is an address of each prefix's family.
+    prefixes.iter().filter_map(route).collect()
+}
+
+/// The first address that is of the same family as another.
+fn first_of_family(addresses: &[IpNet], other: IpAddr) -> Option<IpAddr> {
+    addresses
+        .iter()
+        .map(IpNet::addr)
+        .find(|address| address.is_ipv4() == other.is_ipv4())
+}
+
 /// Makes the node's routes to an endpoint true.
 pub fn ensure_routes(
     node: &Node,
@@ -345,11 +380,23 @@ pub fn ensure_routes(
         let Some(host) = netlink.link(wanted.host_dev.as_ref())? else {
             return Ok(());
         };
-        wanted
-            .addresses
-            .iter()
-            .try_for_each(|address| netlink.add_route(&host_route(address.addr(), &host, sources)))
+        add_routes(&netlink, wanted, &host, sources)
     })
+}
+
+/// The host routes first: the prefixes' routes lead over them.
+fn add_routes(
+    netlink: &Netlink,
+    wanted: &model::Endpoint,
+    host: &Link,
+    sources: Sources,
+) -> Result<(), ProvisionError> {
+    for address in &wanted.addresses {
+        netlink.add_route(&host_route(address.addr(), host, sources))?;
+    }
+    prefix_routes(&wanted.addresses, &wanted.prefixes, host, sources)
+        .iter()
+        .try_for_each(|route| netlink.add_route(route))
 }
 
 fn configure_host_side(
@@ -377,8 +424,8 @@ fn configure_host_side(
         }
         for address in wanted.addresses.iter().map(IpNet::addr) {
             netlink.add_neighbour(host, address, record.endpoint_mac)?;
-            netlink.add_route(&host_route(address, host, sources))?;
         }
+        add_routes(&netlink, wanted, host, sources)?;
         netlink.await_operational(dev)
     })
 }
@@ -426,17 +473,49 @@ fn publish(
     for address in &wanted.addresses {
         datapath.maps.set_endpoint(address.addr(), &entry)?;
     }
+    if !wanted.prefixes.is_empty() {
+        // Before there is one: it must never be overlooked.
+        set_feature(&mut datapath, Meta::LOCAL_PREFIXES)?;
+    }
+    for &prefix in &wanted.prefixes {
+        datapath
+            .maps
+            .set_route(prefix, &RouteEntry::local(&entry))?;
+    }
     interface.state = InterfaceState::Ready as u32;
     Ok(datapath.maps.set_interface(host.ifindex, &interface)?)
 }
 
-/// Takes addresses of this endpoint out of the maps.
+/// Tells the programs to look at something.
+fn set_feature(
+    datapath: &mut crate::datapath::Datapath,
+    feature: u32,
+) -> Result<(), ProvisionError> {
+    let mut meta = datapath.maps.meta()?;
+    if meta.features & feature == 0 {
+        meta.features |= feature;
+        datapath.maps.set_meta(&meta)?;
+    }
+    Ok(())
+}
+
+/// Takes addresses and prefixes of this endpoint out of the maps.
 fn withdraw(
     node: &Node,
     record: &EndpointRecord,
     addresses: &[IpNet],
+    prefixes: &[IpNet],
 ) -> Result<(), ProvisionError> {
     let mut datapath = node.datapath();
+    for &prefix in prefixes {
+        if datapath
+            .maps
+            .route(prefix)?
+            .is_some_and(|entry| entry.host_mac == record.host_mac)
+        {
+            datapath.maps.remove_route(prefix)?;
+        }
+    }
     for address in addresses.iter().map(IpNet::addr) {
         if datapath
             .maps
@@ -486,7 +565,12 @@ pub fn remove(node: &Node, name: &str, record: &EndpointRecord) -> Result<(), Pr
     let mut gone = *record;
     gone.state = RecordState::Pending as u32;
     node.datapath().maps.set_endpoint_record(name_key, &gone)?;
-    withdraw(node, record, &addresses(&record.addresses))?;
+    withdraw(
+        node,
+        record,
+        &addresses(&record.addresses),
+        &addresses(&record.prefixes),
+    )?;
     remove_veth(node, record)?;
     remove_netns(name, record)?;
     Ok(node.datapath().maps.remove_endpoint_record(name_key)?)
@@ -533,6 +617,17 @@ pub fn drift(
                 });
                 if !present {
                     drift.push(format!("the node's route to {address} is gone"));
+                }
+            }
+            let prefixes = addresses(&record.prefixes);
+            for wanted in prefix_routes(&wanted, &prefixes, host, Sources::default()) {
+                let present = routes.iter().any(|route| {
+                    route.dst == wanted.dst
+                        && route.ifindex == wanted.ifindex
+                        && route.via == wanted.via
+                });
+                if !present {
+                    drift.push(format!("the node's route to {} is gone", wanted.dst));
                 }
             }
         }

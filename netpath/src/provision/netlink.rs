@@ -344,6 +344,25 @@ impl Netlink {
         }
     }
 
+    /// Takes netpath's route to a prefix through an interface out of the main table, whatever its next hop. One that
+    /// is gone already is no error.
+    pub fn delete_route_through(&self, link: &Link, dst: IpNet) -> Result<(), ProvisionError> {
+        let mut message = route_message(&NewRoute {
+            dst,
+            via: None,
+            ifindex: Some(link.ifindex),
+            onlink: false,
+            source: None,
+        });
+        // Any: with a next hop it is another one than without.
+        message.header.scope = RouteScope::NoWhere;
+        let request = self.handle.route().del(message).execute();
+        match self.wait("remove route", dst.to_string(), request) {
+            Err(ProvisionError::Netlink { source, .. }) if is(&source, libc::ESRCH) => Ok(()),
+            result => result,
+        }
+    }
+
     /// Makes a neighbour known for good.
     pub fn add_neighbour(
         &self,

@@ -208,6 +208,15 @@ pub fn configure(node: &Node, wanted: &model::Node) -> Result<(), ProvisionError
     node.update_meta(|meta| meta.configured = 1)
 }
 
+/// Spares the programs what no endpoint of the topology, which is true now, has any more.
+pub fn forget_features(node: &Node, wanted: &model::Node) -> Result<(), ProvisionError> {
+    let has_prefixes = wanted.endpoints.iter().any(|e| !e.prefixes.is_empty());
+    if has_prefixes || node.meta()?.features & Meta::LOCAL_PREFIXES == 0 {
+        return Ok(());
+    }
+    node.update_meta(|meta| meta.features &= !Meta::LOCAL_PREFIXES)
+}
+
 /// Whether the FORWARD policy is DROP in both families.
 pub fn forward_is_dropped(node: &Node) -> Result<bool, ProvisionError> {
     node.inside(iptables::forward_policy_is_drop)

@@ -154,6 +154,7 @@ fn endpoints(node: &Node, inventory: &Inventory) -> Result<Vec<EndpointStatus>, 
                 mac: record.endpoint_mac.to_string(),
                 interface: interface(node, false, host_dev, record.host_ifindex, record.host_mac)?,
                 addresses: addresses(&record.addresses),
+                prefixes: addresses(&record.prefixes),
                 drift: Drift(drift),
             })
         })

@@ -195,8 +195,12 @@ fn ensure_endpoint<'a>(
 ) -> Step<'a> {
     let detail = why.unwrap_or_else(|| {
         format!(
-            "{}, {} to {}",
+            "{}{}, {} to {}",
             list(&endpoint.addresses),
+            match endpoint.prefixes.as_slice() {
+                [] => String::new(),
+                prefixes => format!(", prefixes {}", list(prefixes)),
+            },
             endpoint.dev,
             endpoint.host_dev
         )
@@ -412,6 +416,12 @@ fn endpoints<'a>(
         let mut why = endpoint::drift(name, record, &inventory.links, &inventory.routes)?;
         if addresses(&record.addresses) != endpoint.addresses {
             why.push(format!("addresses {}", list(&endpoint.addresses)));
+        }
+        if addresses(&record.prefixes) != endpoint.prefixes {
+            why.push(match endpoint.prefixes.as_slice() {
+                [] => "no prefixes".to_owned(),
+                prefixes => format!("prefixes {}", list(prefixes)),
+            });
         }
         if text(&record.dev) != endpoint.dev.as_ref() {
             why.push(format!("interface {}", endpoint.dev));

@@ -1,7 +1,7 @@
 //! Routes towards other nodes: in the kernel's table, and as "remote" in netpath's.
 
 use ipnet::IpNet;
-use netpath_common::{RouteKind, RouteRecord};
+use netpath_common::{RouteEntry, RouteRecord};
 
 use super::{
     error::ProvisionError,
@@ -48,21 +48,40 @@ pub fn ensure(node: &Node, wanted: &model::Route) -> Result<(), ProvisionError> 
     Ok(node
         .datapath()
         .maps
-        .set_route(wanted.dst, RouteKind::Remote)?)
+        .set_route(wanted.dst, &RouteEntry::REMOTE)?)
 }
 
 /// The error for a route of somebody else's to the same destination.
 pub fn foreign_route(wanted: &model::Route, found: &Route) -> ProvisionError {
-    let via = found
-        .via
-        .map_or_else(|| "on the link".to_owned(), |via| format!("via {via}"));
     ProvisionError::Unmet {
-        problem: format!("the machine already has a route to {} {via}", wanted.dst),
+        problem: already_routed(wanted.dst, found),
         remedy: format!(
             "write that next hop into the topology file, or remove it with `ip route del {}`",
             wanted.dst
         ),
     }
+}
+
+/// The error for a route of somebody else's to some of what is to be routed to an endpoint.
+pub fn foreign_prefix(prefix: IpNet, found: &Route) -> ProvisionError {
+    ProvisionError::Unmet {
+        problem: format!(
+            "{}, and {prefix} is to be an endpoint's",
+            already_routed(found.dst, found)
+        ),
+        remedy: format!(
+            "route only prefixes to an endpoint that are wholly its own, or remove the route with \
+             `ip route del {}`",
+            found.dst
+        ),
+    }
+}
+
+fn already_routed(dst: IpNet, found: &Route) -> String {
+    let via = found
+        .via
+        .map_or_else(|| "on the link".to_owned(), |via| format!("via {via}"));
+    format!("the machine already has a route to {dst} {via}")
 }
 
 /// Removes a route; from the kernel's table only if netpath put it there.

@@ -102,6 +102,8 @@ pub struct EndpointStatus {
     pub interface: InterfaceStatus,
     /// Its addresses.
     pub addresses: Vec<IpNet>,
+    /// Prefixes that are routed to it.
+    pub prefixes: Vec<IpNet>,
     /// What is not as it was made.
     pub drift: Drift,
 }

@@ -4,9 +4,7 @@ use netpath::{
     datapath::{Datapath, ReturnCode, TestPacket},
     netns::Netns,
 };
-use netpath_common::{
-    EndpointEntry, EndpointId, Ifindex, InterfaceState, Mac, RouteEntry, RouteKind,
-};
+use netpath_common::{EndpointEntry, EndpointId, Ifindex, InterfaceState, Mac, RouteEntry};
 use nix::net::if_::if_nametoindex;
 
 use super::{Hop, Interface, Packet, Tables};
@@ -161,7 +159,7 @@ fn fill(view: &mut Datapath, tables: &Tables) -> Result<(), netpath::datapath::D
     }
     for prefix in &tables.remote {
         let text = format!("{prefix:?}");
-        maps.set_route(text.parse().expect("a prefix"), RouteKind::Remote)?;
+        maps.set_route(text.parse().expect("a prefix"), &RouteEntry::REMOTE)?;
     }
     Ok(())
 }

@@ -3,9 +3,11 @@
 //! Most packets are run with `BPF_PROG_TEST_RUN` (see `netpath::datapath::TestPacket`); `wire` sends real
 //! ones, where what is to be seen is the work of the kernel's helpers.
 
+mod cost;
 mod deliver;
 mod dropped;
 mod malformed;
+mod prefixes;
 mod punted;
 mod punted_by_fib;
 mod reasons;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use netpath_common::{
     DropReason, EndpointEntry, EndpointRecord, HopCounter, HopKey, Ifindex, InterfaceEntry,
     InterfaceKind, InterfaceState, Mac, Meta, NameKey, Outcome, PrefixBytes, PuntReason,
-    RecordState, RouteEntry, RouteKind, RouteRecord, UplinkRecord, text,
+    RecordState, RouteEntry, RouteRecord, UplinkRecord, text,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
@@ -198,9 +198,12 @@ fn endpoint(entry: &EndpointEntry) -> Vec<(&'static str, Field)> {
 }
 
 fn route(entry: &RouteEntry) -> Vec<(&'static str, Field)> {
-    let name = RouteKind::from_number(entry.kind).map(RouteKind::name);
-    let number = entry.kind;
-    vec![("kind", Field::Coded { name, number })]
+    vec![
+        ("kind", Field::Text(entry.kind().name().to_owned())),
+        ("ifindex", number(entry.ifindex.0)),
+        ("endpoint_mac", mac(entry.endpoint_mac)),
+        ("host_mac", mac(entry.host_mac)),
+    ]
 }
 
 fn interface(entry: &InterfaceEntry) -> Vec<(&'static str, Field)> {
@@ -244,7 +247,20 @@ fn meta(meta: &Meta) -> Vec<(&'static str, Field)> {
         ("name", name(&meta.name)),
         // A fingerprint, and larger than the integers that every JSON reader can hold.
         ("object", Field::Text(format!("{:#018x}", meta.object))),
+        ("features", Field::List(features(meta.features))),
     ]
+}
+
+/// The names of the bits that are set; one that only a newer version knows is shown as its number.
+fn features(bits: u32) -> Vec<String> {
+    (0..u32::BITS)
+        .map(|bit| bits & 1 << bit)
+        .filter(|&bit| bit != 0)
+        .map(|bit| match bit {
+            Meta::LOCAL_PREFIXES => "local_prefixes".to_owned(),
+            unknown => format!("unknown ({unknown:#x})"),
+        })
+        .collect()
 }
 
 fn endpoint_record(record: &EndpointRecord) -> Vec<(&'static str, Field)> {
@@ -258,6 +274,7 @@ fn endpoint_record(record: &EndpointRecord) -> Vec<(&'static str, Field)> {
         ("dev", name(&record.dev)),
         ("host_dev", name(&record.host_dev)),
         ("addresses", addresses(&record.addresses)),
+        ("prefixes", addresses(&record.prefixes)),
     ]
 }
 
@@ -323,7 +340,7 @@ fn addresses(slots: &[PrefixBytes]) -> Field {
 
 #[cfg(test)]
 mod tests {
-    use netpath_common::{ADDRESSES_MAX, EndpointId, Verdict, fixed};
+    use netpath_common::{ADDRESSES_MAX, EndpointId, PREFIXES_MAX, Verdict, fixed};
 
     use super::*;
     use crate::datapath::to_bytes;
@@ -360,15 +377,45 @@ mod tests {
 
     #[test]
     fn what_only_a_newer_version_knows_keeps_its_number() {
-        let fields = route(&RouteEntry { kind: 9 });
-        let entry = Entry {
-            key: Fields(Vec::new()),
-            value: Fields(fields),
-        };
-        assert_eq!(entry.cells(), ["unknown (9)"]);
+        assert_eq!(features(0), [""; 0]);
         assert_eq!(
-            json(&entry),
-            r#"{"key":{},"value":{"kind":{"name":null,"number":9}}}"#
+            features(Meta::LOCAL_PREFIXES | 0x8000_0000),
+            ["local_prefixes", "unknown (0x80000000)"]
+        );
+    }
+
+    #[test]
+    fn a_route_says_where_it_leads() {
+        let local = RouteEntry {
+            ifindex: Ifindex(3),
+            endpoint_mac: Mac([2, 0, 0, 0, 0, 0xaa]),
+            host_mac: Mac([2, 0, 0, 0, 0, 0xbb]),
+        };
+        let prefixes = ["10.9.0.0/28", "10.0.0.0/8"].map(|p| p.parse().expect("valid"));
+        let entries = decode(
+            prefixes.into_iter().zip([local, RouteEntry::REMOTE]),
+            network,
+            route,
+        );
+        let cells: Vec<_> = entries.iter().map(Entry::cells).collect();
+        assert_eq!(
+            cells,
+            [
+                [
+                    "10.9.0.0/28",
+                    "local",
+                    "3",
+                    "02:00:00:00:00:aa",
+                    "02:00:00:00:00:bb"
+                ],
+                [
+                    "10.0.0.0/8",
+                    "remote",
+                    "0",
+                    "00:00:00:00:00:00",
+                    "00:00:00:00:00:00"
+                ],
+            ]
         );
     }
 
@@ -377,6 +424,8 @@ mod tests {
         let mut slots = [PrefixBytes::default(); ADDRESSES_MAX];
         slots[0] = to_bytes("10.0.1.2/24".parse().expect("valid"));
         slots[1] = to_bytes("fd00:1::2/64".parse().expect("valid"));
+        let mut prefix_slots = [PrefixBytes::default(); PREFIXES_MAX];
+        prefix_slots[0] = to_bytes("10.9.0.0/28".parse().expect("valid"));
         let key = NameKey {
             name: fixed("demo01").expect("fits"),
         };
@@ -390,13 +439,14 @@ mod tests {
             dev: fixed("eth0").expect("fits"),
             host_dev: fixed("np-demo01").expect("fits"),
             addresses: slots,
+            prefixes: prefix_slots,
         };
         let [entry] = decode([(key, record)], name_key, endpoint_record)
             .try_into()
             .expect("one");
         assert_eq!(
             json(&entry),
-            r#"{"key":{"name":"demo01"},"value":{"netns_cookie":4242,"id":1,"state":{"name":"complete","number":2},"host_ifindex":3,"endpoint_mac":"02:00:00:00:00:aa","host_mac":"02:00:00:00:00:bb","dev":"eth0","host_dev":"np-demo01","addresses":["10.0.1.2/24","fd00:1::2/64"]}}"#
+            r#"{"key":{"name":"demo01"},"value":{"netns_cookie":4242,"id":1,"state":{"name":"complete","number":2},"host_ifindex":3,"endpoint_mac":"02:00:00:00:00:aa","host_mac":"02:00:00:00:00:bb","dev":"eth0","host_dev":"np-demo01","addresses":["10.0.1.2/24","fd00:1::2/64"],"prefixes":["10.9.0.0/28"]}}"#
         );
     }
 }

@@ -26,6 +26,7 @@ pub(super) fn nodes(nodes: &[DraftNode], findings: &mut Findings<'_>) {
         capacity(node, findings);
     }
     prefixes::unshared(nodes, findings);
+    prefixes::of_endpoints(nodes, all_read, findings);
     for (index, node) in nodes.iter().enumerate() {
         routes::consistent(node, findings);
         if all_read {
@@ -175,7 +176,9 @@ fn capacity(node: &DraftNode, findings: &mut Findings<'_>) {
             .count();
         let routes = node.routes.iter();
         let routes = routes
-            .filter(|route| route.dst.value.addr().is_ipv4() == is_ipv4)
+            .map(|route| &route.dst)
+            .chain(node.endpoints.iter().flat_map(|e| &e.prefixes))
+            .filter(|at| at.value.addr().is_ipv4() == is_ipv4)
             .count();
         let family = if is_ipv4 { "IPv4" } else { "IPv6" };
         for (limit, key, needed, what) in [
@@ -185,7 +188,12 @@ fn capacity(node: &DraftNode, findings: &mut Findings<'_>) {
                 addresses,
                 "endpoint addresses",
             ),
-            (&node.max_routes, "node.max_routes", routes, "routes"),
+            (
+                &node.max_routes,
+                "node.max_routes",
+                routes,
+                "routes and prefixes",
+            ),
         ] {
             if u32::try_from(needed).is_ok_and(|needed| needed <= limit.value) {
                 continue;

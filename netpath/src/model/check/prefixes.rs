@@ -6,9 +6,9 @@ use ipnet::IpNet;
 
 use crate::model::{
     InterfaceName, Name,
-    address::host_length,
+    address::{family, host_length},
     finding::{At, Fault, Findings},
-    read::DraftNode,
+    read::{DraftEndpoint, DraftNode},
 };
 
 /// Whose an address is.
@@ -27,14 +27,7 @@ enum Owner<'n> {
     },
 }
 
-impl Owner<'_> {
-    fn key(self) -> &'static str {
-        match self {
-            Self::Endpoint { .. } => "node.endpoint.addresses",
-            Self::Uplink { .. } => "node.uplink.addresses",
-        }
-    }
-}
+const PREFIXES: &str = "node.endpoint.prefixes";
 
 impl fmt::Display for Owner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,12 +38,24 @@ impl fmt::Display for Owner<'_> {
     }
 }
 
-/// An address in the file.
+/// An address or a prefix in the file.
 #[derive(Clone, Copy)]
 struct Claim<'n> {
     owner: Owner<'n>,
     line: usize,
     net: IpNet,
+    /// A prefix that is routed to an endpoint, and no address.
+    routed: bool,
+}
+
+impl Claim<'_> {
+    fn key(&self) -> &'static str {
+        match (self.owner, self.routed) {
+            (Owner::Endpoint { .. }, true) => PREFIXES,
+            (Owner::Endpoint { .. }, false) => "node.endpoint.addresses",
+            (Owner::Uplink { .. }, _) => "node.uplink.addresses",
+        }
+    }
 }
 
 /// No address is used twice in the topology, and no prefix shared ([`overlaps`]).
@@ -58,8 +63,10 @@ pub(super) fn unshared(nodes: &[DraftNode], findings: &mut Findings<'_>) {
     let mut seen: HashMap<IpAddr, Claim<'_>> = HashMap::new();
     let mut distinct = Vec::new();
     for claim in claims(nodes) {
-        if let Some(first) = seen.get(&claim.net.addr()) {
-            findings.add(claim.line, claim.owner.key(), duplicate(&claim, first));
+        if claim.routed {
+            distinct.push(claim);
+        } else if let Some(first) = seen.get(&claim.net.addr()) {
+            findings.add(claim.line, claim.key(), duplicate(&claim, first));
         } else {
             seen.insert(claim.net.addr(), claim);
             distinct.push(claim);
@@ -103,6 +110,13 @@ fn overlaps(claims: &[Claim<'_>], findings: &mut Findings<'_>) {
             second.net, first.net, first.owner, first.line
         );
         let remedy = match (first.owner, second.owner) {
+            (Owner::Endpoint { .. }, Owner::Endpoint { .. }) if first.routed || second.routed => {
+                format!(
+                    "give each endpoint prefixes of its own; an address that is written with /{} claims no more \
+                     than itself",
+                    host_length(second.net.addr())
+                )
+            }
             (Owner::Endpoint { .. }, Owner::Endpoint { .. }) => format!(
                 "give each endpoint a prefix of its own, or write /{} in both",
                 host_length(second.net.addr())
@@ -113,8 +127,61 @@ fn overlaps(claims: &[Claim<'_>], findings: &mut Findings<'_>) {
             _ => "endpoints are routed, not bridged: give them a prefix outside of the uplinks'"
                 .to_owned(),
         };
-        findings.add(second.line, second.owner.key(), Fault::new(problem, remedy));
+        findings.add(second.line, second.key(), Fault::new(problem, remedy));
     }
+}
+
+/// An endpoint's prefixes against each other and against its own addresses.
+pub(super) fn of_endpoints(nodes: &[DraftNode], all_read: bool, findings: &mut Findings<'_>) {
+    for endpoint in nodes.iter().flat_map(|node| &node.endpoints) {
+        for (index, prefix) in endpoint.prefixes.iter().enumerate() {
+            let fault = among(&endpoint.prefixes[..index], prefix.value)
+                .or_else(|| own_address(endpoint, prefix.value))
+                .or_else(|| all_read.then(|| no_next_hop(endpoint, prefix.value))?);
+            if let Some(fault) = fault {
+                findings.add(prefix.line, PREFIXES, fault);
+            }
+        }
+    }
+}
+
+/// A prefix that shares addresses with one that comes before it in the list.
+fn among(before: &[At<IpNet>], prefix: IpNet) -> Option<Fault> {
+    let At { line, value: first } = before
+        .iter()
+        .find(|at| at.value.contains(&prefix) || prefix.contains(&at.value))?;
+    Some(if *first == prefix {
+        let problem = format!("{prefix} is in the list already (line {line})");
+        Fault::new(problem, "write each prefix once")
+    } else {
+        let problem = format!("{prefix} overlaps {first} of the same endpoint (line {line})");
+        Fault::new(problem, "write the wider one alone")
+    })
+}
+
+/// A prefix that is no more than an address that the endpoint has itself.
+fn own_address(endpoint: &DraftEndpoint, prefix: IpNet) -> Option<Fault> {
+    let mut addresses = endpoint.addresses.iter();
+    let At { line, .. } = addresses.find(|at| IpNet::from(at.value.addr()) == prefix)?;
+    let problem = format!("{prefix} is an address of the endpoint itself (line {line})");
+    Some(Fault::new(
+        problem,
+        "remove it: its addresses are routed to it anyway",
+    ))
+}
+
+/// A prefix of a family that the endpoint has no address of.
+fn no_next_hop(endpoint: &DraftEndpoint, prefix: IpNet) -> Option<Fault> {
+    let is_ipv4 = prefix.addr().is_ipv4();
+    let mut addresses = endpoint.addresses.iter();
+    if addresses.any(|at| at.value.addr().is_ipv4() == is_ipv4) {
+        return None;
+    }
+    let (family, name) = (family(prefix.addr()), &endpoint.name.value);
+    Some(Fault::new(
+        format!("{prefix} needs an {family} next hop, and endpoint {name} has no {family} address"),
+        format!("add an {family} address to the endpoint, or remove this prefix"),
+    ))
 }
 
 /// For each prefix the outermost other one, if any, that contains it (or equals it and comes earlier) and
@@ -145,11 +212,12 @@ pub(super) fn nested<T>(
 }
 
 fn claims(nodes: &[DraftNode]) -> impl Iterator<Item = Claim<'_>> {
-    let claim = |owner| {
+    let claim = |owner, routed| {
         move |at: &At<IpNet>| Claim {
             owner,
             line: at.line,
             net: at.value,
+            routed,
         }
     };
     nodes.iter().enumerate().flat_map(move |(n, node)| {
@@ -159,11 +227,12 @@ fn claims(nodes: &[DraftNode]) -> impl Iterator<Item = Claim<'_>> {
             .enumerate()
             .flat_map(move |(u, uplink)| {
                 let (dev, node) = (&uplink.dev.value, &node.name.value);
-                uplink.addresses.iter().map(claim(Owner::Uplink {
+                let owner = Owner::Uplink {
                     index: (n, u),
                     dev,
                     node,
-                }))
+                };
+                uplink.addresses.iter().map(claim(owner, false))
             });
         let endpoints = node
             .endpoints
@@ -171,10 +240,12 @@ fn claims(nodes: &[DraftNode]) -> impl Iterator<Item = Claim<'_>> {
             .enumerate()
             .flat_map(move |(e, endpoint)| {
                 let name = &endpoint.name.value;
-                endpoint.addresses.iter().map(claim(Owner::Endpoint {
+                let owner = Owner::Endpoint {
                     index: (n, e),
                     name,
-                }))
+                };
+                let addresses = endpoint.addresses.iter().map(claim(owner, false));
+                addresses.chain(endpoint.prefixes.iter().map(claim(owner, true)))
             });
         uplinks.chain(endpoints)
     })

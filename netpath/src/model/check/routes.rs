@@ -105,6 +105,7 @@ fn local_destinations(node: &DraftNode, findings: &mut Findings<'_>) {
         endpoint
             .addresses
             .iter()
+            .chain(&endpoint.prefixes)
             .map(move |address| Claim(*address, Some(name)))
     });
     let claims: Vec<_> = routes.chain(endpoints).collect();
