@@ -72,6 +72,11 @@ impl Family {
         )
     }
 
+    /// An address of 10.9.0.0/28 or fd00:9::/64, which nobody has unless a test routes them somewhere.
+    pub fn routed(self) -> IpAddr {
+        self.pick([10, 9, 0, 5], [0xfd00, 9, 0, 0, 0, 0, 0, 5])
+    }
+
     /// Length of the Ethernet and IP headers, in bytes.
     pub fn headers(self) -> usize {
         match self {

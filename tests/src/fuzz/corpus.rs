@@ -66,11 +66,15 @@ fn ways(node: &TestNode, family: Family) -> Vec<Way> {
     let (remote, outside) = (family.remote(), family.outside());
     let beside = family.subnet(5, 2);
     let endpoint = ProgramKind::FromEndpoint;
-    add(endpoint, node.a, &[a, a_too], &[b, remote]);
-    add(endpoint, node.b, &[b], &[a, a_too, remote, beside]);
+    // Of a prefix that is routed to endpoint a.
+    let routed = family.routed();
+    add(endpoint, node.a, &[a, a_too, routed], &[b, remote]);
+    add(endpoint, node.b, &[b], &[a, a_too, routed, remote, beside]);
+    add(endpoint, node.b, &[routed], &[b, remote]);
     add(endpoint, node.a, &[a], &[a_too, outside, family.node()]);
     let uplink = ProgramKind::FromUplink;
-    add(uplink, node.uplink, &[remote, outside], &[a, b]);
+    add(uplink, node.uplink, &[remote, outside], &[a, b, routed]);
+    add(uplink, node.uplink, &[routed], &[b]);
     add(
         uplink,
         node.uplink,

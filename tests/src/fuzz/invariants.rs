@@ -16,9 +16,23 @@ use crate::{Device, Family, TestNode};
 #[derive(Debug)]
 pub struct World {
     endpoints: Vec<(IpAddr, Device)>,
+    /// Prefixes that are routed to endpoints.
+    prefixes: Vec<(IpNet, Device)>,
     node: [IpAddr; 2],
     /// Where the kernel routes remote prefixes, the longer ones first.
     remote: [(IpNet, Device); 4],
+}
+
+/// A prefix of each family that is routed to endpoint a. The second is in one that is remote.
+const OF_A: [&str; 2] = ["10.9.0.0/28", "fd00:9::/64"];
+
+/// The node that inputs are for.
+pub fn node() -> TestNode {
+    let mut node = TestNode::new();
+    for prefix in OF_A {
+        node.route_to(node.a, prefix);
+    }
+    node
 }
 
 /// What a packet that is redirected says of itself.
@@ -33,7 +47,7 @@ struct Headers {
 }
 
 impl World {
-    /// As `TestNode::new` fills the maps, with one more subnet that is remote, but behind endpoint a's veth: so
+    /// As [`node`] fills the maps, with one more subnet that is remote, but behind endpoint a's veth: so
     /// there is also something remote that an uplink's packets would not turn back to.
     pub fn of(node: &TestNode) -> Self {
         node.ip("route add 10.0.5.0/24 dev epa\nroute add fd00:5::/64 dev epa");
@@ -46,6 +60,9 @@ impl World {
         });
         Self {
             endpoints: endpoints.collect(),
+            prefixes: OF_A
+                .map(|prefix| (prefix.parse().expect("a prefix"), node.a))
+                .to_vec(),
             node: Family::BOTH.map(Family::node),
             remote: [
                 ("10.0.5.0/24", node.a),
@@ -128,9 +145,12 @@ impl World {
 
     fn endpoint(&self, address: IpAddr) -> Option<Device> {
         let mut endpoints = self.endpoints.iter();
-        endpoints
-            .find(|(its, _)| *its == address)
-            .map(|&(_, device)| device)
+        let mut prefixes = self.prefixes.iter();
+        let exact = endpoints.find(|(its, _)| *its == address);
+        exact.map(|&(_, device)| device).or_else(|| {
+            let prefix = prefixes.find(|(prefix, _)| prefix.contains(&address));
+            prefix.map(|&(_, device)| device)
+        })
     }
 
     fn is_own(&self, source: IpAddr, ifindex: Ifindex) -> Result<(), Violation> {

@@ -129,7 +129,7 @@ pub fn run(plan: Plan) -> Tally {
         "fuzz: seed {:#x}, from iteration {}, {:?}",
         plan.seed, plan.first, plan.limit
     );
-    let node = TestNode::new();
+    let node = invariants::node();
     let mut log = KernelLog::from_now_on();
     let tally = node
         .netns()

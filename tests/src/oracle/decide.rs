@@ -221,11 +221,20 @@ fn source_is_right(tables: &Tables, packet: &Packet, headers: &Headers) -> Resul
     }
 }
 
+/// Whose an address is: the endpoint's that has it; else, if the node does not have it itself, the endpoint's to which
+/// the longest prefix around it is routed.
 fn owner(tables: &Tables, address: Address) -> Option<Ifindex> {
     let mut endpoints = tables.endpoints.iter();
-    endpoints
-        .find(|(its, _)| *its == address)
-        .map(|&(_, ifindex)| ifindex)
+    if let Some(&(_, ifindex)) = endpoints.find(|(its, _)| *its == address) {
+        return Some(ifindex);
+    }
+    if tables.node.contains(&address) {
+        return None;
+    }
+    let local = tables.local.iter().map(|&(prefix, at)| (prefix, Some(at)));
+    let remote = tables.remote.iter().map(|&prefix| (prefix, None));
+    let prefixes: Vec<_> = local.chain(remote).collect();
+    longest(&prefixes, address).flatten()
 }
 
 fn not_forwarded(destination: Address) -> Option<PuntReason> {

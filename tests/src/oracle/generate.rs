@@ -73,7 +73,12 @@ pub fn packet(rng: &mut Rng, tables: &Tables) -> Packet {
     };
     let width = rng.pick(&[32, 128]);
     let own = tables.addresses_of(ingress);
-    let own: Vec<_> = own.into_iter().filter(|a| a.width == width).collect();
+    let routed = tables.prefixes_of(ingress);
+    let own: Vec<_> = own
+        .into_iter()
+        .chain(routed.into_iter().map(|prefix| at_edge(rng, prefix)))
+        .filter(|a| a.width == width)
+        .collect();
     let remote = of_width(rng, &tables.remote, |p| p.first.width == width);
     let source = match (own.is_empty(), remote) {
         (false, _) if rng.chance(85) => rng.pick(&own),
@@ -100,7 +105,7 @@ pub fn packet(rng: &mut Rng, tables: &Tables) -> Packet {
 
 /// An address: somebody's, one at the edge of a prefix, a special one, or one beside those.
 fn anyone(rng: &mut Rng, tables: &Tables, width: u32) -> Address {
-    let address = match rng.below(20) {
+    let address = match rng.below(22) {
         0..=6 => {
             let all: Vec<_> = tables
                 .endpoints
@@ -119,6 +124,11 @@ fn anyone(rng: &mut Rng, tables: &Tables, width: u32) -> Address {
             prefix.map(|prefix| at_edge(rng, prefix))
         }
         16 => of_width(rng, &tables.node, |a| a.width == width),
+        17 | 18 => {
+            let all: Vec<_> = tables.local.iter().map(|&(prefix, _)| prefix).collect();
+            let prefix = of_width(rng, &all, |p| p.first.width == width);
+            prefix.map(|prefix| at_edge(rng, prefix))
+        }
         _ => None,
     };
     let address = address.unwrap_or_else(|| {

@@ -4,7 +4,7 @@ use netpath::{
     datapath::{Datapath, ReturnCode, TestPacket},
     netns::Netns,
 };
-use netpath_common::{EndpointEntry, EndpointId, Ifindex, InterfaceState, Mac, RouteEntry};
+use netpath_common::{EndpointEntry, EndpointId, Ifindex, InterfaceState, Mac, Meta, RouteEntry};
 use nix::net::if_::if_nametoindex;
 
 use super::{Hop, Interface, Packet, Tables};
@@ -148,18 +148,22 @@ fn fill(view: &mut Datapath, tables: &Tables) -> Result<(), netpath::datapath::D
         maps.set_endpoint(address.ip(), &EndpointEntry::NODE)?;
     }
     for &(address, ifindex) in &tables.endpoints {
-        let device = tables.interface(ifindex).device;
-        let entry = EndpointEntry {
-            ifindex,
-            id: device.endpoint,
-            endpoint_mac: device.far_mac,
-            host_mac: device.mac,
-        };
+        let entry = tables.interface(ifindex).device.address();
         maps.set_endpoint(address.ip(), &entry)?;
     }
     for prefix in &tables.remote {
         let text = format!("{prefix:?}");
         maps.set_route(text.parse().expect("a prefix"), &RouteEntry::REMOTE)?;
     }
-    Ok(())
+    for &(prefix, ifindex) in &tables.local {
+        let text = format!("{prefix:?}");
+        let entry = RouteEntry::local(&tables.interface(ifindex).device.address());
+        maps.set_route(text.parse().expect("a prefix"), &entry)?;
+    }
+    let mut meta = maps.meta()?;
+    meta.features = match tables.local.is_empty() {
+        true => 0,
+        false => Meta::LOCAL_PREFIXES,
+    };
+    maps.set_meta(&meta)
 }

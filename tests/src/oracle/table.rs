@@ -47,8 +47,10 @@ pub struct Tables {
     pub endpoints: Vec<(Address, Ifindex)>,
     /// The node's own.
     pub node: Vec<Address>,
-    /// netpath's route table: every prefix in it is remote.
+    /// netpath's route table: the prefixes in it that are remote.
     pub remote: Vec<Prefix>,
+    /// Those that are routed to the endpoint behind an interface.
+    pub local: Vec<(Prefix, Ifindex)>,
     /// The kernel's routes that are made for these tables.
     pub routes: Vec<(Prefix, Hop)>,
     /// Those that it has anyway.
@@ -69,6 +71,12 @@ impl Tables {
         let its = self.endpoints.iter().filter(|(_, at)| *at == ifindex);
         its.map(|&(address, _)| address).collect()
     }
+
+    /// The prefixes of the endpoint behind an interface.
+    pub fn prefixes_of(&self, ifindex: Ifindex) -> Vec<Prefix> {
+        let its = self.local.iter().filter(|(_, at)| *at == ifindex);
+        its.map(|&(prefix, _)| prefix).collect()
+    }
 }
 
 impl fmt::Display for Tables {
@@ -79,6 +87,7 @@ impl fmt::Display for Tables {
         writeln!(f, "  endpoints {:?}", self.endpoints)?;
         writeln!(f, "  node      {:?}", self.node)?;
         writeln!(f, "  remote    {:?}", self.remote)?;
+        writeln!(f, "  local     {:?}", self.local)?;
         writeln!(
             f,
             "  kernel    {:?}\n            {:?}",
@@ -116,6 +125,7 @@ pub fn generate(rng: &mut Rng, interfaces: &[Interface]) -> Tables {
             .map(|family| Address::from(family.node()))
             .to_vec(),
         remote: Vec::new(),
+        local: Vec::new(),
         routes: Vec::new(),
         fixed: fixed(uplinks[0].device.ifindex),
     };
@@ -124,6 +134,10 @@ pub fn generate(rng: &mut Rng, interfaces: &[Interface]) -> Tables {
         let places: Vec<_> = (0..1 + rng.below(4)).map(|_| place(rng, family)).collect();
         add_endpoints(rng, &mut tables, &places);
         add_remote(rng, &mut tables, &places);
+        // Many nodes have none at all.
+        if rng.chance(60) {
+            add_local(rng, &mut tables, &places);
+        }
         add_routes(rng, &mut tables, &places);
     }
     tables
@@ -197,6 +211,23 @@ fn add_remote(rng: &mut Rng, tables: &mut Tables, places: &[Address]) {
         let prefix = prefix(rng, places);
         if !tables.remote.contains(&prefix) {
             tables.remote.push(prefix);
+        }
+    }
+}
+
+/// The real ones overlap nothing; these nest in remote ones, around them, around addresses of other endpoints.
+fn add_local(rng: &mut Rng, tables: &mut Tables, places: &[Address]) {
+    let veths: Vec<_> = tables
+        .interfaces
+        .iter()
+        .filter(|i| !i.is_uplink())
+        .map(|i| i.device.ifindex)
+        .collect();
+    for _ in 0..1 + rng.below(8) {
+        let prefix = prefix(rng, places);
+        let taken = tables.local.iter().any(|(its, _)| *its == prefix);
+        if !taken && !tables.remote.contains(&prefix) {
+            tables.local.push((prefix, rng.pick(&veths)));
         }
     }
 }
