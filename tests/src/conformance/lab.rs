@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use netpath::{
     model::{Topology, wire_namespace, wire_port},
     netns::Netns,
@@ -87,6 +88,47 @@ impl Place {
             Family::V6 => v6,
         };
         text.parse().expect(text)
+    }
+}
+
+/// What an endpoint has beside its first addresses.
+impl Place {
+    /// Another address of an endpoint: its number in its subnet is 10.
+    pub fn second_address(self, family: Family) -> IpAddr {
+        match self.address(family) {
+            IpAddr::V4(first) => IpAddr::V4((u32::from(first) + 8).into()),
+            IpAddr::V6(first) => IpAddr::V6((u128::from(first) + 0xe).into()),
+        }
+    }
+
+    /// The prefix that is routed to an endpoint: 10.1.91.0/28 and fd00:1:91::/64 for the first.
+    fn prefix(self, family: Family) -> IpNet {
+        let (v4, v6) = match self {
+            Self::A1 => ("10.1.91.0/28", "fd00:1:91::/64"),
+            Self::A2 => ("10.1.92.0/28", "fd00:1:92::/64"),
+            Self::A3 => ("10.1.93.0/28", "fd00:1:93::/64"),
+            Self::B1 => ("10.2.91.0/28", "fd00:2:91::/64"),
+            Self::NodeA | Self::NodeB | Self::Wire => panic!("{self} is no endpoint"),
+        };
+        let text = match family {
+            Family::V4 => v4,
+            Family::V6 => v6,
+        };
+        text.parse().expect(text)
+    }
+
+    /// The first and the last address of its prefix.
+    pub fn prefix_edges(self, family: Family) -> (IpAddr, IpAddr) {
+        let prefix = self.prefix(family);
+        (prefix.network(), prefix.broadcast())
+    }
+
+    /// The address in its prefix that an endpoint has on its loopback device.
+    pub fn nested(self, family: Family) -> IpAddr {
+        match self.prefix(family).network() {
+            IpAddr::V4(first) => IpAddr::V4((u32::from(first) + 5).into()),
+            IpAddr::V6(first) => IpAddr::V6((u128::from(first) + 5).into()),
+        }
     }
 }
 
@@ -314,6 +356,12 @@ impl Lab {
                 }
             }
         }
+        for place in Place::ENDPOINTS {
+            for family in Family::BOTH {
+                let nested = place.nested(family);
+                self.ip(place, &format!("addr add {nested} dev lo nodad"));
+            }
+        }
         // Node B answers nothing on behalf of prefixes that only routes lead to.
         for option in ["-4", "-6"] {
             self.ip(
@@ -354,8 +402,14 @@ impl Default for Lab {
 fn topology(prefix: &str) -> Topology {
     let mut text = String::new();
     for (suffix, host, other, endpoints, own) in [
-        ("a", 1, 2, &["a1", "a2", "a3"][..], 1),
-        ("b", 2, 1, &["b1"][..], 2),
+        (
+            "a",
+            1,
+            2,
+            &[("a1", Place::A1), ("a2", Place::A2), ("a3", Place::A3)][..],
+            1,
+        ),
+        ("b", 2, 1, &[("b1", Place::B1)][..], 2),
     ] {
         let to = 3 - own;
         text += &format!(
@@ -365,16 +419,19 @@ fn topology(prefix: &str) -> Topology {
              [[node.route]]\ndst = \"10.{to}.0.0/16\"\nvia = \"10.8.0.{other}\"\n\
              [[node.route]]\ndst = \"fd00:{to}::/32\"\nvia = \"fd00:8::{other}\"\n"
         );
-        for (number, endpoint) in (1..).zip(endpoints) {
+        for (number, (endpoint, place)) in (1..).zip(endpoints) {
             let spares: String = match *endpoint {
                 "a1" => (0..SPARES)
                     .map(|spare| format!(", \"10.1.1.{}/24\"", 10 + spare))
                     .collect(),
-                _ => String::new(),
+                _ => format!(", \"{}/24\"", place.second_address(Family::V4)),
             };
+            let second = place.second_address(Family::V6);
+            let [v4, v6] = Family::BOTH.map(|family| place.prefix(family));
             text += &format!(
                 "[[node.endpoint]]\nname = \"{prefix}{endpoint}\"\nhost_dev = \"v{endpoint}\"\n\
-                 addresses = [\"10.{own}.{number}.2/24\", \"fd00:{own}:{number}::2/64\"{spares}]\n"
+                 addresses = [\"10.{own}.{number}.2/24\", \"fd00:{own}:{number}::2/64\"{spares}, \"{second}/64\"]\n\
+                 prefixes = [\"{v4}\", \"{v6}\"]\n"
             );
         }
     }

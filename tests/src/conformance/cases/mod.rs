@@ -7,6 +7,7 @@ mod headers;
 mod link;
 mod malformed;
 mod mtu;
+mod prefixes;
 mod real;
 mod routes;
 mod ttl;
@@ -34,6 +35,7 @@ pub fn all(lab: &Lab) -> Vec<Case> {
         addresses::add,
         link::add,
         malformed::add,
+        prefixes::add,
         routes::add,
         real::add,
     ] {
