@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aya::programs::TcAttachType;
 use netpath::{
     counters::{self, HopRow},
     probe::{
@@ -26,7 +27,10 @@ use super::{
         is_redirect,
     },
 };
-use crate::{Family, GsoInjector, between};
+use crate::{
+    Family, GsoInjector, between,
+    tc_program::{Position, TcProgram},
+};
 
 /// A marker takes microseconds; after this long it is lost.
 const MARKER_DEADLINE: Duration = Duration::from_secs(5);
@@ -37,12 +41,17 @@ const OBSERVED: [Place; 5] = [Place::A1, Place::A2, Place::A3, Place::B1, Place:
 /// As what neighbours' own talk is counted.
 const DISCOVERY: [&str; 2] = ["punt(arp)", "punt(neighbour_discovery)"];
 
+/// The same, where it goes from or to a link-local or multicast address.
+const ON_THE_LINK: [&str; 3] = ["punt(link_local)", "punt(multicast)", "punt(hop_by_hop)"];
+
 /// The lab with all that looks into it.
 pub struct Runner {
     lab: Lab,
     captures: BTreeMap<Place, Capture>,
     injectors: BTreeMap<Place, (Injector, GsoInjector)>,
     marker: u16,
+    /// Other programs of the case that runs.
+    programs: Vec<TcProgram>,
     /// Counters that the markers alone move, per path.
     markers_only: BTreeMap<Path, Vec<HopRow>>,
     fast_path: bool,
@@ -88,6 +97,7 @@ impl Runner {
             captures,
             injectors,
             marker: 0,
+            programs: Vec::new(),
             markers_only: BTreeMap::new(),
             fast_path: false,
         }
@@ -165,6 +175,11 @@ impl Runner {
             // Neighbours look for each other when they please.
             counted.retain(|outcome, _| !DISCOVERY.contains(&outcome.as_str()));
         }
+        if sent.is_empty() {
+            // Sockets of a case talk to none but global addresses.
+            counted.retain(|outcome, _| !ON_THE_LINK.contains(&outcome.as_str()));
+        }
+        self.programs.clear();
         for step in undo.iter().rev() {
             self.apply(std::slice::from_ref(step));
         }
@@ -175,7 +190,7 @@ impl Runner {
     }
 
     /// Makes the changes and returns what takes them back, in the order of the changes.
-    fn apply(&self, steps: &[Step]) -> Vec<Step> {
+    fn apply(&mut self, steps: &[Step]) -> Vec<Step> {
         let mut undo = Vec::new();
         for step in steps {
             match step {
@@ -193,6 +208,13 @@ impl Runner {
                     let before = self.lab.sysctl(*place, key, value);
                     undo.push(Step::sysctl(*place, key, &before));
                 }
+                Step::TcProgram { dev, behaviour } => self.programs.push(TcProgram::attach(
+                    self.lab.netns(Place::NodeA),
+                    dev,
+                    TcAttachType::Ingress,
+                    Position::Before,
+                    *behaviour,
+                )),
             }
         }
         undo

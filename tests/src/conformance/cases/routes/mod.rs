@@ -29,8 +29,10 @@ pub(super) fn add(list: &mut List<'_>) {
     for flow in list.flows() {
         refusing::add(list, &flow);
         rules::add_local(list, &flow);
+        rules::add_mark_delivered(list, &flow);
         if flow.path == Path::ToRemote {
             rules::add(list, &flow);
+            rules::add_marked(list, &flow);
             next_hops::add(list, &flow);
             multipath::add(list, &flow);
         }

@@ -1,13 +1,18 @@
 //! Policy rules.
 
+use aya::programs::TcAttachType;
+use netpath::probe::capture::Injector;
+
 use super::{hop, neighbours, option, remote};
 use crate::{
     Family,
     conformance::{
-        case::{Flow, Path, Step},
+        case::{Flow, Path, Probe, Step},
         cases::List,
-        lab::Place,
+        lab::{Lab, Place},
     },
+    lab::Deadline,
+    tc_program::{Behaviour, Position, Seen, TcProgram},
 };
 
 /// A rule or route about a local endpoint.
@@ -27,6 +32,19 @@ pub(super) fn add_local(list: &mut List<'_>, flow: &Flow) {
     case.steps = rule_steps(flow.family, &rule);
 }
 
+/// Another way to the remote prefix, in a table that only rules lead to.
+fn detour(family: Family) -> Step {
+    let (prefix, _) = remote(family);
+    Step::ip(
+        Place::NodeA,
+        format!(
+            "route add {prefix} via {} dev up0 table 100",
+            hop(family, 11)
+        ),
+        format!("{}route del {prefix} table 100", option(family)),
+    )
+}
+
 fn rule_steps(family: Family, rule: &str) -> Vec<Step> {
     let option = option(family);
     vec![Step::ip(
@@ -39,13 +57,7 @@ fn rule_steps(family: Family, rule: &str) -> Vec<Step> {
 pub(super) fn add(list: &mut List<'_>, flow: &Flow) {
     let (prefix, host) = remote(flow.family);
     let family = flow.family;
-    let via = hop(family, 11);
     let source = flow.source;
-    let detour = Step::ip(
-        Place::NodeA,
-        format!("route add {prefix} via {via} dev up0 table 100"),
-        format!("{}route del {prefix} table 100", option(family)),
-    );
     let frames = |flow: &Flow, refuses: bool| {
         let udp = flow.to(host);
         if refuses {
@@ -103,8 +115,91 @@ pub(super) fn add(list: &mut List<'_>, flow: &Flow) {
         let sent = frames(&from, refuses);
         let case = list.frames(flow, name, "fib_rule_tests.sh", sent);
         case.steps = neighbours(family)
-            .chain([detour.clone()])
+            .chain([detour(family)])
             .chain(rule_steps(family, &rule))
             .collect();
     }
+}
+
+/// Rules by mark. Another program on the hook sets it on node A: a mark does not cross into a namespace.
+///
+/// Of one flow some packets are marked, by their length, and the others are not.
+pub(super) fn add_marked(list: &mut List<'_>, flow: &Flow) {
+    let (_, host) = remote(flow.family);
+    let family = flow.family;
+    for (name, mark, rule) in [
+        ("fwmark 7 lookup 100", 7, "fwmark 7 lookup 100"),
+        ("fwmark 7 lookup 100, mark 8", 8, "fwmark 7 lookup 100"),
+        (
+            "fwmark 0x7/0xf lookup 100, mark 0x80000017",
+            0x8000_0017,
+            "fwmark 0x7/0xf lookup 100",
+        ),
+        ("not fwmark 7 lookup 100", 7, "not fwmark 7 lookup 100"),
+        ("fwmark 7 blackhole", 7, "fwmark 7 blackhole"),
+        ("fwmark 7 prohibit", 7, "fwmark 7 prohibit"),
+        ("fwmark 7 unreachable", 7, "fwmark 7 unreachable"),
+    ] {
+        let refuses = !rule.contains("lookup");
+        let from = if refuses { list.erring(flow) } else { *flow };
+        let to = from.to(host);
+        let marked = to.ip().udp(40_000, 40_001).payload(&[7; 77]).build();
+        let unmarked = to.ip().udp(40_000, 40_001).payload(&[0; 78]).build();
+        let mark = Step::mark(flow.path.ingress(), marked.len(), mark);
+        let case = list.frames(
+            &from,
+            format!("rule by a mark that is set: {name}"),
+            "fib_rule_tests.sh: fwmark",
+            [unmarked.clone(), marked, unmarked],
+        );
+        case.steps = neighbours(family)
+            .chain([detour(family), mark])
+            .chain(rule_steps(family, &format!("pref 100 {rule}")))
+            .collect();
+    }
+}
+
+/// The mark of a packet means something on the node that set it, and not in an endpoint.
+pub(super) fn add_mark_delivered(list: &mut List<'_>, flow: &Flow) {
+    if flow.path == Path::ToRemote {
+        return;
+    }
+    let frame = flow.ip().udp(40_000, 40_001).payload(&[7; 77]).build();
+    let (length, path) = (frame.len() as u32, flow.path);
+    let work = move |lab: &Lab| {
+        let watch = |place: Place, dev, position, behaviour: Behaviour| {
+            let behaviour = behaviour.only_length(length);
+            let hook = TcAttachType::Ingress;
+            TcProgram::attach(lab.netns(place), dev, hook, position, behaviour)
+        };
+        let receiver = path.receiver();
+        let before = watch(
+            Place::NodeA,
+            path.ingress(),
+            Position::Before,
+            Behaviour::mark(7),
+        );
+        let inside = watch(receiver, receiver.dev(), Position::After, Behaviour::WATCH);
+        let at = path.injected_at();
+        let open = || Injector::open(at.dev());
+        let injector = lab.netns(at).run(open).expect("the namespace is there");
+        injector.expect("opening").send(&frame).expect("sending");
+        let deadline = Deadline::new();
+        while inside.seen().packets == 0 {
+            deadline.check(|| format!("nothing arrives; node A saw {:?}", before.seen()));
+        }
+        let Seen {
+            packets, marked, ..
+        } = inside.seen();
+        vec![format!(
+            "{} marked on node A; {packets} arrive, {marked} with a mark",
+            before.seen().packets
+        )]
+    };
+    list.add(
+        flow,
+        "a mark does not follow a packet into an endpoint",
+        "skb_scrub_packet()",
+        Probe::Work(Box::new(work)),
+    );
 }
