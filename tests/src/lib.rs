@@ -9,6 +9,7 @@
 mod binary;
 pub mod conformance;
 mod counters;
+pub mod flows;
 pub mod fuzz;
 mod gso;
 mod guard;

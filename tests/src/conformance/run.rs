@@ -14,10 +14,6 @@ use netpath::{
     },
 };
 use netpath_common::Outcome;
-use nix::{
-    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
-    unistd::Pid,
-};
 
 use super::{
     case::{Case, Flow, Path, Probe, Step},
@@ -29,6 +25,7 @@ use super::{
 };
 use crate::{
     Family, GsoInjector, between,
+    system::run_on_one_cpu,
     tc_program::{Position, TcProgram},
 };
 
@@ -354,16 +351,4 @@ fn marker(flow: &Flow, receiver: Place, number: u16) -> Vec<u8> {
         Family::V6 => frame.extension(0, &PADDING).icmp(128, 0, [a, b, c, d]),
     };
     frame.build()
-}
-
-/// The queue between the ends of a veth pair is the CPU's that sends: with one CPU there is one order.
-fn run_on_one_cpu() {
-    let this = Pid::from_raw(0);
-    let allowed = sched_getaffinity(this).expect("sched_getaffinity");
-    let first = (0..CpuSet::count())
-        .find(|cpu| allowed.is_set(*cpu).unwrap_or(false))
-        .expect("this thread runs somewhere");
-    let mut one = CpuSet::new();
-    one.set(first).expect("it exists");
-    sched_setaffinity(this, &one).expect("sched_setaffinity");
 }
