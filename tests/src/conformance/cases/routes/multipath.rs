@@ -59,7 +59,7 @@ pub(super) fn add(list: &mut List<'_>, flow: &Flow) {
         ("11:45", &[11, 45]),
         ("1:1:1", &[1, 1, 1]),
     ] {
-        for policy in ["0", "1"] {
+        for policy in ["0", "1", "2", "3"] {
             let legs: String = weights
                 .iter()
                 .zip(NEXT_HOPS)
@@ -70,7 +70,7 @@ pub(super) fn add(list: &mut List<'_>, flow: &Flow) {
                 .collect();
             let case = list.frames(
                 flow,
-                format!("ECMP {name}, hash policy {policy}"),
+                format!("ECMP by hash policy {policy}: {name}"),
                 "RFC 2992; fib_multipath_hash()",
                 frames(),
             );
@@ -90,11 +90,7 @@ pub(super) fn add(list: &mut List<'_>, flow: &Flow) {
     // sender's side to many hosts.
     let errors = || {
         (1..=40u8).map(|number| {
-            let host = match host {
-                IpAddr::V4(host) => IpAddr::V4((u32::from(host) + u32::from(number)).into()),
-                IpAddr::V6(host) => IpAddr::V6((u128::from(host) + u128::from(number)).into()),
-            };
-            let to = to.to(host);
+            let to = to.to(beside(host, number));
             let about = to.from(host).to(Place::A2.address(family)).udp().build();
             let (kind, code) = if flow.is_v4() { (3, 3) } else { (1, 4) };
             to.ip()
@@ -106,6 +102,7 @@ pub(super) fn add(list: &mut List<'_>, flow: &Flow) {
     let pad = [1, 4, 0, 0, 0, 0];
     let behind = |number: u16| {
         let port = 20_000 + number * 7;
+        let to = to.to(beside(host, number as u8));
         let udp = to.ip().udp(port, 40_001).payload(&number.to_be_bytes());
         let fragment = to.ip().protocol(17).fragment(800, false).id(number.into());
         [
@@ -117,8 +114,20 @@ pub(super) fn add(list: &mut List<'_>, flow: &Flow) {
             fragment.payload(&[number as u8; 16]).build(),
         ]
     };
-    for policy in ["0", "1"] {
-        let mut special = vec![("ICMP errors", errors().collect::<Vec<_>>())];
+    // From one tunnel's end to another, packets between many hosts.
+    let tunnelled = || {
+        (1..=40u8).map(|number| {
+            let inner = flow.to(beside(host, number)).udp().build();
+            let protocol = if flow.is_v4() { 4 } else { 41 };
+            let outer = to.ip().protocol(protocol).id(number.into());
+            outer.payload(&inner[14..]).build()
+        })
+    };
+    for policy in ["0", "1", "2", "3"] {
+        let mut special = vec![
+            ("ICMP errors", errors().collect::<Vec<_>>()),
+            ("tunnelled packets", tunnelled().collect()),
+        ];
         if !flow.is_v4() {
             let frames = (0..40).flat_map(behind).collect();
             special.push(("IPv6 extension headers and fragments", frames));
@@ -129,7 +138,7 @@ pub(super) fn add(list: &mut List<'_>, flow: &Flow) {
                 .concat();
             let case = list.frames(
                 flow,
-                format!("ECMP of {name}, hash policy {policy}"),
+                format!("ECMP by hash policy {policy}: {name}"),
                 "RFC 2992; icmp_multipath_hash",
                 frames,
             );
@@ -145,25 +154,58 @@ pub(super) fn add(list: &mut List<'_>, flow: &Flow) {
                 .collect();
         }
     }
-    for kind in ["mpath", "resilient buckets 64"] {
+    if flow.is_v4() {
+        let (v4, v6) = (hop(Family::V4, 11), hop(Family::V6, 12));
         let case = list.frames(
             flow,
-            format!("ECMP by a nexthop group, type {kind}, hash policy 1"),
+            "ECMP by hash policy 1: an IPv4 and an IPv6 next hop",
+            "RFC 5549; fib_nexthops.sh",
+            frames(),
+        );
+        let legs = format!("nexthop via {v4} dev up0 nexthop via inet6 {v6} dev up0");
+        case.steps = Family::BOTH
+            .into_iter()
+            .flat_map(neighbours)
+            .chain([
+                Step::sysctl(Place::NodeA, sysctl, "1"),
+                Step::ip(
+                    Place::NodeA,
+                    format!("route add {prefix} {legs}"),
+                    format!("route del {prefix}"),
+                ),
+            ])
+            .collect();
+    }
+    let replaced = format!("nexthop replace id 72 via {} dev up0", hop(family, 13));
+    for (name, kind, change) in [
+        ("type mpath", "mpath", ""),
+        ("type resilient buckets 64", "resilient buckets 64", ""),
+        ("a member replaced", "mpath", &replaced),
+        ("a member gone", "mpath", "nexthop del id 72"),
+    ] {
+        let case = list.frames(
+            flow,
+            format!("ECMP by hash policy 1: a nexthop group, {name}"),
             "fib_nexthops.sh",
             frames(),
         );
-        let member = |id: u8, number: u8| {
+        let member = |id: u8, number: u8, undo: &str| {
             Step::ip(
                 Place::NodeA,
                 format!("nexthop add id {id} via {} dev up0", hop(family, number)),
-                format!("nexthop del id {id}"),
+                undo,
             )
+        };
+        let undo = if change.contains("del") {
+            ""
+        } else {
+            "nexthop del id 72"
         };
         case.steps = neighbours(family)
             .chain([
                 Step::sysctl(Place::NodeA, sysctl, "1"),
-                member(71, 11),
-                member(72, 12),
+                member(71, 11, "nexthop del id 71"),
+                member(72, 12, undo),
                 Step::ip(
                     Place::NodeA,
                     format!("nexthop add id 80 group 71,2/72,1 type {kind}"),
@@ -176,5 +218,16 @@ pub(super) fn add(list: &mut List<'_>, flow: &Flow) {
                 ),
             ])
             .collect();
+        if !change.is_empty() {
+            case.steps.push(Step::ip(Place::NodeA, change, ""));
+        }
+    }
+}
+
+/// The address that comes so many after another.
+fn beside(host: IpAddr, number: u8) -> IpAddr {
+    match host {
+        IpAddr::V4(host) => IpAddr::V4((u32::from(host) + u32::from(number)).into()),
+        IpAddr::V6(host) => IpAddr::V6((u128::from(host) + u128::from(number)).into()),
     }
 }
