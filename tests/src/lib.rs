@@ -9,6 +9,7 @@
 mod binary;
 pub mod conformance;
 mod counters;
+pub mod flows;
 pub mod fuzz;
 mod gso;
 mod guard;
@@ -18,6 +19,7 @@ pub mod oracle;
 mod passage;
 mod plan;
 mod system;
+pub mod tc_program;
 
 pub use binary::{binary, netpath};
 pub use counters::counted;

@@ -6,7 +6,7 @@ use netpath::probe::frame::FrameBuilder;
 use netpath_common::Mac;
 
 use super::lab::{Lab, Place};
-use crate::{Family, between};
+use crate::{Family, between, tc_program::Behaviour};
 
 /// Which way through node A a case's packets take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,6 +163,13 @@ pub enum Step {
         /// The value.
         value: String,
     },
+    /// Somebody else's program at node A, before netpath's and gone with the case.
+    TcProgram {
+        /// On ingress of this interface.
+        dev: &'static str,
+        /// What it does.
+        behaviour: Behaviour,
+    },
 }
 
 impl Step {
@@ -188,6 +195,15 @@ impl Step {
     pub fn mtu(place: Place, dev: &str, mtu: u32) -> Self {
         let command = |mtu: u32| format!("link set {dev} mtu {mtu}");
         Self::ip(place, command(mtu), command(1500))
+    }
+
+    /// Sets the mark of packets of this many bytes, the Ethernet header included, that come in by an interface
+    /// of node A.
+    pub fn mark(dev: &'static str, length: usize, mark: u32) -> Self {
+        Self::TcProgram {
+            dev,
+            behaviour: Behaviour::mark(mark).only_length(length as u32),
+        }
     }
 
     /// A sysctl below /proc/sys/net, later as it was.

@@ -141,22 +141,45 @@ pub const EXPLAINED: &[Explanation] = &[
                  resolution itself.",
     },
     Explanation {
-        cases: "ECMP of ICMP errors, hash policy 0",
+        cases: "ECMP by hash policy 0: ICMP errors",
         family: None,
         paths: &[Path::ToRemote],
         counted: &[NEIGHBOUR],
-        reason: "With several next hops the kernel sends an ICMP error the way of the packets that it is about, \
-                 by a hash over the quoted addresses. `bpf_fib_lookup` hashes the error's own addresses. \
-                 Every next hop is a valid one, and an error always takes the same.",
+        reason: "With several next hops and hash policy 0 the kernel sends an ICMP error the way of the packets that \
+                 it is about, by a hash over the quoted addresses (`ip_multipath_l3_keys`). `bpf_fib_lookup` has no \
+                 packet and hashes the error's own addresses. Every next hop is a valid one, and all errors from \
+                 one host to another take the same.",
     },
     Explanation {
-        cases: "ECMP of IPv6 extension headers and fragments, hash policy 0",
+        cases: "ECMP by hash policy 0: IPv6 extension headers and fragments",
         family: Some(Family::V6),
         paths: &[Path::ToRemote],
         counted: &[NEIGHBOUR],
-        reason: "With hash policy 0 the kernel hashes the first next header, so that fragments may take another \
-                 next hop than whole packets of the same flow. netpath asks with the protocol behind extension \
-                 headers, as policy 1 and rules (`ipproto`) need it: a flow stays on one path.",
+        reason: "With hash policy 0 the kernel hashes the Next Header field of the IPv6 header itself, 44 for a \
+                 fragment (`ip6_multipath_l3_keys`; where a rule looks at protocol or ports it hashes what is behind \
+                 the extension headers), so that fragments may take another next hop than whole packets of the same \
+                 flow. netpath always asks with the protocol behind extension headers, as policy 1 and rules \
+                 (`ipproto`) need it: a flow stays on one path.",
+    },
+    Explanation {
+        cases: "ECMP by hash policy 2",
+        family: None,
+        paths: &[Path::ToRemote],
+        counted: &[NEIGHBOUR],
+        reason: "Hash policy 2 is about the addresses inside of tunnels, and `bpf_fib_lookup` is told the outer ones \
+                 only: all packets of a tunnel take one path. Of IPv6 packets that are in none the kernel's two \
+                 entrances to this hash take the flow label in different byte orders (`rt6_multipath_hash`), so that \
+                 a flow with a label may take another path than the kernel's; it stays on it.",
+    },
+    Explanation {
+        cases: "ECMP by hash policy 3",
+        family: None,
+        paths: &[Path::ToRemote],
+        counted: &[NEIGHBOUR],
+        reason: "With hash policy 3 (`fib_multipath_hash_fields`) the kernel mixes the hash of the outer headers with \
+                 that of the inner ones, also where there are none, and `bpf_fib_lookup` does not \
+                 (`fib_multipath_custom_hash_skb` and `_fl4`): the paths are as many and as even, and a flow stays \
+                 on one, but which one is not the kernel's choice.",
     },
 ];
 

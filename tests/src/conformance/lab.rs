@@ -344,10 +344,12 @@ impl Lab {
                     self.sysctl(place, key, value);
                 }
             }
-            // Of the namespace from Linux 6.13 on (commit b056b4cd9178).
             for (key, value) in [
+                // Of the namespace from Linux 6.13 on (commit b056b4cd9178).
                 ("ipv4/icmp_msgs_per_sec", "1000000"),
                 ("ipv4/icmp_msgs_burst", "1000000"),
+                // Else at random with each boot; from Linux 6.11 on, for IPv6 too.
+                ("ipv4/fib_multipath_hash_seed", "1"),
             ] {
                 let path = format!("/proc/sys/net/{key}");
                 let exists = self.netns(place).run(|| Path::new(&path).exists());

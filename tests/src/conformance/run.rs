@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aya::programs::TcAttachType;
 use netpath::{
     counters::{self, HopRow},
     probe::{
@@ -13,10 +14,6 @@ use netpath::{
     },
 };
 use netpath_common::Outcome;
-use nix::{
-    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
-    unistd::Pid,
-};
 
 use super::{
     case::{Case, Flow, Path, Probe, Step},
@@ -26,7 +23,11 @@ use super::{
         is_redirect,
     },
 };
-use crate::{Family, GsoInjector, between};
+use crate::{
+    Family, GsoInjector, between,
+    system::run_on_one_cpu,
+    tc_program::{Position, TcProgram},
+};
 
 /// A marker takes microseconds; after this long it is lost.
 const MARKER_DEADLINE: Duration = Duration::from_secs(5);
@@ -37,12 +38,17 @@ const OBSERVED: [Place; 5] = [Place::A1, Place::A2, Place::A3, Place::B1, Place:
 /// As what neighbours' own talk is counted.
 const DISCOVERY: [&str; 2] = ["punt(arp)", "punt(neighbour_discovery)"];
 
+/// The same, where it goes from or to a link-local or multicast address.
+const ON_THE_LINK: [&str; 3] = ["punt(link_local)", "punt(multicast)", "punt(hop_by_hop)"];
+
 /// The lab with all that looks into it.
 pub struct Runner {
     lab: Lab,
     captures: BTreeMap<Place, Capture>,
     injectors: BTreeMap<Place, (Injector, GsoInjector)>,
     marker: u16,
+    /// Other programs of the case that runs.
+    programs: Vec<TcProgram>,
     /// Counters that the markers alone move, per path.
     markers_only: BTreeMap<Path, Vec<HopRow>>,
     fast_path: bool,
@@ -88,6 +94,7 @@ impl Runner {
             captures,
             injectors,
             marker: 0,
+            programs: Vec::new(),
             markers_only: BTreeMap::new(),
             fast_path: false,
         }
@@ -165,6 +172,11 @@ impl Runner {
             // Neighbours look for each other when they please.
             counted.retain(|outcome, _| !DISCOVERY.contains(&outcome.as_str()));
         }
+        if sent.is_empty() {
+            // Sockets of a case talk to none but global addresses.
+            counted.retain(|outcome, _| !ON_THE_LINK.contains(&outcome.as_str()));
+        }
+        self.programs.clear();
         for step in undo.iter().rev() {
             self.apply(std::slice::from_ref(step));
         }
@@ -175,7 +187,7 @@ impl Runner {
     }
 
     /// Makes the changes and returns what takes them back, in the order of the changes.
-    fn apply(&self, steps: &[Step]) -> Vec<Step> {
+    fn apply(&mut self, steps: &[Step]) -> Vec<Step> {
         let mut undo = Vec::new();
         for step in steps {
             match step {
@@ -193,6 +205,13 @@ impl Runner {
                     let before = self.lab.sysctl(*place, key, value);
                     undo.push(Step::sysctl(*place, key, &before));
                 }
+                Step::TcProgram { dev, behaviour } => self.programs.push(TcProgram::attach(
+                    self.lab.netns(Place::NodeA),
+                    dev,
+                    TcAttachType::Ingress,
+                    Position::Before,
+                    *behaviour,
+                )),
             }
         }
         undo
@@ -332,16 +351,4 @@ fn marker(flow: &Flow, receiver: Place, number: u16) -> Vec<u8> {
         Family::V6 => frame.extension(0, &PADDING).icmp(128, 0, [a, b, c, d]),
     };
     frame.build()
-}
-
-/// The queue between the ends of a veth pair is the CPU's that sends: with one CPU there is one order.
-fn run_on_one_cpu() {
-    let this = Pid::from_raw(0);
-    let allowed = sched_getaffinity(this).expect("sched_getaffinity");
-    let first = (0..CpuSet::count())
-        .find(|cpu| allowed.is_set(*cpu).unwrap_or(false))
-        .expect("this thread runs somewhere");
-    let mut one = CpuSet::new();
-    one.set(first).expect("it exists");
-    sched_setaffinity(this, &one).expect("sched_setaffinity");
 }

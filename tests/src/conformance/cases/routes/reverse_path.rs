@@ -1,0 +1,23 @@
+//! The reverse-path filter of an uplink.
+
+use crate::conformance::{
+    case::{Flow, Path, Step},
+    cases::List,
+    lab::Place,
+};
+
+/// The reverse-path filter of an uplink.
+pub(super) fn add(list: &mut List<'_>, flow: &Flow) {
+    if flow.is_v4() && flow.path == Path::FromUplink {
+        let stranger = flow.from([198, 51, 100, 1].into());
+        for value in ["0", "1", "2"] {
+            let case = list.frames(
+                flow,
+                format!("setting: rp_filter {value} at the uplink, no way back to the source"),
+                "RFC 3704; ip-sysctl.rst: rp_filter",
+                [stranger.udp().build(), flow.udp().build()],
+            );
+            case.steps = vec![Step::sysctl(Place::NodeA, "ipv4/conf/up0/rp_filter", value)];
+        }
+    }
+}
