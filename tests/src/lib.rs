@@ -18,6 +18,7 @@ pub mod oracle;
 mod passage;
 mod plan;
 mod system;
+pub mod tc_program;
 
 pub use binary::{binary, netpath};
 pub use counters::counted;

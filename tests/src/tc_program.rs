@@ -1,0 +1,420 @@
+//! Somebody else's TC program: what netpath shares its hooks with.
+//!
+//! The programs are a handful of instructions, assembled here and handed to bpf(2), so that a test needs
+//! neither a compiler nor an object file, and can give each its own mark or answer.
+
+use std::{
+    borrow::Cow,
+    fs, io,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+};
+
+use aya::{
+    maps::{Array, Map, MapData},
+    programs::{
+        LinkOrder, SchedClassifier, TcAttachType, loaded_programs,
+        tc::{
+            NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact,
+        },
+    },
+};
+use netpath::{
+    datapath::{AttachMode, attach_mode},
+    netns::Netns,
+};
+
+/// What a program answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// `TCX_NEXT`, `TC_ACT_UNSPEC`: the next program decides.
+    Next,
+    /// `TCX_PASS`, `TC_ACT_OK`: the kernel's own path, no program behind this one.
+    Pass,
+    /// `TCX_DROP`, `TC_ACT_SHOT`.
+    Drop,
+}
+
+impl Answer {
+    /// Of `linux/bpf.h` and `linux/pkt_cls.h`.
+    fn number(self) -> i32 {
+        match self {
+            Self::Next => -1,
+            Self::Pass => 0,
+            Self::Drop => 2,
+        }
+    }
+}
+
+/// What a program does with a packet, in this order: it counts it, marks it, answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Behaviour {
+    /// Only packets of this `skb->len`, the Ethernet header included, are its business: others it does not
+    /// count, and leaves them to the next.
+    pub only_length: Option<u32>,
+    /// Sets `skb->mark`.
+    pub mark: Option<u32>,
+    /// The answer.
+    pub answer: Answer,
+}
+
+impl Behaviour {
+    /// Counts, and leaves the packet to the next.
+    pub const WATCH: Self = Self {
+        only_length: None,
+        mark: None,
+        answer: Answer::Next,
+    };
+
+    /// Counts, marks, and leaves the packet to the next.
+    pub fn mark(mark: u32) -> Self {
+        Self {
+            mark: Some(mark),
+            ..Self::WATCH
+        }
+    }
+
+    /// Counts and answers.
+    pub fn answer(answer: Answer) -> Self {
+        Self {
+            answer,
+            ..Self::WATCH
+        }
+    }
+
+    /// The same, but only with packets of this `skb->len`.
+    pub fn only_length(self, length: u32) -> Self {
+        Self {
+            only_length: Some(length),
+            ..self
+        }
+    }
+}
+
+/// What a program has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Packets.
+    pub packets: u64,
+    /// Their `skb->len`, in sum.
+    pub bytes: u64,
+    /// Packets that came with a mark.
+    pub marked: u64,
+}
+
+/// Which side of netpath's program, and of all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// First of all.
+    Before,
+    /// Last of all. On a TCX hook this holds against programs attached so far.
+    After,
+}
+
+/// Priorities of filters on a clsact qdisc, on either side of any that netpath may choose.
+const CLSACT_FIRST: u16 = 1;
+const CLSACT_LAST: u16 = u16::MAX;
+
+/// A program on a hook, as long as this lives. Let it go before its namespace.
+pub struct TcProgram {
+    seen: Array<MapData, [u64; 3]>,
+    netns: String,
+    link: Option<SchedClassifierLink>,
+}
+
+impl TcProgram {
+    /// Loads a program and attaches it to an interface of a namespace, the way netpath attaches its own.
+    pub fn attach(
+        netns: &Netns,
+        dev: &str,
+        hook: TcAttachType,
+        position: Position,
+        behaviour: Behaviour,
+    ) -> Self {
+        let map = bpf::new_array(size_of::<[u64; 3]>()).expect("BPF_MAP_CREATE");
+        let program = bpf::load(&instructions(&map, behaviour)).expect("BPF_PROG_LOAD");
+        let mut classifier = classifier(&program);
+        let work = || {
+            let id = classifier
+                .attach_with_options(dev, hook, options(dev, position))
+                .expect("attaching");
+            classifier.take_link(id).expect("it was just attached")
+        };
+        let link = netns.run(work).expect("entering the namespace");
+        let map = MapData::from_fd(map).expect("a map");
+        Self {
+            seen: Array::try_from(Map::from_map_data(map).expect("a map")).expect("an array"),
+            netns: netns.name().to_owned(),
+            link: Some(link),
+        }
+    }
+
+    /// What it has seen so far.
+    pub fn seen(&self) -> Seen {
+        let [packets, bytes, marked] = self.seen.get(&0, 0).expect("reading the map");
+        Seen {
+            packets,
+            bytes,
+            marked,
+        }
+    }
+}
+
+impl Drop for TcProgram {
+    fn drop(&mut self) {
+        let link = self.link.take();
+        if attach_mode() == AttachMode::Tcx {
+            return;
+        }
+        // A filter is found by its interface's number, which has a meaning in its namespace only. Where that
+        // is gone, so is the filter; to keep the namespace open for this would keep it alive.
+        match Netns::named(&self.netns) {
+            Ok(netns) => netns.run(|| drop(link)).expect("entering the namespace"),
+            Err(_) => std::mem::forget(link),
+        }
+    }
+}
+
+fn options(dev: &str, position: Position) -> TcAttachOptions {
+    match (attach_mode(), position) {
+        (AttachMode::Tcx, Position::Before) => TcAttachOptions::TcxOrder(LinkOrder::first()),
+        (AttachMode::Tcx, Position::After) => TcAttachOptions::TcxOrder(LinkOrder::last()),
+        (AttachMode::Clsact, position) => {
+            match qdisc_add_clsact(dev) {
+                Ok(()) => {}
+                // Where netpath's program is attached, there is one already.
+                Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {
+                }
+                Err(error) => panic!("clsact on {dev}: {error}"),
+            }
+            TcAttachOptions::Netlink(NlOptions {
+                priority: match position {
+                    Position::Before => CLSACT_FIRST,
+                    Position::After => CLSACT_LAST,
+                },
+                handle: TcHandle::AUTO_ASSIGN,
+                classid: None,
+            })
+        }
+    }
+}
+
+/// aya's handle of a program that it did not load: it knows programs by id.
+fn classifier(program: &OwnedFd) -> SchedClassifier {
+    let path = format!("/proc/self/fdinfo/{}", program.as_raw_fd());
+    let text = fs::read_to_string(path).expect("fdinfo");
+    let id: u32 = text
+        .lines()
+        .find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok())
+        .unwrap_or_else(|| panic!("no prog_id in {text}"));
+    // Others' programs come and go meanwhile.
+    let info = loaded_programs()
+        .filter_map(Result::ok)
+        .find(|info| info.id() == id)
+        .expect("it is loaded");
+    SchedClassifier::from_program_info(info, Cow::Borrowed("other")).expect("a classifier")
+}
+
+/// The program, in order: look at the length, count, mark, answer.
+fn instructions(map: &OwnedFd, behaviour: Behaviour) -> Vec<u64> {
+    use asm::*;
+    let [fd_low, fd_high] = map_fd(R1, map.as_raw_fd());
+    let mut program = vec![move_register(R6, R1), load_word(R7, R6, SKB_LEN)];
+    if let Some(length) = behaviour.only_length {
+        let length = i32::try_from(length).expect("a length");
+        program.extend([
+            jump_if(R7, length, 2),
+            move_immediate(R0, Answer::Next.number()),
+            EXIT,
+        ]);
+    }
+    program.extend([
+        // The key 0, on the stack.
+        store_word(R10, -4, 0),
+        move_register(R2, R10),
+        add(R2, -4),
+        fd_low,
+        fd_high,
+        call(MAP_LOOKUP_ELEM),
+        jump_if_not(R0, 0, 2),
+        // An array has its element; the verifier does not know.
+        move_immediate(R0, Answer::Drop.number()),
+        EXIT,
+        move_immediate(R1, 1),
+        atomic_add(R0, 0, R1),
+        atomic_add(R0, 8, R7),
+        load_word(R2, R6, SKB_MARK),
+        jump_if(R2, 0, 1),
+        atomic_add(R0, 16, R1),
+    ]);
+    if let Some(mark) = behaviour.mark {
+        program.extend([
+            move_immediate(R1, mark.cast_signed()),
+            write_word(R6, SKB_MARK, R1),
+        ]);
+    }
+    program.extend([move_immediate(R0, behaviour.answer.number()), EXIT]);
+    program
+}
+
+/// The instructions that are needed, as `struct bpf_insn` (`linux/bpf.h`, `linux/bpf_common.h`; RFC 9669).
+mod asm {
+    pub const R0: u8 = 0;
+    pub const R1: u8 = 1;
+    pub const R2: u8 = 2;
+    pub const R6: u8 = 6;
+    pub const R7: u8 = 7;
+    pub const R10: u8 = 10;
+    /// `BPF_FUNC_map_lookup_elem`.
+    pub const MAP_LOOKUP_ELEM: i32 = 1;
+    /// Offsets in `struct __sk_buff`.
+    pub const SKB_LEN: i16 = 0;
+    pub const SKB_MARK: i16 = 8;
+    pub const EXIT: u64 = instruction(0x95, 0, 0, 0, 0);
+
+    const fn instruction(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> u64 {
+        let [low, high] = offset.to_ne_bytes();
+        let [a, b, c, d] = immediate.to_ne_bytes();
+        // The two registers share a byte; the destination has the half that C's bit field has first.
+        let registers = if cfg!(target_endian = "little") {
+            from << 4 | to
+        } else {
+            to << 4 | from
+        };
+        u64::from_ne_bytes([code, registers, low, high, a, b, c, d])
+    }
+
+    pub fn move_register(to: u8, from: u8) -> u64 {
+        instruction(0xbf, to, from, 0, 0)
+    }
+
+    /// The 64-bit register becomes the immediate, its sign extended.
+    pub fn move_immediate(to: u8, immediate: i32) -> u64 {
+        instruction(0xb7, to, 0, 0, immediate)
+    }
+
+    pub fn add(to: u8, immediate: i32) -> u64 {
+        instruction(0x07, to, 0, 0, immediate)
+    }
+
+    /// Both halves of a load with `BPF_PSEUDO_MAP_FD`.
+    pub fn map_fd(to: u8, fd: i32) -> [u64; 2] {
+        [instruction(0x18, to, 1, 0, fd), instruction(0, 0, 0, 0, 0)]
+    }
+
+    pub fn load_word(to: u8, from: u8, offset: i16) -> u64 {
+        instruction(0x61, to, from, offset, 0)
+    }
+
+    pub fn store_word(to: u8, offset: i16, immediate: i32) -> u64 {
+        instruction(0x62, to, 0, offset, immediate)
+    }
+
+    pub fn write_word(to: u8, offset: i16, from: u8) -> u64 {
+        instruction(0x63, to, from, offset, 0)
+    }
+
+    pub fn atomic_add(to: u8, offset: i16, from: u8) -> u64 {
+        instruction(0xdb, to, from, offset, 0)
+    }
+
+    pub fn jump_if(register: u8, is: i32, over: i16) -> u64 {
+        instruction(0x15, register, 0, over, is)
+    }
+
+    pub fn jump_if_not(register: u8, is: i32, over: i16) -> u64 {
+        instruction(0x55, register, 0, over, is)
+    }
+
+    pub fn call(helper: i32) -> u64 {
+        instruction(0x85, 0, 0, 0, helper)
+    }
+}
+
+/// bpf(2), as far as aya has no entrance to it.
+mod bpf {
+    use super::*;
+
+    /// `BPF_MAP_CREATE`.
+    const MAP_CREATE: libc::c_int = 0;
+    /// `BPF_PROG_LOAD`.
+    const PROG_LOAD: libc::c_int = 5;
+    /// `BPF_MAP_TYPE_ARRAY`.
+    const ARRAY: u32 = 2;
+    /// `BPF_PROG_TYPE_SCHED_CLS`.
+    const SCHED_CLS: u32 = 3;
+
+    /// What `BPF_MAP_CREATE` takes at least, of `union bpf_attr`.
+    #[repr(C)]
+    struct MapCreate {
+        map_type: u32,
+        key_size: u32,
+        value_size: u32,
+        max_entries: u32,
+        map_flags: u32,
+    }
+
+    /// What `BPF_PROG_LOAD` takes at least.
+    #[repr(C)]
+    struct ProgLoad {
+        prog_type: u32,
+        insn_cnt: u32,
+        insns: u64,
+        license: u64,
+        log_level: u32,
+        log_size: u32,
+        log_buf: u64,
+    }
+
+    /// An array with one element of this many bytes.
+    pub fn new_array(value_size: usize) -> io::Result<OwnedFd> {
+        let attributes = MapCreate {
+            map_type: ARRAY,
+            key_size: 4,
+            value_size: value_size as u32,
+            max_entries: 1,
+            map_flags: 0,
+        };
+        // SAFETY: the structure is what the command takes, and holds no pointer.
+        unsafe { bpf(MAP_CREATE, &attributes) }
+    }
+
+    /// Loads a classifier.
+    pub fn load(instructions: &[u64]) -> io::Result<OwnedFd> {
+        let mut log = vec![0u8; 1 << 16];
+        let attributes = ProgLoad {
+            prog_type: SCHED_CLS,
+            insn_cnt: instructions.len() as u32,
+            insns: instructions.as_ptr() as u64,
+            license: c"GPL".as_ptr() as u64,
+            log_level: 1,
+            log_size: log.len() as u32,
+            log_buf: log.as_mut_ptr() as u64,
+        };
+        // SAFETY: the structure is what the command takes; what it points to outlives the call and has the
+        // lengths stated.
+        unsafe { bpf(PROG_LOAD, &attributes) }.map_err(|error| {
+            let log = String::from_utf8_lossy(&log);
+            io::Error::other(format!("{error}: {}", log.trim_end_matches('\0')))
+        })
+    }
+
+    /// # Safety
+    /// `attributes` must be what `command` takes, and the command one that returns a new descriptor.
+    unsafe fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<OwnedFd> {
+        // SAFETY: as above; the structure outlives the call and has the size stated.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                command,
+                std::ptr::from_ref(attributes),
+                size_of::<T>(),
+            )
+        };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let fd = i32::try_from(result).map_err(io::Error::other)?;
+        // SAFETY: the kernel has just opened it for this caller.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+}
