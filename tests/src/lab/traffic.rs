@@ -79,6 +79,20 @@ impl Traffic {
         (counter.packets, counter.bytes)
     }
 
+    /// Packets that came in by an interface since it is there: as netpath counted them, and as the kernel did.
+    pub fn packets_in(&self, dev: &str) -> (u64, u64) {
+        let received = self.received.get(dev).copied().unwrap_or_default();
+        (self.counted_in(dev), received)
+    }
+
+    fn counted_in(&self, dev: &str) -> u64 {
+        let of_dev = self
+            .hops
+            .iter()
+            .filter(|(row, _)| row.starts_with(&format!("{dev} > ")) && !row.ends_with(" deliver"));
+        of_dev.map(|(_, counter)| counter.packets).sum()
+    }
+
     /// All rows but those of what hosts tell their own link when they please: ARP, neighbour discovery,
     /// multicast listener reports, from endpoints, from other nodes, and from the node itself.
     pub fn without_chatter(&self) -> impl Iterator<Item = (&str, HopCounter)> {
@@ -100,12 +114,8 @@ impl Traffic {
 
     /// Whether for each interface *packets in = redirected + punted + dropped*.
     pub fn obeys_the_law(&self) -> bool {
-        self.received.iter().all(|(dev, &received)| {
-            let of_dev = self.hops.iter().filter(|(row, _)| {
-                row.starts_with(&format!("{dev} > ")) && !row.ends_with(" deliver")
-            });
-            of_dev.map(|(_, counter)| counter.packets).sum::<u64>() == received
-        })
+        let mut received = self.received.iter();
+        received.all(|(dev, &received)| self.counted_in(dev) == received)
     }
 }
 
