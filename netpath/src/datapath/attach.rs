@@ -3,15 +3,18 @@
 use std::{fs, io};
 
 use aya::programs::{
-    LinkOrder, SchedClassifier, TcAttachType,
+    LinkOrder, ProgramError, SchedClassifier, TcAttachType,
     links::{FdLink, LinkError, PinnedLink},
     tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact},
 };
+
+use netpath_common::InterfaceKind;
 
 use super::{
     AttachMode, Datapath, attach_mode,
     error::{DatapathError, file},
 };
+use crate::netns::Netns;
 
 /// Priority of netpath's filters on a clsact qdisc: the letters `np`.
 const CLSACT_PRIORITY: u16 = 0x6e70;
@@ -63,6 +66,15 @@ impl ProgramKind {
         match self.hook() {
             Hook::Ingress => TcAttachType::Ingress,
             Hook::Egress => TcAttachType::Egress,
+        }
+    }
+
+    /// Those of an [`InterfaceKind`], by its number.
+    fn of_interface(kind: u32) -> &'static [Self] {
+        match InterfaceKind::from_number(kind) {
+            Some(InterfaceKind::Endpoint) => &[Self::FromEndpoint, Self::ToEndpoint],
+            Some(InterfaceKind::Uplink) => &[Self::FromUplink],
+            None => &[],
         }
     }
 
@@ -140,8 +152,9 @@ impl Datapath {
                 });
             }
         }
-        // Replaces our filter if it is there, in one step.
-        let existed = self.detach_clsact(kind, dev)?;
+        if self.replace_filter(kind, dev)? {
+            return Ok(false);
+        }
         let mut program = self.pinned(kind)?;
         let id = program
             .attach_with_options(
@@ -157,7 +170,51 @@ impl Datapath {
         let link = program.take_link(id).map_err(failed(kind, Some(dev)))?;
         // The filter is to outlive this process; dropping the link would remove it.
         std::mem::forget(link);
-        Ok(!existed)
+        Ok(true)
+    }
+
+    /// Puts the pinned program into our filter in one step, if there is such a filter.
+    fn replace_filter(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
+        let Some(filter) = filter(kind, dev)? else {
+            return Ok(false);
+        };
+        let mut program = self.pinned(kind)?;
+        match program.attach_to_link(filter) {
+            Ok(id) => {
+                let link = program.take_link(id).map_err(failed(kind, Some(dev)))?;
+                // As above.
+                std::mem::forget(link);
+                Ok(true)
+            }
+            // No such filter, or no clsact qdisc that could have one (tc_new_tfilter).
+            Err(ProgramError::TcError(TcError::NetlinkError(error)))
+                if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) =>
+            {
+                Ok(false)
+            }
+            Err(source) => Err(failed(kind, Some(dev))(source)),
+        }
+    }
+
+    /// Puts the pinned programs into every filter of ours.
+    pub(super) fn update_filters(&self) -> Result<(), DatapathError> {
+        let interfaces = self.maps.interfaces()?;
+        let meta = self.maps.meta()?;
+        let update = || {
+            for entry in interfaces.values() {
+                let Some(dev) = netpath_common::text(&entry.name) else {
+                    continue;
+                };
+                for kind in ProgramKind::of_interface(entry.kind) {
+                    self.replace_filter(*kind, dev)?;
+                }
+            }
+            Ok(())
+        };
+        match meta.netns_made {
+            0 => update(),
+            _ => Netns::named(&self.name)?.run(update)?,
+        }
     }
 
     /// Detaches a program from an interface. Returns whether it was attached. An interface that is gone
@@ -173,22 +230,8 @@ impl Datapath {
     }
 
     fn detach_clsact(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
-        let link = SchedClassifierLink::attached(
-            dev,
-            kind.attach_type(),
-            CLSACT_PRIORITY,
-            CLSACT_HANDLE,
-            None,
-        );
-        let link = match link {
-            Ok(link) => link,
-            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(false),
-            Err(source) => {
-                return Err(DatapathError::Clsact {
-                    dev: dev.to_owned(),
-                    source: source.into(),
-                });
-            }
+        let Some(link) = filter(kind, dev)? else {
+            return Ok(false);
         };
         use aya::programs::Link as _;
         // The one error that tells nothing new is that there is no such filter.
@@ -216,7 +259,7 @@ impl Datapath {
                 // The pin keeps the link; this handle of it may go.
                 Ok(_) => {}
                 // The link of an interface that is gone.
-                Err(aya::programs::ProgramError::SyscallError(error))
+                Err(ProgramError::SyscallError(error))
                     if error.io_error.raw_os_error() == Some(libc::ENOLINK) =>
                 {
                     unpin(&path)?;
@@ -225,6 +268,25 @@ impl Datapath {
             }
         }
         Ok(())
+    }
+}
+
+/// Our filter on an interface, whether or not it is there; none where the interface is not.
+fn filter(kind: ProgramKind, dev: &str) -> Result<Option<SchedClassifierLink>, DatapathError> {
+    let filter = SchedClassifierLink::attached(
+        dev,
+        kind.attach_type(),
+        CLSACT_PRIORITY,
+        CLSACT_HANDLE,
+        None,
+    );
+    match filter {
+        Ok(filter) => Ok(Some(filter)),
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+        Err(source) => Err(DatapathError::Clsact {
+            dev: dev.to_owned(),
+            source: source.into(),
+        }),
     }
 }
 
@@ -247,10 +309,7 @@ fn unpin(path: &std::path::Path) -> Result<bool, DatapathError> {
     Ok(true)
 }
 
-fn failed(
-    kind: ProgramKind,
-    dev: Option<&str>,
-) -> impl FnOnce(aya::programs::ProgramError) -> DatapathError {
+fn failed(kind: ProgramKind, dev: Option<&str>) -> impl FnOnce(ProgramError) -> DatapathError {
     let dev = dev.map(str::to_owned);
     move |source| DatapathError::Program {
         program: kind.name(),

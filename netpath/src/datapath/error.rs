@@ -113,6 +113,9 @@ pub enum DatapathError {
         /// Why it failed.
         source: TcError,
     },
+    /// The node's namespace cannot be entered.
+    #[error(transparent)]
+    Netns(#[from] crate::netns::NetnsError),
     /// Another netpath is at work on bpffs.
     #[error(transparent)]
     Lock(#[from] crate::lock::LockError),

@@ -4,12 +4,14 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use aya::{
     Pod,
-    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuHashMap, lpm_trie::Key},
+    maps::{
+        Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuHashMap, PerCpuValues, lpm_trie::Key,
+    },
 };
 use ipnet::IpNet;
 use netpath_common::{
     EndpointEntry, EndpointRecord, HopCounter, HopKey, Ifindex, InterfaceEntry, Meta, NameKey,
-    PrefixBytes, RouteEntry, RouteRecord, UplinkRecord,
+    Outcome, PrefixBytes, RouteEntry, RouteRecord, UplinkRecord,
 };
 
 use super::{
@@ -336,17 +338,44 @@ impl Maps {
     }
 
     /// Removes the counters of an interface that is gone, so that the next one with its index does not
-    /// inherit them.
+    /// inherit them. What other interfaces sent to it stays counted as theirs, without an egress: what came
+    /// in by them still adds up.
     ///
     /// # Errors
     /// As for every method here.
     pub fn forget_hops(&mut self, ifindex: Ifindex) -> Result<(), DatapathError> {
         for key in self.hops()?.into_keys() {
+            let is_others = key.egress == ifindex
+                && key.ingress != ifindex
+                && key.outcome != Outcome::Deliver.number();
+            if is_others {
+                self.forget_egress(&key)?;
+            }
             if key.ingress == ifindex || key.egress == ifindex {
                 gone("hops", self.hops.remove(&key))?;
             }
         }
         Ok(())
+    }
+
+    /// Adds a row to the one without an egress. Programs never count a redirect there, so nobody writes to it
+    /// meanwhile.
+    fn forget_egress(&mut self, key: &HopKey) -> Result<(), DatapathError> {
+        let kept = HopKey {
+            egress: Ifindex(0),
+            ..*key
+        };
+        let Some(row) = found("hops", self.hops.get(key, 0))? else {
+            return Ok(());
+        };
+        let mut sum = row.to_vec();
+        if let Some(before) = found("hops", self.hops.get(&kept, 0))? {
+            for (sum, before) in sum.iter_mut().zip(before.iter()) {
+                *sum += *before;
+            }
+        }
+        let sum = PerCpuValues::try_from(sum).map_err(|error| map("hops")(error.into()))?;
+        self.hops.insert(kept, sum, 0).map_err(map("hops"))
     }
 
     /// What netpath made for each endpoint.

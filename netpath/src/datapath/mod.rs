@@ -143,7 +143,7 @@ impl Datapath {
     }
 
     /// Replaces the programs by those of this build if they are others, under the running traffic: each
-    /// link changes from one to the other atomically. Returns whether anything changed.
+    /// link or filter changes from one to the other atomically. Returns whether anything changed.
     ///
     /// # Errors
     /// When the kernel refuses a program; the old ones stay.
@@ -154,7 +154,10 @@ impl Datapath {
             return Ok(false);
         }
         load::replace_programs(&self.pins, object)?;
-        self.update_links()?;
+        match attach_mode() {
+            AttachMode::Tcx => self.update_links()?,
+            AttachMode::Clsact => self.update_filters()?,
+        }
         meta.object = wanted;
         self.maps.set_meta(&meta)?;
         Ok(true)

@@ -452,8 +452,13 @@ fn publish(
         && known.is_some_and(|found| found.endpoint_id == record.id);
     if !was_here {
         if known.is_some() {
-            // The index was another interface's.
+            // The index was another interface's: its counters are not this one's, nor its addresses.
             datapath.maps.forget_hops(host.ifindex)?;
+            for (address, entry) in datapath.maps.endpoints()? {
+                if entry.ifindex == host.ifindex && entry.id != record.id {
+                    datapath.maps.remove_endpoint(address)?;
+                }
+            }
         }
         if record.host_ifindex != Ifindex(0) && record.host_ifindex != host.ifindex {
             forget_interface(&mut datapath, record.host_ifindex, record.id)?;

@@ -1,9 +1,12 @@
 //! Attaching and detaching, and nothing else.
 
+use netpath_common::Mac;
+
 use super::{
     Selection,
     change::{Action, Change, Object},
     error::ProvisionError,
+    netlink::Netlink,
     node::{Found, Node, find, text},
 };
 use crate::{
@@ -80,15 +83,38 @@ pub fn is_attached(datapath: &Datapath, uplink: bool, dev: &str) -> Result<bool,
     Ok(true)
 }
 
-/// The interfaces of a node that programs belong on, as (device, endpoint or none for an uplink).
-fn interfaces(node: &Node) -> Result<Vec<(String, Option<String>)>, ProvisionError> {
+/// An interface of a node that programs belong on.
+struct Place {
+    dev: String,
+    /// None for an uplink.
+    endpoint: Option<String>,
+    /// What proves it to be netpath's own; none where netpath did not make it.
+    mac: Option<Mac>,
+}
+
+impl Place {
+    /// Whether it is there, in the calling thread's namespace. Another's interface of that name is not it; and
+    /// one that is gone gets its programs when it is made again.
+    fn is_there(&self) -> Result<bool, ProvisionError> {
+        let link = Netlink::open()?.link(&self.dev)?;
+        Ok(link.is_some_and(|link| self.mac.is_none() || link.mac == self.mac))
+    }
+}
+
+fn places(node: &Node) -> Result<Vec<Place>, ProvisionError> {
     let datapath = node.datapath();
     let endpoints = datapath.maps.endpoint_records()?;
     let uplinks = datapath.maps.uplink_records()?;
-    let endpoints = endpoints
-        .iter()
-        .map(|(name, record)| (text(&record.host_dev), Some(text(&name.name))));
-    let uplinks = uplinks.keys().map(|dev| (text(&dev.name), None));
+    let endpoints = endpoints.iter().map(|(name, record)| Place {
+        dev: text(&record.host_dev),
+        endpoint: Some(text(&name.name)),
+        mac: Some(record.host_mac),
+    });
+    let uplinks = uplinks.iter().map(|(dev, record)| Place {
+        dev: text(&dev.name),
+        endpoint: None,
+        mac: (record.made != 0).then_some(record.mac),
+    });
     Ok(endpoints.chain(uplinks).collect())
 }
 
@@ -99,24 +125,26 @@ pub fn switch(
     endpoint: Option<&str>,
 ) -> Result<Vec<Change>, ProvisionError> {
     let mut changes = Vec::new();
-    for (dev, owner) in interfaces(node)? {
-        if endpoint.is_some() && owner.as_deref() != endpoint {
+    for place in places(node)? {
+        let dev = &place.dev;
+        if endpoint.is_some() && place.endpoint.as_deref() != endpoint {
             continue;
         }
         let datapath = node.datapath();
         let datapath = &*datapath;
-        let changed = node.inside(|| match (on, &owner) {
-            (true, Some(_)) => attach_endpoint(datapath, &dev),
-            (true, None) => attach_uplink(datapath, &dev),
-            (false, Some(_)) => detach(datapath, &ENDPOINT, &dev),
-            (false, None) => detach(datapath, &UPLINK, &dev),
+        let changed = node.inside(|| match (on, &place.endpoint) {
+            (true, _) if !place.is_there()? => Ok(false),
+            (true, Some(_)) => attach_endpoint(datapath, dev),
+            (true, None) => attach_uplink(datapath, dev),
+            (false, Some(_)) => detach(datapath, &ENDPOINT, dev),
+            (false, None) => detach(datapath, &UPLINK, dev),
         })?;
         if changed {
             changes.push(Change {
                 action: Action::Update,
                 object: Object::FastPath,
                 node: node.name.clone(),
-                name: dev,
+                name: place.dev,
                 detail: if on { "on" } else { "off" }.to_owned(),
             });
         }
@@ -147,10 +175,10 @@ pub fn set(on: bool, selection: &Selection) -> Result<Vec<Change>, ProvisionErro
             continue;
         };
         if let Some(endpoint) = &selection.endpoint {
-            let owners = interfaces(&node)?;
-            if !owners
+            let places = places(&node)?;
+            if !places
                 .iter()
-                .any(|(_, owner)| owner.as_ref() == Some(endpoint))
+                .any(|place| place.endpoint.as_ref() == Some(endpoint))
             {
                 continue;
             }

@@ -1,0 +1,90 @@
+//! Reading the maps.
+
+use std::collections::BTreeMap;
+
+use netpath_common::{HopCounter, HopKey, Outcome};
+
+use super::{
+    CountersError, HopRow, OVERFLOW, Reason,
+    names::{Hop, Names},
+};
+use crate::datapath::{self, Datapath};
+
+/// Reads one node's counters, in a fixed order.
+///
+/// # Errors
+/// When the node is not up, or its maps cannot be read.
+pub fn read(node: &str) -> Result<Vec<HopRow>, CountersError> {
+    let datapath = Datapath::open(node)?.ok_or_else(|| CountersError::NotUp {
+        node: node.to_owned(),
+    })?;
+    let interfaces = datapath.maps.interfaces()?;
+    let hops = datapath.maps.hops()?;
+    let overflow = datapath.maps.hop_overflow()?;
+    let mut names = Names::new(&interfaces);
+    names.ask_kernel(&datapath, hops.keys())?;
+    rows(node, &names, &hops, &overflow)
+}
+
+/// Reads the counters of every node that is up, or of one, in a fixed order.
+///
+/// # Errors
+/// When the one node is not up, or maps cannot be read.
+pub fn read_all(only: Option<&str>) -> Result<Vec<HopRow>, CountersError> {
+    if let Some(node) = only {
+        return read(node);
+    }
+    let mut all = Vec::new();
+    for node in datapath::nodes()? {
+        match read(&node) {
+            Ok(rows) => all.extend(rows),
+            // Taken down since it was listed.
+            Err(CountersError::NotUp { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(all)
+}
+
+pub(super) fn rows(
+    node: &str,
+    names: &Names<'_>,
+    hops: &BTreeMap<HopKey, HopCounter>,
+    overflow: &BTreeMap<HopKey, HopCounter>,
+) -> Result<Vec<HopRow>, CountersError> {
+    let row = |key: &HopKey, counter: &HopCounter, is_overflow: bool| {
+        let outcome =
+            Outcome::from_number(key.outcome).ok_or_else(|| CountersError::UnknownOutcome {
+                node: node.to_owned(),
+                number: key.outcome,
+            })?;
+        let hop = if is_overflow {
+            Hop {
+                ingress: OVERFLOW.to_owned(),
+                egress: None,
+                endpoint: None,
+            }
+        } else {
+            names.hop(key, outcome)
+        };
+        Ok(HopRow {
+            node: node.to_owned(),
+            ingress: hop.ingress,
+            egress: hop.egress,
+            endpoint: hop.endpoint,
+            outcome,
+            reason: Reason::of(outcome, key.reason),
+            packets: counter.packets,
+            bytes: counter.bytes,
+        })
+    };
+    let hops = hops.iter().map(|(key, counter)| row(key, counter, false));
+    let overflow = overflow
+        .iter()
+        .map(|(key, counter)| row(key, counter, true));
+    let mut rows = hops
+        .chain(overflow)
+        .collect::<Result<Vec<_>, CountersError>>()?;
+    rows.sort_by(|a, b| a.identity().cmp(&b.identity()));
+    Ok(rows)
+}

@@ -1,0 +1,66 @@
+//! `netpath` in a process that a test may kill.
+
+use std::{env, fs, path::PathBuf, process::Command};
+
+use netpath::provision::{self, UpOptions};
+
+use super::{Lab, parse};
+
+/// The release binary, as `cargo xtask test` names it.
+const PROGRAM_VARIABLE: &str = "NETPATH_BIN";
+/// What [`helper`] is to do.
+const WHAT_VARIABLE: &str = "NETPATH_TEST_WHAT";
+/// With which topology file.
+const FILE_VARIABLE: &str = "NETPATH_TEST_FILE";
+
+/// This test's own binary, running one of its ignored tests.
+pub fn test_process(test: &str) -> Command {
+    let mut command = Command::new(env::current_exe().expect("this binary"));
+    command.args([
+        "--exact",
+        test,
+        "--ignored",
+        "--nocapture",
+        "--test-threads=1",
+    ]);
+    command
+}
+
+/// What `netpath up` and `netpath down` do, in a process that a test may kill. Nothing when the test was not
+/// started by [`Lab::command`].
+pub fn helper() {
+    let (Ok(what), Some(file)) = (env::var(WHAT_VARIABLE), env::var_os(FILE_VARIABLE)) else {
+        return;
+    };
+    let topology = parse(&fs::read_to_string(file).expect("topology file"));
+    let result = match what.as_str() {
+        "up" => provision::up(&topology, &UpOptions::default(), &mut |_| {}),
+        "down" => {
+            let nodes = topology.nodes.iter().map(|node| node.name.to_string());
+            provision::down(&Vec::from_iter(nodes), &mut |_| {})
+        }
+        other => panic!("{other}"),
+    };
+    result.unwrap_or_else(|error| panic!("{what}: {error}"));
+}
+
+impl Lab {
+    /// A process that does `netpath up` or `netpath down` for this lab: the real program where `NETPATH_BIN`
+    /// names it, else this test's own binary, which must have an ignored test `helper` that calls [`helper`].
+    pub fn command(&self, what: &str) -> Command {
+        let file = self.file();
+        fs::write(&file, &self.text).expect("topology file");
+        if let Some(program) = env::var_os(PROGRAM_VARIABLE) {
+            let mut command = Command::new(program);
+            command.args([what, "-f"]).arg(file);
+            return command;
+        }
+        let mut command = test_process("helper");
+        command.env(WHAT_VARIABLE, what).env(FILE_VARIABLE, file);
+        command
+    }
+
+    pub(super) fn file(&self) -> PathBuf {
+        env::temp_dir().join(format!("{}.toml", self.prefix))
+    }
+}

@@ -1,0 +1,225 @@
+//! Labs for tests: a topology with names of its own, so that any number of tests may run at once, and
+//! everything of it gone at the end, also after a panic.
+//!
+//! In a topology's text `@` stands for the lab's prefix: `name = "@a1"`. Methods take the names without it.
+//! Interfaces are in namespaces of the lab's own and need no prefix.
+//!
+//! Everything here panics where it cannot do its work: without root, or on a kernel without BPF, tests fail.
+
+mod command;
+mod deadline;
+mod inside;
+mod leftovers;
+mod portrait;
+mod topologies;
+mod traffic;
+
+pub use self::{
+    command::{helper, test_process},
+    deadline::Deadline,
+    portrait::portrait,
+    topologies::{HOST, ONE_NODE, TWO_NODES, addresses, on_a_machine},
+    traffic::{Bytes, Traffic},
+};
+
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    process::{self, Command},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use netpath::{
+    model::Topology,
+    netns::{Netns, NetnsError},
+    provision::{self, Change, ProvisionError, Selection, UpOptions},
+};
+
+/// A topology of a test's own. Dropping it takes everything down and fails the test if anything stays.
+#[derive(Debug)]
+pub struct Lab {
+    prefix: String,
+    text: String,
+    topology: Topology,
+    /// Every node that ever was in the text.
+    nodes: BTreeSet<String>,
+    /// Namespaces that the test made itself.
+    foreign: BTreeSet<String>,
+    options: UpOptions,
+}
+
+impl Lab {
+    /// A lab with a prefix of its own, of which nothing is up yet.
+    pub fn prepare(text: &str) -> Self {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let prefix = format!("t{}x{number}", process::id());
+        let text = text.replace('@', &prefix);
+        let topology = parse(&text);
+        let mut lab = Self {
+            prefix,
+            text,
+            topology,
+            nodes: BTreeSet::new(),
+            foreign: BTreeSet::new(),
+            options: UpOptions::default(),
+        };
+        lab.note_nodes();
+        lab
+    }
+
+    /// A lab that is up with the fast path on.
+    pub fn up(text: &str) -> Self {
+        let lab = Self::prepare(text);
+        lab.converge();
+        lab
+    }
+
+    /// How it is brought up from now on.
+    pub fn set_options(&mut self, options: UpOptions) {
+        self.options = options;
+    }
+
+    fn note_nodes(&mut self) {
+        self.nodes
+            .extend(self.topology.nodes.iter().map(|node| node.name.to_string()));
+    }
+
+    /// The whole name.
+    pub fn name(&self, short: &str) -> String {
+        format!("{}{short}", self.prefix)
+    }
+
+    /// What every name of the lab starts with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The topology as it is written now.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The topology.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// The nodes' whole names.
+    pub fn nodes(&self) -> Vec<String> {
+        self.nodes.iter().cloned().collect()
+    }
+
+    /// Writes another topology, of which nothing is applied yet.
+    pub fn rewrite(&mut self, text: &str) {
+        self.text = text.replace('@', &self.prefix);
+        self.topology = parse(&self.text);
+        self.note_nodes();
+    }
+
+    /// Replaces the one place that reads `from`.
+    pub fn edit(&mut self, from: &str, to: &str) {
+        let from = from.replace('@', &self.prefix);
+        assert_eq!(
+            self.text.matches(&from).count(),
+            1,
+            "places that read {from}"
+        );
+        let text = self.text.replace(&from, to);
+        self.rewrite(&text);
+    }
+
+    /// Brings the topology up.
+    pub fn try_converge(&self) -> Result<Vec<Change>, ProvisionError> {
+        provision::up(&self.topology, &self.options, &mut |_| {})
+    }
+
+    /// Brings the topology up, and says in words what that changed, without the prefix.
+    pub fn converge(&self) -> Vec<String> {
+        match self.try_converge() {
+            Ok(changes) => self.words(&changes),
+            Err(error) => panic!("up: {error}"),
+        }
+    }
+
+    /// What bringing it up would change, in words, without the prefix.
+    pub fn plan(&self) -> Vec<String> {
+        match provision::plan(&self.topology, &self.options) {
+            Ok(changes) => self.words(&changes),
+            Err(error) => panic!("plan: {error}"),
+        }
+    }
+
+    fn words(&self, changes: &[Change]) -> Vec<String> {
+        changes
+            .iter()
+            .map(|change| change.to_string().replace(&self.prefix, ""))
+            .collect()
+    }
+
+    /// Takes the lab down and makes sure that nothing of it is left.
+    pub fn down(&self) -> Vec<String> {
+        let changes = provision::down(&self.nodes(), &mut |_| {});
+        let changes = changes.unwrap_or_else(|error| panic!("down: {error}"));
+        self.assert_nothing_left();
+        self.words(&changes)
+    }
+
+    /// Switches the fast path of a node, or of one endpoint of it.
+    pub fn fast_path(&self, on: bool, node: &str, endpoint: Option<&str>) -> Vec<String> {
+        let selection = Selection {
+            node: Some(self.name(node)),
+            endpoint: endpoint.map(|endpoint| self.name(endpoint)),
+        };
+        match provision::set_fast_path(on, &selection) {
+            Ok(changes) => self.words(&changes),
+            Err(error) => panic!("fastpath: {error}"),
+        }
+    }
+
+    /// A namespace of the lab's name that netpath did not make; it goes with the lab.
+    pub fn foreign_namespace(&mut self, short: &str) -> Netns {
+        let name = self.name(short);
+        self.foreign.insert(name.clone());
+        Netns::create(&name, |_| Ok::<(), NetnsError>(())).expect(&name)
+    }
+
+    /// A namespace of this name, if there will be one, is the test's own.
+    pub fn note_foreign(&mut self, short: &str, is_foreign: bool) {
+        if is_foreign {
+            self.foreign.insert(self.name(short));
+        }
+    }
+
+    /// A namespace in a wire's place; it goes with the lab. Its whole name.
+    pub fn foreign_wire(&mut self, wire: &str) -> String {
+        let name = self.wire_namespace(wire);
+        self.foreign.insert(name.clone());
+        drop(Netns::create(&name, |_| Ok::<(), NetnsError>(())).expect(&name));
+        name
+    }
+
+    /// The whole name of a wire's namespace.
+    pub fn wire_namespace(&self, wire: &str) -> String {
+        format!("netpath-wire-{}", self.name(wire))
+    }
+}
+
+/// Parses a topology that has to be right.
+pub fn parse(text: &str) -> Topology {
+    Topology::parse(Path::new("test.toml"), text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// Runs a command in the calling thread's namespace; it must succeed.
+pub fn run(line: &str) -> String {
+    let mut words = line.split_whitespace();
+    let mut command = Command::new(words.next().expect("a command"));
+    let output = command.args(words).output();
+    let output = output.unwrap_or_else(|error| panic!("{line}: {error}"));
+    assert!(
+        output.status.success(),
+        "{line}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("text")
+}
