@@ -18,7 +18,8 @@ Only what differs between any two runs of the kernel itself is left out: ARP, ne
 listener reports that are no part of the case, and the identification of ICMP messages that the kernel makes itself.
 
 `cargo xtask conformance` runs the cases and writes this page. Do not edit it: the cases and the explanations are in
-`tests/src/conformance/`.
+`tests/src/conformance/`. `cargo xtask stages` leaves out each stage of the programs in turn, and every check that a
+stage consists of: without any one of them at least one case fails.
 
 ";
 
@@ -44,7 +45,8 @@ pub fn page(results: &[Result]) -> String {
         let _ = writeln!(page, "{number}. {}", explanation.reason);
     }
     page += "\n## Cases\n\n\
-        \"Counted\" is what `netpath stats` said of the case's packets at the interface that they came in by.\n\n\
+        \"Counted\" is what `netpath stats` said of the case's packets at the interface that they came in by: each\n\
+        packet once.\n\n\
         | case | family | path | from | kernel | netpath | counted |\n\
         |---|---|---|---|---|---|---|\n";
     for result in results {

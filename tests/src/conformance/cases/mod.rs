@@ -9,6 +9,7 @@ mod malformed;
 mod mtu;
 mod real;
 mod routes;
+mod stages;
 mod ttl;
 
 use super::{
@@ -36,6 +37,7 @@ pub fn all(lab: &Lab) -> Vec<Case> {
         malformed::add,
         routes::add,
         real::add,
+        stages::add,
     ] {
         add(&mut list);
     }
@@ -108,6 +110,7 @@ impl List<'_> {
             probe,
             with_discovery: false,
             with_redirects: false,
+            counted_as: None,
         });
         self.cases.last_mut().expect("it was just added")
     }

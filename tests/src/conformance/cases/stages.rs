@@ -1,0 +1,102 @@
+//! Packets that the kernel's own path treats alike, whichever stage leaves them to it or drops them: what they
+//! are counted as tells the stages apart. Without such a case a stage could go and nobody would notice.
+
+use std::net::IpAddr;
+
+use super::List;
+use crate::{
+    Family,
+    conformance::case::{Flow, Path, Step},
+};
+
+const SOURCE: &str = "docs/architecture.md: every packet is counted once, with its reason";
+
+pub(super) fn add(list: &mut List<'_>) {
+    for flow in list.flows() {
+        counted(
+            list,
+            &flow,
+            "forwarded",
+            forwarded(&flow),
+            flow.udp().build(),
+        );
+        malformed(list, &flow);
+        destinations(list, &flow);
+        expired_and_large(list, &flow);
+        if !flow.is_v4() {
+            solicitation(list, &flow);
+        }
+    }
+}
+
+fn forwarded(flow: &Flow) -> &'static str {
+    match flow.path {
+        Path::SameNode | Path::FromUplink => "redirect_peer",
+        Path::ToRemote => "redirect_neigh",
+    }
+}
+
+fn counted<'a>(
+    list: &'a mut List<'_>,
+    flow: &Flow,
+    name: &str,
+    outcome: &'static str,
+    frame: Vec<u8>,
+) -> &'a mut super::Case {
+    let case = list.frames(flow, format!("stage: {name}"), SOURCE, [frame]);
+    case.counted_as = Some(outcome);
+    case
+}
+
+fn malformed(list: &mut List<'_>, flow: &Flow) {
+    const MALFORMED: &str = "drop(malformed)";
+    const IP: usize = 14;
+    let whole = flow.udp().build();
+    let cut = whole[..IP + 12].to_vec();
+    counted(list, flow, "header cut short", MALFORMED, cut);
+    let mut version = whole.clone();
+    version[IP] = 0x30 | version[IP] & 0xf;
+    counted(list, flow, "version 3", MALFORMED, version);
+    let beyond = whole[..whole.len() - 1].to_vec();
+    counted(list, flow, "packet cut short", MALFORMED, beyond);
+    if flow.is_v4() {
+        let short = flow.udp().forge_ip_length(19).build();
+        counted(list, flow, "total length 19", MALFORMED, short);
+    }
+}
+
+/// None of them is in the route table either.
+fn destinations(list: &mut List<'_>, flow: &Flow) {
+    let destinations = match flow.family {
+        Family::V4 => ["224.1.2.3", "169.254.7.7", "240.0.0.1"],
+        Family::V6 => ["ff0e::123", "fe80::77", "::ffff:10.2.1.2"],
+    };
+    for (destination, outcome) in destinations.into_iter().zip([
+        "punt(multicast)",
+        "punt(link_local)",
+        "punt(martian_destination)",
+    ]) {
+        let to: IpAddr = destination.parse().expect(destination);
+        let frame = flow.to(to).udp().build();
+        counted(list, flow, &format!("to {destination}"), outcome, frame);
+    }
+}
+
+/// The kernel looks at the TTL first (`ip_forward`), and so does the reason.
+fn expired_and_large(list: &mut List<'_>, flow: &Flow) {
+    let frame = flow.ip().ttl(1).udp(40_000, 40_001).payload(&[0x5a; 1400]);
+    let name = "TTL 1, larger than the MTU";
+    let expired = "punt(ttl_exceeded)";
+    let case = counted(list, flow, name, expired, frame.build());
+    let egress = flow.path.egress();
+    case.steps
+        .push(Step::mtu(crate::conformance::Place::NodeA, egress, 1300));
+}
+
+/// The kernel forwards it like any other packet.
+fn solicitation(list: &mut List<'_>, flow: &Flow) {
+    let frame = flow.ip().ttl(255).icmp(135, 0, [0; 4]).payload(&[0xfd; 16]);
+    let name = "neighbour solicitation to be forwarded";
+    let case = counted(list, flow, name, "punt(neighbour_discovery)", frame.build());
+    case.with_discovery = true;
+}
