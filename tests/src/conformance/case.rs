@@ -231,7 +231,7 @@ pub struct Case {
     pub with_discovery: bool,
     /// ICMPv6 redirects are part of it.
     pub with_redirects: bool,
-    /// As what node A has to count each of its packets, if that is what the case is about.
+    /// As what node A has to count each of its frames, if that is what the case is about.
     pub counted_as: Option<&'static str>,
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{
     explained::EXPLAINED,
+    reasons::{self, NOT_IN_A_LAB},
     verdict::{Outcome, Result},
 };
 use crate::Family;
@@ -44,6 +45,7 @@ pub fn page(results: &[Result]) -> String {
     for (number, explanation) in (1..).zip(EXPLAINED) {
         let _ = writeln!(page, "{number}. {}", explanation.reason);
     }
+    page += &reasons_table(results);
     page += "\n## Cases\n\n\
         \"Counted\" is what `netpath stats` said of the case's packets at the interface that they came in by: each\n\
         packet once.\n\n\
@@ -85,6 +87,18 @@ pub fn page(results: &[Result]) -> String {
         );
     }
     page
+}
+
+fn reasons_table(results: &[Result]) -> String {
+    let mut table = "\n## Reasons\n\n| counted as | in cases |\n|---|---|\n".to_owned();
+    for (reason, cases) in reasons::counts(results) {
+        let excuse = NOT_IN_A_LAB.iter().find(|(name, _)| *name == reason);
+        let _ = match excuse {
+            Some((_, why)) => writeln!(table, "| `{reason}` | none: {why} |"),
+            None => writeln!(table, "| `{reason}` | {cases} |"),
+        };
+    }
+    table
 }
 
 fn cell(text: &str) -> String {

@@ -1,8 +1,8 @@
 //! A copy of the workspace, to remove things from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -24,6 +24,9 @@ const SOURCES: [&str; 7] = [
     "xtask",
 ];
 
+/// Where the TC programs are.
+const PROGRAMS: &str = "netpath-ebpf/src";
+
 /// The test that has all conformance cases.
 const TEST: &str = "conformance";
 
@@ -33,31 +36,45 @@ pub struct Tree<'a> {
     workspace: &'a Workspace,
     root: PathBuf,
     target: PathBuf,
+    /// The files of netpath-ebpf/src that something is removed from, as they were when they were copied.
+    originals: BTreeMap<&'static str, String>,
+    /// Another run would change the copy under this one.
+    _lock: File,
 }
 
 impl<'a> Tree<'a> {
     /// Copies what has changed since the last time.
     pub fn copy(workspace: &'a Workspace) -> Result<Self> {
         let stages = workspace.target.join("stages");
-        let tree = Self {
-            workspace,
-            root: stages.join("tree"),
-            target: stages.join("target"),
-        };
+        let (root, target) = (stages.join("tree"), stages.join("target"));
+        let toolchain = target.join("bpf-toolchain");
+        for directory in [&root, &toolchain] {
+            fs::create_dir_all(directory)
+                .with_context(|| format!("make {}", directory.display()))?;
+        }
+        let lock = lock(&stages.join("lock"))?;
         // Also takes back a removal that was left by a run that was stopped.
-        fs::create_dir_all(&tree.root).with_context(|| format!("make {}", tree.root.display()))?;
         for source in SOURCES {
-            mirror(&workspace.root.join(source), &tree.root.join(source))?;
+            mirror(&workspace.root.join(source), &root.join(source))?;
         }
-        let toolchain = tree.target.join("bpf-toolchain");
         let name = "toolchain.env";
-        fs::create_dir_all(&toolchain).with_context(|| format!("make {}", toolchain.display()))?;
         mirror(&workspace.toolchain().join(name), &toolchain.join(name))?;
-        // Before anything is built: all that does not fit the source any more.
+        let mut originals = BTreeMap::new();
         for removal in REMOVALS {
-            source::without(&tree.original(removal)?, removal)?;
+            let file = root.join(PROGRAMS).join(removal.file);
+            let original =
+                fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+            // Before anything is built: all that does not fit the source any more.
+            source::without(&original, removal)?;
+            originals.insert(removal.file, original);
         }
-        Ok(tree)
+        Ok(Self {
+            workspace,
+            root,
+            target,
+            originals,
+            _lock: lock,
+        })
     }
 
     /// Builds the conformance test on programs that lack this, and returns its path.
@@ -65,22 +82,12 @@ impl<'a> Tree<'a> {
         let Some(removal) = removal else {
             return self.build();
         };
-        let original = self.original(removal)?;
-        let file = self.file(removal);
-        write(&file, source::without(&original, removal)?.as_bytes())?;
+        let original = &self.originals[removal.file];
+        let file = self.root.join(PROGRAMS).join(removal.file);
+        write(&file, source::without(original, removal)?.as_bytes())?;
         let built = self.build();
         write(&file, original.as_bytes())?;
         built
-    }
-
-    fn file(&self, removal: &Removal) -> PathBuf {
-        self.root.join("netpath-ebpf/src").join(removal.file)
-    }
-
-    fn original(&self, removal: &Removal) -> Result<String> {
-        let sources = self.workspace.root.join("netpath-ebpf/src");
-        let file = sources.join(removal.file);
-        fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))
     }
 
     fn build(&self) -> Result<PathBuf> {
@@ -104,6 +111,17 @@ impl<'a> Tree<'a> {
             .filter(|message| message["target"]["name"] == TEST)
             .find_map(|message| message["executable"].as_str().map(PathBuf::from))
             .context("cargo named no executable of the conformance test")
+    }
+}
+
+fn lock(path: &Path) -> Result<File> {
+    let file = File::create(path).with_context(|| format!("make {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!("`cargo xtask stages` is running already"),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("lock {}", path.display()))
+        }
     }
 }
 
