@@ -14,7 +14,7 @@ pub const NOT_IN_A_LAB: &[(&str, &str)] = &[
     ),
     (
         "drop(not_ready)",
-        "`netpath` attaches to an interface last; only while it takes an endpoint down can a packet still come",
+        "an interface is not ready only for the moment between its program's attachment and its last map entry",
     ),
     (
         "drop(rewrite_failed)",
