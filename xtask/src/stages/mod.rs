@@ -23,6 +23,9 @@ const NAMED: usize = 3;
 pub struct Args {
     /// Only stages whose name contains one of these
     stages: Vec<String>,
+    /// Only cases whose name contains this: faster, and proof enough if one of them fails
+    #[arg(long, value_name = "TEXT")]
+    cases: Option<String>,
     /// Name the stages and run nothing
     #[arg(long)]
     list: bool,
@@ -57,7 +60,7 @@ pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
     }
     setup::ensure(workspace, Needs::Test)?;
     let tree = Tree::copy(workspace)?;
-    let complete = examine(workspace, &tree, None)?;
+    let complete = examine(workspace, &tree, None, args)?;
     if !complete.is_empty() {
         bail!(
             "nothing is removed and the suite fails: {}",
@@ -66,7 +69,7 @@ pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
     }
     let mut rows = Vec::new();
     for removal in removals {
-        let outcome = match examine(workspace, &tree, Some(removal)) {
+        let outcome = match examine(workspace, &tree, Some(removal), args) {
             Ok(failing) if failing.is_empty() => Outcome::Survives,
             Ok(failing) => Outcome::Noticed(failing),
             Err(error) => Outcome::Unproven(error),
@@ -88,13 +91,18 @@ fn examine(
     workspace: &Workspace,
     tree: &Tree<'_>,
     removal: Option<&Removal>,
+    args: &Args,
 ) -> Result<Vec<String>> {
     let what = removal.map_or("nothing", |removal| removal.stage);
     progress::step(&format!("without {what}"));
     let started = Instant::now();
     let executable = tree.build_without(removal)?;
     let built = started.elapsed();
-    let failing = suite::failing(&executable, &workspace.target.join("stages/suite.log"))?;
+    let failing = suite::failing(
+        &executable,
+        &workspace.target.join("stages/suite.log"),
+        args.cases.as_deref(),
+    )?;
     progress::note(&format!(
         "{} cases fail; build {:.1} s, suite {:.1} s",
         failing.len(),

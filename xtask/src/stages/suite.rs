@@ -12,22 +12,30 @@ use anyhow::{Context, Result, bail};
 const LIMIT: Duration = Duration::from_secs(300);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
+/// Runs only cases whose name contains this.
+const ONLY_VARIABLE: &str = "NETPATH_CONFORMANCE_ONLY";
+
 /// What the panic message of the suite says of a number of cases.
 const DIFFER: &str = " cases differ:";
 /// And of a case whose end could not be seen.
 const LOST: &str = "behind its frames is lost";
 
-/// The cases that fail, by name; none if the suite passes.
-pub fn failing(executable: &Path, log: &Path) -> Result<Vec<String>> {
+/// The cases that fail, by name; none if the suite passes. Of all, or of those whose name contains `only`.
+pub fn failing(executable: &Path, log: &Path, only: Option<&str>) -> Result<Vec<String>> {
     let file = File::create(log).with_context(|| format!("make {}", log.display()))?;
-    let mut child = Command::new(executable)
+    let mut suite = Command::new(executable);
+    suite
         .args(["--nocapture", "netpath_forwards_like_the_kernel"])
         .env("RUST_BACKTRACE", "0")
-        .env_remove("NETPATH_CONFORMANCE_ONLY")
+        .env_remove(ONLY_VARIABLE)
         .env_remove("NETPATH_CONFORMANCE_PAGE")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(file)
+        .stderr(file);
+    if let Some(only) = only {
+        suite.env(ONLY_VARIABLE, only);
+    }
+    let mut child = suite
         .spawn()
         .with_context(|| format!("cannot start {}", executable.display()))?;
     let started = Instant::now();

@@ -89,7 +89,7 @@ fn destinations(list: &mut List<'_>, flow: &Flow) {
         "punt(martian_destination)",
     ]) {
         let to: IpAddr = destination.parse().expect(destination);
-        let frame = flow.to(to).udp().build();
+        let frame = list.erring(flow).to(to).udp().build();
         counted(list, flow, &format!("to {destination}"), outcome, frame);
     }
 }
