@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, env, fs};
 
-use netpath_tests::conformance::{Outcome, Runner, all, judge, page, unused_explanations};
+use netpath_tests::conformance::{
+    Outcome, Runner, all, judge, page, reason_faults, unused_explanations,
+};
 
 /// Where to write the page, if anywhere: `cargo xtask conformance` sets it.
 const PAGE_VARIABLE: &str = "NETPATH_CONFORMANCE_PAGE";
@@ -47,5 +49,6 @@ fn netpath_forwards_like_the_kernel() {
     if only.is_none() {
         let unused = unused_explanations(&results);
         assert!(unused.is_empty(), "explain nothing: {unused:#?}");
+        assert_eq!(reason_faults(&results), [""; 0]);
     }
 }

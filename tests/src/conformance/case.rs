@@ -247,6 +247,8 @@ pub struct Case {
     pub with_discovery: bool,
     /// ICMPv6 redirects are part of it.
     pub with_redirects: bool,
+    /// As what node A has to count each of its frames, if that is what the case is about.
+    pub counted_as: Option<&'static str>,
 }
 
 impl Case {

@@ -316,6 +316,24 @@ impl Lab {
             .unwrap_or_else(|error| panic!("{path} ({place}): {error}"))
     }
 
+    /// A bridge keeps LLDP to itself (IEEE 802.1D, 7.12.6), and drops malformed packets where it snoops
+    /// (`ip_mc_check_igmp`) or where netfilter sees its frames (`br_validate_ipv4`). A cable does neither.
+    fn make_wire_a_cable(&self) {
+        let options = "link set br0 type bridge mcast_snooping 0 group_fwd_mask 0x4000";
+        self.ip(Place::Wire, options);
+        let exists = || Path::new("/proc/sys/net/bridge").exists();
+        if !self
+            .netns(Place::Wire)
+            .run(exists)
+            .expect("the namespace is there")
+        {
+            return;
+        }
+        for tables in ["iptables", "ip6tables", "arptables"] {
+            self.sysctl(Place::Wire, &format!("bridge/bridge-nf-call-{tables}"), "0");
+        }
+    }
+
     /// What happens once or by the clock must not tell one run from the other.
     fn settle(&self) {
         for place in Place::ALL {
@@ -364,6 +382,7 @@ impl Lab {
                 self.ip(place, &format!("addr add {nested} dev lo nodad"));
             }
         }
+        self.make_wire_a_cable();
         // Node B answers nothing on behalf of prefixes that only routes lead to.
         for option in ["-4", "-6"] {
             self.ip(

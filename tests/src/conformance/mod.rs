@@ -10,6 +10,7 @@ mod explained;
 mod lab;
 mod observe;
 mod page;
+mod reasons;
 mod run;
 mod verdict;
 
@@ -17,5 +18,6 @@ pub use case::{Case, Flow, Path, Probe, Step};
 pub use cases::all;
 pub use lab::{Lab, Place};
 pub use page::page;
+pub use reasons::reason_faults;
 pub use run::Runner;
 pub use verdict::{Outcome, Result, judge, unused_explanations};

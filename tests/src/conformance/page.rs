@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{
     explained::EXPLAINED,
+    reasons::{self, NOT_IN_A_LAB},
     verdict::{Outcome, Result},
 };
 use crate::Family;
@@ -18,7 +19,8 @@ Only what differs between any two runs of the kernel itself is left out: ARP, ne
 listener reports that are no part of the case, and the identification of ICMP messages that the kernel makes itself.
 
 `cargo xtask conformance` runs the cases and writes this page. Do not edit it: the cases and the explanations are in
-`tests/src/conformance/`.
+`tests/src/conformance/`. `cargo xtask stages` leaves out each stage of the programs in turn, and every check that a
+stage consists of: without any one of them at least one case fails.
 
 ";
 
@@ -43,8 +45,10 @@ pub fn page(results: &[Result]) -> String {
     for (number, explanation) in (1..).zip(EXPLAINED) {
         let _ = writeln!(page, "{number}. {}", explanation.reason);
     }
+    page += &reasons_table(results);
     page += "\n## Cases\n\n\
-        \"Counted\" is what `netpath stats` said of the case's packets at the interface that they came in by.\n\n\
+        \"Counted\" is what `netpath stats` said of the case's packets at the interface that they came in by: each\n\
+        packet once.\n\n\
         | case | family | path | from | kernel | netpath | counted |\n\
         |---|---|---|---|---|---|---|\n";
     for result in results {
@@ -83,6 +87,18 @@ pub fn page(results: &[Result]) -> String {
         );
     }
     page
+}
+
+fn reasons_table(results: &[Result]) -> String {
+    let mut table = "\n## Reasons\n\n| counted as | in cases |\n|---|---|\n".to_owned();
+    for (reason, cases) in reasons::counts(results) {
+        let excuse = NOT_IN_A_LAB.iter().find(|(name, _)| *name == reason);
+        let _ = match excuse {
+            Some((_, why)) => writeln!(table, "| `{reason}` | none: {why} |"),
+            None => writeln!(table, "| `{reason}` | {cases} |"),
+        };
+    }
+    table
 }
 
 fn cell(text: &str) -> String {

@@ -60,6 +60,8 @@ pub struct Run {
     pub observation: Observation,
     /// Node A's counters of the ingress interface, as "outcome" or "outcome(reason)", with packets.
     pub counted: BTreeMap<String, u64>,
+    /// How many packets that has to be; `None` where sockets decide.
+    pub sent: Option<u64>,
 }
 
 impl Runner {
@@ -183,6 +185,7 @@ impl Runner {
         Run {
             observation,
             counted,
+            sent: (!sent.is_empty()).then_some(sent.len() as u64),
         }
     }
 

@@ -26,6 +26,8 @@ pub struct Result {
     pub netpath: Observation,
     /// What node A's counters said of the case's packets.
     pub counted: BTreeMap<String, u64>,
+    /// What they should have said, where they did not.
+    pub miscounted: Option<String>,
     /// The comparison.
     pub outcome: Outcome,
 }
@@ -37,13 +39,16 @@ pub enum Outcome {
     Same,
     /// A difference with a reason.
     Explained(&'static Explanation),
-    /// A difference.
+    /// A difference, or packets that were not counted as they have to be.
     Different,
 }
 
 /// Compares.
 pub fn judge(case: &Case, kernel: Run, netpath: Run) -> Result {
-    let outcome = if kernel.observation == netpath.observation {
+    let miscounted = miscounted(case, &netpath);
+    let outcome = if miscounted.is_some() {
+        Outcome::Different
+    } else if kernel.observation == netpath.observation {
         Outcome::Same
     } else {
         explained::find(case, &netpath.counted).map_or(Outcome::Different, Outcome::Explained)
@@ -56,8 +61,35 @@ pub fn judge(case: &Case, kernel: Run, netpath: Run) -> Result {
         kernel: kernel.observation,
         netpath: netpath.observation,
         counted: netpath.counted,
+        miscounted,
         outcome,
     }
+}
+
+/// As what node A counts what its neighbours say by themselves: it may come at any time.
+const UNASKED: [&str; 5] = [
+    "punt(arp)",
+    "punt(hop_by_hop)",
+    "punt(link_local)",
+    "punt(multicast)",
+    "punt(neighbour_discovery)",
+];
+
+/// Every packet is counted once, and as the case says, if it says so.
+fn miscounted(case: &Case, run: &Run) -> Option<String> {
+    let count = |wanted: &dyn Fn(&str) -> bool| -> u64 {
+        let wanted = run.counted.iter().filter(|(outcome, _)| wanted(outcome));
+        wanted.map(|(_, packets)| packets).sum()
+    };
+    let is_unasked = |outcome: &str| UNASKED.contains(&outcome);
+    let sent = run.sent?;
+    if count(&|_| true) < sent || count(&|outcome| !is_unasked(outcome)) > sent {
+        return Some(format!("{sent} packets"));
+    }
+    let expected = case.counted_as?;
+    let others = count(&|outcome| outcome != expected && !is_unasked(outcome));
+    (others > 0 || count(&|outcome| outcome == expected) < sent)
+        .then(|| format!("{sent} as {expected}"))
 }
 
 /// Explanations of differences that no case shows.
@@ -77,6 +109,9 @@ impl fmt::Display for Result {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} ({:?}, {})", self.name, self.family, self.path)?;
         writeln!(f, "  counted: {:?}", self.counted)?;
+        if let Some(expected) = &self.miscounted {
+            writeln!(f, "  but have to be: {expected}")?;
+        }
         for (who, ours, theirs) in [
             ("kernel ", &self.kernel, &self.netpath),
             ("netpath", &self.netpath, &self.kernel),

@@ -10,6 +10,7 @@ mod mtu;
 mod prefixes;
 mod real;
 mod routes;
+mod stages;
 mod ttl;
 
 use super::{
@@ -38,6 +39,7 @@ pub fn all(lab: &Lab) -> Vec<Case> {
         prefixes::add,
         routes::add,
         real::add,
+        stages::add,
     ] {
         add(&mut list);
     }
@@ -110,6 +112,7 @@ impl List<'_> {
             probe,
             with_discovery: false,
             with_redirects: false,
+            counted_as: None,
         });
         self.cases.last_mut().expect("it was just added")
     }

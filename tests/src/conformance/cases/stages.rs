@@ -1,0 +1,150 @@
+//! Packets that the kernel's own path treats alike, whichever stage leaves them to it or drops them: what they
+//! are counted as tells the stages apart. Without such a case a stage could go and nobody would notice.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use netpath::probe::frame::{ETHERTYPE_ARP, FrameBuilder};
+
+use super::List;
+use crate::{
+    Family,
+    conformance::{
+        case::{Flow, Path, Step},
+        lab::Place,
+    },
+};
+
+const SOURCE: &str = "docs/architecture.md: every packet is counted once, with its reason";
+
+pub(super) fn add(list: &mut List<'_>) {
+    for flow in list.flows() {
+        counted(
+            list,
+            &flow,
+            "forwarded",
+            forwarded(&flow),
+            flow.udp().build(),
+        );
+        malformed(list, &flow);
+        destinations(list, &flow);
+        expired_and_large(list, &flow);
+        if let (IpAddr::V4(source), IpAddr::V4(node)) =
+            (flow.source, Place::NodeA.address(Family::V4))
+        {
+            not_ip(list, &flow, source, node);
+        } else {
+            solicitation(list, &flow);
+            if flow.path == Path::ToRemote {
+                tunnel(list, &flow);
+            }
+        }
+    }
+}
+
+fn forwarded(flow: &Flow) -> &'static str {
+    match flow.path {
+        Path::SameNode | Path::FromUplink => "redirect_peer",
+        Path::ToRemote => "redirect_neigh",
+    }
+}
+
+fn counted<'a>(
+    list: &'a mut List<'_>,
+    flow: &Flow,
+    name: &str,
+    outcome: &'static str,
+    frame: Vec<u8>,
+) -> &'a mut super::Case {
+    let case = list.frames(flow, format!("stage: {name}"), SOURCE, [frame]);
+    case.counted_as = Some(outcome);
+    case
+}
+
+fn malformed(list: &mut List<'_>, flow: &Flow) {
+    const MALFORMED: &str = "drop(malformed)";
+    const IP: usize = 14;
+    let whole = flow.udp().build();
+    let cut = whole[..IP + 12].to_vec();
+    counted(list, flow, "header cut short", MALFORMED, cut);
+    let mut version = whole.clone();
+    version[IP] = 0x30 | version[IP] & 0xf;
+    counted(list, flow, "version 3", MALFORMED, version);
+    let beyond = whole[..whole.len() - 1].to_vec();
+    counted(list, flow, "packet cut short", MALFORMED, beyond);
+    if flow.is_v4() {
+        let short = flow.udp().forge_ip_length(19).build();
+        counted(list, flow, "total length 19", MALFORMED, short);
+    }
+}
+
+/// None of them is in the route table either.
+fn destinations(list: &mut List<'_>, flow: &Flow) {
+    let destinations = match flow.family {
+        Family::V4 => ["224.1.2.3", "169.254.7.7", "240.0.0.1"],
+        Family::V6 => ["ff0e::123", "fe80::77", "::ffff:10.2.1.2"],
+    };
+    for (destination, outcome) in destinations.into_iter().zip([
+        "punt(multicast)",
+        "punt(link_local)",
+        "punt(martian_destination)",
+    ]) {
+        let to: IpAddr = destination.parse().expect(destination);
+        let frame = list.erring(flow).to(to).udp().build();
+        counted(list, flow, &format!("to {destination}"), outcome, frame);
+    }
+}
+
+/// A neighbour that is known is asked again by unicast (RFC 1122, 2.3.2.1), and has to answer.
+fn not_ip(list: &mut List<'_>, flow: &Flow, source: Ipv4Addr, node: Ipv4Addr) {
+    let frame = |ethertype, payload: &[u8]| {
+        FrameBuilder::new(flow.source_mac, flow.destination_mac)
+            .ethertype(ethertype)
+            .payload(payload)
+            .build()
+    };
+    let mut request = vec![0, 1, 8, 0, 6, 4, 0, 1];
+    request.extend(flow.source_mac.0);
+    request.extend(source.octets());
+    request.extend([0; 6]);
+    request.extend(node.octets());
+    let request = frame(ETHERTYPE_ARP, &request);
+    let case = counted(list, flow, "unicast ARP request", "punt(arp)", request);
+    case.with_discovery = true;
+    let stranger = frame(0x9999, &flow.udp().build()[14..]);
+    counted(
+        list,
+        flow,
+        "unknown EtherType",
+        "punt(ether_type)",
+        stranger,
+    );
+}
+
+/// The kernel looks at the TTL first (`ip_forward`), and so does the reason.
+fn expired_and_large(list: &mut List<'_>, flow: &Flow) {
+    let frame = flow.ip().ttl(1).udp(40_000, 40_001).payload(&[0x5a; 1400]);
+    let name = "TTL 1, larger than the MTU";
+    let expired = "punt(ttl_exceeded)";
+    let case = counted(list, flow, name, expired, frame.build());
+    let egress = flow.path.egress();
+    case.steps.push(Step::mtu(Place::NodeA, egress, 1300));
+}
+
+/// The kernel forwards it like any other packet.
+fn solicitation(list: &mut List<'_>, flow: &Flow) {
+    let frame = flow.ip().ttl(255).icmp(135, 0, [0; 4]).payload(&[0xfd; 16]);
+    let name = "neighbour solicitation to be forwarded";
+    let case = counted(list, flow, name, "punt(neighbour_discovery)", frame.build());
+    case.with_discovery = true;
+}
+
+/// A route that only the kernel can follow: segment routing (RFC 8754).
+fn tunnel(list: &mut List<'_>, flow: &Flow) {
+    let to: IpAddr = "fd00:2:8::1".parse().expect("an address");
+    let segment = Place::NodeB.address(flow.family);
+    let route = format!("fd00:2:8::/48 encap seg6 mode encap segs {segment} dev up0");
+    let frame = flow.to(to).udp().build();
+    let name = "route into a lightweight tunnel";
+    let case = counted(list, flow, name, "punt(fib_unsupported)", frame);
+    case.steps.push(Step::add(Place::NodeA, "route", &route));
+}

@@ -1,0 +1,473 @@
+//! What is removed: each stage of the pipeline, and the checks that a stage consists of.
+
+/// Lines of netpath-ebpf/src that are left out, and those that take their place.
+///
+/// Lines are compared without their indentation, so that a block may move, but not change unnoticed.
+#[derive(Debug)]
+pub struct Removal {
+    /// What the programs then lack.
+    pub stage: &'static str,
+    /// The file below netpath-ebpf/src.
+    pub file: &'static str,
+    /// What the first line of the function that they stand in begins with, `pub` aside.
+    pub function: &'static str,
+    /// The lines.
+    pub lines: &'static [&'static str],
+    /// What stands there instead.
+    pub instead: &'static [&'static str],
+}
+
+/// Stages that all later ones need the result of: they cannot be left out, but every check in them can.
+#[cfg(test)]
+pub const IN_PARTS: &[(&str, &str)] = &[
+    ("parse::ethernet(skb)?", "parse.rs"),
+    ("F::parse(skb)?", "parse.rs"),
+];
+
+const fn removal(
+    stage: &'static str,
+    file: &'static str,
+    function: &'static str,
+    lines: &'static [&'static str],
+    instead: &'static [&'static str],
+) -> Removal {
+    Removal {
+        stage,
+        file,
+        function,
+        lines,
+        instead,
+    }
+}
+
+const PIPELINE: &str = "pipeline.rs";
+const PARSE: &str = "parse.rs";
+const ENDPOINT: &str = "fn endpoint_stages";
+const UPLINK: &str = "fn uplink_stages";
+const LOCAL: &str = "fn to_local";
+
+/// All of them, in the order that a packet meets them in.
+pub const REMOVALS: &[Removal] = &[
+    // Stage 1: parse.
+    removal(
+        "parse: VLAN tag",
+        PARSE,
+        "fn ethernet",
+        &[
+            "if skb.has_vlan_tag() {",
+            "return Err(Verdict::Punt(PuntReason::Vlan));",
+            "}",
+        ],
+        &[],
+    ),
+    removal(
+        "parse: EtherType",
+        PARSE,
+        "fn ethernet",
+        &["} else if ether_type == EtherType::Ipv6 as u16 {"],
+        &["} else if ether_type != 0 {"],
+    ),
+    removal(
+        "parse: broadcast frame",
+        PARSE,
+        "fn ethernet",
+        &["LinkDestination::Broadcast => Err(Verdict::Punt(PuntReason::Broadcast)),"],
+        &["LinkDestination::Broadcast => Ok(network),"],
+    ),
+    removal(
+        "parse: multicast frame",
+        PARSE,
+        "fn ethernet",
+        &["LinkDestination::Multicast => Err(Verdict::Punt(PuntReason::Multicast)),"],
+        &["LinkDestination::Multicast => Ok(network),"],
+    ),
+    removal(
+        "parse: another host's MAC",
+        PARSE,
+        "fn ethernet",
+        &["LinkDestination::OtherHost => Err(Verdict::Punt(PuntReason::NotToThisHost)),"],
+        &["LinkDestination::OtherHost => Ok(network),"],
+    ),
+    removal(
+        "parse: IPv4 header is there",
+        PARSE,
+        "fn ipv4",
+        &["readable::<IPV4_END>(skb)?;"],
+        &[],
+    ),
+    removal(
+        "parse: IPv4 version and header length",
+        PARSE,
+        "fn ipv4",
+        &[
+            "if version_and_length >> 4 != 4 || version_and_length & 0xf < 5 {",
+            "return Err(Verdict::Drop(DropReason::Malformed));",
+            "}",
+        ],
+        &[],
+    ),
+    removal(
+        "parse: IPv4 header checksum",
+        PARSE,
+        "fn ipv4",
+        &[
+            "if !has_options && !checksum_is_right(header) {",
+            "return Err(Verdict::Drop(DropReason::BadChecksum));",
+            "}",
+        ],
+        &[],
+    ),
+    removal(
+        "parse: IPv4 total length holds the header",
+        PARSE,
+        "fn ipv4",
+        &[
+            "if length < u32::from(version_and_length & 0xf) * 4 {",
+            "return Err(Verdict::Drop(DropReason::Malformed));",
+            "}",
+        ],
+        &[],
+    ),
+    removal(
+        "parse: IPv4 options",
+        PARSE,
+        "fn ipv4",
+        &["Some(PuntReason::IpOptions)"],
+        &["None"],
+    ),
+    removal(
+        "parse: frame holds the IPv4 packet",
+        PARSE,
+        "fn ipv4",
+        &["is_whole(skb, length)?;"],
+        &[],
+    ),
+    removal(
+        "parse: IPv4 ports",
+        PARSE,
+        "fn ipv4",
+        &[
+            "(packet.source_port, packet.destination_port) =",
+            "ports::<IPV4_WITH_PORTS, 34, 36>(skb, protocol);",
+        ],
+        &[],
+    ),
+    removal(
+        "parse: IPv6 header is there",
+        PARSE,
+        "fn ipv6",
+        &["readable::<IPV6_END>(skb)?;"],
+        &[],
+    ),
+    removal(
+        "parse: IPv6 version",
+        PARSE,
+        "fn ipv6",
+        &[
+            "if header.byte::<14>() >> 4 != 6 {",
+            "return Err(Verdict::Drop(DropReason::Malformed));",
+            "}",
+        ],
+        &[],
+    ),
+    removal(
+        "parse: hop-by-hop options",
+        PARSE,
+        "fn ipv6",
+        &["packet.punt = Some(PuntReason::HopByHop);"],
+        &[],
+    ),
+    removal(
+        "parse: frame holds the IPv6 packet",
+        PARSE,
+        "fn ipv6",
+        &["is_whole(skb, length)?;"],
+        &[],
+    ),
+    removal(
+        "parse: neighbour discovery",
+        PARSE,
+        "fn ipv6",
+        &["packet.punt = Some(PuntReason::NeighbourDiscovery);"],
+        &[],
+    ),
+    removal(
+        "parse: IPv6 ports behind extension headers",
+        PARSE,
+        "fn ipv6",
+        &[
+            "(packet.protocol, packet.source_port, packet.destination_port) =",
+            "behind_extensions(skb, next_header);",
+        ],
+        &[],
+    ),
+    removal(
+        "parse: IPv6 ports",
+        PARSE,
+        "fn ipv6",
+        &[
+            "(packet.source_port, packet.destination_port) =",
+            "ports::<IPV6_WITH_PORTS, 54, 56>(skb, next_header);",
+        ],
+        &[],
+    ),
+    // Stage 2: source.
+    removal(
+        "source, from an endpoint",
+        PIPELINE,
+        ENDPOINT,
+        &["source::of_endpoint(skb, &packet)?;"],
+        &[],
+    ),
+    removal(
+        "source, from an uplink",
+        PIPELINE,
+        UPLINK,
+        &["source::of_uplink(&packet)?;"],
+        &[],
+    ),
+    removal(
+        "source, from an uplink: local endpoints'",
+        "source.rs",
+        "fn of_uplink",
+        &["Some(_) => Err(Verdict::Drop(DropReason::Spoofed)),"],
+        &["Some(_) => Ok(()),"],
+    ),
+    removal(
+        "what parse leaves to the kernel, from an endpoint",
+        PIPELINE,
+        ENDPOINT,
+        &[
+            "if let Some(reason) = packet.punt {",
+            "return Err(Verdict::Punt(reason));",
+            "}",
+        ],
+        &[],
+    ),
+    removal(
+        "what parse leaves to the kernel, from an uplink",
+        PIPELINE,
+        UPLINK,
+        &[
+            "if let Some(reason) = packet.punt {",
+            "return Err(Verdict::Punt(reason));",
+            "}",
+        ],
+        &[],
+    ),
+    // Stage 3: destination.
+    removal(
+        "destination: local endpoint, from an endpoint",
+        PIPELINE,
+        ENDPOINT,
+        &[
+            "if let Some(endpoint) = destination::local(&packet)? {",
+            "return to_local(skb, &packet, &endpoint, egress);",
+            "}",
+        ],
+        &[],
+    ),
+    removal(
+        "destination: local endpoint, from an uplink",
+        PIPELINE,
+        UPLINK,
+        &[
+            "match destination::local(&packet)? {",
+            "Some(endpoint) => to_local(skb, &packet, &endpoint, egress),",
+            "None => Err(Verdict::Punt(PuntReason::NoRoute)),",
+            "}",
+        ],
+        &[
+            "let _unused = (skb, egress);",
+            "Err(Verdict::Punt(PuntReason::NoRoute))",
+        ],
+    ),
+    removal(
+        "destination: the node's own addresses",
+        "destination.rs",
+        "fn local",
+        &["Some(entry) if entry.is_node() => Err(Verdict::Punt(PuntReason::NodeAddress)),"],
+        &[],
+    ),
+    removal(
+        "destination: what no router forwards",
+        "destination.rs",
+        "fn local",
+        &["None => forwardable::<F>(&packet.destination).map(|()| None),"],
+        &["None => Ok(None),"],
+    ),
+    removal(
+        "destination: another node",
+        PIPELINE,
+        ENDPOINT,
+        &["destination::remote(skb, &packet, egress)?;"],
+        &[],
+    ),
+    removal(
+        "destination: the mark, for the kernel's rules",
+        "fib.rs",
+        "fn next_hop",
+        &["question.mark = skb.mark();"],
+        &[],
+    ),
+    // Stage 4: checks.
+    removal(
+        "TTL, to another node",
+        PIPELINE,
+        ENDPOINT,
+        &["checks::ttl(&packet)?;"],
+        &[],
+    ),
+    removal(
+        "TTL, to another node, larger than its MTU",
+        "fib.rs",
+        "fn next_hop",
+        &["checks::ttl(packet)?;"],
+        &[],
+    ),
+    removal(
+        "TTL, to a local endpoint",
+        PIPELINE,
+        LOCAL,
+        &["checks::ttl(packet)?;"],
+        &[],
+    ),
+    removal(
+        "MTU, to another node",
+        PIPELINE,
+        ENDPOINT,
+        &["checks::path_mtu(skb, egress.ifindex, egress.mtu)?;"],
+        &[],
+    ),
+    removal(
+        "MTU, to a local endpoint",
+        PIPELINE,
+        LOCAL,
+        &["checks::device_mtu(skb, packet, endpoint.ifindex)?;"],
+        &[],
+    ),
+    removal(
+        "MTU, to a local endpoint, GSO by its segments",
+        "checks.rs",
+        "fn device_mtu",
+        &["if skb.is_gso() {"],
+        &["if false {"],
+    ),
+    removal(
+        "the way back, to another node",
+        PIPELINE,
+        ENDPOINT,
+        &["checks::turns_back(skb, egress.ifindex)?;"],
+        &[],
+    ),
+    removal(
+        "the way back, to a local endpoint",
+        PIPELINE,
+        LOCAL,
+        &["checks::turns_back(skb, endpoint.ifindex)?;"],
+        &[],
+    ),
+    // Stage 5: rewrite.
+    removal(
+        "padding, to another node",
+        PIPELINE,
+        ENDPOINT,
+        &["rewrite::trim_padding(skb, &packet)?;"],
+        &[],
+    ),
+    removal(
+        "padding, to a local endpoint",
+        PIPELINE,
+        LOCAL,
+        &["rewrite::trim_padding(skb, packet)?;"],
+        &[],
+    ),
+    removal(
+        "rewrite, to another node",
+        PIPELINE,
+        ENDPOINT,
+        &["rewrite::to_next_hop::<F>(skb)?;"],
+        &[],
+    ),
+    removal(
+        "rewrite, to a local endpoint",
+        PIPELINE,
+        LOCAL,
+        &["rewrite::to_endpoint::<F>(skb, endpoint)?;"],
+        &[],
+    ),
+    removal(
+        "rewrite: mark, to another node",
+        "rewrite.rs",
+        "fn to_next_hop",
+        &["skb.clear_mark();"],
+        &[],
+    ),
+    removal(
+        "rewrite: mark, to a local endpoint",
+        "rewrite.rs",
+        "fn to_endpoint",
+        &["skb.clear_mark();"],
+        &[],
+    ),
+    removal(
+        "rewrite: TTL",
+        "rewrite.rs",
+        "fn ipv4",
+        &[
+            "header.set_byte::<22>(ttl.wrapping_sub(1));",
+            "header.set_half::<24>(raised_by_one_ttl(checksum));",
+        ],
+        &["let _unused = (ttl, checksum);"],
+    ),
+    removal(
+        "rewrite: IPv4 header checksum",
+        "rewrite.rs",
+        "fn ipv4",
+        &["header.set_half::<24>(raised_by_one_ttl(checksum));"],
+        &["let _unused = checksum;"],
+    ),
+    removal(
+        "rewrite: hop limit",
+        "rewrite.rs",
+        "fn ipv6",
+        &["header.set_byte::<21>(hop_limit.wrapping_sub(1));"],
+        &["let _unused = hop_limit;"],
+    ),
+    removal(
+        "rewrite: MAC addresses, IPv4",
+        "rewrite.rs",
+        "fn ipv4",
+        &["set_macs(&mut header, ethernet);"],
+        &["let _unused = ethernet;"],
+    ),
+    removal(
+        "rewrite: MAC addresses, IPv6",
+        "rewrite.rs",
+        "fn ipv6",
+        &["set_macs(&mut header, ethernet);"],
+        &["let _unused = ethernet;"],
+    ),
+    // Stage 6: count, then redirect.
+    removal(
+        "count",
+        "main.rs",
+        "fn run",
+        &["counters::count(&hop, length);"],
+        &[],
+    ),
+    removal(
+        "redirect, to a local endpoint",
+        "main.rs",
+        "fn run",
+        &["Verdict::RedirectPeer => redirect::peer(decision.egress.ifindex),"],
+        &["Verdict::RedirectPeer => TC_ACT_UNSPEC,"],
+    ),
+    removal(
+        "redirect, to another node",
+        "main.rs",
+        "fn run",
+        &["Verdict::RedirectNeigh => redirect::neighbour(&decision.egress),"],
+        &["Verdict::RedirectNeigh => TC_ACT_UNSPEC,"],
+    ),
+];
