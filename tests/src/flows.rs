@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr, UdpSocket},
     time::Duration,
 };
 
@@ -213,6 +213,43 @@ impl<'a> Flows<'a> {
         seen.into_iter().map(choice).collect()
     }
 
+    /// The same for UDP flows that differ in their ports, sent by sockets of a1's kernel: such packets carry a hash
+    /// of their socket's along.
+    ///
+    /// # Panics
+    /// As [`Self::choices`].
+    pub fn choices_of_sockets(&mut self, family: Family, count: u16, rounds: usize) -> Choices {
+        let (from, to) = (source(family), host(family, 1));
+        let open = || {
+            let socket = |number| {
+                let socket = UdpSocket::bind(SocketAddr::new(from, 10_000 + number));
+                let socket = socket.expect("a port");
+                socket.connect((to, 40_001)).expect("a route");
+                socket
+            };
+            (0..count).map(socket).collect::<Vec<_>>()
+        };
+        let sockets = self.lab.inside("a1", open);
+        let mut seen = vec![Vec::new(); sockets.len()];
+        for _ in 0..rounds {
+            for (index, socket) in sockets.iter().enumerate() {
+                socket.send(&tagged(MAGIC, index as u16)).expect("send");
+            }
+            for (index, hop) in self.arrived(family) {
+                seen[usize::from(index)].push(hop);
+            }
+        }
+        let choice = |(flow, hops): (Flow, Vec<Hop>)| {
+            assert!(
+                hops.len() == rounds && hops.iter().all(|hop| *hop == hops[0]),
+                "{flow:?} ({family:?}), {rounds} rounds: {hops:?}"
+            );
+            (flow, Some(hops[0]))
+        };
+        let flows = flows(Kind::Udp, Distinct::Ports, count);
+        flows.zip(seen).map(choice).collect()
+    }
+
     /// How many frames of these flows arrive at each hop, whichever way each takes.
     pub fn count(&mut self, family: Family, flows: &[Flow]) -> BTreeMap<Hop, usize> {
         let mut counts = BTreeMap::new();
@@ -253,11 +290,8 @@ impl<'a> Flows<'a> {
     }
 
     fn ip(&self, family: Family, to: IpAddr) -> FrameBuilder {
-        let from: IpAddr = match family {
-            Family::V4 => [10, 1, 1, 2].into(),
-            Family::V6 => [0xfd00, 1, 0, 0, 0, 0, 0, 2].into(),
-        };
-        between(FrameBuilder::new(self.macs.0, self.macs.1), from, to)
+        let frame = FrameBuilder::new(self.macs.0, self.macs.1);
+        between(frame, source(family), to)
     }
 
     /// The tags of what has arrived on both wires, and where it was going.
@@ -339,6 +373,14 @@ pub fn flows(kind: Kind, distinct: Distinct, count: u16) -> impl Iterator<Item =
         distinct,
         number,
     })
+}
+
+/// a1's address.
+fn source(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => [10, 1, 1, 2].into(),
+        Family::V6 => [0xfd00, 1, 0, 0, 0, 0, 0, 2].into(),
+    }
 }
 
 /// A host behind the next hops; 0 is the one outside [`Flows::prefix`] that ends a batch.

@@ -422,3 +422,44 @@ fn a_member_of_a_group_is_replaced_under_traffic() {
     drop(sender);
     lab.down();
 }
+
+/// The kernel takes the hash that a local socket's packets carry along, where they do, in place of their ports
+/// (`skb->l4_hash`), and it is random; `bpf_fib_lookup` never sees it. Either way a socket stays on one path.
+#[test]
+fn real_sockets_stay_on_one_path_which_their_ports_alone_decide() {
+    const SOCKETS: u16 = 200;
+    let (lab, _) = lab();
+    let mut sender = Flows::new(&lab);
+    let [one, two, ..] = Hop::ALL;
+    let legs = [(one, 1), (two, 1)];
+    for family in Family::BOTH {
+        set_policy(&lab, family, "1");
+        let node = match family {
+            Family::V4 => "10.9.1.1",
+            Family::V6 => "fd00:91::1",
+        };
+        // From now on a1 knows the node's MAC.
+        lab.assert_reaches("a1", node.parse().expect(node), 64);
+        with_route(&lab, family, Way::Route, &legs, || {
+            lab.fast_path(false, "A", None);
+            let kernel = sender.choices_of_sockets(family, SOCKETS, 3);
+            lab.fast_path(true, "A", None);
+            let netpath = sender.choices_of_sockets(family, SOCKETS, 3);
+            for choices in [&kernel, &netpath] {
+                assert_eq!(shares(choices).len(), 2, "{family:?}");
+            }
+            let differ = netpath.iter().filter(|(flow, hop)| kernel[flow] != **hop);
+            println!("{family:?}: {} of {SOCKETS} differ", differ.count());
+            let sent: Vec<Flow> = netpath.keys().copied().collect();
+            let injected = sender.choices(family, &sent, 1);
+            assert_same(
+                &injected,
+                &netpath,
+                |_| false,
+                &format!("{family:?}, sockets"),
+            );
+        });
+    }
+    drop(sender);
+    lab.down();
+}

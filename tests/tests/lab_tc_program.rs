@@ -1,6 +1,8 @@
 //! Other TC programs on netpath's hooks: what is before it decides first, what is behind it sees what it punts.
 //! The same with TCX and with clsact; a process attaches in one way.
 
+use std::net::UdpSocket;
+
 use aya::programs::TcAttachType;
 use netpath::{datapath::attach_mode, probe::frame::FrameBuilder};
 use netpath_tests::{
@@ -10,23 +12,19 @@ use netpath_tests::{
 };
 
 #[test]
-fn with_tcx() {
-    in_a_process("tcx");
+fn the_way_that_the_kernel_has() {
+    others_programs();
 }
 
 #[test]
 fn with_clsact() {
-    in_a_process("clsact");
-}
-
-fn in_a_process(mode: &str) {
     let output = test_process("others_programs")
-        .env("NETPATH_ATTACH", mode)
+        .env("NETPATH_ATTACH", "clsact")
         .output()
         .expect("start");
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(
-        output.status.success() && printed.contains(&format!("attached with {mode}")),
+        output.status.success() && printed.contains("attached with clsact"),
         "{printed}{}",
         String::from_utf8_lossy(&output.stderr)
     );
@@ -35,6 +33,9 @@ fn in_a_process(mode: &str) {
 /// Payload of the packets that the other programs deal with, and of those that they let alone.
 const THEIRS: [u8; 50] = [1; 50];
 const NOT_THEIRS: [u8; 60] = [2; 60];
+
+/// Where the receiver listens.
+const PORT: u16 = 4_001;
 
 /// Packets of each kind.
 const COUNT: u64 = 5;
@@ -61,8 +62,8 @@ impl Sender<'_> {
         };
         let record = self.lab.record("A", "a1");
         let frame = FrameBuilder::new(record.endpoint_mac, record.host_mac);
-        let frame = between(frame, addresses("a1")[at], addresses("b1")[at])
-            .udp(4_000, 4_001)
+        let frame = between(frame, addresses("a1")[at], addresses("a2")[at])
+            .udp(4_000, PORT)
             .payload(payload)
             .ttl(ttl)
             .build();
@@ -93,8 +94,9 @@ fn assert_seen(program: &TcProgram, expected: Seen) {
 fn others_programs() {
     println!("attached with {}", attach_mode().name());
     let lab = Lab::up(TWO_NODES);
-    // The other node's FORWARD policy drops what is sent to it: nobody answers.
-    lab.fast_path(false, "B", None);
+    // So that the receiver's kernel does not answer that nobody listens.
+    let listen = || addresses("a2").map(|address| UdpSocket::bind((address, PORT)).expect("bind"));
+    let listeners = lab.inside("a2", listen);
     for family in Family::BOTH {
         let sender = Sender { lab: &lab, family };
         before_and_after(&sender);
@@ -102,6 +104,7 @@ fn others_programs() {
             instead(&sender, answer);
         }
     }
+    drop(listeners);
     lab.down();
 }
 
@@ -116,7 +119,7 @@ fn before_and_after(sender: &Sender<'_>) {
     };
     for (ttl, row, punted) in [
         (1, "va1 > - punt ttl_exceeded", true),
-        (64, "va1 > up0 redirect_neigh", false),
+        (64, "va1 > va2 redirect_peer", false),
     ] {
         let after = attach(Position::After, Behaviour::WATCH);
         let before = attach(Position::Before, Behaviour::mark(7));
@@ -150,7 +153,7 @@ fn instead(sender: &Sender<'_>, answer: Answer) {
     sender.send(&THEIRS, 64);
     sender.send(&NOT_THEIRS, 64);
     assert_seen(&before, sender.seen(false));
-    let row = "va1 > up0 redirect_neigh";
+    let row = "va1 > va2 redirect_peer";
     let deadline = Deadline::new();
     loop {
         let now = lab.traffic_now("A").since(&traffic);

@@ -18,6 +18,10 @@ was compared byte for byte: MAC addresses, all of the IP packet with its checksu
 Only what differs between any two runs of the kernel itself is left out: ARP, neighbour discovery and multicast
 listener reports that are no part of the case, and the identification of ICMP messages that the kernel makes itself.
 
+Nor is it said here which of several next hops a local socket's packets take under hash policy 1: the kernel decides
+that by a random number of the socket (`skb->l4_hash`), netpath by addresses and ports. Both keep a socket on one path
+(`tests/tests/lab_ecmp.rs`).
+
 `cargo xtask conformance` runs the cases and writes this page. Do not edit it: the cases and the explanations are in
 `tests/src/conformance/`. `cargo xtask stages` leaves out each stage of the programs in turn, and every check that a
 stage consists of: without any one of them at least one case fails.
