@@ -314,6 +314,14 @@ impl Lab {
                 }
             }
         }
+        // Where the kernel has br_netfilter, the wire would look into packets, and drop those that are broken.
+        for key in ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"] {
+            let path = format!("/proc/sys/net/bridge/{key}");
+            let exists = self.netns(Place::Wire).run(|| Path::new(&path).exists());
+            if exists.expect("the namespace is there") {
+                self.sysctl(Place::Wire, &format!("bridge/{key}"), "0");
+            }
+        }
         // Node B answers nothing on behalf of prefixes that only routes lead to.
         for option in ["-4", "-6"] {
             self.ip(
