@@ -186,6 +186,9 @@ impl TestNode {
             host_mac: device.mac,
         };
         let maps = &mut self.datapath.get_mut().maps;
+        let set = || maps.set_device(device.endpoint, device.ifindex);
+        let result = self.node.netns.run(set).unwrap_or_else(|e| panic!("{e}"));
+        result.unwrap_or_else(|e| panic!("{e}"));
         maps.set_endpoint(address, &entry)
             .unwrap_or_else(|e| panic!("{e}"));
     }

@@ -428,6 +428,8 @@ fn publish(
         endpoint_mac: record.endpoint_mac,
         host_mac: record.host_mac,
     };
+    let maps = &mut datapath.maps;
+    node.inside(|| Ok(maps.set_device(record.id, host.ifindex)?))?;
     for address in &wanted.addresses {
         datapath.maps.set_endpoint(address.addr(), &entry)?;
     }
@@ -492,6 +494,7 @@ pub fn remove(node: &Node, name: &str, record: &EndpointRecord) -> Result<(), Pr
     gone.state = RecordState::Pending as u32;
     node.datapath().maps.set_endpoint_record(name_key, &gone)?;
     withdraw(node, record, &addresses(&record.addresses))?;
+    node.datapath().maps.remove_device(record.id)?;
     remove_veth(node, record)?;
     remove_netns(name, record)?;
     Ok(node.datapath().maps.remove_endpoint_record(name_key)?)

@@ -69,7 +69,9 @@ impl Router {
         let mut view = Datapath::open(self.node.datapath().name())
             .unwrap_or_else(|e| panic!("{e}"))
             .expect("it is pinned as long as the node is there");
-        fill(&mut view, tables).unwrap_or_else(|e| panic!("{e}\n{tables}"));
+        let filled = self.node.netns().run(|| fill(&mut view, tables));
+        let filled = filled.unwrap_or_else(|e| panic!("{e}"));
+        filled.unwrap_or_else(|e| panic!("{e}\n{tables}"));
         for (family, width) in [(Family::V4, 32), (Family::V6, 128)] {
             let routes = tables.routes.iter();
             let routes = routes.filter(|(prefix, _)| prefix.first.width == width);
@@ -137,7 +139,7 @@ fn add(node: &TestNode, name: &'static str, number: u8, endpoint: u32) -> Device
     }
 }
 
-/// Writes netpath's maps.
+/// Writes netpath's maps, in the node's namespace.
 fn fill(view: &mut Datapath, tables: &Tables) -> Result<(), netpath::datapath::DatapathError> {
     let maps = &mut view.maps;
     for (address, _) in maps.endpoints()? {
@@ -157,6 +159,7 @@ fn fill(view: &mut Datapath, tables: &Tables) -> Result<(), netpath::datapath::D
             endpoint_mac: device.far_mac,
             host_mac: device.mac,
         };
+        maps.set_device(entry.id, ifindex)?;
         maps.set_endpoint(address.ip(), &entry)?;
     }
     for prefix in &tables.remote {
