@@ -30,10 +30,11 @@ pub struct RouteEntry {
     /// The host-side veth of the endpoint that the prefix is routed to, in the node's namespace; 0 for a prefix
     /// of another node's endpoints.
     pub ifindex: Ifindex,
+    /// That endpoint, else 0.
+    pub id: EndpointId,
     /// MAC of the interface inside that endpoint, else zero.
     pub endpoint_mac: Mac,
-    /// MAC of the host-side veth, else zero. It is random and the endpoint's for good, so it says whose the
-    /// entry is.
+    /// MAC of the host-side veth, else zero.
     pub host_mac: Mac,
 }
 
@@ -41,6 +42,7 @@ impl RouteEntry {
     /// The entry of a prefix of another node's endpoints.
     pub const REMOTE: Self = Self {
         ifindex: Ifindex(0),
+        id: EndpointId(0),
         endpoint_mac: Mac([0; 6]),
         host_mac: Mac([0; 6]),
     };
@@ -49,6 +51,7 @@ impl RouteEntry {
     pub const fn local(endpoint: &EndpointEntry) -> Self {
         Self {
             ifindex: endpoint.ifindex,
+            id: endpoint.id,
             endpoint_mac: endpoint.endpoint_mac,
             host_mac: endpoint.host_mac,
         }
@@ -63,16 +66,16 @@ impl RouteEntry {
         }
     }
 
-    /// Where packets to a local prefix go. The endpoint's id is not known here and 0.
+    /// Where packets to a local prefix go: the entry of any of the endpoint's addresses.
     #[inline(always)]
     pub const fn endpoint(&self) -> EndpointEntry {
         EndpointEntry {
             ifindex: self.ifindex,
-            id: EndpointId(0),
+            id: self.id,
             endpoint_mac: self.endpoint_mac,
             host_mac: self.host_mac,
         }
     }
 }
 
-map_type!(RouteEntry, 16);
+map_type!(RouteEntry, 20);

@@ -78,6 +78,8 @@ reasons! {
         FibUnsupported = 122 => "fib_unsupported",
         /// The packet's headers could not be made readable or writable, for lack of memory.
         NoMemory = 123 => "no_memory",
+        /// The endpoint's veth is gone, though netpath has not been told to remove the endpoint.
+        EndpointGone = 124 => "endpoint_gone",
     }
 }
 

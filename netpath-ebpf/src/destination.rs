@@ -2,11 +2,12 @@
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{HashMap, LpmTrie, lpm_trie::Key},
+    btf_maps::{DevMapHash, HashMap, LpmTrie, lpm_trie::Key},
     macros::btf_map,
 };
 use netpath_common::{
-    ENDPOINTS_DEFAULT, EndpointEntry, PuntReason, ROUTES_DEFAULT, RouteEntry, RouteKind, Verdict,
+    ENDPOINTS_DEFAULT, EndpointEntry, Ifindex, PuntReason, ROUTES_DEFAULT, RouteEntry, RouteKind,
+    Verdict,
 };
 
 use crate::{
@@ -26,6 +27,11 @@ pub static ENDPOINTS_V4: HashMap<[u8; 4], EndpointEntry, { ENDPOINTS_DEFAULT as 
 #[btf_map(name = "endpoints_v6")]
 pub static ENDPOINTS_V6: HashMap<[u8; 16], EndpointEntry, { ENDPOINTS_DEFAULT as usize }, FLAGS> =
     HashMap::new();
+
+/// The host-side veth of each endpoint, by the endpoint's id. The kernel takes an entry out when its device goes
+/// (`dev_map_notification`), so that an index which another interface has got since is not taken for it.
+#[btf_map(name = "devices")]
+pub static DEVICES: DevMapHash<{ 2 * ENDPOINTS_DEFAULT as usize }> = DevMapHash::new();
 
 /// IPv4 prefixes that netpath routes.
 #[btf_map(name = "routes_v4")]
@@ -78,6 +84,15 @@ pub fn by_address<F: Tables>(packet: &Parsed<F>) -> Result<Option<EndpointEntry>
         Some(entry) if entry.is_node() => Err(Verdict::Punt(PuntReason::NodeAddress)),
         Some(entry) => Ok(Some(entry)),
         None => forwardable::<F>(&packet.destination).map(|()| None),
+    }
+}
+
+/// The host-side veth of an endpoint of this node, if it is still there.
+#[inline(always)]
+pub fn device(endpoint: &EndpointEntry) -> Result<Ifindex, Verdict> {
+    match DEVICES.get_ifindex(endpoint.id.0) {
+        Some(ifindex) => Ok(Ifindex(ifindex)),
+        None => Err(Verdict::Punt(PuntReason::EndpointGone)),
     }
 }
 

@@ -123,10 +123,10 @@ fn to_local<F: Routed>(
     endpoint: &EndpointEntry,
     egress: &mut NextHop,
 ) -> Result<Verdict, Verdict> {
-    egress.ifindex = endpoint.ifindex;
+    egress.ifindex = destination::device(endpoint)?;
     checks::ttl(packet)?;
-    checks::device_mtu(skb, packet, endpoint.ifindex)?;
-    checks::turns_back(skb, endpoint.ifindex)?;
+    checks::device_mtu(skb, packet, egress.ifindex)?;
+    checks::turns_back(skb, egress.ifindex)?;
     rewrite::trim_padding(skb, packet)?;
     rewrite::to_endpoint::<F>(skb, endpoint)?;
     Ok(Verdict::RedirectPeer)

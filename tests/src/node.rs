@@ -187,8 +187,17 @@ impl TestNode {
             .unwrap_or_else(|e| panic!("{e}"));
     }
 
+    /// Tells where the endpoint behind a device is.
+    fn set_device(&mut self, device: Device) {
+        let maps = &mut self.datapath.get_mut().maps;
+        let set = || maps.set_device(device.endpoint, device.ifindex);
+        let result = self.node.netns.run(set).unwrap_or_else(|e| panic!("{e}"));
+        result.unwrap_or_else(|e| panic!("{e}"));
+    }
+
     /// Gives an address to the endpoint behind a device.
     pub fn set_endpoint(&mut self, address: IpAddr, device: Device) {
+        self.set_device(device);
         let maps = &mut self.datapath.get_mut().maps;
         maps.set_endpoint(address, &device.address())
             .unwrap_or_else(|e| panic!("{e}"));
@@ -218,6 +227,7 @@ impl TestNode {
 
     /// Routes a prefix to the endpoint behind a device.
     pub fn route_to(&mut self, device: Device, prefix: &str) {
+        self.set_device(device);
         let maps = &mut self.datapath.get_mut().maps;
         let mut meta = maps.meta().unwrap_or_else(|e| panic!("{e}"));
         meta.features |= Meta::LOCAL_PREFIXES;

@@ -14,7 +14,7 @@ use netpath::{
     netns::Netns,
     probe::{
         capture::{Capture, CapturedFrame, Direction, Injector},
-        frame::{FrameBuilder, ParsedFrame, Transport},
+        frame::{FrameBuilder, ParsedFrame, ParsedIp, Transport},
         stream::{StreamOptions, udp_stream},
     },
     provision::{self, ProvisionError, UpOptions},
@@ -348,6 +348,71 @@ fn an_endpoint_with_a_dead_ones_index_gets_none_of_its_packets_and_rights() {
     assert_eq!(before.row("va1 > va2 redirect_peer"), (0, 0));
     assert_eq!(lab.traffic("A").row("va1 > va2 redirect_peer").0, 14);
     assert_law(&lab, "va1", start);
+}
+
+#[test]
+fn somebodys_interface_of_a_dead_ones_index_gets_none_of_its_packets() {
+    let mut lab = Lab::up(TWO_NODES);
+    drop(lab.foreign_namespace("F"));
+    let index = delete_namespace(&lab, "a2", "va2");
+    lab.ip(
+        "A",
+        &format!(
+            "link add theirs index {} type veth peer name peer0 netns {}",
+            index.0,
+            lab.name("F")
+        ),
+    );
+    lab.ip("A", "link set theirs up");
+    lab.ip("F", "link set peer0 up");
+    let mut at_theirs = lab.capture("F", "peer0");
+    let mut at_a1 = lab.capture("a1", "eth0");
+    let from_a1 = Sender::new(&lab, "a1");
+    for is_there in [true, false] {
+        if !is_there {
+            lab.ip("A", "link del theirs");
+        }
+        for family in [0, 1] {
+            let [a1, a2] = ["a1", "a2"].map(|of| addresses(of)[family]);
+            let before = lab.traffic("A");
+            from_a1.send(a1, a2, WATCHED);
+            // As with the fast path off: the kernel says that there is no route.
+            let answer = at_a1.wait_for(|frame| is_no_route(frame, a2), Duration::from_secs(3));
+            assert!(
+                answer.expect("capture").is_some(),
+                "{a2}, there: {is_there}"
+            );
+            let row = "va1 > - punt endpoint_gone";
+            lab.assert_counted("A", &before, &[(row, 1, Exactly(length(a1)))]);
+        }
+        if is_there {
+            assert_eq!(watched(&mut at_theirs), 0);
+        }
+    }
+    lab.converge();
+    assert_eq!(lab.plan(), Vec::<String>::new());
+    for family in [0, 1] {
+        let [a1, a2] = ["a1", "a2"].map(|of| addresses(of)[family]);
+        stream(&lab, "a1", "a2", (a1, a2), 50);
+    }
+}
+
+/// Whether a frame that came in is the kernel's word that it has no route to an address: ICMP Net Unreachable,
+/// ICMPv6 No Route.
+fn is_no_route(frame: &CapturedFrame, to: IpAddr) -> bool {
+    let Ok(packet) = ParsedFrame::parse(&frame.bytes).and_then(|frame| frame.ip()) else {
+        return false;
+    };
+    let kind = match packet.transport() {
+        Ok(Transport::Icmp {
+            kind,
+            code: 0,
+            payload,
+            ..
+        }) if ParsedIp::parse(payload).is_ok_and(|quoted| quoted.destination == to) => kind,
+        _ => return false,
+    };
+    kind == if to.is_ipv4() { 3 } else { 1 }
 }
 
 #[test]

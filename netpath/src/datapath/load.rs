@@ -63,6 +63,8 @@ fn load(
                 "interfaces",
                 capacity.endpoints.saturating_mul(2).saturating_add(1024),
             )
+            // As many endpoints as records.
+            .map_max_entries("devices", capacity.endpoints.saturating_mul(2))
             .map_max_entries("endpoints_v4", capacity.endpoints)
             .map_max_entries("endpoints_v6", capacity.endpoints)
             .map_max_entries("routes_v4", capacity.routes)

@@ -5,13 +5,14 @@ use std::{collections::BTreeMap, net::IpAddr};
 use aya::{
     Pod,
     maps::{
-        Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuHashMap, PerCpuValues, lpm_trie::Key,
+        Array, DevMapHash, HashMap, LpmTrie, Map, MapData, MapError, PerCpuHashMap, PerCpuValues,
+        lpm_trie::Key, xdp::XdpMapError,
     },
 };
 use ipnet::IpNet;
 use netpath_common::{
-    EndpointEntry, EndpointRecord, HopCounter, HopKey, Ifindex, InterfaceEntry, Meta, NameKey,
-    Outcome, PrefixBytes, RouteEntry, RouteRecord, UplinkRecord,
+    EndpointEntry, EndpointId, EndpointRecord, HopCounter, HopKey, Ifindex, InterfaceEntry, Meta,
+    NameKey, Outcome, PrefixBytes, RouteEntry, RouteRecord, UplinkRecord,
 };
 
 use super::{
@@ -20,7 +21,8 @@ use super::{
 };
 
 /// The name of every map, as it is pinned.
-pub const MAPS: [&str; 11] = [
+pub const MAPS: [&str; 12] = [
+    "devices",
     "endpoint_records",
     "endpoints_v4",
     "endpoints_v6",
@@ -37,6 +39,7 @@ pub const MAPS: [&str; 11] = [
 /// The maps of one node.
 pub struct Maps {
     pub(super) meta: Array<MapData, Meta>,
+    devices: DevMapHash<MapData>,
     endpoints_v4: HashMap<MapData, [u8; 4], EndpointEntry>,
     endpoints_v6: HashMap<MapData, [u8; 16], EndpointEntry>,
     routes_v4: LpmTrie<MapData, [u8; 4], RouteEntry>,
@@ -101,6 +104,7 @@ impl Maps {
     pub(super) fn open(pins: &Pins) -> Result<Self, DatapathError> {
         Ok(Self {
             meta: open(pins, "meta")?,
+            devices: open(pins, "devices")?,
             endpoints_v4: open(pins, "endpoints_v4")?,
             endpoints_v6: open(pins, "endpoints_v6")?,
             routes_v4: open(pins, "routes_v4")?,
@@ -207,6 +211,39 @@ impl Maps {
             IpAddr::V4(v4) => gone("endpoints_v4", self.endpoints_v4.remove(&v4.octets())),
             IpAddr::V6(v6) => gone("endpoints_v6", self.endpoints_v6.remove(&v6.octets())),
         }
+    }
+
+    /// The host-side veth of every endpoint. The kernel takes out those that are gone.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn devices(&self) -> Result<BTreeMap<EndpointId, Ifindex>, DatapathError> {
+        let devices: Vec<_> = all("devices", self.devices.iter())?;
+        Ok(devices
+            .into_iter()
+            .map(|(id, device)| (EndpointId(id), Ifindex(device.if_index)))
+            .collect())
+    }
+
+    /// Says which interface of the calling thread's namespace is an endpoint's host-side veth: without one,
+    /// packets for it are left to the kernel.
+    ///
+    /// # Errors
+    /// When there is no such interface, or the kernel refuses.
+    pub fn set_device(&mut self, id: EndpointId, ifindex: Ifindex) -> Result<(), DatapathError> {
+        let result = self.devices.insert(id.0, ifindex.0, None, 0);
+        result.map_err(|error| match error {
+            XdpMapError::MapError(error) => map("devices")(error),
+            XdpMapError::ChainedProgramNotSupported => map("devices")(MapError::ProgIdNotSupported),
+        })
+    }
+
+    /// Forgets an endpoint's host-side veth.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn remove_device(&mut self, id: EndpointId) -> Result<(), DatapathError> {
+        gone("devices", self.devices.remove(id.0))
     }
 
     /// Every prefix of the route table.

@@ -459,6 +459,11 @@ fn publish(
                     datapath.maps.remove_endpoint(address)?;
                 }
             }
+            for (prefix, entry) in datapath.maps.routes()? {
+                if entry.ifindex == host.ifindex && entry.id != record.id {
+                    datapath.maps.remove_route(prefix)?;
+                }
+            }
         }
         if record.host_ifindex != Ifindex(0) && record.host_ifindex != host.ifindex {
             forget_interface(&mut datapath, record.host_ifindex, record.id)?;
@@ -475,6 +480,8 @@ fn publish(
         endpoint_mac: record.endpoint_mac,
         host_mac: record.host_mac,
     };
+    let maps = &mut datapath.maps;
+    node.inside(|| Ok(maps.set_device(record.id, host.ifindex)?))?;
     for address in &wanted.addresses {
         datapath.maps.set_endpoint(address.addr(), &entry)?;
     }
@@ -576,6 +583,7 @@ pub fn remove(node: &Node, name: &str, record: &EndpointRecord) -> Result<(), Pr
         &addresses(&record.addresses),
         &addresses(&record.prefixes),
     )?;
+    node.datapath().maps.remove_device(record.id)?;
     remove_veth(node, record)?;
     remove_netns(name, record)?;
     Ok(node.datapath().maps.remove_endpoint_record(name_key)?)

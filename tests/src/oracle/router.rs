@@ -67,7 +67,9 @@ impl Router {
         let mut view = Datapath::open(self.node.datapath().name())
             .unwrap_or_else(|e| panic!("{e}"))
             .expect("it is pinned as long as the node is there");
-        fill(&mut view, tables).unwrap_or_else(|e| panic!("{e}\n{tables}"));
+        let filled = self.node.netns().run(|| fill(&mut view, tables));
+        let filled = filled.unwrap_or_else(|e| panic!("{e}"));
+        filled.unwrap_or_else(|e| panic!("{e}\n{tables}"));
         for (family, width) in [(Family::V4, 32), (Family::V6, 128)] {
             let routes = tables.routes.iter();
             let routes = routes.filter(|(prefix, _)| prefix.first.width == width);
@@ -135,7 +137,7 @@ fn add(node: &TestNode, name: &'static str, number: u8, endpoint: u32) -> Device
     }
 }
 
-/// Writes netpath's maps.
+/// Writes netpath's maps, in the node's namespace.
 fn fill(view: &mut Datapath, tables: &Tables) -> Result<(), netpath::datapath::DatapathError> {
     let maps = &mut view.maps;
     for (address, _) in maps.endpoints()? {
@@ -148,7 +150,9 @@ fn fill(view: &mut Datapath, tables: &Tables) -> Result<(), netpath::datapath::D
         maps.set_endpoint(address.ip(), &EndpointEntry::NODE)?;
     }
     for &(address, ifindex) in &tables.endpoints {
-        let entry = tables.interface(ifindex).device.address();
+        let device = tables.interface(ifindex).device;
+        let entry = device.address();
+        maps.set_device(entry.id, ifindex)?;
         maps.set_endpoint(address.ip(), &entry)?;
     }
     for prefix in &tables.remote {
@@ -157,7 +161,9 @@ fn fill(view: &mut Datapath, tables: &Tables) -> Result<(), netpath::datapath::D
     }
     for &(prefix, ifindex) in &tables.local {
         let text = format!("{prefix:?}");
-        let entry = RouteEntry::local(&tables.interface(ifindex).device.address());
+        let device = tables.interface(ifindex).device;
+        maps.set_device(device.endpoint, ifindex)?;
+        let entry = RouteEntry::local(&device.address());
         maps.set_route(text.parse().expect("a prefix"), &entry)?;
     }
     let mut meta = maps.meta()?;

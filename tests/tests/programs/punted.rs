@@ -292,3 +292,34 @@ pub fn same_interface(reason: PuntReason) {
         }
     }
 }
+
+/// Somebody else's veth with the index of the endpoint's, too, is not the endpoint's.
+pub fn endpoint_gone(reason: PuntReason) {
+    let node = TestNode::new();
+    for family in Family::BOTH {
+        node.from_a(udp(between(node.a.frame(), family.a(), family.b())))
+            .goes_to(node.b);
+    }
+    let index = node.b.ifindex.0;
+    for change in [
+        "link del epb".to_owned(),
+        format!("link add other index {index} type veth peer name peer\nlink set other up"),
+    ] {
+        node.ip(&change);
+        for family in Family::BOTH {
+            for (frame, from_uplink) in [
+                (between(node.a.frame(), family.a(), family.b()), false),
+                (
+                    between(node.uplink.frame(), family.remote(), family.b()),
+                    true,
+                ),
+            ] {
+                let passage = match from_uplink {
+                    true => node.from_uplink(udp(frame)),
+                    false => node.from_a(udp(frame)),
+                };
+                passage.is_punted(reason);
+            }
+        }
+    }
+}

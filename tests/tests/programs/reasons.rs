@@ -62,6 +62,7 @@ every_reason! {
         FibNotForwarded => punted_by_fib::not_forwarded,
         ForwardingDisabled => punted_by_fib::forwarding_disabled,
         FibUnsupported => punted_by_fib::unsupported,
+        EndpointGone => punted::endpoint_gone,
     }
     not provoked {
         NoMemory: "bpf_skb_pull_data and bpf_skb_change_tail fail only when the kernel is out of memory",

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use netpath_common::{
-    DropReason, EndpointEntry, EndpointRecord, HopCounter, HopKey, Ifindex, InterfaceEntry,
-    InterfaceKind, InterfaceState, Mac, Meta, NameKey, Outcome, PrefixBytes, PuntReason,
-    RecordState, RouteEntry, RouteRecord, UplinkRecord, text,
+    DropReason, EndpointEntry, EndpointId, EndpointRecord, HopCounter, HopKey, Ifindex,
+    InterfaceEntry, InterfaceKind, InterfaceState, Mac, Meta, NameKey, Outcome, PrefixBytes,
+    PuntReason, RecordState, RouteEntry, RouteRecord, UplinkRecord, text,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
@@ -83,6 +83,7 @@ impl Serialize for Fields {
 /// Every entry of a map, by key. `map` is one of [`MAPS`](crate::datapath::MAPS).
 pub(super) fn entries(maps: &Maps, map: &str) -> Result<Vec<Entry>, DatapathError> {
     Ok(match map {
+        "devices" => decode(maps.devices()?, endpoint_id, ifindex),
         "endpoint_records" => decode(maps.endpoint_records()?, name_key, endpoint_record),
         "endpoints_v4" => decode(endpoints(maps, IpAddr::is_ipv4)?, address, endpoint),
         "endpoints_v6" => decode(endpoints(maps, IpAddr::is_ipv6)?, address, endpoint),
@@ -134,6 +135,10 @@ fn routes(
 
 fn index(index: &u32) -> Vec<(&'static str, Field)> {
     vec![("index", number(*index))]
+}
+
+fn endpoint_id(id: &EndpointId) -> Vec<(&'static str, Field)> {
+    vec![("endpoint_id", number(id.0))]
 }
 
 fn ifindex(ifindex: &Ifindex) -> Vec<(&'static str, Field)> {
@@ -201,6 +206,7 @@ fn route(entry: &RouteEntry) -> Vec<(&'static str, Field)> {
     vec![
         ("kind", Field::Text(entry.kind().name().to_owned())),
         ("ifindex", number(entry.ifindex.0)),
+        ("id", number(entry.id.0)),
         ("endpoint_mac", mac(entry.endpoint_mac)),
         ("host_mac", mac(entry.host_mac)),
     ]
@@ -340,7 +346,7 @@ fn addresses(slots: &[PrefixBytes]) -> Field {
 
 #[cfg(test)]
 mod tests {
-    use netpath_common::{ADDRESSES_MAX, EndpointId, PREFIXES_MAX, Verdict, fixed};
+    use netpath_common::{ADDRESSES_MAX, PREFIXES_MAX, Verdict, fixed};
 
     use super::*;
     use crate::datapath::to_bytes;
@@ -388,6 +394,7 @@ mod tests {
     fn a_route_says_where_it_leads() {
         let local = RouteEntry {
             ifindex: Ifindex(3),
+            id: EndpointId(7),
             endpoint_mac: Mac([2, 0, 0, 0, 0, 0xaa]),
             host_mac: Mac([2, 0, 0, 0, 0, 0xbb]),
         };
@@ -405,12 +412,14 @@ mod tests {
                     "10.9.0.0/28",
                     "local",
                     "3",
+                    "7",
                     "02:00:00:00:00:aa",
                     "02:00:00:00:00:bb"
                 ],
                 [
                     "10.0.0.0/8",
                     "remote",
+                    "0",
                     "0",
                     "00:00:00:00:00:00",
                     "00:00:00:00:00:00"

@@ -1,5 +1,10 @@
 //! IPv4 options, IPv6 extension headers, and what stands behind them.
 
+use netpath::probe::frame::{
+    EXTENSION_AUTHENTICATION, EXTENSION_DESTINATION, EXTENSION_FRAGMENT, EXTENSION_HOP_BY_HOP,
+    EXTENSION_ROUTING,
+};
+
 use super::List;
 use crate::{
     Family,
@@ -16,6 +21,60 @@ pub(super) fn add(list: &mut List<'_>) {
             Family::V6 => extensions(list, &flow),
         }
         protocols(list, &flow);
+        if flow.family == Family::V6 {
+            orders(list, &flow);
+        }
+    }
+}
+
+/// Every order of the extension headers that have no place of their own, with and without hop-by-hop options
+/// in front of them, which have (RFC 8200, section 4.1). Routing headers have no segments left.
+fn orders(list: &mut List<'_>, flow: &Flow) {
+    const OTHERS: [u8; 4] = [
+        EXTENSION_DESTINATION,
+        EXTENSION_ROUTING,
+        EXTENSION_FRAGMENT,
+        EXTENSION_AUTHENTICATION,
+    ];
+    let mut chains: Vec<Vec<u8>> = vec![vec![]];
+    let mut last = chains.clone();
+    for _ in OTHERS {
+        last = last
+            .iter()
+            .flat_map(|chain| {
+                let more = OTHERS.into_iter().filter(|number| !chain.contains(number));
+                more.map(|number| [&chain[..], &[number]].concat())
+            })
+            .collect();
+        chains.extend(last.iter().cloned());
+    }
+    for (name, first) in [
+        ("in each of 64 orders", None),
+        (
+            "in each of 64 orders, behind hop-by-hop",
+            Some(EXTENSION_HOP_BY_HOP),
+        ),
+    ] {
+        let frames: Vec<Vec<u8>> = chains[1..]
+            .iter()
+            .map(|chain| {
+                let chain = first.iter().chain(chain);
+                let frame = chain.fold(flow.udp(), |frame, number| match *number {
+                    EXTENSION_FRAGMENT => frame.id(list.identification()).fragment(0, false),
+                    EXTENSION_ROUTING => frame.extension(*number, &[2, 0, 0, 0, 0, 0]),
+                    EXTENSION_AUTHENTICATION => frame.extension(*number, &[0; 22]),
+                    _ => frame.extension(*number, &[1, 4, 0, 0, 0, 0]),
+                });
+                frame.build()
+            })
+            .collect();
+        assert_eq!(frames.len(), 64);
+        list.frames(
+            flow,
+            format!("IPv6 extension: 1 to 4 headers {name}"),
+            "RFC 8200, 4.1",
+            frames,
+        );
     }
 }
 

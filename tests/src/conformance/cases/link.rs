@@ -15,6 +15,7 @@ pub(super) fn add(list: &mut List<'_>) {
         destination_mac(list, &flow);
         tags(list, &flow);
         padding(list, &flow);
+        to_many(list, &flow);
         match flow.source {
             IpAddr::V4(address) => other_protocols(list, &flow, address.octets()),
             IpAddr::V6(_) => discovery(list, &flow),
@@ -50,6 +51,74 @@ fn destination_mac(list: &mut List<'_>, flow: &Flow) {
     let mut frame = flow.udp().build();
     frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 0x98]);
     list.frames(flow, "link: unknown source MAC", "802.1D", [frame]);
+}
+
+/// Broadcast and multicast with the MAC that belongs to it, from an address and from none.
+fn to_many(list: &mut List<'_>, flow: &Flow) {
+    let unspecified: IpAddr = match flow.family {
+        Family::V4 => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        Family::V6 => std::net::Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let groups: &[(&str, &str, Mac)] = match flow.family {
+        Family::V4 => &[
+            ("limited broadcast", "255.255.255.255", BROADCAST),
+            ("all hosts", "224.0.0.1", Mac([1, 0, 0x5e, 0, 0, 1])),
+            ("mDNS", "224.0.0.251", Mac([1, 0, 0x5e, 0, 0, 0xfb])),
+            ("a routed group", "239.1.2.3", Mac([1, 0, 0x5e, 1, 2, 3])),
+        ],
+        Family::V6 => &[
+            ("all nodes", "ff02::1", Mac([0x33, 0x33, 0, 0, 0, 1])),
+            ("mDNS", "ff02::fb", Mac([0x33, 0x33, 0, 0, 0, 0xfb])),
+            ("a routed group", "ff0e::1:2", Mac([0x33, 0x33, 0, 1, 0, 2])),
+        ],
+    };
+    for (name, group, mac) in groups {
+        let group: IpAddr = group.parse().expect(group);
+        for (whose, source) in [("its address", flow.source), ("no address", unspecified)] {
+            for ttl in [1, 64] {
+                let frame = flow.from(source).to(group).ip().ttl(ttl);
+                let frame = frame.udp(5353, 5354).payload(b"everybody");
+                list.frames(
+                    flow,
+                    format!("link: to {name} from {whose}, TTL {ttl}"),
+                    "RFC 1112; RFC 919; RFC 4291, 2.7; RFC 2131",
+                    [with_macs(&frame.build(), *mac)],
+                );
+            }
+        }
+    }
+    let membership = match flow.source {
+        IpAddr::V4(_) => {
+            // IGMPv2 report (RFC 2236), with Router Alert.
+            let group: IpAddr = "239.1.2.3".parse().expect("an address");
+            let mut report = vec![0x16, 0, 0, 0, 239, 1, 2, 3];
+            let sum = netpath::probe::frame::internet_checksum(&report);
+            report[2..4].copy_from_slice(&sum.to_be_bytes());
+            let frame = flow.to(group).ip().ttl(1).options(&[148, 4, 0, 0]);
+            let frame = frame.protocol(2).payload(&report).build();
+            with_macs(&frame, Mac([1, 0, 0x5e, 1, 2, 3]))
+        }
+        IpAddr::V6(_) => {
+            // MLDv2 report (RFC 3810): one record that excludes nobody.
+            let routers: IpAddr = "ff02::16".parse().expect("an address");
+            let link_local: IpAddr = "fe80::7:7".parse().expect("an address");
+            let mut record = vec![4, 0, 0, 0];
+            record.extend([0xff, 0x0e, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2]);
+            let frame = flow.from(link_local).to(routers).ip().ttl(1);
+            let frame = frame
+                .extension(0, &[5, 2, 0, 0, 1, 0])
+                .icmp(143, 0, [0, 0, 0, 1]);
+            let frame = frame.payload(&record).build();
+            with_macs(&frame, Mac([0x33, 0x33, 0, 0, 0, 0x16]))
+        }
+    };
+    let case = list.frames(
+        flow,
+        "link: group membership report",
+        "RFC 2236; RFC 3810",
+        [membership],
+    );
+    case.with_discovery = true;
 }
 
 fn tags(list: &mut List<'_>, flow: &Flow) {

@@ -1,5 +1,7 @@
 //! Frames that are shorter than they say, or contradict themselves.
 
+use netpath::probe::frame::{TPID_VLAN, Tag};
+
 use super::List;
 use crate::{Family, conformance::case::Flow};
 
@@ -32,7 +34,35 @@ fn truncated(list: &mut List<'_>, flow: &Flow) {
             headers + 16,
         ),
     ];
-    for (name, frame, to) in whole {
+    let (echo, extension) = match flow.family {
+        Family::V4 => (8, flow.udp().options(&[1; 8]).build()),
+        Family::V6 => {
+            let options = [1, 4, 0, 0, 0, 0];
+            (
+                128,
+                flow.udp()
+                    .extension(60, &options)
+                    .extension(43, &options)
+                    .build(),
+            )
+        }
+    };
+    let echo = flow.ip().icmp(echo, 0, [0, 7, 0, 1]).payload(b"abc");
+    let tagged = flow.udp().tag(Tag {
+        tpid: TPID_VLAN,
+        tci: 7,
+    });
+    let twice = tagged.clone().tag(Tag {
+        tpid: TPID_VLAN,
+        tci: 8,
+    });
+    let more = [
+        ("ICMP", echo.build(), headers + 8),
+        ("options or extension headers", extension, headers + 8 + 16),
+        ("VLAN-tagged UDP", tagged.build(), headers + 4 + 8),
+        ("twice tagged UDP", twice.build(), headers + 8 + 8),
+    ];
+    for (name, frame, to) in whole.into_iter().chain(more) {
         let cuts = (14..=to).map(|length| frame[..length.min(frame.len())].to_vec());
         list.frames(
             flow,

@@ -160,41 +160,47 @@ fn route(list: &mut List<'_>, flow: &Flow) {
     }
 }
 
-fn jumbo(list: &mut List<'_>, flow: &Flow) {
-    let [port_a, port_b] = list.lab.ports().clone();
-    let mut ingress = match flow.path {
+/// Jumbo frames up to node A, and on from it.
+pub(super) fn jumbo_steps(list: &List<'_>, path: Path) -> [Vec<Step>; 2] {
+    let [port_a, port_b] = list.lab.ports();
+    let before = match path {
         Path::SameNode | Path::ToRemote => vec![
             Step::mtu(Place::A1, Place::A1.dev(), JUMBO),
             Step::mtu(Place::NodeA, Place::A1.host_dev(), JUMBO),
         ],
         Path::FromUplink => vec![
             Step::mtu(Place::NodeB, Place::NodeB.dev(), JUMBO),
-            Step::mtu(Place::Wire, &port_b, JUMBO),
-            Step::mtu(Place::Wire, &port_a, JUMBO),
+            Step::mtu(Place::Wire, port_b, JUMBO),
+            Step::mtu(Place::Wire, port_a, JUMBO),
             Step::mtu(Place::NodeA, Place::NodeA.dev(), JUMBO),
         ],
     };
-    for &df in flags(flow) {
-        let name = name("jumbo into 1500", flow, JUMBO, df);
-        let frame = packet(list, flow, JUMBO, df);
-        let case = list.frames(flow, name, standard(flow), [frame]);
-        case.steps.clone_from(&ingress);
-    }
-    ingress.extend(narrow_egress(flow.path, JUMBO));
-    if flow.path == Path::ToRemote {
-        ingress.extend([
-            Step::mtu(Place::Wire, &port_b, JUMBO),
-            Step::mtu(Place::Wire, &port_a, JUMBO),
+    let mut behind = narrow_egress(path, JUMBO);
+    if path == Path::ToRemote {
+        behind.extend([
+            Step::mtu(Place::Wire, port_b, JUMBO),
+            Step::mtu(Place::Wire, port_a, JUMBO),
             Step::mtu(Place::NodeB, Place::NodeB.dev(), JUMBO),
             Step::mtu(Place::NodeB, Place::B1.host_dev(), JUMBO),
             Step::mtu(Place::B1, Place::B1.dev(), JUMBO),
         ]);
     }
+    [before, behind]
+}
+
+fn jumbo(list: &mut List<'_>, flow: &Flow) {
+    let [before, behind] = jumbo_steps(list, flow.path);
+    for &df in flags(flow) {
+        let name = name("jumbo into 1500", flow, JUMBO, df);
+        let frame = packet(list, flow, JUMBO, df);
+        let case = list.frames(flow, name, standard(flow), [frame]);
+        case.steps.clone_from(&before);
+    }
     for length in [JUMBO, JUMBO - 1] {
         let name = name("jumbo all the way", flow, length, true);
         let frame = packet(list, flow, length, true);
         let case = list.frames(flow, name, standard(flow), [frame]);
-        case.steps.clone_from(&ingress);
+        case.steps = [&before[..], &behind].concat();
     }
 }
 
