@@ -78,6 +78,8 @@ reasons! {
         FibUnsupported = 122 => "fib_unsupported",
         /// The packet's headers could not be made readable or writable, for lack of memory.
         NoMemory = 123 => "no_memory",
+        /// The kernel's reverse-path filter may not accept this source from the uplink: the kernel judges it.
+        ReversePath = 124 => "reverse_path",
     }
 }
 

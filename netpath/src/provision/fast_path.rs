@@ -5,6 +5,7 @@ use super::{
     change::{Action, Change, Object},
     error::ProvisionError,
     node::{Found, Node, find, text},
+    uplink,
 };
 use crate::{
     datapath::{Datapath, ProgramKind, nodes},
@@ -102,6 +103,9 @@ pub fn switch(
     for (dev, owner) in interfaces(node)? {
         if endpoint.is_some() && owner.as_deref() != endpoint {
             continue;
+        }
+        if on && owner.is_none() {
+            uplink::note_reverse_path_filter(node, &dev)?;
         }
         let datapath = node.datapath();
         let datapath = &*datapath;
