@@ -51,10 +51,13 @@ pub struct InterfaceEntry {
     pub state: u32,
     /// The endpoint behind it; 0 for an uplink.
     pub endpoint_id: EndpointId,
+    /// Of an uplink, the mode of the kernel's IPv4 reverse-path filter that the programs go by: 0 off, 1 strict,
+    /// 2 loose, as in `rp_filter` of Linux's ip-sysctl.rst. 0 for an endpoint, whose source is checked anyway.
+    pub rp_filter: u32,
     /// Name of the interface, zero-terminated.
     pub name: [u8; IFNAME_SIZE],
     /// Name of the endpoint, zero-terminated; empty for an uplink.
     pub endpoint: [u8; NAME_SIZE],
 }
 
-map_type!(InterfaceEntry, 92);
+map_type!(InterfaceEntry, 96);

@@ -39,6 +39,8 @@ pub struct Meta {
 impl Meta {
     /// Of [`Meta::features`]: some prefix may be routed to an endpoint of this node.
     pub const LOCAL_PREFIXES: u32 = 1;
+    /// Of [`Meta::features`]: the kernel filters by reverse path on some uplink.
+    pub const REVERSE_PATH: u32 = 2;
 }
 
 /// Key of a record: a name, zero-terminated.

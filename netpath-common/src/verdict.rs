@@ -80,6 +80,8 @@ reasons! {
         NoMemory = 123 => "no_memory",
         /// The endpoint's veth is gone, though netpath has not been told to remove the endpoint.
         EndpointGone = 124 => "endpoint_gone",
+        /// The kernel's reverse-path filter may not accept this source from the uplink: the kernel judges it.
+        ReversePath = 125 => "reverse_path",
     }
 }
 

@@ -21,4 +21,10 @@ impl Features {
     pub fn local_prefixes(self) -> bool {
         self.0 & Meta::LOCAL_PREFIXES != 0
     }
+
+    /// Whether the kernel filters by reverse path on some uplink.
+    #[inline(always)]
+    pub fn reverse_path(self) -> bool {
+        self.0 & Meta::REVERSE_PATH != 0
+    }
 }

@@ -80,11 +80,16 @@ impl FibLookup {
 
 /// How a family asks the FIB.
 pub trait Route: Family {
+    /// Whether the kernel can filter sources of this family by reverse path.
+    const HAS_REVERSE_PATH_FILTER: bool;
+
     /// The question about a packet, but for its interface and length.
     fn question(packet: &Parsed<Self>) -> FibLookup;
 }
 
 impl Route for V4 {
+    const HAS_REVERSE_PATH_FILTER: bool = true;
+
     #[inline(always)]
     fn question(packet: &Parsed<Self>) -> FibLookup {
         FibLookup {
@@ -97,6 +102,8 @@ impl Route for V4 {
 }
 
 impl Route for V6 {
+    const HAS_REVERSE_PATH_FILTER: bool = false;
+
     #[inline(always)]
     fn question(packet: &Parsed<Self>) -> FibLookup {
         // SAFETY: sixteen bytes and four words are the same memory, and any value is valid.
@@ -177,5 +184,35 @@ pub fn next_hop<F: Route>(
         }
         // Lightweight tunnels, and whatever a newer kernel may answer.
         _ => Err(Verdict::Punt(PuntReason::FibUnsupported)),
+    }
+}
+
+/// The interface by which the kernel would send to a packet's source, asked as its reverse-path filter asks
+/// (`__fib_validate_source` in net/ipv4/fib_frontend.c): everything the other way round, as if it came in by the
+/// interface that the packet is to leave by, and without its mark.
+#[inline(always)]
+pub fn way_back<F: Route>(skb: &Skb, packet: &Parsed<F>, egress: Ifindex) -> Option<Ifindex> {
+    // The filter goes by the mark only with `src_valid_mark`; the kernel knows.
+    if skb.mark() != 0 {
+        return None;
+    }
+    let mut question = F::question(packet);
+    core::mem::swap(&mut question.source, &mut question.destination);
+    core::mem::swap(&mut question.source_port, &mut question.destination_port);
+    question.ifindex = egress.0;
+    // Any length, so that the packet is not measured against the device.
+    question.length_or_mtu = 1;
+    // SAFETY: as in `next_hop`.
+    let result = unsafe {
+        bpf_fib_lookup(
+            skb.context().as_ptr(),
+            (&raw mut question).cast(),
+            size_of::<FibLookup>() as i32,
+            FIB_FLAGS.load(),
+        )
+    };
+    match result as u32 {
+        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => Some(Ifindex(question.ifindex)),
+        _ => None,
     }
 }

@@ -25,6 +25,7 @@ mod parse;
 mod pipeline;
 mod records;
 mod redirect;
+mod reverse_path;
 mod rewrite;
 mod source;
 

@@ -10,6 +10,7 @@ use crate::{
     features::Features,
     fib::{self, NextHop, Route},
     parse::{self, Network, Parse, Parsed},
+    reverse_path,
     rewrite::{self, Hop},
     source,
 };
@@ -104,15 +105,28 @@ fn uplink_stages<F: Routed>(skb: &mut Skb, egress: &mut NextHop) -> Result<Verdi
         return Err(Verdict::Punt(reason));
     }
     if let Some(endpoint) = destination::by_address(&packet)? {
-        return to_local(skb, &packet, &endpoint, egress);
+        return from_outside(skb, &packet, &endpoint, features, egress);
     }
     // Other nodes' prefixes are the kernel's here: without local ones there is nothing to look up.
     if features.local_prefixes()
         && let Some(endpoint) = destination::by_prefix(&packet)?
     {
-        return to_local(skb, &packet, &endpoint, egress);
+        return from_outside(skb, &packet, &endpoint, features, egress);
     }
     Err(Verdict::Punt(PuntReason::NoRoute))
+}
+
+/// The stages after the destination for a packet from another node.
+#[inline(always)]
+fn from_outside<F: Routed>(
+    skb: &mut Skb,
+    packet: &Parsed<F>,
+    endpoint: &EndpointEntry,
+    features: Features,
+    egress: &mut NextHop,
+) -> Result<Verdict, Verdict> {
+    reverse_path::accepts(skb, packet, endpoint.ifindex, features)?;
+    to_local(skb, packet, endpoint, egress)
 }
 
 /// The last stages for a packet to an endpoint of this node.

@@ -61,6 +61,7 @@ impl Device {
             kind: kind as u32,
             state: state as u32,
             endpoint_id: self.endpoint,
+            rp_filter: 0,
             name: fixed(self.name).expect("the name is short"),
             endpoint: fixed(endpoint).expect("the name is short"),
         }
@@ -180,6 +181,26 @@ impl TestNode {
             .unwrap_or_else(|e| panic!("{e}"));
     }
 
+    /// Sets the kernel's reverse-path filter on a device, and says so in the maps.
+    pub fn filter_reverse_path(&mut self, device: Device, mode: u32) {
+        self.sysctl(&format!("ipv4/conf/{}/rp_filter", device.name), mode);
+        self.add_feature(Meta::REVERSE_PATH);
+        let entry = InterfaceEntry {
+            rp_filter: mode,
+            ..device.entry(InterfaceState::Ready)
+        };
+        let maps = &mut self.datapath.get_mut().maps;
+        maps.set_interface(device.ifindex, &entry)
+            .unwrap_or_else(|e| panic!("{e}"));
+    }
+
+    fn add_feature(&mut self, feature: u32) {
+        let maps = &mut self.datapath.get_mut().maps;
+        let mut meta = maps.meta().unwrap_or_else(|e| panic!("{e}"));
+        meta.features |= feature;
+        maps.set_meta(&meta).unwrap_or_else(|e| panic!("{e}"));
+    }
+
     /// Takes a device out of the `interfaces` map.
     pub fn remove_interface(&mut self, device: Device) {
         let maps = &mut self.datapath.get_mut().maps;
@@ -228,10 +249,7 @@ impl TestNode {
     /// Routes a prefix to the endpoint behind a device.
     pub fn route_to(&mut self, device: Device, prefix: &str) {
         self.set_device(device);
-        let maps = &mut self.datapath.get_mut().maps;
-        let mut meta = maps.meta().unwrap_or_else(|e| panic!("{e}"));
-        meta.features |= Meta::LOCAL_PREFIXES;
-        maps.set_meta(&meta).unwrap_or_else(|e| panic!("{e}"));
+        self.add_feature(Meta::LOCAL_PREFIXES);
         self.set_route(prefix, &RouteEntry::local(&device.address()));
     }
 

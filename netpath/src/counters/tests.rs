@@ -19,6 +19,7 @@ fn interfaces() -> BTreeMap<Ifindex, InterfaceEntry> {
         kind: kind as u32,
         state: InterfaceState::Ready as u32,
         endpoint_id: EndpointId(id),
+        rp_filter: 0,
         name: fixed(name).expect("fits"),
         endpoint: fixed(endpoint).expect("fits"),
     };

@@ -16,7 +16,7 @@ use super::{
     error::ProvisionError,
     fast_path,
     netlink::{Link, Netlink, NewRoute, Route, VethEnd},
-    node::{Node, Sources, foreign_namespace, key, quiet_ipv6, random_mac, text},
+    node::{self, Node, Sources, foreign_namespace, key, quiet_ipv6, random_mac, text},
     sysctl,
 };
 use crate::{
@@ -442,6 +442,7 @@ fn publish(
         kind: InterfaceKind::Endpoint as u32,
         state: InterfaceState::Preparing as u32,
         endpoint_id: record.id,
+        rp_filter: 0,
         name: record.host_dev,
         endpoint: key(wanted.name.as_ref())?.name,
     };
@@ -487,7 +488,7 @@ fn publish(
     }
     if !wanted.prefixes.is_empty() {
         // Before there is one: it must never be overlooked.
-        set_feature(&mut datapath, Meta::LOCAL_PREFIXES)?;
+        node::set_feature(&mut datapath, Meta::LOCAL_PREFIXES)?;
     }
     for &prefix in &wanted.prefixes {
         datapath
@@ -496,19 +497,6 @@ fn publish(
     }
     interface.state = InterfaceState::Ready as u32;
     Ok(datapath.maps.set_interface(host.ifindex, &interface)?)
-}
-
-/// Tells the programs to look at something.
-fn set_feature(
-    datapath: &mut crate::datapath::Datapath,
-    feature: u32,
-) -> Result<(), ProvisionError> {
-    let mut meta = datapath.maps.meta()?;
-    if meta.features & feature == 0 {
-        meta.features |= feature;
-        datapath.maps.set_meta(&meta)?;
-    }
-    Ok(())
 }
 
 /// Takes addresses and prefixes of this endpoint out of the maps.

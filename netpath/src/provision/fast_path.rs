@@ -8,6 +8,7 @@ use super::{
     error::ProvisionError,
     netlink::Netlink,
     node::{Found, Node, find, text},
+    uplink,
 };
 use crate::{
     datapath::{Datapath, ProgramKind, nodes},
@@ -129,6 +130,9 @@ pub fn switch(
         let dev = &place.dev;
         if endpoint.is_some() && place.endpoint.as_deref() != endpoint {
             continue;
+        }
+        if on && place.endpoint.is_none() {
+            uplink::note_reverse_path_filter(node, dev)?;
         }
         let datapath = node.datapath();
         let datapath = &*datapath;

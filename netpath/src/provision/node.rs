@@ -208,13 +208,42 @@ pub fn configure(node: &Node, wanted: &model::Node) -> Result<(), ProvisionError
     node.update_meta(|meta| meta.configured = 1)
 }
 
-/// Spares the programs what no endpoint of the topology, which is true now, has any more.
+/// Tells the programs to look at something. To be done before it is there: it must never be overlooked.
+pub fn set_feature(datapath: &mut Datapath, feature: u32) -> Result<(), ProvisionError> {
+    let mut meta = datapath.maps.meta()?;
+    if meta.features & feature == 0 {
+        meta.features |= feature;
+        datapath.maps.set_meta(&meta)?;
+    }
+    Ok(())
+}
+
+/// Spares the programs what nothing of the topology, which is true now, has any more.
 pub fn forget_features(node: &Node, wanted: &model::Node) -> Result<(), ProvisionError> {
-    let has_prefixes = wanted.endpoints.iter().any(|e| !e.prefixes.is_empty());
-    if has_prefixes || node.meta()?.features & Meta::LOCAL_PREFIXES == 0 {
+    let features = node.meta()?.features;
+    let mut kept = features;
+    if wanted.endpoints.iter().all(|e| e.prefixes.is_empty()) {
+        kept &= !Meta::LOCAL_PREFIXES;
+    }
+    if features & Meta::REVERSE_PATH != 0 && !filters_by_reverse_path(node)? {
+        kept &= !Meta::REVERSE_PATH;
+    }
+    if kept == features {
         return Ok(());
     }
-    node.update_meta(|meta| meta.features &= !Meta::LOCAL_PREFIXES)
+    node.update_meta(|meta| meta.features = kept)
+}
+
+/// Whether some uplink is recorded with a reverse-path filter.
+fn filters_by_reverse_path(node: &Node) -> Result<bool, ProvisionError> {
+    let datapath = node.datapath();
+    for record in datapath.maps.uplink_records()?.values() {
+        let interface = datapath.maps.interface(record.ifindex)?;
+        if interface.is_some_and(|interface| interface.rp_filter != 0) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether the FORWARD policy is DROP in both families.

@@ -5,7 +5,7 @@ use std::os::fd::AsFd as _;
 use ipnet::IpNet;
 use netpath_common::{
     ADDRESSES_MAX, EndpointEntry, EndpointId, Ifindex, InterfaceEntry, InterfaceKind,
-    InterfaceState, Mac, NAME_SIZE, PrefixBytes, RecordState, UplinkRecord,
+    InterfaceState, Mac, Meta, NAME_SIZE, PrefixBytes, RecordState, UplinkRecord,
 };
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     error::ProvisionError,
     fast_path,
     netlink::{Link, Netlink, VethEnd},
-    node::{Node, foreign_namespace, key, random_mac, text},
+    node::{self, Node, foreign_namespace, key, random_mac, text},
     sysctl,
 };
 use crate::{
@@ -284,6 +284,7 @@ fn publish(
     link: &Link,
     half_made: bool,
 ) -> Result<(), ProvisionError> {
+    let rp_filter = node.inside(|| reverse_path_filter(link))?;
     let mut datapath = node.datapath();
     for address in &wanted.addresses {
         datapath
@@ -306,15 +307,65 @@ fn publish(
         kind: InterfaceKind::Uplink as u32,
         state: InterfaceState::Ready as u32,
         endpoint_id: EndpointId(0),
+        rp_filter,
         name: netpath_common::fixed(&link.name).unwrap_or_default(),
         endpoint: [0; NAME_SIZE],
     };
+    if rp_filter != 0 {
+        node::set_feature(&mut datapath, Meta::REVERSE_PATH)?;
+    }
     datapath.maps.set_interface(link.ifindex, &entry)?;
     if datapath.maps.meta()?.fast_path != 0 && (half_made || !was_here) {
         let datapath = &*datapath;
         node.inside(|| fast_path::attach_uplink(datapath, &link.name).map(drop))?;
     }
     Ok(())
+}
+
+/// The mode of the kernel's reverse-path filter on an interface of the calling thread's namespace: the larger of its
+/// own and that of all (`IN_DEV_RPFILTER` in linux/inetdevice.h). An interface without an IPv4 address is never loose
+/// (`no_addr` in `__fib_validate_source`).
+fn reverse_path_filter(link: &Link) -> Result<u32, ProvisionError> {
+    const STRICT: u32 = 1;
+    let mut mode = 0;
+    for scope in ["all", &link.name] {
+        let value = sysctl::get(&format!("ipv4/conf/{scope}/rp_filter"))?;
+        // Whatever is not 0 is on, and only 2 is loose.
+        mode = mode.max(value.parse().unwrap_or(STRICT));
+    }
+    let has_ipv4 = || -> Result<bool, ProvisionError> {
+        let addresses = Netlink::open()?.addresses(link.ifindex)?;
+        Ok(addresses.iter().any(|address| address.addr().is_ipv4()))
+    };
+    if mode > STRICT && !has_ipv4()? {
+        return Ok(STRICT);
+    }
+    Ok(mode)
+}
+
+/// Tells the programs of an uplink's reverse-path filter as it is now.
+pub fn note_reverse_path_filter(node: &Node, dev: &str) -> Result<(), ProvisionError> {
+    let found = node.inside(|| {
+        let Some(link) = Netlink::open()?.link(dev)? else {
+            return Ok(None);
+        };
+        Ok(Some((link.ifindex, reverse_path_filter(&link)?)))
+    })?;
+    let mut datapath = node.datapath();
+    let Some((ifindex, rp_filter)) = found else {
+        return Ok(());
+    };
+    let Some(entry) = datapath.maps.interface(ifindex)? else {
+        return Ok(());
+    };
+    if entry.rp_filter == rp_filter {
+        return Ok(());
+    }
+    if rp_filter != 0 {
+        node::set_feature(&mut datapath, Meta::REVERSE_PATH)?;
+    }
+    let entry = InterfaceEntry { rp_filter, ..entry };
+    Ok(datapath.maps.set_interface(ifindex, &entry)?)
 }
 
 /// Removes an uplink. One that netpath did not make is only let go.
@@ -386,6 +437,14 @@ pub fn drift(
     }
     if !link.up {
         drift.push(format!("interface {dev} is down"));
+    }
+    let filter = node.inside(|| reverse_path_filter(link))?;
+    let recorded = node.datapath().maps.interface(link.ifindex)?;
+    if let Some(recorded) = recorded.filter(|recorded| recorded.rp_filter != filter) {
+        drift.push(format!(
+            "the kernel's rp_filter is {filter}, and the fast path goes by {}",
+            recorded.rp_filter
+        ));
     }
     let present = node.inside(|| Netlink::open()?.addresses(link.ifindex))?;
     for address in addresses(&record.addresses) {

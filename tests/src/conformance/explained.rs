@@ -122,15 +122,6 @@ pub const EXPLAINED: &[Explanation] = &[
                  kernel, `netpath fastpath off --endpoint E`.",
     },
     Explanation {
-        cases: "setting: rp_filter",
-        family: Some(Family::V4),
-        paths: &[Path::FromUplink],
-        counted: &[PEER],
-        reason: "The kernel's reverse-path filter comes after TC: `rp_filter` 1 or 2 on an uplink does not see \
-                 what netpath delivers. From uplinks netpath refuses its own endpoints' and the node's addresses, \
-                 and martians.",
-    },
-    Explanation {
         cases: "next hop: one that does not answer",
         family: None,
         paths: &[Path::ToRemote],

@@ -13,6 +13,10 @@ pub const NOT_IN_A_LAB: &[(&str, &str)] = &[
         "the kernel would have to be out of memory while it moves or cuts a packet's bytes",
     ),
     (
+        "punt(endpoint_gone)",
+        "an endpoint's veth would have to be deleted, and the lab with it: `lab_reuse` shows it",
+    ),
+    (
         "drop(not_ready)",
         "an interface is not ready only for the moment between its program's attachment and its last map entry",
     ),

@@ -207,6 +207,10 @@ impl Runner {
                 Step::Sysctl { place, key, value } => {
                     let before = self.lab.sysctl(*place, key, value);
                     undo.push(Step::sysctl(*place, key, &before));
+                    if self.fast_path && key.ends_with("/rp_filter") {
+                        // The programs know it as it was at the last `fastpath on`.
+                        self.lab.set_fast_path(true);
+                    }
                 }
                 Step::TcProgram { dev, behaviour } => self.programs.push(TcProgram::attach(
                     self.lab.netns(Place::NodeA),

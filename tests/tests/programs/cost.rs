@@ -2,6 +2,8 @@
 //!
 //! `cargo test -p netpath-tests --test programs -- --ignored --nocapture cost`
 
+use std::net::IpAddr;
+
 use netpath::datapath::{ProgramKind, TestPacket};
 use netpath_tests::{Device, Family, TestNode, between};
 
@@ -11,31 +13,43 @@ const REPEAT: u32 = 200;
 const ROUNDS: usize = 400;
 
 /// A packet on a hook, and what was measured of it in ns.
-struct Way {
+struct Way<'a> {
     name: String,
+    node: &'a TestNode,
     program: ProgramKind,
     packet: TestPacket,
     samples: Vec<u128>,
 }
 
-impl Way {
+impl<'a> Way<'a> {
     fn new(
         name: &str,
-        family: Family,
-        program: ProgramKind,
-        device: Device,
-        to: [std::net::IpAddr; 2],
+        node: &'a TestNode,
+        (program, device): (ProgramKind, Device),
+        (source, destination): (IpAddr, IpAddr),
     ) -> Self {
-        let frame = between(device.frame(), to[0], to[1]).udp(1, 2).ttl(255);
+        let frame = between(device.frame(), source, destination);
+        let family = match source {
+            IpAddr::V4(_) => Family::V4,
+            IpAddr::V6(_) => Family::V6,
+        };
         Self {
             name: format!("{name} {family:?}"),
+            node,
             program,
             packet: TestPacket {
                 repeat: REPEAT,
-                ..TestPacket::new(frame.build(), device.ifindex)
+                ..TestPacket::new(frame.udp(1, 2).ttl(255).build(), device.ifindex)
             },
             samples: Vec::with_capacity(ROUNDS),
         }
+    }
+
+    fn measure(&mut self) {
+        let run = || self.node.datapath().test_run(self.program, &self.packet);
+        let outcome = self.node.netns().run(run).unwrap_or_else(|e| panic!("{e}"));
+        let outcome = outcome.unwrap_or_else(|e| panic!("{e}"));
+        self.samples.push(outcome.duration.as_nanos());
     }
 }
 
@@ -43,33 +57,41 @@ impl Way {
 #[ignore = "a measurement, for people to read"]
 fn cost() {
     let node = TestNode::new();
-    let (endpoint, uplink) = (ProgramKind::FromEndpoint, ProgramKind::FromUplink);
+    let mut with_prefixes = TestNode::new();
+    let mut with_filter = TestNode::new();
+    for prefix in ["10.9.0.0/28", "fd00:9::/64"] {
+        with_prefixes.route_to(with_prefixes.b, prefix);
+    }
+    with_filter.filter_reverse_path(with_filter.uplink, 1);
     let mut ways = Vec::new();
     for family in Family::BOTH {
         let (a, b, remote) = (family.a(), family.b(), family.remote());
+        let routed = family.routed();
+        for (suffix, node) in [
+            ("", &node),
+            (" (prefixes)", &with_prefixes),
+            (" (filter)", &with_filter),
+        ] {
+            let endpoint = (ProgramKind::FromEndpoint, node.a);
+            let uplink = (ProgramKind::FromUplink, node.uplink);
+            ways.extend([
+                Way::new(&format!("same node{suffix}"), node, endpoint, (a, b)),
+                Way::new(&format!("remote{suffix}"), node, endpoint, (a, remote)),
+                Way::new(&format!("uplink{suffix}"), node, uplink, (remote, b)),
+            ]);
+        }
+        let node = &with_prefixes;
+        let endpoint = |device| (ProgramKind::FromEndpoint, device);
+        let uplink = (ProgramKind::FromUplink, node.uplink);
         ways.extend([
-            Way::new("same node", family, endpoint, node.a, [a, b]),
-            Way::new("remote", family, endpoint, node.a, [a, remote]),
-            Way::new("uplink", family, uplink, node.uplink, [remote, b]),
-            Way::new(
-                "delivered",
-                family,
-                ProgramKind::ToEndpoint,
-                node.b,
-                [remote, b],
-            ),
+            Way::new("to a prefix", node, endpoint(node.a), (a, routed)),
+            Way::new("from a prefix", node, endpoint(node.b), (routed, a)),
+            Way::new("uplink to a prefix", node, uplink, (remote, routed)),
         ]);
     }
-    let measure = || {
-        for _ in 0..ROUNDS {
-            for way in &mut ways {
-                let outcome = node.datapath().test_run(way.program, &way.packet);
-                let outcome = outcome.unwrap_or_else(|e| panic!("{e}"));
-                way.samples.push(outcome.duration.as_nanos());
-            }
-        }
-    };
-    node.netns().run(measure).unwrap_or_else(|e| panic!("{e}"));
+    for _ in 0..ROUNDS {
+        ways.iter_mut().for_each(Way::measure);
+    }
     for Way { name, samples, .. } in &mut ways {
         samples.sort_unstable();
         println!("{name}: {} ns", samples[ROUNDS / 2]);

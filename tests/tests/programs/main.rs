@@ -13,5 +13,6 @@ mod punted_by_fib;
 mod reasons;
 mod redirect;
 mod remote;
+mod reverse_path;
 mod uplink;
 mod wire;

@@ -2,7 +2,7 @@
 
 use netpath_common::{DropReason, PuntReason};
 
-use crate::{dropped, malformed, punted, punted_by_fib};
+use crate::{dropped, malformed, punted, punted_by_fib, reverse_path};
 
 /// One test for each reason, which is told the reason that it has to see.
 macro_rules! every_reason {
@@ -63,6 +63,7 @@ every_reason! {
         ForwardingDisabled => punted_by_fib::forwarding_disabled,
         FibUnsupported => punted_by_fib::unsupported,
         EndpointGone => punted::endpoint_gone,
+        ReversePath => reverse_path::reverse_path,
     }
     not provoked {
         NoMemory: "bpf_skb_pull_data and bpf_skb_change_tail fail only when the kernel is out of memory",

@@ -236,6 +236,7 @@ fn interface(entry: &InterfaceEntry) -> Vec<(&'static str, Field)> {
             },
         ),
         ("endpoint_id", number(entry.endpoint_id.0)),
+        ("rp_filter", number(entry.rp_filter)),
         ("name", name(&entry.name)),
         ("endpoint", name(&entry.endpoint)),
     ]
@@ -264,6 +265,7 @@ fn features(bits: u32) -> Vec<String> {
         .filter(|&bit| bit != 0)
         .map(|bit| match bit {
             Meta::LOCAL_PREFIXES => "local_prefixes".to_owned(),
+            Meta::REVERSE_PATH => "reverse_path".to_owned(),
             unknown => format!("unknown ({unknown:#x})"),
         })
         .collect()
