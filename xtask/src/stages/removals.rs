@@ -24,6 +24,11 @@ pub const IN_PARTS: &[(&str, &str)] = &[
     ("F::parse(skb)?", "parse.rs"),
 ];
 
+/// Checks that no case can show without destroying the lab, and the test that shows them instead.
+#[cfg(test)]
+pub const ELSEWHERE: &[(&str, &str)] =
+    &[("destination::device(endpoint)?", "tests/tests/lab_reuse.rs")];
+
 const fn removal(
     stage: &'static str,
     file: &'static str,
@@ -45,6 +50,8 @@ const PARSE: &str = "parse.rs";
 const ENDPOINT: &str = "fn endpoint_stages";
 const UPLINK: &str = "fn uplink_stages";
 const LOCAL: &str = "fn to_local";
+const OUTSIDE: &str = "fn from_outside";
+const REMOTE: &str = "fn to_remote";
 
 /// All of them, in the order that a packet meets them in.
 pub const REMOVALS: &[Removal] = &[
@@ -223,15 +230,29 @@ pub const REMOVALS: &[Removal] = &[
         "source, from an uplink",
         PIPELINE,
         UPLINK,
-        &["source::of_uplink(&packet)?;"],
+        &["source::of_uplink(&packet, features)?;"],
+        &[],
+    ),
+    removal(
+        "source, from an endpoint: prefixes routed to it",
+        "source.rs",
+        "fn of_endpoint",
+        &["None if is_routed_to(interface, packet) => Ok(()),"],
         &[],
     ),
     removal(
         "source, from an uplink: local endpoints'",
         "source.rs",
         "fn of_uplink",
-        &["Some(_) => Err(Verdict::Drop(DropReason::Spoofed)),"],
-        &["Some(_) => Ok(()),"],
+        &["if F::endpoint(&packet.source).is_some()"],
+        &["if false"],
+    ),
+    removal(
+        "source, from an uplink: prefixes routed to local endpoints",
+        "source.rs",
+        "fn of_uplink",
+        &["|| features.local_prefixes() && is_routed_here::<F>(&packet.source)"],
+        &[],
     ),
     removal(
         "what parse leaves to the kernel, from an endpoint",
@@ -257,50 +278,84 @@ pub const REMOVALS: &[Removal] = &[
     ),
     // Stage 3: destination.
     removal(
-        "destination: local endpoint, from an endpoint",
+        "destination: local address, from an endpoint",
         PIPELINE,
         ENDPOINT,
         &[
-            "if let Some(endpoint) = destination::local(&packet)? {",
+            "if let Some(endpoint) = destination::by_address(&packet)? {",
             "return to_local(skb, &packet, &endpoint, egress);",
             "}",
         ],
         &[],
     ),
     removal(
-        "destination: local endpoint, from an uplink",
+        "destination: local prefix or another node, from an endpoint",
+        PIPELINE,
+        ENDPOINT,
+        &[
+            "if let Some(endpoint) = destination::by_prefix(&packet)? {",
+            "return to_local(skb, &packet, &endpoint, egress);",
+            "}",
+        ],
+        &[],
+    ),
+    removal(
+        "destination: local prefix, from an endpoint",
+        "destination.rs",
+        "fn by_prefix",
+        &["RouteKind::Local => Some(route.endpoint()),"],
+        &["RouteKind::Local => None,"],
+    ),
+    removal(
+        "destination: local address, from an uplink",
         PIPELINE,
         UPLINK,
         &[
-            "match destination::local(&packet)? {",
-            "Some(endpoint) => to_local(skb, &packet, &endpoint, egress),",
-            "None => Err(Verdict::Punt(PuntReason::NoRoute)),",
+            "if let Some(endpoint) = destination::by_address(&packet)? {",
+            "return from_outside(skb, &packet, &endpoint, features, egress);",
             "}",
         ],
+        &[],
+    ),
+    removal(
+        "destination: local prefix, from an uplink",
+        PIPELINE,
+        UPLINK,
         &[
-            "let _unused = (skb, egress);",
-            "Err(Verdict::Punt(PuntReason::NoRoute))",
+            "if features.local_prefixes()",
+            "&& let Some(endpoint) = destination::by_prefix(&packet)?",
+            "{",
+            "return from_outside(skb, &packet, &endpoint, features, egress);",
+            "}",
         ],
+        &[],
+    ),
+    removal(
+        "reverse path, from an uplink",
+        PIPELINE,
+        OUTSIDE,
+        &["reverse_path::accepts(skb, packet, endpoint.ifindex, features)?;"],
+        &[],
     ),
     removal(
         "destination: the node's own addresses",
         "destination.rs",
-        "fn local",
+        "fn by_address",
         &["Some(entry) if entry.is_node() => Err(Verdict::Punt(PuntReason::NodeAddress)),"],
         &[],
     ),
     removal(
         "destination: what no router forwards",
         "destination.rs",
-        "fn local",
+        "fn by_address",
         &["None => forwardable::<F>(&packet.destination).map(|()| None),"],
         &["None => Ok(None),"],
     ),
     removal(
         "destination: another node",
         PIPELINE,
-        ENDPOINT,
-        &["destination::remote(skb, &packet, egress)?;"],
+        REMOTE,
+        &["fib::next_hop(skb, packet, egress)?;"],
         &[],
     ),
     removal(
@@ -314,8 +369,8 @@ pub const REMOVALS: &[Removal] = &[
     removal(
         "TTL, to another node",
         PIPELINE,
-        ENDPOINT,
-        &["checks::ttl(&packet)?;"],
+        REMOTE,
+        &["checks::ttl(packet)?;"],
         &[],
     ),
     removal(
@@ -335,7 +390,7 @@ pub const REMOVALS: &[Removal] = &[
     removal(
         "MTU, to another node",
         PIPELINE,
-        ENDPOINT,
+        REMOTE,
         &["checks::path_mtu(skb, egress.ifindex, egress.mtu)?;"],
         &[],
     ),
@@ -343,7 +398,7 @@ pub const REMOVALS: &[Removal] = &[
         "MTU, to a local endpoint",
         PIPELINE,
         LOCAL,
-        &["checks::device_mtu(skb, packet, endpoint.ifindex)?;"],
+        &["checks::device_mtu(skb, packet, egress.ifindex)?;"],
         &[],
     ),
     removal(
@@ -356,7 +411,7 @@ pub const REMOVALS: &[Removal] = &[
     removal(
         "the way back, to another node",
         PIPELINE,
-        ENDPOINT,
+        REMOTE,
         &["checks::turns_back(skb, egress.ifindex)?;"],
         &[],
     ),
@@ -364,15 +419,15 @@ pub const REMOVALS: &[Removal] = &[
         "the way back, to a local endpoint",
         PIPELINE,
         LOCAL,
-        &["checks::turns_back(skb, endpoint.ifindex)?;"],
+        &["checks::turns_back(skb, egress.ifindex)?;"],
         &[],
     ),
     // Stage 5: rewrite.
     removal(
         "padding, to another node",
         PIPELINE,
-        ENDPOINT,
-        &["rewrite::trim_padding(skb, &packet)?;"],
+        REMOTE,
+        &["rewrite::trim_padding(skb, packet)?;"],
         &[],
     ),
     removal(
@@ -385,7 +440,7 @@ pub const REMOVALS: &[Removal] = &[
     removal(
         "rewrite, to another node",
         PIPELINE,
-        ENDPOINT,
+        REMOTE,
         &["rewrite::to_next_hop::<F>(skb)?;"],
         &[],
     ),
@@ -394,13 +449,6 @@ pub const REMOVALS: &[Removal] = &[
         PIPELINE,
         LOCAL,
         &["rewrite::to_endpoint::<F>(skb, endpoint)?;"],
-        &[],
-    ),
-    removal(
-        "rewrite: mark, to another node",
-        "rewrite.rs",
-        "fn to_next_hop",
-        &["skb.clear_mark();"],
         &[],
     ),
     removal(

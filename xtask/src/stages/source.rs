@@ -79,7 +79,7 @@ mod tests {
     use std::{collections::BTreeSet, fs, path::Path};
 
     use super::*;
-    use crate::stages::removals::{IN_PARTS, REMOVALS};
+    use crate::stages::removals::{ELSEWHERE, IN_PARTS, REMOVALS};
 
     fn read(file: &str) -> String {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
@@ -120,7 +120,10 @@ mod tests {
             .filter_map(|removal| find(pipeline, removal).ok())
             .collect();
         let is_covered = |at: &usize| removed.iter().any(|lines| lines.contains(at));
-        let is_in_parts = |line: &str| IN_PARTS.iter().any(|(call, _)| line.contains(call));
+        let is_in_parts = |line: &str| {
+            let mut others = IN_PARTS.iter().chain(ELSEWHERE);
+            others.any(|(call, _)| line.contains(call))
+        };
         pipeline
             .lines()
             .enumerate()
@@ -139,13 +142,18 @@ mod tests {
             assert!(pipeline.contains(call), "{call} is gone");
             assert!(REMOVALS.iter().any(|removal| removal.file == *file));
         }
+        for (call, test) in ELSEWHERE {
+            assert!(pipeline.contains(call), "{call} is gone");
+            let test = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(test);
+            assert!(test.exists(), "{} is gone", test.display());
+        }
     }
 
     #[test]
     fn a_new_stage_is_noticed() {
-        let ttl = "    checks::ttl(&packet)?;\n";
+        let ttl = "    checks::ttl(packet)?;\n";
         for new in [
-            "    policy::egress(skb, &packet)?;\n",
+            "    policy::egress(skb, packet)?;\n",
             "    mirror::copy(skb);\n",
             "    mirror::copy::<F>(skb);\n",
         ] {
