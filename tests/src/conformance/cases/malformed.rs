@@ -63,7 +63,14 @@ fn truncated(list: &mut List<'_>, flow: &Flow) {
         ("twice tagged UDP", twice.build(), headers + 8 + 8),
     ];
     for (name, frame, to) in whole.into_iter().chain(more) {
-        let cuts = (14..=to).map(|length| frame[..length.min(frame.len())].to_vec());
+        // A frame that ends within a tag, or in the EtherType behind it, the kernel drops before TC sees it
+        // (`skb_vlan_untag`), and a bridge within the second.
+        let from = match name {
+            "VLAN-tagged UDP" => 14 + 4 + 2,
+            "twice tagged UDP" => 14 + 8 + 2,
+            _ => 14,
+        };
+        let cuts = (from..=to).map(|length| frame[..length.min(frame.len())].to_vec());
         list.frames(
             flow,
             format!("malformed: {name} cut off after every byte of its headers"),
