@@ -473,6 +473,17 @@ impl Maps {
         found("uplink_records", self.uplink_records.get(name, 0))
     }
 
+    /// What is noted of a route.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn route_record(
+        &self,
+        destination: &PrefixBytes,
+    ) -> Result<Option<RouteRecord>, DatapathError> {
+        found("route_records", self.route_records.get(destination, 0))
+    }
+
     /// Notes what is made for an uplink.
     ///
     /// # Errors

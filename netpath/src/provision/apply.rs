@@ -12,6 +12,7 @@ use super::{
     endpoint::{self, addresses},
     error::ProvisionError,
     fast_path,
+    netlink::Netlink,
     node::{self, Found, Node, Sources, find, key, text},
     plan::{self, Work},
     route, uplink,
@@ -77,6 +78,7 @@ fn node(
     let steps = plan::node(wanted, options)?;
     let sources = Sources::of(wanted);
     let mut live: Option<Node> = None;
+    let mut table: Option<route::Table> = None;
     let mut uplink_changed = false;
     for step in steps {
         if options.interrupted.load(Ordering::Relaxed) {
@@ -101,13 +103,16 @@ fn node(
                 endpoint::remove(opened(&mut live, &name)?, &endpoint, &record)?;
             }
             Work::RemoveRoute(dst, record) => {
-                route::remove(opened(&mut live, &name)?, dst, &record)?;
+                let node = opened(&mut live, &name)?;
+                table_of(&mut table, node)?.remove(node, dst, &record)?;
             }
             Work::RemoveUplink(dev, record) => {
                 uplink::remove(opened(&mut live, &name)?, &dev, &record)?;
             }
             Work::EnsureUplink(uplink) => {
                 let node = opened(&mut live, &name)?;
+                // The kernel's own routes come and go with it.
+                table = None;
                 let dev = uplink.dev.to_string();
                 let records = node.datapath().maps.uplink_records()?;
                 if records.contains_key(&key(&dev)?) {
@@ -120,15 +125,11 @@ fn node(
             Work::EnsureRoute(wanted_route) => {
                 let node = opened(&mut live, &name)?;
                 let dst = wanted_route.dst;
-                if !node
-                    .datapath()
-                    .maps
-                    .route_records()?
-                    .contains_key(&to_bytes(dst))
-                {
+                let record = node.datapath().maps.route_record(&to_bytes(dst))?;
+                if record.is_none() {
                     undo.push(Undo::Route(name.clone(), dst));
                 }
-                route::ensure(node, wanted_route)?;
+                table_of(&mut table, node)?.ensure(node, wanted_route)?;
             }
             Work::EnsureEndpoint(endpoint, record) => {
                 undo.push(
@@ -149,8 +150,9 @@ fn node(
     if uplink_changed {
         // With an address the kernel takes away the IPv4 routes that need it, as next hop or as source.
         let node = opened(&mut live, &name)?;
+        let table = route::Table::of(node)?;
         for wanted_route in &wanted.routes {
-            route::ensure(node, wanted_route)?;
+            table.ensure(node, wanted_route)?;
         }
         for endpoint in &wanted.endpoints {
             endpoint::ensure_routes(node, endpoint, sources)?;
@@ -172,6 +174,17 @@ fn opened<'a>(live: &'a mut Option<Node>, name: &str) -> Result<&'a Node, Provis
         object: "node",
         name: name.to_owned(),
     })
+}
+
+fn table_of<'a>(
+    table: &'a mut Option<route::Table>,
+    node: &Node,
+) -> Result<&'a route::Table, ProvisionError> {
+    let read = match table.take() {
+        Some(read) => read,
+        None => route::Table::of(node)?,
+    };
+    Ok(table.insert(read))
 }
 
 /// The endpoint as it was before this run.
@@ -218,13 +231,10 @@ fn undo_one(step: Undo) -> Result<(), ProvisionError> {
             record.map_or(Ok(()), |record| uplink::remove(&node, &dev, &record))
         }
         Undo::Route(_, dst) => {
-            let record = node
-                .datapath()
-                .maps
-                .route_records()?
-                .get(&to_bytes(dst))
-                .copied();
-            record.map_or(Ok(()), |record| route::remove(&node, dst, &record))
+            let record = node.datapath().maps.route_record(&to_bytes(dst))?;
+            record.map_or(Ok(()), |record| {
+                route::remove(&node.inside(Netlink::open)?, &node, dst, &record)
+            })
         }
         Undo::Endpoint(_, name) => {
             let record = node.datapath().maps.endpoint_record(&key(&name)?)?;

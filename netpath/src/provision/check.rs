@@ -1,13 +1,16 @@
 //! Everything that can be refused before anything is touched.
 
+use std::collections::{HashMap, HashSet};
+
+use netpath_common::Mac;
 use nix::unistd::Uid;
 
 use super::{
-    endpoint::{own_host_link, own_netns},
+    endpoint::own_netns,
     error::ProvisionError,
     iptables,
     netlink::{Link, Netlink, Route},
-    node::{Found, Node, find, foreign_namespace, key},
+    node::{Found, Node, find, foreign_namespace, key, text},
     route, sysctl, uplink,
 };
 use crate::{
@@ -135,17 +138,21 @@ fn interfaces(
     netns.run(|| {
         let netlink = Netlink::open()?;
         let links = netlink.links()?;
+        let links: HashMap<&str, &Link> = links
+            .iter()
+            .map(|link| (link.name.as_str(), link))
+            .collect();
+        let made: HashSet<(String, Option<Mac>)> = records
+            .values()
+            .map(|record| (text(&record.host_dev), Some(record.host_mac)))
+            .collect();
         for endpoint in &wanted.endpoints {
             let dev = endpoint.host_dev.as_ref();
-            if !links.iter().any(|link| link.name == dev) {
+            let Some(link) = links.get(dev) else {
                 continue;
-            }
-            let mut ours = false;
-            for record in records.values() {
-                let own = own_host_link(&netlink, record)?;
-                ours |= own.is_some_and(|link| link.name == dev);
-            }
-            if !ours {
+            };
+            // Its random MAC says whose it is.
+            if !made.contains(&(dev.to_owned(), link.mac)) {
                 errors.push(ProvisionError::NotOurs {
                     object: "interface",
                     name: dev.to_owned(),

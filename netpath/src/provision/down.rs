@@ -4,6 +4,7 @@ use super::{
     change::{Action, Change, Object},
     check, endpoint,
     error::ProvisionError,
+    netlink::Netlink,
     node::{Found, Node, find, text},
     route,
     uplink::{self, Leaving},
@@ -71,11 +72,12 @@ pub fn node(name: &str, report: &mut dyn FnMut(Change)) -> Result<(), ProvisionE
         }
     }
     let routes = node.datapath().maps.route_records()?;
+    let netlink = node.inside(Netlink::open)?;
     for (dst, record) in routes {
         let Some(dst) = from_bytes(&dst) else {
             continue;
         };
-        match route::remove(&node, dst, &record) {
+        match route::remove(&netlink, &node, dst, &record) {
             Ok(()) => report(changed(Object::Route, dst.to_string(), name)),
             Err(error) => errors.push(error),
         }

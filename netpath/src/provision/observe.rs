@@ -45,11 +45,12 @@ fn status(node: &Node) -> Result<NodeStatus, ProvisionError> {
     let uplinks = uplinks(node, &inventory)?;
     let endpoints = endpoints(node, &inventory)?;
     let mut routes = Vec::new();
+    let ways = route::Ways::of(&inventory.routes);
     for (dst, record) in node.datapath().maps.route_records()? {
         let (Some(dst), Some(via)) = (from_bytes(&dst), from_bytes(&record.via)) else {
             continue;
         };
-        if !route::is_there(dst, &record, &inventory.routes) {
+        if !ways.has(dst, &record) {
             drift.push(format!("the kernel's route to {dst} is gone"));
         }
         routes.push(RouteStatus {

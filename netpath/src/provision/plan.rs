@@ -313,11 +313,12 @@ fn surplus<'a>(
             ));
         }
     }
+    let destinations: BTreeSet<IpNet> = wanted.routes.iter().map(|route| route.dst).collect();
     for (dst, record) in datapath.maps.route_records()? {
         let Some(dst) = from_bytes(&dst) else {
             continue;
         };
-        if !wanted.routes.iter().any(|route| route.dst == dst) {
+        if !destinations.contains(&dst) {
             let work = Work::RemoveRoute(dst, record);
             steps.push(step(
                 wanted,
@@ -378,12 +379,13 @@ fn routes<'a>(
     steps: &mut Vec<Step<'a>>,
 ) -> Result<(), ProvisionError> {
     let records = node.datapath().maps.route_records()?;
+    let ways = route::Ways::of(&inventory.routes);
     for wanted_route in &wanted.routes {
         let action = match records.get(&crate::datapath::to_bytes(wanted_route.dst)) {
             None => Action::Create,
             Some(record) => {
                 let same = from_bytes(&record.via).map(|via| via.addr()) == Some(wanted_route.via);
-                if same && route::is_there(wanted_route.dst, record, &inventory.routes) {
+                if same && ways.has(wanted_route.dst, record) {
                     continue;
                 }
                 Action::Update

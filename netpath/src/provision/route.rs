@@ -1,5 +1,10 @@
 //! Routes towards other nodes: in the kernel's table, and as "remote" in netpath's.
 
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
+
 use ipnet::IpNet;
 use netpath_common::{RouteEntry, RouteRecord};
 
@@ -23,32 +28,73 @@ fn request(dst: IpNet, record: &RouteRecord) -> Option<NewRoute> {
     })
 }
 
-/// Makes a route true. One that the machine has already, to the same next hop, is used and left alone.
-pub fn ensure(node: &Node, wanted: &model::Route) -> Result<(), ProvisionError> {
-    let key = to_bytes(wanted.dst);
-    let existing = node.inside(|| Netlink::open()?.routes())?;
-    let foreign = existing
-        .iter()
-        .find(|route| route.dst == wanted.dst && !route.ours);
-    if let Some(route) = foreign
-        && route.via != Some(wanted.via)
-    {
-        return Err(foreign_route(wanted, route));
+/// A node's routing table, read and opened once for any number of routes.
+pub struct Table {
+    netlink: Netlink,
+    /// What others have put there, by destination.
+    foreign: HashMap<IpNet, Route>,
+}
+
+impl Table {
+    /// The table as it is now.
+    pub fn of(node: &Node) -> Result<Self, ProvisionError> {
+        // The socket stays in the namespace that it was made in.
+        let netlink = node.inside(Netlink::open)?;
+        let foreign = netlink.routes()?.into_iter().filter(|route| !route.ours);
+        Ok(Self {
+            foreign: foreign.map(|route| (route.dst, route)).collect(),
+            netlink,
+        })
     }
-    let record = RouteRecord {
-        via: to_bytes(IpNet::from(wanted.via)),
-        made: u32::from(foreign.is_none()),
-    };
-    node.datapath().maps.set_route_record(key, &record)?;
+
+    /// Makes a route true. One that the machine has already, to the same next hop, is used and left alone.
+    pub fn ensure(&self, node: &Node, wanted: &model::Route) -> Result<(), ProvisionError> {
+        let key = to_bytes(wanted.dst);
+        let foreign = self.foreign.get(&wanted.dst);
+        if let Some(route) = foreign
+            && route.via != Some(wanted.via)
+        {
+            return Err(foreign_route(wanted, route));
+        }
+        let record = RouteRecord {
+            via: to_bytes(IpNet::from(wanted.via)),
+            made: u32::from(foreign.is_none()),
+        };
+        node.datapath().maps.set_route_record(key, &record)?;
+        if record.made != 0
+            && let Some(new) = request(wanted.dst, &record)
+        {
+            self.netlink.add_route(&new)?;
+        }
+        let maps = &mut node.datapath().maps;
+        Ok(maps.set_route(wanted.dst, &RouteEntry::REMOTE)?)
+    }
+
+    /// As [`remove`].
+    pub fn remove(
+        &self,
+        node: &Node,
+        dst: IpNet,
+        record: &RouteRecord,
+    ) -> Result<(), ProvisionError> {
+        remove(&self.netlink, node, dst, record)
+    }
+}
+
+/// Removes a route; from the kernel's table only if netpath put it there. `netlink` is open in the node's namespace.
+pub fn remove(
+    netlink: &Netlink,
+    node: &Node,
+    dst: IpNet,
+    record: &RouteRecord,
+) -> Result<(), ProvisionError> {
+    node.datapath().maps.remove_route(dst)?;
     if record.made != 0
-        && let Some(new) = request(wanted.dst, &record)
+        && let Some(old) = request(dst, record)
     {
-        node.inside(|| Netlink::open()?.add_route(&new))?;
+        netlink.delete_route(&old)?;
     }
-    Ok(node
-        .datapath()
-        .maps
-        .set_route(wanted.dst, &RouteEntry::REMOTE)?)
+    Ok(node.datapath().maps.remove_route_record(to_bytes(dst))?)
 }
 
 /// The error for a route of somebody else's to the same destination.
@@ -84,21 +130,18 @@ fn already_routed(dst: IpNet, found: &Route) -> String {
     format!("the machine already has a route to {dst} {via}")
 }
 
-/// Removes a route; from the kernel's table only if netpath put it there.
-pub fn remove(node: &Node, dst: IpNet, record: &RouteRecord) -> Result<(), ProvisionError> {
-    node.datapath().maps.remove_route(dst)?;
-    if record.made != 0
-        && let Some(old) = request(dst, record)
-    {
-        node.inside(|| Netlink::open()?.delete_route(&old))?;
-    }
-    Ok(node.datapath().maps.remove_route_record(to_bytes(dst))?)
-}
+/// Destinations and next hops of a node's routes, to look up many.
+pub struct Ways(HashSet<(IpNet, Option<IpAddr>)>);
 
-/// Whether the kernel's table still has the route. `routes` are the node's.
-pub fn is_there(dst: IpNet, record: &RouteRecord, routes: &[Route]) -> bool {
-    let via = from_bytes(&record.via).map(|via| via.addr());
-    routes
-        .iter()
-        .any(|route| route.dst == dst && route.via == via)
+impl Ways {
+    /// Of these routes.
+    pub fn of(routes: &[Route]) -> Self {
+        Self(routes.iter().map(|route| (route.dst, route.via)).collect())
+    }
+
+    /// Whether the kernel's table still has a route.
+    pub fn has(&self, dst: IpNet, record: &RouteRecord) -> bool {
+        let via = from_bytes(&record.via).map(|via| via.addr());
+        self.0.contains(&(dst, via))
+    }
 }
