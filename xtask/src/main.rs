@@ -5,6 +5,7 @@ mod clean;
 mod command;
 mod conformance;
 mod fuzz;
+mod kernels;
 mod lint;
 mod progress;
 mod root;
@@ -43,6 +44,8 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Compare netpath with the kernel, packet by packet, and write docs/conformance.md (needs root)
     Conformance,
+    /// Run the tests on Debian's Linux 6.1 and 6.12, in qemu (needs root)
+    Kernels(kernels::Args),
     /// Check format, lints and documentation; warnings are errors
     Lint,
     /// Remove what was built; the BPF toolchain stays
@@ -59,6 +62,7 @@ impl Task {
             Self::Test(_) => Some("test"),
             Self::Fuzz(_) => Some("fuzz"),
             Self::Conformance => Some("conformance"),
+            Self::Kernels(_) => Some("kernels"),
             Self::Build | Self::Lint | Self::Clean(_) | Self::Setup(_) => None,
         }
     }
@@ -85,6 +89,7 @@ fn perform(task: &Task) -> Result<()> {
         Task::Test(args) => test::task(&workspace, args),
         Task::Fuzz(args) => fuzz::task(&workspace, args),
         Task::Conformance => conformance::task(&workspace),
+        Task::Kernels(args) => kernels::task(&workspace, args),
         Task::Lint => lint::task(&workspace),
         Task::Clean(args) => clean::task(&workspace, args),
         Task::Setup(args) => setup::task(&workspace, args),
