@@ -38,7 +38,7 @@ impl Archive {
             self.directory(parent)?;
         }
         if self.directories.insert(path.to_owned()) {
-            self.entry(path, DIRECTORY, (0, 0), &[])?;
+            self.entry(path, DIRECTORY, &[])?;
         }
         Ok(())
     }
@@ -46,7 +46,7 @@ impl Archive {
     /// Adds a file with its permissions, and the directories above it.
     pub fn file(&mut self, path: &Path, permissions: u32, contents: &[u8]) -> Result<()> {
         self.parent(path)?;
-        self.entry(path, REGULAR | permissions, (0, 0), contents)
+        self.entry(path, REGULAR | permissions, contents)
     }
 
     /// Adds an executable, or a library, of this machine.
@@ -55,15 +55,9 @@ impl Archive {
         self.file(path, 0o755, &contents)
     }
 
-    /// Adds a character device.
-    pub fn device(&mut self, path: &Path, major: u32, minor: u32) -> Result<()> {
-        self.parent(path)?;
-        self.entry(path, CHARACTER_DEVICE, (major, minor), &[])
-    }
-
     /// Ends the archive.
     pub fn finish(mut self) -> Result<()> {
-        self.entry(&Path::new("/").join(TRAILER), 0, (0, 0), &[])?;
+        self.entry(&Path::new("/").join(TRAILER), 0, &[])?;
         self.out.flush()?;
         Ok(())
     }
@@ -75,7 +69,7 @@ impl Archive {
         }
     }
 
-    fn entry(&mut self, path: &Path, mode: u32, device: (u32, u32), data: &[u8]) -> Result<()> {
+    fn entry(&mut self, path: &Path, mode: u32, data: &[u8]) -> Result<()> {
         let name = path.strip_prefix("/").context("not an absolute path")?;
         let name = name.to_str().context("a name that is not UTF-8")?;
         let size = u32::try_from(data.len())?;
@@ -93,8 +87,8 @@ impl Archive {
             size,
             0,
             0,
-            device.0,
-            device.1,
+            0,
+            0,
             name_size,
             0,
         ];

@@ -21,9 +21,7 @@ pub enum Event {
     Attached {
         mode: String,
     },
-    Start {
-        suite: String,
-    },
+    Start,
     Failed {
         test: String,
     },
@@ -56,7 +54,7 @@ impl Event {
         Ok(match word {
             "booted" => Self::Booted { release: rest_of() },
             "attached" => Self::Attached { mode: rest_of() },
-            "start" => Self::Start { suite: rest_of() },
+            "start" => Self::Start,
             "test" => Self::parse_libtest(rest)?,
             "end" => {
                 let (suite, status) = rest.split_once(' ').context("no status")?;

@@ -8,10 +8,11 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::archive::Archive;
-use super::modules::Module;
+use super::modules;
 use super::suites::Suite;
 use crate::clean::remove;
 use crate::command;
+use crate::setup::kernel::Kernel;
 
 /// Programs that netpath and the tests start.
 const PROGRAMS: [&str; 7] = [
@@ -30,17 +31,31 @@ const EXTENSIONS: [&str; 3] = [
     "/usr/lib/xtables",
 ];
 const INIT: &str = include_str!("init.sh");
+/// What `ip rule` knows protocols by.
+const PROTOCOLS: &str = "\
+icmp 1
+tcp 6
+udp 17
+gre 47
+esp 50
+ah 51
+ipv6-icmp 58
+sctp 132
+udplite 136
+";
 
 /// Files of this machine, by where they stand in the machines.
 pub struct System {
     files: BTreeMap<PathBuf, PathBuf>,
     busybox: PathBuf,
+    /// `/tests/plan`.
+    plan: String,
 }
 
 impl System {
     /// Collects them. `work` is a directory for copies without debug information, which is nine tenths of a
     /// test program.
-    pub fn collect(work: &Path, netpath: &Path, suites: &[&Suite], busybox: &Path) -> Result<Self> {
+    pub fn collect(work: &Path, netpath: &Path, suites: &[Suite], busybox: &Path) -> Result<Self> {
         let stripped = work.join("stripped");
         remove(&stripped)?;
         fs::create_dir_all(&stripped).with_context(|| format!("create {}", stripped.display()))?;
@@ -71,29 +86,30 @@ impl System {
         Ok(Self {
             files,
             busybox: busybox.to_owned(),
+            plan: suites.iter().map(Suite::line).collect(),
         })
     }
 
     /// Writes the initial file system for a kernel.
-    pub fn write(&self, file: &Path, modules: &[Module], suites: &[&Suite]) -> Result<()> {
+    pub fn write(&self, file: &Path, kernel: &Kernel) -> Result<()> {
         let mut archive = Archive::create(file)?;
         for dir in ["/dev", "/proc", "/sys", "/run", "/tmp", "/bin"] {
             archive.directory(Path::new(dir))?;
         }
         archive.file(Path::new("/init"), 0o755, INIT.as_bytes())?;
+        archive.file(Path::new("/etc/protocols"), 0o644, PROTOCOLS.as_bytes())?;
+        archive.file(Path::new("/tests/plan"), 0o644, self.plan.as_bytes())?;
         archive.copy(Path::new("/bin/busybox"), &self.busybox)?;
         for (place, from) in &self.files {
             archive.copy(place, from)?;
         }
         let mut order = String::new();
-        for module in modules {
+        for module in modules::needed(&kernel.modules, &self.busybox)? {
             let place = format!("/modules/{}.ko", module.name);
             archive.file(Path::new(&place), 0o644, &module.contents)?;
             order += &format!("{}\n", module.name);
         }
         archive.file(Path::new("/modules/order"), 0o644, order.as_bytes())?;
-        let plan: String = suites.iter().map(|suite| suite.line()).collect();
-        archive.file(Path::new("/tests/plan"), 0o644, plan.as_bytes())?;
         archive.finish()
     }
 }
