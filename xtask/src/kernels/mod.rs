@@ -43,7 +43,7 @@ const SERIES: [Series; 2] = [
 ];
 
 /// Longest time of one kernel.
-const LIMIT: Duration = Duration::from_secs(1800);
+const LIMIT: Duration = Duration::from_secs(3600);
 /// One boot in some dozens ends in a fault of the emulated processor before any process runs.
 const BOOTS: usize = 3;
 

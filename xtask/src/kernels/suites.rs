@@ -8,7 +8,7 @@ use crate::command;
 use crate::workspace::Workspace;
 
 /// Longest time of one test program, in seconds.
-pub const LIMIT: u32 = 600;
+pub const LIMIT: u32 = 900;
 
 /// A test program.
 pub struct Suite {
