@@ -6,10 +6,11 @@ use netpath::{
 };
 use netpath_common::{DropReason, HopCounter, HopKey, Ifindex, Mac, Outcome, PuntReason, Verdict};
 
-use crate::{Device, TestNode, counted};
+use crate::{Device, TestNode, counted, fib_lookup_takes_marks};
 
-/// Every test packet is marked, to see that redirects clear the mark and nothing else does.
-const MARK: u32 = 0x51;
+/// Every test packet is marked, to see that redirects clear the mark and nothing else does; but where the FIB
+/// cannot be asked about marked packets, none is, unless the test says so.
+pub const MARK: u32 = 0x51;
 
 /// A packet on a hook of a node. It does not run before it is said what has to become of it.
 #[derive(Clone, Debug)]
@@ -24,11 +25,12 @@ pub struct Passage<'a> {
 impl<'a> Passage<'a> {
     /// A frame on the hook of this program at this device.
     pub fn new(node: &'a TestNode, program: ProgramKind, device: Device, frame: Vec<u8>) -> Self {
+        let mark = if fib_lookup_takes_marks() { MARK } else { 0 };
         Self {
             node,
             program,
             packet: TestPacket {
-                mark: MARK,
+                mark,
                 ..TestPacket::new(frame, device.ifindex)
             },
             trimmed_to: None,

@@ -36,6 +36,13 @@ pub fn run(command: &mut Command) -> Result<()> {
 
 /// Runs a short command and returns what it wrote to stdout; its stderr goes into the error.
 pub fn output(command: &mut Command) -> Result<String> {
+    let stdout = bytes(command)?;
+    String::from_utf8(stdout)
+        .with_context(|| format!("`{}` wrote something else than UTF-8", describe(command)))
+}
+
+/// [`output`], of a command that writes something else than text.
+pub fn bytes(command: &mut Command) -> Result<Vec<u8>> {
     let output = command
         .stdin(Stdio::null())
         .output()
@@ -49,8 +56,7 @@ pub fn output(command: &mut Command) -> Result<String> {
             stderr.trim_end()
         );
     }
-    String::from_utf8(output.stdout)
-        .with_context(|| format!("`{}` wrote something else than UTF-8", describe(command)))
+    Ok(output.stdout)
 }
 
 /// Runs a command with its output on the user's terminal, and stops it at the time limit.

@@ -5,6 +5,7 @@ mod clean;
 mod command;
 mod conformance;
 mod fuzz;
+mod kernels;
 mod lint;
 mod progress;
 mod root;
@@ -48,6 +49,8 @@ enum Task {
     ///
     /// Works on a copy below target/, and takes half a minute for each of some fifty stages.
     Stages(stages::Args),
+    /// Run the tests on Debian's Linux 6.1 and 6.12, in qemu (needs root)
+    Kernels(kernels::Args),
     /// Check format, lints and documentation; warnings are errors
     Lint,
     /// Remove what was built; the BPF toolchain stays
@@ -65,6 +68,7 @@ impl Task {
             Self::Fuzz(_) => Some("fuzz"),
             Self::Conformance => Some("conformance"),
             Self::Stages(_) => Some("stages"),
+            Self::Kernels(_) => Some("kernels"),
             Self::Build | Self::Lint | Self::Clean(_) | Self::Setup(_) => None,
         }
     }
@@ -92,6 +96,7 @@ fn perform(task: &Task) -> Result<()> {
         Task::Fuzz(args) => fuzz::task(&workspace, args),
         Task::Conformance => conformance::task(&workspace),
         Task::Stages(args) => stages::task(&workspace, args),
+        Task::Kernels(args) => kernels::task(&workspace, args),
         Task::Lint => lint::task(&workspace),
         Task::Clean(args) => clean::task(&workspace, args),
         Task::Setup(args) => setup::task(&workspace, args),

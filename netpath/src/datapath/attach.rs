@@ -88,15 +88,23 @@ impl Datapath {
         SchedClassifier::from_pin(self.pins.program(kind.name())).map_err(failed(kind, None))
     }
 
-    /// Whether a program runs on an interface. With clsact the kernel is not asked: there it is what
-    /// netpath did last.
+    /// The kernel's number for a program.
+    ///
+    /// # Errors
+    /// When the program is not pinned.
+    pub fn program_id(&self, kind: ProgramKind) -> Result<u32, DatapathError> {
+        Ok(self.pinned(kind)?.info().map_err(failed(kind, None))?.id())
+    }
+
+    /// Whether a program runs on an interface. With clsact the kernel is not asked, as it answers by netlink
+    /// only: there it is what netpath did last to the node as a whole.
     ///
     /// # Errors
     /// When the interface does not exist.
     pub fn is_attached(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
         match attach_mode() {
             AttachMode::Tcx => {
-                let ours = self.pinned(kind)?.info().map_err(failed(kind, None))?.id();
+                let ours = self.program_id(kind)?;
                 let (_, programs) = SchedClassifier::query_tcx(dev, kind.attach_type())
                     .map_err(failed(kind, Some(dev)))?;
                 Ok(programs.iter().any(|program| program.id() == ours))

@@ -11,7 +11,7 @@ use super::{
     uplink,
 };
 use crate::{
-    datapath::{Datapath, ProgramKind, nodes},
+    datapath::{AttachMode, Datapath, ProgramKind, attach_mode, nodes},
     lock::{Lock, Subject},
     netns::Netns,
 };
@@ -77,11 +77,27 @@ fn detach(
 pub fn is_attached(datapath: &Datapath, uplink: bool, dev: &str) -> Result<bool, ProvisionError> {
     let programs: &[ProgramKind] = if uplink { &UPLINK } else { &ENDPOINT };
     for &program in programs {
-        if !datapath.is_attached(program, dev)? {
+        let attached = match attach_mode() {
+            AttachMode::Tcx => datapath.is_attached(program, dev)?,
+            AttachMode::Clsact => is_filter(datapath, program, dev)?,
+        };
+        if !attached {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// Whether a program runs as a filter of a clsact qdisc, which only netlink tells.
+fn is_filter(datapath: &Datapath, program: ProgramKind, dev: &str) -> Result<bool, ProvisionError> {
+    let netlink = Netlink::open()?;
+    let Some(link) = netlink.link(dev)? else {
+        return Ok(false);
+    };
+    let ours = datapath.program_id(program)?;
+    Ok(netlink
+        .filter_programs(&link, program.hook())?
+        .contains(&ours))
 }
 
 /// An interface of a node that programs belong on.

@@ -1,5 +1,7 @@
 //! Netlink requests, one at a time and in words of networking, in the calling thread's namespace.
 
+mod filters;
+
 use std::{
     net::IpAddr,
     os::fd::{AsFd, AsRawFd as _, BorrowedFd},

@@ -4,7 +4,7 @@ use netpath::probe::frame::{
     EXTENSION_DESTINATION, EXTENSION_ROUTING, FrameBuilder, PROTOCOL_ICMPV6, PROTOCOL_TCP,
     PROTOCOL_UDP, ParsedFrame,
 };
-use netpath_tests::{Family, TestNode, as_forwarded, between};
+use netpath_tests::{Family, MARK, TestNode, as_forwarded, between};
 
 /// Packets of every kind that a router forwards without a thought, with the headers given.
 pub fn kinds(base: &FrameBuilder, family: Family) -> Vec<FrameBuilder> {
@@ -68,7 +68,7 @@ fn packets_of_every_kind() {
     for family in Family::BOTH {
         let base = between(node.a.frame(), family.a(), family.b());
         for frame in kinds(&base, family) {
-            node.from_a(frame).goes_to(node.b);
+            node.from_a(frame).marked(MARK).goes_to(node.b);
         }
     }
 }

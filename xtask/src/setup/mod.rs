@@ -1,7 +1,10 @@
 //! Finds out what is missing and gets it: what is there already, then rustup, then Debian's packages.
 
+mod apt;
 mod compiler;
 mod debian;
+pub mod emulator;
+pub mod kernel;
 mod linker;
 mod manifest;
 mod tools;
@@ -24,6 +27,8 @@ pub enum Needs {
     Run,
     /// Also what the tests run.
     Test,
+    /// Also what the tests on other kernels need.
+    Kernels,
 }
 
 /// Arguments of `cargo xtask setup`.

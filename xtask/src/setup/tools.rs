@@ -13,7 +13,7 @@ struct Tool {
     needed_by: Needs,
 }
 
-const TOOLS: [Tool; 3] = [
+const TOOLS: [Tool; 4] = [
     Tool {
         program: "iptables",
         package: "iptables",
@@ -28,6 +28,11 @@ const TOOLS: [Tool; 3] = [
         program: "bpftool",
         package: "bpftool",
         needed_by: Needs::Test,
+    },
+    Tool {
+        program: "strip",
+        package: "binutils",
+        needed_by: Needs::Kernels,
     },
 ];
 

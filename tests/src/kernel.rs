@@ -1,0 +1,21 @@
+//! What the running kernel has, as far as it changes what has to become of a packet.
+
+use std::{fs, sync::OnceLock};
+
+/// Whether `bpf_fib_lookup` can be told the mark (`BPF_FIB_LOOKUP_MARK`, Linux 6.10). Elsewhere a marked packet
+/// for another node is left to the kernel.
+pub fn fib_lookup_takes_marks() -> bool {
+    is_at_least((6, 10))
+}
+
+fn is_at_least(version: (u32, u32)) -> bool {
+    static RUNNING: OnceLock<(u32, u32)> = OnceLock::new();
+    let running = RUNNING.get_or_init(|| {
+        let release =
+            fs::read_to_string("/proc/sys/kernel/osrelease").expect("the kernel's release");
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+        let mut next = || numbers.next().and_then(|number| number.parse().ok());
+        next().zip(next()).expect("major.minor")
+    });
+    *running >= version
+}

@@ -1,0 +1,47 @@
+#!/bin/busybox sh
+# The first process of a machine that `cargo xtask kernels` boots. What the tests print goes to the console, the
+# first serial port; the second takes lines for xtask, which xtask/src/kernels/report.rs describes.
+
+/bin/busybox mount -t devtmpfs dev /dev
+exec </dev/null >/dev/ttyS0 2>&1
+/bin/busybox --install -s /bin
+export PATH=/usr/sbin:/usr/bin:/bin HOME=/ RUST_BACKTRACE=1
+export NETPATH_BIN=/usr/bin/netpath
+
+report() {
+    echo "$*" >/dev/ttyS1
+}
+
+stop() {
+    report "$*"
+    dmesg -n 1
+    sync
+    reboot -f
+}
+
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t tmpfs run /run
+mount -t tmpfs tmp /tmp
+mount -t tracefs trace /sys/kernel/tracing
+/usr/sbin/ip link set lo up
+report "booted $(uname -r)"
+
+while read -r module; do
+    insmod "/modules/$module.ko" || stop "broken: the module $module cannot be loaded"
+done </modules/order
+
+netpath up || stop "broken: netpath up"
+report "attached $(netpath show -j | grep -o '"attach_mode": *"[a-z]*"' | sort -u | cut -d '"' -f 4)"
+netpath down || stop "broken: netpath down"
+
+while read -r suite limit command; do
+    report "start $suite"
+    # The command is words, without quotes: variables, the program, its arguments.
+    timeout -s KILL "$limit" env $command >/run/output 2>&1
+    status=$?
+    cat /run/output
+    grep '^test ' /run/output >/dev/ttyS1
+    report "end $suite $status"
+done </tests/plan
+stop "complete"

@@ -1,0 +1,95 @@
+//! A machine of qemu's: boots a kernel, listens to what it reports, and stops it at the time limit.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::report::Event;
+use crate::command;
+
+const MEMORY: &str = "2G";
+const PROCESSORS: &str = "2";
+/// An oops ends the machine, and the end of the machine ends qemu (with `-no-reboot`). The rest saves time:
+/// mitigations guard against faults of real processors, and a namespace's end waits for RCU many times.
+const KERNEL_ARGUMENTS: &str =
+    "console=ttyS0 quiet oops=panic panic=-1 mitigations=off rcupdate.rcu_expedited=1";
+
+/// A running machine.
+pub struct Machine {
+    qemu: Child,
+    lines: Receiver<String>,
+    deadline: Instant,
+}
+
+impl Machine {
+    /// Boots. The console goes into the file `log`.
+    pub fn boot(
+        mut qemu: Command,
+        kernel: &Path,
+        initramfs: &Path,
+        log: &Path,
+        limit: Duration,
+    ) -> Result<Self> {
+        // Emulated: nested virtualisation is not everywhere, and the kernel is what is tested, not the speed.
+        qemu.args(["-accel", "tcg", "-cpu", "max"]);
+        qemu.args(["-m", MEMORY, "-smp", PROCESSORS]);
+        qemu.args(["-nodefaults", "-display", "none", "-no-reboot"]);
+        qemu.arg("-serial").arg(format!("file:{}", log.display()));
+        qemu.args(["-serial", "stdio"]);
+        qemu.arg("-kernel").arg(kernel);
+        qemu.arg("-initrd").arg(initramfs);
+        qemu.args(["-append", KERNEL_ARGUMENTS]);
+        let mut child = qemu
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start `{}`", command::describe(&qemu)))?;
+        let stdout = child.stdout.take().context("qemu has no stdout")?;
+        let (sender, lines) = mpsc::channel();
+        // Ends with qemu.
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
+                if sender
+                    .send(String::from_utf8_lossy(&line).into_owned())
+                    .is_err()
+                {
+                    break;
+                }
+            }
+        });
+        Ok(Self {
+            qemu: child,
+            lines,
+            deadline: Instant::now() + limit,
+        })
+    }
+
+    /// The next event; `None` after the machine's end.
+    pub fn next(&mut self) -> Result<Option<Event>> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        match self.lines.recv_timeout(left) {
+            Ok(line) => Event::parse(&line).map(Some),
+            Err(RecvTimeoutError::Timeout) => bail!("the time limit is over"),
+            Err(RecvTimeoutError::Disconnected) => {
+                let status = self.qemu.wait()?;
+                if !status.success() {
+                    bail!("qemu failed: {status}");
+                }
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // It has ended already unless something failed, which is being told.
+        let _already_ended = self.qemu.kill();
+        let _status = self.qemu.wait();
+    }
+}

@@ -1,0 +1,148 @@
+//! `cargo xtask kernels`: the tests on other kernels than this machine's.
+
+mod archive;
+mod machine;
+mod modules;
+mod outcome;
+mod report;
+mod suites;
+mod system;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::setup::emulator::Emulator;
+use crate::setup::kernel::{self, Kernel};
+use crate::setup::{self, Needs};
+use crate::workspace::Workspace;
+use crate::{build, progress};
+use machine::Machine;
+use outcome::Outcome;
+use suites::Suite;
+use system::System;
+
+/// A series of kernels, and how netpath has to attach its programs there.
+struct Series {
+    name: &'static str,
+    attach_mode: &'static str,
+}
+
+/// Debian's kernels on either side of Linux 6.6, from which TCX is there.
+const SERIES: [Series; 2] = [
+    Series {
+        name: "6.1",
+        attach_mode: "clsact",
+    },
+    Series {
+        name: "6.12",
+        attach_mode: "tcx",
+    },
+];
+
+/// Longest time of one kernel.
+const LIMIT: Duration = Duration::from_secs(3600);
+/// One boot in some dozens ends in a fault of the emulated processor before any process runs.
+const BOOTS: usize = 3;
+
+/// Arguments of `cargo xtask kernels`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only this kernel; may be repeated
+    #[arg(long, value_name = "SERIES", value_parser = SERIES.map(|series| series.name))]
+    kernel: Vec<String>,
+    /// Only this test program, e.g. lab_paths; may be repeated
+    #[arg(long, value_name = "NAME")]
+    test: Vec<String>,
+}
+
+impl Args {
+    fn series(&self) -> impl Iterator<Item = &'static Series> {
+        let is_wanted = |series: &&Series| {
+            self.kernel.is_empty() || self.kernel.iter().any(|name| name == series.name)
+        };
+        SERIES.iter().filter(is_wanted)
+    }
+}
+
+/// Sets up, builds, boots each kernel, and prints what passed where.
+pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
+    setup::ensure(workspace, Needs::Kernels)?;
+    let dir = workspace.target.join("kernels");
+    fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    let emulator = Emulator::find_or_get(&dir)?;
+    let busybox = kernel::busybox(&dir)?;
+    let kernels = args
+        .series()
+        .map(|series| Ok((series, Kernel::find_or_get(&dir, series.name)?)))
+        .collect::<Result<Vec<_>>>()?;
+
+    build::release(workspace)?;
+    let suites = progress::timed("kernels: build the tests", || suites::build(workspace))?;
+    for omission in suites.iter().filter_map(Suite::omission) {
+        progress::note(&omission);
+    }
+    let suites = suites::select(suites, &args.test)?;
+    let system = System::collect(&dir, &workspace.binary()?, &suites, &busybox)?;
+    let outcomes = kernels
+        .iter()
+        .map(|(series, kernel)| run(&dir, &emulator, &system, series, kernel))
+        .collect::<Result<Vec<_>>>()?;
+    print(&outcomes);
+    match outcomes.iter().all(|outcome| outcome.failures.is_empty()) {
+        true => Ok(()),
+        false => bail!("the consoles' output is in {}/*.log", dir.display()),
+    }
+}
+
+fn run(
+    dir: &Path,
+    emulator: &Emulator,
+    system: &System,
+    series: &Series,
+    kernel: &Kernel,
+) -> Result<Outcome> {
+    let initramfs = dir.join(format!("{}.cpio", series.name));
+    system.write(&initramfs, kernel)?;
+    let log = dir.join(format!("{}.log", series.name));
+    let mut boots = 0;
+    loop {
+        boots += 1;
+        progress::step(&format!("kernels: Linux {} in qemu", series.name));
+        let qemu = emulator.command();
+        let mut machine = Machine::boot(qemu, &kernel.image, &initramfs, &log, LIMIT)?;
+        let mut outcome = Outcome::of(&mut machine);
+        if outcome.has_booted() || boots == BOOTS {
+            if outcome.attach_mode != series.attach_mode {
+                outcome.fails(format!(
+                    "netpath attaches by {:?}, not by {}",
+                    outcome.attach_mode, series.attach_mode
+                ));
+            }
+            if outcome.release != kernel.release {
+                let (booted, wanted) = (&outcome.release, &kernel.release);
+                outcome.fails(format!("Linux {booted:?} booted, not {wanted}"));
+            }
+            return Ok(outcome);
+        }
+    }
+}
+
+fn print(outcomes: &[Outcome]) {
+    println!("KERNEL                        ATTACH  PASSED  FAILED  SECONDS");
+    for outcome in outcomes {
+        println!(
+            "{:<28}  {:<6}  {:>6}  {:>6}  {:>7.0}",
+            outcome.release,
+            outcome.attach_mode,
+            outcome.counts.passed,
+            outcome.counts.failed,
+            outcome.elapsed.as_secs_f64()
+        );
+        for failure in &outcome.failures {
+            println!("  {failure}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What a machine says on its second serial port, one line per event.
+//!
+//! | line | says |
+//! |---|---|
+//! | `booted RELEASE` | the kernel is up, and which it is |
+//! | `attached MODE` | netpath has brought up its built-in lab: how its programs hang on the interfaces |
+//! | `start SUITE` | a test program starts |
+//! | `test ...` | a line of libtest, after the program's end |
+//! | `end SUITE STATUS` | its exit status |
+//! | `complete` | all have run |
+//! | `broken: WHAT` | the machine gives up |
+
+use anyhow::{Context, Result, bail};
+
+/// An event.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    Booted {
+        release: String,
+    },
+    Attached {
+        mode: String,
+    },
+    Start,
+    Failed {
+        test: String,
+    },
+    Counted(Counts),
+    End {
+        suite: String,
+        status: i32,
+    },
+    Complete,
+    Broken {
+        what: String,
+    },
+    /// Of no interest: tests that passed.
+    Other,
+}
+
+/// How libtest counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub passed: u32,
+    pub failed: u32,
+}
+
+impl Event {
+    /// Reads a line.
+    pub fn parse(line: &str) -> Result<Self> {
+        let line = line.trim_end();
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let rest_of = || rest.to_owned();
+        Ok(match word {
+            "booted" => Self::Booted { release: rest_of() },
+            "attached" => Self::Attached { mode: rest_of() },
+            "start" => Self::Start,
+            "test" => Self::parse_libtest(rest)?,
+            "end" => {
+                let (suite, status) = rest.split_once(' ').context("no status")?;
+                Self::End {
+                    suite: suite.to_owned(),
+                    status: status.parse().context(line.to_owned())?,
+                }
+            }
+            "complete" => Self::Complete,
+            "broken:" => Self::Broken { what: rest_of() },
+            _ => bail!("the machine says {line:?}"),
+        })
+    }
+
+    /// `result: ok. 12 passed; 0 failed; ...` or `NAME ... FAILED`.
+    fn parse_libtest(rest: &str) -> Result<Self> {
+        if let Some(result) = rest.strip_prefix("result: ") {
+            let count = |what: &str| {
+                let number = result
+                    .split([';', '.'])
+                    .find_map(|part| part.trim().strip_suffix(what)?.trim().parse().ok());
+                number.with_context(|| format!("no {what} in {result:?}"))
+            };
+            return Ok(Self::Counted(Counts {
+                passed: count("passed")?,
+                failed: count("failed")?,
+            }));
+        }
+        Ok(match rest.strip_suffix(" ... FAILED") {
+            Some(test) => Self::Failed {
+                test: test.to_owned(),
+            },
+            None => Self::Other,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Counts, Event};
+
+    #[test]
+    fn lines_are_read() {
+        let read = |line| Event::parse(line).expect(line);
+        assert_eq!(
+            read("end lab_paths 101\r"),
+            Event::End {
+                suite: "lab_paths".to_owned(),
+                status: 101
+            }
+        );
+        assert_eq!(
+            read(
+                "test result: FAILED. 11 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished in 3.10s"
+            ),
+            Event::Counted(Counts {
+                passed: 11,
+                failed: 2
+            })
+        );
+        assert_eq!(
+            read("test redirect::peer ... FAILED"),
+            Event::Failed {
+                test: "redirect::peer".to_owned()
+            }
+        );
+        assert_eq!(read("test redirect::peer ... ok"), Event::Other);
+        assert_eq!(read("complete"), Event::Complete);
+        assert!(Event::parse("end lab_paths").is_err());
+        assert!(Event::parse("what").is_err());
+    }
+}

@@ -1,0 +1,127 @@
+//! Which tests run on the other kernels, and how.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::command;
+use crate::workspace::Workspace;
+
+/// Longest time of one test program, in seconds.
+pub const LIMIT: u32 = 900;
+
+/// A test program.
+pub struct Suite {
+    pub name: String,
+    pub program: PathBuf,
+    pub selection: Selection,
+}
+
+/// What is run of it.
+#[derive(Clone, Copy)]
+pub enum Selection {
+    Whole,
+    /// Some of it, with these variables and arguments.
+    Part {
+        environment: &'static str,
+        arguments: &'static str,
+        why: &'static str,
+    },
+    /// Nothing, unless it is asked for by name.
+    Left {
+        why: &'static str,
+    },
+}
+
+/// Every test program runs that is not named here.
+fn selection(name: &str) -> Selection {
+    match name {
+        "every_input" => Selection::Part {
+            environment: "NETPATH_FUZZ_INPUTS=20000",
+            arguments: "--exact --ignored mutated_packets_as_told",
+            why: "20,000 mutated packets: emulation takes minutes for the rest",
+        },
+        "conformance" => Selection::Left {
+            why: "its explanations are this machine's kernel's; `--test conformance` runs it",
+        },
+        _ => Selection::Whole,
+    }
+}
+
+impl Suite {
+    /// Its line in `/tests/plan`, which init.sh reads: name, limit in seconds, command.
+    pub fn line(&self) -> String {
+        let name = &self.name;
+        let (environment, arguments) = match self.selection {
+            Selection::Part {
+                environment,
+                arguments,
+                ..
+            } => (environment, arguments),
+            Selection::Whole | Selection::Left { .. } => ("", ""),
+        };
+        format!("{name} {LIMIT} {environment} /tests/{name} {arguments}\n")
+    }
+
+    /// What does not run of it, and why.
+    pub fn omission(&self) -> Option<String> {
+        match self.selection {
+            Selection::Whole => None,
+            Selection::Part { why, .. } => Some(format!("{}, in part: {why}", self.name)),
+            Selection::Left { why } => Some(format!("{}, left out: {why}", self.name)),
+        }
+    }
+}
+
+/// Builds the test programs as `cargo xtask test` does.
+pub fn build(workspace: &Workspace) -> Result<Vec<Suite>> {
+    let mut cargo = workspace.cargo();
+    cargo.args([
+        "test",
+        "--no-run",
+        "--workspace",
+        "--exclude",
+        "netpath-ebpf",
+        "--quiet",
+        "--message-format=json-render-diagnostics",
+    ]);
+    let messages = command::output(&mut cargo)?;
+    let mut suites = Vec::new();
+    for message in messages.lines() {
+        let message: serde_json::Value =
+            serde_json::from_str(message).context("cargo wrote something else than JSON")?;
+        let target = &message["target"];
+        let is_test = message["profile"]["test"] == true && target["kind"][0] == "test";
+        if let (true, Some(name), Some(program)) = (
+            is_test,
+            target["name"].as_str(),
+            message["executable"].as_str(),
+        ) {
+            suites.push(Suite {
+                name: name.to_owned(),
+                program: program.into(),
+                selection: selection(name),
+            });
+        }
+    }
+    suites.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(suites)
+}
+
+/// Those that are asked for by name; if none is, all that are not left out.
+pub fn select(suites: Vec<Suite>, names: &[String]) -> Result<Vec<Suite>> {
+    for name in names {
+        if suites.iter().all(|suite| suite.name != *name) {
+            let known: Vec<&str> = suites.iter().map(|suite| suite.name.as_str()).collect();
+            bail!("there is no test program {name}, but {}", known.join(", "));
+        }
+    }
+    let is_selected = |suite: &Suite| {
+        if names.is_empty() {
+            !matches!(suite.selection, Selection::Left { .. })
+        } else {
+            names.contains(&suite.name)
+        }
+    };
+    Ok(suites.into_iter().filter(is_selected).collect())
+}
