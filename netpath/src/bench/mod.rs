@@ -1,0 +1,5 @@
+//! The benchmark: the same two endpoints, and only the path between them switched.
+
+mod results;
+
+pub use results::*;
