@@ -1,5 +1,6 @@
 //! The command line: parses, calls the library, prints, and chooses the exit status. Nothing imports it.
 
+mod bench_scale;
 mod completions;
 mod context;
 mod debug_log;
@@ -105,6 +106,9 @@ enum Command {
     Maps(maps::MapsArgs),
     /// Tell the story of the built-in lab, each step checked
     Demo(demo::DemoArgs),
+    /// Measure how cost grows with endpoints, routes and rules
+    #[command(hide = true)]
+    BenchScale(bench_scale::BenchScaleArgs),
     /// Print completions for a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page
@@ -122,6 +126,7 @@ impl Command {
             | Self::Show(_)
             | Self::Stats(_)
             | Self::Maps(_)
+            | Self::BenchScale(_)
             | Self::Completions(_)
             | Self::Man(_) => false,
         }
@@ -136,6 +141,7 @@ impl Command {
             Self::Stats(args) => stats::run(args, context),
             Self::Maps(args) => maps::run(args, context),
             Self::Demo(args) => demo::run(args, context),
+            Self::BenchScale(args) => bench_scale::run(args, context),
             Self::Completions(args) => completions::run(args, context),
             Self::Man(args) => man::run(args, context),
         }

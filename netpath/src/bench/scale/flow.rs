@@ -1,0 +1,271 @@
+//! A stream of datagrams on one processor: one thread sends a batch, and takes it from the receiving socket before
+//! it sends the next, so that the figure is the whole cost of a packet and nothing waits for anybody.
+
+use std::{
+    io, mem,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    os::fd::AsRawFd as _,
+    ptr,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
+};
+
+use super::{
+    ScaleError,
+    lab::{Node, io_error, sender},
+};
+use crate::{bench::Family, netns::Netns};
+
+/// Datagrams per system call.
+const BATCH: usize = 64;
+
+/// How long a batch may take to arrive before what is missing counts as lost.
+const LOST_AFTER: Duration = Duration::from_millis(50);
+
+/// A destination as sendmmsg wants it.
+#[derive(Clone, Copy)]
+pub struct Target {
+    storage: libc::sockaddr_storage,
+    length: libc::socklen_t,
+}
+
+impl Target {
+    pub fn new(address: IpAddr, port: u16) -> Self {
+        // SAFETY: sockaddr_storage holds integers only, for which zero is valid.
+        let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
+        let length = match address {
+            IpAddr::V4(v4) => {
+                let name = libc::sockaddr_in {
+                    sin_family: libc::AF_INET as libc::sa_family_t,
+                    sin_port: port.to_be(),
+                    sin_addr: libc::in_addr {
+                        s_addr: u32::from_ne_bytes(v4.octets()),
+                    },
+                    sin_zero: [0; 8],
+                };
+                // SAFETY: sockaddr_storage is made to hold any address, and is aligned for it.
+                unsafe { ptr::write((&raw mut storage).cast(), name) };
+                size_of_val(&name)
+            }
+            IpAddr::V6(v6) => {
+                let name = libc::sockaddr_in6 {
+                    sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                    sin6_port: port.to_be(),
+                    sin6_flowinfo: 0,
+                    sin6_addr: libc::in6_addr {
+                        s6_addr: v6.octets(),
+                    },
+                    sin6_scope_id: 0,
+                };
+                // SAFETY: as above.
+                unsafe { ptr::write((&raw mut storage).cast(), name) };
+                size_of_val(&name)
+            }
+        };
+        Self {
+            storage,
+            length: length as libc::socklen_t,
+        }
+    }
+}
+
+/// What a stream came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Flow {
+    pub sent: u64,
+    pub received: u64,
+    pub elapsed: Duration,
+}
+
+impl Flow {
+    /// Nanoseconds per packet received.
+    pub fn ns(&self) -> f64 {
+        self.elapsed.as_secs_f64() * 1e9 / self.received.max(1) as f64
+    }
+}
+
+/// The two sockets of a stream between a node's endpoints, whatever the destination's address.
+pub struct Sockets {
+    tx: UdpSocket,
+    rx: UdpSocket,
+    port: u16,
+}
+
+impl Sockets {
+    pub fn open(node: &Node, family: Family) -> Result<Self, ScaleError> {
+        let any: IpAddr = match family {
+            Family::V4 => std::net::Ipv4Addr::UNSPECIFIED.into(),
+            Family::V6 => std::net::Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let rx = bind(&node.b, SocketAddr::new(any, 0))?;
+        let tx = bind(&node.a, SocketAddr::new(sender(family), 0))?;
+        rx.set_nonblocking(true)
+            .map_err(|source| io_error("receiving socket", source))?;
+        let port = rx
+            .local_addr()
+            .map_err(|source| io_error("receiving socket", source))?
+            .port();
+        Ok(Self { tx, rx, port })
+    }
+
+    /// Destinations as this stream's sender wants them.
+    pub fn targets(&self, addresses: &[IpAddr]) -> Vec<Target> {
+        addresses
+            .iter()
+            .map(|&address| Target::new(address, self.port))
+            .collect()
+    }
+
+    /// Sends to the targets, one after the other and from the start again, for so long.
+    pub fn run(
+        &self,
+        targets: &[Target],
+        payload: usize,
+        duration: Duration,
+    ) -> Result<Flow, ScaleError> {
+        let mut out = Batch::new(payload);
+        let mut back = Batch::new(payload);
+        let mut next = 0;
+        let mut flow = Flow {
+            sent: 0,
+            received: 0,
+            elapsed: Duration::ZERO,
+        };
+        let start = Instant::now();
+        loop {
+            next = out.aim(targets, next);
+            let sent = out
+                .send(&self.tx)
+                .map_err(|source| io_error("sendmmsg", source))?;
+            flow.sent += sent as u64;
+            let mut missing = sent;
+            let mut waiting: Option<Instant> = None;
+            while missing > 0 {
+                match back.receive(&self.rx) {
+                    Ok(got) => {
+                        flow.received += got as u64;
+                        missing = missing.saturating_sub(got);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        let since = *waiting.get_or_insert_with(Instant::now);
+                        if since.elapsed() > LOST_AFTER {
+                            break;
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(source) => return Err(io_error("recvmmsg", source)),
+                }
+            }
+            flow.elapsed = start.elapsed();
+            // What does not arrive at all is not waited for again and again.
+            if flow.elapsed >= duration || flow.received == 0 {
+                return Ok(flow);
+            }
+        }
+    }
+}
+
+pub fn bind(netns: &Netns, address: SocketAddr) -> Result<UdpSocket, ScaleError> {
+    netns
+        .run(|| UdpSocket::bind(address))?
+        .map_err(|source| io_error(format!("UDP socket {address} in {}", netns.name()), source))
+}
+
+/// Buffers, with all memory set up beforehand.
+struct Batch {
+    headers: Vec<libc::mmsghdr>,
+    names: Vec<libc::sockaddr_storage>,
+    // `headers` point here.
+    _slices: Vec<libc::iovec>,
+    _buffers: Vec<Vec<u8>>,
+}
+
+impl Batch {
+    fn new(payload: usize) -> Self {
+        let mut buffers = vec![vec![0x5a; payload]; BATCH];
+        let mut slices: Vec<_> = buffers
+            .iter_mut()
+            .map(|buffer| libc::iovec {
+                iov_base: buffer.as_mut_ptr().cast(),
+                iov_len: buffer.len(),
+            })
+            .collect();
+        // SAFETY: integers and pointers only, for which zero is valid.
+        let mut names: Vec<libc::sockaddr_storage> = vec![unsafe { mem::zeroed() }; BATCH];
+        let headers = slices
+            .iter_mut()
+            .zip(&mut names)
+            .map(|(slice, name)| {
+                // SAFETY: as above.
+                let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
+                header.msg_hdr.msg_iov = ptr::from_mut(slice);
+                header.msg_hdr.msg_iovlen = 1;
+                header.msg_hdr.msg_name = ptr::from_mut(name).cast();
+                header
+            })
+            .collect();
+        Self {
+            headers,
+            names,
+            _slices: slices,
+            _buffers: buffers,
+        }
+    }
+
+    /// Sets the destinations, from one target on; returns where to go on.
+    fn aim(&mut self, targets: &[Target], mut next: usize) -> usize {
+        for (header, name) in self.headers.iter_mut().zip(&mut self.names) {
+            let target = &targets[next];
+            *name = target.storage;
+            header.msg_hdr.msg_namelen = target.length;
+            next += 1;
+            if next == targets.len() {
+                next = 0;
+            }
+        }
+        next
+    }
+
+    fn send(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+        // SAFETY: the descriptor is open; `headers` and all that they point to are owned by self, which is
+        // borrowed for the call, and have the lengths stated.
+        let sent = unsafe {
+            libc::sendmmsg(
+                socket.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                self.headers.len() as libc::c_uint,
+                0,
+            )
+        };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    }
+
+    fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+        for header in &mut self.headers {
+            header.msg_hdr.msg_name = ptr::null_mut();
+        }
+        // SAFETY: as in `send`; the kernel writes at most `iov_len` bytes to each buffer.
+        let received = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                self.headers.len() as libc::c_uint,
+                libc::MSG_DONTWAIT,
+                ptr::null_mut(),
+            )
+        };
+        usize::try_from(received).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+/// Pins the calling thread to a processor.
+pub fn pin(processor: u32) -> Result<(), ScaleError> {
+    let mut set = CpuSet::new();
+    set.set(processor as usize)
+        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
+        .map_err(|errno| io_error(format!("pinning to processor {processor}"), errno.into()))
+}
