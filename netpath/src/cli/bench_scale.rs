@@ -45,7 +45,10 @@ pub fn run(args: &BenchScaleArgs, context: &Context) -> anyhow::Result<Exit> {
     options.real_endpoints = args.endpoints.unwrap_or(options.real_endpoints);
     options.interrupted = context.interrupted.clone();
     let terminal = io::stderr().is_terminal();
-    let result = scale::run(&options, &mut |progress| show(&progress, terminal));
+    let mut last = String::new();
+    let result = scale::run(&options, &mut |progress| {
+        show(&progress, terminal, &mut last);
+    });
     if terminal {
         // Clears the line of the progress.
         let _unprintable = write!(io::stderr(), "\r\x1b[K");
@@ -67,22 +70,24 @@ pub fn run(args: &BenchScaleArgs, context: &Context) -> anyhow::Result<Exit> {
     })
 }
 
-/// A line that is written over on a terminal; elsewhere one line for each part.
-fn show(progress: &Progress, terminal: bool) {
+/// A line that is written over on a terminal; elsewhere one line for each that differs from the last.
+fn show(progress: &Progress, terminal: bool, last: &mut String) {
     let Progress {
         step,
         of,
         part,
         detail,
     } = progress;
+    let line = format!("{part}: {detail}");
     // That progress cannot be shown is no reason to stop.
     let _unprintable = if terminal {
-        write!(io::stderr(), "\r\x1b[K{step}/{of}  {part}: {detail}")
-    } else if detail.starts_with("round") && !detail.ends_with(" 1") {
+        write!(io::stderr(), "\r\x1b[K{step}/{of}  {line}")
+    } else if line == *last {
         Ok(())
     } else {
-        writeln!(io::stderr(), "{step}/{of}  {part}: {detail}")
+        writeln!(io::stderr(), "{step}/{of}  {line}")
     };
+    *last = line;
 }
 
 fn tables(results: &ScaleResults) -> Vec<Table> {

@@ -178,28 +178,32 @@ struct Forwarded {
 }
 
 impl Subject<'_> {
-    /// The direct path and then this one; or why the sample is of no use.
+    /// This path and the direct one in turn; or why the sample is of no use.
     fn measure(&self, run: &Run<'_>, round: u32) -> Result<Result<HopSample, String>, ScaleError> {
-        let direct = self.flow(run, &self.direct)?;
-        let expected = Forwarded {
-            redirected: 0,
-            kernel: 0,
-        };
-        if let Err(reason) = agrees("direct", direct, expected) {
-            return Ok(Err(reason));
-        }
-        let hop = self.flow(run, &self.targets)?;
+        let ([hop, direct], found) = self.flows(run)?;
         let expected = match self.path {
             Path::Netpath => Forwarded {
-                redirected: hop.0.sent,
+                redirected: hop.sent,
                 kernel: 0,
             },
             _ => Forwarded {
                 redirected: 0,
-                kernel: hop.0.sent,
+                kernel: hop.sent,
             },
         };
-        Ok(agrees("the hop", hop, expected).map(|()| HopSample {
+        if found != expected {
+            return Ok(Err(format!(
+                "{} packets sent, {} redirected and {} forwarded by the kernel; should be {} and {}",
+                hop.sent, found.redirected, found.kernel, expected.redirected, expected.kernel
+            )));
+        }
+        let (Some(batch_ns), Some(direct_batch_ns)) = (hop.batch_ns(), direct.batch_ns()) else {
+            return Ok(Err(format!(
+                "{} of {} packets arrived, {} of {} directly",
+                hop.received, hop.sent, direct.received, direct.sent
+            )));
+        };
+        Ok(Ok(HopSample {
             round,
             path: self.path,
             size: self.size,
@@ -207,49 +211,41 @@ impl Subject<'_> {
             family: self.family,
             spread: self.spread,
             destinations: self.targets.len() as u32,
-            ns: hop.0.ns(),
-            direct_ns: direct.0.ns(),
-            sent: hop.0.sent,
-            received: hop.0.received,
+            ns: hop.ns(),
+            direct_ns: direct.ns(),
+            batch_ns,
+            direct_batch_ns,
+            sent: hop.sent,
+            received: hop.received,
+            direct_sent: direct.sent,
+            direct_received: direct.received,
         }))
     }
 
-    /// A warm-up of a fifth, and the flow with what the node forwarded meanwhile.
-    fn flow(&self, run: &Run<'_>, targets: &[Target]) -> Result<(Flow, Forwarded), ScaleError> {
+    /// A warm-up of a fifth, and the flows, this path's and the direct one, with what the node forwarded meanwhile.
+    fn flows(&self, run: &Run<'_>) -> Result<([Flow; 2], Forwarded), ScaleError> {
         let duration = Duration::from_millis(run.options.cell_ms.into());
         let payload = run.options.udp_payload as usize;
         let processor = run.options.processor;
+        let targets = [&self.targets[..], &self.direct[..]];
         std::thread::scope(|scope| {
             scope
                 .spawn(|| {
                     pin(processor)?;
                     self.sockets.run(targets, payload, duration / 5)?;
                     let before = forwarded(self.node, self.family)?;
-                    let flow = self.sockets.run(targets, payload, duration)?;
+                    let flows = self.sockets.run(targets, payload, duration)?;
                     let after = forwarded(self.node, self.family)?;
                     let meanwhile = Forwarded {
                         redirected: after.redirected - before.redirected,
                         kernel: after.kernel - before.kernel,
                     };
-                    Ok((flow, meanwhile))
+                    Ok((flows, meanwhile))
                 })
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
-}
-
-fn agrees(what: &str, (flow, found): (Flow, Forwarded), expected: Forwarded) -> Result<(), String> {
-    if flow.received == 0 {
-        return Err(format!("{what}: none of {} packets arrived", flow.sent));
-    }
-    if found != expected {
-        return Err(format!(
-            "{what}: {} packets sent, {} redirected and {} forwarded by the kernel; should be {} and {}",
-            flow.sent, found.redirected, found.kernel, expected.redirected, expected.kernel
-        ));
-    }
-    Ok(())
 }
 
 fn forwarded(node: &Node, family: Family) -> Result<Forwarded, ScaleError> {

@@ -23,6 +23,9 @@ const REPEAT: u32 = 250;
 /// System calls that make up one sample.
 const CALLS: usize = 40;
 
+/// System calls, at least, that make up one sample of many destinations.
+const SPREAD_CALLS: usize = 512;
+
 const PACKETS: [PacketKind; 5] = [
     PacketKind::SameNode,
     PacketKind::Remote,
@@ -103,7 +106,8 @@ impl Subject<'_> {
     /// first-level cache for that of a system call.
     fn spread(&self, empty: &TimedProgram) -> Result<[u64; 2], ScaleError> {
         let mut figures = [Vec::new(), Vec::new()];
-        for frame in &self.frames {
+        let frames = self.frames.iter().cycle();
+        for frame in frames.take(self.frames.len().max(SPREAD_CALLS)) {
             figures[1].push(empty.run(frame, self.ifindex, 1)?.1);
             figures[0].push(self.checked(frame, 1)?);
         }

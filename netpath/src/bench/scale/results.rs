@@ -156,14 +156,23 @@ pub struct HopSample {
     pub spread: bool,
     /// How many.
     pub destinations: u32,
-    /// Nanoseconds per packet received.
+    /// Nanoseconds per packet received, of all batches.
     pub ns: f64,
-    /// The same between the same two endpoints over a veth pair of their own, to as many destinations.
+    /// The same between the same two endpoints over a veth pair of their own, to as many destinations, in turn with
+    /// this path.
     pub direct_ns: f64,
+    /// Nanoseconds per packet of the median batch of 64: one that another process interrupted says nothing.
+    pub batch_ns: f64,
+    /// The same of the direct path.
+    pub direct_batch_ns: f64,
     /// Packets sent.
     pub sent: u64,
     /// Packets received.
     pub received: u64,
+    /// Packets sent over the direct path.
+    pub direct_sent: u64,
+    /// Packets received over it.
+    pub direct_received: u64,
 }
 
 /// A hop that says nothing.

@@ -67,7 +67,7 @@ pub struct HopCost {
     pub size: Size,
     /// Destinations.
     pub destinations: u32,
-    /// Nanoseconds per packet.
+    /// Nanoseconds per packet, of the median batch.
     pub packet: Median,
     /// Nanoseconds per packet above the direct path, pair by pair.
     pub hop: Median,
@@ -132,7 +132,7 @@ pub fn hops(results: &ScaleResults) -> Vec<HopCost> {
             sample.size,
         )
     };
-    let cost = |sample: &HopSample| sample.ns - sample.direct_ns;
+    let cost = |sample: &HopSample| sample.batch_ns - sample.direct_batch_ns;
     let mut keys: Vec<_> = results.hops.iter().map(key).collect();
     keys.sort_unstable();
     keys.dedup();
@@ -159,7 +159,7 @@ pub fn hops(results: &ScaleResults) -> Vec<HopCost> {
                 family,
                 size,
                 destinations: samples.first()?.destinations,
-                packet: median(samples.iter().map(|sample| sample.ns))?,
+                packet: median(samples.iter().map(|sample| sample.batch_ns))?,
                 hop: median(samples.iter().map(|sample| cost(sample)))?,
                 growth: median(growth).filter(|_| path == Path::Netpath),
             })
