@@ -3,7 +3,8 @@
 use std::io;
 
 use crate::{
-    datapath::DatapathError, model::TopologyErrors, netns::NetnsError, provision::ProvisionError,
+    bench::BenchError, datapath::DatapathError, model::TopologyErrors, netns::NetnsError,
+    provision::ProvisionError,
 };
 
 /// A failure of the instrument itself. What was made is removed.
@@ -12,6 +13,9 @@ pub enum ScaleError {
     /// A signal came.
     #[error("interrupted")]
     Interrupted,
+    /// The machine does not say what it is.
+    #[error(transparent)]
+    Machine(#[from] Box<BenchError>),
     /// A node could not be made or removed.
     #[error(transparent)]
     Provision(#[from] ProvisionError),
@@ -56,4 +60,10 @@ pub enum ScaleError {
         /// What it said.
         message: String,
     },
+}
+
+impl From<BenchError> for ScaleError {
+    fn from(error: BenchError) -> Self {
+        Self::Machine(Box::new(error))
+    }
 }

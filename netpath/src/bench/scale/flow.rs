@@ -9,17 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{
-    sched::{CpuSet, sched_setaffinity},
-    unistd::Pid,
-};
-
 use super::{
     ScaleError,
     lab::{Node, io_error, sender},
     summary::median,
 };
-use crate::{bench::Family, netns::Netns};
+use crate::{
+    bench::{Family, cpu},
+    netns::Netns,
+};
 
 /// Datagrams per system call.
 const BATCH: usize = 64;
@@ -282,12 +280,10 @@ impl Batch {
     }
 }
 
-/// Pins the calling thread to a processor, and puts it before other processes' threads there.
-pub fn pin(processor: u32) -> Result<(), ScaleError> {
-    let mut set = CpuSet::new();
-    set.set(processor as usize)
-        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
-        .map_err(|errno| io_error(format!("pinning to processor {processor}"), errno.into()))?;
+/// Keeps the calling thread on a processor, and puts it before other processes' threads there.
+pub fn pin(processor: usize) -> Result<(), ScaleError> {
+    cpu::pin(processor)
+        .map_err(|source| io_error(format!("staying on processor {processor}"), source))?;
     // A thread has a nice value of its own on Linux, and 0 is the calling one.
     // SAFETY: no pointers.
     match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) } {

@@ -226,7 +226,7 @@ impl Subject<'_> {
     fn flows(&self, run: &Run<'_>) -> Result<([Flow; 2], Forwarded), ScaleError> {
         let duration = Duration::from_millis(run.options.cell_ms.into());
         let payload = run.options.udp_payload as usize;
-        let processor = run.options.processor;
+        let processor = run.processor;
         let targets = [&self.targets[..], &self.direct[..]];
         std::thread::scope(|scope| {
             scope

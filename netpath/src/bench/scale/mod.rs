@@ -36,7 +36,7 @@ use self::{
     lab::{Node, NodeOptions},
     population::Random,
 };
-use super::Path;
+use super::{Path, cpu::Processors};
 
 /// How to measure.
 #[derive(Clone, Debug)]
@@ -57,8 +57,6 @@ pub struct ScaleOptions {
     pub real_endpoints: u32,
     /// Seed of addresses and of the order.
     pub seed: u64,
-    /// The processor to pin to.
-    pub processor: u32,
     /// Whether it is a `--quick` run; only noted.
     pub quick: bool,
     /// Set from outside (a signal handler) to make the run stop and leave nothing behind.
@@ -84,7 +82,6 @@ impl ScaleOptions {
             destinations_max: 65_536,
             real_endpoints: 1_000,
             seed: 1,
-            processor: 0,
             quick: false,
             interrupted: Arc::default(),
         }
@@ -143,6 +140,8 @@ struct Run<'a> {
     progress: &'a mut dyn FnMut(Progress),
     step: u32,
     names: String,
+    /// What is timed stays on it.
+    processor: usize,
 }
 
 impl Run<'_> {
@@ -180,8 +179,10 @@ pub fn run(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<ScaleResults, ScaleError> {
     static RUNS: AtomicU32 = AtomicU32::new(0);
+    let run_on = Processors::choose()?.first();
     let mut run = Run {
         options,
+        processor: run_on,
         random: Random::new(options.seed),
         progress,
         step: 0,
@@ -191,6 +192,7 @@ pub fn run(
             RUNS.fetch_add(1, Ordering::Relaxed)
         ),
     };
+    let machine = super::machine::machine()?;
     // First, while the machine's memory is at rest.
     let endpoints = endpoints::measure(&mut run)?;
     let (filled, tables) = fill_all(&mut run)?;
@@ -212,6 +214,7 @@ pub fn run(
     let (max_endpoints, max_routes) = options.capacity();
     Ok(ScaleResults {
         schema: SCALE_SCHEMA,
+        machine,
         settings: ScaleSettings {
             rounds: options.rounds,
             seed: options.seed,
@@ -220,7 +223,7 @@ pub fn run(
             destinations_max: options.destinations_max,
             max_endpoints,
             max_routes,
-            processor: options.processor,
+            processor: run_on as u32,
             quick: options.quick,
         },
         tables,

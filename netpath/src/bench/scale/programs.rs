@@ -60,7 +60,7 @@ pub fn measure(run: &mut Run<'_>, nodes: &[Filled]) -> Result<Vec<ProgramSample>
         run.random.shuffle(&mut subjects);
         for subject in &subjects {
             run.step("programs", || format!("round {}", round + 1))?;
-            let processor = run.options.processor;
+            let processor = run.processor;
             let found = subject
                 .filled
                 .node

@@ -155,7 +155,7 @@ impl<'a> Trial<'a> {
             .try_clone()
             .map_err(|source| io_error("sending socket", source))?;
         let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
-        let processor = run.options.processor;
+        let processor = run.processor;
         let payload = vec![0x5a; run.options.udp_payload as usize];
         let result = thread::scope(|scope| {
             let _stop = StopOnDrop(&stop);

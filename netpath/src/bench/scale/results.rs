@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bench::{Family, Path, Reach};
+use crate::bench::{Family, Machine, Path, Reach};
 
 /// Version of the document. A field that is added leaves it as it is; one that changes its meaning or goes
 /// raises it.
@@ -14,6 +14,8 @@ pub const SCALE_SCHEMA: u32 = 1;
 pub struct ScaleResults {
     /// [`SCALE_SCHEMA`].
     pub schema: u32,
+    /// Where it ran.
+    pub machine: Machine,
     /// How it ran.
     pub settings: ScaleSettings,
     /// Filling the tables.

@@ -2,18 +2,18 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use super::{Context, Exit, Table, note};
 use crate::bench::{
-    Family, Path, Reach,
+    Path, Reach,
     scale::{
         self, ChangeKind, MapMemory, PacketKind, Progress, ScaleOptions, ScaleResults, Size,
         summary::{self, Median},
     },
 };
+use crate::cli::{Context, Exit, Table, note};
 
 /// Arguments of `netpath bench scale`.
 #[derive(Debug, clap::Args)]
-pub struct BenchScaleArgs {
+pub struct ScaleArgs {
     /// Small sizes and two rounds, to see that all works
     #[arg(long)]
     quick: bool,
@@ -32,7 +32,7 @@ pub struct BenchScaleArgs {
 }
 
 /// Measures how cost grows.
-pub fn run(args: &BenchScaleArgs, context: &Context) -> anyhow::Result<Exit> {
+pub fn run(args: &ScaleArgs, context: &Context) -> anyhow::Result<Exit> {
     context.require_root()?;
     context.catch_signals()?;
     let mut options = if args.quick {
@@ -59,7 +59,7 @@ pub fn run(args: &BenchScaleArgs, context: &Context) -> anyhow::Result<Exit> {
         note(format!(
             "round {}, {}: thrown away: {}",
             rejected.round + 1,
-            path(rejected.path),
+            rejected.path.to_string(),
             rejected.reason
         ));
     }
@@ -190,7 +190,7 @@ fn programs(results: &ScaleResults) -> Table {
         let Size { endpoints, routes } = cost.size;
         table.row([
             packet(cost.packet).to_owned(),
-            family(cost.family).to_owned(),
+            cost.family.to_string(),
             endpoints.to_string(),
             routes.to_string(),
             format!("{:.0}", cost.same.value),
@@ -227,10 +227,10 @@ fn hops(results: &ScaleResults) -> Table {
         let growth = |show: &dyn Fn(Median) -> String| cost.growth.map(show).unwrap_or_default();
         table.row([
             match cost.reach {
-                Reach::SameNode => path(cost.path),
-                Reach::TwoNodes => format!("{}, to another node", path(cost.path)),
+                Reach::SameNode => cost.path.to_string(),
+                Reach::TwoNodes => format!("{}, to another node", cost.path),
             },
-            family(cost.family).to_owned(),
+            cost.family.to_string(),
             size(cost.size.endpoints),
             size(cost.size.routes),
             cost.destinations.to_string(),
@@ -262,8 +262,8 @@ fn reactions(results: &ScaleResults) -> Table {
                 ChangeKind::Endpoint => "endpoint in netpath's table",
             }
             .to_owned(),
-            path(time.path),
-            family(time.family).to_owned(),
+            time.path.to_string(),
+            time.family.to_string(),
             format!("{:.0}", time.request.value),
             format!("{:.0}", time.first_packet.value),
             interval(time.first_packet, 0),
@@ -284,25 +284,5 @@ fn packet(packet: PacketKind) -> &'static str {
         PacketKind::Uplink => "from an uplink",
         PacketKind::Spoofed => "spoofed, dropped",
         PacketKind::NoRoute => "no route, punted",
-    }
-}
-
-fn family(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "ipv4",
-        Family::V6 => "ipv6",
-    }
-}
-
-fn path(path: Path) -> String {
-    match path {
-        Path::Direct => "direct".to_owned(),
-        Path::Netpath => "netpath".to_owned(),
-        Path::Kernel => "kernel".to_owned(),
-        Path::Iptables => "iptables".to_owned(),
-        Path::IptablesRules(rules) => format!("iptables, {rules} rules"),
-        Path::NftRules(rules) => format!("nft, {rules} rules"),
-        Path::NftSet(elements) => format!("nft, set of {elements}"),
-        Path::NftFlowtable => "nft flowtable".to_owned(),
     }
 }
