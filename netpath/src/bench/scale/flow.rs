@@ -27,7 +27,7 @@ const BATCH: usize = 64;
 const TURN: usize = 8;
 
 /// How long a batch may take to arrive before what is missing counts as lost.
-const LOST_AFTER: Duration = Duration::from_millis(50);
+const LOST_AFTER: Duration = Duration::from_millis(500);
 
 /// A destination as sendmmsg wants it.
 #[derive(Clone, Copy)]
