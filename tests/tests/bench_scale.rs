@@ -6,7 +6,7 @@ use netpath::bench::{
     Family, Path, Reach,
     scale::{ChangeKind, PacketKind, ScaleResults, Size},
 };
-use netpath_tests::binary::netpath;
+use netpath_tests::netpath;
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const SIZES: [Size; 2] = [

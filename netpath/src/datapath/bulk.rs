@@ -1,7 +1,7 @@
 //! Many entries in one system call, `BPF_MAP_UPDATE_BATCH` (hash maps since Linux 5.6, tries since 5.13), which
 //! aya does not offer. It makes the same changes as one call for each entry would, in order.
 
-use std::{io, net::IpAddr, os::fd::AsRawFd as _};
+use std::{cmp::Ordering, io, net::IpAddr, os::fd::AsRawFd as _};
 
 use aya::maps::MapData;
 use ipnet::IpNet;
@@ -22,10 +22,22 @@ const CHUNK: usize = 4096;
 
 /// The key of a trie: `struct bpf_lpm_trie_key_u8` of `linux/bpf.h`. The length is in host order.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Prefix<const N: usize> {
     length: u32,
     address: [u8; N],
+}
+
+impl<const N: usize> Ord for Prefix<N> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.address, self.length).cmp(&(other.address, other.length))
+    }
+}
+
+impl<const N: usize> PartialOrd for Prefix<N> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// `union bpf_attr` of `linux/bpf.h` as the batch commands use it.
@@ -84,6 +96,10 @@ impl Datapath {
                 }),
             }
         }
+        // In the order of the trie: neighbours in it then share what the walk to them has fetched, and lie beside
+        // each other in memory.
+        v4.sort_unstable();
+        v6.sort_unstable();
         let entry = RouteEntry::new(RouteKind::Remote);
         update(&self.pins, "routes_v4", &v4, entry)?;
         update(&self.pins, "routes_v6", &v6, entry)

@@ -25,7 +25,7 @@ pub fn median(figures: impl IntoIterator<Item = f64>) -> Option<Median> {
     let middle = count / 2;
     let value = match count {
         0 => return None,
-        _ if count % 2 == 0 => (sorted[middle - 1] + sorted[middle]) / 2.0,
+        _ if count.is_multiple_of(2) => (sorted[middle - 1] + sorted[middle]) / 2.0,
         _ => sorted[middle],
     };
     // The normal approximation of the binomial: ranks count/2 -+ 0.98 sqrt(count).

@@ -59,7 +59,7 @@ pub fn run(args: &ScaleArgs, context: &Context) -> anyhow::Result<Exit> {
         note(format!(
             "round {}, {}: thrown away: {}",
             rejected.round + 1,
-            rejected.path.to_string(),
+            rejected.path,
             rejected.reason
         ));
     }
