@@ -5,13 +5,15 @@
 
 use std::{
     net::IpAddr,
+    thread,
     time::{Duration, Instant},
 };
 
 use ipnet::IpNet;
 
 use super::{
-    ScaleError,
+    Run, ScaleError,
+    flow::pin,
     lab::{self, Node},
     population,
     results::{ByFamily, Size, Table},
@@ -45,7 +47,8 @@ impl Filled {
 }
 
 /// Fills a node's tables.
-pub fn fill(mut node: Node, size: Size, seed: u64) -> Result<(Filled, Table), ScaleError> {
+pub fn fill(run: &Run<'_>, mut node: Node, size: Size) -> Result<(Filled, Table), ScaleError> {
+    let seed = run.options.seed;
     let contents = |family| Contents {
         endpoints: population::endpoints(family, size.endpoints as usize, seed),
         routes: population::prefixes(family, size.routes as usize, seed),
@@ -62,27 +65,43 @@ pub fn fill(mut node: Node, size: Size, seed: u64) -> Result<(Filled, Table), Sc
         maps_before,
         maps_after: Vec::new(),
     };
-    for (family, contents) in [(Family::V4, &v4), (Family::V6, &v6)] {
-        let entry = node.entry(lab::receiver(family))?;
-        let datapath = &mut node.datapath;
-        table.single_ns.set(
-            family,
-            timed(|| one_by_one(datapath, &contents.routes[..single]))?,
-        );
-        for prefix in &contents.routes[..single] {
-            datapath.maps.remove_route(*prefix)?;
-        }
-        table.endpoints_ns.set(
-            family,
-            timed(|| Ok(datapath.set_endpoints(&contents.endpoints, &entry)?))?,
-        );
-        table.routes_ns.set(
-            family,
-            timed(|| Ok(datapath.set_remote_routes(&contents.routes)?))?,
-        );
-    }
+    let processor = run.processor;
+    thread::scope(|scope| {
+        scope
+            .spawn(|| -> Result<(), ScaleError> {
+                pin(processor)?;
+                for (family, contents) in [(Family::V4, &v4), (Family::V6, &v6)] {
+                    write(&mut node, family, contents, &mut table)?;
+                }
+                Ok(())
+            })
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
     table.maps_after = node.memory()?;
     Ok((Filled { node, size, v4, v6 }, table))
+}
+
+/// Writes a family's entries.
+fn write(
+    node: &mut Node,
+    family: Family,
+    contents: &Contents,
+    table: &mut Table,
+) -> Result<(), ScaleError> {
+    let entry = node.entry(lab::receiver(family))?;
+    let datapath = &mut node.datapath;
+    let single = &contents.routes[..table.single as usize];
+    let took = timed(|| one_by_one(datapath, single))?;
+    table.single_ns.set(family, took);
+    for prefix in single {
+        datapath.maps.remove_route(*prefix)?;
+    }
+    let took = timed(|| Ok(datapath.set_endpoints(&contents.endpoints, &entry)?))?;
+    table.endpoints_ns.set(family, took);
+    let took = timed(|| Ok(datapath.set_remote_routes(&contents.routes)?))?;
+    table.routes_ns.set(family, took);
+    Ok(())
 }
 
 fn one_by_one(datapath: &mut Datapath, prefixes: &[IpNet]) -> Result<(), ScaleError> {

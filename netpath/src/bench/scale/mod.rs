@@ -259,7 +259,7 @@ fn fill_all(run: &mut Run<'_>) -> Result<(Vec<Filled>, Vec<Table>), ScaleError> 
     let (mut nodes, mut tables) = (Vec::new(), Vec::new());
     for (number, size) in run.options.sizes.iter().enumerate() {
         let node = node(run, &format!("t{number}"), true, true)?;
-        let (filled, table) = fill::fill(node, *size, run.options.seed)?;
+        let (filled, table) = fill::fill(run, node, *size)?;
         nodes.push(filled);
         tables.push(table);
     }
