@@ -153,14 +153,14 @@ impl Run<'_> {
         let of = order(0).len() * self.options.rounds as usize;
         let mut done = 0;
         for round in 0..self.options.rounds {
-            for cell in order(round) {
+            for visit in order(round) {
                 self.pause()?;
                 progress(Progress {
                     done,
                     of,
-                    next: Some((round, cell)),
+                    next: Some((round, visit)),
                 });
-                self.cell(round, cell)?;
+                self.cell(round, visit)?;
                 done += 1;
             }
         }
@@ -203,15 +203,15 @@ impl Run<'_> {
         Ok(states)
     }
 
-    fn cell(&mut self, round: u32, cell: Visit) -> Result<(), BenchError> {
+    fn cell(&mut self, round: u32, visit: Visit) -> Result<(), BenchError> {
         let Visit {
             path,
             reach,
             family,
             measure,
-        } = cell;
+        } = visit;
         self.switch.to(path, reach, family)?;
-        let judged = self.measure_and_check(cell)?;
+        let judged = self.measure_and_check(visit)?;
         match judged {
             Ok(outcome) => self.samples.push(Sample {
                 round,
@@ -241,26 +241,25 @@ impl Run<'_> {
     /// Measures whatever path is switched, and holds it against the one that the cell claims.
     fn measure_and_check(
         &self,
-        cell: Visit,
+        visit: Visit,
     ) -> Result<Result<traffic::Outcome, String>, BenchError> {
         let Visit {
             path,
             reach,
             family,
             measure,
-        } = cell;
+        } = visit;
         let course = Course {
             warm_up: self.options.warm_up,
             measured: self.options.cell,
             processors: self.processors,
         };
-        let before = Counts::read(self.lab, reach, family)?;
+        let before = Counts::read(self.lab, visit)?;
         let outcome = match traffic::run(measure, self.lab.ends(path, reach, family), course) {
             Ok(outcome) => outcome,
             Err(error) => return Ok(Err(error.to_string())),
         };
-        let rules = RuleSet::of(path, family);
-        let moved = Counts::read(self.lab, reach, family)?.since(&before, self.lab, rules)?;
+        let moved = Counts::read(self.lab, visit)?.since(&before);
         if let Err(reason) = moved.check(path, outcome.packets) {
             return Ok(Err(reason));
         }
