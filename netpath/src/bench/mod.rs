@@ -1,5 +1,6 @@
 //! The benchmark: the same two endpoints, and only the path between them switched.
 
+pub mod report;
 mod results;
 pub mod stats;
 
