@@ -11,9 +11,11 @@ mod names;
 mod netfilter;
 mod passage;
 mod plan;
+pub mod report;
 mod results;
 mod rules;
 mod run;
+pub mod stats;
 mod switch;
 mod traffic;
 

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -35,6 +35,9 @@ pub struct BenchOptions {
     pub cell: Duration,
     /// Duration of the warm-up before it.
     pub warm_up: Duration,
+    /// How long all of it may take, from the lab's making to its removal. No round is begun that would not end in
+    /// time, but for the first.
+    pub budget: Option<Duration>,
     /// Whether it is meant to be quick.
     pub quick: bool,
     /// Set from outside (a signal handler) to end the run; the lab is removed all the same.
@@ -61,12 +64,14 @@ pub fn run(
     options: &BenchOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Results, BenchError> {
+    let began = Instant::now();
     let machine = machine()?;
     let processors = Processors::choose()?;
-    let warnings = warnings(&processors)?;
+    let mut warnings = warnings(&processors)?;
     let mut lab = Lab::up(&options.interrupted)?;
     let measured = Run {
         options,
+        began,
         lab: &lab,
         processors: &processors,
         switch: Switch::new(&lab),
@@ -80,7 +85,18 @@ pub fn run(
             removal: Box::new(removal),
         });
     }
-    let (paths, samples, rejected) = measured?;
+    let Measured {
+        paths,
+        samples,
+        rejected,
+        rounds,
+    } = measured?;
+    if rounds < options.rounds {
+        warnings.push(format!(
+            "time was up after {rounds} of {} rounds",
+            options.rounds
+        ));
+    }
     Ok(Results {
         schema: SCHEMA,
         machine,
@@ -130,10 +146,20 @@ fn warnings(processors: &Processors) -> Result<Vec<String>, BenchError> {
     Ok(warnings)
 }
 
-type Measured = (Vec<PathState>, Vec<Sample>, Vec<Rejected>);
+struct Measured {
+    paths: Vec<PathState>,
+    samples: Vec<Sample>,
+    rejected: Vec<Rejected>,
+    /// Rounds that were done.
+    rounds: u32,
+}
+
+/// What the lab's removal takes at most.
+const REMOVAL: Duration = Duration::from_secs(3);
 
 struct Run<'a> {
     options: &'a BenchOptions,
+    began: Instant,
     lab: &'a Lab,
     processors: &'a Processors,
     switch: Switch<'a>,
@@ -152,7 +178,14 @@ impl Run<'_> {
         let order = |round| scope.round(self.options.seed, round);
         let of = order(0).len() * self.options.rounds as usize;
         let mut done = 0;
+        let mut rounds = 0;
+        let mut longest = Duration::ZERO;
         for round in 0..self.options.rounds {
+            let round_began = Instant::now();
+            let end = self.began.elapsed() + longest + REMOVAL;
+            if round > 0 && self.options.budget.is_some_and(|budget| end > budget) {
+                break;
+            }
             for visit in order(round) {
                 self.pause()?;
                 progress(Progress {
@@ -163,13 +196,20 @@ impl Run<'_> {
                 self.cell(round, visit)?;
                 done += 1;
             }
+            longest = longest.max(round_began.elapsed());
+            rounds += 1;
         }
         progress(Progress {
             done,
             of,
             next: None,
         });
-        Ok((paths, self.samples, self.rejected))
+        Ok(Measured {
+            paths,
+            samples: self.samples,
+            rejected: self.rejected,
+            rounds,
+        })
     }
 
     fn pause(&self) -> Result<(), BenchError> {
