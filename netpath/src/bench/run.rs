@@ -20,7 +20,7 @@ use super::{
     switch::Switch,
     traffic::{self, Course},
 };
-use crate::provision;
+use crate::{datapath, provision::ProvisionError};
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -124,10 +124,8 @@ fn milliseconds(duration: Duration) -> u32 {
 /// What may spoil the figures.
 fn warnings(processors: &Processors) -> Result<Vec<String>, BenchError> {
     let mut warnings = Vec::new();
-    let nodes: Vec<String> = provision::observe()?
-        .into_iter()
-        .map(|node| node.name)
-        .collect();
+    // By name only: one of another version of netpath is as much of a disturbance.
+    let nodes = datapath::nodes().map_err(ProvisionError::from)?;
     if !nodes.is_empty() {
         warnings.push(format!(
             "other nodes of netpath are up, and their traffic takes processor time: {}",
