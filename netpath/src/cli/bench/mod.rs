@@ -10,16 +10,16 @@ use std::{
 };
 
 use self::progress::Line;
-use super::{Context, Exit, Refusal, note};
+use super::{Context, Exit, Format, Refusal, note};
 use crate::bench::{
-    self, BenchError, BenchOptions, Family, Measure, Path, Reach, Scope, report, stats,
+    self, BenchError, BenchOptions, Family, Measure, Path, Reach, Results, Scope, report, stats,
 };
 
 /// Rounds of a run, and of a quick one: fewer than six cannot give an interval of 95 %.
 const ROUNDS: u32 = 12;
 const QUICK_ROUNDS: u32 = 6;
 /// Milliseconds of a cell and of its warm-up.
-const CELL: [u64; 2] = [200, 40];
+const CELL: [u64; 2] = [250, 50];
 const QUICK_CELL: [u64; 2] = [50, 10];
 /// What a run and a quick one may take in all, unless the number of rounds was asked for.
 const BUDGET: Duration = Duration::from_secs(590);
@@ -122,7 +122,7 @@ pub fn run(args: &BenchArgs, context: &Context) -> anyhow::Result<Exit> {
     let results = bench::run(&options, &mut |progress| line.show(progress));
     line.clear();
     let results = results.map_err(ended)?;
-    context.output.show(&results, || tables::all(&results))?;
+    show(&results, context)?;
     for warning in &results.warnings {
         note(format!("warning: {warning}"));
     }
@@ -145,6 +145,18 @@ pub fn run(args: &BenchArgs, context: &Context) -> anyhow::Result<Exit> {
     } else {
         Exit::Degraded
     })
+}
+
+/// JSON is on one line: the many raw figures would take one each.
+fn show(results: &Results, context: &Context) -> anyhow::Result<()> {
+    if context.output.format == Format::Json {
+        let mut document = serde_json::to_vec(results)?;
+        document.push(b'\n');
+        context.output.raw(&document)?;
+    } else {
+        context.output.show(results, || tables::all(results))?;
+    }
+    Ok(())
 }
 
 fn ended(error: BenchError) -> anyhow::Error {
