@@ -11,10 +11,12 @@ mod names;
 mod netfilter;
 mod passage;
 mod plan;
+pub mod report;
 mod results;
 mod rules;
 mod run;
 pub mod scale;
+pub mod stats;
 mod switch;
 mod traffic;
 

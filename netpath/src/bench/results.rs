@@ -60,7 +60,7 @@ pub struct Settings {
     pub rounds: u32,
     /// Seed of the order of paths within each round.
     pub seed: u64,
-    /// Duration of one cell's measurement in milliseconds, without warm-up.
+    /// Longest duration of one cell's measurement in milliseconds, without warm-up.
     pub cell_ms: u32,
     /// Duration of the warm-up before it in milliseconds; discarded.
     pub warm_up_ms: u32,
@@ -163,8 +163,8 @@ pub struct Sample {
     pub sent: u64,
     /// Units that arrived; for requests and connections those that were answered.
     pub received: u64,
-    /// Round trips in nanoseconds, in the order measured; empty for other measures than
-    /// [`Measure::TcpRequest`].
+    /// Every round trip in nanoseconds, in the order measured; empty for other measures than
+    /// [`Measure::TcpRequest`]. A cell ends before its time when it has 10,000.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub round_trips_ns: Vec<u32>,
 }

@@ -13,11 +13,16 @@ struct Tool {
     needed_by: Needs,
 }
 
-const TOOLS: [Tool; 3] = [
+const TOOLS: [Tool; 4] = [
     Tool {
         program: "iptables",
         package: "iptables",
         needed_by: Needs::Run,
+    },
+    Tool {
+        program: "nft",
+        package: "nftables",
+        needed_by: Needs::Test,
     },
     Tool {
         program: "ip",
