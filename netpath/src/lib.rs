@@ -1,5 +1,6 @@
 //! Routed pod networking with a TC eBPF fast path.
 
+pub mod bench;
 pub mod cli;
 pub mod counters;
 pub mod datapath;

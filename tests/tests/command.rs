@@ -93,7 +93,14 @@ fn bad_input_is_refused_with_file_line_and_remedy() {
 fn without_root_one_line_says_so() {
     let copy = File::new("binary", "");
     fs::copy(binary(), &copy.0).expect("copy the binary to where nobody may read it");
-    for arguments in [&["up"][..], &["down"], &["show"], &["stats"], &["demo"]] {
+    for arguments in [
+        &["up"][..],
+        &["down"],
+        &["show"],
+        &["stats"],
+        &["demo"],
+        &["bench"],
+    ] {
         let output = Command::new(&copy.0)
             .args(arguments)
             .uid(65534)

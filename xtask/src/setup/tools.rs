@@ -20,6 +20,11 @@ const TOOLS: [Tool; 4] = [
         needed_by: Needs::Run,
     },
     Tool {
+        program: "nft",
+        package: "nftables",
+        needed_by: Needs::Test,
+    },
+    Tool {
         program: "ip",
         package: "iproute2",
         needed_by: Needs::Test,

@@ -1,0 +1,310 @@
+//! `netpath bench --quick`: that it measures what it says, all of it, and leaves nothing. How fast anything is, no
+//! test asserts: machines differ, and the other tests take their share of this one.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    process::{Child, Output},
+    thread,
+    time::{Duration, Instant},
+};
+
+use netpath::{
+    bench::{Family, Measure, Path, Reach, Results, SCHEMA, Sample},
+    datapath,
+    netns::NETNS_DIR,
+};
+use netpath_tests::netpath;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+/// What `--quick` promises.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// A benchmark of which nothing may be left.
+struct Bench {
+    child: Child,
+    began: Instant,
+}
+
+impl Bench {
+    fn start(arguments: &[&str]) -> Self {
+        Self {
+            child: netpath(arguments).spawn().expect("netpath starts"),
+            began: Instant::now(),
+        }
+    }
+
+    fn end(self) -> (Output, Duration) {
+        let prefix = prefix(&self.child);
+        let output = self.child.wait_with_output().expect("netpath ends");
+        let took = self.began.elapsed();
+        assert_eq!(left(&prefix), Vec::<String>::new());
+        (output, took)
+    }
+}
+
+/// What the names of its lab start with.
+fn prefix(child: &Child) -> String {
+    format!("npb-{}-", child.id())
+}
+
+/// Namespaces and pinned nodes of a lab.
+fn left(prefix: &str) -> Vec<String> {
+    let namespaces = fs::read_dir(NETNS_DIR).map_or_else(
+        |_| Vec::new(),
+        |entries| {
+            let names = entries.flatten().map(|entry| entry.file_name());
+            names
+                .map(|name| name.to_string_lossy().into_owned())
+                .collect()
+        },
+    );
+    let nodes = datapath::nodes().expect("readable");
+    let mut all: Vec<String> = namespaces.into_iter().chain(nodes).collect();
+    all.retain(|name| name.contains(prefix));
+    all
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_quick_run_is_complete_and_in_time() {
+    let (output, took) = Bench::start(&["bench", "--quick", "--seed", "7", "-j"]).end();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(took < LONGEST, "{took:?}");
+    let results: Results = serde_json::from_slice(&output.stdout).expect("the document");
+    assert_eq!(results.schema, SCHEMA);
+    assert_eq!(results.rejected, []);
+    let settings = &results.settings;
+    assert_eq!((settings.seed, settings.quick), (7, true));
+    assert_eq!((settings.udp_payload, settings.request), (64, 64));
+
+    let paths: Vec<Path> = results.paths.iter().map(|state| state.path).collect();
+    let expected = [
+        Path::Direct,
+        Path::Netpath,
+        Path::Kernel,
+        Path::Iptables,
+        Path::IptablesRules(1_000),
+        Path::NftRules(1_000),
+        Path::NftSet(1_000),
+        Path::NftFlowtable,
+    ];
+    assert_eq!(paths, expected);
+    for state in &results.paths {
+        match &state.missing {
+            None => {}
+            // What `cargo xtask setup` gets is there; only the kernel's build decides about flowtables.
+            Some(reason) => {
+                assert_eq!(state.path, Path::NftFlowtable, "{reason}");
+                assert!(reason.starts_with("not here: nft -f -: "), "{reason}");
+            }
+        }
+    }
+    assert_every_cell_in_every_round(&results);
+    results
+        .samples
+        .iter()
+        .for_each(|sample| assert_adds_up(sample, settings.processors.len()));
+}
+
+/// A path of many rules takes UDP packets and requests on one node only.
+fn has(path: Path, reach: Reach, measure: Measure) -> bool {
+    match path {
+        Path::Direct | Path::Netpath | Path::Kernel | Path::Iptables => true,
+        Path::IptablesRules(_) | Path::NftRules(_) | Path::NftSet(_) | Path::NftFlowtable => {
+            reach == Reach::SameNode && matches!(measure, Measure::UdpPacket | Measure::TcpRequest)
+        }
+    }
+}
+
+fn assert_every_cell_in_every_round(results: &Results) {
+    let mut rounds: BTreeMap<u32, Vec<_>> = BTreeMap::new();
+    for sample in &results.samples {
+        let cell = (sample.path, sample.reach, sample.family, sample.measure);
+        rounds.entry(sample.round).or_default().push(cell);
+    }
+    let mut expected = Vec::new();
+    for state in results.paths.iter().filter(|state| state.missing.is_none()) {
+        for reach in Reach::ALL {
+            for family in Family::ALL {
+                for measure in Measure::ALL {
+                    if has(state.path, reach, measure) {
+                        expected.push((state.path, reach, family, measure));
+                    }
+                }
+            }
+        }
+    }
+    expected.sort();
+    let count = u32::try_from(rounds.len()).expect("few");
+    assert!(rounds.keys().copied().eq(0..count) && count > 0);
+    let mut orders = Vec::new();
+    for cells in rounds.values() {
+        orders.push(cells.clone());
+        let mut cells = cells.clone();
+        cells.sort();
+        assert_eq!(cells, expected);
+    }
+    if count < results.settings.rounds {
+        let said = format!(
+            "time was up after {count} of {} rounds",
+            results.settings.rounds
+        );
+        assert!(results.warnings.contains(&said), "{:?}", results.warnings);
+    }
+    // Interleaved, and each round in its own order.
+    orders.dedup();
+    assert_eq!(orders.len(), rounds.len());
+}
+
+/// The figures of a sample agree with each other.
+fn assert_adds_up(sample: &Sample, processors: usize) {
+    let cell = format!(
+        "round {}, {}, {}, {}, {}",
+        sample.round, sample.path, sample.reach, sample.family, sample.measure
+    );
+    assert!(sample.received > 0, "{cell}");
+    assert!(sample.received <= sample.sent, "{cell}");
+    assert!(sample.elapsed_ns > 0 && sample.cpu_ns > 0, "{cell}");
+    // Nobody takes more time than the processors have; clocks are not read at one moment.
+    let available = sample.elapsed_ns * processors as u64 + 20_000_000;
+    assert!(
+        sample.cpu_ns <= available,
+        "{cell}: {} ns of CPU",
+        sample.cpu_ns
+    );
+    let value = if sample.measure == Measure::TcpRequest {
+        let mut sorted = sample.round_trips_ns.clone();
+        assert_eq!(sorted.len() as u64, sample.received, "{cell}");
+        let sum: u64 = sorted.iter().copied().map(u64::from).sum();
+        assert!(sum <= sample.elapsed_ns, "{cell}: {sum} ns in round trips");
+        sorted.sort_unstable();
+        f64::from(sorted[(sorted.len() - 1) / 2])
+    } else {
+        assert!(sample.round_trips_ns.is_empty(), "{cell}");
+        sample.elapsed_ns as f64 / sample.received as f64
+    };
+    let difference = (sample.value - value).abs();
+    assert!(
+        difference <= value * 1e-9,
+        "{cell}: {} is not {value}",
+        sample.value
+    );
+}
+
+#[test]
+fn what_was_asked_for_is_measured_and_nothing_else() {
+    let arguments = [
+        "bench",
+        "--quick",
+        "--rounds",
+        "2",
+        "--paths",
+        "netpath,nft-3,netpath",
+        "--measures",
+        "connect",
+        "--family",
+        "ipv6",
+        "-j",
+    ];
+    let (output, _) = Bench::start(&arguments).end();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let results: Results = serde_json::from_slice(&output.stdout).expect("the document");
+    assert_eq!(
+        (results.settings.rounds, &results.rejected[..]),
+        (2, &[][..])
+    );
+    let mut cells: Vec<_> = results
+        .samples
+        .iter()
+        .map(|sample| (sample.round, sample.path, sample.reach))
+        .collect();
+    cells.sort();
+    let mut expected = Vec::new();
+    for round in 0..2 {
+        for path in [Path::Netpath, Path::NftRules(3)] {
+            expected.extend(Reach::ALL.map(|reach| (round, path, reach)));
+        }
+    }
+    assert_eq!(cells, expected);
+    let only =
+        |sample: &Sample| sample.family == Family::V6 && sample.measure == Measure::TcpConnect;
+    assert!(results.samples.iter().all(only));
+}
+
+#[test]
+fn people_get_tables_and_a_report() {
+    let directory = std::env::temp_dir().join(format!("netpath-report-{}", std::process::id()));
+    let arguments = [
+        "bench",
+        "--quick",
+        "--rounds",
+        "1",
+        "--paths",
+        "direct,netpath",
+        "--family",
+        "ipv4",
+        "--report",
+        directory.to_str().expect("UTF-8"),
+    ];
+    let (output, _) = Bench::start(&arguments).end();
+    let page = fs::read_to_string(directory.join("report.html"));
+    fs::remove_dir_all(&directory).expect("the report's directory");
+    assert!(page.expect("a page").contains("netpath"));
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{stderr}");
+    for heading in [
+        "UDP NS/PACKET",
+        "REQUEST P50 US",
+        "CONNECTIONS/S",
+        "BULK GBIT/S",
+    ] {
+        assert!(stdout.contains(heading), "no {heading}: {stdout}");
+    }
+    for reach in ["same node", "two nodes"] {
+        let rows = stdout.lines().filter(|line| {
+            line.starts_with(reach) && line.split_whitespace().nth(3) == Some("netpath")
+        });
+        assert_eq!(rows.count(), 4, "{stdout}");
+    }
+    assert!(stderr.contains("1 rounds: too few"), "{stderr}");
+}
+
+#[test]
+fn a_signal_ends_it_and_nothing_is_left() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let bench = Bench::start(&["bench", "--rounds", "1000", "--paths", "direct,iptables"]);
+        let prefix = prefix(&bench.child);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        // Two nodes, four endpoints, and their pins.
+        while left(&prefix).len() < 2 * 2 + 4 {
+            assert!(Instant::now() < deadline, "no lab: {:?}", left(&prefix));
+            thread::sleep(Duration::from_millis(10));
+        }
+        let pid = Pid::from_raw(i32::try_from(bench.child.id()).expect("a process"));
+        kill(pid, signal).expect("its own child");
+        let (output, _) = bench.end();
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("interrupted"), "{stderr}");
+        assert_eq!(text(&output.stdout), "");
+    }
+}
+
+#[test]
+fn wrong_usage_touches_nothing() {
+    for arguments in [
+        &["bench", "--paths", "iptables-0"][..],
+        &["bench", "--measures", "udp,latency"],
+        &["bench", "--rounds", "0"],
+    ] {
+        let (output, _) = Bench::start(arguments).end();
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    }
+}
