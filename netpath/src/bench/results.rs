@@ -24,6 +24,10 @@ pub struct Results {
     pub samples: Vec<Sample>,
     /// Cells that were measured and thrown away, with the reason.
     pub rejected: Vec<Rejected>,
+    /// What was known to be wrong with the machine before the first sample, such as other nodes of netpath
+    /// that are up.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// The machine, as it says of itself.

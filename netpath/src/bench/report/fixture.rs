@@ -87,6 +87,7 @@ pub fn run() -> Results {
             measure: Measure::TcpBulk,
             reason: "FORWARD counted 10 of 12 packets & no more".into(),
         }],
+        warnings: vec!["another node <that> is up".into()],
     }
 }
 

@@ -45,15 +45,14 @@ pub fn ratio(value: f64) -> String {
     }
 }
 
-/// An estimate with its interval.
+/// An estimate, and its interval with the unit once where both ends have the same.
 pub fn estimate(estimate: &Estimate, format: fn(f64) -> String) -> (String, String) {
-    let Estimate {
-        median, low, high, ..
-    } = *estimate;
-    (
-        format(median),
-        format!("{} to {}", format(low), format(high)),
-    )
+    let (low, high) = (format(estimate.low), format(estimate.high));
+    let low = match (low.split_once(' '), high.split_once(' ')) {
+        (Some((number, unit)), Some((_, other))) if unit == other => number,
+        _ => &low,
+    };
+    (format(estimate.median), format!("{low} to {high}"))
 }
 
 /// Three significant digits.
@@ -71,6 +70,41 @@ fn digits(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interval_names_its_unit_once() {
+        let of = |low, high| {
+            estimate(
+                &Estimate {
+                    low,
+                    high,
+                    ..ESTIMATE
+                },
+                ns,
+            )
+        };
+        assert_eq!(of(900.0, 950.0), ("925 ns".into(), "900 to 950 ns".into()));
+        assert_eq!(of(900.0, 1200.0).1, "900 ns to 1.20 µs");
+        assert_eq!(
+            estimate(
+                &Estimate {
+                    high: f64::INFINITY,
+                    ..ESTIMATE
+                },
+                ratio
+            )
+            .1,
+            "900 to ∞"
+        );
+    }
+
+    const ESTIMATE: Estimate = Estimate {
+        median: 925.0,
+        low: 900.0,
+        high: 950.0,
+        coverage: 0.97,
+        rounds: 10,
+    };
 
     #[test]
     fn figures_have_three_digits_and_a_unit() {

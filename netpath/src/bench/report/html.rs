@@ -18,21 +18,23 @@ const STYLE: &str = "\
 @media screen and (prefers-color-scheme:dark){:root{--ink:#e8e8e8;--soft:#a5a8ad;--ground:#16181c;\
 --rule:#383b41;--head:#22252a;--good:#4cc9a2;--bad:#ff9a57;--open:#e6c35c}}\
 body{font:15px/1.5 system-ui,'DejaVu Sans',sans-serif;color:var(--ink);background:var(--ground);\
-max-width:66rem;margin:2rem auto;padding:0 1rem}\
-h1,h2,h3{line-height:1.2}h2{margin-top:2.5rem;border-bottom:1px solid var(--rule)}\
+max-width:84rem;margin:2rem auto;padding:0 1rem}\
+p,li{max-width:50rem}h1,h2,h3{line-height:1.2}h2{margin-top:2.5rem;border-bottom:1px solid var(--rule)}\
 .wide{overflow-x:auto}\
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;margin:.5rem 0 1rem}\
-th,td{padding:.25rem .6rem;border-bottom:1px solid var(--rule);text-align:right;white-space:nowrap}\
+th,td{padding:.25rem .6rem;border-bottom:1px solid var(--rule);text-align:right;vertical-align:top;white-space:nowrap}\
 th{background:var(--head);font-weight:600}\
-th:first-child,td:first-child,.words td,.words th{text-align:left}.words td{white-space:normal}\
+th:first-child,td:first-child,td.text,.words td,.words th{text-align:left}.words td{white-space:normal}\
 td small{color:var(--soft);display:block}\
 .met{color:var(--good);font-weight:600}.missed{color:var(--bad);font-weight:600}\
 .undecided,.not_measured{color:var(--open);font-weight:600}\
 .warnings{border-left:4px solid var(--bad);padding:.2rem 1rem;background:var(--head)}\
 figure{margin:1rem 0 2rem;break-inside:avoid}figure svg{max-width:100%;height:auto}\
 figcaption{color:var(--soft);font-size:13px;max-width:50rem}\
-@media print{body{max-width:none;margin:0}tr,h2,h3{break-inside:avoid;break-after:avoid}\
-.wide{overflow:visible}table{font-size:10px}th,td{padding:.15rem .3rem}}";
+@page{size:A4 landscape;margin:12mm}\
+@media print{body{max-width:none;margin:0;padding:0}h2,h3{break-after:avoid}tr{break-inside:avoid}\
+.wide{overflow:visible}table{font-size:9px}th,td{padding:.1rem .25rem;white-space:normal}\
+figure svg{max-height:160mm}}";
 
 /// The page of a run with its plots.
 pub fn page(results: &Results, plots: &[Plot]) -> String {
@@ -117,19 +119,21 @@ fn plain(text: &str) -> String {
 }
 
 fn warning_list(results: &Results) -> String {
-    let warnings = warnings(results);
+    let found = warnings(results);
+    let found = found.iter().map(label::warning);
+    let warnings: Vec<_> = results.warnings.iter().cloned().chain(found).collect();
     if warnings.is_empty() {
         return "<p>No warnings: the machine was quiet enough.</p>".into();
     }
     let items: String = warnings
         .iter()
-        .map(|warning| format!("<li>{}</li>", escaped(&label::warning(warning))))
+        .map(|warning| format!("<li>{}</li>", escaped(warning)))
         .collect();
     format!("<div class=\"warnings\"><h2>Warnings</h2><ul>{items}</ul></div>")
 }
 
 fn goal_table(goals: &[Goal]) -> String {
-    let head = ["goal", "", "family", "wanted", "measured", "verdict"].map(str::to_owned);
+    let head = ["goal", "family", "what", "wanted", "measured", "verdict"].map(str::to_owned);
     let rows = goals.iter().map(|goal| {
         let wanted = match goal.wanted {
             Bound::AtMost(bound) => format!("≤ {}", format::ratio(bound)),
@@ -142,10 +146,10 @@ fn goal_table(goals: &[Goal]) -> String {
             Verdict::NotMeasured => ("not_measured", "not measured"),
         };
         format!(
-            "{}{}{}{}{}<td class=\"{class}\">{verdict}</td>",
+            "{}{}<td class=\"text\">{}</td>{}{}<td class=\"{class}\">{verdict}</td>",
             plain(&goal.number.to_string()),
-            plain(goal.text),
             plain(label::family(goal.family)),
+            escaped(goal.text),
             plain(&wanted),
             Entry::of(goal.measured, format::ratio).html(),
         )
@@ -195,18 +199,15 @@ impl Column {
     }
 
     fn ratio(base: Path, figure: Figure) -> Self {
-        Self::new(
-            &format!("to {}", label::path(base)),
-            move |results, path, cell| {
-                let of = Selector {
-                    path,
-                    base,
-                    cell,
-                    figure,
-                };
-                Entry::of(paired(results, &of).filter(|_| path != base), format::ratio)
-            },
-        )
+        Self::new(&format!("to {base}"), move |results, path, cell| {
+            let of = Selector {
+                path,
+                base,
+                cell,
+                figure,
+            };
+            Entry::of(paired(results, &of).filter(|_| path != base), format::ratio)
+        })
     }
 
     /// A figure with its ratios to `direct` and to `iptables`.
@@ -273,7 +274,7 @@ fn of_measure(results: &Results, measure: Measure) -> String {
                 .map(|column| (column.entry)(results, path, cell).html());
             let entries: String = entries.collect();
             let rounds = format!("{rounds} rounds");
-            Some(Entry(label::path(path), rounds).html() + &entries)
+            Some(Entry(path.to_string(), rounds).html() + &entries)
         });
         format!(
             "<h3>{name}: {}</h3>{}",
@@ -338,7 +339,7 @@ fn left_out(results: &Results) -> String {
     let missing: Vec<_> = results
         .paths
         .iter()
-        .filter_map(|state| Some(vec![label::path(state.path), state.missing.clone()?]))
+        .filter_map(|state| Some(vec![state.path.to_string(), state.missing.clone()?]))
         .collect();
     let rejected: Vec<_> = results
         .rejected
@@ -346,7 +347,7 @@ fn left_out(results: &Results) -> String {
         .map(|cell| {
             vec![
                 cell.round.to_string(),
-                label::path(cell.path),
+                cell.path.to_string(),
                 label::measure(cell.measure).to_owned(),
                 label::place((cell.reach, cell.family)),
                 cell.reason.clone(),

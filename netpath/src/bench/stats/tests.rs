@@ -42,6 +42,7 @@ fn document(rounds: u32) -> Results {
             .to_vec(),
         samples: Vec::new(),
         rejected: Vec::new(),
+        warnings: Vec::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A quick comparison of paths: request/response latency, and packets per second. For the demo's two lines
 //! of numbers; what is to be published takes the benchmark, which repeats, pins and interleaves.
 
-mod batch;
+pub(crate) mod batch;
 mod latency;
 mod rate;
 
@@ -27,15 +27,15 @@ const RECEIVE_TICK: Duration = Duration::from_millis(20);
 
 /// A bound pair of sockets; the sender's is connected, so that its kernel looks the route up once and an
 /// ICMP error is reported at once.
-struct Pair {
-    sender: UdpSocket,
-    sender_name: String,
-    receiver: UdpSocket,
-    receiver_name: String,
+pub(crate) struct Pair {
+    pub(crate) sender: UdpSocket,
+    pub(crate) sender_name: String,
+    pub(crate) receiver: UdpSocket,
+    pub(crate) receiver_name: String,
 }
 
 impl Pair {
-    fn open(
+    pub(crate) fn open(
         from: &Netns,
         to: &Netns,
         src: IpAddr,

@@ -1,0 +1,179 @@
+//! What things are called on the command line, in tables and in reports.
+
+use std::{fmt, str::FromStr};
+
+use super::results::{Family, Measure, Path, Reach};
+
+/// A name that stands for nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no {what} {name:?}: write {choice}")]
+pub struct UnknownName {
+    what: &'static str,
+    name: String,
+    choice: &'static str,
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Direct => f.pad("direct"),
+            Self::Netpath => f.pad("netpath"),
+            Self::Kernel => f.pad("kernel"),
+            Self::Iptables => f.pad("iptables"),
+            Self::IptablesRules(rules) => f.pad(&format!("iptables-{rules}")),
+            Self::NftRules(rules) => f.pad(&format!("nft-{rules}")),
+            Self::NftSet(elements) => f.pad(&format!("nft-set-{elements}")),
+            Self::NftFlowtable => f.pad("nft-flowtable"),
+        }
+    }
+}
+
+/// Most rules of a path: as many as there are addresses of 198.18.0.0/15 for them not to match.
+pub const RULES_MAX: u32 = 1 << 17;
+
+impl FromStr for Path {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        let rules = |prefix: &str| {
+            let number = name.strip_prefix(prefix)?.parse().ok()?;
+            (1..=RULES_MAX).contains(&number).then_some(number)
+        };
+        Ok(match name {
+            "direct" => Self::Direct,
+            "netpath" => Self::Netpath,
+            "kernel" => Self::Kernel,
+            "iptables" => Self::Iptables,
+            "nft-flowtable" => Self::NftFlowtable,
+            _ => rules("iptables-")
+                .map(Self::IptablesRules)
+                .or_else(|| rules("nft-set-").map(Self::NftSet))
+                .or_else(|| rules("nft-").map(Self::NftRules))
+                .ok_or_else(|| UnknownName {
+                    what: "path",
+                    name: name.to_owned(),
+                    choice: "direct, netpath, kernel, iptables, iptables-N, nft-N, nft-set-N or \
+                             nft-flowtable, with N from 1 to 131072",
+                })?,
+        })
+    }
+}
+
+impl Measure {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::UdpPacket,
+        Self::TcpRequest,
+        Self::TcpConnect,
+        Self::TcpBulk,
+    ];
+}
+
+impl fmt::Display for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::UdpPacket => "udp",
+            Self::TcpRequest => "request",
+            Self::TcpConnect => "connect",
+            Self::TcpBulk => "bulk",
+        })
+    }
+}
+
+impl FromStr for Measure {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        let found = Self::ALL.into_iter().find(|one| one.to_string() == name);
+        found.ok_or_else(|| UnknownName {
+            what: "measure",
+            name: name.to_owned(),
+            choice: "udp, request, connect or bulk",
+        })
+    }
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::V4 => "ipv4",
+            Self::V6 => "ipv6",
+        })
+    }
+}
+
+impl FromStr for Family {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        let found = Self::ALL.into_iter().find(|one| one.to_string() == name);
+        found.ok_or_else(|| UnknownName {
+            what: "family",
+            name: name.to_owned(),
+            choice: "ipv4 or ipv6",
+        })
+    }
+}
+
+impl Reach {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::SameNode, Self::TwoNodes];
+}
+
+impl fmt::Display for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::SameNode => "same node",
+            Self::TwoNodes => "two nodes",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        let paths = [
+            Path::Direct,
+            Path::Netpath,
+            Path::Kernel,
+            Path::Iptables,
+            Path::IptablesRules(100),
+            Path::NftRules(1),
+            Path::NftSet(RULES_MAX),
+            Path::NftFlowtable,
+        ];
+        for path in paths {
+            assert_eq!(path.to_string().parse(), Ok(path));
+        }
+        for measure in Measure::ALL {
+            assert_eq!(measure.to_string().parse(), Ok(measure));
+        }
+        for family in Family::ALL {
+            assert_eq!(family.to_string().parse(), Ok(family));
+        }
+    }
+
+    #[test]
+    fn other_names_are_refused() {
+        for name in [
+            "",
+            "Direct",
+            "iptables-0",
+            "nft-131073",
+            "nft-set",
+            "nft--1",
+        ] {
+            let error = name.parse::<Path>().expect_err(name);
+            assert!(error.to_string().contains("iptables-N"), "{error}");
+        }
+        assert!("tcp".parse::<Measure>().is_err() && "v4".parse::<Family>().is_err());
+    }
+}
