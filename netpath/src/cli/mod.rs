@@ -1,5 +1,6 @@
 //! The command line: parses, calls the library, prints, and chooses the exit status. Nothing imports it.
 
+mod bench;
 mod completions;
 mod context;
 mod debug_log;
@@ -105,6 +106,8 @@ enum Command {
     Maps(maps::MapsArgs),
     /// Tell the story of the built-in lab, each step checked
     Demo(demo::DemoArgs),
+    /// Measure the fast path beside the kernel's, iptables' and nftables' paths
+    Bench(bench::BenchArgs),
     /// Print completions for a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page
@@ -122,6 +125,7 @@ impl Command {
             | Self::Show(_)
             | Self::Stats(_)
             | Self::Maps(_)
+            | Self::Bench(_)
             | Self::Completions(_)
             | Self::Man(_) => false,
         }
@@ -136,6 +140,7 @@ impl Command {
             Self::Stats(args) => stats::run(args, context),
             Self::Maps(args) => maps::run(args, context),
             Self::Demo(args) => demo::run(args, context),
+            Self::Bench(args) => bench::run(args, context),
             Self::Completions(args) => completions::run(args, context),
             Self::Man(args) => man::run(args, context),
         }
@@ -227,6 +232,10 @@ mod tests {
             "maps dump hops --node node03",
             "demo --keep",
             "demo --debug-datapath",
+            "bench --quick -j",
+            "bench scale --quick -j --rounds 7 --endpoints 10",
+            "bench --paths direct,netpath,iptables-1000 --measures udp,bulk --family ipv6",
+            "bench --rounds 20 --seed 7",
             "completions bash",
             "man",
             "man --dir /tmp/man",
@@ -255,6 +264,9 @@ mod tests {
             "stats --watch --interval nan",
             "maps dump",
             "maps dump hops --node a/b",
+            "bench --paths netpaht",
+            "bench --measures latency",
+            "bench --rounds 0",
             "completions cmd.exe",
         ] {
             let error = parse(arguments).expect_err(arguments);

@@ -4,13 +4,16 @@
 //! version of netpath adopts what an older one pinned as long as the ABI version is the same.
 
 mod attach;
+mod bulk;
 mod error;
 mod kernel;
 mod load;
 mod log;
 mod maps;
 mod pins;
+mod sys;
 mod test_run;
+mod timed;
 
 pub use self::{
     attach::{Hook, ProgramKind},
@@ -21,6 +24,7 @@ pub use self::{
     maps::{MAPS, MapSummary, Maps, from_bytes, to_bytes},
     pins::nodes,
     test_run::{ReturnCode, TestOutcome, TestPacket},
+    timed::TimedProgram,
 };
 
 use std::path::Path;

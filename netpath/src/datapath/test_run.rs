@@ -72,7 +72,7 @@ pub enum ReturnCode {
 }
 
 impl ReturnCode {
-    fn from_number(number: i32) -> Self {
+    pub(super) fn from_number(number: i32) -> Self {
         match number {
             -1 => Self::Next,
             2 => Self::Shot,

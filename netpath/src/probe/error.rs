@@ -59,7 +59,7 @@ pub enum ProbeError {
 }
 
 /// Names the object and the step of a failed system call.
-pub(super) fn io_error(
+pub(crate) fn io_error(
     object: &str,
     step: &'static str,
     source: impl Into<io::Error>,

@@ -24,6 +24,17 @@ pub fn count(value: f64) -> String {
     format!("{}{unit}", digits(value / scale))
 }
 
+/// Bytes, as B, kB, MB or GB of 1000 each: the ticks of a logarithmic axis are then round.
+pub fn bytes(value: f64) -> String {
+    let (scale, unit) = match value.abs() {
+        size if size < 999.5 => return format!("{value:.0} B"),
+        size if size < 999.5e3 => (1e3, "kB"),
+        size if size < 999.5e6 => (1e6, "MB"),
+        _ => (1e9, "GB"),
+    };
+    format!("{} {unit}", digits(value / scale))
+}
+
 /// Bytes per second as Gbit/s.
 pub fn gbit(bytes_per_second: f64) -> String {
     format!("{} Gbit/s", digits(bytes_per_second * 8.0 / 1e9))
@@ -118,6 +129,8 @@ mod tests {
         assert_eq!(count(1000.0), "1000");
         assert_eq!(count(1_234_000.0), "1.23 M");
         assert_eq!(count(10_000.0), "10.0 k");
+        assert_eq!(bytes(512.0), "512 B");
+        assert_eq!(bytes(-3.25e6), "-3.25 MB");
         assert_eq!(gbit(1.25e9), "10.0 Gbit/s");
         assert_eq!(share(0.999), "99.9 %");
         assert_eq!(share(0.0), "0 %");

@@ -96,6 +96,11 @@ pub fn style(path: Path) -> Style {
     Style { colour, dash }
 }
 
+/// Yes or no.
+pub fn yes_no(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
+}
+
 /// A warning as a sentence.
 pub fn warning(warning: &Warning) -> String {
     let of = |cell: &Cell| {

@@ -82,7 +82,7 @@ fn set_receive_timeout(
 }
 
 /// Whether a receive merely found nothing, for now.
-fn is_empty(error: &io::Error) -> bool {
+pub(crate) fn is_empty(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted

@@ -1,0 +1,152 @@
+//! Which cells a run has, and in which order.
+
+use super::results::{Family, Measure, Path, Reach};
+
+/// One cell of a round: what to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Visit {
+    /// The path.
+    pub path: Path,
+    /// Where the endpoints are.
+    pub reach: Reach,
+    /// Address family.
+    pub family: Family,
+    /// What is measured.
+    pub measure: Measure,
+}
+
+/// What is measured of what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// The paths.
+    pub paths: Vec<Path>,
+    /// The measures.
+    pub measures: Vec<Measure>,
+    /// The families.
+    pub families: Vec<Family>,
+    /// Where the endpoints are.
+    pub reaches: Vec<Reach>,
+    /// Of the paths with a number of rules and of the flowtable, only what shows the cost of a rule: UDP
+    /// packets and TCP requests, on one node.
+    pub sparse: bool,
+}
+
+impl Scope {
+    /// Whether the run has this cell.
+    fn has(&self, cell: Visit) -> bool {
+        match cell.path {
+            Path::Direct | Path::Netpath | Path::Kernel | Path::Iptables => true,
+            Path::IptablesRules(_) | Path::NftRules(_) | Path::NftSet(_) | Path::NftFlowtable => {
+                !self.sparse
+                    || (cell.reach == Reach::SameNode
+                        && matches!(cell.measure, Measure::UdpPacket | Measure::TcpRequest))
+            }
+        }
+    }
+
+    /// The cells of a round. For each reach, family and measure all paths follow one another, in an order that
+    /// depends on the seed and the round: a disturbance of the machine meets all of them alike, and none always
+    /// comes after the same other.
+    pub fn round(&self, seed: u64, round: u32) -> Vec<Visit> {
+        let mut random = SplitMix64(seed ^ (u64::from(round) << 32));
+        let mut cells = Vec::new();
+        for &reach in &self.reaches {
+            for &family in &self.families {
+                for &measure in &self.measures {
+                    let cell = |&path| Visit {
+                        path,
+                        reach,
+                        family,
+                        measure,
+                    };
+                    let mut group: Vec<Visit> = self.paths.iter().map(cell).collect();
+                    group.retain(|&cell| self.has(cell));
+                    random.shuffle(&mut group);
+                    cells.extend(group);
+                }
+            }
+        }
+        cells
+    }
+}
+
+/// The generator of Steele, Lea and Flood (2014): small, and the same on every machine.
+struct SplitMix64(u64);
+
+impl SplitMix64 {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Fisher and Yates. The bias of the remainder is of the order of 2^-60.
+    fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            let other = (self.next() % (last as u64 + 1)) as usize;
+            items.swap(last, other);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope() -> Scope {
+        Scope {
+            paths: vec![
+                Path::Direct,
+                Path::Netpath,
+                Path::Kernel,
+                Path::Iptables,
+                Path::IptablesRules(100),
+            ],
+            measures: Measure::ALL.to_vec(),
+            families: Family::ALL.to_vec(),
+            reaches: Reach::ALL.to_vec(),
+            sparse: true,
+        }
+    }
+
+    #[test]
+    fn every_cell_comes_once() {
+        let cells = scope().round(1, 0);
+        // Four paths everywhere, and one with two measures in both families of one reach.
+        assert_eq!(cells.len(), 4 * 4 * 2 * 2 + 2 * 2);
+        for (index, cell) in cells.iter().enumerate() {
+            assert!(!cells[..index].contains(cell), "{cell:?}");
+        }
+        let all = Scope {
+            sparse: false,
+            ..scope()
+        };
+        assert_eq!(all.round(1, 0).len(), 5 * 4 * 2 * 2);
+    }
+
+    #[test]
+    fn paths_follow_one_another() {
+        let cells = scope().round(1, 0);
+        let mut changes = 0;
+        for pair in cells.windows(2) {
+            let key = |cell: Visit| (cell.reach, cell.family, cell.measure);
+            changes += usize::from(key(pair[0]) != key(pair[1]));
+        }
+        assert_eq!(changes, 2 * 2 * 4 - 1);
+    }
+
+    #[test]
+    fn the_order_depends_on_seed_and_round_only() {
+        let scope = scope();
+        assert_eq!(scope.round(7, 3), scope.round(7, 3));
+        assert_ne!(scope.round(7, 3), scope.round(7, 4));
+        assert_ne!(scope.round(7, 3), scope.round(8, 3));
+        // The first of a group is not always the same.
+        let firsts = (0..20).map(|round| scope.round(7, round)[0].path);
+        let mut firsts: Vec<_> = firsts.collect();
+        firsts.sort();
+        firsts.dedup();
+        assert_eq!(firsts.len(), 5);
+    }
+}

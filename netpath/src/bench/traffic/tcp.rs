@@ -1,0 +1,92 @@
+//! What the TCP measures share: sockets in the two namespaces that never wait for ever.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::fd::{AsFd, AsRawFd as _},
+    time::Duration,
+};
+
+use nix::sys::{
+    socket::{
+        AddressFamily, SockFlag, SockType, SockaddrStorage, connect as connect_socket, setsockopt,
+        socket,
+        sockopt::{ReceiveTimeout, SendTimeout, TcpNoDelay},
+    },
+    time::{TimeVal, TimeValLike as _},
+};
+
+use crate::{
+    bench::lab::Ends,
+    probe::{ProbeError, error::io_error},
+};
+
+/// How long a peer may be silent.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A listening socket in the receiver's namespace.
+pub(super) struct Server {
+    listener: TcpListener,
+    pub address: SocketAddr,
+    pub name: String,
+}
+
+impl Server {
+    pub fn listen(ends: Ends<'_>) -> Result<Self, ProbeError> {
+        let name = format!("TCP listener {} in {}", ends.dst, ends.to.name());
+        let failed = |step| {
+            let name = name.clone();
+            move |source: io::Error| io_error(&name, step, source)
+        };
+        let listener = ends
+            .to
+            .run(|| TcpListener::bind((ends.dst, 0)))?
+            .map_err(failed("listen"))?;
+        // What it accepts inherits them (sk_clone_lock, net/core/sock.c).
+        set_options(&listener).map_err(failed("setsockopt"))?;
+        let address = listener.local_addr().map_err(failed("getsockname"))?;
+        Ok(Self {
+            listener,
+            address,
+            name,
+        })
+    }
+
+    pub fn accept(&self) -> Result<TcpStream, ProbeError> {
+        match self.listener.accept() {
+            Ok((stream, _)) => Ok(stream),
+            Err(source) => Err(self.failed("accept", source)),
+        }
+    }
+
+    pub fn failed(&self, step: &'static str, source: io::Error) -> ProbeError {
+        io_error(&self.name, step, source)
+    }
+}
+
+/// Connects from the calling thread's namespace, with no more system calls than it takes: some of them are
+/// part of what is measured.
+pub(super) fn connect(address: SocketAddr) -> Result<TcpStream, io::Error> {
+    let family = if address.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
+    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    set_options(&socket)?;
+    // The send timeout limits it.
+    connect_socket(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+    Ok(socket.into())
+}
+
+fn set_options(socket: &impl AsFd) -> Result<(), io::Error> {
+    let patience = TimeVal::milliseconds(PATIENCE.as_millis() as i64);
+    setsockopt(socket, ReceiveTimeout, &patience)?;
+    setsockopt(socket, SendTimeout, &patience)?;
+    Ok(setsockopt(socket, TcpNoDelay, &true)?)
+}
+
+/// The name of a client's socket in errors.
+pub(super) fn client_name(ends: Ends<'_>) -> String {
+    format!("TCP client to {} in {}", ends.dst, ends.from.name())
+}

@@ -1,0 +1,146 @@
+//! `netpath bench`.
+
+mod progress;
+mod scale;
+mod tables;
+
+use std::{
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    time::Duration,
+};
+
+use self::progress::Line;
+use super::{Context, Exit, Refusal, note};
+use crate::bench::{self, BenchError, BenchOptions, Family, Measure, Path, Reach, Scope};
+
+/// Rounds of a run, and of a quick one: fewer than six cannot give an interval of 95 %.
+const ROUNDS: u32 = 12;
+const QUICK_ROUNDS: u32 = 6;
+/// Milliseconds of a cell and of its warm-up.
+const CELL: [u64; 2] = [200, 40];
+const QUICK_CELL: [u64; 2] = [50, 10];
+/// Numbers of rules.
+const RULES: [u32; 3] = [100, 1_000, 5_000];
+const QUICK_RULES: [u32; 1] = [1_000];
+
+/// Arguments of `netpath bench`.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    other: Option<Other>,
+
+    /// Be done within a minute: shorter cells, fewer rounds, 1,000 rules only
+    #[arg(long)]
+    quick: bool,
+
+    /// Only these paths; each then takes every measure
+    #[arg(long, value_delimiter = ',', value_name = "PATH")]
+    paths: Vec<Path>,
+
+    /// Only these measures: udp, request, connect, bulk
+    #[arg(long, value_delimiter = ',', value_name = "MEASURE")]
+    measures: Vec<Measure>,
+
+    /// Only this family: ipv4 or ipv6
+    #[arg(long, value_name = "FAMILY")]
+    family: Option<Family>,
+
+    /// How often each cell is measured
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
+
+    /// Repeats the order of another run; chosen at random otherwise
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Other {
+    /// Measure how cost grows with endpoints, routes and rules
+    Scale(scale::ScaleArgs),
+}
+
+impl BenchArgs {
+    fn options(&self, context: &Context) -> BenchOptions {
+        let (rounds, [cell, warm_up], rules) = if self.quick {
+            (QUICK_ROUNDS, QUICK_CELL, &QUICK_RULES[..])
+        } else {
+            (ROUNDS, CELL, &RULES[..])
+        };
+        let sparse = self.paths.is_empty();
+        BenchOptions {
+            scope: Scope {
+                paths: or_else(&self.paths, || paths(rules)),
+                measures: or_else(&self.measures, || Measure::ALL.to_vec()),
+                families: self.family.map_or(Family::ALL.to_vec(), |one| vec![one]),
+                reaches: Reach::ALL.to_vec(),
+                sparse,
+            },
+            rounds: self.rounds.unwrap_or(rounds),
+            seed: self
+                .seed
+                .unwrap_or_else(|| RandomState::new().build_hasher().finish()),
+            cell: Duration::from_millis(cell),
+            warm_up: Duration::from_millis(warm_up),
+            quick: self.quick,
+            interrupted: context.interrupted.clone(),
+        }
+    }
+}
+
+/// What was asked for, each once, or the default.
+fn or_else<T: Copy + PartialEq>(given: &[T], default: impl FnOnce() -> Vec<T>) -> Vec<T> {
+    if given.is_empty() {
+        return default();
+    }
+    let mut once = Vec::new();
+    for one in given {
+        if !once.contains(one) {
+            once.push(*one);
+        }
+    }
+    once
+}
+
+fn paths(rules: &[u32]) -> Vec<Path> {
+    let mut paths = vec![Path::Direct, Path::Netpath, Path::Kernel, Path::Iptables];
+    for kind in [Path::IptablesRules, Path::NftRules, Path::NftSet] {
+        paths.extend(rules.iter().copied().map(kind));
+    }
+    paths.push(Path::NftFlowtable);
+    paths
+}
+
+/// Measures, and shows what was found.
+pub fn run(args: &BenchArgs, context: &Context) -> anyhow::Result<Exit> {
+    if let Some(Other::Scale(args)) = &args.other {
+        return scale::run(args, context);
+    }
+    context.require_root()?;
+    context.catch_signals()?;
+    let options = args.options(context);
+    let mut line = Line::new();
+    let results = bench::run(&options, &mut |progress| line.show(progress));
+    line.clear();
+    let results = results.map_err(ended)?;
+    for warning in &results.warnings {
+        note(format!("warning: {warning}"));
+    }
+    context.output.show(&results, || tables::all(&results))?;
+    for rejected in &results.rejected {
+        note(tables::rejected(rejected));
+    }
+    Ok(if results.rejected.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Degraded
+    })
+}
+
+fn ended(error: BenchError) -> anyhow::Error {
+    if error.is_refusal() {
+        return Refusal(error.to_string()).into();
+    }
+    error.into()
+}
