@@ -9,8 +9,9 @@ use super::{
     error::{BenchError, file},
     lab::{Lab, LabNode, UPLINK},
     netfilter,
-    results::{Family, Path, Reach},
-    rules::{self, RuleSet},
+    plan::Visit,
+    results::{Family, Path},
+    rules::RuleSet,
     traffic::Packets,
 };
 use crate::{counters, netns::Netns};
@@ -28,6 +29,10 @@ struct NodeCounts {
     redirected: u64,
     /// Forwarded by the kernel, of the family in question.
     forwarded: u64,
+    /// Accepted by the FORWARD rules of the path; none where it has none.
+    accepted: u64,
+    /// Connections that are tracked.
+    connections: u64,
 }
 
 /// The counters along a path at one moment.
@@ -40,43 +45,33 @@ pub(super) struct Counts {
 
 impl Counts {
     /// Reads them.
-    pub fn read(lab: &Lab, reach: Reach, family: Family) -> Result<Self, BenchError> {
+    pub fn read(lab: &Lab, visit: Visit) -> Result<Self, BenchError> {
+        let Visit { reach, family, .. } = visit;
         let nodes = lab.between(reach).iter();
         let ends = lab.ends(Path::Direct, reach, family);
         let dev = Lab::direct_dev(reach);
         Ok(Self {
             nodes: nodes
-                .map(|node| node_counts(node, family))
+                .map(|node| node_counts(node, visit))
                 .collect::<Result<_, _>>()?,
             direct: received(ends.from, &[dev])? + received(ends.to, &[dev])?,
         })
     }
 
-    /// What has moved since an earlier reading, with what the rules of the path, fresh before the cell, have
-    /// counted.
-    pub fn since(
-        &self,
-        before: &Self,
-        lab: &Lab,
-        loaded: Option<RuleSet>,
-    ) -> Result<Moved, BenchError> {
-        let mut nodes = Vec::new();
-        for ((now, before), node) in self.nodes.iter().zip(&before.nodes).zip(&lab.nodes) {
-            nodes.push(NodeMoved {
-                entered: now.entered.saturating_sub(before.entered),
-                redirected: now.redirected.saturating_sub(before.redirected),
-                forwarded: now.forwarded.saturating_sub(before.forwarded),
-                accepted: match loaded {
-                    Some(rules) => rules::accepted(node, rules)?,
-                    None => 0,
-                },
-                connections: netfilter::connections(&node.netns)?,
-            });
-        }
-        Ok(Moved {
-            nodes,
+    /// What has moved since an earlier reading.
+    pub fn since(&self, before: &Self) -> Moved {
+        let nodes = self.nodes.iter().zip(&before.nodes);
+        let nodes = nodes.map(|(now, before)| NodeMoved {
+            entered: now.entered.saturating_sub(before.entered),
+            redirected: now.redirected.saturating_sub(before.redirected),
+            forwarded: now.forwarded.saturating_sub(before.forwarded),
+            accepted: now.accepted.saturating_sub(before.accepted),
+            connections: now.connections,
+        });
+        Moved {
+            nodes: nodes.collect(),
             direct: self.direct.saturating_sub(before.direct),
-        })
+        }
     }
 }
 
@@ -219,7 +214,7 @@ fn expect_noisy(what: &str, found: u64, expected: Option<Packets>) -> Result<(),
     ))
 }
 
-fn node_counts(node: &LabNode, family: Family) -> Result<NodeCounts, BenchError> {
+fn node_counts(node: &LabNode, visit: Visit) -> Result<NodeCounts, BenchError> {
     let [one, other] = node.endpoint_devs;
     let hops = counters::read(&node.name)?;
     let redirected = hops
@@ -228,7 +223,12 @@ fn node_counts(node: &LabNode, family: Family) -> Result<NodeCounts, BenchError>
     Ok(NodeCounts {
         entered: received(&node.netns, &[one, other, UPLINK])?,
         redirected: redirected.map(|hop| hop.packets).sum(),
-        forwarded: forwarded(&node.netns, family)?,
+        forwarded: forwarded(&node.netns, visit.family)?,
+        accepted: match RuleSet::of(visit.path, visit.family) {
+            Some(rules) => rules.accepted(node)?,
+            None => 0,
+        },
+        connections: netfilter::connections(&node.netns)?,
     })
 }
 

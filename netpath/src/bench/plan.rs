@@ -44,26 +44,26 @@ impl Scope {
         }
     }
 
-    /// The cells of a round. For each reach, family and measure all paths follow one another, in an order that
-    /// depends on the seed and the round: a disturbance of the machine meets all of them alike, and none always
-    /// comes after the same other.
+    /// The cells of a round. For each reach and family all paths follow one another, in an order that depends on
+    /// the seed and the round: a disturbance of the machine meets all of them alike, and none always comes after
+    /// the same other. A path takes all its measures in one visit: to switch takes as long as a cell.
     pub fn round(&self, seed: u64, round: u32) -> Vec<Visit> {
         let mut random = SplitMix64(seed ^ (u64::from(round) << 32));
         let mut cells = Vec::new();
         for &reach in &self.reaches {
             for &family in &self.families {
-                for &measure in &self.measures {
-                    let cell = |&path| Visit {
+                let mut paths = self.paths.clone();
+                random.shuffle(&mut paths);
+                let measures = |path| {
+                    self.measures.iter().map(move |&measure| Visit {
                         path,
                         reach,
                         family,
                         measure,
-                    };
-                    let mut group: Vec<Visit> = self.paths.iter().map(cell).collect();
-                    group.retain(|&cell| self.has(cell));
-                    random.shuffle(&mut group);
-                    cells.extend(group);
-                }
+                    })
+                };
+                let all = paths.into_iter().flat_map(measures);
+                cells.extend(all.filter(|&cell| self.has(cell)));
             }
         }
         cells
@@ -128,12 +128,14 @@ mod tests {
     #[test]
     fn paths_follow_one_another() {
         let cells = scope().round(1, 0);
-        let mut changes = 0;
-        for pair in cells.windows(2) {
-            let key = |cell: Visit| (cell.reach, cell.family, cell.measure);
-            changes += usize::from(key(pair[0]) != key(pair[1]));
-        }
-        assert_eq!(changes, 2 * 2 * 4 - 1);
+        let changes = |key: fn(&Visit) -> (Reach, Family, Option<Path>)| {
+            let pairs = cells.windows(2);
+            pairs.filter(|pair| key(&pair[0]) != key(&pair[1])).count()
+        };
+        assert_eq!(changes(|cell| (cell.reach, cell.family, None)), 2 * 2 - 1);
+        // Five paths in both families of one reach, four of the other.
+        let visits = changes(|cell| (cell.reach, cell.family, Some(cell.path))) + 1;
+        assert_eq!(visits, 2 * 5 + 2 * 4);
     }
 
     #[test]

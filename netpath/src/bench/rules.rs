@@ -81,6 +81,31 @@ impl RuleSet {
         run(node, &command, arguments, &text).map(drop)
     }
 
+    /// Packets that the four rules have accepted since they were loaded.
+    pub fn accepted(self, node: &LabNode) -> Result<u64, BenchError> {
+        type Parse = fn(&str) -> Option<u64>;
+        let (command, arguments, parse): (_, &[&str], Parse) = match self.kind {
+            Kind::Iptables(_) => (
+                iptables(self.family, "-nft"),
+                &["-w", "-nvxL", "FORWARD"],
+                iptables_accepted,
+            ),
+            Kind::Nft(_) | Kind::NftSet(_) | Kind::NftFlowtable => {
+                let family = self.nft_family();
+                (
+                    "nft".to_owned(),
+                    &["list", "counter", family, NFT_TABLE, NFT_COUNTER],
+                    nft_counted,
+                )
+            }
+        };
+        let text = run(node, &command, arguments, "")?;
+        parse(&text).ok_or_else(|| BenchError::Unreadable {
+            path: format!("{command} {}", arguments.join(" ")),
+            line: text.lines().next().unwrap_or_default().to_owned(),
+        })
+    }
+
     fn nft_family(self) -> &'static str {
         match self.family {
             Family::V4 => "ip",
@@ -165,35 +190,6 @@ impl RuleSet {
 
 /// Reads commands from standard input.
 const NFT: [&str; 2] = ["-f", "-"];
-
-/// Packets that the four rules have accepted since they were loaded.
-pub(super) fn accepted(node: &LabNode, rules: RuleSet) -> Result<u64, BenchError> {
-    let (command, arguments) = match rules.kind {
-        Kind::Iptables(_) => (
-            iptables(rules.family, "-nft"),
-            vec!["-w", "-nvxL", "FORWARD"],
-        ),
-        Kind::Nft(_) | Kind::NftSet(_) | Kind::NftFlowtable => (
-            "nft".to_owned(),
-            vec![
-                "list",
-                "counter",
-                rules.nft_family(),
-                NFT_TABLE,
-                NFT_COUNTER,
-            ],
-        ),
-    };
-    let text = run(node, &command, &arguments, "")?;
-    let count = match rules.kind {
-        Kind::Iptables(_) => iptables_accepted(&text),
-        Kind::Nft(_) | Kind::NftSet(_) | Kind::NftFlowtable => nft_counted(&text),
-    };
-    count.ok_or_else(|| BenchError::Unreadable {
-        path: format!("{command} {}", arguments.join(" ")),
-        line: text.lines().next().unwrap_or_default().to_owned(),
-    })
-}
 
 /// Sum of the packets of all ACCEPT rules.
 fn iptables_accepted(text: &str) -> Option<u64> {

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
     switch::Switch,
     traffic::{self, Course},
 };
-use crate::provision;
+use crate::{datapath, provision::ProvisionError};
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -35,6 +35,9 @@ pub struct BenchOptions {
     pub cell: Duration,
     /// Duration of the warm-up before it.
     pub warm_up: Duration,
+    /// How long all of it may take, from the lab's making to its removal. No round is begun that would not end in
+    /// time, but for the first.
+    pub budget: Option<Duration>,
     /// Whether it is meant to be quick.
     pub quick: bool,
     /// Set from outside (a signal handler) to end the run; the lab is removed all the same.
@@ -61,12 +64,14 @@ pub fn run(
     options: &BenchOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Results, BenchError> {
+    let began = Instant::now();
     let machine = machine()?;
     let processors = Processors::choose()?;
-    let warnings = warnings(&processors)?;
+    let mut warnings = warnings(&processors)?;
     let mut lab = Lab::up(&options.interrupted)?;
     let measured = Run {
         options,
+        began,
         lab: &lab,
         processors: &processors,
         switch: Switch::new(&lab),
@@ -80,7 +85,18 @@ pub fn run(
             removal: Box::new(removal),
         });
     }
-    let (paths, samples, rejected) = measured?;
+    let Measured {
+        paths,
+        samples,
+        rejected,
+        rounds,
+    } = measured?;
+    if rounds < options.rounds {
+        warnings.push(format!(
+            "time was up after {rounds} of {} rounds",
+            options.rounds
+        ));
+    }
     Ok(Results {
         schema: SCHEMA,
         machine,
@@ -108,10 +124,8 @@ fn milliseconds(duration: Duration) -> u32 {
 /// What may spoil the figures.
 fn warnings(processors: &Processors) -> Result<Vec<String>, BenchError> {
     let mut warnings = Vec::new();
-    let nodes: Vec<String> = provision::observe()?
-        .into_iter()
-        .map(|node| node.name)
-        .collect();
+    // By name only: one of another version of netpath is as much of a disturbance.
+    let nodes = datapath::nodes().map_err(ProvisionError::from)?;
     if !nodes.is_empty() {
         warnings.push(format!(
             "other nodes of netpath are up, and their traffic takes processor time: {}",
@@ -130,10 +144,20 @@ fn warnings(processors: &Processors) -> Result<Vec<String>, BenchError> {
     Ok(warnings)
 }
 
-type Measured = (Vec<PathState>, Vec<Sample>, Vec<Rejected>);
+struct Measured {
+    paths: Vec<PathState>,
+    samples: Vec<Sample>,
+    rejected: Vec<Rejected>,
+    /// Rounds that were done.
+    rounds: u32,
+}
+
+/// What the lab's removal takes at most.
+const REMOVAL: Duration = Duration::from_secs(3);
 
 struct Run<'a> {
     options: &'a BenchOptions,
+    began: Instant,
     lab: &'a Lab,
     processors: &'a Processors,
     switch: Switch<'a>,
@@ -152,24 +176,38 @@ impl Run<'_> {
         let order = |round| scope.round(self.options.seed, round);
         let of = order(0).len() * self.options.rounds as usize;
         let mut done = 0;
+        let mut rounds = 0;
+        let mut longest = Duration::ZERO;
         for round in 0..self.options.rounds {
-            for cell in order(round) {
+            let round_began = Instant::now();
+            let end = self.began.elapsed() + longest + REMOVAL;
+            if round > 0 && self.options.budget.is_some_and(|budget| end > budget) {
+                break;
+            }
+            for visit in order(round) {
                 self.pause()?;
                 progress(Progress {
                     done,
                     of,
-                    next: Some((round, cell)),
+                    next: Some((round, visit)),
                 });
-                self.cell(round, cell)?;
+                self.cell(round, visit)?;
                 done += 1;
             }
+            longest = longest.max(round_began.elapsed());
+            rounds += 1;
         }
         progress(Progress {
             done,
             of,
             next: None,
         });
-        Ok((paths, self.samples, self.rejected))
+        Ok(Measured {
+            paths,
+            samples: self.samples,
+            rejected: self.rejected,
+            rounds,
+        })
     }
 
     fn pause(&self) -> Result<(), BenchError> {
@@ -203,15 +241,15 @@ impl Run<'_> {
         Ok(states)
     }
 
-    fn cell(&mut self, round: u32, cell: Visit) -> Result<(), BenchError> {
+    fn cell(&mut self, round: u32, visit: Visit) -> Result<(), BenchError> {
         let Visit {
             path,
             reach,
             family,
             measure,
-        } = cell;
+        } = visit;
         self.switch.to(path, reach, family)?;
-        let judged = self.measure_and_check(cell)?;
+        let judged = self.measure_and_check(visit)?;
         match judged {
             Ok(outcome) => self.samples.push(Sample {
                 round,
@@ -241,26 +279,25 @@ impl Run<'_> {
     /// Measures whatever path is switched, and holds it against the one that the cell claims.
     fn measure_and_check(
         &self,
-        cell: Visit,
+        visit: Visit,
     ) -> Result<Result<traffic::Outcome, String>, BenchError> {
         let Visit {
             path,
             reach,
             family,
             measure,
-        } = cell;
+        } = visit;
         let course = Course {
             warm_up: self.options.warm_up,
             measured: self.options.cell,
             processors: self.processors,
         };
-        let before = Counts::read(self.lab, reach, family)?;
+        let before = Counts::read(self.lab, visit)?;
         let outcome = match traffic::run(measure, self.lab.ends(path, reach, family), course) {
             Ok(outcome) => outcome,
             Err(error) => return Ok(Err(error.to_string())),
         };
-        let rules = RuleSet::of(path, family);
-        let moved = Counts::read(self.lab, reach, family)?.since(&before, self.lab, rules)?;
+        let moved = Counts::read(self.lab, visit)?.since(&before);
         if let Err(reason) = moved.check(path, outcome.packets) {
             return Ok(Err(reason));
         }

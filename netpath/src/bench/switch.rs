@@ -30,9 +30,8 @@ impl<'a> Switch<'a> {
         }
     }
 
-    /// Makes the nodes between the endpoints such that traffic takes this path. Rules are loaded afresh, so that
-    /// their counters begin at zero, and no connection is known. The path without a router passes no node: they
-    /// stay as they are.
+    /// Makes the nodes between the endpoints such that traffic takes this path, and no connection is known to
+    /// them. The path without a router passes none: they stay as they are.
     pub fn to(&mut self, path: Path, reach: Reach, family: Family) -> Result<(), BenchError> {
         if path == Path::Direct {
             return Ok(());
@@ -50,7 +49,7 @@ impl<'a> Switch<'a> {
 
 impl State {
     fn become_(&mut self, wanted: Self, node: &LabNode) -> Result<(), BenchError> {
-        if self.rules.is_some() {
+        if self.rules.is_some() && self.rules != wanted.rules {
             netfilter::flush_tables(&node.netns)?;
             self.rules = None;
         }
@@ -63,10 +62,15 @@ impl State {
             provision::set_fast_path(wanted.fast_path, &selection)?;
             self.fast_path = wanted.fast_path;
         }
-        if let Some(rules) = wanted.rules {
-            // What fails half-way may have loaded a part.
+        if let Some(rules) = wanted.rules
+            && self.rules.is_none()
+        {
+            if let Err(error) = rules.load(node) {
+                // iptables-restore commits table by table.
+                netfilter::flush_tables(&node.netns)?;
+                return Err(error);
+            }
             self.rules = Some(rules);
-            rules.load(node)?;
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use super::Results;
 use super::scale::ScaleResults;
 
+pub use label::warning;
 pub use plots::{Plot, plots};
 
 /// Mode of every file: anybody may read a report.

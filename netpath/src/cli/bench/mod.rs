@@ -6,12 +6,15 @@ mod tables;
 
 use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
+    path::PathBuf,
     time::Duration,
 };
 
 use self::progress::Line;
 use super::{Context, Exit, Refusal, note};
-use crate::bench::{self, BenchError, BenchOptions, Family, Measure, Path, Reach, Scope};
+use crate::bench::{
+    self, BenchError, BenchOptions, Family, Measure, Path, Reach, Scope, report, stats,
+};
 
 /// Rounds of a run, and of a quick one: fewer than six cannot give an interval of 95 %.
 const ROUNDS: u32 = 12;
@@ -19,6 +22,9 @@ const QUICK_ROUNDS: u32 = 6;
 /// Milliseconds of a cell and of its warm-up.
 const CELL: [u64; 2] = [200, 40];
 const QUICK_CELL: [u64; 2] = [50, 10];
+/// What a run and a quick one may take in all, unless the number of rounds was asked for.
+const BUDGET: Duration = Duration::from_secs(590);
+const QUICK_BUDGET: Duration = Duration::from_secs(56);
 /// Numbers of rules.
 const RULES: [u32; 3] = [100, 1_000, 5_000];
 const QUICK_RULES: [u32; 1] = [1_000];
@@ -53,6 +59,10 @@ pub struct BenchArgs {
     /// Repeats the order of another run; chosen at random otherwise
     #[arg(long)]
     seed: Option<u64>,
+
+    /// Also write report.html and its plots into this directory
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -68,6 +78,7 @@ impl BenchArgs {
         } else {
             (ROUNDS, CELL, &RULES[..])
         };
+        let budget = if self.quick { QUICK_BUDGET } else { BUDGET };
         let sparse = self.paths.is_empty();
         BenchOptions {
             scope: Scope {
@@ -83,6 +94,7 @@ impl BenchArgs {
                 .unwrap_or_else(|| RandomState::new().build_hasher().finish()),
             cell: Duration::from_millis(cell),
             warm_up: Duration::from_millis(warm_up),
+            budget: self.rounds.is_none().then_some(budget),
             quick: self.quick,
             interrupted: context.interrupted.clone(),
         }
@@ -124,12 +136,23 @@ pub fn run(args: &BenchArgs, context: &Context) -> anyhow::Result<Exit> {
     let results = bench::run(&options, &mut |progress| line.show(progress));
     line.clear();
     let results = results.map_err(ended)?;
+    context.output.show(&results, || tables::all(&results))?;
     for warning in &results.warnings {
         note(format!("warning: {warning}"));
     }
-    context.output.show(&results, || tables::all(&results))?;
+    if context.output.is_table() {
+        for warning in stats::warnings(&results) {
+            note(format!("warning: {}", report::warning(&warning)));
+        }
+    }
     for rejected in &results.rejected {
         note(tables::rejected(rejected));
+    }
+    if let Some(directory) = &args.report {
+        let files = report::write(directory, &results)?;
+        if let Some(page) = files.first() {
+            note(format!("the report is {}", page.display()));
+        }
     }
     Ok(if results.rejected.is_empty() {
         Exit::Done
