@@ -6,7 +6,7 @@ use super::plots::{Plot, main_figure, measures, places};
 use super::{format, label};
 use crate::bench::stats::{
     Bound, Cell, Figure, Goal, Percentile, Selector, Verdict, absolute, goals, hop_cost, loss,
-    paired, warnings,
+    paired, rounds, warnings,
 };
 use crate::bench::{Measure, Path, Results};
 
@@ -192,7 +192,10 @@ fn circumstances(results: &Results) -> String {
     let settings = &results.settings;
     let processors: Vec<_> = settings.processors.iter().map(u32::to_string).collect();
     let rows = [
-        ("rounds", settings.rounds.to_string()),
+        (
+            "rounds",
+            format!("{} of {} asked for", rounds(results), settings.rounds),
+        ),
         ("seed", settings.seed.to_string()),
         (
             "each cell",
