@@ -50,17 +50,7 @@ pub fn run() -> Results {
     }
     Results {
         schema: SCHEMA,
-        machine: Machine {
-            cpu: "Fast & <Cheap> \"CPU\" @ 3 GHz".into(),
-            cores: 2,
-            memory: 8 << 30,
-            kernel: "6.18.5".into(),
-            virtual_machine: true,
-            netpath: "0.1.0".into(),
-            iptables: Some("iptables v1.8.9 (nf_tables)".into()),
-            nft: None,
-            started: 1_790_000_000,
-        },
+        machine: machine(),
         settings: Settings {
             rounds: ROUNDS,
             seed: 7,
@@ -79,7 +69,6 @@ pub fn run() -> Results {
             })
             .to_vec(),
         samples,
-        warnings: Vec::new(),
         rejected: vec![Rejected {
             round: 3,
             path: Path::Iptables,
@@ -88,6 +77,22 @@ pub fn run() -> Results {
             measure: Measure::TcpBulk,
             reason: "FORWARD counted 10 of 12 packets & no more".into(),
         }],
+        warnings: vec!["another node <that> is up".into()],
+    }
+}
+
+/// Its machine, with a name to escape.
+pub fn machine() -> Machine {
+    Machine {
+        cpu: "Fast & <Cheap> \"CPU\" @ 3 GHz".into(),
+        cores: 2,
+        memory: 8 << 30,
+        kernel: "6.18.5".into(),
+        virtual_machine: true,
+        netpath: "0.1.0".into(),
+        iptables: Some("iptables v1.8.9 (nf_tables)".into()),
+        nft: None,
+        started: 1_790_000_000,
     }
 }
 

@@ -24,6 +24,17 @@ pub fn count(value: f64) -> String {
     format!("{}{unit}", digits(value / scale))
 }
 
+/// Bytes, as B, kB, MB or GB of 1000 each: the ticks of a logarithmic axis are then round.
+pub fn bytes(value: f64) -> String {
+    let (scale, unit) = match value.abs() {
+        size if size < 999.5 => return format!("{value:.0} B"),
+        size if size < 999.5e3 => (1e3, "kB"),
+        size if size < 999.5e6 => (1e6, "MB"),
+        _ => (1e9, "GB"),
+    };
+    format!("{} {unit}", digits(value / scale))
+}
+
 /// Bytes per second as Gbit/s.
 pub fn gbit(bytes_per_second: f64) -> String {
     format!("{} Gbit/s", digits(bytes_per_second * 8.0 / 1e9))
@@ -45,15 +56,14 @@ pub fn ratio(value: f64) -> String {
     }
 }
 
-/// An estimate with its interval.
+/// An estimate, and its interval with the unit once where both ends have the same.
 pub fn estimate(estimate: &Estimate, format: fn(f64) -> String) -> (String, String) {
-    let Estimate {
-        median, low, high, ..
-    } = *estimate;
-    (
-        format(median),
-        format!("{} to {}", format(low), format(high)),
-    )
+    let (low, high) = (format(estimate.low), format(estimate.high));
+    let low = match (low.split_once(' '), high.split_once(' ')) {
+        (Some((number, unit)), Some((_, other))) if unit == other => number,
+        _ => &low,
+    };
+    (format(estimate.median), format!("{low} to {high}"))
 }
 
 /// Three significant digits.
@@ -73,6 +83,41 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_interval_names_its_unit_once() {
+        let of = |low, high| {
+            estimate(
+                &Estimate {
+                    low,
+                    high,
+                    ..ESTIMATE
+                },
+                ns,
+            )
+        };
+        assert_eq!(of(900.0, 950.0), ("925 ns".into(), "900 to 950 ns".into()));
+        assert_eq!(of(900.0, 1200.0).1, "900 ns to 1.20 µs");
+        assert_eq!(
+            estimate(
+                &Estimate {
+                    high: f64::INFINITY,
+                    ..ESTIMATE
+                },
+                ratio
+            )
+            .1,
+            "900 to ∞"
+        );
+    }
+
+    const ESTIMATE: Estimate = Estimate {
+        median: 925.0,
+        low: 900.0,
+        high: 950.0,
+        coverage: 0.97,
+        rounds: 10,
+    };
+
+    #[test]
     fn figures_have_three_digits_and_a_unit() {
         assert_eq!(ns(0.0), "0 ns");
         assert_eq!(ns(912.4), "912 ns");
@@ -84,6 +129,8 @@ mod tests {
         assert_eq!(count(1000.0), "1000");
         assert_eq!(count(1_234_000.0), "1.23 M");
         assert_eq!(count(10_000.0), "10.0 k");
+        assert_eq!(bytes(512.0), "512 B");
+        assert_eq!(bytes(-3.25e6), "-3.25 MB");
         assert_eq!(gbit(1.25e9), "10.0 Gbit/s");
         assert_eq!(share(0.999), "99.9 %");
         assert_eq!(share(0.0), "0 %");

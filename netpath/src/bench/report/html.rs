@@ -1,38 +1,14 @@
-//! The page: one file that needs nothing else.
+//! The page of a run of `netpath bench`.
 
+use super::page::{Entry, document, figures, machine_and_settings, plain, table, words};
 use super::plot::escaped;
 use super::plots::{Plot, main_figure, measures, places};
 use super::{format, label};
 use crate::bench::stats::{
-    Bound, Cell, Estimate, Figure, Goal, Percentile, Selector, Verdict, absolute, goals, hop_cost,
-    loss, paired, warnings,
+    Bound, Cell, Figure, Goal, Percentile, Selector, Verdict, absolute, goals, hop_cost, loss,
+    paired, rounds, warnings,
 };
 use crate::bench::{Measure, Path, Results};
-
-/// What tells the page from other people's files.
-pub const MARK: &str = "<meta name=\"generator\" content=\"netpath bench\"/>";
-
-const STYLE: &str = "\
-:root{color-scheme:light dark;--ink:#1b1b1b;--soft:#5c5c5c;--ground:#fff;--rule:#ddd;--head:#f3f4f6;\
---good:#00664b;--bad:#a84300;--open:#6b5200}\
-@media screen and (prefers-color-scheme:dark){:root{--ink:#e8e8e8;--soft:#a5a8ad;--ground:#16181c;\
---rule:#383b41;--head:#22252a;--good:#4cc9a2;--bad:#ff9a57;--open:#e6c35c}}\
-body{font:15px/1.5 system-ui,'DejaVu Sans',sans-serif;color:var(--ink);background:var(--ground);\
-max-width:66rem;margin:2rem auto;padding:0 1rem}\
-h1,h2,h3{line-height:1.2}h2{margin-top:2.5rem;border-bottom:1px solid var(--rule)}\
-.wide{overflow-x:auto}\
-table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;margin:.5rem 0 1rem}\
-th,td{padding:.25rem .6rem;border-bottom:1px solid var(--rule);text-align:right;white-space:nowrap}\
-th{background:var(--head);font-weight:600}\
-th:first-child,td:first-child,.words td,.words th{text-align:left}.words td{white-space:normal}\
-td small{color:var(--soft);display:block}\
-.met{color:var(--good);font-weight:600}.missed{color:var(--bad);font-weight:600}\
-.undecided,.not_measured{color:var(--open);font-weight:600}\
-.warnings{border-left:4px solid var(--bad);padding:.2rem 1rem;background:var(--head)}\
-figure{margin:1rem 0 2rem;break-inside:avoid}figure svg{max-width:100%;height:auto}\
-figcaption{color:var(--soft);font-size:13px;max-width:50rem}\
-@media print{body{max-width:none;margin:0}tr,h2,h3{break-inside:avoid;break-after:avoid}\
-.wide{overflow:visible}table{font-size:10px}th,td{padding:.15rem .3rem}}";
 
 /// The page of a run with its plots.
 pub fn page(results: &Results, plots: &[Plot]) -> String {
@@ -50,13 +26,7 @@ pub fn page(results: &Results, plots: &[Plot]) -> String {
         left_out(results),
         METHOD.to_owned(),
     ];
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>{MARK}\
-         <meta name=\"viewport\" content=\"width=device-width\"/><title>{title}</title>\
-         <style>{STYLE}</style></head>\n<body><h1>{title}</h1>\n{body}</body></html>\n",
-        title = escaped(&heading),
-        body = sections.join("\n"),
-    )
+    document(&heading, &sections)
 }
 
 const METHOD: &str = "<h2>How the figures are computed</h2>\
@@ -66,70 +36,22 @@ distribution, which assumes nothing about the noise. Hop cost is the time per pa
 same round. Less than 1 is better in ratios of time, more than 1 in ratios of rates. A goal is met or missed when \
 the whole interval is, else undecided.</p>";
 
-/// One cell of a table: what it says, and below it the interval.
-struct Entry(String, String);
-
-impl Entry {
-    fn of(estimate: Option<Estimate>, format: fn(f64) -> String) -> Self {
-        let (median, interval) = estimate.map_or(("–".into(), String::new()), |found| {
-            format::estimate(&found, format)
-        });
-        Self(median, interval)
-    }
-
-    fn html(&self) -> String {
-        if self.1.is_empty() {
-            format!("<td>{}</td>", escaped(&self.0))
-        } else {
-            format!(
-                "<td>{}<small>{}</small></td>",
-                escaped(&self.0),
-                escaped(&self.1)
-            )
-        }
-    }
-}
-
-fn table(class: &str, head: &[String], rows: impl Iterator<Item = String>) -> String {
-    let head: String = head
-        .iter()
-        .map(|text| format!("<th>{}</th>", escaped(text)))
-        .collect();
-    let rows: String = rows.map(|row| format!("<tr>{row}</tr>\n")).collect();
-    format!(
-        "<div class=\"wide\"><table class=\"{class}\"><thead><tr>{head}</tr></thead>\n\
-         <tbody>{rows}</tbody></table></div>\n"
-    )
-}
-
-fn words(head: &[&str], rows: Vec<Vec<String>>) -> String {
-    let head: Vec<_> = head.iter().map(|text| (*text).to_owned()).collect();
-    table(
-        "words",
-        &head,
-        rows.into_iter()
-            .map(|row| row.iter().map(|text| plain(text)).collect()),
-    )
-}
-
-fn plain(text: &str) -> String {
-    format!("<td>{}</td>", escaped(text))
-}
-
 fn warning_list(results: &Results) -> String {
-    let warnings = warnings(results);
+    let found = warnings(results);
+    let found = found.iter().map(label::warning);
+    let warnings: Vec<_> = results.warnings.iter().cloned().chain(found).collect();
     if warnings.is_empty() {
         return "<p>No warnings: the machine was quiet enough.</p>".into();
     }
     let items: String = warnings
         .iter()
-        .map(|warning| format!("<li>{}</li>", escaped(&label::warning(warning))))
+        .map(|warning| format!("<li>{}</li>", escaped(warning)))
         .collect();
     format!("<div class=\"warnings\"><h2>Warnings</h2><ul>{items}</ul></div>")
 }
 
 fn goal_table(goals: &[Goal]) -> String {
-    let head = ["goal", "", "family", "wanted", "measured", "verdict"].map(str::to_owned);
+    let head = ["goal", "family", "what", "wanted", "measured", "verdict"].map(str::to_owned);
     let rows = goals.iter().map(|goal| {
         let wanted = match goal.wanted {
             Bound::AtMost(bound) => format!("≤ {}", format::ratio(bound)),
@@ -142,10 +64,10 @@ fn goal_table(goals: &[Goal]) -> String {
             Verdict::NotMeasured => ("not_measured", "not measured"),
         };
         format!(
-            "{}{}{}{}{}<td class=\"{class}\">{verdict}</td>",
+            "{}{}<td class=\"text\">{}</td>{}{}<td class=\"{class}\">{verdict}</td>",
             plain(&goal.number.to_string()),
-            plain(goal.text),
             plain(label::family(goal.family)),
+            escaped(goal.text),
             plain(&wanted),
             Entry::of(goal.measured, format::ratio).html(),
         )
@@ -154,21 +76,6 @@ fn goal_table(goals: &[Goal]) -> String {
         "<h2>The numbers to reach</h2><p>Endpoints of one node.</p>{}",
         table("", &head, rows)
     )
-}
-
-fn figures(plots: &[Plot]) -> String {
-    let figures: String = plots
-        .iter()
-        .map(|plot| {
-            format!(
-                "<figure>{}<figcaption>{} <a href=\"{name}.svg\">{name}.svg</a></figcaption></figure>\n",
-                plot.svg,
-                escaped(&plot.caption),
-                name = plot.name
-            )
-        })
-        .collect();
-    format!("<h2>Plots</h2>\n{figures}")
 }
 
 /// What a column says of a path.
@@ -195,18 +102,15 @@ impl Column {
     }
 
     fn ratio(base: Path, figure: Figure) -> Self {
-        Self::new(
-            &format!("to {}", label::path(base)),
-            move |results, path, cell| {
-                let of = Selector {
-                    path,
-                    base,
-                    cell,
-                    figure,
-                };
-                Entry::of(paired(results, &of).filter(|_| path != base), format::ratio)
-            },
-        )
+        Self::new(&format!("to {base}"), move |results, path, cell| {
+            let of = Selector {
+                path,
+                base,
+                cell,
+                figure,
+            };
+            Entry::of(paired(results, &of).filter(|_| path != base), format::ratio)
+        })
     }
 
     /// A figure with its ratios to `direct` and to `iptables`.
@@ -273,7 +177,7 @@ fn of_measure(results: &Results, measure: Measure) -> String {
                 .map(|column| (column.entry)(results, path, cell).html());
             let entries: String = entries.collect();
             let rounds = format!("{rounds} rounds");
-            Some(Entry(label::path(path), rounds).html() + &entries)
+            Some(Entry(path.to_string(), rounds).html() + &entries)
         });
         format!(
             "<h3>{name}: {}</h3>{}",
@@ -285,28 +189,13 @@ fn of_measure(results: &Results, measure: Measure) -> String {
 }
 
 fn circumstances(results: &Results) -> String {
-    let (machine, settings) = (&results.machine, &results.settings);
-    let tool = |version: &Option<String>| version.clone().unwrap_or_else(|| "not installed".into());
+    let settings = &results.settings;
     let processors: Vec<_> = settings.processors.iter().map(u32::to_string).collect();
     let rows = [
         (
-            "processor",
-            format!("{}, {} online", machine.cpu, machine.cores),
+            "rounds",
+            format!("{} of {} asked for", rounds(results), settings.rounds),
         ),
-        ("virtual machine", yes_no(machine.virtual_machine)),
-        (
-            "memory",
-            format!("{:.1} GiB", machine.memory as f64 / f64::from(1 << 30)),
-        ),
-        ("kernel", machine.kernel.clone()),
-        ("netpath", machine.netpath.clone()),
-        ("iptables", tool(&machine.iptables)),
-        ("nft", tool(&machine.nft)),
-        (
-            "started",
-            format!("{} s after 1970-01-01 UTC", machine.started),
-        ),
-        ("rounds", settings.rounds.to_string()),
         ("seed", settings.seed.to_string()),
         (
             "each cell",
@@ -321,24 +210,16 @@ fn circumstances(results: &Results) -> String {
             format!("{} bytes", settings.request),
         ),
         ("pinned to processors", processors.join(", ")),
-        ("quick run", yes_no(settings.quick)),
+        ("quick run", label::yes_no(settings.quick).to_owned()),
     ];
-    let rows = rows
-        .into_iter()
-        .map(|(name, value)| vec![name.to_owned(), value])
-        .collect();
-    format!("<h2>Machine and settings</h2>{}", words(&["", ""], rows))
-}
-
-fn yes_no(yes: bool) -> String {
-    if yes { "yes" } else { "no" }.into()
+    machine_and_settings(&results.machine, &rows)
 }
 
 fn left_out(results: &Results) -> String {
     let missing: Vec<_> = results
         .paths
         .iter()
-        .filter_map(|state| Some(vec![label::path(state.path), state.missing.clone()?]))
+        .filter_map(|state| Some(vec![state.path.to_string(), state.missing.clone()?]))
         .collect();
     let rejected: Vec<_> = results
         .rejected
@@ -346,7 +227,7 @@ fn left_out(results: &Results) -> String {
         .map(|cell| {
             vec![
                 cell.round.to_string(),
-                label::path(cell.path),
+                cell.path.to_string(),
                 label::measure(cell.measure).to_owned(),
                 label::place((cell.reach, cell.family)),
                 cell.reason.clone(),

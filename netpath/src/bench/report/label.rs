@@ -4,20 +4,6 @@ use super::plot::{Colour, Style};
 use crate::bench::stats::{Cell, Warning};
 use crate::bench::{Family, Measure, Path, Reach};
 
-/// A path as the command line names it.
-pub fn path(path: Path) -> String {
-    match path {
-        Path::Direct => "direct".into(),
-        Path::Netpath => "netpath".into(),
-        Path::Kernel => "kernel".into(),
-        Path::Iptables => "iptables".into(),
-        Path::IptablesRules(rules) => format!("iptables-{rules}"),
-        Path::NftRules(rules) => format!("nft-{rules}"),
-        Path::NftSet(elements) => format!("nft-set-{elements}"),
-        Path::NftFlowtable => "nft-flowtable".into(),
-    }
-}
-
 /// Where the endpoints are.
 pub fn reach(reach: Reach) -> &'static str {
     match reach {
@@ -110,6 +96,11 @@ pub fn style(path: Path) -> Style {
     Style { colour, dash }
 }
 
+/// Yes or no.
+pub fn yes_no(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
+}
+
 /// A warning as a sentence.
 pub fn warning(warning: &Warning) -> String {
     let of = |cell: &Cell| {
@@ -136,7 +127,7 @@ pub fn warning(warning: &Warning) -> String {
         } => format!(
             "{}: {} lies between {:.2} and {:.2} times direct: too wide an interval to say.",
             of(cell),
-            path(*judged),
+            judged,
             ratio.low,
             ratio.high
         ),
@@ -147,11 +138,16 @@ pub fn warning(warning: &Warning) -> String {
         } => format!(
             "{}: {} lost {:.1} % of what was sent; its cost per unit holds the work for what was lost.",
             of(cell),
-            path(*judged),
+            judged,
             lost * 100.0
         ),
-        Warning::Rejected { cells } => {
-            format!("{cells} cells were thrown away; they are listed below with the reason.")
-        }
+        Warning::Rejected { cells } => format!(
+            "{cells} {} thrown away; listed below with the reason.",
+            if *cells == 1 {
+                "cell was"
+            } else {
+                "cells were"
+            }
+        ),
     }
 }

@@ -1,8 +1,10 @@
 //! The report of a run for people: one page, and its plots as files.
 
 mod format;
+mod growth;
 mod html;
 mod label;
+mod page;
 pub mod plot;
 mod plots;
 
@@ -12,6 +14,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::Results;
+use super::scale::ScaleResults;
 
 pub use label::warning;
 pub use plots::{Plot, plots};
@@ -56,8 +59,23 @@ pub enum ReportError {
 /// a file that is not one, nothing is written.
 pub fn write(dir: &Path, results: &Results) -> Result<Vec<PathBuf>, ReportError> {
     let plots = plots(results);
-    let page = html::page(results, &plots);
-    let mut files = vec![(dir.join("report.html"), page)];
+    write_all(dir, "report.html", html::page(results, &plots), plots)
+}
+
+/// The same for `netpath bench scale`: `scale.html` and its plots, whose names begin with `scale_`, so that both
+/// reports can be in one directory.
+pub fn write_scale(dir: &Path, results: &ScaleResults) -> Result<Vec<PathBuf>, ReportError> {
+    let plots = growth::plots(results);
+    write_all(dir, "scale.html", growth::page(results, &plots), plots)
+}
+
+fn write_all(
+    dir: &Path,
+    name: &str,
+    page: String,
+    plots: Vec<Plot>,
+) -> Result<Vec<PathBuf>, ReportError> {
+    let mut files = vec![(dir.join(name), page)];
     files.extend(
         plots
             .into_iter()
@@ -94,7 +112,7 @@ fn may_replace(path: &Path) -> io::Result<bool> {
         .take(MARK_WITHIN)
         .read_to_end(&mut start)?;
     let start = String::from_utf8_lossy(&start);
-    Ok(start.contains(html::MARK) || start.contains(plot::MARK))
+    Ok(start.contains(page::MARK) || start.contains(plot::MARK))
 }
 
 /// Puts `content` at `path` in one step: a reader sees the old file or the new one.

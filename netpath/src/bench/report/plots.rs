@@ -60,11 +60,7 @@ pub fn places(results: &Results) -> Vec<(Reach, Family)> {
 /// How the main figure of a measure is shown: the figure, its axis and the factor from one to the other.
 pub fn main_figure(measure: Measure) -> (Figure, &'static str, fn(f64) -> String) {
     match measure {
-        Measure::UdpPacket => (
-            Figure::Value,
-            "time per packet on one processor",
-            format::ns,
-        ),
+        Measure::UdpPacket => (Figure::Value, "time per packet", format::ns),
         Measure::TcpRequest => (Figure::Value, "median round trip", format::ns),
         Measure::TcpConnect => (Figure::Rate, "connections per second", format::count),
         Measure::TcpBulk => (Figure::Rate, "throughput", format::gbit),
@@ -171,7 +167,7 @@ fn chart(
     let rows = rows
         .into_iter()
         .map(|(path, bars)| Row {
-            label: label::path(path),
+            label: path.to_string(),
             bars,
         })
         .collect();
@@ -197,7 +193,7 @@ fn latency(results: &Results, place: (Reach, Family)) -> Option<Plot> {
                 .filter(|s| s.path == path && Cell::of(s) == cell(place, Measure::TcpRequest))
                 .flat_map(|sample| sample.round_trips_ns.iter().copied())
                 .collect::<Vec<u32>>();
-            (label::path(path), label::style(path), trips)
+            (path.to_string(), label::style(path), trips)
         })
         .filter(|(_, _, trips)| !trips.is_empty())
         .collect();
@@ -246,7 +242,7 @@ fn rules(results: &Results, place: (Reach, Family)) -> Option<Plot> {
     };
     let level = |path| {
         mark(path).map(|mark| Series {
-            label: label::path(path),
+            label: path.to_string(),
             style: label::style(path),
             points: Points::Level(mark),
         })

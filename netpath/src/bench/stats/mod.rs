@@ -8,12 +8,12 @@ mod goals;
 mod noise;
 mod order;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 pub use goals::{Bound, Goal, Verdict, goals};
-pub use noise::{LOSS_LIMIT, SPREAD_LIMIT, WIDTH_LIMIT, Warning, warnings};
+pub use noise::{LOSS_LIMIT, ROUNDS_MIN, SPREAD_LIMIT, WIDTH_LIMIT, Warning, warnings};
 pub use order::{CONFIDENCE, Estimate, Percentile, median, spread};
 
 use super::{Family, Measure, Path, Reach, Results, Sample};
@@ -86,6 +86,12 @@ impl Figure {
         };
         figure.is_finite().then_some(figure)
     }
+}
+
+/// How many rounds `results` has samples of; fewer than were asked for if the time was up.
+pub fn rounds(results: &Results) -> u32 {
+    let rounds: BTreeSet<u32> = results.samples.iter().map(|sample| sample.round).collect();
+    u32::try_from(rounds.len()).unwrap_or(u32::MAX)
 }
 
 /// `figure` of `path` by round. Of several samples of one cell and round the first counts.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Cell, Estimate, Figure, Selector, by_round, loss, paired, spread};
+use super::{Cell, Estimate, Figure, Selector, by_round, loss, paired, rounds, spread};
 use crate::bench::{Path, Results};
 
 /// Spread of `direct` (interquartile range over median) above which the machine was too noisy. The largest
@@ -18,13 +18,16 @@ pub const WIDTH_LIMIT: f64 = 0.10;
 /// done for what never arrived.
 pub const LOSS_LIMIT: f64 = 0.01;
 
+/// Rounds below which no interval reaches [`super::CONFIDENCE`]: `1 - 2 / 2^n`.
+pub const ROUNDS_MIN: u32 = 6;
+
 /// A reason to doubt a run, or part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Warning {
     /// Too few rounds for intervals of 95 %.
     FewRounds {
-        /// Rounds of the run.
+        /// Rounds that were measured.
         rounds: u32,
     },
     /// The base itself moved by more than [`SPREAD_LIMIT`].
@@ -63,8 +66,8 @@ pub enum Warning {
 /// Every reason to doubt `results`, the general ones first; none means that the machine was quiet enough.
 pub fn warnings(results: &Results) -> Vec<Warning> {
     let mut found = Vec::new();
-    let rounds = results.settings.rounds;
-    if rounds < 6 {
+    let rounds = rounds(results);
+    if rounds < ROUNDS_MIN {
         found.push(Warning::FewRounds { rounds });
     }
     if !results.rejected.is_empty() {

@@ -48,7 +48,8 @@ impl Mark {
         self.value.is_finite() && !self.low.is_nan() && !self.high.is_nan()
     }
 
-    fn say(&self, format: fn(f64) -> String) -> String {
+    /// The value and, where it has one, its interval as text.
+    pub fn say(&self, format: fn(f64) -> String) -> String {
         if self.low == self.high {
             format(self.value)
         } else {

@@ -1,0 +1,262 @@
+//! The report of `netpath bench scale`: what grows with endpoints, routes and rules.
+
+mod plots;
+
+use super::page::{document, figures, machine_and_settings, words};
+use super::plot::Mark;
+use super::plots::Plot;
+use super::{format, label};
+use crate::bench::scale::summary::{self, Median};
+use crate::bench::scale::{ByFamily, ChangeKind, MapMemory, PacketKind, ScaleResults};
+
+pub use plots::plots;
+
+/// The page of a run with its plots.
+pub fn page(results: &ScaleResults, plots: &[Plot]) -> String {
+    document(
+        &format!(
+            "netpath bench scale: {}, Linux {}",
+            results.machine.cpu, results.machine.kernel
+        ),
+        &[
+            figures(plots),
+            install_table(results),
+            endpoint_table(results),
+            program_table(results),
+            hop_table(results),
+            reaction_table(results),
+            rejected_table(results),
+            settings_table(results),
+        ],
+    )
+}
+
+fn install_table(results: &ScaleResults) -> String {
+    let both = |figure: ByFamily| {
+        format!(
+            "{} / {}",
+            format::ns(figure.v4 as f64),
+            format::ns(figure.v6 as f64)
+        )
+    };
+    let rows = results.tables.iter().map(|table| {
+        let sum = |maps: &[MapMemory]| format::bytes(memory(maps, ""));
+        vec![
+            table.size.endpoints.to_string(),
+            table.size.routes.to_string(),
+            both(table.endpoints_ns),
+            both(table.routes_ns),
+            both(table.single_ns),
+            table.single.to_string(),
+            sum(&table.maps_before),
+            sum(&table.maps_after),
+        ]
+    });
+    let head = [
+        "endpoints",
+        "routes",
+        "to write endpoints, IPv4 / IPv6",
+        "to write routes, IPv4 / IPv6",
+        "one by one before, IPv4 / IPv6",
+        "how many these were",
+        "maps before",
+        "maps after",
+    ];
+    format!(
+        "<h2>Filling the tables</h2>{}",
+        words(&head, rows.collect())
+    )
+}
+
+fn endpoint_table(results: &ScaleResults) -> String {
+    let found = &results.endpoints;
+    let each = |bytes: f64| format::bytes(bytes / f64::from(found.count.max(1)));
+    let tenths: Vec<_> = found
+        .tenths_ns
+        .iter()
+        .map(|ns| format::ns(*ns as f64))
+        .collect();
+    let rows = vec![vec![
+        found.count.to_string(),
+        format::ns(found.up_ns as f64),
+        tenths.join(", "),
+        format::ns(found.down_ns as f64),
+        each(found.memory as f64),
+        each(found.maps as f64),
+    ]];
+    let head = [
+        "endpoints",
+        "up",
+        "each tenth of them",
+        "down",
+        "memory each",
+        "of it maps",
+    ];
+    format!("<h2>Real endpoints</h2>{}", words(&head, rows))
+}
+
+fn program_table(results: &ScaleResults) -> String {
+    let rows = summary::programs(results).into_iter().map(|cost| {
+        vec![
+            packet_name(cost.packet).to_owned(),
+            label::family(cost.family).to_owned(),
+            cost.size.endpoints.to_string(),
+            cost.size.routes.to_string(),
+            mark(cost.same).say(format::ns),
+            mark(cost.spread).say(format::ns),
+        ]
+    });
+    let head = [
+        "packet",
+        "family",
+        "endpoints",
+        "routes",
+        "one packet",
+        "many destinations",
+    ];
+    format!("<h2>In the program</h2>{}", words(&head, rows.collect()))
+}
+
+fn hop_table(results: &ScaleResults) -> String {
+    let rows = summary::hops(results).into_iter().map(|hop| {
+        vec![
+            hop.path.to_string(),
+            label::place((hop.reach, hop.family)),
+            hop.size.endpoints.to_string(),
+            hop.size.routes.to_string(),
+            hop.destinations.to_string(),
+            mark(hop.packet).say(format::ns),
+            mark(hop.hop).say(format::ns),
+            hop.growth
+                .map_or("–".into(), |growth| mark(growth).say(format::ratio)),
+        ]
+    });
+    let head = [
+        "path",
+        "where",
+        "endpoints",
+        "routes",
+        "destinations",
+        "per packet",
+        "hop cost",
+        "to the smallest tables'",
+    ];
+    format!("<h2>On the wire</h2>{}", words(&head, rows.collect()))
+}
+
+fn reaction_table(results: &ScaleResults) -> String {
+    let microseconds = |median: Median| mark(median).say(|value| format::ns(value * 1e3));
+    let rows = summary::reactions(results).into_iter().map(|time| {
+        vec![
+            match time.change {
+                ChangeKind::NextHop => "next hop of a kernel route",
+                ChangeKind::Prefix => "prefix in netpath's table",
+                ChangeKind::Endpoint => "endpoint in netpath's table",
+            }
+            .to_owned(),
+            time.path.to_string(),
+            label::family(time.family).to_owned(),
+            microseconds(time.request),
+            microseconds(time.first_packet),
+            microseconds(time.interval),
+        ]
+    });
+    let head = [
+        "change",
+        "path",
+        "family",
+        "request",
+        "first packet",
+        "between packets",
+    ];
+    format!(
+        "<h2>How soon a change takes effect</h2>{}",
+        words(&head, rows.collect())
+    )
+}
+
+fn rejected_table(results: &ScaleResults) -> String {
+    if results.rejected.is_empty() {
+        return "<p>No measurement was thrown away: all traffic took the path that it claims.</p>"
+            .into();
+    }
+    let rows = results.rejected.iter().map(|hop| {
+        vec![
+            hop.round.to_string(),
+            hop.path.to_string(),
+            label::place((hop.reach, hop.family)),
+            hop.size.endpoints.to_string(),
+            hop.size.routes.to_string(),
+            hop.reason.clone(),
+        ]
+    });
+    let head = [
+        "round",
+        "path",
+        "where",
+        "endpoints",
+        "routes",
+        "why it was thrown away",
+    ];
+    format!("<h2>What is not here</h2>{}", words(&head, rows.collect()))
+}
+
+fn settings_table(results: &ScaleResults) -> String {
+    let settings = &results.settings;
+    let rows = [
+        ("rounds", settings.rounds.to_string()),
+        ("seed", settings.seed.to_string()),
+        ("each measurement", format!("{} ms", settings.cell_ms)),
+        ("UDP payload", format!("{} bytes", settings.udp_payload)),
+        ("most destinations", settings.destinations_max.to_string()),
+        (
+            "room for endpoint addresses of each family",
+            settings.max_endpoints.to_string(),
+        ),
+        (
+            "room for prefixes of each family",
+            settings.max_routes.to_string(),
+        ),
+        ("pinned to processor", settings.processor.to_string()),
+        ("quick run", label::yes_no(settings.quick).to_owned()),
+    ];
+    machine_and_settings(&results.machine, &rows)
+}
+
+fn memory(maps: &[MapMemory], prefix: &str) -> f64 {
+    maps.iter()
+        .filter(|map| map.map.starts_with(prefix))
+        .map(|map| map.bytes as f64)
+        .sum()
+}
+
+fn mark(median: Median) -> Mark {
+    Mark {
+        value: median.value,
+        low: median.low,
+        high: median.high,
+    }
+}
+
+fn packet_name(packet: PacketKind) -> &'static str {
+    match packet {
+        PacketKind::SameNode => "to an endpoint of the node",
+        PacketKind::Remote => "to another node",
+        PacketKind::Uplink => "from another node",
+        PacketKind::Spoofed => "spoofed, dropped",
+        PacketKind::NoRoute => "no route, punted",
+    }
+}
+
+fn packet_slug(packet: PacketKind) -> &'static str {
+    match packet {
+        PacketKind::SameNode => "same_node",
+        PacketKind::Remote => "remote",
+        PacketKind::Uplink => "uplink",
+        PacketKind::Spoofed => "spoofed",
+        PacketKind::NoRoute => "no_route",
+    }
+}
+
+#[cfg(test)]
+mod tests;
