@@ -82,12 +82,18 @@ fn send(
     let payload = vec![0x5a; WRITE];
     let mut sent = 0;
     while !over.load(Ordering::Acquire) {
-        stream.write_all(&payload).map_err(failed("send"))?;
-        sent += payload.len() as u64;
+        match stream.write_all(&payload) {
+            Ok(()) => sent += payload.len() as u64,
+            // The receiver has failed, and says why itself.
+            Err(_) if over.load(Ordering::Acquire) => return Ok(sent),
+            Err(source) => return Err(failed("send")(source)),
+        }
     }
-    stream
-        .shutdown(Shutdown::Write)
-        .map_err(failed("shutdown"))?;
+    match stream.shutdown(Shutdown::Write) {
+        // As above: it has reset the connection.
+        Err(error) if error.kind() == ErrorKind::NotConnected => {}
+        result => result.map_err(failed("shutdown"))?,
+    }
     Ok(sent)
 }
 

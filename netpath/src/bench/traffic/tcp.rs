@@ -21,8 +21,9 @@ use crate::{
     probe::{ProbeError, error::io_error},
 };
 
-/// How long a peer may be silent.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a peer may be silent: longer than TCP needs to send again what a busy machine has dropped a few times,
+/// each time after twice as long.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A listening socket in the receiver's namespace.
 pub(super) struct Server {

@@ -141,9 +141,7 @@ pub fn run(args: &BenchArgs, context: &Context) -> anyhow::Result<Exit> {
         note(format!("warning: {warning}"));
     }
     if context.output.is_table() {
-        for warning in stats::warnings(&results) {
-            note(format!("warning: {}", report::warning(&warning)));
-        }
+        doubts(&results);
     }
     for rejected in &results.rejected {
         note(tables::rejected(rejected));
@@ -159,6 +157,22 @@ pub fn run(args: &BenchArgs, context: &Context) -> anyhow::Result<Exit> {
     } else {
         Exit::Degraded
     })
+}
+
+/// Most reasons to doubt a run that are told one by one.
+const DOUBTS_MAX: usize = 5;
+
+/// Says what the figures do not say. On a machine that is busy with something else it is the same of nearly all.
+fn doubts(results: &Results) {
+    let doubts = stats::warnings(results);
+    for doubt in doubts.iter().take(DOUBTS_MAX) {
+        note(format!("warning: {}", report::warning(doubt)));
+    }
+    if let more @ 1.. = doubts.len().saturating_sub(DOUBTS_MAX) {
+        note(format!(
+            "warning: {more} more such warnings: the machine was too noisy to say; `--report` lists them all"
+        ));
+    }
 }
 
 /// JSON is on one line: the many raw figures would take one each.

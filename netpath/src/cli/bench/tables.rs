@@ -61,7 +61,7 @@ const P50: Figure = Figure::RoundTrip(Percentile::P50);
 const P99: Figure = Figure::RoundTrip(Percentile::P99);
 const P99_9: Figure = Figure::RoundTrip(Percentile::P99_9);
 
-const UDP: [Column; 7] = [
+const UDP: [Column; 8] = [
     Column {
         heading: "#udp ns/packet",
         write: |r, p, c| Some(format!("{:.0}", median(r, p, c, Figure::Value)?)),
@@ -92,6 +92,10 @@ const UDP: [Column; 7] = [
     Column {
         heading: "#to iptables",
         write: |r, p, c| ratio(r, p, Path::Iptables, c, Figure::Value),
+    },
+    Column {
+        heading: "#cpu to direct",
+        write: |r, p, c| ratio(r, p, Path::Direct, c, Figure::Cpu),
     },
 ];
 
