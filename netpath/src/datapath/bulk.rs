@@ -5,7 +5,7 @@ use std::{cmp::Ordering, io, net::IpAddr, os::fd::AsRawFd as _};
 
 use aya::maps::MapData;
 use ipnet::IpNet;
-use netpath_common::{EndpointEntry, RouteEntry, RouteKind};
+use netpath_common::{EndpointEntry, RouteEntry};
 
 use super::{
     Datapath,
@@ -100,7 +100,7 @@ impl Datapath {
         // of the time.
         v4.sort_unstable();
         v6.sort_unstable();
-        let entry = RouteEntry::new(RouteKind::Remote);
+        let entry = RouteEntry::REMOTE;
         update(&self.pins, "routes_v4", &v4, entry)?;
         update(&self.pins, "routes_v6", &v6, entry)
     }

@@ -13,7 +13,7 @@ struct Tool {
     needed_by: Needs,
 }
 
-const TOOLS: [Tool; 4] = [
+const TOOLS: [Tool; 5] = [
     Tool {
         program: "iptables",
         package: "iptables",

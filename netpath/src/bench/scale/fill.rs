@@ -108,7 +108,7 @@ fn one_by_one(datapath: &mut Datapath, prefixes: &[IpNet]) -> Result<(), ScaleEr
     for prefix in prefixes {
         datapath
             .maps
-            .set_route(*prefix, netpath_common::RouteKind::Remote)?;
+            .set_route(*prefix, &netpath_common::RouteEntry::REMOTE)?;
     }
     Ok(())
 }
