@@ -70,9 +70,8 @@ fn a_path_that_drops_everything_ends_in_time() {
         let report = udp_stream(&lab.a, &lab.b, &options).expect("stream");
         assert!(start.elapsed() < Duration::from_secs(2));
         assert_eq!((report.received, report.distinct), (0, 0));
-        // A window at 0, 50, 100, 150 and 200 ms; fewer when the machine is late.
-        assert!((128..=320).contains(&report.sent), "{report:?}");
-        assert_eq!(report.sent % 64, 0);
+        // A window of 64 at 0, 50, 100, 150 and 200 ms; fewer, and the last cut short, when the machine is late.
+        assert!((64..=320).contains(&report.sent), "{report:?}");
         assert!(report.sources.is_empty() && report.ttls.is_empty());
 
         let without_window = StreamOptions {
