@@ -62,12 +62,16 @@ pub(super) fn run(
     ends: Ends<'_>,
     course: Course<'_>,
 ) -> Result<Outcome, ProbeError> {
-    match measure {
-        Measure::UdpPacket => udp::run(ends, course),
+    let outcome = match measure {
+        Measure::UdpPacket => return udp::run(ends, course),
         Measure::TcpRequest => request::run(ends, course),
         Measure::TcpConnect => connect::run(ends, course),
         Measure::TcpBulk => bulk::run(ends, course),
-    }
+    };
+    // Whatever became of it: what its connections still send must not be counted as the next cell's.
+    let closed = tcp::await_closed(ends);
+    let outcome = outcome?;
+    closed.map(|()| outcome)
 }
 
 /// Wall-clock and CPU time at one moment.

@@ -1,10 +1,11 @@
 //! What the TCP measures share: sockets in the two namespaces that never wait for ever.
 
 use std::{
-    io,
+    fs, io,
     net::{SocketAddr, TcpListener, TcpStream},
     os::fd::{AsFd, AsRawFd as _},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::sys::{
@@ -85,6 +86,47 @@ fn set_options(socket: &impl AsFd) -> Result<(), io::Error> {
     setsockopt(socket, ReceiveTimeout, &patience)?;
     setsockopt(socket, SendTimeout, &patience)?;
     Ok(setsockopt(socket, TcpNoDelay, &true)?)
+}
+
+/// Waits until no connection is left that might still send: those whose last acknowledgement is on its way when both
+/// sides have closed.
+pub(super) fn await_closed(ends: Ends<'_>) -> Result<(), ProbeError> {
+    let deadline = Instant::now() + PATIENCE;
+    for netns in [ends.from, ends.to] {
+        while netns
+            .run(is_talking)?
+            .map_err(|source| io_error(netns.name(), "read /proc/thread-self/net/tcp", source))?
+        {
+            if Instant::now() > deadline {
+                return Err(ProbeError::Deadline {
+                    object: netns.name().to_owned(),
+                    step: "close its TCP connections",
+                    after: PATIENCE,
+                });
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the calling thread's namespace has a connection that is neither closed nor only remembered.
+fn is_talking() -> io::Result<bool> {
+    // The states TCP_TIME_WAIT and TCP_LISTEN of net/tcp_states.h, as proc_net_tcp.txt prints them.
+    const SILENT: [&str; 2] = ["06", "0A"];
+    for table in ["tcp", "tcp6"] {
+        let text = fs::read_to_string(format!("/proc/thread-self/net/{table}"))?;
+        let mut states = text.lines().skip(1).filter_map(state);
+        if states.any(|state| !SILENT.contains(&state)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The fourth word of a line: number, local and remote address, state.
+fn state(line: &str) -> Option<&str> {
+    line.split_whitespace().nth(3)
 }
 
 /// The name of a client's socket in errors.
