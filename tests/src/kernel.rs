@@ -8,6 +8,11 @@ pub fn fib_lookup_takes_marks() -> bool {
     is_at_least((6, 10))
 }
 
+/// Whether TC programs can be attached with TCX (Linux 6.6).
+pub fn has_tcx() -> bool {
+    is_at_least((6, 6))
+}
+
 fn is_at_least(version: (u32, u32)) -> bool {
     static RUNNING: OnceLock<(u32, u32)> = OnceLock::new();
     let running = RUNNING.get_or_init(|| {

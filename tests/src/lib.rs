@@ -25,7 +25,7 @@ pub mod tc_program;
 pub use binary::{binary, netpath};
 pub use counters::counted;
 pub use gso::GsoInjector;
-pub use kernel::fib_lookup_takes_marks;
+pub use kernel::{fib_lookup_takes_marks, has_tcx};
 pub use node::{Device, TestNode};
 pub use passage::{MARK, Passage, as_forwarded};
 pub use plan::{Family, UNKNOWN_MAC, between};

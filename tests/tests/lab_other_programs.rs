@@ -10,14 +10,16 @@ use netpath::{
     provision::UpOptions,
 };
 use netpath_tests::{
-    Family, between,
+    Family, between, has_tcx,
     lab::{Deadline, Lab, TWO_NODES, addresses, on_a_machine, test_process},
     tc_program::{Answer, Behaviour, Position, Seen, TcProgram},
 };
 
 #[test]
 fn in_a_lab_with_tcx() {
-    in_a_process("lab", "tcx");
+    if has_tcx() {
+        in_a_process("lab", "tcx");
+    }
 }
 
 #[test]
@@ -27,7 +29,9 @@ fn in_a_lab_with_clsact() {
 
 #[test]
 fn on_a_machine_with_tcx() {
-    in_a_process("machine", "tcx");
+    if has_tcx() {
+        in_a_process("machine", "tcx");
+    }
 }
 
 #[test]
@@ -155,7 +159,7 @@ impl Scene<'_> {
             Kind::Redirected => 64,
             Kind::Punted => 1,
         };
-        let frame = between(frame, addresses("a1")[at], addresses("b1")[at])
+        let frame = between(frame, addresses("a1")[at], addresses("a2")[at])
             .udp(4_000, 4_001)
             .payload(&PAYLOAD)
             .ttl(ttl)
@@ -169,7 +173,7 @@ impl Scene<'_> {
     /// Sends packets of a kind and waits for everyone to have seen exactly their share.
     fn assert_shares(&self, others: &Others, kind: Kind, expected: Share) {
         let row = match kind {
-            Kind::Redirected => "va1 > up0 redirect_neigh",
+            Kind::Redirected => "va1 > va2 redirect_peer",
             Kind::Punted => "va1 > - punt ttl_exceeded",
         };
         let traffic = self.lab.traffic("A");
@@ -220,8 +224,6 @@ fn lab() {
     println!("attached with {}", attach_mode().name());
     for family in Family::BOTH {
         let mut lab = Lab::up(TWO_NODES);
-        // The other node's FORWARD policy drops what is sent to it: nobody answers.
-        lab.fast_path(false, "B", None);
         the_others_come_and_go(&Scene { lab: &lab, family });
         the_fast_path_goes_and_comes(&Scene { lab: &lab, family });
         another_version_takes_over(&mut lab, family);
