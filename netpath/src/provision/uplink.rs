@@ -1,6 +1,6 @@
 //! Uplinks, and in a lab the wires that they are on: a bridge in a namespace of its own.
 
-use std::os::fd::AsFd as _;
+use std::{io, os::fd::AsFd as _};
 
 use ipnet::IpNet;
 use netpath_common::{
@@ -343,13 +343,21 @@ fn reverse_path_filter(link: &Link) -> Result<u32, ProvisionError> {
     Ok(mode)
 }
 
+/// Whether an interface's sysctl was not found: the interface is gone.
+fn is_missing(error: &ProvisionError) -> bool {
+    matches!(error, ProvisionError::File { source, .. } if source.kind() == io::ErrorKind::NotFound)
+}
+
 /// Tells the programs of an uplink's reverse-path filter as it is now.
 pub fn note_reverse_path_filter(node: &Node, dev: &str) -> Result<(), ProvisionError> {
     let found = node.inside(|| {
         let Some(link) = Netlink::open()?.link(dev)? else {
             return Ok(None);
         };
-        Ok(Some((link.ifindex, reverse_path_filter(&link)?)))
+        match reverse_path_filter(&link) {
+            Err(error) if is_missing(&error) => Ok(None),
+            result => Ok(Some((link.ifindex, result?))),
+        }
     })?;
     let mut datapath = node.datapath();
     let Some((ifindex, rp_filter)) = found else {
@@ -438,7 +446,11 @@ pub fn drift(
     if !link.up {
         drift.push(format!("interface {dev} is down"));
     }
-    let filter = node.inside(|| reverse_path_filter(link))?;
+    let filter = match node.inside(|| reverse_path_filter(link)) {
+        // It went after it was listed.
+        Err(error) if is_missing(&error) => return Ok(vec![format!("interface {dev} is gone")]),
+        result => result?,
+    };
     let recorded = node.datapath().maps.interface(link.ifindex)?;
     if let Some(recorded) = recorded.filter(|recorded| recorded.rp_filter != filter) {
         drift.push(format!(
