@@ -1,9 +1,12 @@
 //! `netpath bench scale`.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
+};
 
 use crate::bench::{
-    Path, Reach,
+    Path, Reach, report,
     scale::{
         self, ChangeKind, MapMemory, PacketKind, Progress, ScaleOptions, ScaleResults, Size,
         summary::{self, Median},
@@ -29,6 +32,10 @@ pub struct ScaleArgs {
     /// Real endpoints to make and remove; a thousand may take half a minute
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     endpoints: Option<u32>,
+
+    /// Also write scale.html and its plots into this directory
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
 }
 
 /// Measures how cost grows.
@@ -62,6 +69,9 @@ pub fn run(args: &ScaleArgs, context: &Context) -> anyhow::Result<Exit> {
             rejected.path,
             rejected.reason
         ));
+    }
+    if let Some(directory) = &args.report {
+        super::tell(&report::write_scale(directory, &results)?);
     }
     Ok(if results.rejected.is_empty() {
         Exit::Done
