@@ -66,7 +66,7 @@ fn goal_table(goals: &[Goal]) -> String {
         format!(
             "{}{}<td class=\"text\">{}</td>{}{}<td class=\"{class}\">{verdict}</td>",
             plain(&goal.number.to_string()),
-            plain(label::family(goal.family)),
+            plain(goal.family.title()),
             escaped(goal.text),
             plain(&wanted),
             Entry::of(goal.measured, format::ratio).html(),
@@ -147,7 +147,7 @@ fn columns(measure: Measure) -> Vec<Column> {
             Entry::of(cost, format::ns)
         }));
     }
-    let cpu = format!("CPU per {}", label::unit(measure));
+    let cpu = format!("CPU per {}", measure.unit());
     columns.extend(Column::compared(&cpu, Figure::Cpu, format::ns));
     columns.push(Column::new("lost", |results, path, cell| {
         let lost = loss(results, path, cell);
@@ -162,7 +162,7 @@ fn of_measure(results: &Results, measure: Measure) -> String {
         .into_iter()
         .chain(columns.iter().map(|c| c.head.clone()))
         .collect();
-    let name = escaped(label::measure(measure));
+    let name = escaped(measure.title());
     let tables = places(results).into_iter().map(|(reach, family)| {
         let cell = Cell {
             reach,
@@ -228,7 +228,7 @@ fn left_out(results: &Results) -> String {
             vec![
                 cell.round.to_string(),
                 cell.path.to_string(),
-                label::measure(cell.measure).to_owned(),
+                cell.measure.title().to_owned(),
                 label::place((cell.reach, cell.family)),
                 cell.reason.clone(),
             ]

@@ -15,6 +15,7 @@ mod fill;
 mod flow;
 mod hops;
 mod lab;
+mod names;
 mod population;
 mod programs;
 mod reaction;

@@ -6,8 +6,8 @@ use roxmltree::{Document, ParsingOptions};
 
 use super::*;
 use crate::bench::scale::{
-    HopSample, ProgramSample, Reaction, RealEndpoints, RejectedHop, SCALE_SCHEMA, ScaleSettings,
-    Size, Table,
+    ChangeKind, HopSample, PacketKind, ProgramSample, Reaction, RealEndpoints, RejectedHop,
+    SCALE_SCHEMA, ScaleSettings, Size, Table,
 };
 use crate::bench::{Family, Path, Reach};
 
