@@ -2,7 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use super::results::{Family, Measure, Path, Reach};
+use super::{
+    results::{Family, Measure, Path, Reach},
+    stats::Verdict,
+};
 
 /// A name that stands for nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -185,6 +188,24 @@ impl fmt::Display for Reach {
             Self::SameNode => "same node",
             Self::TwoNodes => "two nodes",
         })
+    }
+}
+
+impl Verdict {
+    /// As part of a style sheet.
+    pub fn slug(self) -> &'static str {
+        match self {
+            Self::Met => "met",
+            Self::Missed => "missed",
+            Self::Undecided => "undecided",
+            Self::NotMeasured => "not_measured",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.slug().replace('_', " "))
     }
 }
 

@@ -13,6 +13,7 @@ mod endpoints;
 mod error;
 mod fill;
 mod flow;
+mod goals;
 mod hops;
 mod lab;
 mod names;
@@ -22,7 +23,7 @@ mod reaction;
 mod results;
 pub mod summary;
 
-pub use self::{error::ScaleError, results::*};
+pub use self::{error::ScaleError, goals::goals, results::*};
 
 use std::{
     process,

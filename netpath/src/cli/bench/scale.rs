@@ -105,6 +105,7 @@ fn tables(results: &ScaleResults) -> Vec<Table> {
         programs(results),
         hops(results),
         reactions(results),
+        super::tables::goals(&scale::goals(results)),
     ]
 }
 

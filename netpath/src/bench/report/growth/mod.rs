@@ -5,11 +5,16 @@ mod plots;
 use super::page::{document, figures, machine_and_settings, words};
 use super::plot::Mark;
 use super::plots::Plot;
-use super::{format, label};
-use crate::bench::scale::{ByFamily, MapMemory, ScaleResults, summary};
+use super::{format, goal, label};
+use crate::bench::scale::{ByFamily, MapMemory, ScaleResults, goals, summary};
 use crate::bench::stats::Estimate;
 
 pub use plots::plots;
+
+/// How the goals are judged.
+const HOW: &str = "Endpoints of one node, unless it says otherwise. 5 and 6 are judged by the 95 % interval of the \
+rounds' median: met or missed when the whole of it is, else undecided. What 7 asks for is measured once in a run (where \
+several tables yield it, the worst counts), and judged by the figure itself.";
 
 /// The page of a run with its plots.
 pub fn page(results: &ScaleResults, plots: &[Plot]) -> String {
@@ -19,6 +24,7 @@ pub fn page(results: &ScaleResults, plots: &[Plot]) -> String {
             results.machine.cpu, results.machine.kernel
         ),
         &[
+            goal::section(&goals(results), HOW),
             figures(plots),
             install_table(results),
             endpoint_table(results),
