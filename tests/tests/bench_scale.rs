@@ -52,7 +52,7 @@ fn a_quick_run_is_complete_and_leaves_nothing() {
     assert!(endpoints.tenths_ns.iter().sum::<u64>() <= endpoints.up_ns);
     assert!(endpoints.down_ns > 0 && endpoints.maps > 0);
 
-    let ours = format!("bs{pid}-");
+    let ours = format!("npbs-{pid}-");
     for directory in ["/run/netns", "/sys/fs/bpf/netpath"] {
         let names = std::fs::read_dir(directory).into_iter().flatten().flatten();
         let left: Vec<_> = names
