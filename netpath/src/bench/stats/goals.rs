@@ -108,7 +108,7 @@ enum Compared {
 }
 
 /// The goals that a run of `netpath bench` can judge, those of IPv4 first. The goals on growth (5 to 7) are
-/// judged by `netpath bench scale`: [`crate::bench::scale::goals`].
+/// judged by `netpath bench scale`: [`crate::bench::scale::goals()`].
 pub fn goals(results: &Results) -> Vec<Goal> {
     [Family::V4, Family::V6]
         .into_iter()
