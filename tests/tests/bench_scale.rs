@@ -52,7 +52,7 @@ fn a_quick_run_is_complete_and_leaves_nothing() {
     assert!(endpoints.tenths_ns.iter().sum::<u64>() <= endpoints.up_ns);
     assert!(endpoints.down_ns > 0 && endpoints.maps > 0);
 
-    let ours = format!("bs{pid}-");
+    let ours = format!("npbs-{pid}-");
     for directory in ["/run/netns", "/sys/fs/bpf/netpath"] {
         let names = std::fs::read_dir(directory).into_iter().flatten().flatten();
         let left: Vec<_> = names
@@ -67,7 +67,7 @@ fn tables(found: &ScaleResults) {
     let sizes: Vec<_> = found.tables.iter().map(|table| table.size).collect();
     assert_eq!(sizes, SIZES);
     for table in &found.tables {
-        assert_eq!(table.single, table.size.routes.min(10_000));
+        assert_eq!(table.single, table.size.routes.min(100_000));
         for times in [table.endpoints_ns, table.routes_ns, table.single_ns] {
             assert!(times.v4 > 0 && times.v6 > 0, "{table:?}");
         }

@@ -174,7 +174,7 @@ mod tests {
         let processors = Processors::choose().expect("processors");
         pin(processors.first()).expect("pinned");
         let clock = Clocks(vec![ThreadClock::own().expect("clock")]);
-        let (before, started) = (clock.nanoseconds().expect("read"), Instant::now());
+        let (started, before) = (Instant::now(), clock.nanoseconds().expect("read"));
         while clock.nanoseconds().expect("read") - before < 5_000_000 {
             assert!(started.elapsed() < Duration::from_secs(10));
         }

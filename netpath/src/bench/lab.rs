@@ -3,7 +3,6 @@
 
 use std::{
     net::IpAddr,
-    process,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -15,6 +14,7 @@ use netpath_common::Mac;
 
 use super::{
     error::BenchError,
+    orphans,
     results::{Family, Path, Reach},
 };
 use crate::{
@@ -99,8 +99,12 @@ impl Lab {
     pub fn up(interrupted: &Arc<AtomicBool>) -> Result<Self, BenchError> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("npb-{}-{number}", process::id());
-        let topology = Topology::parse("the benchmark's lab", &TOPOLOGY.replace("NAME", &name))
+        Self::named(&orphans::lab_name(number), interrupted)
+    }
+
+    /// The same, with names that begin with `name`.
+    pub fn named(name: &str, interrupted: &Arc<AtomicBool>) -> Result<Self, BenchError> {
+        let topology = Topology::parse("the benchmark's lab", &TOPOLOGY.replace("NAME", name))
             .expect("a test parses it");
         let options = UpOptions {
             fast_path: Some(false),

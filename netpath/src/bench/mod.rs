@@ -9,6 +9,7 @@ mod lab;
 mod machine;
 mod names;
 mod netfilter;
+mod orphans;
 mod passage;
 mod plan;
 pub mod report;

@@ -2,7 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use super::results::{Family, Measure, Path, Reach};
+use super::{
+    results::{Family, Measure, Path, Reach},
+    stats::Verdict,
+};
 
 /// A name that stands for nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +70,36 @@ impl Measure {
         Self::TcpConnect,
         Self::TcpBulk,
     ];
+
+    /// As a title.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::UdpPacket => "UDP packets",
+            Self::TcpRequest => "TCP request and response",
+            Self::TcpConnect => "TCP connections",
+            Self::TcpBulk => "Bulk TCP",
+        }
+    }
+
+    /// What one unit of it is.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::UdpPacket => "packet",
+            Self::TcpRequest => "request",
+            Self::TcpConnect => "connection",
+            Self::TcpBulk => "byte",
+        }
+    }
+
+    /// As in the document, and as part of a file name.
+    pub fn slug(self) -> &'static str {
+        match self {
+            Self::UdpPacket => "udp_packet",
+            Self::TcpRequest => "tcp_request",
+            Self::TcpConnect => "tcp_connect",
+            Self::TcpBulk => "tcp_bulk",
+        }
+    }
 }
 
 impl fmt::Display for Measure {
@@ -96,6 +129,22 @@ impl FromStr for Measure {
 impl Family {
     /// Both.
     pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    /// As in running text.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+
+    /// As in the document, and as part of a file name.
+    pub fn slug(self) -> &'static str {
+        match self {
+            Self::V4 => "v4",
+            Self::V6 => "v6",
+        }
+    }
 }
 
 impl fmt::Display for Family {
@@ -123,6 +172,14 @@ impl FromStr for Family {
 impl Reach {
     /// Both.
     pub const ALL: [Self; 2] = [Self::SameNode, Self::TwoNodes];
+
+    /// As in the document, and as part of a file name.
+    pub fn slug(self) -> &'static str {
+        match self {
+            Self::SameNode => "same_node",
+            Self::TwoNodes => "two_nodes",
+        }
+    }
 }
 
 impl fmt::Display for Reach {
@@ -131,6 +188,24 @@ impl fmt::Display for Reach {
             Self::SameNode => "same node",
             Self::TwoNodes => "two nodes",
         })
+    }
+}
+
+impl Verdict {
+    /// As part of a style sheet.
+    pub fn slug(self) -> &'static str {
+        match self {
+            Self::Met => "met",
+            Self::Missed => "missed",
+            Self::Undecided => "undecided",
+            Self::NotMeasured => "not_measured",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.slug().replace('_', " "))
     }
 }
 
@@ -158,6 +233,23 @@ mod tests {
         }
         for family in Family::ALL {
             assert_eq!(family.to_string().parse(), Ok(family));
+        }
+    }
+
+    #[test]
+    fn slugs_are_the_names_of_the_document() {
+        let written = |name: serde_json::Result<String>| name.expect("serializable");
+        for measure in Measure::ALL {
+            let slug = format!("\"{}\"", measure.slug());
+            assert_eq!(slug, written(serde_json::to_string(&measure)));
+        }
+        for family in Family::ALL {
+            let slug = format!("\"{}\"", family.slug());
+            assert_eq!(slug, written(serde_json::to_string(&family)));
+        }
+        for reach in Reach::ALL {
+            let slug = format!("\"{}\"", reach.slug());
+            assert_eq!(slug, written(serde_json::to_string(&reach)));
         }
     }
 

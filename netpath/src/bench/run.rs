@@ -13,6 +13,7 @@ use super::{
     error::BenchError,
     lab::Lab,
     machine::machine,
+    orphans,
     passage::Counts,
     plan::{Scope, Visit},
     results::{PathState, Reach, Rejected, Results, SCHEMA, Sample, Settings},
@@ -67,7 +68,8 @@ pub fn run(
     let began = Instant::now();
     let machine = machine()?;
     let processors = Processors::choose()?;
-    let mut warnings = warnings(&processors)?;
+    let mut warnings = orphans::sweep()?;
+    warnings.extend(self::warnings(&processors)?);
     let mut lab = Lab::up(&options.interrupted)?;
     let measured = Run {
         options,

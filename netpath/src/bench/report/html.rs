@@ -1,12 +1,11 @@
 //! The page of a run of `netpath bench`.
 
-use super::page::{Entry, document, figures, machine_and_settings, plain, table, words};
+use super::page::{Entry, document, figures, machine_and_settings, table, words};
 use super::plot::escaped;
 use super::plots::{Plot, main_figure, measures, places};
-use super::{format, label};
+use super::{format, goal, label};
 use crate::bench::stats::{
-    Bound, Cell, Figure, Goal, Percentile, Selector, Verdict, absolute, goals, hop_cost, loss,
-    paired, rounds, warnings,
+    Cell, Figure, Percentile, Selector, absolute, goals, hop_cost, loss, paired, rounds, warnings,
 };
 use crate::bench::{Measure, Path, Results};
 
@@ -16,7 +15,7 @@ pub fn page(results: &Results, plots: &[Plot]) -> String {
     let heading = format!("netpath bench: {}, Linux {}", machine.cpu, machine.kernel);
     let sections = [
         warning_list(results),
-        goal_table(&goals(results)),
+        goal::section(&goals(results), "Endpoints of one node."),
         figures(plots),
         measures(results)
             .into_iter()
@@ -48,34 +47,6 @@ fn warning_list(results: &Results) -> String {
         .map(|warning| format!("<li>{}</li>", escaped(warning)))
         .collect();
     format!("<div class=\"warnings\"><h2>Warnings</h2><ul>{items}</ul></div>")
-}
-
-fn goal_table(goals: &[Goal]) -> String {
-    let head = ["goal", "family", "what", "wanted", "measured", "verdict"].map(str::to_owned);
-    let rows = goals.iter().map(|goal| {
-        let wanted = match goal.wanted {
-            Bound::AtMost(bound) => format!("≤ {}", format::ratio(bound)),
-            Bound::AtLeast(bound) => format!("≥ {}", format::ratio(bound)),
-        };
-        let (class, verdict) = match goal.verdict {
-            Verdict::Met => ("met", "met"),
-            Verdict::Missed => ("missed", "missed"),
-            Verdict::Undecided => ("undecided", "undecided"),
-            Verdict::NotMeasured => ("not_measured", "not measured"),
-        };
-        format!(
-            "{}{}<td class=\"text\">{}</td>{}{}<td class=\"{class}\">{verdict}</td>",
-            plain(&goal.number.to_string()),
-            plain(label::family(goal.family)),
-            escaped(goal.text),
-            plain(&wanted),
-            Entry::of(goal.measured, format::ratio).html(),
-        )
-    });
-    format!(
-        "<h2>The numbers to reach</h2><p>Endpoints of one node.</p>{}",
-        table("", &head, rows)
-    )
 }
 
 /// What a column says of a path.
@@ -147,7 +118,7 @@ fn columns(measure: Measure) -> Vec<Column> {
             Entry::of(cost, format::ns)
         }));
     }
-    let cpu = format!("CPU per {}", label::unit(measure));
+    let cpu = format!("CPU per {}", measure.unit());
     columns.extend(Column::compared(&cpu, Figure::Cpu, format::ns));
     columns.push(Column::new("lost", |results, path, cell| {
         let lost = loss(results, path, cell);
@@ -162,7 +133,7 @@ fn of_measure(results: &Results, measure: Measure) -> String {
         .into_iter()
         .chain(columns.iter().map(|c| c.head.clone()))
         .collect();
-    let name = escaped(label::measure(measure));
+    let name = escaped(measure.title());
     let tables = places(results).into_iter().map(|(reach, family)| {
         let cell = Cell {
             reach,
@@ -228,7 +199,7 @@ fn left_out(results: &Results) -> String {
             vec![
                 cell.round.to_string(),
                 cell.path.to_string(),
-                label::measure(cell.measure).to_owned(),
+                cell.measure.title().to_owned(),
                 label::place((cell.reach, cell.family)),
                 cell.reason.clone(),
             ]

@@ -1,68 +1,17 @@
-//! The names that readers see, and how each path looks in every plot.
+//! How places and paths look in every plot, and what warnings say. The names themselves are in `bench/names.rs`.
 
 use super::plot::{Colour, Style};
 use crate::bench::stats::{Cell, Warning};
-use crate::bench::{Family, Measure, Path, Reach};
-
-/// Where the endpoints are.
-pub fn reach(reach: Reach) -> &'static str {
-    match reach {
-        Reach::SameNode => "same node",
-        Reach::TwoNodes => "two nodes",
-    }
-}
-
-/// An address family.
-pub fn family(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "IPv4",
-        Family::V6 => "IPv6",
-    }
-}
-
-/// A measure.
-pub fn measure(measure: Measure) -> &'static str {
-    match measure {
-        Measure::UdpPacket => "UDP packets",
-        Measure::TcpRequest => "TCP request and response",
-        Measure::TcpConnect => "TCP connections",
-        Measure::TcpBulk => "bulk TCP",
-    }
-}
-
-/// What one unit of a measure is.
-pub fn unit(measure: Measure) -> &'static str {
-    match measure {
-        Measure::UdpPacket => "packet",
-        Measure::TcpRequest => "request",
-        Measure::TcpConnect => "connection",
-        Measure::TcpBulk => "byte",
-    }
-}
+use crate::bench::{Family, Path, Reach};
 
 /// Reach and family.
-pub fn place(of: (Reach, Family)) -> String {
-    format!("{}, {}", reach(of.0), family(of.1))
+pub fn place((reach, family): (Reach, Family)) -> String {
+    format!("{reach}, {}", family.title())
 }
 
 /// Reach and family as part of a file name.
-pub fn place_slug(of: (Reach, Family)) -> &'static str {
-    match of {
-        (Reach::SameNode, Family::V4) => "same_node_v4",
-        (Reach::SameNode, Family::V6) => "same_node_v6",
-        (Reach::TwoNodes, Family::V4) => "two_nodes_v4",
-        (Reach::TwoNodes, Family::V6) => "two_nodes_v6",
-    }
-}
-
-/// A measure as part of a file name.
-pub fn measure_slug(measure: Measure) -> &'static str {
-    match measure {
-        Measure::UdpPacket => "udp_packet",
-        Measure::TcpRequest => "tcp_request",
-        Measure::TcpConnect => "tcp_connect",
-        Measure::TcpBulk => "tcp_bulk",
-    }
+pub fn place_slug((reach, family): (Reach, Family)) -> String {
+    format!("{}_{}", reach.slug(), family.slug())
 }
 
 /// The colour of reach and family, where both are shown at once.
@@ -106,7 +55,7 @@ pub fn warning(warning: &Warning) -> String {
     let of = |cell: &Cell| {
         format!(
             "{}, {}",
-            measure(cell.measure),
+            cell.measure.title(),
             place((cell.reach, cell.family))
         )
     };

@@ -1,6 +1,7 @@
 //! The report of a run for people: one page, and its plots as files.
 
 mod format;
+mod goal;
 mod growth;
 mod html;
 mod label;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use super::Results;
 use super::scale::ScaleResults;
 
+pub use goal::GoalRow;
 pub use label::warning;
 pub use plots::{Plot, plots};
 

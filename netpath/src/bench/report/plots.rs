@@ -69,7 +69,7 @@ pub fn main_figure(measure: Measure) -> (Figure, &'static str, fn(f64) -> String
 
 fn by_path(results: &Results, measure: Measure) -> Plot {
     let (figure, axis, format) = main_figure(measure);
-    let title = format!("{}: {axis}", capital(label::measure(measure)));
+    let title = format!("{}: {axis}", measure.title());
     let axis = Axis {
         label: axis.into(),
         scale: Scale::Linear,
@@ -81,7 +81,7 @@ fn by_path(results: &Results, measure: Measure) -> Plot {
         "Shorter"
     };
     Plot {
-        name: label::measure_slug(measure).into(),
+        name: measure.slug().into(),
         caption: format!(
             "{better} is better. Medians of the rounds; whiskers are 95 % intervals, which hold the \
              machine's own drift: paths are compared by the paired ratios in the tables."
@@ -93,15 +93,15 @@ fn by_path(results: &Results, measure: Measure) -> Plot {
 }
 
 fn cpu(results: &Results, measure: Measure) -> Plot {
-    let unit = label::unit(measure);
-    let title = format!("{}: CPU time per {unit}", capital(label::measure(measure)));
+    let unit = measure.unit();
+    let title = format!("{}: CPU time per {unit}", measure.title());
     let axis = Axis {
         label: format!("CPU time per {unit}"),
         scale: Scale::Linear,
         format: format::ns,
     };
     Plot {
-        name: format!("cpu_{}", label::measure_slug(measure)),
+        name: format!("cpu_{}", measure.slug()),
         caption: format!(
             "Shorter is better. CPU time of both applications and of the kernel on their processors, for \
              each {unit} that arrived; whiskers are 95 % intervals."
@@ -304,12 +304,4 @@ fn cell(of: (Reach, Family), measure: Measure) -> Cell {
         family: of.1,
         measure,
     }
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters
-        .next()
-        .map(|first| first.to_uppercase().chain(letters).collect())
-        .unwrap_or_default()
 }

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{bench::Family, datapath::Datapath};
 
-/// Prefixes that are written one system call each, for comparison.
-const SINGLE: usize = 10_000;
+/// Prefixes that are written one system call each, for comparison: as many as the goal on installing them asks for.
+const SINGLE: usize = 100_000;
 
 /// A node with tables of a size, and what is in them.
 pub struct Filled {
@@ -120,6 +120,14 @@ fn timed(work: impl FnOnce() -> Result<(), ScaleError>) -> Result<Duration, Scal
 }
 
 impl ByFamily {
+    /// The figure of a family.
+    pub fn of(&self, family: Family) -> u64 {
+        match family {
+            Family::V4 => self.v4,
+            Family::V6 => self.v6,
+        }
+    }
+
     /// Sets the figure of a family, in nanoseconds.
     fn set(&mut self, family: Family, duration: Duration) {
         let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);

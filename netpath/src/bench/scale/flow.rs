@@ -12,10 +12,9 @@ use std::{
 use super::{
     ScaleError,
     lab::{Node, io_error, sender},
-    summary::median,
 };
 use crate::{
-    bench::{Family, cpu},
+    bench::{Family, cpu, stats::median},
     netns::Netns,
 };
 
@@ -94,7 +93,7 @@ impl Flow {
 
     /// Nanoseconds per packet in the median batch: one that another process interrupted says nothing.
     pub fn batch_ns(&self) -> Option<f64> {
-        median(self.batches.iter().copied()).map(|median| median.value)
+        median(&self.batches)
     }
 }
 

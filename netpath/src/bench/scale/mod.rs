@@ -13,22 +13,21 @@ mod endpoints;
 mod error;
 mod fill;
 mod flow;
+mod goals;
 mod hops;
 mod lab;
+mod names;
 mod population;
 mod programs;
 mod reaction;
 mod results;
 pub mod summary;
 
-pub use self::{error::ScaleError, results::*};
+pub use self::{error::ScaleError, goals::goals, results::*};
 
-use std::{
-    process,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use self::{
@@ -36,7 +35,7 @@ use self::{
     lab::{Node, NodeOptions},
     population::Random,
 };
-use super::{Path, cpu::Processors};
+use super::{Path, cpu::Processors, orphans};
 
 /// How to measure.
 #[derive(Clone, Debug)]
@@ -180,17 +179,16 @@ pub fn run(
 ) -> Result<ScaleResults, ScaleError> {
     static RUNS: AtomicU32 = AtomicU32::new(0);
     let run_on = Processors::choose()?.first();
+    for left in orphans::sweep()? {
+        tracing::warn!("{left}");
+    }
     let mut run = Run {
         options,
         processor: run_on,
         random: Random::new(options.seed),
         progress,
         step: 0,
-        names: format!(
-            "bs{}-{}",
-            process::id(),
-            RUNS.fetch_add(1, Ordering::Relaxed)
-        ),
+        names: orphans::scale_name(RUNS.fetch_add(1, Ordering::Relaxed)),
     };
     let machine = super::machine::machine()?;
     // First, while the machine's memory is at rest.

@@ -3,41 +3,7 @@
 use super::results::{
     ChangeKind, HopSample, PacketKind, ProgramSample, Reaction, ScaleResults, Size,
 };
-use crate::bench::{Family, Path, Reach};
-
-/// A median with a 95 % confidence interval by order statistics, which asks nothing of the distribution; with fewer
-/// than six samples it is the whole range.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Median {
-    /// The median.
-    pub value: f64,
-    /// Lower end of the interval.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-}
-
-/// The median of some figures; `None` of none.
-pub fn median(figures: impl IntoIterator<Item = f64>) -> Option<Median> {
-    let mut sorted: Vec<f64> = figures.into_iter().collect();
-    sorted.sort_by(f64::total_cmp);
-    let count = sorted.len();
-    let middle = count / 2;
-    let value = match count {
-        0 => return None,
-        _ if count.is_multiple_of(2) => (sorted[middle - 1] + sorted[middle]) / 2.0,
-        _ => sorted[middle],
-    };
-    // The normal approximation of the binomial: ranks count/2 -+ 0.98 sqrt(count).
-    let half = 0.98 * (count as f64).sqrt();
-    let low = (count as f64 / 2.0 - half).floor().max(0.0) as usize;
-    let high = ((count as f64 / 2.0 + half).ceil() as usize).min(count - 1);
-    Some(Median {
-        value,
-        low: sorted[low],
-        high: sorted[high],
-    })
-}
+use crate::bench::{Family, Path, Reach, stats::Estimate};
 
 /// One line of what the programs cost.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,9 +15,9 @@ pub struct ProgramCost {
     /// The node's tables.
     pub size: Size,
     /// One packet again and again, nanoseconds above the empty program.
-    pub same: Median,
+    pub same: Estimate,
     /// One run for each of many destinations, likewise.
-    pub spread: Median,
+    pub spread: Estimate,
 }
 
 /// One line of what a hop costs.
@@ -68,11 +34,11 @@ pub struct HopCost {
     /// Destinations.
     pub destinations: u32,
     /// Nanoseconds per packet, of the median batch.
-    pub packet: Median,
+    pub packet: Estimate,
     /// Nanoseconds per packet above the direct path, pair by pair.
-    pub hop: Median,
+    pub hop: Estimate,
     /// That over the smallest tables' of the same round, where the path is netpath's.
-    pub growth: Option<Median>,
+    pub growth: Option<Estimate>,
 }
 
 /// One line of how soon a change takes effect.
@@ -85,11 +51,11 @@ pub struct ReactionTime {
     /// Address family.
     pub family: Family,
     /// Microseconds until the request was answered.
-    pub request: Median,
+    pub request: Estimate,
     /// Microseconds until the first packet.
-    pub first_packet: Median,
+    pub first_packet: Estimate,
     /// Microseconds between packets.
-    pub interval: Median,
+    pub interval: Estimate,
 }
 
 /// The cost inside the programs, in the order of packet, family and size.
@@ -108,7 +74,9 @@ pub fn programs(results: &ScaleResults) -> Vec<ProgramCost> {
                     (sample.packet, sample.family, sample.size) == (packet, family, size)
                         && sample.spread == spread
                 });
-                median(samples.map(|sample| (sample.run_ps as f64 - sample.empty_ps as f64) / 1e3))
+                estimate(
+                    samples.map(|sample| (sample.run_ps as f64 - sample.empty_ps as f64) / 1e3),
+                )
             };
             Some(ProgramCost {
                 packet,
@@ -123,6 +91,12 @@ pub fn programs(results: &ScaleResults) -> Vec<ProgramCost> {
 
 /// The cost on the wire, in the order of path, reach, family, destinations and size.
 pub fn hops(results: &ScaleResults) -> Vec<HopCost> {
+    let least = results.tables.iter().map(|table| table.size).min();
+    hop_costs(&results.hops, least)
+}
+
+/// The same; growth is against tables of the size `least`.
+fn hop_costs(all: &[HopSample], least: Option<Size>) -> Vec<HopCost> {
     let key = |sample: &HopSample| {
         (
             sample.path,
@@ -133,25 +107,24 @@ pub fn hops(results: &ScaleResults) -> Vec<HopCost> {
         )
     };
     let cost = |sample: &HopSample| sample.batch_ns - sample.direct_batch_ns;
-    let mut keys: Vec<_> = results.hops.iter().map(key).collect();
+    let mut keys: Vec<_> = all.iter().map(key).collect();
     keys.sort_unstable();
     keys.dedup();
-    let least = results.tables.iter().map(|table| table.size).min();
     keys.into_iter()
         .filter_map(|wanted| {
             let (path, reach, family, spread, size) = wanted;
-            let samples: Vec<_> = results
-                .hops
-                .iter()
-                .filter(|sample| key(sample) == wanted)
-                .collect();
+            let samples: Vec<_> = all.iter().filter(|sample| key(sample) == wanted).collect();
             let growth = samples.iter().filter_map(|sample| {
                 let least = (path, reach, family, spread, least?);
-                let base = results
-                    .hops
+                let base = all
                     .iter()
                     .find(|base| key(base) == least && base.round == sample.round)?;
-                Some(cost(sample) / cost(base))
+                // A base that costs nothing bounds nothing: the worst for what is judged, as in `hop_cost_ratio`.
+                Some(if cost(base) > 0.0 {
+                    cost(sample) / cost(base)
+                } else {
+                    f64::INFINITY
+                })
             });
             Some(HopCost {
                 path,
@@ -159,9 +132,9 @@ pub fn hops(results: &ScaleResults) -> Vec<HopCost> {
                 family,
                 size,
                 destinations: samples.first()?.destinations,
-                packet: median(samples.iter().map(|sample| sample.batch_ns))?,
-                hop: median(samples.iter().map(|sample| cost(sample)))?,
-                growth: median(growth).filter(|_| path == Path::Netpath),
+                packet: estimate(samples.iter().map(|sample| sample.batch_ns))?,
+                hop: estimate(samples.iter().map(|sample| cost(sample)))?,
+                growth: estimate(growth).filter(|_| path == Path::Netpath),
             })
         })
         .collect()
@@ -177,7 +150,7 @@ pub fn reactions(results: &ScaleResults) -> Vec<ReactionTime> {
         .filter_map(|wanted| {
             let of = |figure: fn(&Reaction) -> u64| {
                 let found = results.reactions.iter().filter(|it| key(it) == wanted);
-                median(found.map(|reaction| figure(reaction) as f64 / 1e3))
+                estimate(found.map(|reaction| figure(reaction) as f64 / 1e3))
             };
             Some(ReactionTime {
                 change: wanted.0,
@@ -191,20 +164,58 @@ pub fn reactions(results: &ScaleResults) -> Vec<ReactionTime> {
         .collect()
 }
 
+fn estimate(figures: impl Iterator<Item = f64>) -> Option<Estimate> {
+    Estimate::new(figures.collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn hop(round: u32, size: Size, cost: f64) -> HopSample {
+        HopSample {
+            round,
+            path: Path::Netpath,
+            size,
+            reach: Reach::SameNode,
+            family: Family::V4,
+            spread: false,
+            destinations: 1,
+            ns: 100.0 + cost,
+            direct_ns: 100.0,
+            batch_ns: 100.0 + cost,
+            direct_batch_ns: 100.0,
+            sent: 64,
+            received: 64,
+            direct_sent: 64,
+            direct_received: 64,
+        }
+    }
+
     #[test]
-    fn medians_and_their_intervals() {
-        assert_eq!(median([]), None);
-        let of = |figures: &[f64]| median(figures.iter().copied()).expect("figures");
-        let one = of(&[4.0]);
-        assert_eq!((one.value, one.low, one.high), (4.0, 4.0, 4.0));
-        let even = of(&[1.0, 4.0, 3.0, 2.0]);
-        assert_eq!((even.value, even.low, even.high), (2.5, 1.0, 4.0));
-        // The exact interval of 15, by the binomial, is from the fourth to the twelfth; this one is a rank wider.
-        let many = of(&(0..15).map(f64::from).collect::<Vec<_>>());
-        assert_eq!((many.value, many.low, many.high), (7.0, 3.0, 12.0));
+    fn intervals_are_the_exact_ones_and_growth_is_paired_by_round() {
+        let [small, large] = [10, 1000].map(|endpoints| Size {
+            endpoints,
+            routes: 10,
+        });
+        // The machine gets slower on the way; the growth stays, but for one round whose base costs nothing.
+        let mut samples: Vec<HopSample> = (0..15)
+            .flat_map(|round| {
+                let cost = f64::from(round + 1);
+                [hop(round, large, 1.5 * cost), hop(round, small, cost)]
+            })
+            .collect();
+        samples.push(hop(15, small, 0.0));
+        samples.push(hop(15, large, 1.0));
+        let lines = hop_costs(&samples, Some(small));
+        assert_eq!([lines[0].size, lines[1].size], [small, large]);
+        // Of 16 by the binomial: from the fourth to the thirteenth.
+        let hop = lines[0].hop;
+        assert_eq!((hop.median, hop.low, hop.high), (7.5, 3.0, 12.0));
+        assert_eq!((hop.rounds, hop.is_confident()), (16, true));
+        let growth = lines[1].growth.expect("netpath's");
+        assert_eq!((growth.median, growth.low, growth.high), (1.5, 1.5, 1.5));
+        let one = hop_costs(&samples[30..], Some(small))[1].growth;
+        assert_eq!(one.expect("netpath's").median, f64::INFINITY);
     }
 }

@@ -13,6 +13,20 @@ pub enum Bound {
     AtMost(f64),
     /// This or more.
     AtLeast(f64),
+    /// Anything, as long as it is known.
+    Stated,
+}
+
+/// What a number counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// One figure over another.
+    Ratio,
+    /// Time.
+    Nanoseconds,
+    /// Memory.
+    Bytes,
 }
 
 /// What a run says of a goal.
@@ -29,17 +43,19 @@ pub enum Verdict {
     NotMeasured,
 }
 
-/// One of the numbers to reach, for endpoints of one node and one family.
+/// One of the numbers to reach.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Goal {
     /// Its number in docs/performance.md; several goals may share one.
     pub number: u8,
     /// What is measured.
-    pub text: &'static str,
-    /// Address family.
-    pub family: Family,
+    pub text: String,
+    /// Address family; `None` where both take part.
+    pub family: Option<Family>,
     /// What is wanted.
     pub wanted: Bound,
+    /// Unit of what is wanted and of what was measured.
+    pub unit: Unit,
     /// What was measured.
     pub measured: Option<Estimate>,
     /// Whether it is reached.
@@ -52,21 +68,34 @@ impl Bound {
         let Some(measured) = measured else {
             return Verdict::NotMeasured;
         };
-        if !measured.is_confident() {
-            return Verdict::Undecided;
-        }
         // As "less is better", so that both kinds have one rule.
         let (best, worst, bound) = match self {
             Self::AtMost(bound) => (measured.low, measured.high, bound),
             Self::AtLeast(bound) => (-measured.high, -measured.low, -bound),
+            Self::Stated => return Verdict::Met,
         };
-        if worst <= bound {
+        if !measured.is_confident() {
+            Verdict::Undecided
+        } else if worst <= bound {
             Verdict::Met
         } else if best > bound {
             Verdict::Missed
         } else {
             Verdict::Undecided
         }
+    }
+
+    /// What a figure says of the bound that a run measures once: it has no interval, so that the figure itself counts.
+    pub fn judge_once(self, measured: Option<f64>) -> Verdict {
+        let Some(measured) = measured else {
+            return Verdict::NotMeasured;
+        };
+        let met = match self {
+            Self::AtMost(bound) => measured <= bound,
+            Self::AtLeast(bound) => measured >= bound,
+            Self::Stated => true,
+        };
+        if met { Verdict::Met } else { Verdict::Missed }
     }
 }
 
@@ -79,7 +108,7 @@ enum Compared {
 }
 
 /// The goals that a run of `netpath bench` can judge, those of IPv4 first. The goals on growth (5 to 7) are
-/// judged by `netpath bench scale`.
+/// judged by `netpath bench scale`: [`crate::bench::scale::goals()`].
 pub fn goals(results: &Results) -> Vec<Goal> {
     [Family::V4, Family::V6]
         .into_iter()
@@ -91,9 +120,10 @@ pub fn goals(results: &Results) -> Vec<Goal> {
                     let verdict = wanted.judge(measured.as_ref());
                     Goal {
                         number,
-                        text,
-                        family,
+                        text: text.to_owned(),
+                        family: Some(family),
                         wanted,
+                        unit: Unit::Ratio,
                         measured,
                         verdict,
                     }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-pub use goals::{Bound, Goal, Verdict, goals};
+pub use goals::{Bound, Goal, Unit, Verdict, goals};
 pub use noise::{LOSS_LIMIT, ROUNDS_MIN, SPREAD_LIMIT, WIDTH_LIMIT, Warning, warnings};
 pub use order::{CONFIDENCE, Estimate, Percentile, median, spread};
 

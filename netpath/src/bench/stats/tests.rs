@@ -209,6 +209,21 @@ fn goals_are_met_missed_or_undecided_by_the_whole_interval() {
     assert_eq!(Bound::AtMost(2.0).judge(None), Verdict::NotMeasured);
     let few = Estimate::new(vec![1.0; 5]);
     assert_eq!(Bound::AtMost(2.0).judge(few.as_ref()), Verdict::Undecided);
+    assert_eq!(Bound::Stated.judge(few.as_ref()), Verdict::Met);
+}
+
+#[test]
+fn what_is_measured_once_counts_itself() {
+    for (bound, figure, verdict) in [
+        (Bound::AtMost(2.0), Some(2.0), Verdict::Met),
+        (Bound::AtMost(2.0), Some(2.1), Verdict::Missed),
+        (Bound::AtLeast(2.0), Some(2.0), Verdict::Met),
+        (Bound::AtLeast(2.0), Some(1.9), Verdict::Missed),
+        (Bound::Stated, Some(9.0), Verdict::Met),
+        (Bound::Stated, None, Verdict::NotMeasured),
+    ] {
+        assert_eq!(bound.judge_once(figure), verdict, "{bound:?} {figure:?}");
+    }
 }
 
 #[test]
@@ -241,7 +256,7 @@ fn goals_read_the_cells_that_they_name() {
             let median = goal.measured?.median;
             Some((
                 goal.number,
-                goal.family,
+                goal.family?,
                 (median * 1e6).round() / 1e6,
                 goal.verdict,
             ))

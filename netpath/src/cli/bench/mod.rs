@@ -147,10 +147,7 @@ pub fn run(args: &BenchArgs, context: &Context) -> anyhow::Result<Exit> {
         note(tables::rejected(rejected));
     }
     if let Some(directory) = &args.report {
-        let files = report::write(directory, &results)?;
-        if let Some(page) = files.first() {
-            note(format!("the report is {}", page.display()));
-        }
+        tell(&report::write(directory, &results)?);
     }
     Ok(if results.rejected.is_empty() {
         Exit::Done
@@ -172,6 +169,13 @@ fn doubts(results: &Results) {
         note(format!(
             "warning: {more} more such warnings: the machine was too noisy to say; `--report` lists them all"
         ));
+    }
+}
+
+/// Says where the page of a report is: the first of its files.
+fn tell(files: &[PathBuf]) {
+    if let Some(page) = files.first() {
+        note(format!("the report is {}", page.display()));
     }
 }
 

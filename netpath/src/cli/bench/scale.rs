@@ -1,13 +1,14 @@
 //! `netpath bench scale`.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
+};
 
 use crate::bench::{
-    Path, Reach,
-    scale::{
-        self, ChangeKind, MapMemory, PacketKind, Progress, ScaleOptions, ScaleResults, Size,
-        summary::{self, Median},
-    },
+    Path, Reach, report,
+    scale::{self, MapMemory, Progress, ScaleOptions, ScaleResults, Size, summary},
+    stats::Estimate,
 };
 use crate::cli::{Context, Exit, Table, note};
 
@@ -29,6 +30,10 @@ pub struct ScaleArgs {
     /// Real endpoints to make and remove; a thousand may take half a minute
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     endpoints: Option<u32>,
+
+    /// Also write scale.html and its plots into this directory
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
 }
 
 /// Measures how cost grows.
@@ -62,6 +67,9 @@ pub fn run(args: &ScaleArgs, context: &Context) -> anyhow::Result<Exit> {
             rejected.path,
             rejected.reason
         ));
+    }
+    if let Some(directory) = &args.report {
+        super::tell(&report::write_scale(directory, &results)?);
     }
     Ok(if results.rejected.is_empty() {
         Exit::Done
@@ -97,6 +105,7 @@ fn tables(results: &ScaleResults) -> Vec<Table> {
         programs(results),
         hops(results),
         reactions(results),
+        super::tables::goals(&scale::goals(results)),
     ]
 }
 
@@ -189,13 +198,13 @@ fn programs(results: &ScaleResults) -> Table {
     for cost in summary::programs(results) {
         let Size { endpoints, routes } = cost.size;
         table.row([
-            packet(cost.packet).to_owned(),
+            cost.packet.title().to_owned(),
             cost.family.to_string(),
             endpoints.to_string(),
             routes.to_string(),
-            format!("{:.0}", cost.same.value),
+            format!("{:.0}", cost.same.median),
             interval(cost.same, 0),
-            format!("{:.0}", cost.spread.value),
+            format!("{:.0}", cost.spread.median),
             interval(cost.spread, 0),
         ]);
     }
@@ -224,7 +233,7 @@ fn hops(results: &ScaleResults) -> Table {
                 String::new()
             }
         };
-        let growth = |show: &dyn Fn(Median) -> String| cost.growth.map(show).unwrap_or_default();
+        let growth = |show: &dyn Fn(Estimate) -> String| cost.growth.map(show).unwrap_or_default();
         table.row([
             match cost.reach {
                 Reach::SameNode => cost.path.to_string(),
@@ -234,10 +243,10 @@ fn hops(results: &ScaleResults) -> Table {
             size(cost.size.endpoints),
             size(cost.size.routes),
             cost.destinations.to_string(),
-            format!("{:.0}", cost.packet.value),
-            format!("{:.0}", cost.hop.value),
+            format!("{:.0}", cost.packet.median),
+            format!("{:.0}", cost.hop.median),
             interval(cost.hop, 0),
-            growth(&|median| format!("{:.2}", median.value)),
+            growth(&|median| format!("{:.2}", median.median)),
             growth(&|median| interval(median, 2)),
         ]);
     }
@@ -256,33 +265,18 @@ fn reactions(results: &ScaleResults) -> Table {
     ]);
     for time in summary::reactions(results) {
         table.row([
-            match time.change {
-                ChangeKind::NextHop => "next hop of a kernel route",
-                ChangeKind::Prefix => "prefix in netpath's table",
-                ChangeKind::Endpoint => "endpoint in netpath's table",
-            }
-            .to_owned(),
+            time.change.title().to_owned(),
             time.path.to_string(),
             time.family.to_string(),
-            format!("{:.0}", time.request.value),
-            format!("{:.0}", time.first_packet.value),
+            format!("{:.0}", time.request.median),
+            format!("{:.0}", time.first_packet.median),
             interval(time.first_packet, 0),
-            format!("{:.1}", time.interval.value),
+            format!("{:.1}", time.interval.median),
         ]);
     }
     table
 }
 
-fn interval(median: Median, digits: usize) -> String {
+fn interval(median: Estimate, digits: usize) -> String {
     format!("{:.digits$} to {:.digits$}", median.low, median.high)
-}
-
-fn packet(packet: PacketKind) -> &'static str {
-    match packet {
-        PacketKind::SameNode => "same node",
-        PacketKind::Remote => "to another node",
-        PacketKind::Uplink => "from an uplink",
-        PacketKind::Spoofed => "spoofed, dropped",
-        PacketKind::NoRoute => "no route, punted",
-    }
 }

@@ -3,7 +3,11 @@
 use crate::{
     bench::{
         Family, Measure, Path, Reach, Rejected, Results,
-        stats::{Cell, Estimate, Figure, Percentile, Selector, absolute, hop_cost, loss, paired},
+        report::GoalRow,
+        stats::{
+            self, Cell, Estimate, Figure, Goal, Percentile, Selector, absolute, hop_cost, loss,
+            paired,
+        },
     },
     cli::Table,
 };
@@ -15,7 +19,33 @@ pub(super) fn all(results: &Results) -> Vec<Table> {
         .map(|measure| of_measure(results, measure))
         .collect();
     tables.push(missing(results));
+    tables.push(goals(&stats::goals(results)));
     tables
+}
+
+/// The numbers to reach, and whether they are.
+pub(super) fn goals(goals: &[Goal]) -> Table {
+    let mut table = Table::new([
+        "goal",
+        "family",
+        "what",
+        "#wanted",
+        "#measured",
+        "#95 %",
+        "verdict",
+    ]);
+    for row in goals.iter().map(GoalRow::of) {
+        table.row([
+            row.number,
+            row.family.to_owned(),
+            row.text,
+            row.wanted,
+            row.measured,
+            row.interval,
+            row.verdict.to_string(),
+        ]);
+    }
+    table
 }
 
 /// One line about a cell that was thrown away.

@@ -5,11 +5,16 @@ mod plots;
 use super::page::{document, figures, machine_and_settings, words};
 use super::plot::Mark;
 use super::plots::Plot;
-use super::{format, label};
-use crate::bench::scale::summary::{self, Median};
-use crate::bench::scale::{ByFamily, ChangeKind, MapMemory, PacketKind, ScaleResults};
+use super::{format, goal, label};
+use crate::bench::scale::{ByFamily, MapMemory, ScaleResults, goals, summary};
+use crate::bench::stats::Estimate;
 
 pub use plots::plots;
+
+/// How the goals are judged.
+const HOW: &str = "Endpoints of one node, unless it says otherwise. 5 and 6 are judged by the 95 % interval of the \
+rounds' median: met or missed when the whole of it is, else undecided. What 7 asks for is measured once in a run (where \
+several tables yield it, the worst counts), and judged by the figure itself.";
 
 /// The page of a run with its plots.
 pub fn page(results: &ScaleResults, plots: &[Plot]) -> String {
@@ -19,6 +24,7 @@ pub fn page(results: &ScaleResults, plots: &[Plot]) -> String {
             results.machine.cpu, results.machine.kernel
         ),
         &[
+            goal::section(&goals(results), HOW),
             figures(plots),
             install_table(results),
             endpoint_table(results),
@@ -98,12 +104,12 @@ fn endpoint_table(results: &ScaleResults) -> String {
 fn program_table(results: &ScaleResults) -> String {
     let rows = summary::programs(results).into_iter().map(|cost| {
         vec![
-            packet_name(cost.packet).to_owned(),
-            label::family(cost.family).to_owned(),
+            cost.packet.title().to_owned(),
+            cost.family.title().to_owned(),
             cost.size.endpoints.to_string(),
             cost.size.routes.to_string(),
-            mark(cost.same).say(format::ns),
-            mark(cost.spread).say(format::ns),
+            Mark::from(cost.same).say(format::ns),
+            Mark::from(cost.spread).say(format::ns),
         ]
     });
     let head = [
@@ -125,10 +131,10 @@ fn hop_table(results: &ScaleResults) -> String {
             hop.size.endpoints.to_string(),
             hop.size.routes.to_string(),
             hop.destinations.to_string(),
-            mark(hop.packet).say(format::ns),
-            mark(hop.hop).say(format::ns),
+            Mark::from(hop.packet).say(format::ns),
+            Mark::from(hop.hop).say(format::ns),
             hop.growth
-                .map_or("–".into(), |growth| mark(growth).say(format::ratio)),
+                .map_or("–".into(), |growth| Mark::from(growth).say(format::ratio)),
         ]
     });
     let head = [
@@ -145,17 +151,12 @@ fn hop_table(results: &ScaleResults) -> String {
 }
 
 fn reaction_table(results: &ScaleResults) -> String {
-    let microseconds = |median: Median| mark(median).say(|value| format::ns(value * 1e3));
+    let microseconds = |median: Estimate| Mark::from(median).say(|value| format::ns(value * 1e3));
     let rows = summary::reactions(results).into_iter().map(|time| {
         vec![
-            match time.change {
-                ChangeKind::NextHop => "next hop of a kernel route",
-                ChangeKind::Prefix => "prefix in netpath's table",
-                ChangeKind::Endpoint => "endpoint in netpath's table",
-            }
-            .to_owned(),
+            time.change.title().to_owned(),
             time.path.to_string(),
-            label::family(time.family).to_owned(),
+            time.family.title().to_owned(),
             microseconds(time.request),
             microseconds(time.first_packet),
             microseconds(time.interval),
@@ -228,34 +229,6 @@ fn memory(maps: &[MapMemory], prefix: &str) -> f64 {
         .filter(|map| map.map.starts_with(prefix))
         .map(|map| map.bytes as f64)
         .sum()
-}
-
-fn mark(median: Median) -> Mark {
-    Mark {
-        value: median.value,
-        low: median.low,
-        high: median.high,
-    }
-}
-
-fn packet_name(packet: PacketKind) -> &'static str {
-    match packet {
-        PacketKind::SameNode => "to an endpoint of the node",
-        PacketKind::Remote => "to another node",
-        PacketKind::Uplink => "from another node",
-        PacketKind::Spoofed => "spoofed, dropped",
-        PacketKind::NoRoute => "no route, punted",
-    }
-}
-
-fn packet_slug(packet: PacketKind) -> &'static str {
-    match packet {
-        PacketKind::SameNode => "same_node",
-        PacketKind::Remote => "remote",
-        PacketKind::Uplink => "uplink",
-        PacketKind::Spoofed => "spoofed",
-        PacketKind::NoRoute => "no_route",
-    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Which plots a run of `netpath bench scale` yields.
 
-use super::{mark, memory, packet_name, packet_slug};
+use super::memory;
+use crate::bench::report::format;
 use crate::bench::report::plot::{
     Axis, Colour, LineChart, Mark, Point, Points, Scale, Series, Style, lines,
 };
 use crate::bench::report::plots::Plot;
-use crate::bench::report::{format, label};
 use crate::bench::scale::summary::{self, HopCost, ProgramCost};
 use crate::bench::scale::{PacketKind, ScaleResults, Size, Table};
 use crate::bench::{Family, Path, Reach};
@@ -141,7 +141,7 @@ fn hop_plot(hops: &[HopCost], reach: Reach, by: By) -> Option<Plot> {
         });
         let points = found.map(|hop| Point {
             x: by.of(hop.size),
-            y: mark(hop.hop),
+            y: Mark::from(hop.hop),
         });
         Series {
             label: (*label).into(),
@@ -171,11 +171,11 @@ fn rule_plot(hops: &[HopCost]) -> Option<Plot> {
         let points = hops.iter().filter(ours).filter_map(|hop| match hop.path {
             Path::IptablesRules(rules) => Some(Point {
                 x: f64::from(rules),
-                y: mark(hop.hop),
+                y: Mark::from(hop.hop),
             }),
             _ => None,
         });
-        let name = label::family(family);
+        let name = family.title();
         let mut series = vec![Series {
             label: format!("iptables, {name}"),
             style: Style {
@@ -190,7 +190,7 @@ fn rule_plot(hops: &[HopCost]) -> Option<Plot> {
                 series.push(Series {
                     label: format!("{path}, {name}"),
                     style: Style { colour, dash },
-                    points: Points::Level(mark(hop.hop)),
+                    points: Points::Level(Mark::from(hop.hop)),
                 });
             }
         }
@@ -228,7 +228,7 @@ fn program_plot(programs: &[ProgramCost], packet: PacketKind, by: By) -> Option<
             .filter(|cost| (cost.packet, cost.family) == (packet, *family));
         let points = found.map(|cost| Point {
             x: by.of(cost.size),
-            y: mark(if *spread { cost.spread } else { cost.same }),
+            y: Mark::from(if *spread { cost.spread } else { cost.same }),
         });
         Series {
             label: (*label).into(),
@@ -237,10 +237,10 @@ fn program_plot(programs: &[ProgramCost], packet: PacketKind, by: By) -> Option<
         }
     });
     plot(
-        &format!("program_{}", packet_slug(packet)),
+        &format!("program_{}", packet.slug()),
         "Lower is better. Time of one run of the program minus that of an empty one, run in the same way just \
          before; spread: one run for each of many destinations. Whiskers are 95 % intervals.",
-        format!("In the program: {}", packet_name(packet)),
+        format!("In the program: {}", packet.title()),
         (
             by.axis(),
             nanoseconds("above the empty program", Scale::Linear),

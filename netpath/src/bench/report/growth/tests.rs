@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use roxmltree::{Document, ParsingOptions};
 
 use super::*;
+use crate::bench::report::GoalRow;
 use crate::bench::scale::{
-    HopSample, ProgramSample, Reaction, RealEndpoints, RejectedHop, SCALE_SCHEMA, ScaleSettings,
-    Size, Table,
+    ChangeKind, HopSample, PacketKind, ProgramSample, Reaction, RealEndpoints, RejectedHop,
+    SCALE_SCHEMA, ScaleSettings, Size, Table,
 };
 use crate::bench::{Family, Path, Reach};
 
@@ -267,6 +268,10 @@ fn the_page_holds_every_table() {
         "400 ms / 800 ms",
         "1.05",
         "1000064",
+        "hop cost with 100,000 endpoints and 1,000,000 routes, to that with 10 endpoints and routes",
+        "≤ 120 ns",
+        "stated",
+        "not measured",
     ] {
         let found = all.iter().any(|cell| cell.starts_with(expected));
         assert!(found, "{expected}: {all:?}");
@@ -280,4 +285,99 @@ fn a_run_without_anything_is_a_page_without_plots() {
     results.hops.clear();
     results.programs.clear();
     assert_eq!(plots(&results).len(), 0);
+}
+
+/// Number, family, median and interval, verdict.
+fn judged(results: &ScaleResults) -> Vec<(String, &'static str, String, String)> {
+    goals(results)
+        .iter()
+        .map(GoalRow::of)
+        .map(|row| {
+            let measured = format!("{} ({})", row.measured, row.interval);
+            (row.number, row.family, measured, row.verdict.to_string())
+        })
+        .collect()
+}
+
+#[test]
+fn goals_are_judged_at_the_ends_of_the_range() {
+    let mut results = run();
+    // With the smallest tables as in the fixture, with the largest at twice the cost inside the program for IPv6.
+    for sample in &mut results.programs {
+        let slow = sample.packet == PacketKind::SameNode && sample.family == Family::V6;
+        if slow && sample.size == SIZES[3] {
+            sample.run_ps = sample.run_ps * 2 + sample.empty_ps;
+        }
+    }
+    for sample in &mut results.hops {
+        if sample.family == Family::V6 && sample.size == SIZES[3] && !sample.spread {
+            sample.batch_ns += 20.0;
+        }
+    }
+    for (table, slow) in results.tables.iter_mut().rev().zip([1, 2]) {
+        table.single = 100_000;
+        table.single_ns = ByFamily {
+            v4: 400_000_000 * slow,
+            v6: 600_000_000 * slow,
+        };
+    }
+    let expected = [
+        ("5", "IPv4", "61.8 ns (60.0 to 63.6 ns)", "met"),
+        ("5", "IPv6", "61.8 ns (60.0 to 63.6 ns)", "met"),
+        ("5", "IPv4", "64.9 ns (63.0 to 66.8 ns)", "met"),
+        ("5", "IPv6", "170 ns (166 to 174 ns)", "missed"),
+        ("5", "IPv4", "61.8 ns (60.0 to 63.6 ns)", "met"),
+        ("5", "IPv6", "61.8 ns (60.0 to 63.6 ns)", "met"),
+        ("5", "IPv4", "64.9 ns (63.0 to 66.8 ns)", "met"),
+        ("5", "IPv6", "64.9 ns (63.0 to 66.8 ns)", "met"),
+        ("6", "IPv4", "1.050 (1.050 to 1.050)", "met"),
+        ("6", "IPv6", "1.374 (1.364 to 1.383)", "missed"),
+        ("7", "IPv4", "40.0 ms ()", "met"),
+        ("7", "IPv6", "80.0 ms ()", "met"),
+        ("7", "IPv4", "800 ms ()", "met"),
+        ("7", "IPv6", "1.20 s ()", "missed"),
+        ("7", "both", "12.0 s ()", "met"),
+        ("7", "both", "307 kB ()", "met"),
+    ];
+    let expected = expected.map(|(number, family, measured, verdict)| {
+        (number.into(), family, measured.into(), verdict.into())
+    });
+    assert_eq!(judged(&results), expected);
+
+    // Two rounds decide nothing of 5 and 6; 7 is measured once anyway.
+    results.programs.retain(|sample| sample.round < 2);
+    results.hops.retain(|sample| sample.round < 2);
+    let verdicts: Vec<_> = judged(&results).into_iter().map(|row| row.3).collect();
+    assert_eq!(verdicts[..10], ["undecided"; 10]);
+    assert_eq!(verdicts[13], "missed");
+}
+
+#[test]
+fn other_sizes_than_the_goals_are_not_judged_by_them() {
+    let mut results = run();
+    results.endpoints.count = 999;
+    results.tables.retain(|table| table.size.routes != 100_000);
+    for sample in &mut results.hops {
+        if sample.size == SIZES[3] {
+            sample.size.routes -= 1;
+        }
+    }
+    let missing: Vec<_> = judged(&results)
+        .into_iter()
+        .filter(|(_, _, measured, verdict)| measured == "– ()" && verdict == "not measured")
+        .map(|(number, family, ..)| (number, family))
+        .collect();
+    let expected = [
+        ("6", "IPv4"),
+        ("6", "IPv6"),
+        ("7", "IPv4"),
+        ("7", "IPv6"),
+        ("7", "IPv4"),
+        ("7", "IPv6"),
+        ("7", "both"),
+    ];
+    assert_eq!(
+        missing,
+        expected.map(|(number, family)| (number.into(), family))
+    );
 }
