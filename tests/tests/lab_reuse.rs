@@ -364,6 +364,8 @@ fn somebodys_interface_of_a_dead_ones_index_gets_none_of_its_packets() {
         ),
     );
     lab.ip("A", "link set theirs up");
+    // Without an address it says nothing of itself, which nobody would count.
+    lab.ip("F", "link set peer0 addrgenmode none");
     lab.ip("F", "link set peer0 up");
     let mut at_theirs = lab.capture("F", "peer0");
     let mut at_a1 = lab.capture("a1", "eth0");
