@@ -32,7 +32,8 @@ Exit status:
   1  failed, or interrupted and undone
   2  wrong usage, or refused before anything was touched: a topology file with
      mistakes, something of that name that is not netpath's, no root
-  3  done, but degraded: not all is as it was made, or counters overflowed";
+  3  done, but degraded: not all is as it was made, counters overflowed, or
+     cells of the benchmark were rejected";
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
