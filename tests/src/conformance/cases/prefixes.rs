@@ -125,7 +125,8 @@ fn spoofed(list: &mut List<'_>, flow: &Flow) {
             let flow = flow.from(owner.nested(flow.family));
             let frame = flow.udp().ttl(ttl).build();
             let name = format!("source: {whose}, TTL {ttl}");
-            list.frames(&flow, name, "RFC 2827; RFC 3704", [frame]);
+            let case = list.frames(&flow, name, "RFC 2827; RFC 3704", [frame]);
+            case.counted_as = Some("drop(spoofed)");
         }
     }
 }

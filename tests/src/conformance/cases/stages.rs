@@ -27,6 +27,7 @@ pub(super) fn add(list: &mut List<'_>) {
         );
         malformed(list, &flow);
         destinations(list, &flow);
+        tables(list, &flow);
         expired_and_large(list, &flow);
         if let (IpAddr::V4(source), IpAddr::V4(node)) =
             (flow.source, Place::NodeA.address(Family::V4))
@@ -91,6 +92,31 @@ fn destinations(list: &mut List<'_>, flow: &Flow) {
         let to: IpAddr = destination.parse().expect(destination);
         let frame = list.erring(flow).to(to).udp().build();
         counted(list, flow, &format!("to {destination}"), outcome, frame);
+    }
+}
+
+/// Which table knows the destination, or that none does: the kernel alone has a default route.
+fn tables(list: &mut List<'_>, flow: &Flow) {
+    let node = flow.to(Place::NodeA.address(flow.family)).udp().build();
+    let name = "to the node's own address";
+    counted(list, flow, name, "punt(node_address)", node);
+    let nested = flow.path.receiver().nested(flow.family);
+    let prefix = flow.to(nested).udp().build();
+    counted(list, flow, "to a prefix", forwarded(flow), prefix);
+    if flow.path != Path::FromUplink {
+        let (family, outside) = match flow.family {
+            Family::V4 => ("-4", "198.51.100.9"),
+            Family::V6 => ("-6", "2001:db8:51::9"),
+        };
+        let frame = flow.to(outside.parse().expect(outside)).udp().build();
+        let name = "outside the routed prefixes, with a default route";
+        let case = counted(list, flow, name, "punt(no_route)", frame);
+        let route = format!("default via {}", Place::NodeB.address(flow.family));
+        case.steps = vec![Step::ip(
+            Place::NodeA,
+            format!("{family} route add {route}"),
+            format!("{family} route del {route}"),
+        )];
     }
 }
 
