@@ -135,10 +135,11 @@ fn spoofed(list: &mut List<'_>, flow: &Flow) {
 fn turned_back(list: &mut List<'_>, flow: &Flow, sender: Place) {
     if flow.path != Path::FromUplink {
         let (first, _) = sender.prefix_edges(flow.family);
-        for ttl in [1, 64] {
+        for (ttl, outcome) in [(1, "punt(ttl_exceeded)"), (64, "punt(same_interface)")] {
             let frame = flow.to(first).udp().ttl(ttl).build();
             let name = format!("to the sender's own prefix, TTL {ttl}");
-            list.frames(flow, name, "RFC 1812, 5.2.7.2", [frame]);
+            let case = list.frames(flow, name, "RFC 1812, 5.2.7.2", [frame]);
+            case.counted_as = Some(outcome);
         }
     }
 }
