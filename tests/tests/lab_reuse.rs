@@ -8,9 +8,10 @@ use std::{
     time::Duration,
 };
 
+use aya::programs::{SchedClassifier, TcAttachType};
 use netpath::{
     counters,
-    datapath::{AttachMode, ProgramKind, attach_mode},
+    datapath::{AttachMode, attach_mode},
     netns::Netns,
     probe::{
         capture::{Capture, CapturedFrame, Direction, Injector},
@@ -450,10 +451,21 @@ fn somebodys_interface_of_a_dead_ones_name_is_left_alone() {
         on,
         ["up0", "va1"].map(|dev| format!("~ fast path {dev} on A: on"))
     );
-    let datapath = lab.datapath("A");
-    for kind in [ProgramKind::FromEndpoint, ProgramKind::ToEndpoint] {
-        let attached = lab.inside("A", || datapath.is_attached(kind, "va2"));
-        assert!(!attached.expect("query"), "{} on va2", kind.name());
+    for (hook, filters) in [
+        (TcAttachType::Ingress, "ingress"),
+        (TcAttachType::Egress, "egress"),
+    ] {
+        match attach_mode() {
+            AttachMode::Tcx => {
+                let attached = lab.inside("A", || SchedClassifier::query_tcx("va2", hook));
+                let (_, programs) = attached.expect("query");
+                assert!(programs.is_empty(), "{filters}: {programs:?}");
+            }
+            AttachMode::Clsact => {
+                let listing = lab.run("A", &format!("tc filter show dev va2 {filters}"));
+                assert_eq!(listing, "");
+            }
+        }
     }
     let refused = lab.try_converge();
     assert!(
@@ -505,6 +517,7 @@ fn fs_index(dev: &str) -> Ifindex {
 fn a_veth_that_goes_down_and_up_under_traffic() {
     let lab = Lab::up(TWO_NODES);
     let before = lab.traffic("A");
+    let lost_before = backlog_drops();
     let sender = Sender::new(&lab, "a1");
     let mut elsewhere = lab.capture("b1", "eth0");
     let stop = AtomicBool::new(false);
@@ -544,8 +557,25 @@ fn a_veth_that_goes_down_and_up_under_traffic() {
     assert_eq!(watched(&mut elsewhere), 0, "of {sent}");
     let difference = lab.traffic("A").since(&before);
     assert!(difference.obeys_the_law(), "{difference:#?}");
-    // All that was sent, and three pings in each family each of ten times.
-    assert_eq!(difference.row("va1 > va2 redirect_peer").0, sent + 60);
+    // All that was sent, and three pings in each family each of ten times, but for what the kernel had no room for
+    // before any interface had received it.
+    let redirected = difference.row("va1 > va2 redirect_peer").0;
+    let lost = backlog_drops() - lost_before;
+    assert!(
+        redirected <= sent + 60 && redirected + lost >= sent + 60,
+        "{redirected} of {sent} and 60; {lost} found the backlog full"
+    );
+}
+
+/// Packets that found a processor's backlog full, since the machine was started: the second column of
+/// /proc/net/softnet_stat, a line for each processor (`softnet_seq_show` in net/core/net-procfs.c).
+fn backlog_drops() -> u64 {
+    let text = std::fs::read_to_string("/proc/net/softnet_stat").expect("softnet_stat");
+    let column = |line: &str| line.split_whitespace().nth(1).map(str::to_owned);
+    let drops = text.lines().map(|line| column(line).expect("a column"));
+    drops
+        .map(|drops| u64::from_str_radix(&drops, 16).expect("a number"))
+        .sum()
 }
 
 /// Ends a sender also where the test fails meanwhile.
