@@ -231,6 +231,12 @@ impl Maps {
     /// # Errors
     /// When there is no such interface, or the kernel refuses.
     pub fn set_device(&mut self, id: EndpointId, ifindex: Ifindex) -> Result<(), DatapathError> {
+        let known = found("devices", self.devices.get(id.0, 0))?;
+        if known.is_some_and(|device| device.if_index == ifindex.0) {
+            // The kernel takes the old entry out before it puts the new one in (`__dev_map_hash_update_elem`), and
+            // the packets in between would not find the endpoint.
+            return Ok(());
+        }
         let result = self.devices.insert(id.0, ifindex.0, None, 0);
         result.map_err(|error| match error {
             XdpMapError::MapError(error) => map("devices")(error),

@@ -483,8 +483,11 @@ fn publish(
     };
     let maps = &mut datapath.maps;
     node.inside(|| Ok(maps.set_device(record.id, host.ifindex)?))?;
-    for address in &wanted.addresses {
-        datapath.maps.set_endpoint(address.addr(), &entry)?;
+    // What is true already is not written again: packets are looking it up.
+    for address in wanted.addresses.iter().map(IpNet::addr) {
+        if datapath.maps.endpoint(address)? != Some(entry) {
+            datapath.maps.set_endpoint(address, &entry)?;
+        }
     }
     if !wanted.prefixes.is_empty() {
         // Before there is one: it must never be overlooked.
