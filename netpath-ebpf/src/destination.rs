@@ -102,7 +102,7 @@ pub fn device(endpoint: &EndpointEntry) -> Result<Ifindex, Verdict> {
 pub fn by_prefix<F: Tables>(packet: &Parsed<F>) -> Result<Option<EndpointEntry>, Verdict> {
     match F::route(&packet.destination) {
         Some(route) => Ok(match route.kind() {
-            RouteKind::Local => Some(route.endpoint()),
+            RouteKind::Local => Some(route.endpoint),
             RouteKind::Remote => None,
         }),
         None => Err(Verdict::Punt(PuntReason::NoRoute)),

@@ -35,7 +35,7 @@ pub fn of_endpoint<F: Tables>(skb: &Skb, packet: &Parsed<F>) -> Result<(), Verdi
 #[inline(always)]
 fn is_routed_to<F: Tables>(interface: Ifindex, packet: &Parsed<F>) -> bool {
     F::classify(&packet.source) == AddressClass::Unicast
-        && F::route(&packet.source).is_some_and(|route| route.ifindex == interface)
+        && F::route(&packet.source).is_some_and(|route| route.endpoint.ifindex == interface)
 }
 
 /// Why a source that is not the endpoint's is refused.

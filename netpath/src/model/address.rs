@@ -29,19 +29,25 @@ pub(super) fn interface_address(text: &str) -> Result<IpNet, Fault> {
     Ok(net)
 }
 
-/// The destination of a route: no host bits, not the default route, forwardable.
-pub(super) fn destination(text: &str) -> Result<IpNet, Fault> {
+/// A prefix that may stand in a route table: no host bits, not the default route, for which `remedy` says what to do.
+fn routable(text: &str, remedy: &str) -> Result<IpNet, Fault> {
     let net = prefix(text)?;
     if net.prefix_len() == 0 {
-        return Err(Fault::new(
-            format!("{net} is the default route"),
-            "remove it: what leaves the routed prefixes belongs to the kernel and its NAT",
-        ));
+        return Err(Fault::new(format!("{net} is the default route"), remedy));
     }
     if net != net.trunc() {
         let problem = format!("{net} has host bits set");
         return Err(Fault::new(problem, format!("write {}", net.trunc())));
     }
+    Ok(net)
+}
+
+/// The destination of a route: no host bits, not the default route, forwardable.
+pub(super) fn destination(text: &str) -> Result<IpNet, Fault> {
+    let net = routable(
+        text,
+        "remove it: what leaves the routed prefixes belongs to the kernel and its NAT",
+    )?;
     if let Some(special) = special_prefix(&net) {
         return Err(Fault::new(
             format!("{net} is {}", special.what),
@@ -54,17 +60,10 @@ pub(super) fn destination(text: &str) -> Result<IpNet, Fault> {
 /// A prefix that is routed to an endpoint: no host bits, not the default route, and nothing in it that cannot be
 /// forwarded, as the endpoint may send from all of it.
 pub(super) fn routed_prefix(text: &str) -> Result<IpNet, Fault> {
-    let net = prefix(text)?;
-    if net.prefix_len() == 0 {
-        return Err(Fault::new(
-            format!("{net} is the default route"),
-            "write the prefixes behind the endpoint: the default route is the kernel's",
-        ));
-    }
-    if net != net.trunc() {
-        let problem = format!("{net} has host bits set");
-        return Err(Fault::new(problem, format!("write {}", net.trunc())));
-    }
+    let net = routable(
+        text,
+        "write the prefixes behind the endpoint: the default route is the kernel's",
+    )?;
     if let Some(special) = special_prefix(&net) {
         return Err(Fault::new(
             format!("{net} is {}", special.what),

@@ -303,7 +303,7 @@ pub const REMOVALS: &[Removal] = &[
         "destination: local prefix, from an endpoint",
         "destination.rs",
         "fn by_prefix",
-        &["RouteKind::Local => Some(route.endpoint()),"],
+        &["RouteKind::Local => Some(route.endpoint),"],
         &["RouteKind::Local => None,"],
     ),
     removal(

@@ -203,13 +203,9 @@ fn endpoint(entry: &EndpointEntry) -> Vec<(&'static str, Field)> {
 }
 
 fn route(entry: &RouteEntry) -> Vec<(&'static str, Field)> {
-    vec![
-        ("kind", Field::Text(entry.kind().name().to_owned())),
-        ("ifindex", number(entry.ifindex.0)),
-        ("id", number(entry.id.0)),
-        ("endpoint_mac", mac(entry.endpoint_mac)),
-        ("host_mac", mac(entry.host_mac)),
-    ]
+    let mut fields = vec![("kind", Field::Text(entry.kind().name().to_owned()))];
+    fields.extend(endpoint(&entry.endpoint));
+    fields
 }
 
 fn interface(entry: &InterfaceEntry) -> Vec<(&'static str, Field)> {
@@ -394,12 +390,12 @@ mod tests {
 
     #[test]
     fn a_route_says_where_it_leads() {
-        let local = RouteEntry {
+        let local = RouteEntry::local(&EndpointEntry {
             ifindex: Ifindex(3),
             id: EndpointId(7),
             endpoint_mac: Mac([2, 0, 0, 0, 0, 0xaa]),
             host_mac: Mac([2, 0, 0, 0, 0, 0xbb]),
-        };
+        });
         let prefixes = ["10.9.0.0/28", "10.0.0.0/8"].map(|p| p.parse().expect("valid"));
         let entries = decode(
             prefixes.into_iter().zip([local, RouteEntry::REMOTE]),
