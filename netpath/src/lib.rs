@@ -1,10 +1,7 @@
 //! Routed pod networking with a TC eBPF fast path.
 
-pub mod bench;
-pub mod cli;
 pub mod counters;
 pub mod datapath;
-pub mod demo;
 pub mod lock;
 pub mod model;
 pub mod netns;

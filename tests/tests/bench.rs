@@ -9,11 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netpath::{
-    bench::{Family, Measure, Path, Reach, Results, SCHEMA, Sample},
-    datapath,
-    netns::NETNS_DIR,
-};
+use netpath::{datapath, netns::NETNS_DIR};
+use netpath_bench::{Family, Measure, Path, Reach, Results, SCHEMA, Sample};
 use netpath_tests::netpath;
 use nix::{
     sys::signal::{Signal, kill},

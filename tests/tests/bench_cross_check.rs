@@ -2,10 +2,8 @@
 
 use std::process::Command;
 
-use netpath::{
-    bench::{Reach, Results, Sample},
-    provision::UpOptions,
-};
+use netpath::provision::UpOptions;
+use netpath_bench::{Reach, Results, Sample};
 use netpath_tests::{
     lab::{Lab, ONE_NODE, addresses},
     netpath,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use netpath::bench::{
+use netpath_bench::{
     Family, Path, Reach,
     scale::{ChangeKind, PacketKind, ScaleResults, Size},
 };
@@ -78,7 +78,7 @@ fn tables(found: &ScaleResults) {
             ("routes_v4", table.size.routes, 8 + 4),
             ("routes_v6", table.size.routes, 20 + 4),
         ] {
-            let bytes = |maps: &[netpath::bench::scale::MapMemory]| {
+            let bytes = |maps: &[netpath_bench::scale::MapMemory]| {
                 let named = maps.iter().find(|memory| memory.map == map);
                 named.unwrap_or_else(|| panic!("no {map}")).bytes
             };

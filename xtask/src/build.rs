@@ -17,7 +17,7 @@ pub fn task(workspace: &Workspace) -> Result<()> {
 /// Builds the release binary.
 pub fn release(workspace: &Workspace) -> Result<()> {
     let mut cargo = workspace.cargo();
-    cargo.args(["build", "--release", "--package", "netpath"]);
+    cargo.args(["build", "--release", "--package", "netpath-cli"]);
     progress::timed(&format!("build: {}", command::describe(&cargo)), || {
         command::run(&mut cargo)
     })

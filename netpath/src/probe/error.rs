@@ -59,11 +59,7 @@ pub enum ProbeError {
 }
 
 /// Names the object and the step of a failed system call.
-pub(crate) fn io_error(
-    object: &str,
-    step: &'static str,
-    source: impl Into<io::Error>,
-) -> ProbeError {
+pub fn io_error(object: &str, step: &'static str, source: impl Into<io::Error>) -> ProbeError {
     ProbeError::Io {
         object: object.to_owned(),
         step,

@@ -10,12 +10,12 @@
 //! Integers, ports included, are in the host's byte order; frames and payloads are as on the wire.
 
 pub mod capture;
-pub(crate) mod error;
+pub mod error;
 pub mod frame;
 #[cfg(test)]
 mod lab;
 pub mod measure;
-pub(crate) mod pattern;
+pub mod pattern;
 pub mod ping;
 mod socket;
 pub mod stream;

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 /// A number that tells this run's packets from those of any other.
-pub(crate) fn run_id() -> u64 {
+pub fn run_id() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 

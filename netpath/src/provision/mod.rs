@@ -8,7 +8,7 @@ mod endpoint;
 mod error;
 mod fast_path;
 mod iptables;
-pub(crate) mod netlink;
+pub mod netlink;
 mod node;
 mod observe;
 mod plan;

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Equal datagrams to send, or room for received ones.
-pub(crate) struct Batch {
+pub struct Batch {
     buffers: Vec<Vec<u8>>,
     /// One per buffer, its `msg_iov` pointing into `slices`.
     headers: Vec<libc::mmsghdr>,
@@ -17,7 +17,7 @@ pub(crate) struct Batch {
 
 impl Batch {
     /// `count` buffers holding `content`.
-    pub(crate) fn new(count: usize, content: &[u8]) -> Self {
+    pub fn new(count: usize, content: &[u8]) -> Self {
         let mut buffers = vec![content.to_vec(); count];
         let mut slices: Vec<_> = buffers
             .iter_mut()
@@ -44,7 +44,10 @@ impl Batch {
     }
 
     /// Sends all buffers to the connected peer; returns how many the kernel took, at least one.
-    pub(crate) fn send(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+    ///
+    /// # Errors
+    /// When the kernel takes none.
+    pub fn send(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         // SAFETY: the descriptor is open; `headers` and all that they point to are owned by self, which is
         // borrowed for the call, and have the lengths stated.
         let sent = unsafe {
@@ -59,10 +62,10 @@ impl Batch {
     }
 
     /// Waits for one datagram, at most the socket's receive timeout, and takes as many as there are.
-    pub(crate) fn receive(
-        &mut self,
-        socket: BorrowedFd<'_>,
-    ) -> io::Result<impl Iterator<Item = &[u8]>> {
+    ///
+    /// # Errors
+    /// When none came in that time, or the kernel says why none will.
+    pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<impl Iterator<Item = &[u8]>> {
         // SAFETY: as in `send`; the kernel writes at most `iov_len` bytes to each buffer. No timeout is given.
         let received = unsafe {
             libc::recvmmsg(

@@ -1,7 +1,7 @@
 //! A quick comparison of paths: request/response latency, and packets per second. For the demo's two lines
 //! of numbers; what is to be published takes the benchmark, which repeats, pins and interleaves.
 
-pub(crate) mod batch;
+pub mod batch;
 mod latency;
 mod rate;
 
@@ -27,15 +27,23 @@ const RECEIVE_TICK: Duration = Duration::from_millis(20);
 
 /// A bound pair of sockets; the sender's is connected, so that its kernel looks the route up once and an
 /// ICMP error is reported at once.
-pub(crate) struct Pair {
-    pub(crate) sender: UdpSocket,
-    pub(crate) sender_name: String,
-    pub(crate) receiver: UdpSocket,
-    pub(crate) receiver_name: String,
+pub struct Pair {
+    /// Connected to the receiver.
+    pub sender: UdpSocket,
+    /// The sender and its namespace, for errors.
+    pub sender_name: String,
+    /// Bound; its receives end after a moment.
+    pub receiver: UdpSocket,
+    /// The receiver and its namespace, for errors.
+    pub receiver_name: String,
 }
 
 impl Pair {
-    pub(crate) fn open(
+    /// Opens both, each in its namespace.
+    ///
+    /// # Errors
+    /// When the addresses are of two families, or one cannot be used within `deadline`.
+    pub fn open(
         from: &Netns,
         to: &Netns,
         src: IpAddr,
@@ -82,7 +90,7 @@ fn set_receive_timeout(
 }
 
 /// Whether a receive merely found nothing, for now.
-pub(crate) fn is_empty(error: &io::Error) -> bool {
+pub fn is_empty(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted

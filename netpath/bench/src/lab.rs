@@ -1,0 +1,277 @@
+//! The lab: two nodes of netpath's with two endpoints each, on one wire, and beside them a veth pair straight
+//! from the sender to each receiver, for the path without a router.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+};
+
+use ipnet::IpNet;
+use netpath::{
+    model::Topology,
+    netns::Netns,
+    provision::{
+        self, Action, Object, ProvisionError, UpOptions,
+        netlink::{Netlink, VethEnd},
+    },
+};
+use netpath_common::Mac;
+
+use super::{
+    error::BenchError,
+    orphans,
+    results::{Family, Path, Reach},
+};
+
+/// The lab as a topology file, with `NAME` for what makes its names unique.
+const TOPOLOGY: &str = include_str!("lab.toml");
+
+/// A node of the lab.
+pub(super) struct LabNode {
+    /// Its name and its namespace's.
+    pub name: String,
+    /// Its namespace.
+    pub netns: Netns,
+    /// The host ends of its two endpoints.
+    pub endpoint_devs: [&'static str; 2],
+}
+
+/// The interface of either node towards the other.
+pub(super) const UPLINK: &str = "uplink0";
+
+/// The veth pair without a router between two endpoints.
+struct DirectPair {
+    /// The interface at either end, by the same name.
+    dev: &'static str,
+    /// Sender's and receiver's address, in the order of [`Family::ALL`].
+    addresses: [[&'static str; 2]; 2],
+    macs: [Mac; 2],
+}
+
+/// In the order of [`Reach::ALL`].
+const DIRECT: [DirectPair; 2] = [
+    DirectPair {
+        dev: "direct-ab",
+        addresses: [
+            ["10.78.1.1/24", "10.78.1.2/24"],
+            ["fd78:1::1/64", "fd78:1::2/64"],
+        ],
+        macs: [Mac([2, 0x78, 0, 1, 0, 1]), Mac([2, 0x78, 0, 1, 0, 2])],
+    },
+    DirectPair {
+        dev: "direct-ac",
+        addresses: [
+            ["10.78.2.1/24", "10.78.2.2/24"],
+            ["fd78:2::1/64", "fd78:2::2/64"],
+        ],
+        macs: [Mac([2, 0x78, 0, 2, 0, 1]), Mac([2, 0x78, 0, 2, 0, 2])],
+    },
+];
+
+/// Where traffic starts and ends.
+#[derive(Clone, Copy)]
+pub(super) struct Ends<'a> {
+    /// The sender's namespace.
+    pub from: &'a Netns,
+    /// The receiver's namespace.
+    pub to: &'a Netns,
+    /// The sender's address.
+    pub src: IpAddr,
+    /// The receiver's address.
+    pub dst: IpAddr,
+}
+
+/// The lab while a run lasts: removed when dropped, also by a panic.
+pub(super) struct Lab {
+    made: Vec<String>,
+    /// The nodes, in the order that traffic passes them.
+    pub nodes: [LabNode; 2],
+    sender: Netns,
+    /// By [`Reach`].
+    receivers: [Netns; 2],
+}
+
+impl Lab {
+    /// Makes it, with the fast path off.
+    pub fn up(interrupted: &Arc<AtomicBool>) -> Result<Self, BenchError> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Self::named(&orphans::lab_name(number), interrupted)
+    }
+
+    /// The same, with names that begin with `name`.
+    pub fn named(name: &str, interrupted: &Arc<AtomicBool>) -> Result<Self, BenchError> {
+        let topology = Topology::parse("the benchmark's lab", &TOPOLOGY.replace("NAME", name))
+            .expect("a test parses it");
+        let options = UpOptions {
+            fast_path: Some(false),
+            interrupted: Arc::clone(interrupted),
+            ..UpOptions::default()
+        };
+        let mut made = Made(Vec::new());
+        provision::up(&topology, &options, &mut |change| {
+            if change.object == Object::Node && change.action == Action::Create {
+                made.0.push(change.node.clone());
+            }
+        })?;
+        let node = |suffix: &str, endpoint_devs| -> Result<LabNode, BenchError> {
+            let name = format!("{name}-{suffix}");
+            Ok(LabNode {
+                netns: Netns::named(&name)?,
+                name,
+                endpoint_devs,
+            })
+        };
+        let endpoint = |suffix: &str| Netns::named(&format!("{name}-{suffix}"));
+        let nodes = [
+            node("n", ["bench-a", "bench-b"])?,
+            node("m", ["bench-c", "bench-d"])?,
+        ];
+        let (sender, receivers) = (endpoint("a")?, [endpoint("b")?, endpoint("c")?]);
+        for (pair, receiver) in DIRECT.iter().zip(&receivers) {
+            pair.make(&sender, receiver)?;
+        }
+        Ok(Self {
+            made: std::mem::take(&mut made.0),
+            nodes,
+            sender,
+            receivers,
+        })
+    }
+
+    /// The nodes between the two ends, first to last.
+    pub fn between(&self, reach: Reach) -> &[LabNode] {
+        match reach {
+            Reach::SameNode => &self.nodes[..1],
+            Reach::TwoNodes => &self.nodes,
+        }
+    }
+
+    /// Where traffic of a path starts and ends.
+    pub fn ends(&self, path: Path, reach: Reach, family: Family) -> Ends<'_> {
+        let to = &self.receivers[index(reach)];
+        let [src, dst] = if path == Path::Direct {
+            DIRECT[index(reach)].of(family).map(|prefix| prefix.addr())
+        } else {
+            let dst = match reach {
+                Reach::SameNode => 2,
+                Reach::TwoNodes => 3,
+            };
+            [1, dst].map(|subnet| match family {
+                Family::V4 => IpAddr::from([10, 77, subnet, 2]),
+                Family::V6 => IpAddr::from([0xfd77, u16::from(subnet), 0, 0, 0, 0, 0, 2]),
+            })
+        };
+        Ends {
+            from: &self.sender,
+            to,
+            src,
+            dst,
+        }
+    }
+
+    /// The interface of the path without a router, at both its ends.
+    pub fn direct_dev(reach: Reach) -> &'static str {
+        DIRECT[index(reach)].dev
+    }
+
+    /// Removes it.
+    pub fn remove(&mut self) -> Result<(), ProvisionError> {
+        if !self.made.is_empty() {
+            provision::down(&self.made, &mut |_| {})?;
+            self.made.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove() {
+            tracing::error!(%error, "the lab is not removed: remove it with `netpath down --all`");
+        }
+    }
+}
+
+/// Nodes of a lab that is not complete yet: removed when dropped.
+struct Made(Vec<String>);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if self.0.is_empty() {
+            return;
+        }
+        if let Err(error) = provision::down(&self.0, &mut |_| {}) {
+            tracing::error!(%error, "the lab is not removed: remove it with `netpath down --all`");
+        }
+    }
+}
+
+const fn index(reach: Reach) -> usize {
+    match reach {
+        Reach::SameNode => 0,
+        Reach::TwoNodes => 1,
+    }
+}
+
+impl DirectPair {
+    fn of(&self, family: Family) -> [IpNet; 2] {
+        let addresses = match family {
+            Family::V4 => self.addresses[0],
+            Family::V6 => self.addresses[1],
+        };
+        addresses.map(|prefix| prefix.parse().expect("a test parses it"))
+    }
+
+    fn make(&self, sender: &Netns, receiver: &Netns) -> Result<(), BenchError> {
+        let end = |mac| VethEnd {
+            name: self.dev,
+            mac,
+        };
+        let [here, there] = self.macs.map(end);
+        sender
+            .run(|| Netlink::open()?.add_veth(here, there, std::os::fd::AsFd::as_fd(receiver)))??;
+        for (side, netns) in [sender, receiver].into_iter().enumerate() {
+            netns.run(|| {
+                let netlink = Netlink::open()?;
+                let link = netlink
+                    .link(self.dev)?
+                    .ok_or_else(|| ProvisionError::NotUp {
+                        object: "interface",
+                        name: self.dev.to_owned(),
+                    })?;
+                netlink.set_up(&link)?;
+                for family in Family::ALL {
+                    netlink.add_address(&link, self.of(family)[side], true)?;
+                }
+                Ok::<_, ProvisionError>(())
+            })??;
+        }
+        for netns in [sender, receiver] {
+            netns.run(|| Netlink::open()?.await_operational(self.dev))??;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_topology_is_valid_with_the_longest_names() {
+        let text = TOPOLOGY.replace("NAME", "npb-4194304-999");
+        let topology = Topology::parse("lab.toml", &text).expect("valid");
+        assert_eq!(topology.nodes.len(), 2);
+        for pair in &DIRECT {
+            for family in Family::ALL {
+                let [a, b] = pair.of(family);
+                assert_eq!(a.trunc(), b.trunc());
+                assert_ne!(a.addr(), b.addr());
+            }
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Which way the packets of a cell really took: counters along the path, before and after. Traffic that did not
+//! take the path it claims says nothing about it.
+
+use std::fs;
+
+use netpath::{counters, netns::Netns};
+use netpath_common::Outcome;
+
+use super::{
+    error::{BenchError, file},
+    lab::{Lab, LabNode, UPLINK},
+    netfilter,
+    plan::Visit,
+    results::{Family, Path},
+    rules::RuleSet,
+    traffic::Packets,
+};
+
+/// Packets that come in by an interface without anybody of ours having sent them: ARP, neighbour discovery,
+/// multicast listener reports.
+const NOISE: u64 = 64;
+
+/// What one node has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct NodeCounts {
+    /// Received by its interfaces, as the kernel counts.
+    entered: u64,
+    /// Redirected by the fast path.
+    redirected: u64,
+    /// Forwarded by the kernel, of the family in question.
+    forwarded: u64,
+    /// Accepted by the FORWARD rules of the path; none where it has none.
+    accepted: u64,
+    /// Connections that are tracked.
+    connections: u64,
+}
+
+/// The counters along a path at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Counts {
+    nodes: Vec<NodeCounts>,
+    /// Received by the two ends of the veth pair without a router.
+    direct: u64,
+}
+
+impl Counts {
+    /// Reads them.
+    pub fn read(lab: &Lab, visit: Visit) -> Result<Self, BenchError> {
+        let Visit { reach, family, .. } = visit;
+        let nodes = lab.between(reach).iter();
+        let ends = lab.ends(Path::Direct, reach, family);
+        let dev = Lab::direct_dev(reach);
+        Ok(Self {
+            nodes: nodes
+                .map(|node| node_counts(node, visit))
+                .collect::<Result<_, _>>()?,
+            direct: received(ends.from, &[dev])? + received(ends.to, &[dev])?,
+        })
+    }
+
+    /// What has moved since an earlier reading.
+    pub fn since(&self, before: &Self) -> Moved {
+        let nodes = self.nodes.iter().zip(&before.nodes);
+        let nodes = nodes.map(|(now, before)| NodeMoved {
+            entered: now.entered.saturating_sub(before.entered),
+            redirected: now.redirected.saturating_sub(before.redirected),
+            forwarded: now.forwarded.saturating_sub(before.forwarded),
+            accepted: now.accepted.saturating_sub(before.accepted),
+            connections: now.connections,
+        });
+        Moved {
+            nodes: nodes.collect(),
+            direct: self.direct.saturating_sub(before.direct),
+        }
+    }
+}
+
+/// What one node has done during a cell, in packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct NodeMoved {
+    entered: u64,
+    redirected: u64,
+    forwarded: u64,
+    /// Accepted by the FORWARD rules.
+    accepted: u64,
+    /// Connections that are tracked at the end; none were at the beginning.
+    connections: u64,
+}
+
+/// What the path has done during a cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Moved {
+    nodes: Vec<NodeMoved>,
+    direct: u64,
+}
+
+impl Moved {
+    /// Why the traffic cannot have taken the path, with both figures; nothing where it has.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn check(&self, path: Path, packets: Packets) -> Result<(), String> {
+        let is_direct = path == Path::Direct;
+        let direct = if is_direct { Some(packets) } else { None };
+        expect_noisy(
+            "received by the veth pair without a router",
+            self.direct,
+            direct,
+        )?;
+        for (node, number) in self.nodes.iter().zip(1..) {
+            node.check(path, packets)
+                .map_err(|reason| format!("node {number}: {reason}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl NodeMoved {
+    fn check(&self, path: Path, packets: Packets) -> Result<(), String> {
+        const REDIRECTED: &str = "redirected by the fast path";
+        const FORWARDED: &str = "forwarded by the kernel";
+        const ENTERED: &str = "received by the node's interfaces";
+        const ACCEPTED: &str = "accepted by FORWARD rules";
+        let tracked = self.connections > 0;
+        match path {
+            Path::Direct => {
+                expect_noisy(ENTERED, self.entered, None)?;
+                expect(REDIRECTED, self.redirected, None)?;
+                expect(FORWARDED, self.forwarded, None)
+            }
+            Path::Netpath => {
+                expect(REDIRECTED, self.redirected, Some(packets))?;
+                expect(FORWARDED, self.forwarded, None)?;
+                self.expect_all_entered(REDIRECTED, self.redirected)?;
+                expect_tracking(tracked, false)
+            }
+            Path::Kernel => {
+                expect(FORWARDED, self.forwarded, Some(packets))?;
+                expect(REDIRECTED, self.redirected, None)?;
+                self.expect_all_entered(FORWARDED, self.forwarded)?;
+                expect_tracking(tracked, false)
+            }
+            Path::Iptables | Path::IptablesRules(_) | Path::NftRules(_) | Path::NftSet(_) => {
+                expect(FORWARDED, self.forwarded, Some(packets))?;
+                expect(REDIRECTED, self.redirected, None)?;
+                self.expect_all_entered(FORWARDED, self.forwarded)?;
+                expect(
+                    ACCEPTED,
+                    self.accepted,
+                    Some(Packets::Exactly(self.forwarded)),
+                )?;
+                expect_tracking(tracked, true)
+            }
+            Path::NftFlowtable => {
+                expect_noisy(ENTERED, self.entered, Some(packets))?;
+                expect(REDIRECTED, self.redirected, None)?;
+                // The first packets of each flow go through the chain, the others pass it by.
+                if self.accepted > self.entered / 2 {
+                    return Err(format!(
+                        "{} of {} packets passed the FORWARD chain instead of the flowtable",
+                        self.accepted, self.entered
+                    ));
+                }
+                expect_tracking(tracked, true)
+            }
+        }
+    }
+
+    /// What came in and what was passed on are the same, but for noise.
+    fn expect_all_entered(&self, what: &str, passed: u64) -> Result<(), String> {
+        if self.entered.abs_diff(passed) <= NOISE {
+            return Ok(());
+        }
+        Err(format!(
+            "{} packets came in, {passed} were {what}",
+            self.entered
+        ))
+    }
+}
+
+fn expect_tracking(tracked: bool, wanted: bool) -> Result<(), String> {
+    match (tracked, wanted) {
+        (true, false) => Err("connections are tracked, and none should be".to_owned()),
+        (false, true) => Err("no connection is tracked".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+/// `None` expects nothing at all.
+fn expect(what: &str, found: u64, expected: Option<Packets>) -> Result<(), String> {
+    let (fits, expected) = match expected {
+        None => (found == 0, "none".to_owned()),
+        Some(Packets::Exactly(count)) => (found == count, count.to_string()),
+        Some(Packets::AtLeast(count)) => (found >= count, format!("at least {count}")),
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(format!("{found} packets were {what}, expected {expected}"))
+}
+
+/// The same for a counter that also counts what an interface receives by itself.
+fn expect_noisy(what: &str, found: u64, expected: Option<Packets>) -> Result<(), String> {
+    let exact = match expected {
+        None => 0,
+        Some(Packets::Exactly(count)) => count,
+        Some(Packets::AtLeast(_)) => return expect(what, found, expected),
+    };
+    if (exact..=exact + NOISE).contains(&found) {
+        return Ok(());
+    }
+    Err(format!(
+        "{found} packets were {what}, expected {exact} and at most {NOISE} more"
+    ))
+}
+
+fn node_counts(node: &LabNode, visit: Visit) -> Result<NodeCounts, BenchError> {
+    let [one, other] = node.endpoint_devs;
+    let hops = counters::read(&node.name)?;
+    let redirected = hops
+        .iter()
+        .filter(|hop| matches!(hop.outcome, Outcome::RedirectPeer | Outcome::RedirectNeigh));
+    Ok(NodeCounts {
+        entered: received(&node.netns, &[one, other, UPLINK])?,
+        redirected: redirected.map(|hop| hop.packets).sum(),
+        forwarded: forwarded(&node.netns, visit.family)?,
+        accepted: match RuleSet::of(visit.path, visit.family) {
+            Some(rules) => rules.accepted(node)?,
+            None => 0,
+        },
+        connections: netfilter::connections(&node.netns)?,
+    })
+}
+
+/// Packets that some interfaces of a namespace have received. /proc/net is of the thread's namespace, unlike
+/// /sys/class/net, which is of the mount's.
+fn received(netns: &Netns, devs: &[&str]) -> Result<u64, BenchError> {
+    const FILE: &str = "/proc/thread-self/net/dev";
+    let text = read(netns, FILE)?;
+    let mut sum = 0;
+    for dev in devs {
+        sum += packets_received(&text, dev).ok_or_else(|| unreadable(FILE, dev))?;
+    }
+    Ok(sum)
+}
+
+fn packets_received(text: &str, dev: &str) -> Option<u64> {
+    let counters = text.lines().find_map(|line| {
+        let (name, counters) = line.split_once(':')?;
+        (name.trim() == dev).then_some(counters)
+    })?;
+    counters.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Packets that a namespace has forwarded: ipForwDatagrams and ipv6IfStatsOutForwDatagrams. The fast path goes
+/// past both.
+fn forwarded(netns: &Netns, family: Family) -> Result<u64, BenchError> {
+    let (path, parse): (_, fn(&str) -> Option<u64>) = match family {
+        Family::V4 => ("/proc/thread-self/net/snmp", forwarded_v4),
+        Family::V6 => ("/proc/thread-self/net/snmp6", forwarded_v6),
+    };
+    parse(&read(netns, path)?).ok_or_else(|| unreadable(path, "forwarded datagrams"))
+}
+
+fn forwarded_v4(text: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Ip:"));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let mut columns = names.split_whitespace().zip(values.split_whitespace());
+    columns
+        .find(|(name, _)| *name == "ForwDatagrams")?
+        .1
+        .parse()
+        .ok()
+}
+
+fn forwarded_v6(text: &str) -> Option<u64> {
+    let mut lines = text.lines();
+    let value = lines.find_map(|line| line.strip_prefix("Ip6OutForwDatagrams"))?;
+    value.trim().parse().ok()
+}
+
+fn read(netns: &Netns, path: &str) -> Result<String, BenchError> {
+    netns.run(|| fs::read_to_string(path))?.map_err(file(path))
+}
+
+fn unreadable(path: &str, line: &str) -> BenchError {
+    BenchError::Unreadable {
+        path: path.to_owned(),
+        line: line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

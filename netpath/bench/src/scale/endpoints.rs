@@ -1,0 +1,113 @@
+//! Real endpoints: as many as asked for, made by `netpath up` and removed by `netpath down`.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use netpath::{
+    model::Topology,
+    provision::{self, Object, UpOptions},
+};
+
+use super::{
+    Run, ScaleError,
+    lab::{io_error, memory, remove, remove_or_say},
+    results::RealEndpoints,
+};
+
+/// Removes the node, also after a panic.
+struct Guard<'a>(&'a str);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        remove_or_say(self.0);
+    }
+}
+
+/// Makes and removes a node with many endpoints.
+pub fn measure(run: &mut Run<'_>) -> Result<RealEndpoints, ScaleError> {
+    let name = run.name("n");
+    let count = run.options.real_endpoints;
+    let topology = Topology::parse(Path::new("bench"), &topology(&name, count))?;
+    let options = UpOptions {
+        interrupted: Arc::clone(&run.options.interrupted),
+        ..UpOptions::default()
+    };
+    run.step("endpoints", || format!("{count} come up"))?;
+    let available = available()?;
+    let guard = Guard(&name);
+    let mut times = Vec::with_capacity(count as usize);
+    let mut empty_maps = Ok(Vec::new());
+    let start = Instant::now();
+    provision::up(&topology, &options, &mut |change| match change.object {
+        Object::Node => empty_maps = memory(&name),
+        Object::Endpoint => times.push(start.elapsed()),
+        _ => {}
+    })?;
+    let up = start.elapsed();
+    let fall = available - self::available()?;
+    let sum = |maps: &[super::results::MapMemory]| maps.iter().map(|map| map.bytes).sum::<u64>();
+    let maps = sum(&memory(&name)?).saturating_sub(sum(&empty_maps?));
+    run.step("endpoints", || format!("{count} go"))?;
+    let start = Instant::now();
+    std::mem::forget(guard);
+    remove(&name)?;
+    Ok(RealEndpoints {
+        count,
+        up_ns: nanoseconds(up),
+        tenths_ns: tenths(&times),
+        down_ns: nanoseconds(start.elapsed()),
+        memory: fall,
+        maps,
+    })
+}
+
+fn topology(name: &str, count: u32) -> String {
+    let mut text = format!(
+        "[[node]]\nname = \"{name}\"\nmax_endpoints = {}\n",
+        count.max(1024)
+    );
+    for number in 0..count {
+        let (high, low) = (number >> 8, number & 255);
+        let _infallible = write!(
+            text,
+            "[[node.endpoint]]\nname = \"{name}x{number}\"\nhost_dev = \"v{number}\"\n\
+             addresses = [\"10.{high}.{low}.2/24\", \"fd00:0:0:{number:x}::2/64\"]\n"
+        );
+    }
+    text
+}
+
+/// How long each tenth of them took.
+fn tenths(times: &[Duration]) -> Vec<u64> {
+    let mut last = Duration::ZERO;
+    (1..=10)
+        .filter_map(|tenth| {
+            let end = *times.get((times.len() * tenth / 10).checked_sub(1)?)?;
+            let took = nanoseconds(end.saturating_sub(last));
+            last = end;
+            Some(took)
+        })
+        .collect()
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// `MemAvailable` of /proc/meminfo, in bytes.
+fn available() -> Result<i64, ScaleError> {
+    let path = "/proc/meminfo";
+    let text = fs::read_to_string(path).map_err(|source| io_error(path, source))?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))
+        .and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<i64>().ok())
+        .map(|kilobytes| kilobytes * 1024)
+        .ok_or_else(|| ScaleError::Lab {
+            what: format!("{path} has no MemAvailable"),
+        })
+}

@@ -1,0 +1,101 @@
+//! What every subcommand is given.
+
+use std::{
+    io::{self, IsTerminal as _},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use netpath::provision::ProvisionError;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use tracing_subscriber::EnvFilter;
+
+use super::output::{Output, wants_colour};
+
+/// How long a wait may miss a signal.
+const STEP: Duration = Duration::from_millis(50);
+
+/// The output, and whether a signal came.
+#[derive(Debug)]
+pub struct Context {
+    /// Where results go.
+    pub output: Output,
+    /// Set by SIGHUP, SIGINT and SIGTERM once [`Context::catch_signals`] was called.
+    pub interrupted: Arc<AtomicBool>,
+}
+
+impl Context {
+    /// Signals still end the process.
+    pub fn new(output: Output) -> Self {
+        Self {
+            output,
+            interrupted: Arc::default(),
+        }
+    }
+
+    /// From here on SIGHUP, SIGINT and SIGTERM only set [`Context::interrupted`], however often they come.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn catch_signals(&self) -> anyhow::Result<()> {
+        for signal in [SIGHUP, SIGINT, SIGTERM] {
+            signal_hook::flag::register(signal, Arc::clone(&self.interrupted))
+                .context("catching signals")?;
+        }
+        Ok(())
+    }
+
+    /// Whether a signal came.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// Waits for so long, or until a signal comes.
+    pub fn wait(&self, duration: Duration) {
+        let end = Instant::now() + duration;
+        while !self.is_interrupted() {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            thread::sleep(left.min(STEP));
+        }
+    }
+
+    /// Fails unless the process may do what needs root.
+    ///
+    /// # Errors
+    /// When it is not root's.
+    pub fn require_root(&self) -> Result<(), ProvisionError> {
+        if nix::unistd::geteuid().is_root() {
+            Ok(())
+        } else {
+            Err(ProvisionError::NotRoot)
+        }
+    }
+}
+
+/// Sends the library's events to stderr.
+pub(super) fn trace(verbose: u8, logs_packets: bool) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "warn,netpath=info",
+        2 => "info,netpath=debug",
+        _ => "trace",
+    };
+    let packets = ",netpath::datapath::log=trace,netpath_ebpf=trace";
+    let filter = format!("{level}{}", if logs_packets { packets } else { "" });
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_ansi(wants_colour(io::stderr().is_terminal()))
+        .with_writer(io::stderr)
+        .without_time()
+        .with_target(verbose > 1);
+    // A second subscriber, in a test, changes nothing.
+    let _already_there = subscriber.try_init();
+}

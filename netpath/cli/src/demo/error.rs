@@ -1,0 +1,150 @@
+//! Why the story could not be told.
+
+use std::io;
+
+use netpath::{
+    counters::CountersError, datapath::DatapathError, netns::NetnsError, probe::ProbeError,
+    provision::ProvisionError,
+};
+
+/// The story could not be told, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The lab, or a part of it, is up already. It was left alone.
+    #[error(
+        "{nodes} of the built-in lab is up already: remove it with `netpath down`, then run `netpath demo` again"
+    )]
+    AlreadyUp {
+        /// The nodes that are up.
+        nodes: String,
+    },
+    /// The built-in lab lacks what the story is about.
+    #[error("the built-in lab has no {missing}: this is a bug of netpath's")]
+    Lab {
+        /// What it lacks.
+        missing: String,
+    },
+    /// The lab could not be brought up; nothing is left of it.
+    #[error(transparent)]
+    Up(ProvisionError),
+    /// The lab could not be changed.
+    #[error(transparent)]
+    Provision(#[from] ProvisionError),
+    /// A probe did not work.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// The counters could not be read.
+    #[error(transparent)]
+    Counters(#[from] CountersError),
+    /// A namespace could not be entered.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// The maps or programs could not be read.
+    #[error(transparent)]
+    Datapath(#[from] DatapathError),
+    /// A command could not be started.
+    #[error("cannot run `{command}`: {source}")]
+    Start {
+        /// With its arguments.
+        command: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A command failed.
+    #[error("`{command}` failed: {message}")]
+    Command {
+        /// With its arguments.
+        command: String,
+        /// What it said.
+        message: String,
+    },
+    /// The kernel's counters are not in the form that is known.
+    #[error("cannot understand {what}: {line:?}")]
+    Unreadable {
+        /// What was read.
+        what: String,
+        /// The line in question; empty if one is missing.
+        line: String,
+    },
+    /// A file of the kernel's could not be read.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Stopped by a signal. The lab was removed.
+    #[error("interrupted; removed")]
+    Interrupted,
+    /// The lab could not be removed.
+    #[error(
+        "{}the lab is not removed: {removal}\nstill there: {left}; remove it with `netpath down`",
+        before(.cause)
+    )]
+    Removal {
+        /// Why the story had ended, if not well.
+        cause: Option<Box<DemoError>>,
+        /// What went wrong in removing it.
+        removal: Box<ProvisionError>,
+        /// Namespaces that are still there.
+        left: String,
+    },
+}
+
+fn before(cause: &Option<Box<DemoError>>) -> String {
+    cause
+        .as_ref()
+        .map_or_else(String::new, |cause| match **cause {
+            DemoError::Interrupted => "interrupted, and ".to_owned(),
+            ref cause => format!("{cause}\nand "),
+        })
+}
+
+impl DemoError {
+    /// Whether it was refused before anything was touched: exit status 2.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::AlreadyUp { .. } => true,
+            Self::Up(error) => error.is_refusal(),
+            Self::Lab { .. }
+            | Self::Provision(_)
+            | Self::Probe(_)
+            | Self::Counters(_)
+            | Self::Netns(_)
+            | Self::Datapath(_)
+            | Self::Start { .. }
+            | Self::Command { .. }
+            | Self::Unreadable { .. }
+            | Self::File { .. }
+            | Self::Interrupted
+            | Self::Removal { .. } => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_refused_is_told_from_what_failed() {
+        let nodes = "node03".to_owned();
+        assert!(DemoError::AlreadyUp { nodes }.is_refusal());
+        assert!(DemoError::Up(ProvisionError::NotRoot).is_refusal());
+        assert!(!DemoError::Provision(ProvisionError::NotRoot).is_refusal());
+        assert!(!DemoError::Interrupted.is_refusal());
+    }
+
+    #[test]
+    fn a_failed_removal_tells_what_came_before() {
+        let error = |cause| DemoError::Removal {
+            cause,
+            removal: Box::new(ProvisionError::NotRoot),
+            left: "demo01".to_owned(),
+        };
+        let interrupted = error(Some(Box::new(DemoError::Interrupted))).to_string();
+        assert!(interrupted.starts_with("interrupted, and the lab is not removed: netpath needs"));
+        assert!(error(None).to_string().starts_with("the lab is not"));
+    }
+}

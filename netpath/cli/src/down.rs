@@ -1,0 +1,48 @@
+//! `netpath down`.
+
+use std::path::PathBuf;
+
+use netpath::{datapath, provision};
+
+use super::{Context, Exit, file, note, up::ChangeReport};
+
+/// Arguments of `netpath down`.
+#[derive(Debug, clap::Args)]
+pub struct DownArgs {
+    /// The topology whose nodes to remove; `-` reads it from stdin [default: the built-in lab]
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// Remove every node that is up
+    #[arg(long, conflicts_with = "file")]
+    all: bool,
+}
+
+/// Removes the nodes. Once begun it goes on to the end, whatever signals come.
+pub fn run(args: &DownArgs, context: &Context) -> anyhow::Result<Exit> {
+    let nodes = if args.all {
+        None
+    } else {
+        Some(file::node_names(&file::load(args.file.as_ref())?))
+    };
+    context.require_root()?;
+    context.catch_signals()?;
+    let nodes = match nodes {
+        Some(nodes) => nodes,
+        None => datapath::nodes()?,
+    };
+    let mut report = ChangeReport::new(context);
+    let mut told = false;
+    let changes = provision::down(&nodes, &mut |change| {
+        report.add(change);
+        if context.is_interrupted() && !told {
+            told = true;
+            note("interrupted; removing the rest first, so that nothing is left half-made");
+        }
+    })?;
+    report.finish(&changes)?;
+    if context.is_interrupted() {
+        note("interrupted, but everything was removed");
+    }
+    Ok(Exit::Done)
+}

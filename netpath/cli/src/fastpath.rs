@@ -1,0 +1,95 @@
+//! `netpath fastpath`.
+
+use netpath::{
+    model::Name,
+    provision::{self, Selection},
+};
+
+use super::{Context, Exit, debug_log, up::ChangeReport};
+
+/// Arguments of `netpath fastpath`.
+#[derive(Debug, clap::Args)]
+pub struct FastpathArgs {
+    #[command(subcommand)]
+    switch: Switch,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Switch {
+    /// Attach: packets take the fast path
+    On {
+        #[command(flatten)]
+        selection: SelectionArgs,
+
+        /// Log every packet to stderr until Ctrl-C; slow
+        #[arg(long)]
+        debug_datapath: bool,
+    },
+    /// Detach: the kernel forwards as if netpath were not there
+    Off {
+        #[command(flatten)]
+        selection: SelectionArgs,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct SelectionArgs {
+    /// Only this node [default: all that are up]
+    #[arg(long, value_name = "NODE")]
+    node: Option<Name>,
+
+    /// Only this endpoint [default: all interfaces]
+    #[arg(long, value_name = "ENDPOINT")]
+    endpoint: Option<Name>,
+}
+
+impl FastpathArgs {
+    pub(super) fn logs_packets(&self) -> bool {
+        match self.switch {
+            Switch::On { debug_datapath, .. } => debug_datapath,
+            Switch::Off { .. } => false,
+        }
+    }
+}
+
+impl From<&SelectionArgs> for Selection {
+    fn from(args: &SelectionArgs) -> Self {
+        Self {
+            node: args.node.as_ref().map(Name::to_string),
+            endpoint: args.endpoint.as_ref().map(Name::to_string),
+        }
+    }
+}
+
+/// Attaches or detaches.
+pub fn run(args: &FastpathArgs, context: &Context) -> anyhow::Result<Exit> {
+    context.require_root()?;
+    context.catch_signals()?;
+    let (on, selection) = match &args.switch {
+        Switch::On { selection, .. } => (true, selection.into()),
+        Switch::Off { selection } => (false, selection.into()),
+    };
+    let changes = provision::set_fast_path(on, &selection)?;
+    let mut report = ChangeReport::new(context);
+    changes.iter().for_each(|change| report.add(change));
+    report.finish(&changes)?;
+    if args.logs_packets() {
+        debug_log::follow(&selected_nodes(&selection)?, context)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn selected_nodes(selection: &Selection) -> anyhow::Result<Vec<String>> {
+    let nodes = provision::observe()?.into_iter().filter(|node| {
+        let is_node = selection
+            .node
+            .as_ref()
+            .is_none_or(|name| *name == node.name);
+        let has_endpoint = selection
+            .endpoint
+            .as_ref()
+            .is_none_or(|name| node.endpoints.iter().any(|endpoint| endpoint.name == *name));
+        is_node && has_endpoint
+    });
+    Ok(nodes.map(|node| node.name).collect())
+}

@@ -1,0 +1,297 @@
+//! The `netpath` command: parses, calls the libraries, prints, and chooses the exit status.
+
+mod bench;
+mod completions;
+mod context;
+mod debug_log;
+mod demo;
+mod down;
+mod failure;
+mod fastpath;
+mod file;
+mod man;
+mod maps;
+mod output;
+mod show;
+mod stats;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use self::{
+    context::Context,
+    failure::Refusal,
+    output::{Format, Output, Table, note},
+};
+
+const EXIT_STATUSES: &str = "\
+Exit status:
+  0  done
+  1  failed, or interrupted and undone
+  2  wrong usage, or refused before anything was touched: a topology file with
+     mistakes, something of that name that is not netpath's, no root
+  3  done, but degraded: not all is as it was made, counters overflowed, or
+     cells of the benchmark were rejected";
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// As wanted.
+    Done,
+    /// Not at all.
+    Failed,
+    /// Wrong usage or input; nothing was touched.
+    Refused,
+    /// Done, but something is not as it should be.
+    Degraded,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::from(0),
+            Exit::Failed => Self::from(1),
+            Exit::Refused => Self::from(2),
+            Exit::Degraded => Self::from(3),
+        }
+    }
+}
+
+/// Routed pod networking with a TC eBPF fast path
+#[derive(Debug, Parser)]
+#[command(
+    name = "netpath",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+struct Cli {
+    /// How to print what was found or done
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "table"
+    )]
+    output: Format,
+
+    /// Short for `--output json`
+    #[arg(short, long, global = true, conflicts_with = "output")]
+    json: bool,
+
+    /// Say on stderr what is being done; twice for details, three times for everything
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a topology true: namespaces, veths, addresses, routes, fast path
+    Up(up::UpArgs),
+    /// Remove a topology and leave the machine as it was
+    Down(down::DownArgs),
+    /// Show nodes, endpoints, uplinks, routes and the state of the fast path
+    Show(show::ShowArgs),
+    /// Attach or detach the fast path; nothing is re-created
+    Fastpath(fastpath::FastpathArgs),
+    /// Show per-hop counters, or rates
+    Stats(stats::StatsArgs),
+    /// Show the raw maps, decoded
+    Maps(maps::MapsArgs),
+    /// Tell the story of the built-in lab, each step checked
+    Demo(demo::command::DemoArgs),
+    /// Measure the fast path beside the kernel's, iptables' and nftables' paths
+    Bench(bench::BenchArgs),
+    /// Print completions for a shell
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page
+    Man(man::ManArgs),
+}
+
+impl Command {
+    /// Whether it shows what the programs log of each packet.
+    fn logs_packets(&self) -> bool {
+        match self {
+            Self::Up(args) => args.debug_datapath,
+            Self::Fastpath(args) => args.logs_packets(),
+            Self::Demo(args) => args.debug_datapath,
+            Self::Down(_)
+            | Self::Show(_)
+            | Self::Stats(_)
+            | Self::Maps(_)
+            | Self::Bench(_)
+            | Self::Completions(_)
+            | Self::Man(_) => false,
+        }
+    }
+
+    fn run(&self, context: &Context) -> anyhow::Result<Exit> {
+        match self {
+            Self::Up(args) => up::run(args, context),
+            Self::Down(args) => down::run(args, context),
+            Self::Show(args) => show::run(args, context),
+            Self::Fastpath(args) => fastpath::run(args, context),
+            Self::Stats(args) => stats::run(args, context),
+            Self::Maps(args) => maps::run(args, context),
+            Self::Demo(args) => demo::command::run(args, context),
+            Self::Bench(args) => bench::run(args, context),
+            Self::Completions(args) => completions::run(args, context),
+            Self::Man(args) => man::run(args, context),
+        }
+    }
+}
+
+/// The command with all that `--help` shows.
+fn command() -> clap::Command {
+    with_exit_statuses(Cli::command())
+}
+
+fn with_exit_statuses(command: clap::Command) -> clap::Command {
+    command
+        .after_long_help(EXIT_STATUSES)
+        .mut_subcommands(with_exit_statuses)
+}
+
+fn main() -> ExitCode {
+    let parsed = command()
+        .try_get_matches()
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => return explain_usage(&error).into(),
+    };
+    context::trace(cli.verbose, cli.command.logs_packets());
+    let format = if cli.json { Format::Json } else { cli.output };
+    let context = Context::new(Output::new(format));
+    cli.command
+        .run(&context)
+        .unwrap_or_else(|error| failure::report(&error))
+        .into()
+}
+
+/// Wrong usage, or `--help` and `--version`, which clap treats as an error.
+fn explain_usage(error: &clap::Error) -> Exit {
+    let text = error.render().to_string();
+    match text.strip_prefix("error: ") {
+        Some(text) => note(text.trim_end()),
+        None => {
+            // If not even this can be printed, the exit status has to say it.
+            let _unprintable = error.print();
+        }
+    }
+    if error.use_stderr() {
+        Exit::Refused
+    } else {
+        Exit::Done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &str) -> Result<Cli, clap::Error> {
+        let arguments = std::iter::once("netpath").chain(arguments.split_whitespace());
+        Cli::from_arg_matches(&command().try_get_matches_from(arguments)?)
+    }
+
+    #[test]
+    fn the_command_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn valid_usage() {
+        for arguments in [
+            "up",
+            "up -f lab.toml --dry-run",
+            "up --file lab.toml --no-fast-path",
+            "up --debug-datapath -v",
+            "down",
+            "down -f lab.toml",
+            "down --all",
+            "show -o yaml",
+            "-j show",
+            "show -j -f lab.toml",
+            "fastpath on",
+            "fastpath off --node node03 --endpoint demo01",
+            "fastpath on --debug-datapath",
+            "stats -j --node node03",
+            "stats --watch",
+            "stats --watch --interval 0.5",
+            "maps",
+            "maps --node node03",
+            "maps list -j",
+            "maps dump hops --node node03",
+            "demo --keep",
+            "demo --debug-datapath",
+            "bench --quick -j",
+            "bench scale --quick -j --rounds 7 --endpoints 10",
+            "bench --paths direct,netpath,iptables-1000 --measures udp,bulk --family ipv6",
+            "bench --rounds 20 --seed 7",
+            "completions bash",
+            "man",
+            "man --dir /tmp/man",
+        ] {
+            assert!(
+                parse(arguments).is_ok(),
+                "{arguments}: {:?}",
+                parse(arguments)
+            );
+        }
+    }
+
+    #[test]
+    fn wrong_usage() {
+        for arguments in [
+            "",
+            "up -j -o json",
+            "up -o xml",
+            "up --dry-run --debug-datapath",
+            "down --all -f lab.toml",
+            "fastpath",
+            "fastpath off --debug-datapath",
+            "fastpath on --node ../node03",
+            "stats --interval 1",
+            "stats --watch --interval 0",
+            "stats --watch --interval nan",
+            "maps dump",
+            "maps dump hops --node a/b",
+            "bench --paths netpaht",
+            "bench --measures latency",
+            "bench --rounds 0",
+            "completions cmd.exe",
+        ] {
+            let error = parse(arguments).expect_err(arguments);
+            assert_eq!(error.exit_code(), 2, "{arguments}");
+        }
+    }
+
+    #[test]
+    fn json_is_short_for_the_format() {
+        let cli = parse("stats -j").expect("valid");
+        assert!(cli.json);
+        let cli = parse("stats -o json").expect("valid");
+        assert_eq!(cli.output, Format::Json);
+    }
+
+    #[test]
+    fn every_help_tells_the_exit_statuses() {
+        fn check(mut command: clap::Command) {
+            let help = command.render_long_help().to_string();
+            let name = command.get_name();
+            assert!(help.contains("3  done, but degraded"), "{name}");
+            // clap adds `help` itself.
+            let own = command.get_subcommands().filter(|c| c.get_name() != "help");
+            own.cloned().for_each(check);
+        }
+        check(command());
+    }
+}

@@ -1,0 +1,189 @@
+//! `netpath maps`.
+
+mod decode;
+
+use netpath::{
+    datapath::{self, Datapath, MAPS, MapSummary, Maps},
+    model::Name,
+    provision::ProvisionError,
+};
+use serde::Serialize;
+
+use self::decode::Entry;
+use super::{Context, Exit, Refusal, Table, note};
+
+/// Arguments of `netpath maps`.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = false)]
+pub struct MapsArgs {
+    /// Only this node [default: all that are up]
+    #[arg(long, value_name = "NODE", global = true)]
+    node: Option<Name>,
+
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// List the maps with their types, sizes and memory (the default)
+    List,
+    /// Print every entry of a map, decoded; per-CPU counters are summed over the CPUs
+    Dump {
+        /// The map, as `netpath maps list` shows it
+        name: String,
+    },
+}
+
+#[derive(Serialize)]
+struct Summaries {
+    maps: Vec<NodeMap>,
+}
+
+#[derive(Serialize)]
+struct NodeMap {
+    node: String,
+    #[serde(flatten)]
+    map: MapSummary,
+}
+
+#[derive(Serialize)]
+struct Dump {
+    map: &'static str,
+    entries: Vec<NodeEntry>,
+}
+
+#[derive(Serialize)]
+struct NodeEntry {
+    node: String,
+    #[serde(flatten)]
+    entry: Entry,
+}
+
+/// Lists maps or dumps one.
+pub fn run(args: &MapsArgs, context: &Context) -> anyhow::Result<Exit> {
+    let dumped = match &args.action {
+        None | Some(Action::List) => None,
+        Some(Action::Dump { name }) => Some(map_name(name)?),
+    };
+    context.require_root()?;
+    let nodes = match &args.node {
+        Some(node) => vec![node.to_string()],
+        None => datapath::nodes()?,
+    };
+    if nodes.is_empty() {
+        note("nothing is up: `netpath up` brings up the built-in lab");
+    }
+    match dumped {
+        None => list(&nodes, context)?,
+        Some(name) => dump(name, &nodes, context)?,
+    }
+    Ok(Exit::Done)
+}
+
+fn map_name(name: &str) -> Result<&'static str, Refusal> {
+    MAPS.into_iter()
+        .find(|map| *map == name)
+        .ok_or_else(|| Refusal(format!("no map {name:?}: write one of {}", MAPS.join(", "))))
+}
+
+/// Refuses another ABI version, too.
+fn open(node: &str) -> Result<Datapath, ProvisionError> {
+    Datapath::open(node)?.ok_or_else(|| ProvisionError::NotUp {
+        object: "node",
+        name: node.to_owned(),
+    })
+}
+
+fn list(nodes: &[String], context: &Context) -> anyhow::Result<()> {
+    let mut maps = Vec::new();
+    for node in nodes {
+        open(node)?;
+        for name in MAPS {
+            maps.push(NodeMap {
+                node: node.clone(),
+                map: Maps::info(node, name)?,
+            });
+        }
+    }
+    let document = Summaries { maps };
+    context
+        .output
+        .show(&document, || vec![summary_table(&document.maps)])?;
+    Ok(())
+}
+
+fn summary_table(maps: &[NodeMap]) -> Table {
+    let mut table = Table::new([
+        "node",
+        "map",
+        "#id",
+        "type",
+        "#key",
+        "#value",
+        "#max entries",
+        "#memory",
+    ]);
+    for NodeMap { node, map } in maps {
+        table.row([
+            node.clone(),
+            map.name.to_owned(),
+            map.id.to_string(),
+            map.kind.clone(),
+            map.key_size.to_string(),
+            map.value_size.to_string(),
+            map.max_entries.to_string(),
+            map.memory.to_string(),
+        ]);
+    }
+    table
+}
+
+fn dump(name: &'static str, nodes: &[String], context: &Context) -> anyhow::Result<()> {
+    let mut entries = Vec::new();
+    for node in nodes {
+        let datapath = open(node)?;
+        let decoded = decode::entries(&datapath.maps, name)?;
+        entries.extend(decoded.into_iter().map(|entry| NodeEntry {
+            node: node.clone(),
+            entry,
+        }));
+    }
+    if entries.is_empty() && !nodes.is_empty() {
+        note(format_args!("map {name} is empty"));
+    }
+    let document = Dump { map: name, entries };
+    context
+        .output
+        .show(&document, || vec![dump_table(&document.entries)])?;
+    Ok(())
+}
+
+/// The fields of keys and values side by side, under their own names.
+fn dump_table(entries: &[NodeEntry]) -> Table {
+    let headings = entries
+        .first()
+        .map(|first| first.entry.headings())
+        .unwrap_or_default();
+    let mut table = Table::new(std::iter::once("node".to_owned()).chain(headings));
+    for NodeEntry { node, entry } in entries {
+        table.row(std::iter::once(node.clone()).chain(entry.cells()));
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_map_is_refused_with_the_names() {
+        let error = map_name("hop").expect_err("unknown").to_string();
+        assert_eq!(
+            error,
+            "no map \"hop\": write one of devices, endpoint_records, endpoints_v4, endpoints_v6, \
+             hop_overflow, hops, interfaces, meta, route_records, routes_v4, routes_v6, uplink_records"
+        );
+        assert_eq!(map_name("hops").expect("known"), "hops");
+    }
+}

@@ -1,0 +1,275 @@
+//! `netpath show`.
+
+use std::path::PathBuf;
+
+use netpath::provision::{self, Drift, FastPath, NodeStatus};
+use serde::Serialize;
+
+use super::{Context, Exit, Table, file, note};
+
+/// Arguments of `netpath show`.
+#[derive(Debug, clap::Args)]
+pub struct ShowArgs {
+    /// Only the nodes of this topology; `-` reads it from stdin [default: every node that is up]
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Nodes {
+    nodes: Vec<NodeStatus>,
+}
+
+/// Shows what is up.
+pub fn run(args: &ShowArgs, context: &Context) -> anyhow::Result<Exit> {
+    let wanted = match &args.file {
+        Some(path) => Some(file::node_names(&file::load(Some(path))?)),
+        None => None,
+    };
+    context.require_root()?;
+    let mut nodes = provision::observe()?;
+    let mut exit = Exit::Done;
+    if let Some(wanted) = wanted {
+        nodes.retain(|node| wanted.contains(&node.name));
+        for name in wanted {
+            if !nodes.iter().any(|node| node.name == name) {
+                note(format_args!("node {name} is not up: `netpath up` makes it"));
+                exit = Exit::Degraded;
+            }
+        }
+    } else if nodes.is_empty() {
+        note("nothing is up: `netpath up` brings up the built-in lab");
+    }
+    for line in nodes.iter().flat_map(drift) {
+        note(line);
+        exit = Exit::Degraded;
+    }
+    let document = Nodes { nodes };
+    context.output.show(&document, || tables(&document.nodes))?;
+    Ok(exit)
+}
+
+/// What is not as it was made, a line each.
+fn drift(node: &NodeStatus) -> Vec<String> {
+    let of = |object: String, drift: &Drift| {
+        drift
+            .0
+            .iter()
+            .map(|text| format!("{object}: {text}"))
+            .collect::<Vec<_>>()
+    };
+    let name = &node.name;
+    let mut lines = of(format!("node {name}"), &node.drift);
+    for uplink in &node.uplinks {
+        let dev = &uplink.interface.dev;
+        lines.extend(of(format!("uplink {dev} on {name}"), &uplink.drift));
+    }
+    for endpoint in &node.endpoints {
+        let endpoint_name = &endpoint.name;
+        lines.extend(of(
+            format!("endpoint {endpoint_name} on {name}"),
+            &endpoint.drift,
+        ));
+    }
+    lines
+}
+
+fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
+    let mut node_table = Table::new([
+        "node",
+        "netns",
+        "fast path",
+        "attach",
+        "#uplinks",
+        "#endpoints",
+        "#routes",
+        "state",
+    ]);
+    let mut uplink_table = Table::new([
+        "uplink",
+        "node",
+        "addresses",
+        "mac",
+        "#ifindex",
+        "wire",
+        "made by",
+        "fast path",
+        "state",
+    ]);
+    let mut endpoint_table = Table::new([
+        "endpoint",
+        "node",
+        "addresses",
+        "prefixes",
+        "dev",
+        "mac",
+        "host dev",
+        "#ifindex",
+        "fast path",
+        "state",
+    ]);
+    let mut route_table = Table::new(["route", "node", "via", "made by"]);
+    for node in nodes {
+        node_table.row([
+            node.name.clone(),
+            node.netns.clone(),
+            on_off(node.fast_path),
+            node.attach_mode.to_owned(),
+            node.uplinks.len().to_string(),
+            node.endpoints.len().to_string(),
+            node.routes.len().to_string(),
+            if drift(node).is_empty() {
+                "ok"
+            } else {
+                "drift"
+            }
+            .to_owned(),
+        ]);
+        for uplink in &node.uplinks {
+            uplink_table.row([
+                uplink.interface.dev.clone(),
+                node.name.clone(),
+                list(&uplink.addresses),
+                uplink.interface.mac.clone(),
+                uplink.interface.ifindex.0.to_string(),
+                uplink.wire.clone().unwrap_or_default(),
+                made_by(uplink.made),
+                on_off(uplink.interface.fast_path),
+                state(&uplink.drift),
+            ]);
+        }
+        for endpoint in &node.endpoints {
+            endpoint_table.row([
+                endpoint.name.clone(),
+                node.name.clone(),
+                list(&endpoint.addresses),
+                list(&endpoint.prefixes),
+                endpoint.dev.clone(),
+                endpoint.mac.clone(),
+                endpoint.interface.dev.clone(),
+                endpoint.interface.ifindex.0.to_string(),
+                on_off(endpoint.interface.fast_path),
+                state(&endpoint.drift),
+            ]);
+        }
+        for route in &node.routes {
+            route_table.row([
+                route.dst.to_string(),
+                node.name.clone(),
+                route.via.to_string(),
+                made_by(route.made),
+            ]);
+        }
+    }
+    vec![node_table, uplink_table, endpoint_table, route_table]
+}
+
+fn on_off(fast_path: FastPath) -> String {
+    match fast_path {
+        FastPath::On => "on",
+        FastPath::Off => "off",
+        FastPath::Partly => "partly",
+    }
+    .to_owned()
+}
+
+fn state(drift: &Drift) -> String {
+    if drift.0.is_empty() { "ok" } else { "drift" }.to_owned()
+}
+
+fn made_by(made: bool) -> String {
+    if made { "netpath" } else { "others" }.to_owned()
+}
+
+fn list<T: ToString>(items: &[T]) -> String {
+    items
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use netpath::provision::{EndpointStatus, InterfaceStatus, RouteStatus, UplinkStatus};
+    use netpath_common::{EndpointId, Ifindex};
+
+    use super::*;
+
+    fn node() -> NodeStatus {
+        let interface = |dev: &str, ifindex| InterfaceStatus {
+            dev: dev.into(),
+            ifindex: Ifindex(ifindex),
+            mac: "02:00:00:00:00:01".into(),
+            fast_path: FastPath::On,
+        };
+        NodeStatus {
+            name: "node03".into(),
+            netns: "node03".into(),
+            directory: "/sys/fs/bpf/netpath/node03".into(),
+            attach_mode: "tcx",
+            fast_path: FastPath::Partly,
+            uplinks: vec![UplinkStatus {
+                interface: interface("enp2s0", 2),
+                addresses: vec!["100.100.198.250/24".parse().expect("valid")],
+                wire: Some("lan".into()),
+                made: true,
+                drift: Drift::default(),
+            }],
+            routes: vec![RouteStatus {
+                dst: "10.0.3.0/24".parse().expect("valid"),
+                via: "100.100.198.253".parse().expect("valid"),
+                made: false,
+            }],
+            endpoints: vec![EndpointStatus {
+                name: "demo01".into(),
+                id: EndpointId(1),
+                dev: "eth0".into(),
+                mac: "02:00:00:00:00:02".into(),
+                interface: interface("np-demo01", 3),
+                addresses: vec![
+                    "10.0.1.2/24".parse().expect("valid"),
+                    "fd00:1::2/64".parse().expect("valid"),
+                ],
+                prefixes: vec!["10.9.0.0/28".parse().expect("valid")],
+                drift: Drift(vec!["np-demo01 is down".into()]),
+            }],
+            drift: Drift::default(),
+        }
+    }
+
+    #[test]
+    fn a_table_for_each_kind_of_object() {
+        let tables: Vec<String> = tables(&[node()])
+            .iter()
+            .map(|table| table.render(false))
+            .collect();
+        let expected = [
+            "\
+NODE    NETNS   FAST PATH  ATTACH  UPLINKS  ENDPOINTS  ROUTES  STATE
+node03  node03  partly     tcx           1          1       1  drift
+",
+            "\
+UPLINK  NODE    ADDRESSES           MAC                IFINDEX  WIRE  MADE BY  FAST PATH  STATE
+enp2s0  node03  100.100.198.250/24  02:00:00:00:00:01        2  lan   netpath  on         ok
+",
+            "\
+ENDPOINT  NODE    ADDRESSES                  PREFIXES     DEV   MAC                HOST DEV   IFINDEX  FAST PATH  STATE
+demo01    node03  10.0.1.2/24, fd00:1::2/64  10.9.0.0/28  eth0  02:00:00:00:00:02  np-demo01        3  on         drift
+",
+            "\
+ROUTE        NODE    VIA              MADE BY
+10.0.3.0/24  node03  100.100.198.253  others
+",
+        ];
+        assert_eq!(tables, expected);
+    }
+
+    #[test]
+    fn drift_names_its_object() {
+        assert_eq!(
+            drift(&node()),
+            ["endpoint demo01 on node03: np-demo01 is down"]
+        );
+    }
+}

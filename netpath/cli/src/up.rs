@@ -1,0 +1,104 @@
+//! `netpath up`.
+
+use std::path::PathBuf;
+
+use netpath::{
+    datapath::ObjectKind,
+    provision::{self, Change, UpOptions},
+};
+
+use super::{Context, Exit, debug_log, file, note, output::StdoutError};
+
+/// Arguments of `netpath up`.
+#[derive(Debug, clap::Args)]
+pub struct UpArgs {
+    /// The topology; `-` reads it from stdin [default: the built-in lab]
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// Print what would be changed and touch nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+
+    /// Detach the fast path: the kernel forwards
+    #[arg(long)]
+    no_fast_path: bool,
+
+    /// Log every packet to stderr until Ctrl-C; slow
+    #[arg(long, conflicts_with_all = ["dry_run", "no_fast_path"])]
+    pub(super) debug_datapath: bool,
+}
+
+/// Makes the topology true.
+pub fn run(args: &UpArgs, context: &Context) -> anyhow::Result<Exit> {
+    let topology = file::load(args.file.as_ref())?;
+    context.require_root()?;
+    context.catch_signals()?;
+    let options = UpOptions {
+        fast_path: args.no_fast_path.then_some(false),
+        object: if args.debug_datapath {
+            ObjectKind::Logging
+        } else {
+            ObjectKind::Plain
+        },
+        interrupted: context.interrupted.clone(),
+    };
+    let mut report = ChangeReport::new(context);
+    if args.dry_run {
+        let changes = provision::plan(&topology, &options)?;
+        changes.iter().for_each(|change| report.add(change));
+        report.finish(&changes)?;
+        return Ok(Exit::Done);
+    }
+    let changes = provision::up(&topology, &options, &mut |change| report.add(change))?;
+    report.finish(&changes)?;
+    if args.debug_datapath {
+        debug_log::follow(&file::node_names(&topology), context)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Prints changes: one by one for people, all at the end for programs.
+pub(super) struct ChangeReport<'a> {
+    context: &'a Context,
+    unwritten: Option<StdoutError>,
+}
+
+impl<'a> ChangeReport<'a> {
+    pub(super) fn new(context: &'a Context) -> Self {
+        Self {
+            context,
+            unwritten: None,
+        }
+    }
+
+    /// A change that is done. That nobody reads it any more is no reason to stop half-way.
+    pub(super) fn add(&mut self, change: &Change) {
+        if self.context.output.is_table() && self.unwritten.is_none() {
+            self.unwritten = self.context.output.line(change).err();
+        }
+    }
+
+    /// All changes are done.
+    pub(super) fn finish(self, changes: &[Change]) -> Result<(), StdoutError> {
+        if changes.is_empty() {
+            note("nothing to do");
+        }
+        match self.unwritten {
+            None | Some(StdoutError::Closed) => {}
+            Some(error) => return Err(error),
+        }
+        if self.context.output.is_table() {
+            return Ok(());
+        }
+        match self.context.output.show(&Changes { changes }, Vec::new) {
+            Err(StdoutError::Closed) => Ok(()),
+            result => result,
+        }
+    }
+}
+
+#[derive(serde::Serialize)]
+struct Changes<'a> {
+    changes: &'a [Change],
+}
