@@ -10,7 +10,7 @@ use super::{OVERFLOW, Reason};
 pub struct HopRow {
     /// The node.
     pub node: String,
-    /// The interface it came in by; [`LOCAL`] for what the node itself sent; `if<index>` where the
+    /// The interface it came in by; [`LOCAL`](super::LOCAL) for what the node itself sent; `if<index>` where the
     /// interface is gone; [`OVERFLOW`] where it is not known.
     pub ingress: String,
     /// The interface it left by; `None` where netpath chose none (punts, drops).
