@@ -49,5 +49,5 @@ impl core::ops::AddAssign for HopCounter {
     }
 }
 
-map_type!(HopKey, 12);
-map_type!(HopCounter, 16);
+map_type!(HopKey, 12, [ingress, egress, reason, outcome, padding]);
+map_type!(HopCounter, 16, [packets, bytes]);

@@ -35,4 +35,4 @@ impl EndpointEntry {
     }
 }
 
-map_type!(EndpointEntry, 20);
+map_type!(EndpointEntry, 20, [ifindex, id, endpoint_mac, host_mac]);

@@ -39,6 +39,6 @@ impl core::fmt::Display for Mac {
     }
 }
 
-map_type!(Ifindex, 4);
-map_type!(EndpointId, 4);
-map_type!(Mac, 6);
+map_type!(Ifindex, 4, [0]);
+map_type!(EndpointId, 4, [0]);
+map_type!(Mac, 6, [0]);

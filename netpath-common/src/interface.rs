@@ -60,4 +60,8 @@ pub struct InterfaceEntry {
     pub endpoint: [u8; NAME_SIZE],
 }
 
-map_type!(InterfaceEntry, 96);
+map_type!(
+    InterfaceEntry,
+    96,
+    [kind, state, endpoint_id, rp_filter, name, endpoint]
+);

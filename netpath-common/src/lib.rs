@@ -16,6 +16,7 @@ mod counter;
 mod endpoint;
 mod id;
 mod interface;
+mod node;
 mod record;
 mod route;
 mod verdict;
@@ -24,15 +25,16 @@ pub use counter::{HopCounter, HopKey};
 pub use endpoint::EndpointEntry;
 pub use id::{EndpointId, Ifindex, Mac};
 pub use interface::{InterfaceEntry, InterfaceKind, InterfaceState};
+pub use node::{FeatureBits, Identity, Ids, Settings};
 pub use record::{
-    ADDRESSES_MAX, EndpointRecord, Meta, NameKey, PREFIXES_MAX, PrefixBytes, RecordState,
-    RouteRecord, UplinkRecord,
+    ADDRESSES_MAX, EndpointRecord, FastPathWish, NETNS_PATH_SIZE, NameKey, NetnsKind, Origin,
+    PREFIXES_MAX, PrefixBytes, RecordState, RouteRecord, UplinkRecord,
 };
 pub use route::{RouteEntry, RouteKind};
 pub use verdict::{DropReason, Outcome, PuntReason, Verdict};
 
 /// Version of every pinned layout. A pinned directory of another version is refused, never misread.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Default capacity of each endpoint map, in addresses.
 pub const ENDPOINTS_DEFAULT: u32 = 65_536;
@@ -57,15 +59,57 @@ pub const IFNAME_SIZE: usize = 16;
 /// Size of a node's, endpoint's or wire's name with its terminating zero.
 pub const NAME_SIZE: usize = 64;
 
-/// Makes a structure a map key or value for aya, after checking its size at compile time.
+/// One field of a key or value, as it lies in memory.
+#[cfg(feature = "user")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its name; a number in a newtype.
+    pub name: &'static str,
+    /// From the start of the structure, in bytes.
+    pub offset: usize,
+    /// In bytes.
+    pub size: usize,
+}
+
+/// A key or value whose fields are known, so that its layout can be compared with the one that was published.
+#[cfg(feature = "user")]
+pub trait Layout {
+    /// Its fields in their order.
+    const FIELDS: &'static [Field];
+}
+
+/// Size of the field that a projection leads to, in bytes.
+pub(crate) const fn size_of_field<T, F>(_: fn(&T) -> &F) -> usize {
+    core::mem::size_of::<F>()
+}
+
+/// Makes a structure a map key or value for aya, after checking at compile time that all its fields are named, that it
+/// has the size stated, and that its fields fill it.
 macro_rules! map_type {
-    ($type:ty, $size:expr) => {
-        const _: () = assert!(
-            core::mem::size_of::<$type>() == $size,
-            "the layout changed: raise ABI_VERSION"
-        );
-        // SAFETY: repr(C), Copy, no padding and no invalid bit pattern: every field is an integer, a
-        // byte array or another such structure, and the size assertion above leaves no room for padding.
+    ($type:ident, $size:expr, [$($field:tt),+ $(,)?]) => {
+        const _: () = {
+            assert!(
+                core::mem::size_of::<$type>() == $size,
+                "the layout changed: raise ABI_VERSION"
+            );
+            assert!(
+                0 $(+ $crate::size_of_field::<$type, _>(|value| &value.$field))+ == $size,
+                "implicit padding"
+            );
+            let _all_fields_are_named: fn(&$type) = |value| {
+                let $type { $($field: _),+ } = value;
+            };
+        };
+        #[cfg(feature = "user")]
+        impl $crate::Layout for $type {
+            const FIELDS: &'static [$crate::Field] = &[$($crate::Field {
+                name: stringify!($field),
+                offset: core::mem::offset_of!($type, $field),
+                size: $crate::size_of_field::<$type, _>(|value| &value.$field),
+            }),+];
+        }
+        // SAFETY: Copy, no invalid bit pattern, and no padding: every field is an integer, a byte array or another
+        // such structure, and the assertion above says that they fill the structure.
         #[cfg(feature = "user")]
         unsafe impl aya::Pod for $type {}
     };

@@ -8,40 +8,8 @@ pub const ADDRESSES_MAX: usize = 16;
 /// Most prefixes that can be routed to one endpoint.
 pub const PREFIXES_MAX: usize = 16;
 
-/// The one entry of the `meta` map. `abi_version` is its first field in every version.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Meta {
-    /// [`ABI_VERSION`](crate::ABI_VERSION) of the program that made the directory.
-    pub abi_version: u32,
-    /// The next [`EndpointId`] to give out.
-    pub next_endpoint_id: EndpointId,
-    /// `SO_NETNS_COOKIE` of the node's namespace: unique for as long as the machine is up.
-    pub netns_cookie: u64,
-    /// 1 if netpath made the node's namespace, 0 if it is the machine's own.
-    pub netns_made: u32,
-    /// 1 if the fast path is wanted on, 0 if off.
-    pub fast_path: u32,
-    /// 1 if netpath set the iptables FORWARD policy of the node to DROP.
-    pub forward_drop: u32,
-    /// 1 once all settings of the node's namespace were made.
-    pub configured: u32,
-    /// Name of the node, zero-terminated.
-    pub name: [u8; NAME_SIZE],
-    /// Fingerprint of the BPF object whose programs are pinned.
-    pub object: u64,
-    /// What the programs have to look at on this node beyond the usual: a bit each, as [`Meta::LOCAL_PREFIXES`].
-    pub features: u32,
-    /// Zero.
-    pub padding: u32,
-}
-
-impl Meta {
-    /// Of [`Meta::features`]: some prefix may be routed to an endpoint of this node.
-    pub const LOCAL_PREFIXES: u32 = 1;
-    /// Of [`Meta::features`]: the kernel filters by reverse path on some uplink.
-    pub const REVERSE_PATH: u32 = 2;
-}
+/// Room for the path of a namespace that was given, with its terminating zero.
+pub const NETNS_PATH_SIZE: usize = 256;
 
 /// Key of a record: a name, zero-terminated.
 #[repr(C)]
@@ -59,6 +27,97 @@ pub enum RecordState {
     Pending = 1,
     /// Complete.
     Complete = 2,
+}
+
+/// Who asked for a thing, and so may take it away again.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// The topology file of `netpath up`, which removes what its file lacks.
+    File = 1,
+    /// A command, such as `netpath endpoint add`.
+    Command = 2,
+    /// A container runtime, by CNI.
+    Cni = 3,
+}
+
+impl Origin {
+    /// The origin with this number.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::File),
+            2 => Some(Self::Command),
+            3 => Some(Self::Cni),
+            _ => None,
+        }
+    }
+
+    /// Its stable name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Command => "command",
+            Self::Cni => "cni",
+        }
+    }
+}
+
+/// Where an endpoint's namespace comes from.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NetnsKind {
+    /// netpath made it, under the endpoint's name, and removes it with the endpoint.
+    Made = 1,
+    /// Somebody else's, at [`EndpointRecord::netns_path`]; it stays.
+    Given = 2,
+}
+
+impl NetnsKind {
+    /// The kind with this number.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::Made),
+            2 => Some(Self::Given),
+            _ => None,
+        }
+    }
+
+    /// Its stable name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Made => "made",
+            Self::Given => "given",
+        }
+    }
+}
+
+/// What the operator wants of the fast path on one interface.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FastPathWish {
+    /// On where the node's is on.
+    AsNode = 0,
+    /// Off, whatever the node's is: `netpath fastpath off --endpoint`.
+    Off = 1,
+}
+
+impl FastPathWish {
+    /// The wish with this number.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::AsNode),
+            1 => Some(Self::Off),
+            _ => None,
+        }
+    }
+
+    /// Its stable name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AsNode => "as_node",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// An address with its prefix length, or a prefix, of either family.
@@ -95,6 +154,16 @@ pub struct EndpointRecord {
     pub dev: [u8; IFNAME_SIZE],
     /// Name of the host-side veth, zero-terminated.
     pub host_dev: [u8; IFNAME_SIZE],
+    /// Number of the [`Origin`].
+    pub origin: u32,
+    /// Number of the [`NetnsKind`].
+    pub netns_kind: u32,
+    /// Number of the [`FastPathWish`].
+    pub fast_path: u32,
+    /// Zero.
+    pub padding: u32,
+    /// Path of a namespace that was given, zero-terminated; empty for one that netpath made.
+    pub netns_path: [u8; NETNS_PATH_SIZE],
     /// Addresses with their prefix lengths; unused slots have family 0.
     pub addresses: [PrefixBytes; ADDRESSES_MAX],
     /// Prefixes that are routed to it; unused slots have family 0.
@@ -121,6 +190,10 @@ pub struct UplinkRecord {
     pub wire: [u8; NAME_SIZE],
     /// Addresses with their prefix lengths; unused slots have family 0.
     pub addresses: [PrefixBytes; ADDRESSES_MAX],
+    /// Number of the [`FastPathWish`].
+    pub fast_path: u32,
+    /// Zero.
+    pub padding: u32,
 }
 
 /// One route towards another node, in the `route_records` map, keyed by its destination.
@@ -131,11 +204,49 @@ pub struct RouteRecord {
     pub via: PrefixBytes,
     /// 1 if netpath put the route into the kernel's table, 0 if it was there.
     pub made: u32,
+    /// Number of the [`Origin`].
+    pub origin: u32,
+    /// Metric of the route in the kernel's table; 0 for the kernel's default.
+    pub metric: u32,
 }
 
-map_type!(Meta, 112);
-map_type!(NameKey, 64);
-map_type!(PrefixBytes, 20);
-map_type!(EndpointRecord, 704);
-map_type!(UplinkRecord, 416);
-map_type!(RouteRecord, 24);
+map_type!(NameKey, 64, [name]);
+map_type!(PrefixBytes, 20, [family, length, padding, address]);
+map_type!(
+    EndpointRecord,
+    976,
+    [
+        netns_cookie,
+        id,
+        state,
+        host_ifindex,
+        endpoint_mac,
+        host_mac,
+        dev,
+        host_dev,
+        origin,
+        netns_kind,
+        fast_path,
+        padding,
+        netns_path,
+        addresses,
+        prefixes
+    ]
+);
+map_type!(
+    UplinkRecord,
+    424,
+    [
+        wire_cookie,
+        state,
+        ifindex,
+        made,
+        mac,
+        port_mac,
+        wire,
+        addresses,
+        fast_path,
+        padding
+    ]
+);
+map_type!(RouteRecord, 32, [via, made, origin, metric]);

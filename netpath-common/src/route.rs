@@ -56,4 +56,4 @@ impl RouteEntry {
     }
 }
 
-map_type!(RouteEntry, 20);
+map_type!(RouteEntry, 20, [endpoint]);

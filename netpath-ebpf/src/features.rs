@@ -1,11 +1,11 @@
-//! What few nodes need: a bit for each in the node's `meta`, so that all others pay one load and one branch for
+//! What few nodes need: a bit for each in the map `features`, so that all others pay one load and one branch for
 //! all of them together.
 
-use netpath_common::Meta;
+use netpath_common::FeatureBits;
 
-use crate::records::META;
+use crate::records::FEATURES;
 
-/// The bits of [`Meta::features`] that are set on this node.
+/// The bits of [`FeatureBits`] that are set on this node.
 #[derive(Clone, Copy)]
 pub struct Features(u32);
 
@@ -13,18 +13,18 @@ impl Features {
     /// As they are now.
     #[inline(always)]
     pub fn of_node() -> Self {
-        Self(META.get(0).map_or(0, |meta| meta.features))
+        Self(FEATURES.get(0).map_or(0, |features| features.bits))
     }
 
     /// Whether some prefix may be routed to an endpoint of this node.
     #[inline(always)]
     pub fn local_prefixes(self) -> bool {
-        self.0 & Meta::LOCAL_PREFIXES != 0
+        self.0 & FeatureBits::LOCAL_PREFIXES != 0
     }
 
     /// Whether the kernel filters by reverse path on some uplink.
     #[inline(always)]
     pub fn reverse_path(self) -> bool {
-        self.0 & Meta::REVERSE_PATH != 0
+        self.0 & FeatureBits::REVERSE_PATH != 0
     }
 }

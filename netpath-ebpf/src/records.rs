@@ -1,5 +1,5 @@
-//! Maps that only user space writes, and of which the programs read the node's features at most. They are declared
-//! here so that one object describes every pinned map, with its BTF.
+//! Maps that only user space writes, and of which the programs read the node's features only. They are declared here
+//! so that one object describes every pinned map, with its BTF.
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
@@ -7,15 +7,28 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use netpath_common::{
-    EndpointRecord, Meta, NameKey, PrefixBytes, RECORDS_MAX, RouteRecord, UplinkRecord,
+    EndpointRecord, FeatureBits, Identity, Ids, NameKey, PrefixBytes, RECORDS_MAX, RouteRecord,
+    Settings, UplinkRecord,
 };
 
 const FLAGS: usize = BPF_F_NO_PREALLOC as usize;
 const MAX: usize = RECORDS_MAX as usize;
 
-/// ABI version, identity and features of the node.
+/// ABI version and identity of the node.
 #[btf_map(name = "meta")]
-pub static META: Array<Meta, 1> = Array::new();
+pub static META: Array<Identity, 1> = Array::new();
+
+/// What is wanted of the node.
+#[btf_map(name = "settings")]
+pub static SETTINGS: Array<Settings, 1> = Array::new();
+
+/// What was given out on the node.
+#[btf_map(name = "ids")]
+pub static IDS: Array<Ids, 1> = Array::new();
+
+/// What the programs have to look at beyond the usual.
+#[btf_map(name = "features")]
+pub static FEATURES: Array<FeatureBits, 1> = Array::new();
 
 /// What netpath made for each endpoint, by name.
 #[btf_map(name = "endpoint_records")]

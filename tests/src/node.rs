@@ -8,8 +8,8 @@ use netpath::{
     probe::frame::FrameBuilder,
 };
 use netpath_common::{
-    EndpointEntry, EndpointId, Ifindex, InterfaceEntry, InterfaceKind, InterfaceState, Mac, Meta,
-    RouteEntry, fixed,
+    EndpointEntry, EndpointId, FeatureBits, Ifindex, InterfaceEntry, InterfaceKind, InterfaceState,
+    Mac, RouteEntry, fixed,
 };
 use nix::net::if_::if_nametoindex;
 
@@ -184,7 +184,7 @@ impl TestNode {
     /// Sets the kernel's reverse-path filter on a device, and says so in the maps.
     pub fn filter_reverse_path(&mut self, device: Device, mode: u32) {
         self.sysctl(&format!("ipv4/conf/{}/rp_filter", device.name), mode);
-        self.add_feature(Meta::REVERSE_PATH);
+        self.add_feature(FeatureBits::REVERSE_PATH);
         let entry = InterfaceEntry {
             rp_filter: mode,
             ..device.entry(InterfaceState::Ready)
@@ -196,9 +196,10 @@ impl TestNode {
 
     fn add_feature(&mut self, feature: u32) {
         let maps = &mut self.datapath.get_mut().maps;
-        let mut meta = maps.meta().unwrap_or_else(|e| panic!("{e}"));
-        meta.features |= feature;
-        maps.set_meta(&meta).unwrap_or_else(|e| panic!("{e}"));
+        let mut features = maps.features().unwrap_or_else(|e| panic!("{e}"));
+        features.bits |= feature;
+        maps.set_features(&features)
+            .unwrap_or_else(|e| panic!("{e}"));
     }
 
     /// Takes a device out of the `interfaces` map.
@@ -249,7 +250,7 @@ impl TestNode {
     /// Routes a prefix to the endpoint behind a device.
     pub fn route_to(&mut self, device: Device, prefix: &str) {
         self.set_device(device);
-        self.add_feature(Meta::LOCAL_PREFIXES);
+        self.add_feature(FeatureBits::LOCAL_PREFIXES);
         self.set_route(prefix, &RouteEntry::local(&device.address()));
     }
 

@@ -183,10 +183,11 @@ fn bpftool_prints_the_fields_of_pinned_maps_by_name() {
             "interfaces",
             &["kind", "state", "endpoint_id", "name", "endpoint"],
         ),
-        ("meta", &["abi_version", "netns_cookie", "fast_path"]),
+        ("meta", &["abi_version", "netns_cookie", "name"]),
+        ("settings", &["fast_path", "max_endpoints"]),
         (
             "endpoint_records",
-            &["netns_cookie", "host_dev", "addresses"],
+            &["netns_cookie", "host_dev", "origin", "addresses"],
         ),
     ];
     for (map, fields) in fields {

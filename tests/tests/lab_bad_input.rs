@@ -98,10 +98,10 @@ fn pins_of_another_version_are_refused_by_every_command() {
     let lab = Lab::up(ONE_NODE);
     // Opened before: then it is not refused.
     let mut datapath = lab.datapath("A");
-    let meta = datapath.maps.meta().expect("meta");
-    let mut other = meta;
+    let identity = datapath.maps.identity().expect("identity");
+    let mut other = identity;
     other.abi_version = ABI_VERSION + 1;
-    datapath.maps.set_meta(&other).expect("write");
+    datapath.maps.set_identity(&other).expect("write");
 
     let opened = Datapath::open(&lab.name("A"));
     let (found, expected) = match opened {
@@ -127,7 +127,7 @@ fn pins_of_another_version_are_refused_by_every_command() {
     lab.assert_reaches("a1", addresses("a2")[0], 63);
     drop(Lab::up(ONE_NODE));
 
-    datapath.maps.set_meta(&meta).expect("write");
+    datapath.maps.set_identity(&identity).expect("write");
     drop(datapath);
     assert_eq!(lab.plan(), Vec::<String>::new());
 }

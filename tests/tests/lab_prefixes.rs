@@ -7,7 +7,7 @@ use std::{
 };
 
 use netpath::probe::tcp::{TransferOptions, tcp_transfer};
-use netpath_common::Meta;
+use netpath_common::FeatureBits;
 use netpath_tests::lab::{
     Bytes::{Any, Exactly},
     Deadline, Lab, TWO_NODES, addresses, on_a_machine,
@@ -268,14 +268,16 @@ fn prefix_routes(lab: &Lab) -> Vec<String> {
 /// The prefixes in the node's route maps that are an endpoint's.
 fn in_the_maps(lab: &Lab) -> Vec<String> {
     let routes = lab.datapath("A").maps.routes().expect("routes");
-    let local = routes.iter().filter(|(_, entry)| entry.endpoint.ifindex.0 != 0);
+    let local = routes
+        .iter()
+        .filter(|(_, entry)| entry.endpoint.ifindex.0 != 0);
     let mut prefixes: Vec<String> = local.map(|(prefix, _)| prefix.to_string()).collect();
     prefixes.sort();
     prefixes
 }
 
 fn features(lab: &Lab) -> u32 {
-    lab.datapath("A").maps.meta().expect("meta").features
+    lab.datapath("A").maps.features().expect("features").bits
 }
 
 #[test]
@@ -301,7 +303,7 @@ fn a_changed_file_converges() {
         ]
     );
     assert_eq!(in_the_maps(&lab), ["10.9.1.0/28", "fd00:91::/64"]);
-    assert_eq!(features(&lab), Meta::LOCAL_PREFIXES);
+    assert_eq!(features(&lab), FeatureBits::LOCAL_PREFIXES);
     assert_eq!(lab.converge(), Vec::<String>::new());
 
     // One goes, one comes, one moves to the neighbour.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use netpath_common::Meta;
+use netpath_common::FeatureBits;
 use netpath_tests::lab::{Bytes::Any, Lab, TWO_NODES, addresses};
 
 /// An address of node B's that no route of node A's leads to.
@@ -72,7 +72,7 @@ fn assert_filtered(lab: &Lab) {
 }
 
 fn features(lab: &Lab) -> u32 {
-    lab.datapath("A").maps.meta().expect("meta").features
+    lab.datapath("A").maps.features().expect("features").bits
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn what_the_filter_would_drop_is_left_to_it() {
         assert!(drift[0].starts_with(&expected), "{drift:?}");
         assert_eq!(lab.converge(), drift);
         assert_eq!(lab.converge(), Vec::<String>::new());
-        assert_eq!(features(&lab), Meta::REVERSE_PATH);
+        assert_eq!(features(&lab), FeatureBits::REVERSE_PATH);
         assert_filtered(&lab);
         // The larger of two counts.
         lab.set_sysctl("A", "ipv4/conf/all/rp_filter", other);

@@ -38,15 +38,15 @@ impl<'a> Names<'a> {
         if unknown.is_empty() {
             return Ok(());
         }
-        let meta = datapath.maps.meta()?;
-        let netns = if meta.netns_made == 0 {
+        let identity = datapath.maps.identity()?;
+        let netns = if identity.netns_made == 0 {
             Netns::current()
         } else {
             Netns::named(datapath.name())
         };
         // Another namespace of that name has other interfaces; without one, an index has to do.
         let Ok(netns) = netns else { return Ok(()) };
-        if netns.cookie().ok() != Some(meta.netns_cookie) {
+        if netns.cookie().ok() != Some(identity.netns_cookie) {
             return Ok(());
         }
         let names = netns.run(|| {

@@ -109,7 +109,7 @@ impl Datapath {
                     .map_err(failed(kind, Some(dev)))?;
                 Ok(programs.iter().any(|program| program.id() == ours))
             }
-            AttachMode::Clsact => Ok(self.maps.meta()?.fast_path != 0),
+            AttachMode::Clsact => Ok(self.maps.settings()?.fast_path != 0),
         }
     }
 
@@ -207,7 +207,7 @@ impl Datapath {
     /// Puts the pinned programs into every filter of ours.
     pub(super) fn update_filters(&self) -> Result<(), DatapathError> {
         let interfaces = self.maps.interfaces()?;
-        let meta = self.maps.meta()?;
+        let identity = self.maps.identity()?;
         let update = || {
             for entry in interfaces.values() {
                 let Some(dev) = netpath_common::text(&entry.name) else {
@@ -219,7 +219,7 @@ impl Datapath {
             }
             Ok(())
         };
-        match meta.netns_made {
+        match identity.netns_made {
             0 => update(),
             _ => Netns::named(&self.name)?.run(update)?,
         }

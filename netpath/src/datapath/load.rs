@@ -179,6 +179,8 @@ pub(super) fn first_word(path: &Path, value_size: u32) -> Result<u32, DatapathEr
         64 => read::<64>(path),
         // Version 1.
         104 => read::<104>(path),
+        // Version 2.
+        112 => read::<112>(path),
         128 => read::<128>(path),
         other => Err(DatapathError::Foreign {
             path: path.to_owned(),

@@ -11,8 +11,9 @@ use aya::{
 };
 use ipnet::IpNet;
 use netpath_common::{
-    EndpointEntry, EndpointId, EndpointRecord, HopCounter, HopKey, Ifindex, InterfaceEntry, Meta,
-    NameKey, Outcome, PrefixBytes, RouteEntry, RouteRecord, UplinkRecord,
+    EndpointEntry, EndpointId, EndpointRecord, FeatureBits, HopCounter, HopKey, Identity, Ids,
+    Ifindex, InterfaceEntry, NameKey, Outcome, PrefixBytes, RouteEntry, RouteRecord, Settings,
+    UplinkRecord,
 };
 
 use super::{
@@ -21,24 +22,30 @@ use super::{
 };
 
 /// The name of every map, as it is pinned.
-pub const MAPS: [&str; 12] = [
+pub const MAPS: [&str; 15] = [
     "devices",
     "endpoint_records",
     "endpoints_v4",
     "endpoints_v6",
+    "features",
     "hop_overflow",
     "hops",
+    "ids",
     "interfaces",
     "meta",
     "route_records",
     "routes_v4",
     "routes_v6",
+    "settings",
     "uplink_records",
 ];
 
 /// The maps of one node.
 pub struct Maps {
-    pub(super) meta: Array<MapData, Meta>,
+    meta: Array<MapData, Identity>,
+    settings: Array<MapData, Settings>,
+    ids: Array<MapData, Ids>,
+    features: Array<MapData, FeatureBits>,
     devices: DevMapHash<MapData>,
     endpoints_v4: HashMap<MapData, [u8; 4], EndpointEntry>,
     endpoints_v6: HashMap<MapData, [u8; 16], EndpointEntry>,
@@ -104,6 +111,9 @@ impl Maps {
     pub(super) fn open(pins: &Pins) -> Result<Self, DatapathError> {
         Ok(Self {
             meta: open(pins, "meta")?,
+            settings: open(pins, "settings")?,
+            ids: open(pins, "ids")?,
+            features: open(pins, "features")?,
             devices: open(pins, "devices")?,
             endpoints_v4: open(pins, "endpoints_v4")?,
             endpoints_v6: open(pins, "endpoints_v6")?,
@@ -142,16 +152,64 @@ impl Maps {
     ///
     /// # Errors
     /// When the kernel refuses, as for every method here; then nothing was changed.
-    pub fn meta(&self) -> Result<Meta, DatapathError> {
+    pub fn identity(&self) -> Result<Identity, DatapathError> {
         self.meta.get(&0, 0).map_err(map("meta"))
     }
 
-    /// Writes the node's identity.
+    /// Writes the node's identity: once.
     ///
     /// # Errors
     /// As for every method here.
-    pub fn set_meta(&mut self, meta: &Meta) -> Result<(), DatapathError> {
-        self.meta.set(0, *meta, 0).map_err(map("meta"))
+    pub fn set_identity(&mut self, identity: &Identity) -> Result<(), DatapathError> {
+        self.meta.set(0, *identity, 0).map_err(map("meta"))
+    }
+
+    /// What is wanted of the node.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn settings(&self) -> Result<Settings, DatapathError> {
+        self.settings.get(&0, 0).map_err(map("settings"))
+    }
+
+    /// Writes what is wanted of the node.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn set_settings(&mut self, settings: &Settings) -> Result<(), DatapathError> {
+        self.settings.set(0, *settings, 0).map_err(map("settings"))
+    }
+
+    /// What was given out on the node.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn ids(&self) -> Result<Ids, DatapathError> {
+        self.ids.get(&0, 0).map_err(map("ids"))
+    }
+
+    /// Writes what was given out on the node.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn set_ids(&mut self, ids: &Ids) -> Result<(), DatapathError> {
+        self.ids.set(0, *ids, 0).map_err(map("ids"))
+    }
+
+    /// What the programs look at beyond the usual.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn features(&self) -> Result<FeatureBits, DatapathError> {
+        self.features.get(&0, 0).map_err(map("features"))
+    }
+
+    /// Tells the programs what to look at beyond the usual.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn set_features(&mut self, features: &FeatureBits) -> Result<(), DatapathError> {
+        self.features.set(0, *features, 0).map_err(map("features"))
     }
 
     /// The endpoint that has an address.

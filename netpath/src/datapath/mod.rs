@@ -30,7 +30,7 @@ pub use self::{
 use std::path::Path;
 
 use aya::maps::{Array, Map, MapData};
-use netpath_common::{ABI_VERSION, EndpointId, Meta};
+use netpath_common::{ABI_VERSION, EndpointId, Identity, Ids, Settings};
 
 use self::{error::map, pins::Pins};
 use crate::lock::{Lock, Subject};
@@ -102,24 +102,30 @@ impl Datapath {
         let staged = Pins::stage(identity.name)?;
         let made = load::create(&staged, capacity, object).and_then(|()| {
             let mut maps = Maps::open(&staged)?;
-            maps.set_meta(&Meta {
-                abi_version: ABI_VERSION,
-                next_endpoint_id: EndpointId(1),
-                netns_cookie: identity.netns_cookie,
-                netns_made: u32::from(identity.netns_made),
+            maps.set_settings(&Settings {
+                object: load::fingerprint(object),
                 // What is wanted of a node unless somebody says otherwise, also if nobody gets to.
                 fast_path: 1,
                 forward_drop: 0,
                 configured: 0,
+                max_endpoints: capacity.endpoints,
+                max_routes: capacity.routes,
+                padding: 0,
+            })?;
+            maps.set_ids(&Ids {
+                next_endpoint_id: EndpointId(1),
+            })?;
+            maps.set_identity(&Identity {
+                abi_version: ABI_VERSION,
+                netns_made: u32::from(identity.netns_made),
+                netns_cookie: identity.netns_cookie,
                 name: netpath_common::fixed(identity.name).ok_or_else(|| {
                     DatapathError::Foreign {
                         path: staged.directory().to_owned(),
                         problem: "the name is too long".to_owned(),
                     }
                 })?,
-                object: load::fingerprint(object),
-                features: 0,
-                padding: 0,
+                reserved: [0; 48],
             })?;
             Ok(maps)
         });
@@ -152,9 +158,7 @@ impl Datapath {
     /// # Errors
     /// When the kernel refuses a program; the old ones stay.
     pub fn upgrade(&mut self, object: ObjectKind) -> Result<bool, DatapathError> {
-        let mut meta = self.maps.meta()?;
-        let wanted = load::fingerprint(object);
-        if meta.object == wanted {
+        if self.has_object(object)? {
             return Ok(false);
         }
         load::replace_programs(&self.pins, object)?;
@@ -162,8 +166,11 @@ impl Datapath {
             AttachMode::Tcx => self.update_links()?,
             AttachMode::Clsact => self.update_filters()?,
         }
-        meta.object = wanted;
-        self.maps.set_meta(&meta)?;
+        let settings = Settings {
+            object: load::fingerprint(object),
+            ..self.maps.settings()?
+        };
+        self.maps.set_settings(&settings)?;
         Ok(true)
     }
 
@@ -172,7 +179,7 @@ impl Datapath {
     /// # Errors
     /// When the kernel refuses.
     pub fn has_object(&self, object: ObjectKind) -> Result<bool, DatapathError> {
-        Ok(self.maps.meta()?.object == load::fingerprint(object))
+        Ok(self.maps.settings()?.object == load::fingerprint(object))
     }
 
     /// The node's name.
@@ -190,10 +197,10 @@ impl Datapath {
     /// # Errors
     /// When the kernel refuses.
     pub fn next_endpoint_id(&mut self) -> Result<EndpointId, DatapathError> {
-        let mut meta = self.maps.meta()?;
-        let id = meta.next_endpoint_id;
-        meta.next_endpoint_id = EndpointId(id.0 + 1);
-        self.maps.set_meta(&meta)?;
+        let id = self.maps.ids()?.next_endpoint_id;
+        self.maps.set_ids(&Ids {
+            next_endpoint_id: EndpointId(id.0 + 1),
+        })?;
         Ok(id)
     }
 
@@ -232,9 +239,9 @@ fn check_abi(pins: &Pins) -> Result<(), DatapathError> {
     }
     let data = MapData::from_pin(&path).map_err(map("meta"))?;
     let size = data.info().map_err(map("meta"))?.value_size();
-    let found = if size as usize == size_of::<Meta>() {
+    let found = if size as usize == size_of::<Identity>() {
         let meta = Map::from_map_data(data).map_err(map("meta"))?;
-        let meta: Array<MapData, Meta> = meta
+        let meta: Array<MapData, Identity> = meta
             .try_into()
             .map_err(|error| foreign(format!("map `meta` is of another type: {error}")))?;
         meta.get(&0, 0).map_err(map("meta"))?.abi_version

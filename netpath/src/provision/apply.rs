@@ -91,7 +91,7 @@ fn node(
                 let node = node::create(wanted, options.object)?;
                 node::configure(&node, wanted)?;
                 let on = options.fast_path.unwrap_or(true);
-                node.update_meta(|meta| meta.fast_path = u32::from(on))?;
+                node.update_settings(|settings| settings.fast_path = u32::from(on))?;
                 live = Some(node);
             }
             Work::ConfigureNode => {

@@ -170,7 +170,7 @@ pub fn switch(
         }
     }
     if endpoint.is_none() {
-        node.update_meta(|meta| meta.fast_path = u32::from(on))?;
+        node.update_settings(|settings| settings.fast_path = u32::from(on))?;
     }
     Ok(changes)
 }

@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use netpath_common::{Meta, NameKey};
+use netpath_common::{FeatureBits, NameKey, Settings};
 
 use super::{error::ProvisionError, iptables, netlink::Netlink, sysctl};
 use crate::{
@@ -47,16 +47,19 @@ impl Node {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn meta(&self) -> Result<Meta, ProvisionError> {
-        Ok(self.datapath().maps.meta()?)
+    pub fn settings(&self) -> Result<Settings, ProvisionError> {
+        Ok(self.datapath().maps.settings()?)
     }
 
-    /// Changes the node's identity record.
-    pub fn update_meta(&self, change: impl FnOnce(&mut Meta)) -> Result<(), ProvisionError> {
+    /// Changes what is wanted of the node.
+    pub fn update_settings(
+        &self,
+        change: impl FnOnce(&mut Settings),
+    ) -> Result<(), ProvisionError> {
         let mut datapath = self.datapath();
-        let mut meta = datapath.maps.meta()?;
-        change(&mut meta);
-        Ok(datapath.maps.set_meta(&meta)?)
+        let mut settings = datapath.maps.settings()?;
+        change(&mut settings);
+        Ok(datapath.maps.set_settings(&settings)?)
     }
 
     /// Runs `work` in the node's namespace.
@@ -73,8 +76,8 @@ pub fn find(name: &str) -> Result<Found, ProvisionError> {
     let Some(datapath) = Datapath::open(name)? else {
         return Ok(Found::Absent);
     };
-    let meta = datapath.maps.meta()?;
-    let lab = meta.netns_made != 0;
+    let identity = datapath.maps.identity()?;
+    let lab = identity.netns_made != 0;
     let netns = if lab {
         match name_state(name)? {
             NameState::Namespace => Netns::named(name)?,
@@ -84,7 +87,7 @@ pub fn find(name: &str) -> Result<Found, ProvisionError> {
     } else {
         Netns::current()?
     };
-    if netns.cookie()? != meta.netns_cookie {
+    if netns.cookie()? != identity.netns_cookie {
         if !lab {
             return Err(ProvisionError::Unmet {
                 problem: format!("node {name} is up in another network namespace"),
@@ -201,37 +204,37 @@ pub fn configure(node: &Node, wanted: &model::Node) -> Result<(), ProvisionError
         Ok(())
     })?;
     let drop = wanted.forward_policy == ForwardPolicy::Drop;
-    if drop != (node.meta()?.forward_drop != 0) || (drop && !forward_is_dropped(node)?) {
+    if drop != (node.settings()?.forward_drop != 0) || (drop && !forward_is_dropped(node)?) {
         node.inside(|| iptables::set_forward_policy(drop))?;
-        node.update_meta(|meta| meta.forward_drop = u32::from(drop))?;
+        node.update_settings(|settings| settings.forward_drop = u32::from(drop))?;
     }
-    node.update_meta(|meta| meta.configured = 1)
+    node.update_settings(|settings| settings.configured = 1)
 }
 
 /// Tells the programs to look at something. To be done before it is there: it must never be overlooked.
 pub fn set_feature(datapath: &mut Datapath, feature: u32) -> Result<(), ProvisionError> {
-    let mut meta = datapath.maps.meta()?;
-    if meta.features & feature == 0 {
-        meta.features |= feature;
-        datapath.maps.set_meta(&meta)?;
+    let mut features = datapath.maps.features()?;
+    if features.bits & feature == 0 {
+        features.bits |= feature;
+        datapath.maps.set_features(&features)?;
     }
     Ok(())
 }
 
 /// Spares the programs what nothing of the topology, which is true now, has any more.
 pub fn forget_features(node: &Node, wanted: &model::Node) -> Result<(), ProvisionError> {
-    let features = node.meta()?.features;
+    let features = node.datapath().maps.features()?;
     let mut kept = features;
     if wanted.endpoints.iter().all(|e| e.prefixes.is_empty()) {
-        kept &= !Meta::LOCAL_PREFIXES;
+        kept.bits &= !FeatureBits::LOCAL_PREFIXES;
     }
-    if features & Meta::REVERSE_PATH != 0 && !filters_by_reverse_path(node)? {
-        kept &= !Meta::REVERSE_PATH;
+    if features.bits & FeatureBits::REVERSE_PATH != 0 && !filters_by_reverse_path(node)? {
+        kept.bits &= !FeatureBits::REVERSE_PATH;
     }
     if kept == features {
         return Ok(());
     }
-    node.update_meta(|meta| meta.features = kept)
+    Ok(node.datapath().maps.set_features(&kept)?)
 }
 
 /// Whether some uplink is recorded with a reverse-path filter.

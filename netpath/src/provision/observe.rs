@@ -68,13 +68,13 @@ fn status(node: &Node) -> Result<NodeStatus, ProvisionError> {
                 .map(|endpoint| endpoint.interface.fast_path),
         )
         .collect();
-    let meta = node.meta()?;
+    let settings = node.settings()?;
     let fast_path = match (
         states.iter().all(|&state| state == FastPath::On),
         states.iter().all(|&state| state == FastPath::Off),
     ) {
         // No interface at all: what is wanted.
-        (true, true) if meta.fast_path != 0 => FastPath::On,
+        (true, true) if settings.fast_path != 0 => FastPath::On,
         (_, true) => FastPath::Off,
         (true, false) => FastPath::On,
         (false, false) => FastPath::Partly,

@@ -241,7 +241,7 @@ fn existing_node<'a>(
     uplinks(wanted, node, &inventory, &mut steps)?;
     routes(wanted, node, &inventory, &mut steps)?;
     endpoints(wanted, node, &inventory, &mut steps)?;
-    let is_on = node.meta()?.fast_path != 0;
+    let is_on = node.settings()?.fast_path != 0;
     let switch = match options.fast_path {
         Some(true) => (!is_on || missing_programs(node, &inventory)?).then_some(true),
         Some(false) => is_on.then_some(false),
@@ -270,14 +270,14 @@ fn settings(
     node: &Node,
 ) -> Result<Vec<String>, ProvisionError> {
     let mut settings = Vec::new();
-    if node.lab && node.meta()?.configured == 0 {
+    if node.lab && node.settings()?.configured == 0 {
         settings.push("was left half-made".into());
     }
     if node.lab && !node::forwards(node)? {
         settings.push("forwarding".into());
     }
     let drop = wanted.forward_policy == ForwardPolicy::Drop;
-    let recorded = node.meta()?.forward_drop != 0;
+    let recorded = node.settings()?.forward_drop != 0;
     if drop != recorded || (drop && !node::forward_is_dropped(node)?) {
         settings.push(format!(
             "FORWARD policy {}",

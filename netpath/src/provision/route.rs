@@ -6,7 +6,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use netpath_common::{RouteEntry, RouteRecord};
+use netpath_common::{Origin, RouteEntry, RouteRecord};
 
 use super::{
     error::ProvisionError,
@@ -59,6 +59,8 @@ impl Table {
         let record = RouteRecord {
             via: to_bytes(IpNet::from(wanted.via)),
             made: u32::from(foreign.is_none()),
+            origin: Origin::File as u32,
+            metric: 0,
         };
         node.datapath().maps.set_route_record(key, &record)?;
         if record.made != 0

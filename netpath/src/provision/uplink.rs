@@ -4,8 +4,8 @@ use std::{io, os::fd::AsFd as _};
 
 use ipnet::IpNet;
 use netpath_common::{
-    ADDRESSES_MAX, EndpointEntry, EndpointId, Ifindex, InterfaceEntry, InterfaceKind,
-    InterfaceState, Mac, Meta, NAME_SIZE, PrefixBytes, RecordState, UplinkRecord,
+    ADDRESSES_MAX, EndpointEntry, EndpointId, FastPathWish, FeatureBits, Ifindex, InterfaceEntry,
+    InterfaceKind, InterfaceState, Mac, NAME_SIZE, PrefixBytes, RecordState, UplinkRecord,
 };
 
 use super::{
@@ -93,6 +93,8 @@ fn blank(wire: &str) -> Result<UplinkRecord, ProvisionError> {
         port_mac: random_mac()?,
         wire: netpath_common::fixed::<NAME_SIZE>(wire).unwrap_or([0; NAME_SIZE]),
         addresses: [PrefixBytes::default(); ADDRESSES_MAX],
+        fast_path: FastPathWish::AsNode as u32,
+        padding: 0,
     })
 }
 
@@ -312,10 +314,10 @@ fn publish(
         endpoint: [0; NAME_SIZE],
     };
     if rp_filter != 0 {
-        node::set_feature(&mut datapath, Meta::REVERSE_PATH)?;
+        node::set_feature(&mut datapath, FeatureBits::REVERSE_PATH)?;
     }
     datapath.maps.set_interface(link.ifindex, &entry)?;
-    if datapath.maps.meta()?.fast_path != 0 && (half_made || !was_here) {
+    if datapath.maps.settings()?.fast_path != 0 && (half_made || !was_here) {
         let datapath = &*datapath;
         node.inside(|| fast_path::attach_uplink(datapath, &link.name).map(drop))?;
     }
@@ -370,7 +372,7 @@ pub fn note_reverse_path_filter(node: &Node, dev: &str) -> Result<(), ProvisionE
         return Ok(());
     }
     if rp_filter != 0 {
-        node::set_feature(&mut datapath, Meta::REVERSE_PATH)?;
+        node::set_feature(&mut datapath, FeatureBits::REVERSE_PATH)?;
     }
     let entry = InterfaceEntry { rp_filter, ..entry };
     Ok(datapath.maps.set_interface(ifindex, &entry)?)

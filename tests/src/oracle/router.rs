@@ -4,7 +4,9 @@ use netpath::{
     datapath::{Datapath, ReturnCode, TestPacket},
     netns::Netns,
 };
-use netpath_common::{EndpointEntry, EndpointId, Ifindex, InterfaceState, Mac, Meta, RouteEntry};
+use netpath_common::{
+    EndpointEntry, EndpointId, FeatureBits, Ifindex, InterfaceState, Mac, RouteEntry,
+};
 use nix::net::if_::if_nametoindex;
 
 use super::{Hop, Interface, Packet, Tables};
@@ -166,10 +168,10 @@ fn fill(view: &mut Datapath, tables: &Tables) -> Result<(), netpath::datapath::D
         let entry = RouteEntry::local(&device.address());
         maps.set_route(text.parse().expect("a prefix"), &entry)?;
     }
-    let mut meta = maps.meta()?;
-    meta.features = match tables.local.is_empty() {
-        true => 0,
-        false => Meta::LOCAL_PREFIXES,
-    };
-    maps.set_meta(&meta)
+    maps.set_features(&FeatureBits {
+        bits: match tables.local.is_empty() {
+            true => 0,
+            false => FeatureBits::LOCAL_PREFIXES,
+        },
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use netpath_common::{DropReason, InterfaceState, Meta, PuntReason, RouteEntry};
+use netpath_common::{DropReason, FeatureBits, InterfaceState, PuntReason, RouteEntry};
 use netpath_tests::{Device, Family, TestNode, between};
 
 use crate::redirect::kinds;
@@ -201,6 +201,6 @@ fn the_entry_says_whose_it_is() {
         node.from_uplink(frame).is_punted(PuntReason::NoRoute);
     }
     // The bit that spares other nodes the look-up is what the tests above rest on.
-    let meta = node.datapath().maps.meta().expect("it is pinned");
-    assert_eq!(meta.features, Meta::LOCAL_PREFIXES);
+    let features = node.datapath().maps.features().expect("it is pinned");
+    assert_eq!(features.bits, FeatureBits::LOCAL_PREFIXES);
 }

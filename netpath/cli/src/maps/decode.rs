@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use netpath::datapath::{DatapathError, Maps, from_bytes};
 use netpath_common::{
-    DropReason, EndpointEntry, EndpointId, EndpointRecord, HopCounter, HopKey, Ifindex,
-    InterfaceEntry, InterfaceKind, InterfaceState, Mac, Meta, NameKey, Outcome, PrefixBytes,
-    PuntReason, RecordState, RouteEntry, RouteRecord, UplinkRecord, text,
+    DropReason, EndpointEntry, EndpointId, EndpointRecord, FastPathWish, FeatureBits, HopCounter,
+    HopKey, Identity, Ids, Ifindex, InterfaceEntry, InterfaceKind, InterfaceState, Mac, NameKey,
+    NetnsKind, Origin, Outcome, PrefixBytes, PuntReason, RecordState, RouteEntry, RouteRecord,
+    Settings, UplinkRecord, text,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
@@ -86,13 +87,16 @@ pub(super) fn entries(maps: &Maps, map: &str) -> Result<Vec<Entry>, DatapathErro
         "endpoint_records" => decode(maps.endpoint_records()?, name_key, endpoint_record),
         "endpoints_v4" => decode(endpoints(maps, IpAddr::is_ipv4)?, address, endpoint),
         "endpoints_v6" => decode(endpoints(maps, IpAddr::is_ipv6)?, address, endpoint),
+        "features" => decode([(0, maps.features()?)], index, features),
         "hop_overflow" => decode(maps.hop_overflow()?, hop, counter),
         "hops" => decode(maps.hops()?, hop, counter),
+        "ids" => decode([(0, maps.ids()?)], index, ids),
         "interfaces" => decode(maps.interfaces()?, ifindex, interface),
-        "meta" => decode([(0, maps.meta()?)], index, meta),
+        "meta" => decode([(0, maps.identity()?)], index, identity),
         "route_records" => decode(maps.route_records()?, prefix, route_record),
         "routes_v4" => decode(routes(maps, IpAddr::is_ipv4)?, network, route),
         "routes_v6" => decode(routes(maps, IpAddr::is_ipv6)?, network, route),
+        "settings" => decode([(0, maps.settings()?)], index, settings),
         "uplink_records" => decode(maps.uplink_records()?, name_key, uplink_record),
         _ => Vec::new(),
     })
@@ -237,30 +241,43 @@ fn interface(entry: &InterfaceEntry) -> Vec<(&'static str, Field)> {
     ]
 }
 
-fn meta(meta: &Meta) -> Vec<(&'static str, Field)> {
+fn identity(identity: &Identity) -> Vec<(&'static str, Field)> {
     vec![
-        ("abi_version", number(meta.abi_version)),
-        ("next_endpoint_id", number(meta.next_endpoint_id.0)),
-        ("netns_cookie", Field::Number(meta.netns_cookie)),
-        ("netns_made", number(meta.netns_made)),
-        ("fast_path", number(meta.fast_path)),
-        ("forward_drop", number(meta.forward_drop)),
-        ("configured", number(meta.configured)),
-        ("name", name(&meta.name)),
-        // A fingerprint, and larger than the integers that every JSON reader can hold.
-        ("object", Field::Text(format!("{:#018x}", meta.object))),
-        ("features", Field::List(features(meta.features))),
+        ("abi_version", number(identity.abi_version)),
+        ("netns_made", number(identity.netns_made)),
+        ("netns_cookie", Field::Number(identity.netns_cookie)),
+        ("name", name(&identity.name)),
     ]
 }
 
+fn settings(settings: &Settings) -> Vec<(&'static str, Field)> {
+    vec![
+        // A fingerprint, and larger than the integers that every JSON reader can hold.
+        ("object", Field::Text(format!("{:#018x}", settings.object))),
+        ("fast_path", number(settings.fast_path)),
+        ("forward_drop", number(settings.forward_drop)),
+        ("configured", number(settings.configured)),
+        ("max_endpoints", number(settings.max_endpoints)),
+        ("max_routes", number(settings.max_routes)),
+    ]
+}
+
+fn ids(ids: &Ids) -> Vec<(&'static str, Field)> {
+    vec![("next_endpoint_id", number(ids.next_endpoint_id.0))]
+}
+
+fn features(features: &FeatureBits) -> Vec<(&'static str, Field)> {
+    vec![("bits", Field::List(feature_names(features.bits)))]
+}
+
 /// The names of the bits that are set; one that only a newer version knows is shown as its number.
-fn features(bits: u32) -> Vec<String> {
+fn feature_names(bits: u32) -> Vec<String> {
     (0..u32::BITS)
         .map(|bit| bits & 1 << bit)
         .filter(|&bit| bit != 0)
         .map(|bit| match bit {
-            Meta::LOCAL_PREFIXES => "local_prefixes".to_owned(),
-            Meta::REVERSE_PATH => "reverse_path".to_owned(),
+            FeatureBits::LOCAL_PREFIXES => "local_prefixes".to_owned(),
+            FeatureBits::REVERSE_PATH => "reverse_path".to_owned(),
             unknown => format!("unknown ({unknown:#x})"),
         })
         .collect()
@@ -276,6 +293,22 @@ fn endpoint_record(record: &EndpointRecord) -> Vec<(&'static str, Field)> {
         ("host_mac", mac(record.host_mac)),
         ("dev", name(&record.dev)),
         ("host_dev", name(&record.host_dev)),
+        (
+            "origin",
+            coded(
+                Origin::from_number(record.origin).map(Origin::name),
+                record.origin,
+            ),
+        ),
+        (
+            "netns_kind",
+            coded(
+                NetnsKind::from_number(record.netns_kind).map(NetnsKind::name),
+                record.netns_kind,
+            ),
+        ),
+        ("fast_path", fast_path_wish(record.fast_path)),
+        ("netns_path", name(&record.netns_path)),
         ("addresses", addresses(&record.addresses)),
         ("prefixes", addresses(&record.prefixes)),
     ]
@@ -291,6 +324,7 @@ fn uplink_record(record: &UplinkRecord) -> Vec<(&'static str, Field)> {
         ("port_mac", mac(record.port_mac)),
         ("wire", name(&record.wire)),
         ("addresses", addresses(&record.addresses)),
+        ("fast_path", fast_path_wish(record.fast_path)),
     ]
 }
 
@@ -298,7 +332,26 @@ fn route_record(record: &RouteRecord) -> Vec<(&'static str, Field)> {
     vec![
         ("via", prefix_field(&record.via)),
         ("made", number(record.made)),
+        (
+            "origin",
+            coded(
+                Origin::from_number(record.origin).map(Origin::name),
+                record.origin,
+            ),
+        ),
+        ("metric", number(record.metric)),
     ]
+}
+
+fn coded(name: Option<&'static str>, number: u32) -> Field {
+    Field::Coded { name, number }
+}
+
+fn fast_path_wish(wish: u32) -> Field {
+    coded(
+        FastPathWish::from_number(wish).map(FastPathWish::name),
+        wish,
+    )
 }
 
 fn record_state(state: u32) -> Field {
@@ -344,7 +397,7 @@ fn addresses(slots: &[PrefixBytes]) -> Field {
 #[cfg(test)]
 mod tests {
     use netpath::datapath::to_bytes;
-    use netpath_common::{ADDRESSES_MAX, PREFIXES_MAX, Verdict, fixed};
+    use netpath_common::{ADDRESSES_MAX, NETNS_PATH_SIZE, PREFIXES_MAX, Verdict, fixed};
 
     use super::*;
 
@@ -380,9 +433,9 @@ mod tests {
 
     #[test]
     fn what_only_a_newer_version_knows_keeps_its_number() {
-        assert_eq!(features(0), [""; 0]);
+        assert_eq!(feature_names(0), [""; 0]);
         assert_eq!(
-            features(Meta::LOCAL_PREFIXES | 0x8000_0000),
+            feature_names(FeatureBits::LOCAL_PREFIXES | 0x8000_0000),
             ["local_prefixes", "unknown (0x80000000)"]
         );
     }
@@ -444,6 +497,11 @@ mod tests {
             host_mac: Mac([2, 0, 0, 0, 0, 0xbb]),
             dev: fixed("eth0").expect("fits"),
             host_dev: fixed("np-demo01").expect("fits"),
+            origin: Origin::File as u32,
+            netns_kind: NetnsKind::Made as u32,
+            fast_path: FastPathWish::AsNode as u32,
+            padding: 0,
+            netns_path: [0; NETNS_PATH_SIZE],
             addresses: slots,
             prefixes: prefix_slots,
         };
@@ -452,7 +510,7 @@ mod tests {
             .expect("one");
         assert_eq!(
             json(&entry),
-            r#"{"key":{"name":"demo01"},"value":{"netns_cookie":4242,"id":1,"state":{"name":"complete","number":2},"host_ifindex":3,"endpoint_mac":"02:00:00:00:00:aa","host_mac":"02:00:00:00:00:bb","dev":"eth0","host_dev":"np-demo01","addresses":["10.0.1.2/24","fd00:1::2/64"],"prefixes":["10.9.0.0/28"]}}"#
+            r#"{"key":{"name":"demo01"},"value":{"netns_cookie":4242,"id":1,"state":{"name":"complete","number":2},"host_ifindex":3,"endpoint_mac":"02:00:00:00:00:aa","host_mac":"02:00:00:00:00:bb","dev":"eth0","host_dev":"np-demo01","origin":{"name":"file","number":1},"netns_kind":{"name":"made","number":1},"fast_path":{"name":"as_node","number":0},"netns_path":"","addresses":["10.0.1.2/24","fd00:1::2/64"],"prefixes":["10.9.0.0/28"]}}"#
         );
     }
 }

@@ -2,8 +2,8 @@
 
 use ipnet::IpNet;
 use netpath_common::{
-    EndpointEntry, EndpointId, EndpointRecord, Ifindex, InterfaceEntry, InterfaceKind,
-    InterfaceState, Meta, RouteEntry,
+    EndpointEntry, EndpointId, EndpointRecord, FeatureBits, Ifindex, InterfaceEntry, InterfaceKind,
+    InterfaceState, RouteEntry,
 };
 
 use super::{
@@ -58,7 +58,7 @@ pub(super) fn publish(
         }
         datapath.maps.set_interface(host.ifindex, &interface)?;
     }
-    if datapath.maps.meta()?.fast_path != 0 && !was_here {
+    if datapath.maps.settings()?.fast_path != 0 && !was_here {
         let datapath = &*datapath;
         node.inside(|| fast_path::attach_endpoint(datapath, &host.name).map(drop))?;
     }
@@ -78,7 +78,7 @@ pub(super) fn publish(
     }
     if !wanted.prefixes.is_empty() {
         // Before there is one: it must never be overlooked.
-        node::set_feature(&mut datapath, Meta::LOCAL_PREFIXES)?;
+        node::set_feature(&mut datapath, FeatureBits::LOCAL_PREFIXES)?;
     }
     for &prefix in &wanted.prefixes {
         datapath

@@ -12,7 +12,8 @@ mod veth;
 
 use ipnet::IpNet;
 use netpath_common::{
-    ADDRESSES_MAX, EndpointRecord, Ifindex, PREFIXES_MAX, PrefixBytes, RecordState,
+    ADDRESSES_MAX, EndpointRecord, FastPathWish, Ifindex, NETNS_PATH_SIZE, NetnsKind, Origin,
+    PREFIXES_MAX, PrefixBytes, RecordState,
 };
 
 pub use self::{
@@ -149,6 +150,11 @@ fn pending(
             host_mac: random_mac()?,
             dev: [0; netpath_common::IFNAME_SIZE],
             host_dev: [0; netpath_common::IFNAME_SIZE],
+            origin: Origin::File as u32,
+            netns_kind: NetnsKind::Made as u32,
+            fast_path: FastPathWish::AsNode as u32,
+            padding: 0,
+            netns_path: [0; NETNS_PATH_SIZE],
             addresses: [PrefixBytes::default(); ADDRESSES_MAX],
             prefixes: [PrefixBytes::default(); PREFIXES_MAX],
         },
