@@ -1,9 +1,15 @@
 //! `--debug-datapath`: what the programs log of each packet, until Ctrl-C.
 
-use std::{sync::atomic::Ordering, thread};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use anyhow::Context as _;
-use netpath::datapath::{Datapath, DatapathLog, ObjectKind};
+use netpath::{
+    datapath::{Datapath, DatapathLog, ObjectKind},
+    lock::TopologyLock,
+};
 
 use super::{Context, note};
 
@@ -13,14 +19,17 @@ pub(super) fn follow(nodes: &[String], context: &Context) -> anyhow::Result<()> 
     for node in nodes {
         datapaths.extend(Datapath::open(node)?);
     }
-    let shown = show(&mut datapaths, context);
-    let restored = restore(&mut datapaths);
+    let shown = show(&datapaths, context);
+    let restored = restore(&datapaths);
     shown.and(restored)
 }
 
-fn show(datapaths: &mut [Datapath], context: &Context) -> anyhow::Result<()> {
-    for datapath in &mut *datapaths {
-        datapath.upgrade(ObjectKind::Logging)?;
+fn show(datapaths: &[Datapath], context: &Context) -> anyhow::Result<()> {
+    {
+        let lock = TopologyLock::take(&context.interrupted)?;
+        for datapath in datapaths {
+            datapath.upgrade(ObjectKind::Logging, &lock)?;
+        }
     }
     let logs = datapaths
         .iter()
@@ -52,11 +61,13 @@ fn show(datapaths: &mut [Datapath], context: &Context) -> anyhow::Result<()> {
 }
 
 /// Every node, even if one fails.
-fn restore(datapaths: &mut [Datapath]) -> anyhow::Result<()> {
+fn restore(datapaths: &[Datapath]) -> anyhow::Result<()> {
+    // The signal that ended the log has done its part.
+    let lock = TopologyLock::take(&AtomicBool::new(false))?;
     let mut result = Ok(());
     for datapath in datapaths {
         let restored = datapath
-            .upgrade(ObjectKind::Plain)
+            .upgrade(ObjectKind::Plain, &lock)
             .with_context(|| format!("node {} still logs every packet", datapath.name()));
         if let Err(error) = restored {
             result = result.and(Err(error));

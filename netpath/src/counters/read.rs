@@ -18,9 +18,9 @@ pub fn read(node: &str) -> Result<Vec<HopRow>, CountersError> {
     let datapath = Datapath::open(node)?.ok_or_else(|| CountersError::NotUp {
         node: node.to_owned(),
     })?;
-    let interfaces = datapath.maps.interfaces()?;
+    let interfaces = datapath.maps.interfaces.all()?;
     let hops = datapath.maps.hops()?;
-    let overflow = datapath.maps.hop_overflow()?;
+    let overflow = datapath.maps.hop_overflow.all()?;
     let mut names = Names::new(&interfaces);
     names.ask_kernel(&datapath, hops.keys())?;
     rows(node, &names, &hops, &overflow)

@@ -109,7 +109,7 @@ impl Datapath {
                     .map_err(failed(kind, Some(dev)))?;
                 Ok(programs.iter().any(|program| program.id() == ours))
             }
-            AttachMode::Clsact => Ok(self.maps.settings()?.fast_path != 0),
+            AttachMode::Clsact => Ok(self.maps.settings.get()?.fast_path != 0),
         }
     }
 
@@ -206,8 +206,8 @@ impl Datapath {
 
     /// Puts the pinned programs into every filter of ours.
     pub(super) fn update_filters(&self) -> Result<(), DatapathError> {
-        let interfaces = self.maps.interfaces()?;
-        let identity = self.maps.identity()?;
+        let interfaces = self.maps.interfaces.all()?;
+        let identity = self.maps.meta.get()?;
         let update = || {
             for entry in interfaces.values() {
                 let Some(dev) = netpath_common::text(&entry.name) else {

@@ -76,6 +76,24 @@ pub enum DatapathError {
         /// Why it failed.
         source: MapError,
     },
+    /// An entry of a map could not be read or written.
+    #[error("{action} map {map}: {source}")]
+    Entry {
+        /// The map.
+        map: &'static str,
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Something of a node is missing.
+    #[error("{}: {problem}: the node is damaged", path.display())]
+    Damaged {
+        /// The node's directory.
+        path: PathBuf,
+        /// What is missing.
+        problem: String,
+    },
     /// The object could not be loaded.
     #[error("loading the BPF object: {0}")]
     Object(#[from] EbpfError),

@@ -7,12 +7,13 @@ use aya::{
     programs::{ProgramError, SchedClassifier},
 };
 
+use netpath_common::tables::{Capacity, TABLES};
+
 use super::{
     ObjectKind,
     attach::ProgramKind,
     error::{DatapathError, file},
     kernel,
-    maps::MAPS,
     pins::Pins,
 };
 
@@ -21,16 +22,7 @@ static PLAIN: &[u8] = aya::include_bytes_aligned!(env!("NETPATH_BPF_OBJECT"));
 /// The same with per-packet logging.
 static LOGGING: &[u8] = aya::include_bytes_aligned!(env!("NETPATH_BPF_OBJECT_DEBUG"));
 
-/// How much a node's maps hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capacity {
-    /// Endpoint addresses, of each family.
-    pub endpoints: u32,
-    /// Routed prefixes, of each family.
-    pub routes: u32,
-}
-
-fn bytes(object: ObjectKind) -> &'static [u8] {
+pub(super) fn bytes(object: ObjectKind) -> &'static [u8] {
     match object {
         ObjectKind::Plain => PLAIN,
         ObjectKind::Logging => LOGGING,
@@ -55,23 +47,11 @@ fn load(
     let flags = kernel::fib_flags();
     let mut loader = EbpfLoader::new();
     loader.override_global("FIB_FLAGS", &flags, true);
-    if let Some(capacity) = capacity {
-        loader
-            .map_max_entries("endpoint_records", capacity.endpoints.saturating_mul(2))
-            // A veth for each endpoint of one family only, and the uplinks.
-            .map_max_entries(
-                "interfaces",
-                capacity.endpoints.saturating_mul(2).saturating_add(1024),
-            )
-            // As many endpoints as records.
-            .map_max_entries("devices", capacity.endpoints.saturating_mul(2))
-            .map_max_entries("endpoints_v4", capacity.endpoints)
-            .map_max_entries("endpoints_v6", capacity.endpoints)
-            .map_max_entries("routes_v4", capacity.routes)
-            .map_max_entries("routes_v6", capacity.routes);
-    }
-    for name in MAPS {
-        loader.map_pin_path(name, pins.map(name));
+    for spec in TABLES {
+        loader.map_pin_path(spec.name, pins.map(spec.name));
+        if let Some(capacity) = &capacity {
+            loader.map_max_entries(spec.name, spec.room.entries(capacity));
+        }
     }
     let mut ebpf = loader.load(bytes(object))?;
     for kind in ProgramKind::ALL {

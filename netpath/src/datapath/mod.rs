@@ -4,14 +4,17 @@
 //! version of netpath adopts what an older one pinned as long as the ABI version is the same.
 
 mod attach;
-mod bulk;
 mod error;
+mod hops;
 mod kernel;
 mod load;
 mod log;
 mod maps;
 mod pins;
+#[cfg(test)]
+mod registry;
 mod sys;
+mod table;
 mod test_run;
 mod timed;
 
@@ -19,13 +22,14 @@ pub use self::{
     attach::{Hook, ProgramKind},
     error::DatapathError,
     kernel::{AttachMode, attach_mode},
-    load::Capacity,
     log::DatapathLog,
-    maps::{MAPS, MapSummary, Maps, from_bytes, to_bytes},
+    maps::{MapSummary, Maps, Writer, from_bytes, map_names, to_bytes},
     pins::nodes,
+    table::{PerCpuTable, Single, Table, Writable},
     test_run::{ReturnCode, TestOutcome, TestPacket},
     timed::TimedProgram,
 };
+pub use netpath_common::tables::Capacity;
 
 use std::path::Path;
 
@@ -33,7 +37,7 @@ use aya::maps::{Array, Map, MapData};
 use netpath_common::{ABI_VERSION, EndpointId, Identity, Ids, Settings};
 
 use self::{error::map, pins::Pins};
-use crate::lock::{Lock, Subject};
+use crate::lock::{Lock, Subject, TopologyLock};
 
 /// Which build of the programs is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,13 +100,14 @@ impl Datapath {
         capacity: Capacity,
         object: ObjectKind,
     ) -> Result<Self, DatapathError> {
-        let _lock = Lock::take(Subject::Bpffs)?;
+        let _lock = Lock::take_briefly(Subject::Bpffs)?;
         pins::ensure_bpffs()?;
         kernel::require()?;
         let staged = Pins::stage(identity.name)?;
         let made = load::create(&staged, capacity, object).and_then(|()| {
-            let mut maps = Maps::open(&staged)?;
-            maps.set_settings(&Settings {
+            let maps = Maps::open(&staged)?;
+            let writer = Writer::unlocked(&maps);
+            writer.settings.set(&Settings {
                 object: load::fingerprint(object),
                 // What is wanted of a node unless somebody says otherwise, also if nobody gets to.
                 fast_path: 1,
@@ -110,12 +115,12 @@ impl Datapath {
                 configured: 0,
                 max_endpoints: capacity.endpoints,
                 max_routes: capacity.routes,
-                padding: 0,
+                max_route_records: capacity.route_records,
             })?;
-            maps.set_ids(&Ids {
+            writer.ids.set(&Ids {
                 next_endpoint_id: EndpointId(1),
             })?;
-            maps.set_identity(&Identity {
+            writer.meta.set(&Identity {
                 abi_version: ABI_VERSION,
                 netns_made: u32::from(identity.netns_made),
                 netns_cookie: identity.netns_cookie,
@@ -157,7 +162,7 @@ impl Datapath {
     ///
     /// # Errors
     /// When the kernel refuses a program; the old ones stay.
-    pub fn upgrade(&mut self, object: ObjectKind) -> Result<bool, DatapathError> {
+    pub fn upgrade(&self, object: ObjectKind, lock: &TopologyLock) -> Result<bool, DatapathError> {
         if self.has_object(object)? {
             return Ok(false);
         }
@@ -166,11 +171,9 @@ impl Datapath {
             AttachMode::Tcx => self.update_links()?,
             AttachMode::Clsact => self.update_filters()?,
         }
-        let settings = Settings {
-            object: load::fingerprint(object),
-            ..self.maps.settings()?
-        };
-        self.maps.set_settings(&settings)?;
+        let fingerprint = load::fingerprint(object);
+        let settings = self.maps.writer(lock).settings;
+        settings.update(|settings| settings.object = fingerprint)?;
         Ok(true)
     }
 
@@ -179,7 +182,7 @@ impl Datapath {
     /// # Errors
     /// When the kernel refuses.
     pub fn has_object(&self, object: ObjectKind) -> Result<bool, DatapathError> {
-        Ok(self.maps.settings()?.object == load::fingerprint(object))
+        Ok(self.maps.settings.get()?.object == load::fingerprint(object))
     }
 
     /// The node's name.
@@ -192,16 +195,9 @@ impl Datapath {
         self.pins.directory()
     }
 
-    /// Gives out an endpoint id that was never used before.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn next_endpoint_id(&mut self) -> Result<EndpointId, DatapathError> {
-        let id = self.maps.ids()?.next_endpoint_id;
-        self.maps.set_ids(&Ids {
-            next_endpoint_id: EndpointId(id.0 + 1),
-        })?;
-        Ok(id)
+    /// The node's maps, to be changed. Only the holder of the topology lock can have them.
+    pub fn writer<'a>(&'a self, lock: &'a TopologyLock) -> Writer<'a> {
+        self.maps.writer(lock)
     }
 
     /// Unpins everything of the node: TCX programs are detached with it.
@@ -210,7 +206,7 @@ impl Datapath {
     /// When bpffs refuses.
     pub fn remove(self) -> Result<(), DatapathError> {
         drop(self.maps);
-        let _lock = Lock::take(Subject::Bpffs)?;
+        let _lock = Lock::take_briefly(Subject::Bpffs)?;
         self.pins.retire(&self.name)?;
         pins::leave_bpffs()
     }
@@ -221,7 +217,7 @@ impl Datapath {
     /// # Errors
     /// When bpffs refuses.
     pub fn remove_unfinished(node: &str) -> Result<(), DatapathError> {
-        let _lock = Lock::take(Subject::Bpffs)?;
+        let _lock = Lock::take_briefly(Subject::Bpffs)?;
         Pins::remove_unfinished(node)?;
         pins::leave_bpffs()
     }

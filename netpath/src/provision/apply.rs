@@ -13,13 +13,13 @@ use super::{
     error::ProvisionError,
     fast_path,
     netlink::Netlink,
-    node::{self, Found, Node, Sources, find, key, text},
+    node::{self, Found, HeldNode, Sources, find, key, text},
     plan::{self, Work},
     route, uplink,
 };
 use crate::{
     datapath::to_bytes,
-    lock::{Lock, Subject},
+    lock::TopologyLock,
     model::{self, Topology},
 };
 
@@ -50,7 +50,7 @@ pub fn up(
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
     check::root()?;
-    let _lock = Lock::take(Subject::Topology)?;
+    let lock = TopologyLock::take(&options.interrupted)?;
     check::topology(topology)?;
     let mut changes = Vec::new();
     let mut undo = Vec::new();
@@ -59,8 +59,8 @@ pub fn up(
         changes.push(change);
     };
     for wanted in &topology.nodes {
-        if let Err(cause) = node(wanted, options, &mut undo, &mut report) {
-            return Err(take_back(cause, undo));
+        if let Err(cause) = node(wanted, options, &lock, &mut undo, &mut report) {
+            return Err(take_back(cause, undo, &lock));
         }
     }
     Ok(changes)
@@ -71,13 +71,14 @@ pub fn up(
 fn node(
     wanted: &model::Node,
     options: &UpOptions,
+    lock: &TopologyLock,
     undo: &mut Vec<Undo>,
     report: &mut dyn FnMut(Change),
 ) -> Result<(), ProvisionError> {
     let name = wanted.name.to_string();
     let steps = plan::node(wanted, options)?;
     let sources = Sources::of(wanted);
-    let mut live: Option<Node> = None;
+    let mut live: Option<HeldNode<'_>> = None;
     let mut table: Option<route::Table> = None;
     let mut uplink_changed = false;
     for step in steps {
@@ -88,33 +89,33 @@ fn node(
             Work::ClearRemains => down::remains(&name)?,
             Work::CreateNode => {
                 undo.push(Undo::Node(name.clone()));
-                let node = node::create(wanted, options.object)?;
+                let node = node::create(wanted, options.object, lock)?;
                 node::configure(&node, wanted)?;
                 let on = options.fast_path.unwrap_or(true);
                 node.update_settings(|settings| settings.fast_path = u32::from(on))?;
                 live = Some(node);
             }
             Work::ConfigureNode => {
-                let node = opened(&mut live, &name)?;
+                let node = opened(&mut live, &name, lock)?;
                 node::configure(node, wanted)?;
-                node.datapath().upgrade(options.object)?;
+                node.datapath().upgrade(options.object, lock)?;
             }
             Work::RemoveEndpoint(endpoint, record) => {
-                endpoint::remove(opened(&mut live, &name)?, &endpoint, &record)?;
+                endpoint::remove(opened(&mut live, &name, lock)?, &endpoint, &record)?;
             }
             Work::RemoveRoute(dst, record) => {
-                let node = opened(&mut live, &name)?;
+                let node = opened(&mut live, &name, lock)?;
                 table_of(&mut table, node)?.remove(node, dst, &record)?;
             }
             Work::RemoveUplink(dev, record) => {
-                uplink::remove(opened(&mut live, &name)?, &dev, &record)?;
+                uplink::remove(opened(&mut live, &name, lock)?, &dev, &record)?;
             }
             Work::EnsureUplink(uplink) => {
-                let node = opened(&mut live, &name)?;
+                let node = opened(&mut live, &name, lock)?;
                 // The kernel's own routes come and go with it.
                 table = None;
                 let dev = uplink.dev.to_string();
-                let records = node.datapath().maps.uplink_records()?;
+                let records = node.datapath().maps.uplink_records.all()?;
                 if records.contains_key(&key(&dev)?) {
                     uplink_changed = true;
                 } else {
@@ -123,9 +124,9 @@ fn node(
                 uplink::ensure(node, &wanted.name, uplink)?;
             }
             Work::EnsureRoute(wanted_route) => {
-                let node = opened(&mut live, &name)?;
+                let node = opened(&mut live, &name, lock)?;
                 let dst = wanted_route.dst;
-                let record = node.datapath().maps.route_record(&to_bytes(dst))?;
+                let record = node.datapath().maps.route_records.get(&to_bytes(dst))?;
                 if record.is_none() {
                     undo.push(Undo::Route(name.clone(), dst));
                 }
@@ -138,10 +139,10 @@ fn node(
                         None => Undo::Endpoint(name.clone(), endpoint.name.to_string()),
                     },
                 );
-                endpoint::ensure(opened(&mut live, &name)?, endpoint, sources)?;
+                endpoint::ensure(opened(&mut live, &name, lock)?, endpoint, sources)?;
             }
             Work::FastPath(on) => {
-                let node = opened(&mut live, &name)?;
+                let node = opened(&mut live, &name, lock)?;
                 fast_path::switch(node, on, None)?;
             }
         }
@@ -149,7 +150,7 @@ fn node(
     }
     if uplink_changed {
         // With an address the kernel takes away the IPv4 routes that need it, as next hop or as source.
-        let node = opened(&mut live, &name)?;
+        let node = opened(&mut live, &name, lock)?;
         let table = route::Table::of(node)?;
         for wanted_route in &wanted.routes {
             table.ensure(node, wanted_route)?;
@@ -164,11 +165,15 @@ fn node(
     }
 }
 
-fn opened<'a>(live: &'a mut Option<Node>, name: &str) -> Result<&'a Node, ProvisionError> {
+fn opened<'a, 'lock>(
+    live: &'a mut Option<HeldNode<'lock>>,
+    name: &str,
+    lock: &'lock TopologyLock,
+) -> Result<&'a HeldNode<'lock>, ProvisionError> {
     if live.is_none()
         && let Found::Up(node) = find(name)?
     {
-        *live = Some(node);
+        *live = Some(node.hold(lock));
     }
     live.as_ref().ok_or_else(|| ProvisionError::NotUp {
         object: "node",
@@ -178,7 +183,7 @@ fn opened<'a>(live: &'a mut Option<Node>, name: &str) -> Result<&'a Node, Provis
 
 fn table_of<'a>(
     table: &'a mut Option<route::Table>,
-    node: &Node,
+    node: &HeldNode<'_>,
 ) -> Result<&'a route::Table, ProvisionError> {
     let read = match table.take() {
         Some(read) => read,
@@ -198,10 +203,10 @@ fn before(wanted: &model::Endpoint, old: &EndpointRecord) -> Option<model::Endpo
     })
 }
 
-fn take_back(cause: ProvisionError, undo: Vec<Undo>) -> ProvisionError {
+fn take_back(cause: ProvisionError, undo: Vec<Undo>, lock: &TopologyLock) -> ProvisionError {
     let mut undoing = Vec::new();
     for step in undo.into_iter().rev() {
-        undoing.extend(undo_one(step).err());
+        undoing.extend(undo_one(step, lock).err());
     }
     if undoing.is_empty() {
         return cause;
@@ -212,14 +217,14 @@ fn take_back(cause: ProvisionError, undo: Vec<Undo>) -> ProvisionError {
     }
 }
 
-fn undo_one(step: Undo) -> Result<(), ProvisionError> {
+fn undo_one(step: Undo, lock: &TopologyLock) -> Result<(), ProvisionError> {
     let node = match &step {
-        Undo::Node(name) => return down::node(name, &mut |_| {}),
+        Undo::Node(name) => return down::node(name, lock, &mut |_| {}),
         Undo::Uplink(node, _)
         | Undo::Route(node, _)
         | Undo::Endpoint(node, _)
         | Undo::Restore(node, ..) => match find(node)? {
-            Found::Up(node) => node,
+            Found::Up(node) => node.hold(lock),
             // Then there is nothing of it left to undo, or the node's own undoing will see to it.
             Found::Absent | Found::Remains(_) => return Ok(()),
         },
@@ -227,17 +232,17 @@ fn undo_one(step: Undo) -> Result<(), ProvisionError> {
     match step {
         Undo::Node(_) => Ok(()),
         Undo::Uplink(_, dev) => {
-            let record = node.datapath().maps.uplink_record(&key(&dev)?)?;
+            let record = node.datapath().maps.uplink_records.get(&key(&dev)?)?;
             record.map_or(Ok(()), |record| uplink::remove(&node, &dev, &record))
         }
         Undo::Route(_, dst) => {
-            let record = node.datapath().maps.route_record(&to_bytes(dst))?;
+            let record = node.datapath().maps.route_records.get(&to_bytes(dst))?;
             record.map_or(Ok(()), |record| {
                 route::remove(&node.inside(Netlink::open)?, &node, dst, &record)
             })
         }
         Undo::Endpoint(_, name) => {
-            let record = node.datapath().maps.endpoint_record(&key(&name)?)?;
+            let record = node.datapath().maps.endpoint_records.get(&key(&name)?)?;
             record.map_or(Ok(()), |record| endpoint::remove(&node, &name, &record))
         }
         Undo::Restore(_, old, sources) => endpoint::ensure(&node, &old, sources),

@@ -76,11 +76,7 @@ fn node(wanted: &model::Node, errors: &mut Vec<ProvisionError>) -> Result<(), Pr
             remedy: "run `netpath down` with the file that it was made from, first".into(),
         });
     }
-    endpoint_names(
-        wanted,
-        found.as_ref().map(Node::datapath).as_deref(),
-        errors,
-    )?;
+    endpoint_names(wanted, found.as_ref().map(Node::datapath), errors)?;
     for wire in wanted
         .uplinks
         .iter()
@@ -89,7 +85,7 @@ fn node(wanted: &model::Node, errors: &mut Vec<ProvisionError>) -> Result<(), Pr
         errors.extend(uplink::check_wire(wire).err());
     }
     match (&found, lab) {
-        (Some(node), _) => interfaces(wanted, &node.netns, Some(&node.datapath()), errors)?,
+        (Some(node), _) => interfaces(wanted, &node.netns, Some(node.datapath()), errors)?,
         (None, true) => {}
         (None, false) => interfaces(wanted, &Netns::current()?, None, errors)?,
     }
@@ -106,7 +102,7 @@ fn endpoint_names(
     errors: &mut Vec<ProvisionError>,
 ) -> Result<(), ProvisionError> {
     let records = match datapath {
-        Some(datapath) => datapath.maps.endpoint_records()?,
+        Some(datapath) => datapath.maps.endpoint_records.all()?,
         None => Default::default(),
     };
     for endpoint in &wanted.endpoints {
@@ -132,7 +128,7 @@ fn interfaces(
     errors: &mut Vec<ProvisionError>,
 ) -> Result<(), ProvisionError> {
     let records = match datapath {
-        Some(datapath) => datapath.maps.endpoint_records()?,
+        Some(datapath) => datapath.maps.endpoint_records.all()?,
         None => Default::default(),
     };
     netns.run(|| {

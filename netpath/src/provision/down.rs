@@ -1,31 +1,34 @@
 //! Removing what netpath made, whatever became of it meanwhile.
 
+use std::sync::atomic::AtomicBool;
+
 use super::{
     change::{Action, Change, Object},
     check, endpoint,
     error::ProvisionError,
     netlink::Netlink,
-    node::{Found, Node, find, text},
+    node::{Found, HeldNode, find, text},
     route,
     uplink::{self, Leaving},
 };
 use crate::{
     datapath::{Datapath, from_bytes},
-    lock::{Lock, Subject},
+    lock::TopologyLock,
     netns::{NameState, Netns, name_state},
 };
 
 /// See [`super::down`].
 pub fn down(
     nodes: &[String],
+    interrupted: &AtomicBool,
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
     check::root()?;
-    let _lock = Lock::take(Subject::Topology)?;
+    let lock = TopologyLock::take(interrupted)?;
     let mut changes = Vec::new();
     let mut errors = Vec::new();
     for name in nodes {
-        let result = node(name, &mut |change| {
+        let result = node(name, &lock, &mut |change| {
             progress(&change);
             changes.push(change);
         });
@@ -39,7 +42,11 @@ pub fn down(
 }
 
 /// Removes one node with all that is on it. One that is not there is no error.
-pub fn node(name: &str, report: &mut dyn FnMut(Change)) -> Result<(), ProvisionError> {
+pub fn node(
+    name: &str,
+    lock: &TopologyLock,
+    report: &mut dyn FnMut(Change),
+) -> Result<(), ProvisionError> {
     let changed = |action: Object, name: String, node: &str| Change {
         action: Action::Remove,
         object: action,
@@ -54,10 +61,10 @@ pub fn node(name: &str, report: &mut dyn FnMut(Change)) -> Result<(), ProvisionE
             report(changed(Object::Node, name.to_owned(), name));
             return Ok(());
         }
-        Found::Up(node) => node,
+        Found::Up(node) => node.hold(lock),
     };
     let mut errors = Vec::new();
-    let endpoints = node.datapath().maps.endpoint_records()?;
+    let endpoints = node.datapath().maps.endpoint_records.all()?;
     for (endpoint, record) in endpoints {
         let endpoint = text(&endpoint.name);
         let removed = if node.lab {
@@ -71,7 +78,7 @@ pub fn node(name: &str, report: &mut dyn FnMut(Change)) -> Result<(), ProvisionE
             Err(error) => errors.push(error),
         }
     }
-    let routes = node.datapath().maps.route_records()?;
+    let routes = node.datapath().maps.route_records.all()?;
     let netlink = node.inside(Netlink::open)?;
     for (dst, record) in routes {
         let Some(dst) = from_bytes(&dst) else {
@@ -82,7 +89,7 @@ pub fn node(name: &str, report: &mut dyn FnMut(Change)) -> Result<(), ProvisionE
             Err(error) => errors.push(error),
         }
     }
-    let uplinks = node.datapath().maps.uplink_records()?;
+    let uplinks = node.datapath().maps.uplink_records.all()?;
     for (dev, record) in uplinks {
         let dev = text(&dev.name);
         match uplink::remove(&node, &dev, &record) {
@@ -99,7 +106,7 @@ pub fn node(name: &str, report: &mut dyn FnMut(Change)) -> Result<(), ProvisionE
     Ok(())
 }
 
-fn remove_node(node: Node) -> Result<(), ProvisionError> {
+fn remove_node(node: HeldNode<'_>) -> Result<(), ProvisionError> {
     if node.lab {
         Netns::remove(&node.name)?;
     }
@@ -111,10 +118,10 @@ pub fn remains(name: &str) -> Result<(), ProvisionError> {
     let Some(datapath) = Datapath::open(name)? else {
         return Ok(());
     };
-    for (endpoint, record) in datapath.maps.endpoint_records()? {
+    for (endpoint, record) in datapath.maps.endpoint_records.all()? {
         endpoint::remove_netns(&text(&endpoint.name), &record)?;
     }
-    for record in datapath.maps.uplink_records()?.values() {
+    for record in datapath.maps.uplink_records.all()?.values() {
         uplink::remove_wire(record, Leaving::Node(name))?;
     }
     if name_state(name)? == NameState::EmptyFile {

@@ -7,12 +7,12 @@ use super::{
     change::{Action, Change, Object},
     error::ProvisionError,
     netlink::Netlink,
-    node::{Found, Node, find, text},
+    node::{Found, HeldNode, Node, find, text},
     uplink,
 };
 use crate::{
     datapath::{AttachMode, Datapath, ProgramKind, attach_mode, nodes},
-    lock::{Lock, Subject},
+    lock::TopologyLock,
     netns::Netns,
 };
 
@@ -120,8 +120,8 @@ impl Place {
 
 fn places(node: &Node) -> Result<Vec<Place>, ProvisionError> {
     let datapath = node.datapath();
-    let endpoints = datapath.maps.endpoint_records()?;
-    let uplinks = datapath.maps.uplink_records()?;
+    let endpoints = datapath.maps.endpoint_records.all()?;
+    let uplinks = datapath.maps.uplink_records.all()?;
     let endpoints = endpoints.iter().map(|(name, record)| Place {
         dev: text(&record.host_dev),
         endpoint: Some(text(&name.name)),
@@ -137,7 +137,7 @@ fn places(node: &Node) -> Result<Vec<Place>, ProvisionError> {
 
 /// Switches a whole node, or one endpoint of it.
 pub fn switch(
-    node: &Node,
+    node: &HeldNode<'_>,
     on: bool,
     endpoint: Option<&str>,
 ) -> Result<Vec<Change>, ProvisionError> {
@@ -151,7 +151,6 @@ pub fn switch(
             uplink::note_reverse_path_filter(node, dev)?;
         }
         let datapath = node.datapath();
-        let datapath = &*datapath;
         let changed = node.inside(|| match (on, &place.endpoint) {
             (true, _) if !place.is_there()? => Ok(false),
             (true, Some(_)) => attach_endpoint(datapath, dev),
@@ -177,7 +176,7 @@ pub fn switch(
 
 /// See [`super::set_fast_path`].
 pub fn set(on: bool, selection: &Selection) -> Result<Vec<Change>, ProvisionError> {
-    let _lock = Lock::take(Subject::Topology)?;
+    let lock = TopologyLock::take(&selection.interrupted)?;
     let names = match &selection.node {
         Some(name) => vec![name.clone()],
         None => nodes()?,
@@ -204,6 +203,7 @@ pub fn set(on: bool, selection: &Selection) -> Result<Vec<Change>, ProvisionErro
             }
         }
         matched = true;
+        let node = node.hold(&lock);
         changes.extend(switch(&node, on, selection.endpoint.as_deref())?);
     }
     match (&selection.endpoint, matched) {

@@ -82,7 +82,20 @@ pub fn down(
     nodes: &[String],
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
-    down::down(nodes, progress)
+    down_unless(nodes, &AtomicBool::new(false), progress)
+}
+
+/// As [`down`]; but waiting for another netpath ends when `interrupted` is set from outside (by a signal handler). What
+/// is begun is finished all the same.
+///
+/// # Errors
+/// As for [`down`].
+pub fn down_unless(
+    nodes: &[String],
+    interrupted: &AtomicBool,
+    progress: &mut dyn FnMut(&Change),
+) -> Result<Vec<Change>, ProvisionError> {
+    down::down(nodes, interrupted, progress)
 }
 
 /// Which part of what is up a command is about.
@@ -92,6 +105,8 @@ pub struct Selection {
     pub node: Option<String>,
     /// Only this endpoint.
     pub endpoint: Option<String>,
+    /// Set from outside (a signal handler) to make waiting for another netpath end.
+    pub interrupted: Arc<AtomicBool>,
 }
 
 /// Attaches or detaches the fast path and re-creates nothing.

@@ -1,15 +1,13 @@
 //! A node: its namespace, its datapath, and what they have in common.
 
-use std::{
-    net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{net::IpAddr, ops::Deref};
 
 use netpath_common::{FeatureBits, NameKey, Settings};
 
 use super::{error::ProvisionError, iptables, netlink::Netlink, sysctl};
 use crate::{
-    datapath::{Capacity, Datapath, NodeIdentity, ObjectKind},
+    datapath::{Capacity, Datapath, NodeIdentity, ObjectKind, Writer},
+    lock::TopologyLock,
     model::{self, ForwardPolicy, NodePlace},
     netns::{NameState, Netns, name_state},
 };
@@ -20,7 +18,40 @@ pub struct Node {
     pub netns: Netns,
     /// In a namespace that netpath made, as opposed to the machine's own.
     pub lab: bool,
-    datapath: Mutex<Datapath>,
+    datapath: Datapath,
+}
+
+/// A node that may be changed, because the topology lock is held.
+pub struct HeldNode<'lock> {
+    node: Node,
+    pub lock: &'lock TopologyLock,
+}
+
+impl Deref for HeldNode<'_> {
+    type Target = Node;
+
+    fn deref(&self) -> &Node {
+        &self.node
+    }
+}
+
+impl HeldNode<'_> {
+    /// The node's maps, to be changed.
+    pub fn writer(&self) -> Writer<'_> {
+        self.node.datapath.writer(self.lock)
+    }
+
+    pub fn into_datapath(self) -> Datapath {
+        self.node.datapath
+    }
+
+    /// Changes what is wanted of the node.
+    pub fn update_settings(
+        &self,
+        change: impl FnOnce(&mut Settings),
+    ) -> Result<(), ProvisionError> {
+        Ok(self.writer().settings.update(change)?)
+    }
 }
 
 /// What is there under a node's name.
@@ -35,31 +66,18 @@ pub enum Found {
 }
 
 impl Node {
-    /// The node's maps and programs. A panic of another thread does not make them wrong: every map is
-    /// changed one entry at a time.
-    pub fn datapath(&self) -> MutexGuard<'_, Datapath> {
-        self.datapath.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The node's maps and programs.
+    pub fn datapath(&self) -> &Datapath {
+        &self.datapath
     }
 
-    pub fn into_datapath(self) -> Datapath {
-        self.datapath
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// To be changed.
+    pub fn hold(self, lock: &TopologyLock) -> HeldNode<'_> {
+        HeldNode { node: self, lock }
     }
 
     pub fn settings(&self) -> Result<Settings, ProvisionError> {
-        Ok(self.datapath().maps.settings()?)
-    }
-
-    /// Changes what is wanted of the node.
-    pub fn update_settings(
-        &self,
-        change: impl FnOnce(&mut Settings),
-    ) -> Result<(), ProvisionError> {
-        let mut datapath = self.datapath();
-        let mut settings = datapath.maps.settings()?;
-        change(&mut settings);
-        Ok(datapath.maps.set_settings(&settings)?)
+        Ok(self.datapath().maps.settings.get()?)
     }
 
     /// Runs `work` in the node's namespace.
@@ -76,7 +94,7 @@ pub fn find(name: &str) -> Result<Found, ProvisionError> {
     let Some(datapath) = Datapath::open(name)? else {
         return Ok(Found::Absent);
     };
-    let identity = datapath.maps.identity()?;
+    let identity = datapath.maps.meta.get()?;
     let lab = identity.netns_made != 0;
     let netns = if lab {
         match name_state(name)? {
@@ -100,7 +118,7 @@ pub fn find(name: &str) -> Result<Found, ProvisionError> {
         name: name.to_owned(),
         netns,
         lab,
-        datapath: Mutex::new(datapath),
+        datapath,
     }))
 }
 
@@ -114,12 +132,13 @@ pub fn foreign_namespace(name: &str) -> ProvisionError {
 }
 
 /// Makes a node: its datapath, and its namespace if it is a lab's.
-pub fn create(wanted: &model::Node, object: ObjectKind) -> Result<Node, ProvisionError> {
+pub fn create<'lock>(
+    wanted: &model::Node,
+    object: ObjectKind,
+    lock: &'lock TopologyLock,
+) -> Result<HeldNode<'lock>, ProvisionError> {
     let name = wanted.name.as_ref();
-    let capacity = Capacity {
-        endpoints: wanted.capacity.endpoints,
-        routes: wanted.capacity.routes,
-    };
+    let capacity = capacity(wanted);
     let make = |netns_cookie, netns_made| {
         let identity = NodeIdentity {
             name,
@@ -155,12 +174,23 @@ pub fn create(wanted: &model::Node, object: ObjectKind) -> Result<Node, Provisio
         object: "node",
         name: name.to_owned(),
     })?;
-    Ok(Node {
+    let node = Node {
         name: name.to_owned(),
         netns,
         lab,
-        datapath: Mutex::new(datapath),
-    })
+        datapath,
+    };
+    Ok(node.hold(lock))
+}
+
+/// How much a node's maps are to hold.
+pub fn capacity(wanted: &model::Node) -> Capacity {
+    let routes = u32::try_from(wanted.routes.len()).unwrap_or(u32::MAX);
+    Capacity {
+        endpoints: wanted.capacity.endpoints,
+        routes: wanted.capacity.routes,
+        route_records: routes.max(Capacity::DEFAULT.route_records),
+    }
 }
 
 /// What makes a namespace a router.
@@ -184,7 +214,7 @@ pub fn forwards(node: &Node) -> Result<bool, ProvisionError> {
 
 /// What a node needs of its namespace, however often it is done. The machine's own namespace is not
 /// configured, only checked (by `check`).
-pub fn configure(node: &Node, wanted: &model::Node) -> Result<(), ProvisionError> {
+pub fn configure(node: &HeldNode<'_>, wanted: &model::Node) -> Result<(), ProvisionError> {
     if !node.lab {
         return Ok(());
     }
@@ -212,18 +242,17 @@ pub fn configure(node: &Node, wanted: &model::Node) -> Result<(), ProvisionError
 }
 
 /// Tells the programs to look at something. To be done before it is there: it must never be overlooked.
-pub fn set_feature(datapath: &mut Datapath, feature: u32) -> Result<(), ProvisionError> {
-    let mut features = datapath.maps.features()?;
-    if features.bits & feature == 0 {
-        features.bits |= feature;
-        datapath.maps.set_features(&features)?;
+pub fn set_feature(node: &HeldNode<'_>, feature: u32) -> Result<(), ProvisionError> {
+    let features = node.writer().features;
+    if features.get()?.bits & feature == 0 {
+        features.update(|features| features.bits |= feature)?;
     }
     Ok(())
 }
 
 /// Spares the programs what nothing of the topology, which is true now, has any more.
-pub fn forget_features(node: &Node, wanted: &model::Node) -> Result<(), ProvisionError> {
-    let features = node.datapath().maps.features()?;
+pub fn forget_features(node: &HeldNode<'_>, wanted: &model::Node) -> Result<(), ProvisionError> {
+    let features = node.datapath().maps.features.get()?;
     let mut kept = features;
     if wanted.endpoints.iter().all(|e| e.prefixes.is_empty()) {
         kept.bits &= !FeatureBits::LOCAL_PREFIXES;
@@ -234,14 +263,14 @@ pub fn forget_features(node: &Node, wanted: &model::Node) -> Result<(), Provisio
     if kept == features {
         return Ok(());
     }
-    Ok(node.datapath().maps.set_features(&kept)?)
+    Ok(node.writer().features.set(&kept)?)
 }
 
 /// Whether some uplink is recorded with a reverse-path filter.
 fn filters_by_reverse_path(node: &Node) -> Result<bool, ProvisionError> {
     let datapath = node.datapath();
-    for record in datapath.maps.uplink_records()?.values() {
-        let interface = datapath.maps.interface(record.ifindex)?;
+    for record in datapath.maps.uplink_records.all()?.values() {
+        let interface = datapath.maps.interfaces.get(&record.ifindex)?;
         if interface.is_some_and(|interface| interface.rp_filter != 0) {
             return Ok(true);
         }

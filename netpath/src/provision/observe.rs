@@ -46,7 +46,7 @@ fn status(node: &Node) -> Result<NodeStatus, ProvisionError> {
     let endpoints = endpoints(node, &inventory)?;
     let mut routes = Vec::new();
     let ways = route::Ways::of(&inventory.routes);
-    for (dst, record) in node.datapath().maps.route_records()? {
+    for (dst, record) in node.datapath().maps.route_records.all()? {
         let (Some(dst), Some(via)) = (from_bytes(&dst), from_bytes(&record.via)) else {
             continue;
         };
@@ -105,7 +105,6 @@ fn interface(
     mac: Mac,
 ) -> Result<InterfaceStatus, ProvisionError> {
     let datapath = node.datapath();
-    let datapath = &*datapath;
     // An interface that is gone has no programs either; its absence is told as drift.
     let attached = node
         .inside(|| fast_path::is_attached(datapath, uplink, &dev))
@@ -123,7 +122,7 @@ fn interface(
 }
 
 fn uplinks(node: &Node, inventory: &Inventory) -> Result<Vec<UplinkStatus>, ProvisionError> {
-    let records = node.datapath().maps.uplink_records()?;
+    let records = node.datapath().maps.uplink_records.all()?;
     records
         .iter()
         .map(|(dev, record)| {
@@ -141,7 +140,7 @@ fn uplinks(node: &Node, inventory: &Inventory) -> Result<Vec<UplinkStatus>, Prov
 }
 
 fn endpoints(node: &Node, inventory: &Inventory) -> Result<Vec<EndpointStatus>, ProvisionError> {
-    let records = node.datapath().maps.endpoint_records()?;
+    let records = node.datapath().maps.endpoint_records.all()?;
     records
         .iter()
         .map(|(name, record)| {

@@ -298,7 +298,7 @@ fn surplus<'a>(
 ) -> Result<(), ProvisionError> {
     let datapath = node.datapath();
     let names: BTreeSet<&str> = wanted.endpoints.iter().map(|e| e.name.as_ref()).collect();
-    for (name, record) in datapath.maps.endpoint_records()? {
+    for (name, record) in datapath.maps.endpoint_records.all()? {
         let name = text(&name.name);
         if !names.contains(name.as_str()) {
             let detail = list(&addresses(&record.addresses));
@@ -314,7 +314,7 @@ fn surplus<'a>(
         }
     }
     let destinations: BTreeSet<IpNet> = wanted.routes.iter().map(|route| route.dst).collect();
-    for (dst, record) in datapath.maps.route_records()? {
+    for (dst, record) in datapath.maps.route_records.all()? {
         let Some(dst) = from_bytes(&dst) else {
             continue;
         };
@@ -330,7 +330,7 @@ fn surplus<'a>(
             ));
         }
     }
-    for (dev, record) in datapath.maps.uplink_records()? {
+    for (dev, record) in datapath.maps.uplink_records.all()? {
         let dev = text(&dev.name);
         if !wanted
             .uplinks
@@ -350,7 +350,7 @@ fn uplinks<'a>(
     inventory: &Inventory,
     steps: &mut Vec<Step<'a>>,
 ) -> Result<(), ProvisionError> {
-    let records = node.datapath().maps.uplink_records()?;
+    let records = node.datapath().maps.uplink_records.all()?;
     for uplink in &wanted.uplinks {
         let Some(record) = records.get(&node::key(uplink.dev.as_ref())?) else {
             steps.push(ensure_uplink(wanted, uplink, Action::Create, None));
@@ -378,7 +378,7 @@ fn routes<'a>(
     inventory: &Inventory,
     steps: &mut Vec<Step<'a>>,
 ) -> Result<(), ProvisionError> {
-    let records = node.datapath().maps.route_records()?;
+    let records = node.datapath().maps.route_records.all()?;
     let ways = route::Ways::of(&inventory.routes);
     for wanted_route in &wanted.routes {
         let action = match records.get(&crate::datapath::to_bytes(wanted_route.dst)) {
@@ -402,7 +402,7 @@ fn endpoints<'a>(
     inventory: &Inventory,
     steps: &mut Vec<Step<'a>>,
 ) -> Result<(), ProvisionError> {
-    let records = node.datapath().maps.endpoint_records()?;
+    let records = node.datapath().maps.endpoint_records.all()?;
     for endpoint in &wanted.endpoints {
         let name = endpoint.name.as_ref();
         let Some(record) = records.get(&node::key(name)?) else {
@@ -448,8 +448,8 @@ fn endpoints<'a>(
 /// Whether an interface of a node is without its programs, as `netpath fastpath off --endpoint` leaves it.
 fn missing_programs(node: &Node, inventory: &Inventory) -> Result<bool, ProvisionError> {
     let datapath = node.datapath();
-    let endpoints = datapath.maps.endpoint_records()?;
-    let uplinks = datapath.maps.uplink_records()?;
+    let endpoints = datapath.maps.endpoint_records.all()?;
+    let uplinks = datapath.maps.uplink_records.all()?;
     let endpoints = endpoints
         .values()
         .map(|record| (false, text(&record.host_dev)));
@@ -459,7 +459,6 @@ fn missing_programs(node: &Node, inventory: &Inventory) -> Result<bool, Provisio
         .chain(uplinks)
         .filter(|(_, dev)| inventory.links.iter().any(|link| link.name == *dev))
         .collect();
-    let datapath = &*datapath;
     node.inside(|| {
         for (uplink, dev) in &present {
             if !fast_path::is_attached(datapath, *uplink, dev)? {

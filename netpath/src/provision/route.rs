@@ -11,7 +11,7 @@ use netpath_common::{Origin, RouteEntry, RouteRecord};
 use super::{
     error::ProvisionError,
     netlink::{Netlink, NewRoute, Route},
-    node::Node,
+    node::{HeldNode, Node},
 };
 use crate::{
     datapath::{from_bytes, to_bytes},
@@ -48,7 +48,7 @@ impl Table {
     }
 
     /// Makes a route true. One that the machine has already, to the same next hop, is used and left alone.
-    pub fn ensure(&self, node: &Node, wanted: &model::Route) -> Result<(), ProvisionError> {
+    pub fn ensure(&self, node: &HeldNode<'_>, wanted: &model::Route) -> Result<(), ProvisionError> {
         let key = to_bytes(wanted.dst);
         let foreign = self.foreign.get(&wanted.dst);
         if let Some(route) = foreign
@@ -62,20 +62,19 @@ impl Table {
             origin: Origin::File as u32,
             metric: 0,
         };
-        node.datapath().maps.set_route_record(key, &record)?;
+        node.writer().route_records.set(&key, &record)?;
         if record.made != 0
             && let Some(new) = request(wanted.dst, &record)
         {
             self.netlink.add_route(&new)?;
         }
-        let maps = &mut node.datapath().maps;
-        Ok(maps.set_route(wanted.dst, &RouteEntry::REMOTE)?)
+        Ok(node.writer().set_route(wanted.dst, &RouteEntry::REMOTE)?)
     }
 
     /// As [`remove`].
     pub fn remove(
         &self,
-        node: &Node,
+        node: &HeldNode<'_>,
         dst: IpNet,
         record: &RouteRecord,
     ) -> Result<(), ProvisionError> {
@@ -86,17 +85,17 @@ impl Table {
 /// Removes a route; from the kernel's table only if netpath put it there. `netlink` is open in the node's namespace.
 pub fn remove(
     netlink: &Netlink,
-    node: &Node,
+    node: &HeldNode<'_>,
     dst: IpNet,
     record: &RouteRecord,
 ) -> Result<(), ProvisionError> {
-    node.datapath().maps.remove_route(dst)?;
+    node.writer().remove_route(dst)?;
     if record.made != 0
         && let Some(old) = request(dst, record)
     {
         netlink.delete_route(&old)?;
     }
-    Ok(node.datapath().maps.remove_route_record(to_bytes(dst))?)
+    Ok(node.writer().route_records.remove(&to_bytes(dst))?)
 }
 
 /// The error for a route of somebody else's to the same destination.

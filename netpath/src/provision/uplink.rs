@@ -13,7 +13,7 @@ use super::{
     error::ProvisionError,
     fast_path,
     netlink::{Link, Netlink, VethEnd},
-    node::{self, Node, foreign_namespace, key, random_mac, text},
+    node::{self, HeldNode, Node, foreign_namespace, key, random_mac, text},
     sysctl,
 };
 use crate::{
@@ -26,10 +26,14 @@ use crate::{
 const BRIDGE: &str = "br0";
 
 /// Makes an uplink true, whatever is there of it already.
-pub fn ensure(node: &Node, owner: &Name, wanted: &model::Uplink) -> Result<(), ProvisionError> {
+pub fn ensure(
+    node: &HeldNode<'_>,
+    owner: &Name,
+    wanted: &model::Uplink,
+) -> Result<(), ProvisionError> {
     let dev = wanted.dev.as_ref();
     let dev_key = key(dev)?;
-    let old = node.datapath().maps.uplink_record(&dev_key)?;
+    let old = node.datapath().maps.uplink_records.get(&dev_key)?;
     let wire = wanted.wire.as_ref().map_or("", AsRef::as_ref);
     let old = match old {
         Some(old) if text(&old.wire) != wire => {
@@ -54,7 +58,7 @@ pub fn ensure(node: &Node, owner: &Name, wanted: &model::Uplink) -> Result<(), P
     let link = match &wanted.wire {
         Some(wire) => {
             record.made = 1;
-            node.datapath().maps.set_uplink_record(dev_key, &record)?;
+            node.writer().uplink_records.set(&dev_key, &record)?;
             let netns = ensure_wire(node, dev, wire, &mut record)?;
             let port = wire_port(owner, &wanted.dev);
             let link = ensure_veth(node, dev, port.as_ref(), &netns, &record)?;
@@ -66,14 +70,14 @@ pub fn ensure(node: &Node, owner: &Name, wanted: &model::Uplink) -> Result<(), P
             let link = node.inside(|| Netlink::open()?.link(dev))?;
             let link = link.ok_or_else(|| no_such_uplink(dev))?;
             record.mac = link.mac.unwrap_or_default();
-            node.datapath().maps.set_uplink_record(dev_key, &record)?;
+            node.writer().uplink_records.set(&dev_key, &record)?;
             link
         }
     };
     publish(node, wanted, &record, &link, half_made)?;
     record.ifindex = link.ifindex;
     record.state = RecordState::Complete as u32;
-    Ok(node.datapath().maps.set_uplink_record(dev_key, &record)?)
+    Ok(node.writer().uplink_records.set(&dev_key, &record)?)
 }
 
 pub fn no_such_uplink(dev: &str) -> ProvisionError {
@@ -99,13 +103,17 @@ fn blank(wire: &str) -> Result<UplinkRecord, ProvisionError> {
 }
 
 /// Takes away the addresses that the wanted uplink has no more.
-fn retire(node: &Node, old: &UplinkRecord, wanted: &model::Uplink) -> Result<(), ProvisionError> {
+fn retire(
+    node: &HeldNode<'_>,
+    old: &UplinkRecord,
+    wanted: &model::Uplink,
+) -> Result<(), ProvisionError> {
     let surplus: Vec<IpNet> = addresses(&old.addresses)
         .into_iter()
         .filter(|address| !wanted.addresses.contains(address))
         .collect();
     for address in &surplus {
-        node.datapath().maps.remove_endpoint(address.addr())?;
+        node.writer().remove_endpoint(address.addr())?;
     }
     if old.made == 0 {
         return Ok(());
@@ -153,7 +161,7 @@ fn is_wire(wire: &str, cookie: u64, leaving: Leaving<'_>) -> Result<bool, Provis
             }
             Err(error) => return Err(error.into()),
         };
-        let uplinks = datapath.maps.uplink_records()?;
+        let uplinks = datapath.maps.uplink_records.all()?;
         if uplinks.iter().any(|(dev, record)| {
             text(&record.wire) == wire
                 && record.wire_cookie == cookie
@@ -185,7 +193,7 @@ pub fn check_wire(wire: &Name) -> Result<bool, ProvisionError> {
 }
 
 fn ensure_wire(
-    node: &Node,
+    node: &HeldNode<'_>,
     dev: &str,
     wire: &Name,
     record: &mut UplinkRecord,
@@ -195,7 +203,7 @@ fn ensure_wire(
     let netns = if check_wire(wire)? {
         let netns = Netns::named(name.as_ref())?;
         record.wire_cookie = netns.cookie()?;
-        node.datapath().maps.set_uplink_record(dev_key, record)?;
+        node.writer().uplink_records.set(&dev_key, record)?;
         netns
     } else {
         if name_state(name.as_ref())? == NameState::EmptyFile {
@@ -203,7 +211,7 @@ fn ensure_wire(
         }
         Netns::create(name.as_ref(), |cookie| {
             record.wire_cookie = cookie;
-            node.datapath().maps.set_uplink_record(dev_key, record)?;
+            node.writer().uplink_records.set(&dev_key, record)?;
             Ok::<(), ProvisionError>(())
         })?
     };
@@ -280,30 +288,25 @@ fn configure(node: &Node, link: &Link, wanted: &model::Uplink) -> Result<(), Pro
 }
 
 fn publish(
-    node: &Node,
+    node: &HeldNode<'_>,
     wanted: &model::Uplink,
     record: &UplinkRecord,
     link: &Link,
     half_made: bool,
 ) -> Result<(), ProvisionError> {
     let rp_filter = node.inside(|| reverse_path_filter(link))?;
-    let mut datapath = node.datapath();
+    let (datapath, writer) = (node.datapath(), node.writer());
     for address in &wanted.addresses {
-        datapath
-            .maps
-            .set_endpoint(address.addr(), &EndpointEntry::NODE)?;
+        writer.set_endpoint(address.addr(), &EndpointEntry::NODE)?;
     }
-    let known = datapath.maps.interface(link.ifindex)?.is_some();
+    let known = datapath.maps.interfaces.get(&link.ifindex)?.is_some();
     let was_here = known && record.ifindex == link.ifindex;
     if !was_here {
-        if known {
-            // The index was another interface's.
-            datapath.maps.forget_hops(link.ifindex)?;
-        }
         if record.ifindex != Ifindex(0) && record.ifindex != link.ifindex {
-            datapath.maps.remove_interface(record.ifindex)?;
-            datapath.maps.forget_hops(record.ifindex)?;
+            writer.retire_interface(record.ifindex)?;
         }
+        // The index may have been another interface's.
+        writer.reuse_index(link.ifindex)?;
     }
     let entry = InterfaceEntry {
         kind: InterfaceKind::Uplink as u32,
@@ -314,11 +317,10 @@ fn publish(
         endpoint: [0; NAME_SIZE],
     };
     if rp_filter != 0 {
-        node::set_feature(&mut datapath, FeatureBits::REVERSE_PATH)?;
+        node::set_feature(node, FeatureBits::REVERSE_PATH)?;
     }
-    datapath.maps.set_interface(link.ifindex, &entry)?;
-    if datapath.maps.settings()?.fast_path != 0 && (half_made || !was_here) {
-        let datapath = &*datapath;
+    writer.interfaces.set(&link.ifindex, &entry)?;
+    if datapath.maps.settings.get()?.fast_path != 0 && (half_made || !was_here) {
         node.inside(|| fast_path::attach_uplink(datapath, &link.name).map(drop))?;
     }
     Ok(())
@@ -351,7 +353,7 @@ fn is_missing(error: &ProvisionError) -> bool {
 }
 
 /// Tells the programs of an uplink's reverse-path filter as it is now.
-pub fn note_reverse_path_filter(node: &Node, dev: &str) -> Result<(), ProvisionError> {
+pub fn note_reverse_path_filter(node: &HeldNode<'_>, dev: &str) -> Result<(), ProvisionError> {
     let found = node.inside(|| {
         let Some(link) = Netlink::open()?.link(dev)? else {
             return Ok(None);
@@ -361,30 +363,29 @@ pub fn note_reverse_path_filter(node: &Node, dev: &str) -> Result<(), ProvisionE
             result => Ok(Some((link.ifindex, result?))),
         }
     })?;
-    let mut datapath = node.datapath();
     let Some((ifindex, rp_filter)) = found else {
         return Ok(());
     };
-    let Some(entry) = datapath.maps.interface(ifindex)? else {
+    let Some(entry) = node.datapath().maps.interfaces.get(&ifindex)? else {
         return Ok(());
     };
     if entry.rp_filter == rp_filter {
         return Ok(());
     }
     if rp_filter != 0 {
-        node::set_feature(&mut datapath, FeatureBits::REVERSE_PATH)?;
+        node::set_feature(node, FeatureBits::REVERSE_PATH)?;
     }
     let entry = InterfaceEntry { rp_filter, ..entry };
-    Ok(datapath.maps.set_interface(ifindex, &entry)?)
+    Ok(node.writer().interfaces.set(&ifindex, &entry)?)
 }
 
 /// Removes an uplink. One that netpath did not make is only let go.
-pub fn remove(node: &Node, dev: &str, record: &UplinkRecord) -> Result<(), ProvisionError> {
+pub fn remove(node: &HeldNode<'_>, dev: &str, record: &UplinkRecord) -> Result<(), ProvisionError> {
     let mut leaving = *record;
     leaving.state = RecordState::Pending as u32;
     let dev_key = key(dev)?;
-    node.datapath().maps.set_uplink_record(dev_key, &leaving)?;
-    fast_path::detach_uplink(&node.datapath(), &node.netns, dev)?;
+    node.writer().uplink_records.set(&dev_key, &leaving)?;
+    fast_path::detach_uplink(node.datapath(), &node.netns, dev)?;
     if record.made != 0 {
         node.inside(|| {
             let netlink = Netlink::open()?;
@@ -394,18 +395,17 @@ pub fn remove(node: &Node, dev: &str, record: &UplinkRecord) -> Result<(), Provi
             }
         })?;
     }
-    {
-        let mut datapath = node.datapath();
-        for address in addresses(&record.addresses) {
-            datapath.maps.remove_endpoint(address.addr())?;
-        }
-        if record.ifindex != Ifindex(0) {
-            datapath.maps.remove_interface(record.ifindex)?;
-            datapath.maps.forget_hops(record.ifindex)?;
-        }
+    let writer = node.writer();
+    for address in addresses(&record.addresses) {
+        writer.remove_endpoint(address.addr())?;
+    }
+    match (record.ifindex, record.made != 0) {
+        (Ifindex(0), _) => {}
+        (ifindex, true) => writer.retire_interface(ifindex)?,
+        (ifindex, false) => writer.forget_interface(ifindex)?,
     }
     remove_wire(record, Leaving::Uplink(&node.name, dev))?;
-    Ok(node.datapath().maps.remove_uplink_record(dev_key)?)
+    Ok(node.writer().uplink_records.remove(&dev_key)?)
 }
 
 /// Takes away the wire's namespace when none but those who leave speak of it. Their records prove it
@@ -453,7 +453,7 @@ pub fn drift(
         Err(error) if is_missing(&error) => return Ok(vec![format!("interface {dev} is gone")]),
         result => result?,
     };
-    let recorded = node.datapath().maps.interface(link.ifindex)?;
+    let recorded = node.datapath().maps.interfaces.get(&link.ifindex)?;
     if let Some(recorded) = recorded.filter(|recorded| recorded.rp_filter != filter) {
         drift.push(format!(
             "the kernel's rp_filter is {filter}, and the fast path goes by {}",

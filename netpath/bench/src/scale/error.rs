@@ -3,7 +3,8 @@
 use std::io;
 
 use netpath::{
-    datapath::DatapathError, model::TopologyErrors, netns::NetnsError, provision::ProvisionError,
+    datapath::DatapathError, lock::LockError, model::TopologyErrors, netns::NetnsError,
+    provision::ProvisionError,
 };
 
 use crate::BenchError;
@@ -26,6 +27,9 @@ pub enum ScaleError {
     /// A namespace.
     #[error(transparent)]
     Netns(#[from] NetnsError),
+    /// Another netpath is at work.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The lab's own topology was refused.
     #[error(transparent)]
     Topology(#[from] TopologyErrors),

@@ -8,10 +8,12 @@ use std::{
     os::unix::process::CommandExt as _,
     path::Path as FilePath,
     process::{Command, Stdio},
+    sync::atomic::AtomicBool,
 };
 
 use netpath::{
-    datapath::{Datapath, MAPS, Maps},
+    datapath::{Datapath, Maps, map_names},
+    lock::TopologyLock,
     model::Topology,
     netns::Netns,
     provision::{self, UpOptions},
@@ -212,13 +214,18 @@ impl Drop for Node {
     }
 }
 
+/// Holds the machine's topology for a change of maps.
+pub fn hold() -> Result<TopologyLock, ScaleError> {
+    Ok(TopologyLock::take(&AtomicBool::new(false))?)
+}
+
 /// What each map of a node takes.
 pub fn memory(node: &str) -> Result<Vec<MapMemory>, ScaleError> {
-    MAPS.iter()
+    map_names()
         .map(|map| {
             let info = Maps::info(node, map)?;
             Ok(MapMemory {
-                map: (*map).to_owned(),
+                map: map.to_owned(),
                 bytes: info.memory,
             })
         })

@@ -14,7 +14,10 @@ use std::{
 };
 
 use ipnet::IpNet;
-use netpath::provision::netlink::{Netlink, NewRoute};
+use netpath::{
+    lock::TopologyLock,
+    provision::netlink::{Netlink, NewRoute},
+};
 use nix::{
     sys::socket::{setsockopt, sockopt},
     time::{ClockId, clock_gettime},
@@ -23,7 +26,7 @@ use nix::{
 use super::{
     Run, ScaleError,
     flow::{bind, pin},
-    lab::{Node, UPLINKS, io_error, next_hop, receiver, sender},
+    lab::{Node, UPLINKS, hold, io_error, next_hop, receiver, sender},
     population,
     results::{ChangeKind, Reaction},
 };
@@ -193,8 +196,9 @@ impl<'a> Trial<'a> {
                 what: format!("{} is reached before it is routed", self.prefix),
             });
         }
+        let lock = hold()?;
         let before = now()?;
-        self.apply()?;
+        self.apply(&lock)?;
         let answered = now()?;
         let first = loop {
             if let Some(first) = arrival(&self.rx)? {
@@ -213,16 +217,20 @@ impl<'a> Trial<'a> {
         })
     }
 
-    fn apply(&mut self) -> Result<(), ScaleError> {
+    fn apply(&mut self, lock: &TopologyLock) -> Result<(), ScaleError> {
         match self.change {
             ChangeKind::NextHop => self.route_via(1),
-            ChangeKind::Prefix => Ok(self.node.datapath.set_remote_routes(&[self.prefix])?),
+            ChangeKind::Prefix => Ok(self
+                .node
+                .datapath
+                .writer(lock)
+                .set_remote_routes(&[self.prefix])?),
             ChangeKind::Endpoint => {
                 let entry = self.node.entry(receiver(self.family))?;
                 Ok(self
                     .node
                     .datapath
-                    .maps
+                    .writer(lock)
                     .set_endpoint(self.prefix.addr(), &entry)?)
             }
         }
@@ -230,17 +238,15 @@ impl<'a> Trial<'a> {
 
     /// As it was before the change.
     fn reset(&mut self) -> Result<(), ScaleError> {
+        let lock = hold()?;
+        let writer = self.node.datapath.writer(&lock);
         match self.change {
             ChangeKind::NextHop => {
                 self.route_via(0)?;
-                Ok(self.node.datapath.set_remote_routes(&[self.prefix])?)
+                Ok(writer.set_remote_routes(&[self.prefix])?)
             }
-            ChangeKind::Prefix => Ok(self.node.datapath.maps.remove_route(self.prefix)?),
-            ChangeKind::Endpoint => Ok(self
-                .node
-                .datapath
-                .maps
-                .remove_endpoint(self.prefix.addr())?),
+            ChangeKind::Prefix => Ok(writer.remove_route(self.prefix)?),
+            ChangeKind::Endpoint => Ok(writer.remove_endpoint(self.prefix.addr())?),
         }
     }
 

@@ -3,7 +3,7 @@
 mod decode;
 
 use netpath::{
-    datapath::{self, Datapath, MAPS, MapSummary, Maps},
+    datapath::{self, Datapath, MapSummary, Maps, map_names},
     model::Name,
     provision::ProvisionError,
 };
@@ -82,9 +82,13 @@ pub fn run(args: &MapsArgs, context: &Context) -> anyhow::Result<Exit> {
 }
 
 fn map_name(name: &str) -> Result<&'static str, Refusal> {
-    MAPS.into_iter()
-        .find(|map| *map == name)
-        .ok_or_else(|| Refusal(format!("no map {name:?}: write one of {}", MAPS.join(", "))))
+    map_names().find(|map| *map == name).ok_or_else(|| {
+        let names: Vec<_> = map_names().collect();
+        Refusal(format!(
+            "no map {name:?}: write one of {}",
+            names.join(", ")
+        ))
+    })
 }
 
 /// Refuses another ABI version, too.
@@ -99,7 +103,7 @@ fn list(nodes: &[String], context: &Context) -> anyhow::Result<()> {
     let mut maps = Vec::new();
     for node in nodes {
         open(node)?;
-        for name in MAPS {
+        for name in map_names() {
             maps.push(NodeMap {
                 node: node.clone(),
                 map: Maps::info(node, name)?,
@@ -182,8 +186,8 @@ mod tests {
         assert_eq!(
             error,
             "no map \"hop\": write one of devices, endpoint_records, endpoints_v4, endpoints_v6, \
-             features, hop_overflow, hops, ids, interfaces, meta, route_records, routes_v4, routes_v6, \
-             settings, uplink_records"
+             features, hop_overflow, hops, ids, interfaces, meta, retired, route_records, routes_v4, \
+             routes_v6, settings, uplink_records"
         );
         assert_eq!(map_name("hops").expect("known"), "hops");
     }

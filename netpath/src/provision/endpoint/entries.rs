@@ -10,15 +10,15 @@ use super::{
     super::{
         error::ProvisionError,
         fast_path,
-        node::{self, Node, key},
+        node::{self, HeldNode, key},
     },
     veth::Veth,
 };
-use crate::{datapath::Datapath, model};
+use crate::model;
 
 /// Writes the endpoint into the maps. Its interface becomes ready last: until then its packets are dropped.
 pub(super) fn publish(
-    node: &Node,
+    node: &HeldNode<'_>,
     wanted: &model::Endpoint,
     record: &EndpointRecord,
     veth: &Veth,
@@ -32,34 +32,34 @@ pub(super) fn publish(
         name: record.host_dev,
         endpoint: key(wanted.name.as_ref())?.name,
     };
-    let mut datapath = node.datapath();
-    let known = datapath.maps.interface(host.ifindex)?;
+    let (datapath, writer) = (node.datapath(), node.writer());
+    let known = datapath.maps.interfaces.get(&host.ifindex)?;
     let was_here = !veth.made
         && record.host_ifindex == host.ifindex
         && known.is_some_and(|found| found.endpoint_id == record.id);
     if !was_here {
         if known.is_some() {
-            // The index was another interface's: its counters are not this one's, nor its addresses.
-            datapath.maps.forget_hops(host.ifindex)?;
+            // The index was another interface's: its addresses are not this one's.
             for (address, entry) in datapath.maps.endpoints()? {
                 if entry.ifindex == host.ifindex && entry.id != record.id {
-                    datapath.maps.remove_endpoint(address)?;
+                    writer.remove_endpoint(address)?;
                 }
             }
             for (prefix, route) in datapath.maps.routes()? {
                 let entry = route.endpoint;
                 if entry.ifindex == host.ifindex && entry.id != record.id {
-                    datapath.maps.remove_route(prefix)?;
+                    writer.remove_route(prefix)?;
                 }
             }
         }
         if record.host_ifindex != Ifindex(0) && record.host_ifindex != host.ifindex {
-            forget_interface(&mut datapath, record.host_ifindex, record.id)?;
+            forget_interface(node, record.host_ifindex, record.id)?;
         }
-        datapath.maps.set_interface(host.ifindex, &interface)?;
+        // Nor are the counters.
+        writer.reuse_index(host.ifindex)?;
+        writer.interfaces.set(&host.ifindex, &interface)?;
     }
-    if datapath.maps.settings()?.fast_path != 0 && !was_here {
-        let datapath = &*datapath;
+    if datapath.maps.settings.get()?.fast_path != 0 && !was_here {
         node.inside(|| fast_path::attach_endpoint(datapath, &host.name).map(drop))?;
     }
     let entry = EndpointEntry {
@@ -68,42 +68,39 @@ pub(super) fn publish(
         endpoint_mac: record.endpoint_mac,
         host_mac: record.host_mac,
     };
-    let maps = &mut datapath.maps;
-    node.inside(|| Ok(maps.set_device(record.id, host.ifindex)?))?;
+    node.inside(|| Ok(node.writer().set_device(record.id, host.ifindex)?))?;
     // What is true already is not written again: packets are looking it up.
     for address in wanted.addresses.iter().map(IpNet::addr) {
         if datapath.maps.endpoint(address)? != Some(entry) {
-            datapath.maps.set_endpoint(address, &entry)?;
+            writer.set_endpoint(address, &entry)?;
         }
     }
     if !wanted.prefixes.is_empty() {
         // Before there is one: it must never be overlooked.
-        node::set_feature(&mut datapath, FeatureBits::LOCAL_PREFIXES)?;
+        node::set_feature(node, FeatureBits::LOCAL_PREFIXES)?;
     }
     for &prefix in &wanted.prefixes {
-        datapath
-            .maps
-            .set_route(prefix, &RouteEntry::local(&entry))?;
+        writer.set_route(prefix, &RouteEntry::local(&entry))?;
     }
     interface.state = InterfaceState::Ready as u32;
-    Ok(datapath.maps.set_interface(host.ifindex, &interface)?)
+    Ok(writer.interfaces.set(&host.ifindex, &interface)?)
 }
 
 /// Takes addresses and prefixes of this endpoint out of the maps.
 pub(super) fn withdraw(
-    node: &Node,
+    node: &HeldNode<'_>,
     record: &EndpointRecord,
     addresses: &[IpNet],
     prefixes: &[IpNet],
 ) -> Result<(), ProvisionError> {
-    let mut datapath = node.datapath();
+    let (datapath, writer) = (node.datapath(), node.writer());
     for &prefix in prefixes {
         if datapath
             .maps
             .route(prefix)?
             .is_some_and(|route| route.endpoint.id == record.id)
         {
-            datapath.maps.remove_route(prefix)?;
+            writer.remove_route(prefix)?;
         }
     }
     for address in addresses.iter().map(IpNet::addr) {
@@ -112,7 +109,7 @@ pub(super) fn withdraw(
             .endpoint(address)?
             .is_some_and(|entry| entry.id == record.id)
         {
-            datapath.maps.remove_endpoint(address)?;
+            writer.remove_endpoint(address)?;
         }
     }
     Ok(())
@@ -120,17 +117,18 @@ pub(super) fn withdraw(
 
 /// Forgets an interface and its counters, if it still is this endpoint's.
 pub(super) fn forget_interface(
-    datapath: &mut Datapath,
+    node: &HeldNode<'_>,
     ifindex: Ifindex,
     id: EndpointId,
 ) -> Result<(), ProvisionError> {
-    if datapath
+    if node
+        .datapath()
         .maps
-        .interface(ifindex)?
+        .interfaces
+        .get(&ifindex)?
         .is_some_and(|found| found.endpoint_id == id)
     {
-        datapath.maps.remove_interface(ifindex)?;
-        datapath.maps.forget_hops(ifindex)?;
+        node.writer().retire_interface(ifindex)?;
     }
     Ok(())
 }

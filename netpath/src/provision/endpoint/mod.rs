@@ -30,7 +30,7 @@ use self::{
 use super::{
     error::ProvisionError,
     netlink::Netlink,
-    node::{Node, Sources, key, random_mac, text},
+    node::{HeldNode, Sources, key, random_mac, text},
 };
 use crate::{
     datapath::{from_bytes, to_bytes},
@@ -53,20 +53,18 @@ pub fn address_fields<const N: usize>(addresses: &[IpNet]) -> [PrefixBytes; N] {
 
 /// Makes an endpoint true, whatever is there of it already.
 pub fn ensure(
-    node: &Node,
+    node: &HeldNode<'_>,
     wanted: &model::Endpoint,
     sources: Sources,
 ) -> Result<(), ProvisionError> {
     let name = wanted.name.as_ref();
     let name_key = key(name)?;
-    let old = node.datapath().maps.endpoint_record(&name_key)?;
+    let old = node.datapath().maps.endpoint_records.get(&name_key)?;
     if let Some(old) = &old {
         retire(node, name, old, wanted)?;
     }
     let mut record = pending(node, wanted, old.as_ref())?;
-    node.datapath()
-        .maps
-        .set_endpoint_record(name_key, &record)?;
+    node.writer().endpoint_records.set(&name_key, &record)?;
     let netns = ensure_netns(node, name, &mut record)?;
     let veth = ensure_veth(node, &netns, &record)?;
     configure_inside(&netns, wanted, &record)?;
@@ -75,15 +73,12 @@ pub fn ensure(
     publish(node, wanted, &record, &veth)?;
     record.host_ifindex = veth.host.ifindex;
     record.state = RecordState::Complete as u32;
-    Ok(node
-        .datapath()
-        .maps
-        .set_endpoint_record(name_key, &record)?)
+    Ok(node.writer().endpoint_records.set(&name_key, &record)?)
 }
 
 /// Takes away what the wanted endpoint has no more.
 fn retire(
-    node: &Node,
+    node: &HeldNode<'_>,
     name: &str,
     old: &EndpointRecord,
     wanted: &model::Endpoint,
@@ -129,7 +124,7 @@ fn without(recorded: &[PrefixBytes], wanted: &[IpNet]) -> Vec<IpNet> {
 
 /// The record to start with: what identifies the endpoint stays, all else is as wanted.
 fn pending(
-    node: &Node,
+    node: &HeldNode<'_>,
     wanted: &model::Endpoint,
     old: Option<&EndpointRecord>,
 ) -> Result<EndpointRecord, ProvisionError> {
@@ -143,7 +138,7 @@ fn pending(
         Some(old) => *old,
         None => EndpointRecord {
             netns_cookie: 0,
-            id: node.datapath().next_endpoint_id()?,
+            id: node.writer().next_endpoint_id()?,
             state: RecordState::Pending as u32,
             host_ifindex: Ifindex(0),
             endpoint_mac: random_mac()?,
@@ -170,19 +165,23 @@ fn pending(
 }
 
 /// Removes an endpoint. What is not provably netpath's stays.
-pub fn remove(node: &Node, name: &str, record: &EndpointRecord) -> Result<(), ProvisionError> {
+pub fn remove(
+    node: &HeldNode<'_>,
+    name: &str,
+    record: &EndpointRecord,
+) -> Result<(), ProvisionError> {
     let name_key = key(name)?;
     let mut gone = *record;
     gone.state = RecordState::Pending as u32;
-    node.datapath().maps.set_endpoint_record(name_key, &gone)?;
+    node.writer().endpoint_records.set(&name_key, &gone)?;
     withdraw(
         node,
         record,
         &addresses(&record.addresses),
         &addresses(&record.prefixes),
     )?;
-    node.datapath().maps.remove_device(record.id)?;
+    node.writer().devices.remove(&record.id)?;
     remove_veth(node, record)?;
     remove_netns(name, record)?;
-    Ok(node.datapath().maps.remove_endpoint_record(name_key)?)
+    Ok(node.writer().endpoint_records.remove(&name_key)?)
 }

@@ -5,7 +5,7 @@ use netpath_common::EndpointRecord;
 use super::super::{
     error::ProvisionError,
     netlink::Netlink,
-    node::{Node, foreign_namespace, key, quiet_ipv6},
+    node::{HeldNode, foreign_namespace, key, quiet_ipv6},
 };
 use crate::netns::{NameState, Netns, name_state};
 
@@ -21,7 +21,7 @@ pub fn own_netns(name: &str, record: &EndpointRecord) -> Result<Option<Netns>, P
 }
 
 pub(super) fn ensure_netns(
-    node: &Node,
+    node: &HeldNode<'_>,
     name: &str,
     record: &mut EndpointRecord,
 ) -> Result<Netns, ProvisionError> {
@@ -44,7 +44,7 @@ pub(super) fn ensure_netns(
 }
 
 fn create_netns(
-    node: &Node,
+    node: &HeldNode<'_>,
     name: &str,
     record: &mut EndpointRecord,
 ) -> Result<Netns, ProvisionError> {
@@ -59,7 +59,7 @@ fn create_netns(
     let name_key = key(name)?;
     Netns::create(name, |cookie| {
         record.netns_cookie = cookie;
-        node.datapath().maps.set_endpoint_record(name_key, record)?;
+        node.writer().endpoint_records.set(&name_key, record)?;
         Ok(())
     })
 }

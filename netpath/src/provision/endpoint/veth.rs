@@ -9,7 +9,7 @@ use super::{
         error::ProvisionError,
         fast_path,
         netlink::{Link, Netlink, VethEnd},
-        node::{Node, text},
+        node::{HeldNode, Node, text},
     },
     entries::forget_interface,
 };
@@ -76,7 +76,10 @@ pub(super) fn ensure_veth(
     })
 }
 
-pub(super) fn remove_veth(node: &Node, record: &EndpointRecord) -> Result<(), ProvisionError> {
+pub(super) fn remove_veth(
+    node: &HeldNode<'_>,
+    record: &EndpointRecord,
+) -> Result<(), ProvisionError> {
     node.inside(|| {
         let netlink = Netlink::open()?;
         match own_host_link(&netlink, record)? {
@@ -86,6 +89,6 @@ pub(super) fn remove_veth(node: &Node, record: &EndpointRecord) -> Result<(), Pr
     })?;
     // The programs went with the interface; what is left of them are pins.
     let host_dev = text(&record.host_dev);
-    fast_path::detach_endpoint(&node.datapath(), &node.netns, &host_dev)?;
-    forget_interface(&mut node.datapath(), record.host_ifindex, record.id)
+    fast_path::detach_endpoint(node.datapath(), &node.netns, &host_dev)?;
+    forget_interface(node, record.host_ifindex, record.id)
 }
