@@ -111,7 +111,7 @@ fn pins_of_another_version_are_refused_by_every_command() {
 
     let opened = Datapath::open(&lab.name("A"));
     let (found, expected) = match opened {
-        Err(DatapathError::AbiVersion {
+        Err(DatapathError::Newer {
             found, expected, ..
         }) => (found, expected),
         other => panic!("{other:?}"),

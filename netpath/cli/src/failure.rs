@@ -33,14 +33,9 @@ fn status(error: &anyhow::Error) -> Exit {
             || cause
                 .downcast_ref::<ProvisionError>()
                 .is_some_and(ProvisionError::is_refusal)
-            || matches!(
-                cause.downcast_ref::<DatapathError>(),
-                Some(
-                    DatapathError::AbiVersion { .. }
-                        | DatapathError::NoBpffs { .. }
-                        | DatapathError::KernelLacks { .. }
-                )
-            )
+            || cause
+                .downcast_ref::<DatapathError>()
+                .is_some_and(DatapathError::is_refusal)
     });
     if refused { Exit::Refused } else { Exit::Failed }
 }

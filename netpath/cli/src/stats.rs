@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use netpath::{
-    counters::{self, HopRow},
+    counters::{self, Counters, HopRow},
     model::Name,
 };
 use serde::Serialize;
@@ -65,7 +65,10 @@ struct Rates {
 pub fn run(args: &StatsArgs, context: &Context) -> anyhow::Result<Exit> {
     context.require_root()?;
     let node = args.node.as_ref().map(Name::as_ref);
-    let rows = counters::read_all(node)?;
+    let Counters { rows, unread } = counters::read_all(node)?;
+    for error in &unread {
+        note(error);
+    }
     let rows = if args.watch {
         watch(args.interval, node, rows, context)?
     } else {
@@ -82,7 +85,10 @@ pub fn run(args: &StatsArgs, context: &Context) -> anyhow::Result<Exit> {
         );
         return Ok(Exit::Degraded);
     }
-    Ok(Exit::Done)
+    Ok(match unread.is_empty() {
+        true => Exit::Done,
+        false => Exit::Degraded,
+    })
 }
 
 fn watch(
@@ -98,7 +104,7 @@ fn watch(
         if context.is_interrupted() {
             return Ok(before);
         }
-        let after = counters::read_all(node)?;
+        let after = counters::read_all(node)?.rows;
         let now = Instant::now();
         let rates = rates(&before, &after, now - then);
         context.output.show_next(&rates, || rate_table(&rates))?;

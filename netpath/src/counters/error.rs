@@ -23,3 +23,10 @@ pub enum CountersError {
     #[error(transparent)]
     Datapath(#[from] DatapathError),
 }
+
+impl CountersError {
+    /// Whether it is about one node's directory as a whole: then other nodes are none the worse.
+    pub fn is_about_a_directory(&self) -> bool {
+        matches!(self, Self::Datapath(error) if error.is_about_a_directory())
+    }
+}

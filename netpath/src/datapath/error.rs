@@ -12,19 +12,46 @@ use aya::{
 /// A failure of the datapath. Each names its object.
 #[derive(Debug, thiserror::Error)]
 pub enum DatapathError {
-    /// The pinned directory was made by another, incompatible version.
+    /// The pinned directory was made by an older version.
     #[error(
-        "{}: pinned by a netpath with ABI version {found}, this one has {expected}: \
-         run `netpath down` with the version that made it, or remove the directory when nothing uses it",
+        "{}: made by an older netpath (ABI version {found}, this one has {expected}): `netpath up` brings it up to date, \
+         while packets flow",
         path.display()
     )]
-    AbiVersion {
+    Older {
         /// The node's directory.
         path: PathBuf,
         /// Its version.
         found: u32,
         /// Ours.
         expected: u32,
+    },
+    /// The pinned directory was made by a newer version.
+    #[error(
+        "{}: made by a newer netpath (ABI version {found}, this one knows {expected}): use that one",
+        path.display()
+    )]
+    Newer {
+        /// The node's directory.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// Ours.
+        expected: u32,
+    },
+    /// The node is in another network namespace than the calling thread.
+    #[error("node {node} is up in another network namespace: run netpath there")]
+    Elsewhere {
+        /// The node.
+        node: String,
+    },
+    /// It failed, and so did clearing up after it.
+    #[error("{cause}\nand while clearing up: {cleaning}")]
+    CleanUp {
+        /// The failure.
+        cause: Box<DatapathError>,
+        /// What went wrong after it.
+        cleaning: Box<DatapathError>,
     },
     /// Something pinned there is not what netpath pins.
     #[error("{}: {problem}: not netpath's, or damaged; remove {} if nothing uses it", path.display(), path.display())]
@@ -140,6 +167,39 @@ pub enum DatapathError {
     /// The log of a debugging object cannot be read.
     #[error("datapath log: {0}")]
     Log(#[from] aya_log::Error),
+}
+
+impl DatapathError {
+    /// Whether it is about one node's directory as a whole: then other nodes are none the worse.
+    pub fn is_about_a_directory(&self) -> bool {
+        matches!(
+            self,
+            Self::Older { .. } | Self::Newer { .. } | Self::Foreign { .. } | Self::Damaged { .. }
+        )
+    }
+
+    /// Whether the input or the machine was refused before anything was touched.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Older { .. }
+                | Self::Newer { .. }
+                | Self::NoBpffs { .. }
+                | Self::KernelLacks { .. }
+                | Self::Elsewhere { .. }
+        )
+    }
+}
+
+/// A failure, and what became of clearing up after it.
+pub(super) fn and_then(cause: DatapathError, cleaned: Result<(), DatapathError>) -> DatapathError {
+    match cleaned {
+        Ok(()) => cause,
+        Err(cleaning) => DatapathError::CleanUp {
+            cause: Box::new(cause),
+            cleaning: Box::new(cleaning),
+        },
+    }
 }
 
 fn on(dev: &Option<String>) -> String {

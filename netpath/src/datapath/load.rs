@@ -1,6 +1,6 @@
 //! Loading the embedded object.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -129,42 +129,4 @@ pub(super) fn replace_programs(pins: &Pins, object: ObjectKind) -> Result<(), Da
         fs::rename(&new, &path).map_err(file(&new, "rename over the old program"))?;
     }
     Ok(())
-}
-
-/// The first four bytes of entry 0 of a pinned array whose value is not of a size that we know.
-pub(super) fn first_word(path: &Path, value_size: u32) -> Result<u32, DatapathError> {
-    use aya::maps::{Array, Map, MapData};
-    /// Values are read whole, and aya wants a type for each size: these are all that a version may have.
-    fn read<const N: usize>(path: &Path) -> Result<u32, DatapathError> {
-        let foreign = |problem: String| DatapathError::Foreign {
-            path: path.to_owned(),
-            problem,
-        };
-        let data = MapData::from_pin(path).map_err(super::map("meta"))?;
-        let opened = Map::from_map_data(data).map_err(super::map("meta"))?;
-        let array: Array<MapData, [u8; N]> = opened
-            .try_into()
-            .map_err(|error| foreign(format!("map `meta` is not an array: {error}")))?;
-        let value = array.get(&0, 0).map_err(super::map("meta"))?;
-        value
-            .first_chunk()
-            .map(|word| u32::from_ne_bytes(*word))
-            .ok_or_else(|| foreign("map `meta` is too small".to_owned()))
-    }
-    match value_size {
-        4 => read::<4>(path),
-        8 => read::<8>(path),
-        16 => read::<16>(path),
-        32 => read::<32>(path),
-        64 => read::<64>(path),
-        // Version 1.
-        104 => read::<104>(path),
-        // Version 2.
-        112 => read::<112>(path),
-        128 => read::<128>(path),
-        other => Err(DatapathError::Foreign {
-            path: path.to_owned(),
-            problem: format!("map `meta` has values of {other} bytes"),
-        }),
-    }
 }

@@ -10,7 +10,9 @@ mod kernel;
 mod load;
 mod log;
 mod maps;
+mod migrate;
 mod pins;
+mod raw;
 #[cfg(test)]
 mod registry;
 mod sys;
@@ -31,12 +33,11 @@ pub use self::{
 };
 pub use netpath_common::tables::Capacity;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use aya::maps::{Array, Map, MapData};
-use netpath_common::{ABI_VERSION, EndpointId, Identity, Ids, Settings};
+use netpath_common::{ABI_VERSION, EndpointId, Identity, Ids, Settings, tables::MapKind};
 
-use self::{error::map, pins::Pins};
+use self::{error::and_then, pins::Pins, raw::RawMap};
 use crate::lock::{Lock, Subject, TopologyLock};
 
 /// Which build of the programs is wanted.
@@ -73,14 +74,18 @@ impl Datapath {
     /// Opens what is pinned for a node; `None` if nothing is.
     ///
     /// # Errors
-    /// When it is of another ABI version, or not netpath's.
+    /// When it is of another ABI version ([`DatapathError::Older`], [`DatapathError::Newer`]), damaged, or not netpath's.
     pub fn open(node: &str) -> Result<Option<Self>, DatapathError> {
         let pins = Pins::of(node);
-        if !pins.exists() {
-            return Ok(None);
-        }
-        match check_abi(&pins).and_then(|()| Maps::open(&pins)) {
-            Ok(maps) => Ok(Some(Self {
+        let opened = version(&pins).and_then(|found| match found {
+            Found::Absent => Ok(None),
+            Found::Same => Maps::open(&pins).map(Some),
+            Found::Older(found) => Err(older(&pins, found)),
+            Found::Newer(found) => Err(newer(&pins, found)),
+        });
+        match opened {
+            Ok(None) => Ok(None),
+            Ok(Some(maps)) => Ok(Some(Self {
                 name: node.to_owned(),
                 pins,
                 maps,
@@ -88,6 +93,17 @@ impl Datapath {
             // It went while it was being opened.
             Err(_) if !pins.exists() => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// The ABI version of what an older netpath has pinned for a node; `None` where nothing is, or nothing older.
+    ///
+    /// # Errors
+    /// When it is damaged or not netpath's.
+    pub fn older_version(node: &str) -> Result<Option<u32>, DatapathError> {
+        match version(&Pins::of(node))? {
+            Found::Older(found) => Ok(Some(found)),
+            Found::Absent | Found::Same | Found::Newer(_) => Ok(None),
         }
     }
 
@@ -103,7 +119,7 @@ impl Datapath {
         let _lock = Lock::take_briefly(Subject::Bpffs)?;
         pins::ensure_bpffs()?;
         kernel::require()?;
-        let staged = Pins::stage(identity.name)?;
+        let (staged, pins) = (Pins::stage(identity.name)?, Pins::of(identity.name));
         let made = load::create(&staged, capacity, object).and_then(|()| {
             let maps = Maps::open(&staged)?;
             let writer = Writer::unlocked(&maps);
@@ -132,19 +148,19 @@ impl Datapath {
                 })?,
                 reserved: [0; 48],
             })?;
+            staged.publish(identity.name)?;
             Ok(maps)
         });
         match made {
             Ok(maps) => Ok(Self {
                 name: identity.name.to_owned(),
-                pins: staged.publish(identity.name)?,
+                pins,
                 maps,
             }),
-            Err(error) => {
-                staged.remove()?;
-                pins::leave_bpffs()?;
-                Err(error)
-            }
+            Err(cause) => Err(and_then(
+                cause,
+                staged.remove().and_then(|()| pins::leave_directory()),
+            )),
         }
     }
 
@@ -167,10 +183,7 @@ impl Datapath {
             return Ok(false);
         }
         load::replace_programs(&self.pins, object)?;
-        match attach_mode() {
-            AttachMode::Tcx => self.update_links()?,
-            AttachMode::Clsact => self.update_filters()?,
-        }
+        attach::point_hooks_at(&self.pins, &self.maps)?;
         let fingerprint = load::fingerprint(object);
         let settings = self.maps.writer(lock).settings;
         settings.update(|settings| settings.object = fingerprint)?;
@@ -188,6 +201,11 @@ impl Datapath {
     /// The node's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where a node's maps, programs and links are pinned, or would be.
+    pub fn directory_of(node: &str) -> PathBuf {
+        Pins::of(node).directory().to_owned()
     }
 
     /// Where its maps, programs and links are pinned.
@@ -208,7 +226,7 @@ impl Datapath {
         drop(self.maps);
         let _lock = Lock::take_briefly(Subject::Bpffs)?;
         self.pins.retire(&self.name)?;
-        pins::leave_bpffs()
+        pins::leave_directory()
     }
 
     /// Unpins what a run that was killed left of a node while making or removing it. No other process may
@@ -219,37 +237,63 @@ impl Datapath {
     pub fn remove_unfinished(node: &str) -> Result<(), DatapathError> {
         let _lock = Lock::take_briefly(Subject::Bpffs)?;
         Pins::remove_unfinished(node)?;
-        pins::leave_bpffs()
+        pins::leave_directory()
     }
 }
 
-/// `abi_version` is the first field in every version, so only that much is read.
-fn check_abi(pins: &Pins) -> Result<(), DatapathError> {
-    let path = pins.map("meta");
-    let foreign = |problem: String| DatapathError::Foreign {
-        path: pins.directory().to_owned(),
-        problem,
-    };
-    if !path.exists() {
-        return Err(foreign("it holds no map `meta`".to_owned()));
+/// What is pinned under a node's name.
+enum Found {
+    Absent,
+    /// Of this version.
+    Same,
+    Older(u32),
+    Newer(u32),
+}
+
+/// The version of a directory. `abi_version` is the first field of `meta` in every version, whatever its size, so only
+/// that much is read.
+fn version(pins: &Pins) -> Result<Found, DatapathError> {
+    if !pins.exists() {
+        return Ok(Found::Absent);
     }
-    let data = MapData::from_pin(&path).map_err(map("meta"))?;
-    let size = data.info().map_err(map("meta"))?.value_size();
-    let found = if size as usize == size_of::<Identity>() {
-        let meta = Map::from_map_data(data).map_err(map("meta"))?;
-        let meta: Array<MapData, Identity> = meta
-            .try_into()
-            .map_err(|error| foreign(format!("map `meta` is of another type: {error}")))?;
-        meta.get(&0, 0).map_err(map("meta"))?.abi_version
-    } else {
-        load::first_word(&path, size)?
-    };
-    if found != ABI_VERSION {
-        return Err(DatapathError::AbiVersion {
+    let path = pins.map("meta");
+    if !path.exists() {
+        return Err(DatapathError::Damaged {
             path: pins.directory().to_owned(),
-            found,
-            expected: ABI_VERSION,
+            problem: "it holds no map `meta`".to_owned(),
         });
     }
-    Ok(())
+    let meta = RawMap::open(&path, "meta")?;
+    let is_meta = meta.layout.kind == MapKind::Single as u32 && meta.layout.key_size == 4;
+    let first = match is_meta {
+        true => meta.get(&0u32.to_ne_bytes())?,
+        false => None,
+    };
+    let version = first.and_then(|value| Some(u32::from_ne_bytes(*value.first_chunk()?)));
+    match version {
+        Some(ABI_VERSION) => Ok(Found::Same),
+        // A `meta` that nobody has written.
+        None | Some(0) => Err(DatapathError::Foreign {
+            path,
+            problem: format!("map meta is {}, and tells no version", meta.layout),
+        }),
+        Some(found) if found < ABI_VERSION => Ok(Found::Older(found)),
+        Some(found) => Ok(Found::Newer(found)),
+    }
+}
+
+fn older(pins: &Pins, found: u32) -> DatapathError {
+    DatapathError::Older {
+        path: pins.directory().to_owned(),
+        found,
+        expected: ABI_VERSION,
+    }
+}
+
+fn newer(pins: &Pins, found: u32) -> DatapathError {
+    DatapathError::Newer {
+        path: pins.directory().to_owned(),
+        found,
+        expected: ABI_VERSION,
+    }
 }

@@ -99,8 +99,8 @@ pub(super) unsafe fn batch(
     command: libc::c_int,
     map: BorrowedFd<'_>,
     cursor: Cursor,
-    keys: *const u8,
-    values: *const u8,
+    keys: *mut u8,
+    values: *mut u8,
     count: usize,
 ) -> (usize, io::Result<()>) {
     let Ok(count) = u32::try_from(count) else {

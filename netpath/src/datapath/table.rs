@@ -6,287 +6,75 @@ use std::{
     io,
     marker::PhantomData,
     ops::{AddAssign, Deref},
-    os::fd::{AsFd as _, BorrowedFd},
 };
 
-use aya::{Pod, maps::MapData, util::nr_cpus};
-use netpath_common::tables::{MapKind, TableSpec};
+use aya::Pod;
+use netpath_common::tables::TableSpec;
 
 use super::{
-    error::{DatapathError, file},
+    error::DatapathError,
     pins::Pins,
-    sys::{self, Cursor, command},
+    raw::{Layout, RawMap},
 };
-
-/// Entries in one call: as many as keep the copies in the processor's cache.
-const CHUNK: usize = 4096;
 
 /// A map with one value for each key.
 pub struct Table<K, V> {
-    raw: Raw,
+    raw: RawMap,
     entry: PhantomData<fn() -> (K, V)>,
 }
 
 /// A map whose values each CPU has its own of.
 pub struct PerCpuTable<K, V> {
-    raw: Raw,
-    cpus: usize,
+    raw: RawMap,
     entry: PhantomData<fn() -> (K, V)>,
 }
 
 /// An array with one value.
 pub struct Single<K, V>(Table<K, V>);
 
-/// What the tables have in common.
-struct Raw {
-    spec: &'static TableSpec,
-    data: MapData,
+/// Opens a pinned map, refusing one that is not what the registry says.
+fn open(pins: &Pins, spec: &'static TableSpec) -> Result<RawMap, DatapathError> {
+    let path = pins.map(spec.name);
+    if !path.exists() {
+        return Err(DatapathError::Damaged {
+            path: pins.directory().to_owned(),
+            problem: format!("its map {} is not pinned", spec.name),
+        });
+    }
+    let raw = RawMap::open(&path, spec.name)?;
+    if raw.layout != Layout::of(spec) {
+        return Err(DatapathError::Foreign {
+            path,
+            problem: format!(
+                "map {} is {}, not {}",
+                spec.name,
+                raw.layout,
+                Layout::of(spec)
+            ),
+        });
+    }
+    Ok(raw)
 }
 
-impl Raw {
-    /// Opens a pinned map, refusing one that is not what the registry says.
-    fn open(pins: &Pins, spec: &'static TableSpec) -> Result<Self, DatapathError> {
-        let path = pins.map(spec.name);
-        if !path.exists() {
-            return Err(DatapathError::Damaged {
-                path: pins.directory().to_owned(),
-                problem: format!("its map {} is not pinned", spec.name),
-            });
-        }
-        let data = MapData::from_pin(&path).map_err(super::error::map(spec.name))?;
-        let info = data.info().map_err(super::error::map(spec.name))?;
-        let kind = info.map_type().map_err(super::error::map(spec.name))?;
-        let found = (kind as u32, info.key_size(), info.value_size());
-        let expected = (
-            spec.kind as u32,
-            spec.key_size as u32,
-            spec.value_size as u32,
-        );
-        if found != expected {
-            return Err(DatapathError::Foreign {
-                path,
-                problem: format!(
-                    "map {} is of type {}, with keys of {} and values of {} bytes, not {} with {} and {}",
-                    spec.name, found.0, found.1, found.2, expected.0, expected.1, expected.2
-                ),
-            });
-        }
-        Ok(Self { spec, data })
-    }
-
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.data.fd().as_fd()
-    }
-
-    fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> DatapathError {
-        let map = self.spec.name;
-        move |source| DatapathError::Entry {
-            map,
-            action,
-            source,
-        }
-    }
-
-    fn get<K: Pod>(&self, key: &K, value: *mut u8) -> Result<bool, DatapathError> {
-        // SAFETY: the sizes of keys and values were compared when the map was opened, and `value` has room for one:
-        // both callers see to that.
-        let got = unsafe {
-            sys::element(
-                command::MAP_LOOKUP_ELEM,
-                self.fd(),
-                std::ptr::from_ref(key).cast(),
-                value,
-            )
-        };
-        match got {
-            Err(error) if is_absent(&error) => Ok(false),
-            result => result.map(|()| true).map_err(self.failed("look up in")),
-        }
-    }
-
-    fn set<K: Pod>(&self, key: &K, value: *const u8) -> Result<(), DatapathError> {
-        // SAFETY: as in `get`; the kernel only reads the value.
-        unsafe {
-            sys::element(
-                command::MAP_UPDATE_ELEM,
-                self.fd(),
-                std::ptr::from_ref(key).cast(),
-                value.cast_mut(),
-            )
-        }
-        .map_err(self.failed("write to"))
-    }
-
-    /// What is not there need not be removed.
-    fn remove<K: Pod>(&self, key: &K) -> Result<(), DatapathError> {
-        // SAFETY: as in `get`; no value is touched.
-        let removed = unsafe {
-            sys::element(
-                command::MAP_DELETE_ELEM,
-                self.fd(),
-                std::ptr::from_ref(key).cast(),
-                std::ptr::null_mut(),
-            )
-        };
-        match removed {
-            Err(error) if is_absent(&error) => Ok(()),
-            result => result.map_err(self.failed("remove from")),
-        }
-    }
-
-    /// Tells every key with its values, of which it has `width`.
-    fn each<K: Pod, V: Pod>(
-        &self,
-        width: usize,
-        mut tell: impl FnMut(K, &[V]),
-    ) -> Result<(), DatapathError> {
-        if self.spec.kind == MapKind::DevMapHash {
-            return self.one_by_one(width, tell);
-        }
-        let mut chunk = CHUNK;
-        let mut cursor = vec![0u64; size_of::<K>().div_ceil(8).max(1)];
-        let mut begun = false;
-        loop {
-            let mut next = cursor.clone();
-            let mut keys: Vec<K> = Vec::with_capacity(chunk);
-            let mut values: Vec<V> = Vec::with_capacity(chunk * width);
-            let range = Cursor {
-                from: if begun { cursor.as_ptr() as u64 } else { 0 },
-                to: next.as_mut_ptr() as u64,
-            };
-            // SAFETY: both vectors have room for `chunk` entries of the map's sizes, which were compared when it was
-            // opened, and the cursors for a key.
-            let (count, result) = unsafe {
-                sys::batch(
-                    command::MAP_LOOKUP_BATCH,
-                    self.fd(),
-                    range,
-                    keys.as_mut_ptr().cast_const().cast(),
-                    values.as_mut_ptr().cast_const().cast(),
-                    chunk,
-                )
-            };
-            let end = match result {
-                Ok(()) => false,
-                Err(error) if is_absent(&error) => true,
-                // A bucket holds more than there is room for: then nothing of it was written.
-                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
-                    chunk *= 2;
-                    continue;
-                }
-                // A trie was changed meanwhile (`generic_map_lookup_batch`): again from where this call began.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(self.failed("list")(error)),
-            };
-            // SAFETY: the kernel has written `count` entries, at most the room that it was told of, and every bit
-            // pattern is valid for Pod.
-            unsafe {
-                keys.set_len(count.min(chunk));
-                values.set_len(count.min(chunk) * width);
-            }
-            for (key, values) in keys.into_iter().zip(values.chunks_exact(width)) {
-                tell(key, values);
-            }
-            if end {
-                return Ok(());
-            }
-            cursor = next;
-            begun = true;
-        }
-    }
-
-    /// As [`Raw::each`], for a kind of map without batches.
-    fn one_by_one<K: Pod, V: Pod>(
-        &self,
-        width: usize,
-        mut tell: impl FnMut(K, &[V]),
-    ) -> Result<(), DatapathError> {
-        let mut before: Option<K> = None;
-        loop {
-            let mut key = std::mem::MaybeUninit::<K>::uninit();
-            let from = before.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-            // SAFETY: both are keys of the map's size, which was compared when it was opened; null asks for the first.
-            let got = unsafe {
-                sys::element(
-                    command::MAP_GET_NEXT_KEY,
-                    self.fd(),
-                    from.cast(),
-                    key.as_mut_ptr().cast(),
-                )
-            };
-            match got {
-                Err(error) if is_absent(&error) => return Ok(()),
-                result => result.map_err(self.failed("list"))?,
-            }
-            // SAFETY: the kernel has written it.
-            let key = unsafe { key.assume_init() };
-            let mut value: Vec<V> = Vec::with_capacity(width);
-            if self.get(&key, value.as_mut_ptr().cast())? {
-                // SAFETY: the kernel has written it.
-                unsafe { value.set_len(width) };
-                tell(key, &value);
-            }
-            before = Some(key);
-        }
-    }
-
-    /// Sets many entries; the same as one after the other.
-    fn set_many<K: Pod, V: Pod>(&self, keys: &[K], values: &[V]) -> Result<(), DatapathError> {
-        for (keys, values) in keys.chunks(CHUNK).zip(values.chunks(CHUNK)) {
-            // SAFETY: both slices hold as many entries, of the sizes that the map has, and are only read.
-            let (_, result) = unsafe {
-                sys::batch(
-                    command::MAP_UPDATE_BATCH,
-                    self.fd(),
-                    Cursor::default(),
-                    keys.as_ptr().cast(),
-                    values.as_ptr().cast(),
-                    keys.len().min(values.len()),
-                )
-            };
-            result.map_err(self.failed("write many entries to"))?;
-        }
-        Ok(())
-    }
-
-    /// Removes many entries; those that are not there are passed over.
-    fn remove_many<K: Pod>(&self, keys: &[K]) -> Result<(), DatapathError> {
-        for mut keys in keys.chunks(CHUNK) {
-            while !keys.is_empty() {
-                // SAFETY: the slice holds keys of the map's size and is only read.
-                let (count, result) = unsafe {
-                    sys::batch(
-                        command::MAP_DELETE_BATCH,
-                        self.fd(),
-                        Cursor::default(),
-                        keys.as_ptr().cast(),
-                        std::ptr::null(),
-                        keys.len(),
-                    )
-                };
-                match result {
-                    Ok(()) => break,
-                    Err(error) if is_absent(&error) => {
-                        keys = keys.get(count + 1..).unwrap_or_default();
-                    }
-                    Err(error) => return Err(self.failed("remove many entries from")(error)),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn max_entries(&self) -> Result<u32, DatapathError> {
-        let info = self
-            .data
-            .info()
-            .map_err(super::error::map(self.spec.name))?;
-        Ok(info.max_entries())
-    }
+/// The value that one of these is, as bytes.
+fn bytes<T: Pod>(value: &T) -> &[u8] {
+    all_bytes(std::slice::from_ref(value))
 }
 
-fn is_absent(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::ENOENT)
+fn all_bytes<T: Pod>(values: &[T]) -> &[u8] {
+    // SAFETY: a type that is Pod has no padding, so that all of its bytes are initialised.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
+}
+
+/// The value that these bytes are.
+pub(super) fn value<T: Pod>(bytes: &[u8]) -> T {
+    assert_eq!(
+        bytes.len(),
+        size_of::<T>(),
+        "sizes were compared on opening"
+    );
+    // SAFETY: there are as many bytes as the type has, and every bit pattern is valid for Pod.
+    unsafe { bytes.as_ptr().cast::<T>().read_unaligned() }
 }
 
 /// Opens as what a table of the registry is.
@@ -297,7 +85,7 @@ pub(super) trait Open: Sized {
 impl<K: Pod, V: Pod> Open for Table<K, V> {
     fn open(pins: &Pins, spec: &'static TableSpec) -> Result<Self, DatapathError> {
         Ok(Self {
-            raw: Raw::open(pins, spec)?,
+            raw: open(pins, spec)?,
             entry: PhantomData,
         })
     }
@@ -307,11 +95,8 @@ impl<K: Pod, V: Pod> Open for PerCpuTable<K, V> {
     fn open(pins: &Pins, spec: &'static TableSpec) -> Result<Self, DatapathError> {
         // The kernel rounds each CPU's value up to eight bytes; a value of that size needs no gap.
         const { assert!(size_of::<V>().is_multiple_of(8)) };
-        let raw = Raw::open(pins, spec)?;
-        let cpus = nr_cpus().map_err(|(path, source)| file(path, "read")(source))?;
         Ok(Self {
-            raw,
-            cpus,
+            raw: open(pins, spec)?,
             entry: PhantomData,
         })
     }
@@ -329,10 +114,7 @@ impl<K: Pod, V: Pod> Table<K, V> {
     /// # Errors
     /// When the kernel refuses, as for every method here.
     pub fn get(&self, key: &K) -> Result<Option<V>, DatapathError> {
-        let mut value = std::mem::MaybeUninit::<V>::uninit();
-        let found = self.raw.get(key, value.as_mut_ptr().cast())?;
-        // SAFETY: the kernel has written it if it was found.
-        Ok(found.then(|| unsafe { value.assume_init() }))
+        Ok(self.raw.get(bytes(key))?.map(|found| value(&found)))
     }
 
     /// Every entry.
@@ -344,18 +126,18 @@ impl<K: Pod, V: Pod> Table<K, V> {
         K: Ord,
     {
         let mut entries = Vec::new();
-        self.raw.each(1, |key, values| {
-            entries.extend(values.first().map(|value| (key, *value)))
+        self.raw.chunks(|keys, values| {
+            let keys = keys.chunks_exact(size_of::<K>()).map(value::<K>);
+            let values = values.chunks_exact(size_of::<V>()).map(value::<V>);
+            entries.extend(keys.zip(values));
+            Ok(())
         })?;
         Ok(entries.into_iter().collect())
     }
 
     /// How many entries it has room for.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn max_entries(&self) -> Result<u32, DatapathError> {
-        self.raw.max_entries()
+    pub fn max_entries(&self) -> u32 {
+        self.raw.max_entries
     }
 }
 
@@ -366,8 +148,12 @@ impl<K: Pod + Ord, V: Pod + Default + AddAssign> PerCpuTable<K, V> {
     /// When the kernel refuses, as for every method here.
     pub fn all(&self) -> Result<BTreeMap<K, V>, DatapathError> {
         let mut entries = Vec::new();
-        self.raw
-            .each(self.cpus, |key, values| entries.push((key, sum(values))))?;
+        self.raw.chunks(|keys, values| {
+            let keys = keys.chunks_exact(size_of::<K>()).map(value::<K>);
+            let values = values.chunks_exact(self.raw.stride).map(sum::<V>);
+            entries.extend(keys.zip(values));
+            Ok(())
+        })?;
         Ok(entries.into_iter().collect())
     }
 
@@ -376,21 +162,19 @@ impl<K: Pod + Ord, V: Pod + Default + AddAssign> PerCpuTable<K, V> {
     /// # Errors
     /// As for every method here.
     pub fn get(&self, key: &K) -> Result<Option<V>, DatapathError> {
-        let mut values: Vec<V> = Vec::with_capacity(self.cpus);
-        if !self.raw.get(key, values.as_mut_ptr().cast())? {
-            return Ok(None);
-        }
-        // SAFETY: the kernel has written a value for each CPU.
-        unsafe { values.set_len(self.cpus) };
-        Ok(Some(sum(&values)))
+        Ok(self.raw.get(bytes(key))?.map(|found| sum(&found)))
     }
 }
 
-fn sum<V: Copy + Default + AddAssign>(values: &[V]) -> V {
-    values.iter().fold(V::default(), |mut sum, value| {
-        sum += *value;
-        sum
-    })
+/// The sum of the values of all CPUs.
+fn sum<V: Pod + Default + AddAssign>(values: &[u8]) -> V {
+    values
+        .chunks_exact(size_of::<V>())
+        .map(value::<V>)
+        .fold(V::default(), |mut sum, value| {
+            sum += value;
+            sum
+        })
 }
 
 impl<V: Pod> Single<u32, V> {
@@ -400,7 +184,7 @@ impl<V: Pod> Single<u32, V> {
     /// When the kernel refuses.
     pub fn get(&self) -> Result<V, DatapathError> {
         self.0.get(&0)?.ok_or(DatapathError::Entry {
-            map: self.0.raw.spec.name,
+            map: self.0.raw.name,
             action: "look up in",
             source: io::ErrorKind::NotFound.into(),
         })
@@ -442,7 +226,7 @@ impl<K: Pod, V: Pod> Writable<'_, Table<K, V>> {
     /// # Errors
     /// When the kernel refuses, as for every method here; then nothing was changed.
     pub fn set(&self, key: &K, value: &V) -> Result<(), DatapathError> {
-        self.raw.set(key, std::ptr::from_ref(value).cast())
+        self.raw.set(bytes(key), bytes(value))
     }
 
     /// Removes an entry. What is not there need not be removed.
@@ -450,7 +234,7 @@ impl<K: Pod, V: Pod> Writable<'_, Table<K, V>> {
     /// # Errors
     /// As for every method here.
     pub fn remove(&self, key: &K) -> Result<(), DatapathError> {
-        self.raw.remove(key)
+        self.raw.remove(bytes(key))
     }
 
     /// Sets many entries in few calls: the same as setting one after the other. A trie is filled fastest in the order
@@ -460,7 +244,7 @@ impl<K: Pod, V: Pod> Writable<'_, Table<K, V>> {
     /// When the kernel refuses an entry: those before it are there, the others are not.
     pub fn set_many(&self, entries: impl IntoIterator<Item = (K, V)>) -> Result<(), DatapathError> {
         let (keys, values): (Vec<K>, Vec<V>) = entries.into_iter().unzip();
-        self.raw.set_many(&keys, &values)
+        self.raw.set_many(all_bytes(&keys), all_bytes(&values))
     }
 
     /// Removes many entries in few calls. What is not there need not be removed.
@@ -468,7 +252,7 @@ impl<K: Pod, V: Pod> Writable<'_, Table<K, V>> {
     /// # Errors
     /// When the kernel refuses: those before are gone, the others are not.
     pub fn remove_many(&self, keys: &[K]) -> Result<(), DatapathError> {
-        self.raw.remove_many(keys)
+        self.raw.remove_many(all_bytes(keys))
     }
 }
 
@@ -478,9 +262,9 @@ impl<K: Pod, V: Pod + Default> Writable<'_, PerCpuTable<K, V>> {
     /// # Errors
     /// As for [`Table`].
     pub fn set(&self, key: &K, value: &V) -> Result<(), DatapathError> {
-        let mut values = vec![V::default(); self.cpus];
-        values[0] = *value;
-        self.raw.set(key, values.as_ptr().cast())
+        let mut values = vec![0; self.raw.stride];
+        values[..size_of::<V>()].copy_from_slice(bytes(value));
+        self.raw.set(bytes(key), &values)
     }
 
     /// Removes many entries.
@@ -488,7 +272,7 @@ impl<K: Pod, V: Pod + Default> Writable<'_, PerCpuTable<K, V>> {
     /// # Errors
     /// As for [`Table`].
     pub fn remove_many(&self, keys: &[K]) -> Result<(), DatapathError> {
-        self.raw.remove_many(keys)
+        self.raw.remove_many(all_bytes(keys))
     }
 
     /// Sets many entries as [`Writable::set`] does.
@@ -508,7 +292,7 @@ impl<V: Pod> Writable<'_, Single<u32, V>> {
     /// # Errors
     /// As for [`Table`].
     pub fn set(&self, value: &V) -> Result<(), DatapathError> {
-        self.0.raw.set(&0u32, std::ptr::from_ref(value).cast())
+        self.0.raw.set(bytes(&0u32), bytes(value))
     }
 
     /// Changes the value.

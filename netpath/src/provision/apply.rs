@@ -3,11 +3,11 @@
 use std::sync::atomic::Ordering;
 
 use ipnet::IpNet;
-use netpath_common::EndpointRecord;
+use netpath_common::{ABI_VERSION, EndpointRecord};
 
 use super::{
     UpOptions,
-    change::Change,
+    change::{Action, Change, Object},
     check, down,
     endpoint::{self, addresses},
     error::ProvisionError,
@@ -18,7 +18,7 @@ use super::{
     route, uplink,
 };
 use crate::{
-    datapath::to_bytes,
+    datapath::{Datapath, to_bytes},
     lock::TopologyLock,
     model::{self, Topology},
 };
@@ -34,8 +34,19 @@ enum Undo {
 
 /// See [`super::plan`].
 pub fn plan(topology: &Topology, options: &UpOptions) -> Result<Vec<Change>, ProvisionError> {
-    check::topology(topology)?;
+    check::root()?;
+    let mut topology = topology.clone();
     let mut changes = Vec::new();
+    let mut older = Vec::new();
+    for wanted in &topology.nodes {
+        if let Some(version) = Datapath::older_version(wanted.name.as_ref())? {
+            changes.push(migration(wanted, version));
+            older.push(wanted.name.clone());
+        }
+    }
+    // Of these nothing more can be said before.
+    topology.nodes.retain(|node| !older.contains(&node.name));
+    check::topology(&topology)?;
     for wanted in &topology.nodes {
         let steps = plan::node(wanted, options)?;
         changes.extend(steps.into_iter().map(|step| step.change));
@@ -51,7 +62,6 @@ pub fn up(
 ) -> Result<Vec<Change>, ProvisionError> {
     check::root()?;
     let lock = TopologyLock::take(&options.interrupted)?;
-    check::topology(topology)?;
     let mut changes = Vec::new();
     let mut undo = Vec::new();
     let mut report = |change: Change| {
@@ -59,11 +69,27 @@ pub fn up(
         changes.push(change);
     };
     for wanted in &topology.nodes {
+        if let Some(version) = Datapath::migrate(wanted.name.as_ref(), options.object, &lock)? {
+            report(migration(wanted, version));
+        }
+    }
+    check::topology(topology)?;
+    for wanted in &topology.nodes {
         if let Err(cause) = node(wanted, options, &lock, &mut undo, &mut report) {
             return Err(take_back(cause, undo, &lock));
         }
     }
     Ok(changes)
+}
+
+fn migration(node: &model::Node, version: u32) -> Change {
+    Change {
+        action: Action::Update,
+        object: Object::Node,
+        node: node.name.to_string(),
+        name: node.name.to_string(),
+        detail: format!("its maps, from ABI version {version} to {ABI_VERSION}"),
+    }
 }
 
 /// Makes one node true. Each step is noted for undoing before it is begun, so that a step which fails
@@ -99,6 +125,12 @@ fn node(
                 let node = opened(&mut live, &name, lock)?;
                 node::configure(node, wanted)?;
                 node.datapath().upgrade(options.object, lock)?;
+                let capacity = node::capacity(wanted);
+                if !node.datapath().has_room(&capacity)?
+                    && let Some(held) = live.take()
+                {
+                    held.into_datapath().grow(&capacity, options.object, lock)?;
+                }
             }
             Work::RemoveEndpoint(endpoint, record) => {
                 endpoint::remove(opened(&mut live, &name, lock)?, &endpoint, &record)?;

@@ -7,12 +7,12 @@ use super::{
     check, endpoint,
     error::ProvisionError,
     netlink::Netlink,
-    node::{Found, HeldNode, find, text},
+    node::{Found, HeldNode, find_held, text},
     route,
     uplink::{self, Leaving},
 };
 use crate::{
-    datapath::{Datapath, from_bytes},
+    datapath::{Datapath, ObjectKind, from_bytes},
     lock::TopologyLock,
     netns::{NameState, Netns, name_state},
 };
@@ -54,14 +54,14 @@ pub fn node(
         name,
         detail: String::new(),
     };
-    let node = match find(name)? {
+    let node = match find_held(name, ObjectKind::Plain, lock)? {
         Found::Absent => return Ok(Datapath::remove_unfinished(name)?),
         Found::Remains(_) => {
             remains(name)?;
             report(changed(Object::Node, name.to_owned(), name));
             return Ok(());
         }
-        Found::Up(node) => node.hold(lock),
+        Found::Up(node) => node,
     };
     let mut errors = Vec::new();
     let endpoints = node.datapath().maps.endpoint_records.all()?;

@@ -119,6 +119,11 @@ fn list(errors: &[ProvisionError]) -> String {
 }
 
 impl ProvisionError {
+    /// Whether it is about one node's directory as a whole: then other nodes are none the worse.
+    pub fn is_about_a_directory(&self) -> bool {
+        matches!(self, Self::Datapath(error) if error.is_about_a_directory())
+    }
+
     /// Whether the user's input or the machine's set-up was refused before anything was touched: exit
     /// status 2.
     pub fn is_refusal(&self) -> bool {
@@ -126,11 +131,7 @@ impl ProvisionError {
             Self::NotRoot | Self::NotOurs { .. } | Self::Unmet { .. } | Self::NoAddress { .. } => {
                 true
             }
-            Self::Datapath(
-                DatapathError::AbiVersion { .. }
-                | DatapathError::NoBpffs { .. }
-                | DatapathError::KernelLacks { .. },
-            ) => true,
+            Self::Datapath(error) => error.is_refusal(),
             Self::Several(errors) => errors.iter().all(Self::is_refusal),
             _ => false,
         }

@@ -7,11 +7,11 @@ use super::{
     change::{Action, Change, Object},
     error::ProvisionError,
     netlink::Netlink,
-    node::{Found, HeldNode, Node, find, text},
+    node::{Found, HeldNode, Node, find, find_held, text},
     uplink,
 };
 use crate::{
-    datapath::{AttachMode, Datapath, ProgramKind, attach_mode, nodes},
+    datapath::{AttachMode, Datapath, ObjectKind, ProgramKind, attach_mode, nodes},
     lock::TopologyLock,
     netns::Netns,
 };
@@ -77,7 +77,7 @@ fn detach(
 pub fn is_attached(datapath: &Datapath, uplink: bool, dev: &str) -> Result<bool, ProvisionError> {
     let programs: &[ProgramKind] = if uplink { &UPLINK } else { &ENDPOINT };
     for &program in programs {
-        let attached = match attach_mode() {
+        let attached = match attach_mode()? {
             AttachMode::Tcx => datapath.is_attached(program, dev)?,
             AttachMode::Clsact => is_filter(datapath, program, dev)?,
         };
@@ -182,9 +182,22 @@ pub fn set(on: bool, selection: &Selection) -> Result<Vec<Change>, ProvisionErro
         None => nodes()?,
     };
     let mut changes = Vec::new();
+    let mut errors = Vec::new();
     let mut matched = false;
     for name in names {
-        let Found::Up(node) = find(&name)? else {
+        let found = match on {
+            true => find_held(&name, ObjectKind::Plain, &lock),
+            false => find(&name).map(|found| found.held(&lock)),
+        };
+        let found = match found {
+            // Another node's trouble is not this one's.
+            Err(error) if selection.node.is_none() && error.is_about_a_directory() => {
+                errors.push(error);
+                continue;
+            }
+            found => found?,
+        };
+        let Found::Up(node) = found else {
             if selection.node.is_some() {
                 return Err(ProvisionError::NotUp {
                     object: "node",
@@ -203,8 +216,10 @@ pub fn set(on: bool, selection: &Selection) -> Result<Vec<Change>, ProvisionErro
             }
         }
         matched = true;
-        let node = node.hold(&lock);
         changes.extend(switch(&node, on, selection.endpoint.as_deref())?);
+    }
+    if !errors.is_empty() {
+        return Err(ProvisionError::Several(errors));
     }
     match (&selection.endpoint, matched) {
         (Some(endpoint), false) => Err(ProvisionError::NotUp {

@@ -55,14 +55,14 @@ impl HeldNode<'_> {
 }
 
 /// What is there under a node's name.
-pub enum Found {
+pub enum Found<N = Node> {
     /// Nothing.
     Absent,
     /// The node.
-    Up(Node),
+    Up(N),
     /// The node's pins without its namespace: what an interrupted `up` or `down`, or somebody's
     /// `ip netns del`, left.
-    Remains(Datapath),
+    Remains(Box<Datapath>),
 }
 
 impl Node {
@@ -99,7 +99,9 @@ pub fn find(name: &str) -> Result<Found, ProvisionError> {
     let netns = if lab {
         match name_state(name)? {
             NameState::Namespace => Netns::named(name)?,
-            NameState::Free | NameState::EmptyFile => return Ok(Found::Remains(datapath)),
+            NameState::Free | NameState::EmptyFile => {
+                return Ok(Found::Remains(Box::new(datapath)));
+            }
             NameState::Foreign => return Err(foreign_namespace(name)),
         }
     } else {
@@ -120,6 +122,27 @@ pub fn find(name: &str) -> Result<Found, ProvisionError> {
         lab,
         datapath,
     }))
+}
+
+/// As [`find`], to change it: what an older netpath has pinned is brought to this version first.
+pub fn find_held<'lock>(
+    name: &str,
+    object: ObjectKind,
+    lock: &'lock TopologyLock,
+) -> Result<Found<HeldNode<'lock>>, ProvisionError> {
+    Datapath::migrate(name, object, lock)?;
+    Ok(find(name)?.held(lock))
+}
+
+impl Found {
+    /// To be changed.
+    pub fn held(self, lock: &TopologyLock) -> Found<HeldNode<'_>> {
+        match self {
+            Self::Absent => Found::Absent,
+            Self::Up(node) => Found::Up(node.hold(lock)),
+            Self::Remains(datapath) => Found::Remains(datapath),
+        }
+    }
 }
 
 pub fn foreign_namespace(name: &str) -> ProvisionError {
@@ -161,8 +184,13 @@ pub fn create<'lock>(
             }
             (Err(error), None) => return Err(error),
             (Err(error), Some(made)) => {
-                made.remove()?;
-                return Err(error);
+                return Err(match made.remove() {
+                    Ok(()) => error,
+                    Err(undoing) => ProvisionError::Undo {
+                        cause: Box::new(error),
+                        undoing: vec![undoing.into()],
+                    },
+                });
             }
         }
     } else {

@@ -9,7 +9,7 @@ use super::{
     plan::Inventory,
     route, uplink,
 };
-use crate::datapath::{attach_mode, from_bytes, nodes};
+use crate::datapath::{Datapath, attach_mode, from_bytes, nodes};
 use netpath_common::{Ifindex, Mac};
 
 /// See [`super::observe`].
@@ -22,20 +22,37 @@ pub fn observe() -> Result<Vec<NodeStatus>, ProvisionError> {
 }
 
 fn node(name: &str) -> Result<Option<NodeStatus>, ProvisionError> {
-    match find(name)? {
+    let mode = attach_mode()?;
+    let without = |fast_path, directory: String, drift: String| NodeStatus {
+        name: name.to_owned(),
+        netns: name.to_owned(),
+        directory,
+        attach_mode: mode.name(),
+        fast_path,
+        uplinks: Vec::new(),
+        routes: Vec::new(),
+        endpoints: Vec::new(),
+        drift: Drift(vec![drift]),
+    };
+    let found = match find(name) {
+        Err(ProvisionError::Datapath(error)) if error.is_about_a_directory() => {
+            let directory = Datapath::directory_of(name).display().to_string();
+            return Ok(Some(without(
+                FastPath::Unknown,
+                directory,
+                error.to_string(),
+            )));
+        }
+        found => found?,
+    };
+    match found {
         Found::Absent => Ok(None),
         Found::Up(node) => status(&node).map(Some),
-        Found::Remains(datapath) => Ok(Some(NodeStatus {
-            name: name.to_owned(),
-            netns: name.to_owned(),
-            directory: datapath.directory().display().to_string(),
-            attach_mode: attach_mode().name(),
-            fast_path: FastPath::Off,
-            uplinks: Vec::new(),
-            routes: Vec::new(),
-            endpoints: Vec::new(),
-            drift: Drift(vec![format!("namespace {name} is gone")]),
-        })),
+        Found::Remains(datapath) => Ok(Some(without(
+            FastPath::Off,
+            datapath.directory().display().to_string(),
+            format!("namespace {name} is gone"),
+        ))),
     }
 }
 
@@ -88,7 +105,7 @@ fn status(node: &Node) -> Result<NodeStatus, ProvisionError> {
             "host".into()
         },
         directory: datapath.directory().display().to_string(),
-        attach_mode: attach_mode().name(),
+        attach_mode: attach_mode()?.name(),
         fast_path,
         uplinks,
         routes,

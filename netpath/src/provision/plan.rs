@@ -284,6 +284,12 @@ fn settings(
             if drop { "DROP" } else { "ACCEPT" }
         ));
     }
+    if !node.datapath().has_room(&node::capacity(wanted))? {
+        settings.push(format!(
+            "room for {} endpoint addresses and {} prefixes",
+            wanted.capacity.endpoints, wanted.capacity.routes
+        ));
+    }
     if !node.datapath().has_object(options.object)? {
         settings.push("programs of this version".into());
     }

@@ -17,7 +17,7 @@ use super::{
     sysctl,
 };
 use crate::{
-    datapath::{Datapath, DatapathError, nodes},
+    datapath::{Datapath, nodes},
     model::{self, Name, wire_namespace, wire_port},
     netns::{NameState, Netns, name_state},
 };
@@ -156,9 +156,8 @@ fn is_wire(wire: &str, cookie: u64, leaving: Leaving<'_>) -> Result<bool, Provis
         let datapath = match Datapath::open(&name) {
             Ok(Some(datapath)) => datapath,
             // What cannot be read proves nothing, and another node's trouble is not this one's.
-            Ok(None) | Err(DatapathError::AbiVersion { .. } | DatapathError::Foreign { .. }) => {
-                continue;
-            }
+            Ok(None) => continue,
+            Err(error) if error.is_about_a_directory() => continue,
             Err(error) => return Err(error.into()),
         };
         let uplinks = datapath.maps.uplink_records.all()?;

@@ -247,6 +247,7 @@ fn settings(settings: &Settings) -> Vec<(&'static str, Field)> {
         ("configured", number(settings.configured)),
         ("max_endpoints", number(settings.max_endpoints)),
         ("max_routes", number(settings.max_routes)),
+        ("max_route_records", number(settings.max_route_records)),
     ]
 }
 

@@ -74,11 +74,33 @@ pub fn run(args: &MapsArgs, context: &Context) -> anyhow::Result<Exit> {
     if nodes.is_empty() {
         note("nothing is up: `netpath up` brings up the built-in lab");
     }
-    match dumped {
-        None => list(&nodes, context)?,
-        Some(name) => dump(name, &nodes, context)?,
+    let mut open = Vec::new();
+    let mut exit = Exit::Done;
+    for node in &nodes {
+        match Datapath::open(node) {
+            Ok(Some(datapath)) => open.push(datapath),
+            // Another node's trouble is not this one's.
+            Err(error) if args.node.is_none() && error.is_about_a_directory() => {
+                note(error);
+                exit = Exit::Degraded;
+            }
+            // Taken down since it was listed.
+            Ok(None) if args.node.is_none() => {}
+            Ok(None) => {
+                return Err(ProvisionError::NotUp {
+                    object: "node",
+                    name: node.clone(),
+                }
+                .into());
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
-    Ok(Exit::Done)
+    match dumped {
+        None => list(&open, context)?,
+        Some(name) => dump(name, &open, context)?,
+    }
+    Ok(exit)
 }
 
 fn map_name(name: &str) -> Result<&'static str, Refusal> {
@@ -91,22 +113,13 @@ fn map_name(name: &str) -> Result<&'static str, Refusal> {
     })
 }
 
-/// Refuses another ABI version, too.
-fn open(node: &str) -> Result<Datapath, ProvisionError> {
-    Datapath::open(node)?.ok_or_else(|| ProvisionError::NotUp {
-        object: "node",
-        name: node.to_owned(),
-    })
-}
-
-fn list(nodes: &[String], context: &Context) -> anyhow::Result<()> {
+fn list(nodes: &[Datapath], context: &Context) -> anyhow::Result<()> {
     let mut maps = Vec::new();
     for node in nodes {
-        open(node)?;
         for name in map_names() {
             maps.push(NodeMap {
-                node: node.clone(),
-                map: Maps::info(node, name)?,
+                node: node.name().to_owned(),
+                map: Maps::info(node.name(), name)?,
             });
         }
     }
@@ -143,13 +156,12 @@ fn summary_table(maps: &[NodeMap]) -> Table {
     table
 }
 
-fn dump(name: &'static str, nodes: &[String], context: &Context) -> anyhow::Result<()> {
+fn dump(name: &'static str, nodes: &[Datapath], context: &Context) -> anyhow::Result<()> {
     let mut entries = Vec::new();
     for node in nodes {
-        let datapath = open(node)?;
-        let decoded = decode::entries(&datapath.maps, name)?;
+        let decoded = decode::entries(&node.maps, name)?;
         entries.extend(decoded.into_iter().map(|entry| NodeEntry {
-            node: node.clone(),
+            node: node.name().to_owned(),
             entry,
         }));
     }
