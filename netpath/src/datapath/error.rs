@@ -61,6 +61,14 @@ pub enum DatapathError {
         /// What is wrong with it.
         problem: String,
     },
+    /// Others than root may have put there what they like.
+    #[error("{}: {problem}: netpath does not trust it", path.display())]
+    Untrusted {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        problem: &'static str,
+    },
     /// bpffs is not there and may not be mounted.
     #[error(
         "no BPF filesystem at /sys/fs/bpf and mounting it failed: {source}: run `mount -t bpf bpf /sys/fs/bpf`"
@@ -174,7 +182,11 @@ impl DatapathError {
     pub fn is_about_a_directory(&self) -> bool {
         matches!(
             self,
-            Self::Older { .. } | Self::Newer { .. } | Self::Foreign { .. } | Self::Damaged { .. }
+            Self::Older { .. }
+                | Self::Newer { .. }
+                | Self::Foreign { .. }
+                | Self::Damaged { .. }
+                | Self::Untrusted { .. }
         )
     }
 
@@ -187,6 +199,7 @@ impl DatapathError {
                 | Self::NoBpffs { .. }
                 | Self::KernelLacks { .. }
                 | Self::Elsewhere { .. }
+                | Self::Untrusted { .. }
         )
     }
 }

@@ -91,8 +91,10 @@ impl Datapath {
                 maps,
             })),
             // It went while it was being opened.
-            Err(_) if !pins.exists() => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => match pins.exists() {
+                Ok(false) => Ok(None),
+                _ => Err(error),
+            },
         }
     }
 
@@ -253,7 +255,7 @@ enum Found {
 /// The version of a directory. `abi_version` is the first field of `meta` in every version, whatever its size, so only
 /// that much is read.
 fn version(pins: &Pins) -> Result<Found, DatapathError> {
-    if !pins.exists() {
+    if !pins.exists()? {
         return Ok(Found::Absent);
     }
     let path = pins.map("meta");

@@ -8,7 +8,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -45,6 +45,7 @@ impl Pins {
 
     /// The directory of a node that is being made; [`Pins::publish`] gives it its name.
     pub(super) fn stage(node: &str) -> Result<Self, DatapathError> {
+        is_trusted(Path::new(ROOT))?;
         Self::remove_unfinished(node)?;
         let pins = Self::staging(node);
         for directory in [
@@ -84,8 +85,12 @@ impl Pins {
         &self.directory
     }
 
-    pub(super) fn exists(&self) -> bool {
-        self.directory.is_dir()
+    /// Whether the directory is there.
+    ///
+    /// # Errors
+    /// When others than root may have made it, or may change what is in it.
+    pub(super) fn exists(&self) -> Result<bool, DatapathError> {
+        Ok(is_trusted(Path::new(ROOT))? && is_trusted(&self.directory)?)
     }
 
     pub(super) fn map(&self, name: &str) -> PathBuf {
@@ -141,11 +146,30 @@ impl Pins {
     }
 }
 
+/// Whether a directory is there. It must be root's own.
+fn is_trusted(directory: &Path) -> Result<bool, DatapathError> {
+    let problem = match fs::symlink_metadata(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(source) => return Err(file(directory, "look at")(source)),
+        Ok(found) if !found.is_dir() => "it is no directory",
+        Ok(found) if found.uid() != 0 => "root does not own it",
+        Ok(found) if found.mode() & 0o022 != 0 => "others than root may write it",
+        Ok(_) => return Ok(true),
+    };
+    Err(DatapathError::Untrusted {
+        path: directory.to_owned(),
+        problem,
+    })
+}
+
 /// The nodes that have pins, in the order of their names.
 ///
 /// # Errors
 /// When netpath's directory cannot be read.
 pub fn nodes() -> Result<Vec<String>, DatapathError> {
+    if !is_trusted(Path::new(ROOT))? {
+        return Ok(Vec::new());
+    }
     let mut nodes = names(Path::new(ROOT))?;
     nodes.retain(|name| !name.starts_with(STAGING));
     nodes.sort();
