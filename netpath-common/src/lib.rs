@@ -17,6 +17,7 @@ mod endpoint;
 mod id;
 mod interface;
 mod node;
+mod program;
 mod record;
 mod route;
 mod verdict;
@@ -26,6 +27,7 @@ pub use endpoint::EndpointEntry;
 pub use id::{EndpointId, Ifindex, Mac};
 pub use interface::{InterfaceEntry, InterfaceKind, InterfaceState};
 pub use node::{FeatureBits, Identity, Ids, Settings};
+pub use program::{Hook, ProgramKind};
 pub use record::{
     ADDRESSES_MAX, EndpointRecord, FastPathWish, NETNS_PATH_SIZE, NameKey, NetnsKind, Origin,
     PREFIXES_MAX, PrefixBytes, RecordState, RouteRecord, UplinkRecord,

@@ -99,6 +99,8 @@ pub enum FastPathWish {
     AsNode = 0,
     /// Off, whatever the node's is: `netpath fastpath off --endpoint`.
     Off = 1,
+    /// On, whatever the node's is: `netpath fastpath on --endpoint`.
+    On = 2,
 }
 
 impl FastPathWish {
@@ -107,6 +109,7 @@ impl FastPathWish {
         match number {
             0 => Some(Self::AsNode),
             1 => Some(Self::Off),
+            2 => Some(Self::On),
             _ => None,
         }
     }
@@ -116,6 +119,16 @@ impl FastPathWish {
         match self {
             Self::AsNode => "as_node",
             Self::Off => "off",
+            Self::On => "on",
+        }
+    }
+
+    /// Whether programs are to be attached, where the node's wish is this.
+    pub const fn wants(self, node: bool) -> bool {
+        match self {
+            Self::AsNode => node,
+            Self::Off => false,
+            Self::On => true,
         }
     }
 }

@@ -7,3 +7,4 @@ pub mod model;
 pub mod netns;
 pub mod probe;
 pub mod provision;
+pub mod reconcile;

@@ -8,7 +8,7 @@ use aya::programs::{
     tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact},
 };
 
-use netpath_common::InterfaceKind;
+use netpath_common::{Hook, InterfaceKind, ProgramKind};
 
 use super::{
     AttachMode, Datapath, attach_mode,
@@ -21,65 +21,20 @@ const CLSACT_PRIORITY: u16 = 0x6e70;
 /// Their handle.
 const CLSACT_HANDLE: TcHandle = TcHandle::new(0, 1);
 
-/// A side of an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hook {
-    /// What comes in by it.
-    Ingress,
-    /// What goes out by it.
-    Egress,
+/// The hook of a program, in aya's words.
+fn attach_type(program: ProgramKind) -> TcAttachType {
+    match program.hook() {
+        Hook::Ingress => TcAttachType::Ingress,
+        Hook::Egress => TcAttachType::Egress,
+    }
 }
 
-/// One of netpath's programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProgramKind {
-    /// At the ingress of a host-side veth.
-    FromEndpoint,
-    /// At the ingress of an uplink.
-    FromUplink,
-    /// At the egress of a host-side veth.
-    ToEndpoint,
-}
-
-impl ProgramKind {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::FromEndpoint, Self::FromUplink, Self::ToEndpoint];
-
-    /// Its name in the object and on bpffs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::FromEndpoint => "from_endpoint",
-            Self::FromUplink => "from_uplink",
-            Self::ToEndpoint => "to_endpoint",
-        }
-    }
-
-    /// The hook it belongs on.
-    pub fn hook(self) -> Hook {
-        match self {
-            Self::FromEndpoint | Self::FromUplink => Hook::Ingress,
-            Self::ToEndpoint => Hook::Egress,
-        }
-    }
-
-    fn attach_type(self) -> TcAttachType {
-        match self.hook() {
-            Hook::Ingress => TcAttachType::Ingress,
-            Hook::Egress => TcAttachType::Egress,
-        }
-    }
-
-    /// Those of an [`InterfaceKind`], by its number.
-    fn of_interface(kind: u32) -> &'static [Self] {
-        match InterfaceKind::from_number(kind) {
-            Some(InterfaceKind::Endpoint) => &[Self::FromEndpoint, Self::ToEndpoint],
-            Some(InterfaceKind::Uplink) => &[Self::FromUplink],
-            None => &[],
-        }
-    }
-
-    fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
+/// The programs of an [`InterfaceKind`], by its number.
+fn of_interface(kind: u32) -> &'static [ProgramKind] {
+    match InterfaceKind::from_number(kind) {
+        Some(InterfaceKind::Endpoint) => &[ProgramKind::FromEndpoint, ProgramKind::ToEndpoint],
+        Some(InterfaceKind::Uplink) => &[ProgramKind::FromUplink],
+        None => &[],
     }
 }
 
@@ -105,7 +60,7 @@ impl Datapath {
         match attach_mode() {
             AttachMode::Tcx => {
                 let ours = self.program_id(kind)?;
-                let (_, programs) = SchedClassifier::query_tcx(dev, kind.attach_type())
+                let (_, programs) = SchedClassifier::query_tcx(dev, attach_type(kind))
                     .map_err(failed(kind, Some(dev)))?;
                 Ok(programs.iter().any(|program| program.id() == ours))
             }
@@ -135,7 +90,7 @@ impl Datapath {
         let id = program
             .attach_with_options(
                 dev,
-                kind.attach_type(),
+                attach_type(kind),
                 TcAttachOptions::TcxOrder(LinkOrder::default()),
             )
             .map_err(failed(kind, Some(dev)))?;
@@ -167,7 +122,7 @@ impl Datapath {
         let id = program
             .attach_with_options(
                 dev,
-                kind.attach_type(),
+                attach_type(kind),
                 TcAttachOptions::Netlink(NlOptions {
                     priority: CLSACT_PRIORITY,
                     handle: CLSACT_HANDLE,
@@ -213,7 +168,7 @@ impl Datapath {
                 let Some(dev) = netpath_common::text(&entry.name) else {
                     continue;
                 };
-                for kind in ProgramKind::of_interface(entry.kind) {
+                for kind in of_interface(entry.kind) {
                     self.replace_filter(*kind, dev)?;
                 }
             }
@@ -281,13 +236,8 @@ impl Datapath {
 
 /// Our filter on an interface, whether or not it is there; none where the interface is not.
 fn filter(kind: ProgramKind, dev: &str) -> Result<Option<SchedClassifierLink>, DatapathError> {
-    let filter = SchedClassifierLink::attached(
-        dev,
-        kind.attach_type(),
-        CLSACT_PRIORITY,
-        CLSACT_HANDLE,
-        None,
-    );
+    let filter =
+        SchedClassifierLink::attached(dev, attach_type(kind), CLSACT_PRIORITY, CLSACT_HANDLE, None);
     match filter {
         Ok(filter) => Ok(Some(filter)),
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),

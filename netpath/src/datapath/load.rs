@@ -8,8 +8,7 @@ use aya::{
 };
 
 use super::{
-    ObjectKind,
-    attach::ProgramKind,
+    ObjectKind, ProgramKind,
     error::{DatapathError, file},
     kernel,
     maps::MAPS,

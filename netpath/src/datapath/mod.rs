@@ -16,7 +16,6 @@ mod test_run;
 mod timed;
 
 pub use self::{
-    attach::{Hook, ProgramKind},
     error::DatapathError,
     kernel::{AttachMode, attach_mode},
     load::Capacity,
@@ -31,6 +30,7 @@ use std::path::Path;
 
 use aya::maps::{Array, Map, MapData};
 use netpath_common::{ABI_VERSION, EndpointId, Identity, Ids, Settings};
+pub use netpath_common::{Hook, ProgramKind};
 
 use self::{error::map, pins::Pins};
 use crate::lock::{Lock, Subject};

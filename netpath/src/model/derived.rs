@@ -1,5 +1,7 @@
 //! Names that netpath makes from other names.
 
+use netpath_common::Mac;
+
 use super::{InterfaceName, Name};
 
 /// What every wire's namespace starts with; no node or endpoint may.
@@ -24,6 +26,15 @@ pub fn wire_namespace(wire: &Name) -> Name {
 #[must_use]
 pub fn wire_port(node: &Name, dev: &InterfaceName) -> InterfaceName {
     InterfaceName::trusted(format!("w{:012x}", fnv1a_48(&format!("{node}/{dev}"))))
+}
+
+/// The MAC of an uplink's end in a node (`role` `uplink`) or on its wire (`port`): the hash of `<node>/<dev>/<role>`, made
+/// a locally administered unicast address (IEEE 802, the two lowest bits of the first byte).
+#[must_use]
+pub fn derived_mac(node: &Name, dev: &InterfaceName, role: &str) -> Mac {
+    let hash = fnv1a_48(&format!("{node}/{dev}/{role}")).to_be_bytes();
+    let [_, _, a, b, c, d, e, f] = hash;
+    Mac([(a & 0xfc) | 0x02, b, c, d, e, f])
 }
 
 /// The default of an endpoint's `host_dev`: `np-<endpoint>` where that fits an interface name, else `np-`

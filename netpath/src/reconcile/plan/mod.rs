@@ -1,0 +1,191 @@
+//! From what is wanted and what is there to the steps in between.
+
+mod draft;
+mod endpoint;
+mod entries;
+mod node;
+mod refuse;
+mod remove;
+mod route;
+mod switch;
+mod sysctls;
+mod uplink;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use netpath_common::Mac;
+
+use self::draft::Draft;
+pub use self::{
+    remove::down,
+    switch::{Wishes, switch},
+    sysctls::{endpoint_sysctls, node_sysctls, reverse_path_sysctls, veth_sysctls, wire_sysctls},
+};
+use super::{
+    Action, Change, NamespaceState, Object, Op, Place, Plan, Refusal, Sources, Step, Wanted, World,
+};
+use crate::model::NodePlace;
+
+/// The gateway of every endpoint. Link-local (RFC 3927), so it takes nobody's address.
+pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+/// The same for IPv6.
+pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+/// The bridge of a wire, in the wire's namespace.
+pub const BRIDGE: &str = "br0";
+
+/// MACs that nobody has: they prove later whose an interface is.
+#[derive(Clone, Debug)]
+pub struct Fresh(u64);
+
+impl Fresh {
+    /// From a random number.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A locally administered unicast address (IEEE 802, the two lowest bits of the first byte), by SplitMix64
+    /// (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+    fn mac(&mut self) -> Mac {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let [a, b, c, d, e, f, ..] = (mixed ^ (mixed >> 31)).to_le_bytes();
+        Mac([(a & 0xfc) | 0x02, b, c, d, e, f])
+    }
+}
+
+/// A plan in the making.
+struct Planner<'a> {
+    wanted: &'a Wanted,
+    /// What was there when planning began.
+    initial: &'a World,
+    /// What will be there after the steps so far.
+    world: World,
+    fresh: &'a mut Fresh,
+    sources: Sources,
+    plan: Plan,
+}
+
+/// What makes one node as it is wanted: nothing if it is.
+#[must_use]
+pub fn plan(wanted: &Wanted, world: &World, fresh: &mut Fresh) -> Plan {
+    let mut planner = Planner {
+        wanted,
+        initial: world,
+        world: world.clone(),
+        fresh,
+        sources: wanted.sources(),
+        plan: Plan::default(),
+    };
+    planner.refuse();
+    planner.node();
+    planner.plan
+}
+
+impl Planner<'_> {
+    /// Removals come first: they may hold what others are to have.
+    fn node(&mut self) {
+        if self.is_elsewhere() {
+            return;
+        }
+        let is_remains = self.wanted.place == NodePlace::Lab
+            && matches!(
+                self.world.observed.node.state,
+                NamespaceState::Absent | NamespaceState::EmptyFile
+            );
+        if self.world.recorded.is_some() && is_remains {
+            self.remains();
+        }
+        if self.world.recorded.is_none() {
+            self.make_node();
+        } else {
+            self.settings();
+        }
+        self.surplus();
+        self.retire();
+        self.switch_wanted();
+        for uplink in &self.wanted.uplinks {
+            self.uplink(uplink);
+        }
+        self.routes();
+        for endpoint in &self.wanted.endpoints {
+            self.endpoint(endpoint);
+        }
+        self.surplus_entries();
+    }
+
+    /// Adds the step of a draft, if it has anything to say or to do.
+    fn step(
+        &mut self,
+        action: Action,
+        object: Object,
+        name: &str,
+        detail: Option<String>,
+        draft: Draft,
+    ) {
+        if draft.is_empty() {
+            return;
+        }
+        let detail = detail.unwrap_or_else(|| draft.detail());
+        let change = (!draft.silent).then(|| Change {
+            action,
+            object,
+            node: self.wanted.name.clone(),
+            name: name.to_owned(),
+            detail,
+        });
+        self.plan.steps.push(Step {
+            change,
+            object: (object, name.to_owned()),
+            drift: draft.drift,
+            ops: draft.ops,
+        });
+    }
+
+    /// Adds an operation to a draft, and goes on from the world after it.
+    fn act(&mut self, draft: &mut Draft, op: Op) {
+        self.world.apply(&op);
+        draft.ops.push(op);
+    }
+
+    fn refuse_with(&mut self, refusal: Refusal) {
+        self.plan.refusals.push(refusal);
+    }
+
+    /// The value of a sysctl in the world as planned so far.
+    fn sysctl(&self, place: &Place, key: &str) -> Option<&str> {
+        let namespace = self.world.namespace(place)?;
+        namespace.sysctls.get(key).map(String::as_str)
+    }
+}
+
+/// The gateway and the default route of each family that the endpoint has.
+fn gateways(addresses: &[IpNet]) -> impl Iterator<Item = (IpAddr, IpNet)> {
+    let has = |is: fn(&IpAddr) -> bool| addresses.iter().any(|address| is(&address.addr()));
+    let default = |address: IpAddr| IpNet::new(address, 0).ok();
+    let v4 = has(IpAddr::is_ipv4).then(|| {
+        Some((
+            IpAddr::from(GATEWAY_V4),
+            default(Ipv4Addr::UNSPECIFIED.into())?,
+        ))
+    });
+    let v6 = has(IpAddr::is_ipv6).then(|| {
+        Some((
+            IpAddr::from(GATEWAY_V6),
+            default(Ipv6Addr::UNSPECIFIED.into())?,
+        ))
+    });
+    [v4.flatten(), v6.flatten()].into_iter().flatten()
+}
+
+/// The first address that is of the same family as another.
+fn first_of_family(addresses: &[IpNet], other: IpAddr) -> Option<IpAddr> {
+    addresses
+        .iter()
+        .map(IpNet::addr)
+        .find(|address| address.is_ipv4() == other.is_ipv4())
+}
