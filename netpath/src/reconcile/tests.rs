@@ -66,7 +66,7 @@ fn recorded(world: &World) -> Option<Wanted> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, max_global_rejects: 1 << 20, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_second_plan_is_empty(wanted in wanted()) {
