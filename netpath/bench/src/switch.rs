@@ -60,7 +60,7 @@ impl State {
                 node: Some(node.name.clone()),
                 endpoint: None,
             };
-            provision::set_fast_path(wanted.fast_path, &selection)?;
+            provision::set_fast_path(wanted.fast_path, &selection, &mut |_| {})?;
             self.fast_path = wanted.fast_path;
         }
         if let Some(rules) = wanted.rules

@@ -69,9 +69,8 @@ pub fn run(args: &FastpathArgs, context: &Context) -> anyhow::Result<Exit> {
         Switch::On { selection, .. } => (true, selection.into()),
         Switch::Off { selection } => (false, selection.into()),
     };
-    let changes = provision::set_fast_path(on, &selection)?;
     let mut report = ChangeReport::new(context);
-    changes.iter().for_each(|change| report.add(change));
+    let changes = provision::set_fast_path(on, &selection, &mut |change| report.add(change))?;
     report.finish(&changes)?;
     if args.logs_packets() {
         debug_log::follow(&selected_nodes(&selection)?, context)?;

@@ -169,6 +169,7 @@ fn on_off(fast_path: FastPath) -> String {
         FastPath::On => "on",
         FastPath::Off => "off",
         FastPath::Partly => "partly",
+        FastPath::Unknown => "unknown",
     }
     .to_owned()
 }

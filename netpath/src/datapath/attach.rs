@@ -14,7 +14,7 @@ use super::{
     AttachMode, Datapath, attach_mode,
     error::{DatapathError, file},
 };
-use crate::netns::Netns;
+use crate::netns::{Inside, Netns};
 
 /// Priority of netpath's filters on a clsact qdisc: the letters `np`.
 const CLSACT_PRIORITY: u16 = 0x6e70;
@@ -56,7 +56,12 @@ impl Datapath {
     ///
     /// # Errors
     /// When the interface does not exist.
-    pub fn is_attached(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
+    pub fn is_attached(
+        &self,
+        _inside: &Inside<'_>,
+        kind: ProgramKind,
+        dev: &str,
+    ) -> Result<bool, DatapathError> {
         match attach_mode() {
             AttachMode::Tcx => {
                 let ours = self.program_id(kind)?;
@@ -72,15 +77,25 @@ impl Datapath {
     ///
     /// # Errors
     /// When the interface does not exist or the kernel refuses.
-    pub fn attach(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
+    pub fn attach(
+        &self,
+        inside: &Inside<'_>,
+        kind: ProgramKind,
+        dev: &str,
+    ) -> Result<bool, DatapathError> {
         match attach_mode() {
-            AttachMode::Tcx => self.attach_tcx(kind, dev),
+            AttachMode::Tcx => self.attach_tcx(inside, kind, dev),
             AttachMode::Clsact => self.attach_clsact(kind, dev),
         }
     }
 
-    fn attach_tcx(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
-        if self.is_attached(kind, dev)? {
+    fn attach_tcx(
+        &self,
+        inside: &Inside<'_>,
+        kind: ProgramKind,
+        dev: &str,
+    ) -> Result<bool, DatapathError> {
+        if self.is_attached(inside, kind, dev)? {
             return Ok(false);
         }
         let path = self.pins.link(kind.name(), dev);
@@ -185,7 +200,12 @@ impl Datapath {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn detach(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
+    pub fn detach(
+        &self,
+        _inside: &Inside<'_>,
+        kind: ProgramKind,
+        dev: &str,
+    ) -> Result<bool, DatapathError> {
         match attach_mode() {
             AttachMode::Tcx => unpin(&self.pins.link(kind.name(), dev)),
             AttachMode::Clsact => self.detach_clsact(kind, dev),
@@ -201,16 +221,25 @@ impl Datapath {
         Ok(link.detach().is_ok())
     }
 
+    /// The pinned links, by program and interface; none where programs are clsact filters.
+    ///
+    /// # Errors
+    /// When bpffs refuses, or a pin is not one of netpath's.
+    pub fn link_pins(&self) -> Result<Vec<(ProgramKind, String)>, DatapathError> {
+        let pin = |(program, dev): (String, String)| match ProgramKind::from_name(&program) {
+            Some(kind) => Ok((kind, dev)),
+            None => Err(DatapathError::Foreign {
+                path: self.pins.link(&program, &dev),
+                problem: "it is no link of a program of netpath".to_owned(),
+            }),
+        };
+        self.pins.links()?.into_iter().map(pin).collect()
+    }
+
     /// Points every pinned link at the pinned programs.
     pub(super) fn update_links(&self) -> Result<(), DatapathError> {
-        for (program, dev) in self.pins.links()? {
-            let path = self.pins.link(&program, &dev);
-            let Some(kind) = ProgramKind::from_name(&program) else {
-                return Err(DatapathError::Foreign {
-                    path,
-                    problem: "it is no link of a program of netpath".to_owned(),
-                });
-            };
+        for (kind, dev) in self.link_pins()? {
+            let path = self.pins.link(kind.name(), &dev);
             let link = |source| DatapathError::Link {
                 path: path.clone(),
                 source,

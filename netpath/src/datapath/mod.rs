@@ -21,7 +21,7 @@ pub use self::{
     load::Capacity,
     log::DatapathLog,
     maps::{MAPS, MapSummary, Maps, from_bytes, to_bytes},
-    pins::nodes,
+    pins::{directory_of, nodes},
     test_run::{ReturnCode, TestOutcome, TestPacket},
     timed::TimedProgram,
 };

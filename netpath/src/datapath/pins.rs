@@ -143,6 +143,12 @@ pub fn nodes() -> Result<Vec<String>, DatapathError> {
     Ok(nodes)
 }
 
+/// Where the maps, programs and links of a node are pinned.
+#[must_use]
+pub fn directory_of(node: &str) -> PathBuf {
+    Pins::of(node).directory
+}
+
 fn names(directory: &Path) -> Result<Vec<String>, DatapathError> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -4,7 +4,14 @@ use std::io;
 
 use ipnet::IpNet;
 
-use crate::{datapath::DatapathError, lock::LockError, netns::NetnsError};
+use crate::{
+    datapath::DatapathError,
+    lock::LockError,
+    netlink::NetlinkError,
+    netns::NetnsError,
+    reconcile::{DamagedRecord, Refusal},
+    sysctl::SysctlError,
+};
 
 /// A failure of provisioning. Each names its object and, where there is one, the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +50,12 @@ pub enum ProvisionError {
         /// Its name.
         name: String,
     },
+    /// No node is up at all.
+    #[error("nothing is up: `netpath up` makes what a topology file describes")]
+    NothingUp,
+    /// The kernel gives no random numbers.
+    #[error("getrandom: {0}")]
+    Random(io::Error),
     /// Stopped by a signal.
     #[error("interrupted")]
     Interrupted,
@@ -52,19 +65,18 @@ pub enum ProvisionError {
     /// A BPF operation failed.
     #[error(transparent)]
     Datapath(#[from] DatapathError),
-    /// The kernel refused a netlink request.
-    #[error("{action} {object}: {source}")]
-    Netlink {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        object: String,
-        /// The kernel's answer.
-        source: rtnetlink::Error,
-    },
-    /// A netlink socket could not be had.
-    #[error("netlink socket: {0}")]
-    Socket(io::Error),
+    /// A netlink request failed.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// A sysctl could not be read or written.
+    #[error(transparent)]
+    Sysctl(#[from] SysctlError),
+    /// A record says what this netpath cannot have written.
+    #[error("a record is damaged: {0}")]
+    DamagedRecord(String),
+    /// An operation was to be done where there is no such thing: a fault of netpath's.
+    #[error("cannot be done in this place: {0}")]
+    NoSuchPlace(String),
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     File {
@@ -118,7 +130,63 @@ fn list(errors: &[ProvisionError]) -> String {
         .join("\n")
 }
 
+impl From<Refusal> for ProvisionError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::ForeignNamespace(name) => foreign_namespace(&name),
+            Refusal::ForeignInterface { dev, netns, key } => Self::NotOurs {
+                object: "interface",
+                name: dev,
+                netns,
+                remedy: match key {
+                    "host_dev" => "set host_dev in the topology file to another name",
+                    _ => "set dev in the topology file to another name",
+                },
+            },
+            Refusal::Unmet { problem, remedy } => Self::Unmet { problem, remedy },
+            Refusal::NoAddress { dev, address } => Self::NoAddress { dev, address },
+        }
+    }
+}
+
+impl From<DamagedRecord> for ProvisionError {
+    fn from(damaged: DamagedRecord) -> Self {
+        Self::DamagedRecord(damaged.to_string())
+    }
+}
+
+/// The error for a name that is taken by a namespace that is not netpath's.
+pub(super) fn foreign_namespace(name: &str) -> ProvisionError {
+    ProvisionError::NotOurs {
+        object: "network namespace",
+        name: name.to_owned(),
+        netns: None,
+        remedy: "choose another name in the topology file, or remove it with `ip netns del` if it is of no use",
+    }
+}
+
+/// All of some errors as one; none for none.
+pub(super) fn all(mut errors: Vec<ProvisionError>) -> Option<ProvisionError> {
+    match errors.len() {
+        0 => None,
+        1 => errors.pop(),
+        _ => Some(ProvisionError::Several(errors)),
+    }
+}
+
 impl ProvisionError {
+    /// This failure, and what went wrong while cleaning up after it.
+    pub(super) fn and(self, undoing: impl IntoIterator<Item = impl Into<Self>>) -> Self {
+        let undoing: Vec<Self> = undoing.into_iter().map(Into::into).collect();
+        match undoing.is_empty() {
+            true => self,
+            false => Self::Undo {
+                cause: Box::new(self),
+                undoing,
+            },
+        }
+    }
+
     /// Whether the user's input or the machine's set-up was refused before anything was touched: exit
     /// status 2.
     pub fn is_refusal(&self) -> bool {

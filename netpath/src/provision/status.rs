@@ -16,6 +16,8 @@ pub enum FastPath {
     Off,
     /// On some interfaces only.
     Partly,
+    /// The node cannot be read.
+    Unknown,
 }
 
 /// How what is found differs from what was recorded, in words; empty if it does not.

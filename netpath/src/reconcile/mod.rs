@@ -28,8 +28,8 @@ pub use self::{
     },
     op::{NewRoute, Op, Owner, Place},
     plan::{
-        BRIDGE, Fresh, GATEWAY_V4, GATEWAY_V6, Wishes, down, endpoint_sysctls, node_sysctls, plan,
-        reverse_path_sysctls, switch, veth_sysctls, wire_sysctls,
+        BRIDGE, Fresh, GATEWAY_V4, GATEWAY_V6, Wishes, down, elsewhere, endpoint_sysctls,
+        node_sysctls, plan, reverse_path_sysctls, switch, veth_sysctls, wire_sysctls,
     },
     recorded::{Home, Recorded, RecordedEndpoint, RecordedRoute, RecordedUplink},
     step::{Action, Change, Object, Plan, Step},

@@ -17,7 +17,7 @@ pub enum Action {
 }
 
 /// A kind of object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Object {
     /// A node with its maps and programs.

@@ -259,7 +259,7 @@ impl Lab {
             node: Some(self.nodes.0[0].clone()),
             endpoint: None,
         };
-        provision::set_fast_path(on, &selection).unwrap_or_else(|e| panic!("{e}"));
+        provision::set_fast_path(on, &selection, &mut |_| {}).unwrap_or_else(|e| panic!("{e}"));
     }
 
     /// A namespace's name.

@@ -171,7 +171,7 @@ impl Lab {
             node: Some(self.name(node)),
             endpoint: endpoint.map(|endpoint| self.name(endpoint)),
         };
-        match provision::set_fast_path(on, &selection) {
+        match provision::set_fast_path(on, &selection, &mut |_| {}) {
             Ok(changes) => self.words(&changes),
             Err(error) => panic!("fastpath: {error}"),
         }

@@ -3,7 +3,8 @@
 use std::io;
 
 use netpath::{
-    datapath::DatapathError, model::TopologyErrors, netns::NetnsError, provision::ProvisionError,
+    datapath::DatapathError, model::TopologyErrors, netlink::NetlinkError, netns::NetnsError,
+    provision::ProvisionError,
 };
 
 use crate::BenchError;
@@ -23,6 +24,9 @@ pub enum ScaleError {
     /// Maps or programs.
     #[error(transparent)]
     Datapath(#[from] DatapathError),
+    /// A netlink request.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
     /// A namespace.
     #[error(transparent)]
     Netns(#[from] NetnsError),

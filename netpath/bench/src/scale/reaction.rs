@@ -14,7 +14,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use netpath::provision::netlink::{Netlink, NewRoute};
+use netpath::netlink::{KnownRoutes, Netlink, NewRoute, Replace};
 use nix::{
     sys::socket::{setsockopt, sockopt},
     time::{ClockId, clock_gettime},
@@ -76,6 +76,8 @@ struct Trial<'a> {
     change: ChangeKind,
     /// What appears, or is routed elsewhere.
     prefix: IpNet,
+    /// The node's routes before the change.
+    known: KnownRoutes,
     tx: UdpSocket,
     /// Hears what takes the new way.
     rx: UdpSocket,
@@ -135,6 +137,7 @@ impl<'a> Trial<'a> {
             family,
             change,
             prefix,
+            known: KnownRoutes::default(),
             tx,
             rx,
             old,
@@ -233,6 +236,9 @@ impl<'a> Trial<'a> {
         match self.change {
             ChangeKind::NextHop => {
                 self.route_via(0)?;
+                let netlink = self.node.netns.enter(Netlink::open)??;
+                // So that the change is one request.
+                self.known = netlink.known_routes()?;
                 Ok(self.node.datapath.set_remote_routes(&[self.prefix])?)
             }
             ChangeKind::Prefix => Ok(self.node.datapath.maps.remove_route(self.prefix)?),
@@ -244,7 +250,7 @@ impl<'a> Trial<'a> {
         }
     }
 
-    fn route_via(&self, uplink: u8) -> Result<(), ScaleError> {
+    fn route_via(&mut self, uplink: u8) -> Result<(), ScaleError> {
         let route = NewRoute {
             dst: self.prefix,
             via: Some(next_hop(self.family, uplink)),
@@ -252,10 +258,10 @@ impl<'a> Trial<'a> {
             onlink: false,
             source: None,
         };
-        Ok(self
-            .node
-            .netns
-            .run(|| Netlink::open()?.add_route(&route))??)
+        let known = &self.known;
+        Ok(self.node.netns.enter(|inside| {
+            Netlink::open(inside)?.add_route_among(known, &route, Replace::Ours)
+        })??)
     }
 }
 

@@ -61,7 +61,7 @@ impl Planner<'_> {
         };
         let before = node.endpoints.get(&wanted.name).cloned();
         let mut draft = Draft::default();
-        let record = self.to_record(&mut draft, wanted, before.as_ref());
+        let record = self.wished_record(&mut draft, wanted, before.as_ref());
         let mut work = Work {
             wanted,
             place: Place::Endpoint(wanted.name.clone()),
@@ -130,7 +130,7 @@ impl Planner<'_> {
     }
 
     /// What identifies the endpoint stays, all else is as wanted.
-    fn to_record(
+    fn wished_record(
         &mut self,
         draft: &mut Draft,
         wanted: &WantedEndpoint,
@@ -205,7 +205,7 @@ impl Planner<'_> {
         if !host.up {
             draft.note(Drift::InterfaceDown(host.name.clone()));
         }
-        let host = host_link(&self.initial, &work.record).cloned();
+        let host = host_link(self.initial, &work.record).cloned();
         for route in self.node_routes(work) {
             let recorded = work.had(&with_full_length(route.dst, &work.record.addresses))
                 || work.had_prefix(&route.dst);

@@ -86,6 +86,21 @@ pub fn plan(wanted: &Wanted, world: &World, fresh: &mut Fresh) -> Plan {
     planner.plan
 }
 
+/// Why what is there under the node's name is not it, if it is not.
+#[must_use]
+pub fn elsewhere(wanted: &Wanted, world: &World) -> Option<Refusal> {
+    let mut planner = Planner {
+        wanted,
+        initial: world,
+        world: World::default(),
+        fresh: &mut Fresh::new(0),
+        sources: Sources::default(),
+        plan: Plan::default(),
+    };
+    planner.refuse_node();
+    planner.plan.refusals.pop()
+}
+
 impl Planner<'_> {
     /// Removals come first: they may hold what others are to have.
     fn node(&mut self) {

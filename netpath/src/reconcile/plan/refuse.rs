@@ -56,7 +56,8 @@ impl Planner<'_> {
         }
     }
 
-    fn refuse_node(&mut self) {
+    /// Refuses where what is there under the node's name is not it.
+    pub(super) fn refuse_node(&mut self) {
         if !self.is_elsewhere() {
             return;
         }

@@ -43,7 +43,8 @@ pub fn down(name: &str, world: &World) -> Plan {
     };
     let is_lab = place == NodePlace::Lab;
     let state = world.observed.node.state;
-    if world.recorded.is_none() {
+    planner.refuse_node();
+    if world.recorded.is_none() || planner.is_elsewhere() {
         return planner.plan;
     }
     if is_lab && matches!(state, NamespaceState::Absent | NamespaceState::EmptyFile) {

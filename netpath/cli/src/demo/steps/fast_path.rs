@@ -53,7 +53,7 @@ fn switch_on(story: &mut Story<'_>) -> Result<(), DemoError> {
             node: Some(node.clone()),
             endpoint: None,
         };
-        provision::set_fast_path(true, &selection)?;
+        provision::set_fast_path(true, &selection, &mut |_| {})?;
     }
     let mut on = 0;
     for node in story.cast.nodes() {
@@ -77,9 +77,9 @@ fn is_on(node: &Node) -> Result<bool, DemoError> {
         .chain(endpoints.map(|dev| (ProgramKind::FromEndpoint, dev)))
         .chain(to_endpoints.map(|dev| (ProgramKind::ToEndpoint, dev)))
         .collect();
-    Netns::named(node.name.as_ref())?.run(|| {
+    Netns::named(node.name.as_ref())?.enter(|inside| {
         for (program, dev) in hooks {
-            if !datapath.is_attached(program, dev.as_ref())? {
+            if !datapath.is_attached(inside, program, dev.as_ref())? {
                 return Ok(false);
             }
         }
