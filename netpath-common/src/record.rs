@@ -205,8 +205,8 @@ pub struct UplinkRecord {
     pub addresses: [PrefixBytes; ADDRESSES_MAX],
     /// Number of the [`FastPathWish`].
     pub fast_path: u32,
-    /// Zero.
-    pub padding: u32,
+    /// Its place among the node's uplinks, from 0: the first one's addresses are the node's own towards its endpoints.
+    pub position: u32,
 }
 
 /// One route towards another node, in the `route_records` map, keyed by its destination.
@@ -259,7 +259,7 @@ map_type!(
         wire,
         addresses,
         fast_path,
-        padding
+        position
     ]
 );
 map_type!(RouteRecord, 32, [via, made, origin, metric]);

@@ -77,6 +77,7 @@ fn uplink(record: &UplinkRecord) -> Result<RecordedUplink, ProvisionError> {
         mac: record.mac,
         port_mac: record.port_mac,
         addresses: nets(&record.addresses),
+        position: record.position,
     })
 }
 
@@ -124,7 +125,7 @@ pub fn uplink_bytes(record: &RecordedUplink) -> Result<UplinkRecord, ProvisionEr
         wire: fixed(&record.wire)?,
         addresses: slots::<ADDRESSES_MAX>(&record.addresses),
         fast_path: FastPathWish::AsNode as u32,
-        padding: 0,
+        position: record.position,
     })
 }
 

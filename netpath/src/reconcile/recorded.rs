@@ -66,6 +66,8 @@ pub struct RecordedUplink {
     pub port_mac: Mac,
     /// Its addresses.
     pub addresses: Vec<IpNet>,
+    /// Its place among the node's uplinks, from 0.
+    pub position: u32,
 }
 
 /// One route towards other nodes.

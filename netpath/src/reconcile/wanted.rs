@@ -42,6 +42,8 @@ pub struct WantedUplink {
     pub mac: Mac,
     /// MAC of its port on the wire.
     pub port_mac: Mac,
+    /// Its place among the node's uplinks, from 0.
+    pub position: u32,
 }
 
 /// A route to endpoints of another node.
@@ -103,6 +105,19 @@ pub struct Sources {
 }
 
 impl Sources {
+    /// The first of each family of these.
+    pub fn of<'a>(addresses: impl Iterator<Item = &'a IpNet>) -> Self {
+        let mut sources = Self::default();
+        for address in addresses {
+            let slot = match address.addr() {
+                IpAddr::V4(_) => &mut sources.v4,
+                IpAddr::V6(_) => &mut sources.v6,
+            };
+            slot.get_or_insert(address.addr());
+        }
+        sources
+    }
+
     /// The one to use towards an address.
     pub fn towards(self, address: IpAddr) -> Option<IpAddr> {
         match address {
@@ -126,8 +141,9 @@ impl Wanted {
             host_dev: endpoint.host_dev.to_string(),
             fast_path: None,
         };
-        let uplink = |uplink: &model::Uplink| {
-            wanted_uplink(
+        let uplink = |(position, uplink): (u32, &model::Uplink)| WantedUplink {
+            position,
+            ..wanted_uplink(
                 &node.name,
                 &uplink.dev,
                 uplink.wire.as_ref(),
@@ -144,7 +160,7 @@ impl Wanted {
             forward_drop: node.forward_policy == ForwardPolicy::Drop,
             fast_path,
             scope: Scope::File,
-            uplinks: node.uplinks.iter().map(uplink).collect(),
+            uplinks: (0..).zip(&node.uplinks).map(uplink).collect(),
             routes: node.routes.iter().map(route).collect(),
             endpoints: node.endpoints.iter().map(endpoint).collect(),
         }
@@ -167,9 +183,11 @@ impl Wanted {
             uplinks.push(WantedUplink {
                 mac: uplink.mac,
                 port_mac: uplink.port_mac,
+                position: uplink.position,
                 ..wanted
             });
         }
+        uplinks.sort_by_key(|uplink| uplink.position);
         let routes = recorded.routes.iter().map(|(&dst, route)| WantedRoute {
             dst,
             via: route.via,
@@ -202,15 +220,7 @@ impl Wanted {
     /// The addresses that the node itself answers and sends from.
     #[must_use]
     pub fn sources(&self) -> Sources {
-        let mut sources = Sources::default();
-        for address in self.uplinks.iter().flat_map(|uplink| &uplink.addresses) {
-            let slot = match address.addr() {
-                IpAddr::V4(_) => &mut sources.v4,
-                IpAddr::V6(_) => &mut sources.v6,
-            };
-            slot.get_or_insert(address.addr());
-        }
-        sources
+        Sources::of(self.uplinks.iter().flat_map(|uplink| &uplink.addresses))
     }
 }
 
@@ -239,5 +249,6 @@ fn wanted_uplink(
         }),
         mac: model::derived_mac(node, dev, "uplink"),
         port_mac: model::derived_mac(node, dev, "port"),
+        position: 0,
     }
 }

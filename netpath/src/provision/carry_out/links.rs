@@ -63,7 +63,26 @@ impl Site<'_> {
         there: VethEnd<'_>,
     ) -> Result<(), ProvisionError> {
         let netns = self.open(place)?;
-        Ok(netlink.add_veth(here, there, netns.as_fd())?)
+        match netlink.add_veth(here, there, netns.as_fd()) {
+            Err(error) if error.errno() == Some(libc::EEXIST) => {
+                let taken = if netlink.link(here.name)?.is_some() {
+                    here.name
+                } else {
+                    there.name
+                };
+                Err(made_meanwhile(taken))
+            }
+            result => Ok(result?),
+        }
+    }
+}
+
+fn made_meanwhile(dev: &str) -> ProvisionError {
+    ProvisionError::NotOurs {
+        object: "interface",
+        name: dev.to_owned(),
+        netns: None,
+        remedy: "somebody made it while netpath was at work; run it again",
     }
 }
 
@@ -83,12 +102,7 @@ pub(super) fn link(netlink: &Netlink, dev: &str) -> Result<Link, ProvisionError>
 fn delete_link(netlink: &Netlink, dev: &str, mac: Mac) -> Result<(), ProvisionError> {
     match netlink.link(dev)? {
         Some(link) if link.mac == Some(mac) => Ok(netlink.delete_link(&link)?),
-        Some(_) => Err(ProvisionError::NotOurs {
-            object: "interface",
-            name: dev.to_owned(),
-            netns: None,
-            remedy: "it was made while netpath was at work",
-        }),
+        Some(_) => Err(made_meanwhile(dev)),
         None => Ok(()),
     }
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netpath_common::{FastPathWish, FeatureBits, Ifindex, InterfaceKind};
+use netpath_common::{FastPathWish, FeatureBits, Ifindex, InterfaceKind, Mac};
 
 use super::{
     super::{
@@ -36,6 +36,12 @@ impl Work<'_> {
     fn had(&self, address: &IpNet) -> bool {
         let before = self.before.as_ref();
         before.is_some_and(|before| before.addresses.contains(address))
+    }
+
+    /// Whether there was an address of a family.
+    fn had_family(&self, of: IpAddr) -> bool {
+        let before = self.before.as_ref();
+        before.is_some_and(|before| first_of_family(&before.addresses, of).is_some())
     }
 
     fn had_prefix(&self, prefix: &IpNet) -> bool {
@@ -215,11 +221,11 @@ impl Planner<'_> {
                     .as_ref()
                     .is_some_and(|host| !has(self.initial, host, &route))
             {
-                draft.note(if has_other_source(self.initial, &route) {
-                    Drift::NodeRouteSource(route.dst)
-                } else {
-                    Drift::NodeRouteGone(route.dst)
-                });
+                if !has_other_source(self.initial, &route) {
+                    draft.note(Drift::NodeRouteGone(route.dst));
+                } else if self.sources == self.recorded_sources {
+                    draft.note(Drift::NodeRouteSource(route.dst));
+                }
             }
         }
     }
@@ -318,10 +324,11 @@ impl Planner<'_> {
         self.sysctls(draft, &Place::Node, veth_sysctls(&dev));
         self.up(draft, &Place::Node, &dev);
         for (gateway, _) in gateways(&record.addresses) {
-            self.gateway(draft, &dev, gateway);
+            self.gateway(draft, &dev, gateway, work.had_family(gateway));
         }
-        for address in record.addresses.iter().map(IpNet::addr) {
-            self.neighbour(draft, &Place::Node, &dev, address, record.endpoint_mac);
+        for address in &record.addresses {
+            let neighbour = (address.addr(), record.endpoint_mac);
+            self.neighbour(draft, &Place::Node, &dev, neighbour, work.had(address));
         }
         for route in self.node_routes(work) {
             let host = host_link(&self.world, record);
@@ -331,7 +338,7 @@ impl Planner<'_> {
         }
     }
 
-    fn gateway(&mut self, draft: &mut Draft, dev: &str, gateway: IpAddr) {
+    fn gateway(&mut self, draft: &mut Draft, dev: &str, gateway: IpAddr, recorded: bool) {
         let length = if gateway.is_ipv4() { 32 } else { 64 };
         let Ok(address) = IpNet::new(gateway, length) else {
             return;
@@ -340,7 +347,9 @@ impl Planner<'_> {
         if link.is_some_and(|link| link.addresses.contains(&address)) {
             return;
         }
-        draft.note(Drift::GatewayGone(gateway));
+        if recorded {
+            draft.note(Drift::GatewayGone(gateway));
+        }
         let op = Op::AddAddress {
             place: Place::Node,
             dev: dev.to_owned(),
@@ -377,8 +386,8 @@ impl Planner<'_> {
         draft: &mut Draft,
         place: &Place,
         dev: &str,
-        address: IpAddr,
-        mac: netpath_common::Mac,
+        (address, mac): (IpAddr, Mac),
+        recorded: bool,
     ) {
         let Some(there) = self.world.namespace(place) else {
             return;
@@ -393,7 +402,9 @@ impl Planner<'_> {
         if is_there {
             return;
         }
-        draft.note(Drift::NeighbourGone(address));
+        if recorded {
+            draft.note(Drift::NeighbourGone(address));
+        }
         let op = Op::AddNeighbour {
             place: place.clone(),
             dev: dev.to_owned(),
@@ -415,7 +426,9 @@ impl Planner<'_> {
         }
         for (gateway, default) in gateways(&record.addresses) {
             self.default_route(draft, work, gateway, default);
-            self.neighbour(draft, &work.place, &dev, gateway, record.host_mac);
+            let neighbour = (gateway, record.host_mac);
+            let recorded = work.had_family(gateway);
+            self.neighbour(draft, &work.place, &dev, neighbour, recorded);
         }
     }
 

@@ -23,7 +23,8 @@ pub use self::{
     sysctls::{endpoint_sysctls, node_sysctls, reverse_path_sysctls, veth_sysctls, wire_sysctls},
 };
 use super::{
-    Action, Change, NamespaceState, Object, Op, Place, Plan, Refusal, Sources, Step, Wanted, World,
+    Action, Change, NamespaceState, Object, Op, Place, Plan, RecordedUplink, Refusal, Sources,
+    Step, Wanted, World,
 };
 use crate::model::NodePlace;
 
@@ -67,20 +68,33 @@ struct Planner<'a> {
     world: World,
     fresh: &'a mut Fresh,
     sources: Sources,
+    /// What the node's own addresses towards its endpoints were so far.
+    recorded_sources: Sources,
     plan: Plan,
+}
+
+impl<'a> Planner<'a> {
+    fn new(wanted: &'a Wanted, world: &'a World, fresh: &'a mut Fresh) -> Self {
+        let uplinks = world.recorded.iter().flat_map(|node| node.uplinks.values());
+        let mut uplinks: Vec<&RecordedUplink> = uplinks.collect();
+        uplinks.sort_by_key(|uplink| uplink.position);
+        let recorded = uplinks.into_iter().flat_map(|uplink| &uplink.addresses);
+        Self {
+            wanted,
+            initial: world,
+            world: world.clone(),
+            fresh,
+            sources: wanted.sources(),
+            recorded_sources: Sources::of(recorded),
+            plan: Plan::default(),
+        }
+    }
 }
 
 /// What makes one node as it is wanted: nothing if it is.
 #[must_use]
 pub fn plan(wanted: &Wanted, world: &World, fresh: &mut Fresh) -> Plan {
-    let mut planner = Planner {
-        wanted,
-        initial: world,
-        world: world.clone(),
-        fresh,
-        sources: wanted.sources(),
-        plan: Plan::default(),
-    };
+    let mut planner = Planner::new(wanted, world, fresh);
     planner.refuse();
     planner.node();
     planner.plan
@@ -89,14 +103,8 @@ pub fn plan(wanted: &Wanted, world: &World, fresh: &mut Fresh) -> Plan {
 /// Why what is there under the node's name is not it, if it is not.
 #[must_use]
 pub fn elsewhere(wanted: &Wanted, world: &World) -> Option<Refusal> {
-    let mut planner = Planner {
-        wanted,
-        initial: world,
-        world: World::default(),
-        fresh: &mut Fresh::new(0),
-        sources: Sources::default(),
-        plan: Plan::default(),
-    };
+    let mut fresh = Fresh::new(0);
+    let mut planner = Planner::new(wanted, world, &mut fresh);
     planner.refuse_node();
     planner.plan.refusals.pop()
 }

@@ -33,14 +33,8 @@ pub fn down(name: &str, world: &World) -> Plan {
         routes: Vec::new(),
         endpoints: Vec::new(),
     };
-    let mut planner = Planner {
-        wanted: &nothing,
-        initial: world,
-        world: world.clone(),
-        fresh: &mut Fresh::new(0),
-        sources: Default::default(),
-        plan: Plan::default(),
-    };
+    let mut fresh = Fresh::new(0);
+    let mut planner = Planner::new(&nothing, world, &mut fresh);
     let is_lab = place == NodePlace::Lab;
     let state = world.observed.node.state;
     planner.refuse_node();

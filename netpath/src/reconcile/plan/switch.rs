@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use netpath_common::{FastPathWish, FeatureBits, InterfaceKind, Mac, ProgramKind};
 
 use super::{
-    super::{Action, Object, Op, Plan, Recorded, Wanted, World},
+    super::{Action, Object, Op, Plan, Recorded, RecordedEndpoint, Wanted, World},
     Draft, Fresh, Planner,
     entries::{ENDPOINT, UPLINK},
 };
@@ -37,14 +37,8 @@ impl Wishes {
 /// programs when it is made again.
 #[must_use]
 pub fn switch(wanted: &Wanted, wishes: &Wishes, world: &World) -> Plan {
-    let mut planner = Planner {
-        wanted,
-        initial: world,
-        world: world.clone(),
-        fresh: &mut Fresh::new(0),
-        sources: Default::default(),
-        plan: Plan::default(),
-    };
+    let mut fresh = Fresh::new(0);
+    let mut planner = Planner::new(wanted, world, &mut fresh);
     planner.wish(wishes);
     for interface in planner.interfaces() {
         planner.switch_one(&interface);
@@ -67,18 +61,46 @@ impl Planner<'_> {
         let (Some(on), Some(node)) = (self.wanted.fast_path, self.world.recorded.as_ref()) else {
             return;
         };
-        if node.fast_path == on {
+        let endpoints = self.exceptions(node);
+        if node.fast_path == on && endpoints.is_empty() {
             return;
         }
+        let is_other = node.fast_path != on;
         let mut draft = Draft::default();
         draft.note(super::super::Drift::FastPath { on });
-        self.act(&mut draft, Op::WishFastPath(on));
+        if is_other {
+            self.act(&mut draft, Op::WishFastPath(on));
+        }
+        for (name, record) in endpoints {
+            self.act(&mut draft, Op::RecordEndpoint(name, Box::new(record)));
+        }
         draft.quiet = true;
         for interface in self.interfaces() {
             self.switch_interface(&mut draft, &interface);
         }
         let name = self.wanted.name.clone();
         self.step(Action::Update, Object::FastPath, &name, None, draft);
+    }
+
+    /// Endpoints of which something else is wished than of their node, without that wish: a topology that says how the
+    /// fast path is to be means all of the file's.
+    fn exceptions(&self, node: &Recorded) -> Vec<(String, RecordedEndpoint)> {
+        let wanted = self
+            .wanted
+            .endpoints
+            .iter()
+            .filter(|wanted| wanted.fast_path.is_none());
+        let endpoints = wanted.filter_map(|wanted| node.endpoints.get_key_value(&wanted.name));
+        endpoints
+            .filter(|(_, record)| record.fast_path != FastPathWish::AsNode)
+            .map(|(name, record)| {
+                let record = RecordedEndpoint {
+                    fast_path: FastPathWish::AsNode,
+                    ..record.clone()
+                };
+                (name.clone(), record)
+            })
+            .collect()
     }
 
     /// Records what is wished, first: a switch that is interrupted is ended by the next `up`.

@@ -97,6 +97,7 @@ impl Planner<'_> {
             mac: wanted.mac,
             port_mac: wanted.port_mac,
             addresses: Vec::new(),
+            position: wanted.position,
         };
         let identity = before
             .filter(|before| before.wire == wire)
@@ -110,6 +111,7 @@ impl Planner<'_> {
         };
         Some(RecordedUplink {
             addresses: wanted.addresses.clone(),
+            position: wanted.position,
             mac,
             ..identity
         })

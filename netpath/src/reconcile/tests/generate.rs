@@ -73,6 +73,7 @@ fn uplink(place: NodePlace, index: usize, wire: usize, last: u8) -> WantedUplink
         addresses,
         mac: crate::model::derived_mac(&node, &name, "uplink"),
         port_mac: crate::model::derived_mac(&node, &name, "port"),
+        position: index as u32,
         dev,
     }
 }
