@@ -7,6 +7,8 @@ pub mod datapath;
 pub mod demo;
 pub mod lock;
 pub mod model;
+pub mod netlink;
 pub mod netns;
 pub mod probe;
 pub mod provision;
+pub mod sysctl;

@@ -268,7 +268,9 @@ fn prefix_routes(lab: &Lab) -> Vec<String> {
 /// The prefixes in the node's route maps that are an endpoint's.
 fn in_the_maps(lab: &Lab) -> Vec<String> {
     let routes = lab.datapath("A").maps.routes().expect("routes");
-    let local = routes.iter().filter(|(_, entry)| entry.endpoint.ifindex.0 != 0);
+    let local = routes
+        .iter()
+        .filter(|(_, entry)| entry.endpoint.ifindex.0 != 0);
     let mut prefixes: Vec<String> = local.map(|(prefix, _)| prefix.to_string()).collect();
     prefixes.sort();
     prefixes

@@ -3,7 +3,8 @@
 use std::io;
 
 use crate::{
-    counters::CountersError, netns::NetnsError, probe::ProbeError, provision::ProvisionError,
+    counters::CountersError, netlink::NetlinkError, netns::NetnsError, probe::ProbeError,
+    provision::ProvisionError,
 };
 
 /// The run could not be done, or not to its end. What it had made is removed, unless the error says
@@ -19,6 +20,9 @@ pub enum BenchError {
     /// The fast path's counters could not be read.
     #[error(transparent)]
     Counters(#[from] CountersError),
+    /// A netlink request failed.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
     /// A namespace could not be entered.
     #[error(transparent)]
     Netns(#[from] NetnsError),

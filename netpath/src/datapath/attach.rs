@@ -1,4 +1,4 @@
-//! Attaching and detaching. Everything here acts in the calling thread's network namespace.
+//! Attaching and detaching.
 
 use std::{fs, io};
 
@@ -14,21 +14,16 @@ use super::{
     AttachMode, Datapath, attach_mode,
     error::{DatapathError, file},
 };
-use crate::netns::Netns;
+pub use crate::netlink::Hook;
+use crate::{
+    netlink::Netlink,
+    netns::{Inside, Netns},
+};
 
 /// Priority of netpath's filters on a clsact qdisc: the letters `np`.
 const CLSACT_PRIORITY: u16 = 0x6e70;
 /// Their handle.
 const CLSACT_HANDLE: TcHandle = TcHandle::new(0, 1);
-
-/// A side of an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hook {
-    /// What comes in by it.
-    Ingress,
-    /// What goes out by it.
-    Egress,
-}
 
 /// One of netpath's programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,12 +91,16 @@ impl Datapath {
         Ok(self.pinned(kind)?.info().map_err(failed(kind, None))?.id())
     }
 
-    /// Whether a program runs on an interface. With clsact the kernel is not asked, as it answers by netlink
-    /// only: there it is what netpath did last to the node as a whole.
+    /// Whether a program runs on an interface.
     ///
     /// # Errors
-    /// When the interface does not exist.
-    pub fn is_attached(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
+    /// When the kernel does not tell; with TCX also when the interface does not exist.
+    pub fn is_attached(
+        &self,
+        inside: &Inside<'_>,
+        kind: ProgramKind,
+        dev: &str,
+    ) -> Result<bool, DatapathError> {
         match attach_mode() {
             AttachMode::Tcx => {
                 let ours = self.program_id(kind)?;
@@ -109,7 +108,15 @@ impl Datapath {
                     .map_err(failed(kind, Some(dev)))?;
                 Ok(programs.iter().any(|program| program.id() == ours))
             }
-            AttachMode::Clsact => Ok(self.maps.meta()?.fast_path != 0),
+            AttachMode::Clsact => {
+                let ours = self.program_id(kind)?;
+                let netlink = Netlink::open(inside)?;
+                let Some(link) = netlink.link(dev)? else {
+                    return Ok(false);
+                };
+                let filters = netlink.filter_programs(&link, kind.hook())?;
+                Ok(filters.iter().any(|filter| filter.program == ours))
+            }
         }
     }
 
@@ -117,15 +124,25 @@ impl Datapath {
     ///
     /// # Errors
     /// When the interface does not exist or the kernel refuses.
-    pub fn attach(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
+    pub fn attach(
+        &self,
+        inside: &Inside<'_>,
+        kind: ProgramKind,
+        dev: &str,
+    ) -> Result<bool, DatapathError> {
         match attach_mode() {
-            AttachMode::Tcx => self.attach_tcx(kind, dev),
+            AttachMode::Tcx => self.attach_tcx(inside, kind, dev),
             AttachMode::Clsact => self.attach_clsact(kind, dev),
         }
     }
 
-    fn attach_tcx(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
-        if self.is_attached(kind, dev)? {
+    fn attach_tcx(
+        &self,
+        inside: &Inside<'_>,
+        kind: ProgramKind,
+        dev: &str,
+    ) -> Result<bool, DatapathError> {
+        if self.is_attached(inside, kind, dev)? {
             return Ok(false);
         }
         let path = self.pins.link(kind.name(), dev);
@@ -230,7 +247,12 @@ impl Datapath {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn detach(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
+    pub fn detach(
+        &self,
+        _inside: &Inside<'_>,
+        kind: ProgramKind,
+        dev: &str,
+    ) -> Result<bool, DatapathError> {
         match attach_mode() {
             AttachMode::Tcx => unpin(&self.pins.link(kind.name(), dev)),
             AttachMode::Clsact => self.detach_clsact(kind, dev),

@@ -12,7 +12,6 @@ use super::{
     endpoint::{self, addresses},
     error::ProvisionError,
     fast_path,
-    netlink::Netlink,
     node::{self, Found, Node, Sources, find, key, text},
     plan::{self, Work},
     route, uplink,
@@ -155,7 +154,7 @@ fn node(
             table.ensure(node, wanted_route)?;
         }
         for endpoint in &wanted.endpoints {
-            endpoint::ensure_routes(node, endpoint, sources)?;
+            endpoint::ensure_routes(&table, node, endpoint, sources)?;
         }
     }
     match &live {
@@ -233,7 +232,7 @@ fn undo_one(step: Undo) -> Result<(), ProvisionError> {
         Undo::Route(_, dst) => {
             let record = node.datapath().maps.route_record(&to_bytes(dst))?;
             record.map_or(Ok(()), |record| {
-                route::remove(&node.inside(Netlink::open)?, &node, dst, &record)
+                route::remove(&node.netlink()?, &node, dst, &record)
             })
         }
         Undo::Endpoint(_, name) => {

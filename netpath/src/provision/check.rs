@@ -9,14 +9,15 @@ use super::{
     endpoint::own_netns,
     error::ProvisionError,
     iptables,
-    netlink::{Link, Netlink, Route},
     node::{Found, Node, find, foreign_namespace, key, text},
-    route, sysctl, uplink,
+    route, uplink,
 };
 use crate::{
     datapath::Datapath,
     model::{self, ForwardPolicy, NodePlace, Topology},
-    netns::{NameState, Netns, name_state},
+    netlink::{Link, Netlink, Route, Table},
+    netns::{Inside, NameState, Netns, name_state},
+    sysctl::{self, Tree},
 };
 
 /// Fails unless run by root.
@@ -135,8 +136,8 @@ fn interfaces(
         Some(datapath) => datapath.maps.endpoint_records()?,
         None => Default::default(),
     };
-    netns.run(|| {
-        let netlink = Netlink::open()?;
+    netns.enter(|inside| {
+        let netlink = Netlink::open(inside)?;
         let links = netlink.links()?;
         let links: HashMap<&str, &Link> = links
             .iter()
@@ -167,7 +168,8 @@ fn interfaces(
 
 /// A node on the machine itself: what netpath needs there and does not change.
 fn machine(wanted: &model::Node, errors: &mut Vec<ProvisionError>) -> Result<(), ProvisionError> {
-    let netlink = Netlink::open()?;
+    let inside = &Inside::current();
+    let netlink = Netlink::open(inside)?;
     let links = netlink.links()?;
     for uplink in &wanted.uplinks {
         let dev = uplink.dev.as_ref();
@@ -186,7 +188,11 @@ fn machine(wanted: &model::Node, errors: &mut Vec<ProvisionError>) -> Result<(),
                 address,
             });
         }
-        must_forward(&format!("ipv4/conf/{dev}/forwarding"), errors)?;
+        must_forward(
+            inside,
+            &sysctl::of_interface(Tree::Ipv4, dev, "forwarding"),
+            errors,
+        )?;
     }
     let has_v6 = wanted
         .endpoints
@@ -195,14 +201,14 @@ fn machine(wanted: &model::Node, errors: &mut Vec<ProvisionError>) -> Result<(),
         .any(|address| address.addr().is_ipv6());
     if has_v6 {
         // IPv6 forwards between interfaces only where the whole namespace does.
-        must_forward("ipv6/conf/all/forwarding", errors)?;
+        must_forward(inside, "ipv6/conf/all/forwarding", errors)?;
     }
-    let routes = netlink.routes()?;
+    let routes = netlink.routes(Table::Main)?;
     prefixes(wanted, &netlink, &links, &routes, errors)?;
     for wanted in &wanted.routes {
-        let foreign = routes
-            .iter()
-            .find(|found| found.dst == wanted.dst && !found.ours && found.via != Some(wanted.via));
+        let foreign = routes.iter().find(|found| {
+            found.dst == wanted.dst && !found.is_ours() && !found.is_only_via(wanted.via)
+        });
         errors.extend(foreign.map(|found| route::foreign_route(wanted, found)));
     }
     Ok(())
@@ -237,15 +243,24 @@ fn prefixes(
         }
         let foreign = routes
             .iter()
-            .find(|found| prefix.contains(&found.dst) && !found.ours);
+            .find(|found| prefix.contains(&found.dst) && !found.is_ours());
         errors.extend(foreign.map(|found| route::foreign_prefix(*prefix, found)));
     }
     Ok(())
 }
 
-fn must_forward(key: &str, errors: &mut Vec<ProvisionError>) -> Result<(), ProvisionError> {
-    if sysctl::get(key)? != "1" {
-        let name = format!("net.{}", key.replace('/', "."));
+fn must_forward(
+    inside: &Inside<'_>,
+    key: &str,
+    errors: &mut Vec<ProvisionError>,
+) -> Result<(), ProvisionError> {
+    if sysctl::get(inside, key)? != "1" {
+        // An interface's name may have dots in it; then only slashes say what is meant.
+        let name = if key.contains('.') {
+            format!("net/{key}")
+        } else {
+            format!("net.{}", key.replace('/', "."))
+        };
         errors.push(ProvisionError::Unmet {
             problem: format!("this machine does not forward: {name} is 0"),
             remedy: format!(

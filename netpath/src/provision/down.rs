@@ -4,7 +4,6 @@ use super::{
     change::{Action, Change, Object},
     check, endpoint,
     error::ProvisionError,
-    netlink::Netlink,
     node::{Found, Node, find, text},
     route,
     uplink::{self, Leaving},
@@ -72,7 +71,7 @@ pub fn node(name: &str, report: &mut dyn FnMut(Change)) -> Result<(), ProvisionE
         }
     }
     let routes = node.datapath().maps.route_records()?;
-    let netlink = node.inside(Netlink::open)?;
+    let netlink = node.netlink()?;
     for (dst, record) in routes {
         let Some(dst) = from_bytes(&dst) else {
             continue;

@@ -4,7 +4,10 @@ use std::io;
 
 use ipnet::IpNet;
 
-use crate::{datapath::DatapathError, lock::LockError, netns::NetnsError};
+use crate::{
+    datapath::DatapathError, lock::LockError, netlink::NetlinkError, netns::NetnsError,
+    sysctl::SysctlError,
+};
 
 /// A failure of provisioning. Each names its object and, where there is one, the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -52,19 +55,12 @@ pub enum ProvisionError {
     /// A BPF operation failed.
     #[error(transparent)]
     Datapath(#[from] DatapathError),
-    /// The kernel refused a netlink request.
-    #[error("{action} {object}: {source}")]
-    Netlink {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        object: String,
-        /// The kernel's answer.
-        source: rtnetlink::Error,
-    },
-    /// A netlink socket could not be had.
-    #[error("netlink socket: {0}")]
-    Socket(io::Error),
+    /// A netlink request failed.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// A setting of the kernel's could not be read or written.
+    #[error(transparent)]
+    Sysctl(#[from] SysctlError),
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     File {

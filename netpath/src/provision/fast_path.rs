@@ -6,14 +6,14 @@ use super::{
     Selection,
     change::{Action, Change, Object},
     error::ProvisionError,
-    netlink::Netlink,
     node::{Found, Node, find, text},
     uplink,
 };
 use crate::{
-    datapath::{AttachMode, Datapath, ProgramKind, attach_mode, nodes},
+    datapath::{Datapath, ProgramKind, nodes},
     lock::{Lock, Subject},
-    netns::Netns,
+    netlink::Netlink,
+    netns::{Inside, Netns},
 };
 
 /// The programs on an endpoint's host-side veth.
@@ -21,14 +21,22 @@ const ENDPOINT: [ProgramKind; 2] = [ProgramKind::FromEndpoint, ProgramKind::ToEn
 /// The program on an uplink.
 const UPLINK: [ProgramKind; 1] = [ProgramKind::FromUplink];
 
-/// Attaches the programs of an endpoint's veth, in the calling thread's namespace.
-pub fn attach_endpoint(datapath: &Datapath, dev: &str) -> Result<bool, ProvisionError> {
-    attach(datapath, &ENDPOINT, dev)
+/// Attaches the programs of an endpoint's veth.
+pub fn attach_endpoint(
+    inside: &Inside<'_>,
+    datapath: &Datapath,
+    dev: &str,
+) -> Result<bool, ProvisionError> {
+    attach(inside, datapath, &ENDPOINT, dev)
 }
 
-/// Attaches the program of an uplink, in the calling thread's namespace.
-pub fn attach_uplink(datapath: &Datapath, dev: &str) -> Result<bool, ProvisionError> {
-    attach(datapath, &UPLINK, dev)
+/// Attaches the program of an uplink.
+pub fn attach_uplink(
+    inside: &Inside<'_>,
+    datapath: &Datapath,
+    dev: &str,
+) -> Result<bool, ProvisionError> {
+    attach(inside, datapath, &UPLINK, dev)
 }
 
 /// Detaches the programs of an endpoint's veth.
@@ -37,7 +45,7 @@ pub fn detach_endpoint(
     netns: &Netns,
     dev: &str,
 ) -> Result<bool, ProvisionError> {
-    netns.run(|| detach(datapath, &ENDPOINT, dev))?
+    netns.enter(|inside| detach(inside, datapath, &ENDPOINT, dev))?
 }
 
 /// Detaches the program of an uplink.
@@ -46,58 +54,49 @@ pub fn detach_uplink(
     netns: &Netns,
     dev: &str,
 ) -> Result<bool, ProvisionError> {
-    netns.run(|| detach(datapath, &UPLINK, dev))?
+    netns.enter(|inside| detach(inside, datapath, &UPLINK, dev))?
 }
 
 fn attach(
+    inside: &Inside<'_>,
     datapath: &Datapath,
     programs: &[ProgramKind],
     dev: &str,
 ) -> Result<bool, ProvisionError> {
     let mut changed = false;
     for &program in programs {
-        changed |= datapath.attach(program, dev)?;
+        changed |= datapath.attach(inside, program, dev)?;
     }
     Ok(changed)
 }
 
 fn detach(
+    inside: &Inside<'_>,
     datapath: &Datapath,
     programs: &[ProgramKind],
     dev: &str,
 ) -> Result<bool, ProvisionError> {
     let mut changed = false;
     for &program in programs {
-        changed |= datapath.detach(program, dev)?;
+        changed |= datapath.detach(inside, program, dev)?;
     }
     Ok(changed)
 }
 
-/// Whether all the programs of an interface are attached, in the calling thread's namespace.
-pub fn is_attached(datapath: &Datapath, uplink: bool, dev: &str) -> Result<bool, ProvisionError> {
+/// Whether all the programs of an interface are attached.
+pub fn is_attached(
+    inside: &Inside<'_>,
+    datapath: &Datapath,
+    uplink: bool,
+    dev: &str,
+) -> Result<bool, ProvisionError> {
     let programs: &[ProgramKind] = if uplink { &UPLINK } else { &ENDPOINT };
     for &program in programs {
-        let attached = match attach_mode() {
-            AttachMode::Tcx => datapath.is_attached(program, dev)?,
-            AttachMode::Clsact => is_filter(datapath, program, dev)?,
-        };
-        if !attached {
+        if !datapath.is_attached(inside, program, dev)? {
             return Ok(false);
         }
     }
     Ok(true)
-}
-
-/// Whether a program runs as a filter of a clsact qdisc, which only netlink tells.
-fn is_filter(datapath: &Datapath, program: ProgramKind, dev: &str) -> Result<bool, ProvisionError> {
-    let netlink = Netlink::open()?;
-    let Some(link) = netlink.link(dev)? else {
-        return Ok(false);
-    };
-    let ours = datapath.program_id(program)?;
-    Ok(netlink
-        .filter_programs(&link, program.hook())?
-        .contains(&ours))
 }
 
 /// An interface of a node that programs belong on.
@@ -110,10 +109,10 @@ struct Place {
 }
 
 impl Place {
-    /// Whether it is there, in the calling thread's namespace. Another's interface of that name is not it; and
-    /// one that is gone gets its programs when it is made again.
-    fn is_there(&self) -> Result<bool, ProvisionError> {
-        let link = Netlink::open()?.link(&self.dev)?;
+    /// Whether it is there. Another's interface of that name is not it; and one that is gone gets its programs when it
+    /// is made again.
+    fn is_there(&self, inside: &Inside<'_>) -> Result<bool, ProvisionError> {
+        let link = Netlink::open(inside)?.link(&self.dev)?;
         Ok(link.is_some_and(|link| self.mac.is_none() || link.mac == self.mac))
     }
 }
@@ -152,12 +151,12 @@ pub fn switch(
         }
         let datapath = node.datapath();
         let datapath = &*datapath;
-        let changed = node.inside(|| match (on, &place.endpoint) {
-            (true, _) if !place.is_there()? => Ok(false),
-            (true, Some(_)) => attach_endpoint(datapath, dev),
-            (true, None) => attach_uplink(datapath, dev),
-            (false, Some(_)) => detach(datapath, &ENDPOINT, dev),
-            (false, None) => detach(datapath, &UPLINK, dev),
+        let changed = node.inside(|inside| match (on, &place.endpoint) {
+            (true, _) if !place.is_there(inside)? => Ok(false),
+            (true, Some(_)) => attach_endpoint(inside, datapath, dev),
+            (true, None) => attach_uplink(inside, datapath, dev),
+            (false, Some(_)) => detach(inside, datapath, &ENDPOINT, dev),
+            (false, None) => detach(inside, datapath, &UPLINK, dev),
         })?;
         if changed {
             changes.push(Change {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::error::ProvisionError;
+use crate::netns::Inside;
 
 const COMMANDS: [&str; 2] = ["iptables", "ip6tables"];
 
@@ -40,8 +41,8 @@ pub fn require() -> Result<(), ProvisionError> {
     Ok(())
 }
 
-/// Sets the FORWARD policy of both families in the calling thread's namespace.
-pub fn set_forward_policy(drop: bool) -> Result<(), ProvisionError> {
+/// Sets the FORWARD policy of both families.
+pub fn set_forward_policy(_inside: &Inside<'_>, drop: bool) -> Result<(), ProvisionError> {
     let policy = if drop { "DROP" } else { "ACCEPT" };
     for command in COMMANDS {
         run(command, &["-w", "-P", "FORWARD", policy])?;
@@ -49,8 +50,8 @@ pub fn set_forward_policy(drop: bool) -> Result<(), ProvisionError> {
     Ok(())
 }
 
-/// Whether the FORWARD policy of both families is DROP in the calling thread's namespace.
-pub fn forward_policy_is_drop() -> Result<bool, ProvisionError> {
+/// Whether the FORWARD policy of both families is DROP.
+pub fn forward_policy_is_drop(_inside: &Inside<'_>) -> Result<bool, ProvisionError> {
     for command in COMMANDS {
         let output = run(command, &["-w", "-S", "FORWARD"])?;
         let text = String::from_utf8_lossy(&output.stdout);

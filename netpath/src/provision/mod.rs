@@ -8,13 +8,11 @@ mod endpoint;
 mod error;
 mod fast_path;
 mod iptables;
-pub(crate) mod netlink;
 mod node;
 mod observe;
 mod plan;
 mod route;
 mod status;
-mod sysctl;
 mod uplink;
 
 pub use self::{

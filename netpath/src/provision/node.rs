@@ -7,11 +7,13 @@ use std::{
 
 use netpath_common::{Meta, NameKey};
 
-use super::{error::ProvisionError, iptables, netlink::Netlink, sysctl};
+use super::{error::ProvisionError, iptables};
 use crate::{
     datapath::{Capacity, Datapath, NodeIdentity, ObjectKind},
     model::{self, ForwardPolicy, NodePlace},
-    netns::{NameState, Netns, name_state},
+    netlink::{Netlink, Replace},
+    netns::{Inside, NameState, Netns, name_state},
+    sysctl::{self, Tree},
 };
 
 /// A node that is up.
@@ -62,9 +64,23 @@ impl Node {
     /// Runs `work` in the node's namespace.
     pub fn inside<T: Send>(
         &self,
-        work: impl FnOnce() -> Result<T, ProvisionError> + Send,
+        work: impl FnOnce(&Inside<'_>) -> Result<T, ProvisionError> + Send,
     ) -> Result<T, ProvisionError> {
-        self.netns.run(work)?
+        self.netns.enter(work)?
+    }
+
+    /// Whose routes may be replaced: in a namespace that netpath made there are no others' to be kept.
+    pub fn replaces(&self) -> Replace {
+        if self.lab {
+            Replace::Any
+        } else {
+            Replace::Ours
+        }
+    }
+
+    /// A netlink socket in the node's namespace.
+    pub fn netlink(&self) -> Result<Netlink, ProvisionError> {
+        Ok(self.netns.enter(Netlink::open)??)
     }
 }
 
@@ -169,9 +185,9 @@ const FORWARDING: [&str; 3] = [
 
 /// Whether a lab node forwards: not if its making was interrupted, or somebody has changed it.
 pub fn forwards(node: &Node) -> Result<bool, ProvisionError> {
-    node.inside(|| {
+    node.inside(|inside| {
         for key in FORWARDING {
-            if sysctl::get(key)? != "1" {
+            if sysctl::get(inside, key)? != "1" {
                 return Ok(false);
             }
         }
@@ -185,16 +201,17 @@ pub fn configure(node: &Node, wanted: &model::Node) -> Result<(), ProvisionError
     if !node.lab {
         return Ok(());
     }
-    node.inside(|| {
+    node.inside(|inside| {
         // First: writing it resets other settings of the namespace (RFC 1812's for a router).
         for key in FORWARDING {
-            sysctl::set(key, "1")?;
+            sysctl::set(inside, key, "1")?;
         }
         for scope in ["all", "default"] {
-            sysctl::set(&format!("ipv4/conf/{scope}/rp_filter"), "0")?;
-            quiet_ipv6(scope)?;
+            let key = sysctl::of_interface(Tree::Ipv4, scope, "rp_filter");
+            sysctl::set(inside, &key, "0")?;
+            quiet_ipv6(inside, scope)?;
         }
-        let netlink = Netlink::open()?;
+        let netlink = Netlink::open(inside)?;
         if let Some(lo) = netlink.link("lo")? {
             netlink.set_up(&lo)?;
         }
@@ -202,7 +219,7 @@ pub fn configure(node: &Node, wanted: &model::Node) -> Result<(), ProvisionError
     })?;
     let drop = wanted.forward_policy == ForwardPolicy::Drop;
     if drop != (node.meta()?.forward_drop != 0) || (drop && !forward_is_dropped(node)?) {
-        node.inside(|| iptables::set_forward_policy(drop))?;
+        node.inside(|inside| iptables::set_forward_policy(inside, drop))?;
         node.update_meta(|meta| meta.forward_drop = u32::from(drop))?;
     }
     node.update_meta(|meta| meta.configured = 1)
@@ -252,10 +269,12 @@ pub fn forward_is_dropped(node: &Node) -> Result<bool, ProvisionError> {
 }
 
 /// No router advertisements accepted, and addresses usable at once: nothing else is on these links.
-pub fn quiet_ipv6(scope: &str) -> Result<(), ProvisionError> {
-    sysctl::set(&format!("ipv6/conf/{scope}/accept_ra"), "0")?;
-    sysctl::set(&format!("ipv6/conf/{scope}/accept_dad"), "0")?;
-    sysctl::set(&format!("ipv6/conf/{scope}/dad_transmits"), "0")
+pub fn quiet_ipv6(inside: &Inside<'_>, scope: &str) -> Result<(), ProvisionError> {
+    for setting in ["accept_ra", "accept_dad", "dad_transmits"] {
+        let key = sysctl::of_interface(Tree::Ipv6, scope, setting);
+        sysctl::set(inside, &key, "0")?;
+    }
+    Ok(())
 }
 
 /// The addresses that the node itself answers and sends from: the first of each family on its uplinks.

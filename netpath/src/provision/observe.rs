@@ -108,7 +108,7 @@ fn interface(
     let datapath = &*datapath;
     // An interface that is gone has no programs either; its absence is told as drift.
     let attached = node
-        .inside(|| fast_path::is_attached(datapath, uplink, &dev))
+        .inside(|inside| fast_path::is_attached(inside, datapath, uplink, &dev))
         .unwrap_or(false);
     Ok(InterfaceStatus {
         dev,

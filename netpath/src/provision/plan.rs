@@ -11,13 +11,13 @@ use super::{
     endpoint::{self, addresses},
     error::ProvisionError,
     fast_path,
-    netlink::{Link, Netlink, Route},
     node::{self, Found, Node, find, text},
     route, uplink,
 };
 use crate::{
     datapath::from_bytes,
     model::{self, ForwardPolicy},
+    netlink::{Link, Netlink, Route, Table},
 };
 
 /// One thing to do for a node, and how it is told.
@@ -58,11 +58,11 @@ pub struct Inventory {
 
 impl Inventory {
     pub fn of(node: &Node) -> Result<Self, ProvisionError> {
-        node.inside(|| {
-            let netlink = Netlink::open()?;
+        node.inside(|inside| {
+            let netlink = Netlink::open(inside)?;
             Ok(Self {
                 links: netlink.links()?,
-                routes: netlink.routes()?,
+                routes: netlink.routes(Table::Main)?,
             })
         })
     }
@@ -460,9 +460,9 @@ fn missing_programs(node: &Node, inventory: &Inventory) -> Result<bool, Provisio
         .filter(|(_, dev)| inventory.links.iter().any(|link| link.name == *dev))
         .collect();
     let datapath = &*datapath;
-    node.inside(|| {
+    node.inside(|inside| {
         for (uplink, dev) in &present {
-            if !fast_path::is_attached(datapath, *uplink, dev)? {
+            if !fast_path::is_attached(inside, datapath, *uplink, dev)? {
                 return Ok(true);
             }
         }

@@ -8,14 +8,11 @@ use std::{
 use ipnet::IpNet;
 use netpath_common::{RouteEntry, RouteRecord};
 
-use super::{
-    error::ProvisionError,
-    netlink::{Netlink, NewRoute, Route},
-    node::Node,
-};
+use super::{error::ProvisionError, node::Node};
 use crate::{
     datapath::{from_bytes, to_bytes},
     model,
+    netlink::{self, KnownRoutes, Netlink, NewRoute, Replace, Route},
 };
 
 fn request(dst: IpNet, record: &RouteRecord) -> Option<NewRoute> {
@@ -31,6 +28,8 @@ fn request(dst: IpNet, record: &RouteRecord) -> Option<NewRoute> {
 /// A node's routing table, read and opened once for any number of routes.
 pub struct Table {
     netlink: Netlink,
+    /// What there is, for adding many.
+    known: KnownRoutes,
     /// What others have put there, by destination.
     foreign: HashMap<IpNet, Route>,
 }
@@ -39,10 +38,16 @@ impl Table {
     /// The table as it is now.
     pub fn of(node: &Node) -> Result<Self, ProvisionError> {
         // The socket stays in the namespace that it was made in.
-        let netlink = node.inside(Netlink::open)?;
-        let foreign = netlink.routes()?.into_iter().filter(|route| !route.ours);
+        let netlink = node.netlink()?;
+        let routes = netlink.routes(netlink::Table::Main)?;
+        let mut foreign = HashMap::new();
+        // Of several the one with the lowest metric is used, and the kernel lists it first.
+        for route in routes.iter().filter(|route| !route.is_ours()) {
+            foreign.entry(route.dst).or_insert_with(|| route.clone());
+        }
         Ok(Self {
-            foreign: foreign.map(|route| (route.dst, route)).collect(),
+            known: KnownRoutes::of(routes),
+            foreign,
             netlink,
         })
     }
@@ -52,7 +57,7 @@ impl Table {
         let key = to_bytes(wanted.dst);
         let foreign = self.foreign.get(&wanted.dst);
         if let Some(route) = foreign
-            && route.via != Some(wanted.via)
+            && !route.is_only_via(wanted.via)
         {
             return Err(foreign_route(wanted, route));
         }
@@ -64,10 +69,20 @@ impl Table {
         if record.made != 0
             && let Some(new) = request(wanted.dst, &record)
         {
-            self.netlink.add_route(&new)?;
+            self.put(&new, Replace::Ours)?;
         }
         let maps = &mut node.datapath().maps;
         Ok(maps.set_route(wanted.dst, &RouteEntry::REMOTE)?)
+    }
+
+    /// The socket that it was read with.
+    pub fn netlink(&self) -> &Netlink {
+        &self.netlink
+    }
+
+    /// Puts a route into it.
+    pub fn put(&self, new: &NewRoute, replace: Replace) -> Result<(), ProvisionError> {
+        Ok(self.netlink.add_route_among(&self.known, new, replace)?)
     }
 
     /// As [`remove`].
@@ -124,19 +139,17 @@ pub fn foreign_prefix(prefix: IpNet, found: &Route) -> ProvisionError {
 }
 
 fn already_routed(dst: IpNet, found: &Route) -> String {
-    let via = found
-        .via
-        .map_or_else(|| "on the link".to_owned(), |via| format!("via {via}"));
-    format!("the machine already has a route to {dst} {via}")
+    format!("the machine already has a route to {dst} {}", found.way())
 }
 
-/// Destinations and next hops of a node's routes, to look up many.
+/// Destinations and next hops of a node's routes that lead one way only, to look up many.
 pub struct Ways(HashSet<(IpNet, Option<IpAddr>)>);
 
 impl Ways {
     /// Of these routes.
     pub fn of(routes: &[Route]) -> Self {
-        Self(routes.iter().map(|route| (route.dst, route.via)).collect())
+        let one_way = |route: &Route| Some((route.dst, route.single_next_hop()?.via));
+        Self(routes.iter().filter_map(one_way).collect())
     }
 
     /// Whether the kernel's table still has a route.

@@ -1,6 +1,6 @@
 //! Uplinks, and in a lab the wires that they are on: a bridge in a namespace of its own.
 
-use std::{io, os::fd::AsFd as _};
+use std::os::fd::AsFd as _;
 
 use ipnet::IpNet;
 use netpath_common::{
@@ -12,14 +12,14 @@ use super::{
     endpoint::{address_fields, addresses},
     error::ProvisionError,
     fast_path,
-    netlink::{Link, Netlink, VethEnd},
     node::{self, Node, foreign_namespace, key, random_mac, text},
-    sysctl,
 };
 use crate::{
     datapath::{Datapath, DatapathError, nodes},
     model::{self, Name, wire_namespace, wire_port},
-    netns::{NameState, Netns, name_state},
+    netlink::{Link, Netlink, VethEnd},
+    netns::{Inside, NameState, Netns, name_state},
+    sysctl::{self, Tree},
 };
 
 /// The bridge of a wire, in the wire's namespace.
@@ -59,11 +59,11 @@ pub fn ensure(node: &Node, owner: &Name, wanted: &model::Uplink) -> Result<(), P
             let port = wire_port(owner, &wanted.dev);
             let link = ensure_veth(node, dev, port.as_ref(), &netns, &record)?;
             configure(node, &link, wanted)?;
-            netns.run(|| Netlink::open()?.await_operational(port.as_ref()))??;
+            netns.enter(|inside| Netlink::open(inside)?.await_operational(port.as_ref()))??;
             link
         }
         None => {
-            let link = node.inside(|| Netlink::open()?.link(dev))?;
+            let link = node.netlink()?.link(dev)?;
             let link = link.ok_or_else(|| no_such_uplink(dev))?;
             record.mac = link.mac.unwrap_or_default();
             node.datapath().maps.set_uplink_record(dev_key, &record)?;
@@ -108,12 +108,12 @@ fn retire(node: &Node, old: &UplinkRecord, wanted: &model::Uplink) -> Result<(),
     if old.made == 0 {
         return Ok(());
     }
-    node.inside(|| {
-        let netlink = Netlink::open()?;
+    node.inside(|inside| {
+        let netlink = Netlink::open(inside)?;
         match netlink.link(wanted.dev.as_ref())? {
             Some(link) if link.mac == Some(old.mac) => surplus
                 .iter()
-                .try_for_each(|address| netlink.delete_address(&link, *address)),
+                .try_for_each(|address| Ok(netlink.delete_address(&link, *address)?)),
             _ => Ok(()),
         }
     })
@@ -205,11 +205,11 @@ fn ensure_wire(
             Ok::<(), ProvisionError>(())
         })?
     };
-    netns.run(|| {
+    netns.enter(|inside| {
         // A switch says nothing of its own.
-        sysctl::set("ipv6/conf/all/disable_ipv6", "1")?;
-        sysctl::set("ipv6/conf/default/disable_ipv6", "1")?;
-        let netlink = Netlink::open()?;
+        sysctl::set(inside, "ipv6/conf/all/disable_ipv6", "1")?;
+        sysctl::set(inside, "ipv6/conf/default/disable_ipv6", "1")?;
+        let netlink = Netlink::open(inside)?;
         if netlink.link(BRIDGE)?.is_none() {
             netlink.add_bridge(BRIDGE)?;
         }
@@ -225,10 +225,10 @@ fn ensure_veth(
     wire: &Netns,
     record: &UplinkRecord,
 ) -> Result<Link, ProvisionError> {
-    let connected = wire.run(|| Netlink::open()?.link(port))??;
+    let connected = wire.enter(|inside| Netlink::open(inside)?.link(port))??;
     let complete = connected.is_some_and(|port| port.mac == Some(record.port_mac));
-    let link = node.inside(|| {
-        let netlink = Netlink::open()?;
+    let link = node.inside(|inside| {
+        let netlink = Netlink::open(inside)?;
         match netlink.link(dev)? {
             Some(link) if link.mac != Some(record.mac) => {
                 return Err(ProvisionError::NotOurs {
@@ -250,22 +250,22 @@ fn ensure_veth(
         )?;
         netlink.link(dev)?.ok_or_else(|| no_such_uplink(dev))
     })?;
-    wire.run(|| {
-        let netlink = Netlink::open()?;
+    wire.enter(|inside| {
+        let netlink = Netlink::open(inside)?;
         let (Some(bridge), Some(port)) = (netlink.link(BRIDGE)?, netlink.link(port)?) else {
             return Err(no_such_uplink(port));
         };
         if port.controller != bridge.ifindex {
             netlink.set_controller(&port, bridge.ifindex)?;
         }
-        netlink.set_up(&port)
+        Ok(netlink.set_up(&port)?)
     })??;
     Ok(link)
 }
 
 fn configure(node: &Node, link: &Link, wanted: &model::Uplink) -> Result<(), ProvisionError> {
-    node.inside(|| {
-        let netlink = Netlink::open()?;
+    node.inside(|inside| {
+        let netlink = Netlink::open(inside)?;
         netlink.set_up(link)?;
         let present = netlink.addresses(link.ifindex)?;
         for address in &wanted.addresses {
@@ -273,7 +273,7 @@ fn configure(node: &Node, link: &Link, wanted: &model::Uplink) -> Result<(), Pro
                 netlink.add_address(link, *address, true)?;
             }
         }
-        netlink.await_operational(&link.name)
+        Ok(netlink.await_operational(&link.name)?)
     })
 }
 
@@ -284,7 +284,7 @@ fn publish(
     link: &Link,
     half_made: bool,
 ) -> Result<(), ProvisionError> {
-    let rp_filter = node.inside(|| reverse_path_filter(link))?;
+    let rp_filter = node.inside(|inside| reverse_path_filter(inside, link))?;
     let mut datapath = node.datapath();
     for address in &wanted.addresses {
         datapath
@@ -317,24 +317,26 @@ fn publish(
     datapath.maps.set_interface(link.ifindex, &entry)?;
     if datapath.maps.meta()?.fast_path != 0 && (half_made || !was_here) {
         let datapath = &*datapath;
-        node.inside(|| fast_path::attach_uplink(datapath, &link.name).map(drop))?;
+        node.inside(|inside| fast_path::attach_uplink(inside, datapath, &link.name).map(drop))?;
     }
     Ok(())
 }
 
-/// The mode of the kernel's reverse-path filter on an interface of the calling thread's namespace: the larger of its
-/// own and that of all (`IN_DEV_RPFILTER` in linux/inetdevice.h). An interface without an IPv4 address is never loose
+/// The mode of the kernel's reverse-path filter on an interface: the larger of its own and that of all (`IN_DEV_RPFILTER` in linux/inetdevice.h). An interface without an IPv4 address is never loose
 /// (`no_addr` in `__fib_validate_source`).
-fn reverse_path_filter(link: &Link) -> Result<u32, ProvisionError> {
+fn reverse_path_filter(inside: &Inside<'_>, link: &Link) -> Result<u32, ProvisionError> {
     const STRICT: u32 = 1;
     let mut mode = 0;
     for scope in ["all", &link.name] {
-        let value = sysctl::get(&format!("ipv4/conf/{scope}/rp_filter"))?;
+        let value = sysctl::get(
+            inside,
+            &sysctl::of_interface(Tree::Ipv4, scope, "rp_filter"),
+        )?;
         // Whatever is not 0 is on, and only 2 is loose.
         mode = mode.max(value.parse().unwrap_or(STRICT));
     }
     let has_ipv4 = || -> Result<bool, ProvisionError> {
-        let addresses = Netlink::open()?.addresses(link.ifindex)?;
+        let addresses = Netlink::open(inside)?.addresses(link.ifindex)?;
         Ok(addresses.iter().any(|address| address.addr().is_ipv4()))
     };
     if mode > STRICT && !has_ipv4()? {
@@ -345,16 +347,16 @@ fn reverse_path_filter(link: &Link) -> Result<u32, ProvisionError> {
 
 /// Whether an interface's sysctl was not found: the interface is gone.
 fn is_missing(error: &ProvisionError) -> bool {
-    matches!(error, ProvisionError::File { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    matches!(error, ProvisionError::Sysctl(error) if error.is_missing())
 }
 
 /// Tells the programs of an uplink's reverse-path filter as it is now.
 pub fn note_reverse_path_filter(node: &Node, dev: &str) -> Result<(), ProvisionError> {
-    let found = node.inside(|| {
-        let Some(link) = Netlink::open()?.link(dev)? else {
+    let found = node.inside(|inside| {
+        let Some(link) = Netlink::open(inside)?.link(dev)? else {
             return Ok(None);
         };
-        match reverse_path_filter(&link) {
+        match reverse_path_filter(inside, &link) {
             Err(error) if is_missing(&error) => Ok(None),
             result => Ok(Some((link.ifindex, result?))),
         }
@@ -384,10 +386,10 @@ pub fn remove(node: &Node, dev: &str, record: &UplinkRecord) -> Result<(), Provi
     node.datapath().maps.set_uplink_record(dev_key, &leaving)?;
     fast_path::detach_uplink(&node.datapath(), &node.netns, dev)?;
     if record.made != 0 {
-        node.inside(|| {
-            let netlink = Netlink::open()?;
+        node.inside(|inside| {
+            let netlink = Netlink::open(inside)?;
             match netlink.link(dev)? {
-                Some(link) if link.mac == Some(record.mac) => netlink.delete_link(&link),
+                Some(link) if link.mac == Some(record.mac) => Ok(netlink.delete_link(&link)?),
                 _ => Ok(()),
             }
         })?;
@@ -446,7 +448,7 @@ pub fn drift(
     if !link.up {
         drift.push(format!("interface {dev} is down"));
     }
-    let filter = match node.inside(|| reverse_path_filter(link)) {
+    let filter = match node.inside(|inside| reverse_path_filter(inside, link)) {
         // It went after it was listed.
         Err(error) if is_missing(&error) => return Ok(vec![format!("interface {dev} is gone")]),
         result => result?,
@@ -458,7 +460,7 @@ pub fn drift(
             recorded.rp_filter
         ));
     }
-    let present = node.inside(|| Netlink::open()?.addresses(link.ifindex))?;
+    let present = node.netlink()?.addresses(link.ifindex)?;
     for address in addresses(&record.addresses) {
         if !present.contains(&address) {
             drift.push(format!("address {address} is gone"));

@@ -3,8 +3,8 @@
 use std::io;
 
 use crate::{
-    bench::BenchError, datapath::DatapathError, model::TopologyErrors, netns::NetnsError,
-    provision::ProvisionError,
+    bench::BenchError, datapath::DatapathError, model::TopologyErrors, netlink::NetlinkError,
+    netns::NetnsError, provision::ProvisionError,
 };
 
 /// A failure of the instrument itself. What was made is removed.
@@ -22,6 +22,9 @@ pub enum ScaleError {
     /// Maps or programs.
     #[error(transparent)]
     Datapath(#[from] DatapathError),
+    /// A netlink request.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
     /// A namespace.
     #[error(transparent)]
     Netns(#[from] NetnsError),

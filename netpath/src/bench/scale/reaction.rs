@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     bench::{Family, Path},
-    provision::netlink::{Netlink, NewRoute},
+    netlink::{KnownRoutes, Netlink, NewRoute, Replace},
 };
 
 /// Longest wait for the first packet.
@@ -78,6 +78,8 @@ struct Trial<'a> {
     change: ChangeKind,
     /// What appears, or is routed elsewhere.
     prefix: IpNet,
+    /// The node's routes before the change.
+    known: KnownRoutes,
     tx: UdpSocket,
     /// Hears what takes the new way.
     rx: UdpSocket,
@@ -137,6 +139,7 @@ impl<'a> Trial<'a> {
             family,
             change,
             prefix,
+            known: KnownRoutes::default(),
             tx,
             rx,
             old,
@@ -235,6 +238,9 @@ impl<'a> Trial<'a> {
         match self.change {
             ChangeKind::NextHop => {
                 self.route_via(0)?;
+                let netlink = self.node.netns.enter(Netlink::open)??;
+                // So that the change is one request.
+                self.known = netlink.known_routes()?;
                 Ok(self.node.datapath.set_remote_routes(&[self.prefix])?)
             }
             ChangeKind::Prefix => Ok(self.node.datapath.maps.remove_route(self.prefix)?),
@@ -246,7 +252,7 @@ impl<'a> Trial<'a> {
         }
     }
 
-    fn route_via(&self, uplink: u8) -> Result<(), ScaleError> {
+    fn route_via(&mut self, uplink: u8) -> Result<(), ScaleError> {
         let route = NewRoute {
             dst: self.prefix,
             via: Some(next_hop(self.family, uplink)),
@@ -254,10 +260,10 @@ impl<'a> Trial<'a> {
             onlink: false,
             source: None,
         };
-        Ok(self
-            .node
-            .netns
-            .run(|| Netlink::open()?.add_route(&route))??)
+        let known = &self.known;
+        Ok(self.node.netns.enter(|inside| {
+            Netlink::open(inside)?.add_route_among(known, &route, Replace::Ours)
+        })??)
     }
 }
 

@@ -76,9 +76,9 @@ fn is_on(node: &Node) -> Result<bool, DemoError> {
         .chain(endpoints.map(|dev| (ProgramKind::FromEndpoint, dev)))
         .chain(to_endpoints.map(|dev| (ProgramKind::ToEndpoint, dev)))
         .collect();
-    Netns::named(node.name.as_ref())?.run(|| {
+    Netns::named(node.name.as_ref())?.enter(|inside| {
         for (program, dev) in hooks {
-            if !datapath.is_attached(program, dev.as_ref())? {
+            if !datapath.is_attached(inside, program, dev.as_ref())? {
                 return Ok(false);
             }
         }

@@ -6,13 +6,13 @@ use netpath_common::{EndpointRecord, RecordState};
 use super::{
     super::{
         error::ProvisionError,
-        netlink::{Link, Netlink, Route},
         node::{Sources, text},
     },
     addresses,
     netns::own_netns,
     network::{gateways, prefix_routes},
 };
+use crate::netlink::{Link, Netlink, NetlinkError, Route, Table};
 
 /// What of an endpoint is not as it was made. `links` and `routes` are the node's.
 pub fn drift(
@@ -38,7 +38,7 @@ pub fn drift(
             }
             for address in wanted.iter().map(IpNet::addr) {
                 let present = routes.iter().any(|route| {
-                    route.dst == IpNet::from(address) && route.ifindex == Some(host.ifindex)
+                    route.dst == IpNet::from(address) && route.is_only_through(host.ifindex)
                 });
                 if !present {
                     drift.push(format!("the node's route to {address} is gone"));
@@ -48,8 +48,8 @@ pub fn drift(
             for wanted in prefix_routes(&wanted, &prefixes, host, Sources::default()) {
                 let present = routes.iter().any(|route| {
                     route.dst == wanted.dst
-                        && route.ifindex == wanted.ifindex
-                        && route.via == wanted.via
+                        && route.is_only_through(host.ifindex)
+                        && wanted.via.is_none_or(|via| route.is_only_via(via))
                 });
                 if !present {
                     drift.push(format!("the node's route to {} is gone", wanted.dst));
@@ -62,8 +62,8 @@ pub fn drift(
         return Ok(drift);
     };
     let dev = text(&record.dev);
-    netns.run(|| {
-        let netlink = Netlink::open()?;
+    netns.enter(|inside| {
+        let netlink = Netlink::open(inside)?;
         let Some(link) = netlink.link(&dev)? else {
             drift.push(format!("interface {dev} is gone"));
             return Ok(());
@@ -78,16 +78,16 @@ pub fn drift(
         for address in wanted.iter().filter(|address| !present.contains(address)) {
             drift.push(format!("address {address} is gone"));
         }
-        let inside = netlink.routes()?;
+        let inside = netlink.routes(Table::Main)?;
         for (gateway, default) in gateways(&wanted) {
             if !inside
                 .iter()
-                .any(|route| route.dst == default && route.via == Some(gateway))
+                .any(|route| route.dst == default && route.is_only_via(gateway))
             {
                 drift.push(format!("the default route via {gateway} is gone"));
             }
         }
-        Ok::<(), ProvisionError>(())
+        Ok::<(), NetlinkError>(())
     })??;
     Ok(drift)
 }

@@ -60,7 +60,7 @@ pub(super) fn publish(
     }
     if datapath.maps.meta()?.fast_path != 0 && !was_here {
         let datapath = &*datapath;
-        node.inside(|| fast_path::attach_endpoint(datapath, &host.name).map(drop))?;
+        node.inside(|inside| fast_path::attach_endpoint(inside, datapath, &host.name).map(drop))?;
     }
     let entry = EndpointEntry {
         ifindex: host.ifindex,
@@ -69,7 +69,7 @@ pub(super) fn publish(
         host_mac: record.host_mac,
     };
     let maps = &mut datapath.maps;
-    node.inside(|| Ok(maps.set_device(record.id, host.ifindex)?))?;
+    node.inside(|_| Ok(maps.set_device(record.id, host.ifindex)?))?;
     // What is true already is not written again: packets are looking it up.
     for address in wanted.addresses.iter().map(IpNet::addr) {
         if datapath.maps.endpoint(address)? != Some(entry) {

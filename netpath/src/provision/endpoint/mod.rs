@@ -28,12 +28,12 @@ use self::{
 };
 use super::{
     error::ProvisionError,
-    netlink::Netlink,
     node::{Node, Sources, key, random_mac, text},
 };
 use crate::{
     datapath::{from_bytes, to_bytes},
     model,
+    netlink::Netlink,
 };
 
 /// The addresses or prefixes of a record.
@@ -70,7 +70,7 @@ pub fn ensure(
     let veth = ensure_veth(node, &netns, &record)?;
     configure_inside(&netns, wanted, &record)?;
     configure_host_side(node, wanted, &record, &veth.host, sources)?;
-    netns.run(|| Netlink::open()?.await_operational(wanted.dev.as_ref()))??;
+    netns.enter(|inside| Netlink::open(inside)?.await_operational(wanted.dev.as_ref()))??;
     publish(node, wanted, &record, &veth)?;
     record.host_ifindex = veth.host.ifindex;
     record.state = RecordState::Complete as u32;
@@ -95,8 +95,8 @@ fn retire(
     }
     let dev = wanted.dev.as_ref();
     if let Some(netns) = own_netns(name, old)? {
-        netns.run(|| {
-            let netlink = Netlink::open()?;
+        netns.enter(|inside| {
+            let netlink = Netlink::open(inside)?;
             let Some(link) = netlink.link(dev)? else {
                 return Ok(());
             };
@@ -105,8 +105,8 @@ fn retire(
                 .try_for_each(|address| netlink.delete_address(&link, *address))
         })??;
     }
-    node.inside(|| {
-        let netlink = Netlink::open()?;
+    node.inside(|inside| {
+        let netlink = Netlink::open(inside)?;
         let Some(host) = netlink.link(wanted.host_dev.as_ref())? else {
             return Ok(());
         };
@@ -114,7 +114,7 @@ fn retire(
             netlink.delete_route_through(&host, prefix)?;
         }
         surplus.iter().try_for_each(|address| {
-            netlink.delete_route(&host_route(address.addr(), &host, Sources::default()))
+            Ok(netlink.delete_route(&host_route(address.addr(), &host, Sources::default()))?)
         })
     })
 }

@@ -4,10 +4,12 @@ use netpath_common::EndpointRecord;
 
 use super::super::{
     error::ProvisionError,
-    netlink::Netlink,
     node::{Node, foreign_namespace, key, quiet_ipv6},
 };
-use crate::netns::{NameState, Netns, name_state};
+use crate::{
+    netlink::Netlink,
+    netns::{NameState, Netns, name_state},
+};
 
 /// The endpoint's namespace, if it is there and is the one that netpath made.
 pub fn own_netns(name: &str, record: &EndpointRecord) -> Result<Option<Netns>, ProvisionError> {
@@ -30,13 +32,13 @@ pub(super) fn ensure_netns(
         None => create_netns(node, name, record)?,
     };
     // Each time: the run that made it may have been killed before this.
-    netns.run(|| {
+    netns.enter(|inside| {
         for scope in ["all", "default"] {
-            quiet_ipv6(scope)?;
+            quiet_ipv6(inside, scope)?;
         }
-        let netlink = Netlink::open()?;
+        let netlink = Netlink::open(inside)?;
         match netlink.link("lo")? {
-            Some(lo) => netlink.set_up(&lo),
+            Some(lo) => Ok::<(), ProvisionError>(netlink.set_up(&lo)?),
             None => Ok(()),
         }
     })??;

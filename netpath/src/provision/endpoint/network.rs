@@ -7,11 +7,15 @@ use netpath_common::EndpointRecord;
 
 use super::super::{
     error::ProvisionError,
-    netlink::{Link, Netlink, NewRoute},
     node::{Node, Sources, quiet_ipv6},
-    sysctl,
+    route::Table,
 };
-use crate::{model, netns::Netns};
+use crate::{
+    model,
+    netlink::{Link, Netlink, NewRoute, Replace},
+    netns::Netns,
+    sysctl::{self, Tree},
+};
 
 /// The gateway of every endpoint. Link-local (RFC 3927), so it takes nobody's address.
 pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
@@ -23,8 +27,8 @@ pub(super) fn configure_inside(
     wanted: &model::Endpoint,
     record: &EndpointRecord,
 ) -> Result<(), ProvisionError> {
-    netns.run(|| {
-        let netlink = Netlink::open()?;
+    netns.enter(|inside| {
+        let netlink = Netlink::open(inside)?;
         let link = netlink
             .link(wanted.dev.as_ref())?
             .ok_or_else(|| ProvisionError::NotUp {
@@ -40,13 +44,15 @@ pub(super) fn configure_inside(
         }
         for (gateway, default) in gateways(&wanted.addresses) {
             netlink.add_neighbour(&link, gateway, record.host_mac)?;
-            netlink.add_route(&NewRoute {
+            let route = NewRoute {
                 dst: default,
                 via: Some(gateway),
                 ifindex: Some(link.ifindex),
                 onlink: true,
                 source: first_of_family(&wanted.addresses, gateway),
-            })?;
+            };
+            // The namespace is netpath's own.
+            netlink.add_route(&route, Replace::Any)?;
         }
         Ok(())
     })?
@@ -114,34 +120,34 @@ fn first_of_family(addresses: &[IpNet], other: IpAddr) -> Option<IpAddr> {
         .find(|address| address.is_ipv4() == other.is_ipv4())
 }
 
-/// Makes the node's routes to an endpoint true.
+/// Makes the node's routes to an endpoint true. `table` is the node's.
 pub fn ensure_routes(
+    table: &Table,
     node: &Node,
     wanted: &model::Endpoint,
     sources: Sources,
 ) -> Result<(), ProvisionError> {
-    node.inside(|| {
-        let netlink = Netlink::open()?;
-        let Some(host) = netlink.link(wanted.host_dev.as_ref())? else {
-            return Ok(());
-        };
-        add_routes(&netlink, wanted, &host, sources)
-    })
+    let Some(host) = table.netlink().link(wanted.host_dev.as_ref())? else {
+        return Ok(());
+    };
+    routes_to(wanted, &host, sources)
+        .iter()
+        .try_for_each(|route| table.put(route, node.replaces()))
 }
 
-/// The host routes first: the prefixes' routes lead over them.
-fn add_routes(
-    netlink: &Netlink,
-    wanted: &model::Endpoint,
-    host: &Link,
-    sources: Sources,
-) -> Result<(), ProvisionError> {
-    for address in &wanted.addresses {
-        netlink.add_route(&host_route(address.addr(), host, sources))?;
-    }
-    prefix_routes(&wanted.addresses, &wanted.prefixes, host, sources)
-        .iter()
-        .try_for_each(|route| netlink.add_route(route))
+/// The node's routes to an endpoint. The host routes first: the prefixes' routes lead over them.
+fn routes_to(wanted: &model::Endpoint, host: &Link, sources: Sources) -> Vec<NewRoute> {
+    let addresses = wanted.addresses.iter().map(IpNet::addr);
+    let mut routes: Vec<NewRoute> = addresses
+        .map(|address| host_route(address, host, sources))
+        .collect();
+    routes.extend(prefix_routes(
+        &wanted.addresses,
+        &wanted.prefixes,
+        host,
+        sources,
+    ));
+    routes
 }
 
 pub(super) fn configure_host_side(
@@ -152,14 +158,18 @@ pub(super) fn configure_host_side(
     sources: Sources,
 ) -> Result<(), ProvisionError> {
     let dev = &host.name;
-    node.inside(|| {
-        quiet_ipv6(dev)?;
-        // Only fe80::1, not one made from the MAC as well.
-        sysctl::set(&format!("ipv6/conf/{dev}/addr_gen_mode"), "1")?;
-        sysctl::set(&format!("ipv6/conf/{dev}/forwarding"), "1")?;
-        sysctl::set(&format!("ipv4/conf/{dev}/forwarding"), "1")?;
-        sysctl::set(&format!("ipv4/conf/{dev}/rp_filter"), "1")?;
-        let netlink = Netlink::open()?;
+    node.inside(|inside| {
+        quiet_ipv6(inside, dev)?;
+        for (tree, setting) in [
+            // Only fe80::1, not one made from the MAC as well.
+            (Tree::Ipv6, "addr_gen_mode"),
+            (Tree::Ipv6, "forwarding"),
+            (Tree::Ipv4, "forwarding"),
+            (Tree::Ipv4, "rp_filter"),
+        ] {
+            sysctl::set(inside, &sysctl::of_interface(tree, dev, setting), "1")?;
+        }
+        let netlink = Netlink::open(inside)?;
         netlink.set_up(host)?;
         for (gateway, _) in gateways(&wanted.addresses) {
             let length = if gateway.is_ipv4() { 32 } else { 64 };
@@ -170,7 +180,9 @@ pub(super) fn configure_host_side(
         for address in wanted.addresses.iter().map(IpNet::addr) {
             netlink.add_neighbour(host, address, record.endpoint_mac)?;
         }
-        add_routes(&netlink, wanted, host, sources)?;
-        netlink.await_operational(dev)
+        for route in routes_to(wanted, host, sources) {
+            netlink.add_route(&route, node.replaces())?;
+        }
+        Ok(netlink.await_operational(dev)?)
     })
 }

@@ -8,12 +8,14 @@ use super::{
     super::{
         error::ProvisionError,
         fast_path,
-        netlink::{Link, Netlink, VethEnd},
         node::{Node, text},
     },
     entries::forget_interface,
 };
-use crate::netns::Netns;
+use crate::{
+    netlink::{Link, Netlink, VethEnd},
+    netns::Netns,
+};
 
 /// The host-side veth, if it is there and is the one that netpath made: its random MAC says so.
 pub fn own_host_link(
@@ -39,10 +41,10 @@ pub(super) fn ensure_veth(
 ) -> Result<Veth, ProvisionError> {
     let dev = text(&record.dev);
     let host_dev = text(&record.host_dev);
-    let inside = netns.run(|| Netlink::open()?.link(&dev))??;
+    let inside = netns.enter(|inside| Netlink::open(inside)?.link(&dev))??;
     let complete = inside.is_some_and(|link| link.mac == Some(record.endpoint_mac));
-    node.inside(|| {
-        let netlink = Netlink::open()?;
+    node.inside(|inside| {
+        let netlink = Netlink::open(inside)?;
         let found = netlink.link(&host_dev)?;
         match found {
             Some(link) if link.mac != Some(record.host_mac) => {
@@ -77,10 +79,10 @@ pub(super) fn ensure_veth(
 }
 
 pub(super) fn remove_veth(node: &Node, record: &EndpointRecord) -> Result<(), ProvisionError> {
-    node.inside(|| {
-        let netlink = Netlink::open()?;
+    node.inside(|inside| {
+        let netlink = Netlink::open(inside)?;
         match own_host_link(&netlink, record)? {
-            Some(link) => netlink.delete_link(&link),
+            Some(link) => Ok(netlink.delete_link(&link)?),
             None => Ok(()),
         }
     })?;

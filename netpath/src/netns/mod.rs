@@ -1,5 +1,11 @@
 //! Network namespaces: making them, finding them, working inside one.
 
+mod inside;
+#[cfg(test)]
+mod tests;
+
+pub use self::inside::Inside;
+
 use std::{
     fs::{self, File, OpenOptions},
     io,
@@ -65,6 +71,23 @@ impl Netns {
     /// When there is none of that name.
     pub fn named(name: &str) -> Result<Self, NetnsError> {
         Self::open_path(&path_of(name), name)
+    }
+
+    /// The namespace at a path, as container runtimes give one: `/proc/<pid>/ns/net`, or any file that one is mounted
+    /// on. Its name is the path.
+    ///
+    /// # Errors
+    /// When there is nothing, or something that is no network namespace.
+    pub fn at(path: &Path) -> Result<Self, NetnsError> {
+        let netns = Self::open_path(path, &path.to_string_lossy())?;
+        // SAFETY: the file is open, and this request takes no argument (ioctl_nsfs(2)).
+        let kind = unsafe { libc::ioctl(netns.file.as_raw_fd(), libc::NS_GET_NSTYPE) };
+        let problem = match kind {
+            libc::CLONE_NEWNET => return Ok(netns),
+            -1 => io::Error::last_os_error(),
+            _ => io::Error::other("it is a namespace of another kind"),
+        };
+        Err(step(&netns.name, "check that it is one", problem))
     }
 
     fn open_path(path: &Path, name: &str) -> Result<Self, NetnsError> {
@@ -142,7 +165,7 @@ impl Netns {
         }
     }
 
-    /// Its name, or `current`.
+    /// Its name, its path, or `current`.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -189,12 +212,23 @@ impl Netns {
     /// # Errors
     /// When the namespace cannot be entered.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
+        self.enter(|_| work())
+    }
+
+    /// As [`Netns::run`], with the proof for what asks for one.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered.
+    pub fn enter<T: Send>(
+        &self,
+        work: impl FnOnce(&Inside<'_>) -> T + Send,
+    ) -> Result<T, NetnsError> {
         thread::scope(|scope| {
             scope
                 .spawn(|| {
                     setns(&self.file, CloneFlags::CLONE_NEWNET)
                         .map_err(|errno| step(&self.name, "setns", errno.into()))?;
-                    Ok(work())
+                    Ok(work(&Inside::current()))
                 })
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
