@@ -2,7 +2,7 @@
 
 use netpath::{
     datapath::{Datapath, ReturnCode, TestPacket},
-    netns::Netns,
+    netns::{Inside, Netns},
 };
 use netpath_common::{EndpointEntry, EndpointId, Ifindex, InterfaceState, Mac, Meta, RouteEntry};
 use nix::net::if_::if_nametoindex;
@@ -113,7 +113,9 @@ impl Router {
             ingress_ifindex: packet.ingress,
             ..TestPacket::new(packet.frame.clone(), packet.ingress)
         };
-        let outcome = self.datapath().test_run(packet.program, &test);
+        let outcome = self
+            .datapath()
+            .test_run(&Inside::current(), packet.program, &test);
         outcome.unwrap_or_else(|e| panic!("{e}\n{packet}")).code
     }
 }
