@@ -1,4 +1,4 @@
-//! Attaching and detaching. Everything here acts in the calling thread's network namespace.
+//! Attaching and detaching.
 
 use std::{fs, io};
 
@@ -14,7 +14,10 @@ use super::{
     AttachMode, Datapath, attach_mode,
     error::{DatapathError, file},
 };
-use crate::netns::{Inside, Netns};
+use crate::{
+    netlink::Netlink,
+    netns::{Inside, Netns},
+};
 
 /// Priority of netpath's filters on a clsact qdisc: the letters `np`.
 const CLSACT_PRIORITY: u16 = 0x6e70;
@@ -51,14 +54,13 @@ impl Datapath {
         Ok(self.pinned(kind)?.info().map_err(failed(kind, None))?.id())
     }
 
-    /// Whether a program runs on an interface. With clsact the kernel is not asked, as it answers by netlink
-    /// only: there it is what netpath did last to the node as a whole.
+    /// Whether a program runs on an interface.
     ///
     /// # Errors
-    /// When the interface does not exist.
+    /// When the kernel does not tell; with TCX also when the interface does not exist.
     pub fn is_attached(
         &self,
-        _inside: &Inside<'_>,
+        inside: &Inside<'_>,
         kind: ProgramKind,
         dev: &str,
     ) -> Result<bool, DatapathError> {
@@ -69,7 +71,15 @@ impl Datapath {
                     .map_err(failed(kind, Some(dev)))?;
                 Ok(programs.iter().any(|program| program.id() == ours))
             }
-            AttachMode::Clsact => Ok(self.maps.settings()?.fast_path != 0),
+            AttachMode::Clsact => {
+                let ours = self.program_id(kind)?;
+                let netlink = Netlink::open(inside)?;
+                let Some(link) = netlink.link(dev)? else {
+                    return Ok(false);
+                };
+                let filters = netlink.filter_programs(&link, kind.hook())?;
+                Ok(filters.iter().any(|filter| filter.program == ours))
+            }
         }
     }
 

@@ -9,6 +9,8 @@ use aya::{
     programs::{ProgramError, links::LinkError, tc::TcError},
 };
 
+use crate::netlink::NetlinkError;
+
 /// A failure of the datapath. Each names its object.
 #[derive(Debug, thiserror::Error)]
 pub enum DatapathError {
@@ -52,6 +54,9 @@ pub enum DatapathError {
         /// The verifier's log.
         log: String,
     },
+    /// The kernel did not tell by netlink what is attached.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
     /// The kernel lacks something netpath cannot do without.
     #[error("this kernel lacks {what}: netpath needs Linux 5.14 or newer with it built in")]
     KernelLacks {

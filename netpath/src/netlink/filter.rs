@@ -5,7 +5,7 @@ use netlink_packet_route::{
     tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
 };
 
-pub use netpath_common::Hook;
+use netpath_common::Hook;
 
 use super::{Link, Netlink, NetlinkError, channel::About};
 

@@ -154,12 +154,14 @@ impl Netlink {
         self.add_link("make veth", here.name, message)
     }
 
-    /// Makes a bridge without spanning tree that floods multicast, like a dumb switch.
+    /// Makes a bridge without spanning tree that floods multicast, like a dumb switch. It is up.
     ///
     /// # Errors
     /// When the name is taken, or the kernel refuses.
     pub fn add_bridge(&self, name: &str) -> Result<(), NetlinkError> {
         let mut message = LinkMessage::default();
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
         message.attributes = vec![
             LinkAttribute::IfName(name.to_owned()),
             LinkAttribute::LinkInfo(vec![

@@ -24,7 +24,7 @@ use self::channel::Channel;
 pub use self::{
     address::InterfaceAddress,
     error::NetlinkError,
-    filter::{FilterProgram, Hook},
+    filter::FilterProgram,
     link::{Link, LinkKind, VethEnd},
     neighbour::{Neighbour, NeighbourState},
     route::{KnownRoutes, NewRoute, NextHop, ROUTE_PROTOCOL, Replace, Route, RouteKind, Table},

@@ -38,6 +38,8 @@ pub enum Replace {
     No,
     /// Take its place if it is netpath's, in one step. Fail if it is somebody else's.
     Ours,
+    /// Take its place, whosever it is: only for a namespace that is netpath's own.
+    Any,
 }
 
 impl Netlink {
@@ -47,6 +49,9 @@ impl Netlink {
     /// [`NetlinkError::RouteExists`] for a route that is not to be replaced; it is left alone. Or when the kernel
     /// refuses.
     pub fn add_route(&self, new: &NewRoute, replace: Replace) -> Result<(), NetlinkError> {
+        if replace == Replace::Any {
+            return self.put(new, NLM_F_CREATE | NLM_F_REPLACE);
+        }
         match self.put(new, NLM_F_CREATE | NLM_F_EXCL) {
             Err(error) if error.errno() == Some(libc::EEXIST) => {
                 self.put_in_place(new, replace, &self.known_routes()?, error)
@@ -170,6 +175,7 @@ fn may_replace(there: &[Route], replace: Replace) -> Result<(), NetlinkError> {
     let in_the_way = there.iter().find(|route| match replace {
         Replace::No => true,
         Replace::Ours => !route.is_ours(),
+        Replace::Any => false,
     });
     match in_the_way {
         None => Ok(()),

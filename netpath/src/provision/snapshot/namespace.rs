@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use netpath_common::{Ifindex, ProgramKind};
 
-use super::{Subject, datapath};
+use super::Subject;
 use crate::{
     datapath::Datapath,
     model::NodePlace,
@@ -43,7 +43,7 @@ pub(super) fn node(
                 let datapath = datapath
                     .lock()
                     .unwrap_or_else(std::sync::PoisonError::into_inner);
-                attached(subject, inside, &netlink, &node, &datapath)?
+                attached(subject, inside, &node, &datapath)?
             }
             None => Default::default(),
         };
@@ -58,14 +58,12 @@ pub(super) fn node(
 fn attached(
     subject: &Subject<'_>,
     inside: &Inside<'_>,
-    netlink: &Netlink,
     node: &Namespace,
     datapath: &Datapath,
 ) -> Result<std::collections::BTreeSet<(Ifindex, ProgramKind)>, ProvisionError> {
     let Some(recorded) = subject.recorded else {
         return Ok(Default::default());
     };
-    let ours = datapath::program_ids(datapath)?;
     let endpoints = recorded.endpoints.values().map(|endpoint| {
         let programs: &[ProgramKind] = &[ProgramKind::FromEndpoint, ProgramKind::ToEndpoint];
         (endpoint.host_dev.as_str(), programs)
@@ -80,7 +78,7 @@ fn attached(
             continue;
         };
         for &program in programs {
-            if datapath::runs(datapath, inside, netlink, &ours, program, link)? {
+            if datapath.is_attached(inside, program, &link.name)? {
                 attached.insert((link.ifindex, program));
             }
         }
