@@ -3,8 +3,8 @@
 use std::io;
 
 use netpath::{
-    counters::CountersError, datapath::DatapathError, netns::NetnsError, probe::ProbeError,
-    provision::ProvisionError,
+    Ending, Ends, counters::CountersError, datapath::DatapathError, netns::NetnsError,
+    probe::ProbeError, provision::ProvisionError,
 };
 
 /// The story could not be told, or not to its end.
@@ -101,12 +101,12 @@ fn before(cause: &Option<Box<DemoError>>) -> String {
         })
 }
 
-impl DemoError {
-    /// Whether it was refused before anything was touched: exit status 2.
-    pub fn is_refusal(&self) -> bool {
+impl Ends for DemoError {
+    fn ending(&self) -> Ending {
         match self {
-            Self::AlreadyUp { .. } => true,
-            Self::Up(error) => error.is_refusal(),
+            Self::AlreadyUp { .. } => Ending::Refused,
+            Self::Up(error) => error.ending(),
+            // The story had begun.
             Self::Lab { .. }
             | Self::Provision(_)
             | Self::Probe(_)
@@ -118,7 +118,7 @@ impl DemoError {
             | Self::Unreadable { .. }
             | Self::File { .. }
             | Self::Interrupted
-            | Self::Removal { .. } => false,
+            | Self::Removal { .. } => Ending::Failed,
         }
     }
 }
