@@ -3,10 +3,13 @@
 pub mod counters;
 pub mod datapath;
 mod ending;
+mod hash;
 pub mod lock;
 pub mod model;
 pub mod netns;
 pub mod probe;
+pub mod proc_net;
 pub mod provision;
+pub mod random;
 
 pub use self::ending::{Ending, Ends};

@@ -4,7 +4,7 @@ use std::io;
 
 use netpath::{
     Ending, Ends, counters::CountersError, netns::NetnsError, probe::ProbeError,
-    provision::ProvisionError,
+    proc_net::ProcNetError, provision::ProvisionError,
 };
 
 /// The run could not be done, or not to its end. What it had made is removed, unless the error says
@@ -20,6 +20,9 @@ pub enum BenchError {
     /// The fast path's counters could not be read.
     #[error(transparent)]
     Counters(#[from] CountersError),
+    /// The kernel's counters could not be read.
+    #[error(transparent)]
+    ProcNet(#[from] ProcNetError),
     /// A namespace could not be entered.
     #[error(transparent)]
     Netns(#[from] NetnsError),
@@ -77,6 +80,7 @@ impl Ends for BenchError {
             Self::Nothing(_) => Ending::Refused,
             Self::Provision(error) => error.ending(),
             Self::Counters(error) => error.ending(),
+            Self::ProcNet(error) => error.ending(),
             Self::Netns(error) => error.ending(),
             Self::Traffic(error) => error.ending(),
             Self::File { .. }

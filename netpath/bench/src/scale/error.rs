@@ -4,7 +4,7 @@ use std::io;
 
 use netpath::{
     Ending, Ends, datapath::DatapathError, model::TopologyErrors, netns::NetnsError,
-    provision::ProvisionError,
+    proc_net::ProcNetError, provision::ProvisionError,
 };
 
 use crate::BenchError;
@@ -24,6 +24,9 @@ pub enum ScaleError {
     /// Maps or programs.
     #[error(transparent)]
     Datapath(#[from] DatapathError),
+    /// The kernel's counters could not be read.
+    #[error(transparent)]
+    ProcNet(#[from] ProcNetError),
     /// A namespace.
     #[error(transparent)]
     Netns(#[from] NetnsError),
@@ -70,6 +73,7 @@ impl Ends for ScaleError {
             Self::Machine(error) => error.ending(),
             Self::Provision(error) => error.ending(),
             Self::Datapath(error) => error.ending(),
+            Self::ProcNet(error) => error.ending(),
             Self::Netns(error) => error.ending(),
             Self::Topology(error) => error.ending(),
             Self::Interrupted

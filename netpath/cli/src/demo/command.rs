@@ -3,9 +3,10 @@
 use std::{fmt::Display, io, io::IsTerminal as _};
 
 use netpath::{Ends as _, datapath::ObjectKind, model::Topology};
+use netpath_common::Family;
 
 use super::{
-    Check, CountedHop, CountedInterface, DemoError, DemoOptions, DemoReport, Event, Family, Hint,
+    Check, CountedHop, CountedInterface, DemoError, DemoOptions, DemoReport, Event, Hint,
     Measurement, Narrator, Path,
 };
 use crate::{
@@ -354,7 +355,7 @@ mod tests {
     fn measurement(path: Path, latency: f64) -> Measurement {
         Measurement {
             path,
-            family: Family::Ipv4,
+            family: Family::V4,
             latency_p50_us: latency,
             latency_p99_us: 2.0 * latency,
             packets_per_second: 1e6 / latency,

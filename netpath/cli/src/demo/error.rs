@@ -4,7 +4,7 @@ use std::io;
 
 use netpath::{
     Ending, Ends, counters::CountersError, datapath::DatapathError, netns::NetnsError,
-    probe::ProbeError, provision::ProvisionError,
+    probe::ProbeError, proc_net::ProcNetError, provision::ProvisionError,
 };
 
 /// The story could not be told, or not to its end.
@@ -36,6 +36,9 @@ pub enum DemoError {
     /// The counters could not be read.
     #[error(transparent)]
     Counters(#[from] CountersError),
+    /// The kernel's counters could not be read.
+    #[error(transparent)]
+    ProcNet(#[from] ProcNetError),
     /// A namespace could not be entered.
     #[error(transparent)]
     Netns(#[from] NetnsError),
@@ -65,14 +68,6 @@ pub enum DemoError {
         what: String,
         /// The line in question; empty if one is missing.
         line: String,
-    },
-    /// A file of the kernel's could not be read.
-    #[error("{path}: {source}")]
-    File {
-        /// The file.
-        path: &'static str,
-        /// Why not.
-        source: io::Error,
     },
     /// Stopped by a signal. The lab was removed.
     #[error("interrupted; removed")]
@@ -111,12 +106,12 @@ impl Ends for DemoError {
             | Self::Provision(_)
             | Self::Probe(_)
             | Self::Counters(_)
+            | Self::ProcNet(_)
             | Self::Netns(_)
             | Self::Datapath(_)
             | Self::Start { .. }
             | Self::Command { .. }
             | Self::Unreadable { .. }
-            | Self::File { .. }
             | Self::Interrupted
             | Self::Removal { .. } => Ending::Failed,
         }
