@@ -14,6 +14,7 @@
 
 mod counter;
 mod endpoint;
+mod family;
 mod id;
 mod interface;
 mod node;
@@ -24,6 +25,7 @@ mod verdict;
 
 pub use counter::{HopCounter, HopKey};
 pub use endpoint::EndpointEntry;
+pub use family::{Family, UnknownFamily};
 pub use id::{EndpointId, Ifindex, Mac};
 pub use interface::{InterfaceEntry, InterfaceKind, InterfaceState};
 pub use node::{FeatureBits, Identity, Ids, Settings};

@@ -2,11 +2,17 @@
 
 pub mod counters;
 pub mod datapath;
+mod ending;
+mod hash;
 pub mod lock;
 pub mod model;
 pub mod netlink;
 pub mod netns;
 pub mod probe;
+pub mod proc_net;
 pub mod provision;
+pub mod random;
 pub mod reconcile;
 pub mod sysctl;
+
+pub use self::ending::{Ending, Ends};

@@ -10,6 +10,8 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::{Ending, Ends};
+
 /// A directory of root's own, so that nobody else can hold a lock.
 const DIRECTORY: &str = "/run/netpath";
 /// How long another netpath may take: 200 endpoints come up in ten seconds.
@@ -29,6 +31,14 @@ pub enum LockError {
         /// Why not.
         source: io::Error,
     },
+}
+
+impl Ends for LockError {
+    fn ending(&self) -> Ending {
+        match self {
+            Self::Held(_) | Self::File { .. } => Ending::Failed,
+        }
+    }
 }
 
 /// What a lock is about. A process that needs both takes them in this order.
@@ -127,4 +137,24 @@ impl Drop for Lock {
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> LockError {
     let path = path.to_owned();
     move |source| LockError::File { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_cannot_be_had_is_a_failure() {
+        let path = || PathBuf::from("/run/netpath/topology.lock");
+        let source = io::Error::other("no room");
+        for error in [
+            LockError::Held(path()),
+            LockError::File {
+                path: path(),
+                source,
+            },
+        ] {
+            assert_eq!(error.ending(), Ending::Failed, "{error}");
+        }
+    }
 }

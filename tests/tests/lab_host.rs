@@ -2,6 +2,7 @@
 //! exactly that.
 
 use netpath::{
+    Ends as _,
     netns::Netns,
     provision::{self, ProvisionError},
 };

@@ -6,7 +6,10 @@ use std::{
     thread,
 };
 
-use netpath::probe::tcp::{TransferOptions, tcp_transfer};
+use netpath::{
+    Ends as _,
+    probe::tcp::{TransferOptions, tcp_transfer},
+};
 use netpath_common::FeatureBits;
 use netpath_tests::lab::{
     Bytes::{Any, Exactly},

@@ -3,8 +3,8 @@
 use std::io;
 
 use netpath::{
-    counters::CountersError, netlink::NetlinkError, netns::NetnsError, probe::ProbeError,
-    provision::ProvisionError,
+    Ending, Ends, counters::CountersError, netlink::NetlinkError, netns::NetnsError,
+    probe::ProbeError, proc_net::ProcNetError, provision::ProvisionError,
 };
 
 /// The run could not be done, or not to its end. What it had made is removed, unless the error says
@@ -23,6 +23,9 @@ pub enum BenchError {
     /// A netlink request failed.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+    /// The kernel's counters could not be read.
+    #[error(transparent)]
+    ProcNet(#[from] ProcNetError),
     /// A namespace could not be entered.
     #[error(transparent)]
     Netns(#[from] NetnsError),
@@ -74,13 +77,22 @@ pub enum BenchError {
     },
 }
 
-impl BenchError {
-    /// Whether it was refused before anything was touched: exit status 2.
-    pub fn is_refusal(&self) -> bool {
+impl Ends for BenchError {
+    fn ending(&self) -> Ending {
         match self {
-            Self::Nothing(_) => true,
-            Self::Provision(error) => error.is_refusal(),
-            _ => false,
+            Self::Nothing(_) => Ending::Refused,
+            Self::Provision(error) => error.ending(),
+            Self::Counters(error) => error.ending(),
+            Self::ProcNet(error) => error.ending(),
+            Self::Netns(error) => error.ending(),
+            Self::Traffic(error) => error.ending(),
+            Self::File { .. }
+            | Self::Unreadable { .. }
+            | Self::System { .. }
+            | Self::Command { .. }
+            | Self::Interrupted
+            | Self::Removal { .. }
+            | Self::Netlink(_) => Ending::Failed,
         }
     }
 }
@@ -103,4 +115,38 @@ fn before(cause: &Option<Box<BenchError>>) -> String {
     cause
         .as_ref()
         .map_or_else(String::new, |cause| format!("{cause}\nand "))
+}
+
+#[cfg(test)]
+mod tests {
+    use netpath::datapath::DatapathError;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_one_whoever_hands_it_on() {
+        let lacks = || DatapathError::KernelLacks { what: "TCX" };
+        let refused = [
+            BenchError::Nothing("no path is left".to_owned()),
+            BenchError::from(ProvisionError::NotRoot),
+            BenchError::from(ProvisionError::from(lacks())),
+            BenchError::from(CountersError::from(lacks())),
+        ];
+        for error in refused {
+            assert_eq!(error.ending(), Ending::Refused, "{error}");
+        }
+        let removal = || Box::new(ProvisionError::NotRoot);
+        let failed = [
+            BenchError::Interrupted,
+            BenchError::from(ProvisionError::Interrupted),
+            BenchError::Removal {
+                cause: None,
+                removal: removal(),
+            },
+            system("read", io::Error::other("no")),
+        ];
+        for error in failed {
+            assert_eq!(error.ending(), Ending::Failed, "{error}");
+        }
+    }
 }

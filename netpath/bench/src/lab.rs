@@ -16,12 +16,12 @@ use netpath::{
     netns::Netns,
     provision::{self, Action, Object, ProvisionError, UpOptions},
 };
-use netpath_common::Mac;
+use netpath_common::{Family, Mac};
 
 use super::{
     error::BenchError,
     orphans,
-    results::{Family, Path, Reach},
+    results::{Path, Reach},
 };
 
 /// The lab as a topology file, with `NAME` for what makes its names unique.

@@ -9,10 +9,12 @@ use std::{
     process::{Command, Stdio},
 };
 
+use netpath_common::Family;
+
 use super::{
     error::BenchError,
     lab::{LabNode, UPLINK},
-    results::{Family, Path},
+    results::Path,
 };
 
 /// First address of 198.18.0.0/15, set aside for benchmarks (RFC 2544); nobody in the lab has one.

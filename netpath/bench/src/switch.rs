@@ -1,12 +1,13 @@
 //! Switching what is between the two endpoints, and nothing else.
 
 use netpath::provision::{self, Selection};
+use netpath_common::Family;
 
 use super::{
     error::BenchError,
     lab::{Lab, LabNode},
     netfilter,
-    results::{Family, Path, Reach},
+    results::{Path, Reach},
     rules::RuleSet,
 };
 

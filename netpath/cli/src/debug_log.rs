@@ -2,13 +2,12 @@
 
 use std::{sync::atomic::Ordering, thread};
 
-use anyhow::Context as _;
 use netpath::datapath::{Datapath, DatapathLog, ObjectKind};
 
-use super::{Context, note};
+use super::{Context, Failure, note};
 
 /// Makes nodes log every packet, shows it until a signal comes, and makes them stop again.
-pub(super) fn follow(nodes: &[String], context: &Context) -> anyhow::Result<()> {
+pub(super) fn follow(nodes: &[String], context: &Context) -> Result<(), Failure> {
     let mut datapaths = Vec::new();
     for node in nodes {
         datapaths.extend(Datapath::open(node)?);
@@ -18,7 +17,7 @@ pub(super) fn follow(nodes: &[String], context: &Context) -> anyhow::Result<()> 
     shown.and(restored)
 }
 
-fn show(datapaths: &mut [Datapath], context: &Context) -> anyhow::Result<()> {
+fn show(datapaths: &mut [Datapath], context: &Context) -> Result<(), Failure> {
     for datapath in &mut *datapaths {
         datapath.upgrade(ObjectKind::Logging)?;
     }
@@ -52,14 +51,14 @@ fn show(datapaths: &mut [Datapath], context: &Context) -> anyhow::Result<()> {
 }
 
 /// Every node, even if one fails.
-fn restore(datapaths: &mut [Datapath]) -> anyhow::Result<()> {
+fn restore(datapaths: &mut [Datapath]) -> Result<(), Failure> {
     let mut result = Ok(());
     for datapath in datapaths {
-        let restored = datapath
-            .upgrade(ObjectKind::Plain)
-            .with_context(|| format!("node {} still logs every packet", datapath.name()));
-        if let Err(error) = restored {
-            result = result.and(Err(error));
+        let restored = datapath.upgrade(ObjectKind::Plain).map_err(|error| {
+            Failure::from(error).with(format!("node {} still logs every packet", datapath.name()))
+        });
+        if let Err(failure) = restored {
+            result = result.and(Err(failure));
         }
     }
     result

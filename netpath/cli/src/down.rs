@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use netpath::{datapath, provision};
 
-use super::{Context, Exit, file, note, up::ChangeReport};
+use super::{Context, Exit, Failure, file, note, up::ChangeReport};
 
 /// Arguments of `netpath down`.
 #[derive(Debug, clap::Args)]
@@ -19,7 +19,7 @@ pub struct DownArgs {
 }
 
 /// Removes the nodes. Once begun it goes on to the end, whatever signals come.
-pub fn run(args: &DownArgs, context: &Context) -> anyhow::Result<Exit> {
+pub fn run(args: &DownArgs, context: &Context) -> Result<Exit, Failure> {
     let nodes = if args.all {
         None
     } else {

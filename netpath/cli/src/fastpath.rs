@@ -5,7 +5,7 @@ use netpath::{
     provision::{self, Selection},
 };
 
-use super::{Context, Exit, debug_log, up::ChangeReport};
+use super::{Context, Exit, Failure, debug_log, up::ChangeReport};
 
 /// Arguments of `netpath fastpath`.
 #[derive(Debug, clap::Args)]
@@ -62,7 +62,7 @@ impl From<&SelectionArgs> for Selection {
 }
 
 /// Attaches or detaches.
-pub fn run(args: &FastpathArgs, context: &Context) -> anyhow::Result<Exit> {
+pub fn run(args: &FastpathArgs, context: &Context) -> Result<Exit, Failure> {
     context.require_root()?;
     context.catch_signals()?;
     let (on, selection) = match &args.switch {
@@ -78,7 +78,7 @@ pub fn run(args: &FastpathArgs, context: &Context) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn selected_nodes(selection: &Selection) -> anyhow::Result<Vec<String>> {
+fn selected_nodes(selection: &Selection) -> Result<Vec<String>, Failure> {
     let nodes = provision::observe()?.into_iter().filter(|node| {
         let is_node = selection
             .node

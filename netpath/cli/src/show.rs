@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use netpath::provision::{self, Drift, FastPath, NodeStatus};
 use serde::Serialize;
 
-use super::{Context, Exit, Table, file, note};
+use super::{Context, Exit, Failure, Table, file, note};
 
 /// Arguments of `netpath show`.
 #[derive(Debug, clap::Args)]
@@ -21,7 +21,7 @@ struct Nodes {
 }
 
 /// Shows what is up.
-pub fn run(args: &ShowArgs, context: &Context) -> anyhow::Result<Exit> {
+pub fn run(args: &ShowArgs, context: &Context) -> Result<Exit, Failure> {
     let wanted = match &args.file {
         Some(path) => Some(file::node_names(&file::load(Some(path))?)),
         None => None,

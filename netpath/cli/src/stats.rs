@@ -8,7 +8,7 @@ use netpath::{
 };
 use serde::Serialize;
 
-use super::{Context, Exit, Table, note};
+use super::{Context, Exit, Failure, Table, note};
 
 /// Arguments of `netpath stats`.
 #[derive(Debug, clap::Args)]
@@ -62,7 +62,7 @@ struct Rates {
 }
 
 /// Shows counters or rates.
-pub fn run(args: &StatsArgs, context: &Context) -> anyhow::Result<Exit> {
+pub fn run(args: &StatsArgs, context: &Context) -> Result<Exit, Failure> {
     context.require_root()?;
     let node = args.node.as_ref().map(Name::as_ref);
     let rows = counters::read_all(node)?;
@@ -90,7 +90,7 @@ fn watch(
     node: Option<&str>,
     mut before: Vec<HopRow>,
     context: &Context,
-) -> anyhow::Result<Vec<HopRow>> {
+) -> Result<Vec<HopRow>, Failure> {
     context.catch_signals()?;
     let mut then = Instant::now();
     loop {

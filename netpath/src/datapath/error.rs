@@ -9,7 +9,7 @@ use aya::{
     programs::{ProgramError, links::LinkError, tc::TcError},
 };
 
-use crate::netlink::NetlinkError;
+use crate::{Ending, Ends, netlink::NetlinkError};
 
 /// A failure of the datapath. Each names its object.
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +129,29 @@ pub enum DatapathError {
     Log(#[from] aya_log::Error),
 }
 
+impl Ends for DatapathError {
+    fn ending(&self) -> Ending {
+        match self {
+            Self::AbiVersion { .. } | Self::NoBpffs { .. } | Self::KernelLacks { .. } => {
+                Ending::Refused
+            }
+            Self::Netns(error) => error.ending(),
+            Self::Lock(error) => error.ending(),
+            Self::Foreign { .. }
+            | Self::Verifier { .. }
+            | Self::File { .. }
+            | Self::Map { .. }
+            | Self::Object(_)
+            | Self::Program { .. }
+            | Self::Link { .. }
+            | Self::Pin { .. }
+            | Self::Clsact { .. }
+            | Self::Log(_)
+            | Self::Netlink(_) => Ending::Failed,
+        }
+    }
+}
+
 fn on(dev: &Option<String>) -> String {
     dev.as_ref()
         .map_or_else(String::new, |dev| format!(" on {dev}"))
@@ -148,4 +171,52 @@ pub(super) fn file(
 
 pub(super) fn map(map: &'static str) -> impl FnOnce(MapError) -> DatapathError {
     move |source| DatapathError::Map { map, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Errors of other modules that are handed on count as what they are there.
+    #[test]
+    fn what_is_refused_was_not_touched() {
+        let source = || io::Error::other("no");
+        let path = || PathBuf::from("/sys/fs/bpf/netpath/node03");
+        let refused = [
+            DatapathError::AbiVersion {
+                path: path(),
+                found: 9,
+                expected: 2,
+            },
+            DatapathError::NoBpffs { source: source() },
+            DatapathError::KernelLacks { what: "TCX" },
+        ];
+        for error in refused {
+            assert_eq!(error.ending(), Ending::Refused, "{error}");
+        }
+        let failed = [
+            DatapathError::Foreign {
+                path: path(),
+                problem: "it holds no map".to_owned(),
+            },
+            DatapathError::Verifier {
+                program: "from_uplink",
+                source: source(),
+                log: String::new(),
+            },
+            DatapathError::File {
+                path: path(),
+                action: "read",
+                source: source(),
+            },
+            DatapathError::from(crate::lock::LockError::Held(path())),
+            DatapathError::from(crate::netns::NetnsError::Open {
+                path: path(),
+                source: source(),
+            }),
+        ];
+        for error in failed {
+            assert_eq!(error.ending(), Ending::Failed, "{error}");
+        }
+    }
 }

@@ -23,6 +23,8 @@ use nix::{
     sys::socket::{AddressFamily, SockFlag, SockType, socket},
 };
 
+use crate::{Ending, Ends};
+
 /// Where `ip netns` keeps namespaces by name.
 pub const NETNS_DIR: &str = "/run/netns";
 
@@ -47,6 +49,14 @@ pub enum NetnsError {
         /// Why it failed.
         source: io::Error,
     },
+}
+
+impl Ends for NetnsError {
+    fn ending(&self) -> Ending {
+        match self {
+            Self::Open { .. } | Self::Step { .. } => Ending::Failed,
+        }
+    }
 }
 
 /// An open network namespace. It stays alive while this is held, whether or not it keeps its name.

@@ -5,6 +5,7 @@ use std::io;
 use ipnet::IpNet;
 
 use crate::{
+    Ending, Ends,
     datapath::DatapathError,
     lock::LockError,
     netlink::NetlinkError,
@@ -186,21 +187,91 @@ impl ProvisionError {
             },
         }
     }
+}
 
-    /// Whether the user's input or the machine's set-up was refused before anything was touched: exit
-    /// status 2.
-    pub fn is_refusal(&self) -> bool {
+impl Ends for ProvisionError {
+    fn ending(&self) -> Ending {
         match self {
             Self::NotRoot | Self::NotOurs { .. } | Self::Unmet { .. } | Self::NoAddress { .. } => {
-                true
+                Ending::Refused
             }
-            Self::Datapath(
-                DatapathError::AbiVersion { .. }
-                | DatapathError::NoBpffs { .. }
-                | DatapathError::KernelLacks { .. },
-            ) => true,
-            Self::Several(errors) => errors.iter().all(Self::is_refusal),
-            _ => false,
+            Self::Lock(error) => error.ending(),
+            Self::Netns(error) => error.ending(),
+            Self::Datapath(error) => error.ending(),
+            Self::Several(errors) if errors.iter().all(Self::is_refusal) => Ending::Refused,
+            Self::Several(_)
+            | Self::NotUp { .. }
+            | Self::Interrupted
+            | Self::NothingUp
+            | Self::Random(_)
+            | Self::Netlink(_)
+            | Self::Sysctl(_)
+            | Self::DamagedRecord(_)
+            | Self::NoSuchPlace(_)
+            | Self::File { .. }
+            | Self::Command { .. }
+            | Self::Undo { .. } => Ending::Failed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused() -> Vec<ProvisionError> {
+        vec![
+            ProvisionError::NotRoot,
+            ProvisionError::NotOurs {
+                object: "interface",
+                name: "eth7".to_owned(),
+                netns: None,
+                remedy: "rename it",
+            },
+            ProvisionError::Unmet {
+                problem: "no forwarding".to_owned(),
+                remedy: "switch it on".to_owned(),
+            },
+            ProvisionError::NoAddress {
+                dev: "eth7".to_owned(),
+                address: "10.0.0.1/24".parse().expect("an address"),
+            },
+            ProvisionError::from(DatapathError::KernelLacks { what: "TCX" }),
+        ]
+    }
+
+    #[test]
+    fn what_is_refused_was_not_touched() {
+        for error in refused() {
+            assert_eq!(error.ending(), Ending::Refused, "{error}");
+        }
+        let failed = [
+            ProvisionError::Interrupted,
+            ProvisionError::NotUp {
+                object: "node",
+                name: "node09".to_owned(),
+            },
+            ProvisionError::Random(io::Error::other("no")),
+            ProvisionError::from(LockError::Held("/run/netpath/topology.lock".into())),
+            ProvisionError::from(NetnsError::Open {
+                path: "/x".into(),
+                source: io::Error::other("no"),
+            }),
+            ProvisionError::Undo {
+                cause: Box::new(ProvisionError::NotRoot),
+                undoing: Vec::new(),
+            },
+        ];
+        for error in failed {
+            assert_eq!(error.ending(), Ending::Failed, "{error}");
+        }
+    }
+
+    #[test]
+    fn several_are_refused_if_each_is() {
+        let mut errors = refused();
+        assert_eq!(ProvisionError::Several(refused()).ending(), Ending::Refused);
+        errors.push(ProvisionError::Interrupted);
+        assert_eq!(ProvisionError::Several(errors).ending(), Ending::Failed);
     }
 }

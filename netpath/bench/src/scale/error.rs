@@ -3,8 +3,8 @@
 use std::io;
 
 use netpath::{
-    datapath::DatapathError, model::TopologyErrors, netlink::NetlinkError, netns::NetnsError,
-    provision::ProvisionError,
+    Ending, Ends, datapath::DatapathError, model::TopologyErrors, netlink::NetlinkError,
+    netns::NetnsError, proc_net::ProcNetError, provision::ProvisionError,
 };
 
 use crate::BenchError;
@@ -27,6 +27,9 @@ pub enum ScaleError {
     /// A netlink request.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+    /// The kernel's counters could not be read.
+    #[error(transparent)]
+    ProcNet(#[from] ProcNetError),
     /// A namespace.
     #[error(transparent)]
     Netns(#[from] NetnsError),
@@ -67,8 +70,59 @@ pub enum ScaleError {
     },
 }
 
+impl Ends for ScaleError {
+    fn ending(&self) -> Ending {
+        match self {
+            Self::Machine(error) => error.ending(),
+            Self::Provision(error) => error.ending(),
+            Self::Datapath(error) => error.ending(),
+            Self::ProcNet(error) => error.ending(),
+            Self::Netns(error) => error.ending(),
+            Self::Topology(error) => error.ending(),
+            Self::Interrupted
+            | Self::Lab { .. }
+            | Self::Io { .. }
+            | Self::Start { .. }
+            | Self::Command { .. }
+            | Self::Netlink(_) => Ending::Failed,
+        }
+    }
+}
+
 impl From<BenchError> for ScaleError {
     fn from(error: BenchError) -> Self {
         Self::Machine(Box::new(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netpath::model::Topology;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_one_whoever_hands_it_on() {
+        let lacks = || DatapathError::KernelLacks { what: "TCX" };
+        let findings = Topology::parse("lab.toml", "x = 1").expect_err("unknown key");
+        let refused = [
+            ScaleError::from(BenchError::from(ProvisionError::from(lacks()))),
+            ScaleError::from(ProvisionError::NotRoot),
+            ScaleError::from(lacks()),
+            ScaleError::from(findings),
+        ];
+        for error in refused {
+            assert_eq!(error.ending(), Ending::Refused, "{error}");
+        }
+        let failed = [
+            ScaleError::Interrupted,
+            ScaleError::from(BenchError::Interrupted),
+            ScaleError::Lab {
+                what: "no uplink".to_owned(),
+            },
+        ];
+        for error in failed {
+            assert_eq!(error.ending(), Ending::Failed, "{error}");
+        }
     }
 }

@@ -14,7 +14,10 @@ use std::{
 };
 
 use ipnet::IpNet;
-use netpath::netlink::{KnownRoutes, Netlink, NewRoute, Replace};
+use netpath::{
+    netlink::{KnownRoutes, Netlink, NewRoute, Replace},
+    random::SplitMix64,
+};
 use nix::{
     sys::socket::{setsockopt, sockopt},
     time::{ClockId, clock_gettime},
@@ -146,7 +149,7 @@ impl<'a> Trial<'a> {
 
     fn measure(mut self, run: &Run<'_>) -> Result<Found, ScaleError> {
         self.reset()?;
-        let mut random = population::Random::new(run.options.seed);
+        let mut random = SplitMix64::new(run.options.seed);
         let target = SocketAddr::new(
             population::inside(self.prefix, &mut random),
             port_of(&self.rx)?,

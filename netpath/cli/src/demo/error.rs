@@ -3,8 +3,8 @@
 use std::io;
 
 use netpath::{
-    counters::CountersError, datapath::DatapathError, netns::NetnsError, probe::ProbeError,
-    provision::ProvisionError,
+    Ending, Ends, counters::CountersError, datapath::DatapathError, netns::NetnsError,
+    probe::ProbeError, proc_net::ProcNetError, provision::ProvisionError,
 };
 
 /// The story could not be told, or not to its end.
@@ -36,6 +36,9 @@ pub enum DemoError {
     /// The counters could not be read.
     #[error(transparent)]
     Counters(#[from] CountersError),
+    /// The kernel's counters could not be read.
+    #[error(transparent)]
+    ProcNet(#[from] ProcNetError),
     /// A namespace could not be entered.
     #[error(transparent)]
     Netns(#[from] NetnsError),
@@ -66,14 +69,6 @@ pub enum DemoError {
         /// The line in question; empty if one is missing.
         line: String,
     },
-    /// A file of the kernel's could not be read.
-    #[error("{path}: {source}")]
-    File {
-        /// The file.
-        path: &'static str,
-        /// Why not.
-        source: io::Error,
-    },
     /// Stopped by a signal. The lab was removed.
     #[error("interrupted; removed")]
     Interrupted,
@@ -101,24 +96,24 @@ fn before(cause: &Option<Box<DemoError>>) -> String {
         })
 }
 
-impl DemoError {
-    /// Whether it was refused before anything was touched: exit status 2.
-    pub fn is_refusal(&self) -> bool {
+impl Ends for DemoError {
+    fn ending(&self) -> Ending {
         match self {
-            Self::AlreadyUp { .. } => true,
-            Self::Up(error) => error.is_refusal(),
+            Self::AlreadyUp { .. } => Ending::Refused,
+            Self::Up(error) => error.ending(),
+            // The story had begun.
             Self::Lab { .. }
             | Self::Provision(_)
             | Self::Probe(_)
             | Self::Counters(_)
+            | Self::ProcNet(_)
             | Self::Netns(_)
             | Self::Datapath(_)
             | Self::Start { .. }
             | Self::Command { .. }
             | Self::Unreadable { .. }
-            | Self::File { .. }
             | Self::Interrupted
-            | Self::Removal { .. } => false,
+            | Self::Removal { .. } => Ending::Failed,
         }
     }
 }

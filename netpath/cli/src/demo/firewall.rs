@@ -6,8 +6,9 @@ use std::{
 };
 
 use netpath::netns::Netns;
+use netpath_common::Family;
 
-use super::{cast::Family, error::DemoError};
+use super::{cast::iptables, error::DemoError};
 
 /// Packets and bytes, as the packet filter counts them: bytes from the IP header on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,7 +110,7 @@ pub enum Edit {
 pub fn forward(netns: &Netns, family: Family) -> Result<Chain, DemoError> {
     let text = run(netns, family, &LIST)?;
     Chain::parse(&text).ok_or_else(|| DemoError::Unreadable {
-        what: format!("the output of `{} {}`", family.iptables(), LIST.join(" ")),
+        what: format!("the output of `{} {}`", iptables(family), LIST.join(" ")),
         line: text.lines().next().unwrap_or_default().to_owned(),
     })
 }
@@ -121,7 +122,7 @@ const LIST: [&str; 3] = ["-w", "-nvxL", "FORWARD"];
 pub fn list_command(netns: &str, family: Family) -> String {
     format!(
         "ip netns exec {netns} {} {}",
-        family.iptables(),
+        iptables(family),
         LIST.join(" ")
     )
 }
@@ -146,7 +147,7 @@ pub fn accept(
             commands.push(format!(
                 "ip netns exec {} {} {}",
                 netns.name(),
-                family.iptables(),
+                iptables(family),
                 rule.join(" ")
             ));
         }
@@ -156,7 +157,7 @@ pub fn accept(
 
 /// A Ctrl-C on the terminal is for netpath alone: hence a process group of its own.
 fn run(netns: &Netns, family: Family, arguments: &[&str]) -> Result<String, DemoError> {
-    let program = family.iptables();
+    let program = iptables(family);
     let line = || format!("{program} {}", arguments.join(" "));
     let output = netns
         .run(|| {

@@ -10,7 +10,7 @@ use netpath::{
 use serde::Serialize;
 
 use self::decode::Entry;
-use super::{Context, Exit, Refusal, Table, note};
+use super::{Context, Exit, Failure, Refusal, Table, note};
 
 /// Arguments of `netpath maps`.
 #[derive(Debug, clap::Args)]
@@ -61,7 +61,7 @@ struct NodeEntry {
 }
 
 /// Lists maps or dumps one.
-pub fn run(args: &MapsArgs, context: &Context) -> anyhow::Result<Exit> {
+pub fn run(args: &MapsArgs, context: &Context) -> Result<Exit, Failure> {
     let dumped = match &args.action {
         None | Some(Action::List) => None,
         Some(Action::Dump { name }) => Some(map_name(name)?),
@@ -95,7 +95,7 @@ fn open(node: &str) -> Result<Datapath, ProvisionError> {
     })
 }
 
-fn list(nodes: &[String], context: &Context) -> anyhow::Result<()> {
+fn list(nodes: &[String], context: &Context) -> Result<(), Failure> {
     let mut maps = Vec::new();
     for node in nodes {
         open(node)?;
@@ -139,7 +139,7 @@ fn summary_table(maps: &[NodeMap]) -> Table {
     table
 }
 
-fn dump(name: &'static str, nodes: &[String], context: &Context) -> anyhow::Result<()> {
+fn dump(name: &'static str, nodes: &[String], context: &Context) -> Result<(), Failure> {
     let mut entries = Vec::new();
     for node in nodes {
         let datapath = open(node)?;

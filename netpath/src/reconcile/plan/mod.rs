@@ -26,7 +26,7 @@ use super::{
     Action, Change, NamespaceState, Object, Op, Place, Plan, RecordedUplink, Refusal, Sources,
     Step, Wanted, World,
 };
-use crate::model::NodePlace;
+use crate::{model::NodePlace, random::SplitMix64};
 
 /// The gateway of every endpoint. Link-local (RFC 3927), so it takes nobody's address.
 pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
@@ -38,23 +38,18 @@ pub const BRIDGE: &str = "br0";
 
 /// MACs that nobody has: they prove later whose an interface is.
 #[derive(Clone, Debug)]
-pub struct Fresh(u64);
+pub struct Fresh(SplitMix64);
 
 impl Fresh {
     /// From a random number.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(SplitMix64::new(seed))
     }
 
-    /// A locally administered unicast address (IEEE 802, the two lowest bits of the first byte), by SplitMix64
-    /// (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+    /// A locally administered unicast address (IEEE 802, the two lowest bits of the first byte).
     fn mac(&mut self) -> Mac {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let [a, b, c, d, e, f, ..] = (mixed ^ (mixed >> 31)).to_le_bytes();
+        let [a, b, c, d, e, f, ..] = self.0.next().to_le_bytes();
         Mac([(a & 0xfc) | 0x02, b, c, d, e, f])
     }
 }

@@ -6,10 +6,11 @@ use netpath::{
     netns::Netns,
     provision::{self, Selection},
 };
+use netpath_common::Family;
 
 use super::{
     super::{
-        DemoError, Family,
+        DemoError,
         firewall::{Chain, Count, Edit},
         measure::Path,
         report::Check,

@@ -1,10 +1,11 @@
 //! Step 1: the lab comes up with the kernel's path only, and FORWARD drops what it is given.
 
 use netpath::provision::UpOptions;
+use netpath_common::Family;
 
 use super::{
     super::{
-        DemoError, Family,
+        DemoError,
         firewall::{Count, list_command},
         lab::Lab,
         packet_log::PacketLog,

@@ -1,10 +1,11 @@
 //! Step 2: the classic cure, four ACCEPT rules, and what it costs.
 
 use netpath::netns::Netns;
+use netpath_common::Family;
 
 use super::{
     super::{
-        DemoError, Family,
+        DemoError,
         firewall::{self, Count, Edit},
         measure::Path,
         report::Check,

@@ -11,10 +11,11 @@ use netpath::{
     netns::Netns,
     probe::ping::{PingOptions, PingReport, ping},
 };
+use netpath_common::Family;
 
 use super::super::{
     DemoError, DemoOptions,
-    cast::{Cast, Family, address},
+    cast::{Cast, address, header},
     firewall::{self, Chain},
     lab::Lab,
     measure::{Path, measure},
@@ -206,7 +207,7 @@ pub fn replies_to(from: &Endpoint, to: &Endpoint) -> String {
 
 /// Length of an echo request or reply from the IP header on, in bytes.
 pub fn ping_length(family: Family) -> u64 {
-    family.header() + ECHO_HEADER + PING_PAYLOAD
+    header(family) + ECHO_HEADER + PING_PAYLOAD
 }
 
 /// To a millisecond.
