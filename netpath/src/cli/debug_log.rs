@@ -5,27 +5,26 @@ use std::{sync::atomic::Ordering, thread};
 use anyhow::Context as _;
 
 use super::{Context, note};
-use crate::datapath::{Datapath, DatapathLog, ObjectKind};
+use crate::{
+    datapath::{Datapath, DatapathLog, ObjectKind},
+    provision,
+};
 
 /// Makes nodes log every packet, shows it until a signal comes, and makes them stop again.
 pub(super) fn follow(nodes: &[String], context: &Context) -> anyhow::Result<()> {
-    let mut datapaths = Vec::new();
-    for node in nodes {
-        datapaths.extend(Datapath::open(node)?);
-    }
-    let shown = show(&mut datapaths, context);
-    let restored = restore(&mut datapaths);
+    let shown = show(nodes, context);
+    let restored = restore(nodes);
     shown.and(restored)
 }
 
-fn show(datapaths: &mut [Datapath], context: &Context) -> anyhow::Result<()> {
-    for datapath in &mut *datapaths {
-        datapath.upgrade(ObjectKind::Logging)?;
+fn show(nodes: &[String], context: &Context) -> anyhow::Result<()> {
+    let mut logs = Vec::new();
+    for node in nodes {
+        provision::set_object(node, ObjectKind::Logging)?;
+        if let Some(datapath) = Datapath::open(node)? {
+            logs.push(DatapathLog::of(&datapath)?);
+        }
     }
-    let logs = datapaths
-        .iter()
-        .map(DatapathLog::of)
-        .collect::<Result<Vec<_>, _>>()?;
     note("every packet is logged; Ctrl-C ends it");
     thread::scope(|scope| {
         let readers: Vec<_> = logs
@@ -52,12 +51,11 @@ fn show(datapaths: &mut [Datapath], context: &Context) -> anyhow::Result<()> {
 }
 
 /// Every node, even if one fails.
-fn restore(datapaths: &mut [Datapath]) -> anyhow::Result<()> {
+fn restore(nodes: &[String]) -> anyhow::Result<()> {
     let mut result = Ok(());
-    for datapath in datapaths {
-        let restored = datapath
-            .upgrade(ObjectKind::Plain)
-            .with_context(|| format!("node {} still logs every packet", datapath.name()));
+    for node in nodes {
+        let restored = provision::set_object(node, ObjectKind::Plain)
+            .with_context(|| format!("node {node} still logs every packet"));
         if let Err(error) = restored {
             result = result.and(Err(error));
         }

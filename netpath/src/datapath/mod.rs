@@ -147,14 +147,14 @@ impl Datapath {
     }
 
     /// Replaces the programs by those of this build if they are others, under the running traffic: each
-    /// link or filter changes from one to the other atomically. Returns whether anything changed.
+    /// link or filter changes from one to the other atomically. Returns whether anything changed. Only the holder of
+    /// the topology lock may do so: it writes `meta`, as everything does that changes a node.
     ///
     /// # Errors
     /// When the kernel refuses a program; the old ones stay.
     pub fn upgrade(&mut self, object: ObjectKind) -> Result<bool, DatapathError> {
-        let mut meta = self.maps.meta()?;
         let wanted = load::fingerprint(object);
-        if meta.object == wanted {
+        if self.maps.meta()?.object == wanted {
             return Ok(false);
         }
         load::replace_programs(&self.pins, object)?;
@@ -162,7 +162,11 @@ impl Datapath {
             AttachMode::Tcx => self.update_links()?,
             AttachMode::Clsact => self.update_filters()?,
         }
-        meta.object = wanted;
+        let meta = Meta {
+            object: wanted,
+            // As it is now: loading the programs took its time.
+            ..self.maps.meta()?
+        };
         self.maps.set_meta(&meta)?;
         Ok(true)
     }

@@ -28,7 +28,11 @@ pub use self::{
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use crate::{datapath::ObjectKind, model::Topology};
+use crate::{
+    datapath::{Datapath, ObjectKind},
+    lock::{Lock, Subject},
+    model::Topology,
+};
 
 /// How to bring a topology up.
 #[derive(Clone, Debug)]
@@ -101,6 +105,19 @@ pub struct Selection {
 pub fn set_fast_path(on: bool, selection: &Selection) -> Result<Vec<Change>, ProvisionError> {
     check::root()?;
     fast_path::set(on, selection)
+}
+
+/// Replaces a node's programs by those of another build, under the running traffic. Returns whether anything changed:
+/// not where they are that build's already, nor where the node is not up any more.
+///
+/// # Errors
+/// When another netpath goes on being at work, or the kernel refuses a program.
+pub fn set_object(node: &str, object: ObjectKind) -> Result<bool, ProvisionError> {
+    let _lock = Lock::take(Subject::Topology)?;
+    match Datapath::open(node)? {
+        Some(mut datapath) => Ok(datapath.upgrade(object)?),
+        None => Ok(false),
+    }
 }
 
 /// The state of every node that is up, as recorded and as found.
