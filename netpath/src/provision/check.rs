@@ -2,8 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use netpath_common::Mac;
+use ipnet::IpNet;
+use netpath_common::{Ifindex, Mac};
 use nix::unistd::Uid;
+use rtnetlink::packet_route::route::{RouteHeader, RouteType};
 
 use super::{
     endpoint::own_netns,
@@ -197,50 +199,95 @@ fn machine(wanted: &model::Node, errors: &mut Vec<ProvisionError>) -> Result<(),
         // IPv6 forwards between interfaces only where the whole namespace does.
         must_forward("ipv6/conf/all/forwarding", errors)?;
     }
-    let routes = netlink.routes()?;
-    prefixes(wanted, &netlink, &links, &routes, errors)?;
+    let machine = Machine {
+        links: &links,
+        addresses: netlink.all_addresses()?,
+        local: netlink.routes_of(libc::RT_TABLE_LOCAL)?,
+        // Of whatever type: each decides what becomes of packets to its destination.
+        foreign: {
+            let mut routes = netlink.routes_of(RouteHeader::RT_TABLE_MAIN)?;
+            routes.retain(|route| !route.ours);
+            routes
+        },
+    };
+    for endpoint in &wanted.endpoints {
+        machine.check_addresses(&endpoint.addresses, errors);
+        machine.check_prefixes(&endpoint.prefixes, errors);
+    }
     for wanted in &wanted.routes {
-        let foreign = routes
-            .iter()
-            .find(|found| found.dst == wanted.dst && !found.ours && found.via != Some(wanted.via));
-        errors.extend(foreign.map(|found| route::foreign_route(wanted, found)));
+        let foreign = machine.foreign.iter().find(|found| {
+            let same = found.kind == RouteType::Unicast && found.via == Some(wanted.via);
+            found.dst == wanted.dst && !same
+        });
+        errors.extend(foreign.map(|found| route::foreign_route(found)));
     }
     Ok(())
 }
 
-/// All of a prefix is the endpoint's: nothing of it may be the machine's own, or be routed elsewhere.
-fn prefixes(
-    wanted: &model::Node,
-    netlink: &Netlink,
-    links: &[Link],
-    routes: &[Route],
-    errors: &mut Vec<ProvisionError>,
-) -> Result<(), ProvisionError> {
-    let mut prefixes = wanted.endpoints.iter().flat_map(|e| &e.prefixes).peekable();
-    if prefixes.peek().is_none() {
-        return Ok(());
-    }
-    let mut own = Vec::new();
-    for link in links {
-        let addresses = netlink.addresses(link.ifindex)?;
-        own.extend(addresses.into_iter().map(|address| (address.addr(), link)));
-    }
-    for prefix in prefixes {
-        if let Some((address, link)) = own.iter().find(|(its, _)| prefix.contains(its)) {
-            errors.push(ProvisionError::Unmet {
-                problem: format!(
-                    "{address} of {prefix} is this machine's own address, on {}",
-                    link.name
-                ),
-                remedy: "route only prefixes to an endpoint that are wholly its own".into(),
-            });
+/// What the machine has of its own.
+struct Machine<'a> {
+    links: &'a [Link],
+    addresses: Vec<(Ifindex, IpNet)>,
+    /// Its `local` table: what it takes for itself.
+    local: Vec<Route>,
+    /// Routes of the main table that are not netpath's.
+    foreign: Vec<Route>,
+}
+
+impl Machine<'_> {
+    /// An endpoint's address is nobody's yet: neither the machine's own, nor the destination of a route of somebody's.
+    fn check_addresses(&self, addresses: &[IpNet], errors: &mut Vec<ProvisionError>) {
+        for address in addresses.iter().map(IpNet::addr) {
+            if let Some((ifindex, _)) = self.addresses.iter().find(|(_, its)| its.addr() == address)
+            {
+                errors.push(ProvisionError::Unmet {
+                    problem: format!(
+                        "{address} is this machine's own address, on {}",
+                        self.link_name(*ifindex)
+                    ),
+                    remedy: "give the endpoint an address that nobody has".into(),
+                });
+            } else if let Some(found) = self.local.iter().find(|its| its.dst.contains(&address)) {
+                errors.push(route::foreign_to_address(address, found));
+            }
+            let whole = IpNet::from(address);
+            let foreign = self.foreign.iter().find(|found| found.dst == whole);
+            errors.extend(foreign.map(|found| route::foreign_to_address(address, found)));
         }
-        let foreign = routes
-            .iter()
-            .find(|found| prefix.contains(&found.dst) && !found.ours);
-        errors.extend(foreign.map(|found| route::foreign_prefix(*prefix, found)));
     }
-    Ok(())
+
+    /// All of a prefix is the endpoint's: nothing of it may be the machine's own, or be routed elsewhere.
+    fn check_prefixes(&self, prefixes: &[IpNet], errors: &mut Vec<ProvisionError>) {
+        for prefix in prefixes {
+            let own = self
+                .addresses
+                .iter()
+                .find(|(_, its)| prefix.contains(&its.addr()));
+            if let Some((ifindex, address)) = own {
+                errors.push(ProvisionError::Unmet {
+                    problem: format!(
+                        "{} of {prefix} is this machine's own address, on {}",
+                        address.addr(),
+                        self.link_name(*ifindex)
+                    ),
+                    remedy: "route only prefixes to an endpoint that are wholly its own".into(),
+                });
+            }
+            let foreign = self
+                .foreign
+                .iter()
+                .find(|found| prefix.contains(&found.dst));
+            errors.extend(foreign.map(|found| route::foreign_prefix(*prefix, found)));
+        }
+    }
+
+    fn link_name(&self, ifindex: Ifindex) -> String {
+        let link = self.links.iter().find(|link| link.ifindex == ifindex);
+        link.map_or_else(
+            || format!("interface {}", ifindex.0),
+            |link| link.name.clone(),
+        )
+    }
 }
 
 fn must_forward(key: &str, errors: &mut Vec<ProvisionError>) -> Result<(), ProvisionError> {

@@ -21,7 +21,10 @@ use rtnetlink::{
         },
         link::{BridgeStpState, InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage, State},
         neighbour::NeighbourState,
-        route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType},
+        route::{
+            RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
+            RouteType,
+        },
     },
 };
 
@@ -62,9 +65,11 @@ pub struct VethEnd<'a> {
     pub mac: Mac,
 }
 
-/// A unicast route of the main table, as found.
+/// A route, as found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
+    /// What it does with packets.
+    pub kind: RouteType,
     /// Destination.
     pub dst: IpNet,
     /// Next hop; `None` on the link.
@@ -253,6 +258,16 @@ impl Netlink {
             .collect())
     }
 
+    /// The addresses of every interface.
+    pub fn all_addresses(&self) -> Result<Vec<(Ifindex, IpNet)>, ProvisionError> {
+        let messages = self.dump("addresses", self.handle.address().get().execute())?;
+        let found = messages.iter().filter_map(|message| {
+            let ifindex = Ifindex(message.header.index);
+            address(message).map(|address| (ifindex, address))
+        });
+        Ok(found.collect())
+    }
+
     /// Gives an interface an address, usable at once. `prefix_route` says whether the rest of the prefix
     /// is on the link too.
     pub fn add_address(
@@ -312,17 +327,20 @@ impl Netlink {
 
     /// The unicast routes of the main table, both families.
     pub fn routes(&self) -> Result<Vec<Route>, ProvisionError> {
+        let mut routes = self.routes_of(RouteHeader::RT_TABLE_MAIN)?;
+        routes.retain(|route| route.kind == RouteType::Unicast);
+        Ok(routes)
+    }
+
+    /// The routes of a table, of every type, both families.
+    pub fn routes_of(&self, table: u8) -> Result<Vec<Route>, ProvisionError> {
         let v4 = RouteMessageBuilder::<std::net::Ipv4Addr>::new().build();
         let v6 = RouteMessageBuilder::<std::net::Ipv6Addr>::new().build();
         let mut messages = self.dump("routes", self.handle.route().get(v4).execute())?;
         messages.extend(self.dump("routes", self.handle.route().get(v6).execute())?);
         Ok(messages
             .iter()
-            .filter(|message| {
-                message.header.kind == RouteType::Unicast
-                    && message.header.table
-                        == rtnetlink::packet_route::route::RouteHeader::RT_TABLE_MAIN
-            })
+            .filter(|message| message.header.table == table)
             .filter_map(route)
             .collect())
     }
@@ -444,6 +462,7 @@ fn route(message: &RouteMessage) -> Option<Route> {
         _ => return None,
     };
     let mut route = Route {
+        kind: message.header.kind,
         dst: IpNet::new(unspecified, 0).ok()?,
         via: None,
         ifindex: None,

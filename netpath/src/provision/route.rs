@@ -7,6 +7,7 @@ use std::{
 
 use ipnet::IpNet;
 use netpath_common::{RouteEntry, RouteRecord};
+use rtnetlink::packet_route::route::RouteType;
 
 use super::{
     error::ProvisionError,
@@ -54,7 +55,7 @@ impl Table {
         if let Some(route) = foreign
             && route.via != Some(wanted.via)
         {
-            return Err(foreign_route(wanted, route));
+            return Err(foreign_route(route));
         }
         let record = RouteRecord {
             via: to_bytes(IpNet::from(wanted.via)),
@@ -98,12 +99,26 @@ pub fn remove(
 }
 
 /// The error for a route of somebody else's to the same destination.
-pub fn foreign_route(wanted: &model::Route, found: &Route) -> ProvisionError {
+pub fn foreign_route(found: &Route) -> ProvisionError {
     ProvisionError::Unmet {
-        problem: already_routed(wanted.dst, found),
+        problem: already_routed(found),
         remedy: format!(
-            "write that next hop into the topology file, or remove it with `ip route del {}`",
-            wanted.dst
+            "write that next hop into the topology file, or remove it with {}",
+            deletion(found)
+        ),
+    }
+}
+
+/// The error for a route of somebody else's to an address that is to be an endpoint's.
+pub fn foreign_to_address(address: IpAddr, found: &Route) -> ProvisionError {
+    ProvisionError::Unmet {
+        problem: format!(
+            "{}, and {address} is to be an endpoint's",
+            already_routed(found)
+        ),
+        remedy: format!(
+            "give the endpoint another address, or remove the route with {}",
+            deletion(found)
         ),
     }
 }
@@ -113,21 +128,43 @@ pub fn foreign_prefix(prefix: IpNet, found: &Route) -> ProvisionError {
     ProvisionError::Unmet {
         problem: format!(
             "{}, and {prefix} is to be an endpoint's",
-            already_routed(found.dst, found)
+            already_routed(found)
         ),
         remedy: format!(
-            "route only prefixes to an endpoint that are wholly its own, or remove the route with \
-             `ip route del {}`",
-            found.dst
+            "route only prefixes to an endpoint that are wholly its own, or remove the route with {}",
+            deletion(found)
         ),
     }
 }
 
-fn already_routed(dst: IpNet, found: &Route) -> String {
-    let via = found
-        .via
-        .map_or_else(|| "on the link".to_owned(), |via| format!("via {via}"));
-    format!("the machine already has a route to {dst} {via}")
+fn already_routed(found: &Route) -> String {
+    let (kind, dst) = (kind(found), found.dst);
+    let via = match found.via {
+        Some(via) => format!(" via {via}"),
+        None if found.kind == RouteType::Unicast => " on the link".to_owned(),
+        None => String::new(),
+    };
+    format!("the machine already has a route to {kind}{dst}{via}")
+}
+
+fn deletion(found: &Route) -> String {
+    format!("`ip route del {}{}`", kind(found), found.dst)
+}
+
+/// The route's type as `ip route` writes it; a usual one has none.
+fn kind(found: &Route) -> String {
+    match found.kind {
+        RouteType::Unicast => String::new(),
+        RouteType::Local => "local ".to_owned(),
+        RouteType::Broadcast => "broadcast ".to_owned(),
+        RouteType::Anycast => "anycast ".to_owned(),
+        RouteType::Multicast => "multicast ".to_owned(),
+        RouteType::BlackHole => "blackhole ".to_owned(),
+        RouteType::Unreachable => "unreachable ".to_owned(),
+        RouteType::Prohibit => "prohibit ".to_owned(),
+        RouteType::Throw => "throw ".to_owned(),
+        other => format!("type {} ", u8::from(other)),
+    }
 }
 
 /// Destinations and next hops of a node's routes, to look up many.
