@@ -59,6 +59,9 @@ pub enum RecordState {
     Pending = 1,
     /// Complete.
     Complete = 2,
+    /// Complete, and the operator switched the fast path of this endpoint off by itself. A build that does not know
+    /// this number takes the endpoint for half-made, and its `up` makes it whole again with the fast path on.
+    SwitchedOff = 3,
 }
 
 /// An address with its prefix length, or a prefix, of either family.

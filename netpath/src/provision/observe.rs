@@ -1,5 +1,7 @@
 //! What is up.
 
+use std::collections::BTreeMap;
+
 use super::{
     Drift, EndpointStatus, FastPath, InterfaceStatus, NodeStatus, RouteStatus, UplinkStatus, check,
     endpoint::{self, addresses},
@@ -42,8 +44,9 @@ fn node(name: &str) -> Result<Option<NodeStatus>, ProvisionError> {
 fn status(node: &Node) -> Result<NodeStatus, ProvisionError> {
     let inventory = Inventory::of(node)?;
     let mut drift = Vec::new();
-    let uplinks = uplinks(node, &inventory)?;
-    let endpoints = endpoints(node, &inventory)?;
+    let missing = fast_path::missing(node, &inventory.links)?;
+    let uplinks = uplinks(node, &inventory, &missing)?;
+    let endpoints = endpoints(node, &inventory, &missing)?;
     let mut routes = Vec::new();
     let ways = route::Ways::of(&inventory.routes);
     for (dst, record) in node.datapath().maps.route_records()? {
@@ -108,7 +111,7 @@ fn interface(
     let datapath = &*datapath;
     // An interface that is gone has no programs either; its absence is told as drift.
     let attached = node
-        .inside(|| fast_path::is_attached(datapath, uplink, &dev))
+        .inside(|| fast_path::are_attached(datapath, uplink, &dev))
         .unwrap_or(false);
     Ok(InterfaceStatus {
         dev,
@@ -122,15 +125,21 @@ fn interface(
     })
 }
 
-fn uplinks(node: &Node, inventory: &Inventory) -> Result<Vec<UplinkStatus>, ProvisionError> {
+fn uplinks(
+    node: &Node,
+    inventory: &Inventory,
+    missing: &BTreeMap<String, Vec<String>>,
+) -> Result<Vec<UplinkStatus>, ProvisionError> {
     let records = node.datapath().maps.uplink_records()?;
     records
         .iter()
         .map(|(dev, record)| {
             let dev = text(&dev.name);
             let wire = text(&record.wire);
+            let mut drift = uplink::drift(node, &dev, record, &inventory.links)?;
+            drift.extend(missing.get(&dev).cloned().unwrap_or_default());
             Ok(UplinkStatus {
-                drift: Drift(uplink::drift(node, &dev, record, &inventory.links)?),
+                drift: Drift(drift),
                 interface: interface(node, true, dev, record.ifindex, record.mac)?,
                 addresses: addresses(&record.addresses),
                 wire: Some(wire).filter(|wire| !wire.is_empty()),
@@ -140,14 +149,19 @@ fn uplinks(node: &Node, inventory: &Inventory) -> Result<Vec<UplinkStatus>, Prov
         .collect()
 }
 
-fn endpoints(node: &Node, inventory: &Inventory) -> Result<Vec<EndpointStatus>, ProvisionError> {
+fn endpoints(
+    node: &Node,
+    inventory: &Inventory,
+    missing: &BTreeMap<String, Vec<String>>,
+) -> Result<Vec<EndpointStatus>, ProvisionError> {
     let records = node.datapath().maps.endpoint_records()?;
     records
         .iter()
         .map(|(name, record)| {
             let name = text(&name.name);
-            let drift = endpoint::drift(&name, record, &inventory.links, &inventory.routes)?;
+            let mut drift = endpoint::drift(&name, record, &inventory.links, &inventory.routes)?;
             let host_dev = text(&record.host_dev);
+            drift.extend(missing.get(&host_dev).cloned().unwrap_or_default());
             Ok(EndpointStatus {
                 name,
                 id: record.id,

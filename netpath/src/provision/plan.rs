@@ -1,6 +1,6 @@
 //! The difference between what is wanted and what is there, as steps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use netpath_common::{EndpointRecord, RouteRecord, UplinkRecord};
@@ -238,9 +238,14 @@ fn existing_node<'a>(
         ));
     }
     surplus(wanted, node, &mut steps)?;
-    uplinks(wanted, node, &inventory, &mut steps)?;
+    let missing = match options.fast_path {
+        // Switched as a whole: that is a step of its own.
+        Some(_) => BTreeMap::new(),
+        None => fast_path::missing(node, &inventory.links)?,
+    };
+    uplinks(wanted, node, &inventory, &missing, &mut steps)?;
     routes(wanted, node, &inventory, &mut steps)?;
-    endpoints(wanted, node, &inventory, &mut steps)?;
+    endpoints(wanted, node, &inventory, &missing, &mut steps)?;
     let is_on = node.meta()?.fast_path != 0;
     let switch = match options.fast_path {
         Some(true) => (!is_on || missing_programs(node, &inventory)?).then_some(true),
@@ -348,6 +353,7 @@ fn uplinks<'a>(
     wanted: &'a model::Node,
     node: &Node,
     inventory: &Inventory,
+    missing: &BTreeMap<String, Vec<String>>,
     steps: &mut Vec<Step<'a>>,
 ) -> Result<(), ProvisionError> {
     let records = node.datapath().maps.uplink_records()?;
@@ -357,6 +363,12 @@ fn uplinks<'a>(
             continue;
         };
         let mut why = uplink::drift(node, uplink.dev.as_ref(), record, &inventory.links)?;
+        why.extend(
+            missing
+                .get(uplink.dev.as_ref())
+                .cloned()
+                .unwrap_or_default(),
+        );
         if addresses(&record.addresses) != uplink.addresses {
             why.push(format!("addresses {}", list(&uplink.addresses)));
         }
@@ -400,6 +412,7 @@ fn endpoints<'a>(
     wanted: &'a model::Node,
     node: &Node,
     inventory: &Inventory,
+    missing: &BTreeMap<String, Vec<String>>,
     steps: &mut Vec<Step<'a>>,
 ) -> Result<(), ProvisionError> {
     let records = node.datapath().maps.endpoint_records()?;
@@ -416,6 +429,12 @@ fn endpoints<'a>(
             continue;
         };
         let mut why = endpoint::drift(name, record, &inventory.links, &inventory.routes)?;
+        why.extend(
+            missing
+                .get(&text(&record.host_dev))
+                .cloned()
+                .unwrap_or_default(),
+        );
         if addresses(&record.addresses) != endpoint.addresses {
             why.push(format!("addresses {}", list(&endpoint.addresses)));
         }
@@ -462,7 +481,7 @@ fn missing_programs(node: &Node, inventory: &Inventory) -> Result<bool, Provisio
     let datapath = &*datapath;
     node.inside(|| {
         for (uplink, dev) in &present {
-            if !fast_path::is_attached(datapath, *uplink, dev)? {
+            if !fast_path::are_attached(datapath, *uplink, dev)? {
                 return Ok(true);
             }
         }

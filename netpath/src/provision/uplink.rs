@@ -41,8 +41,6 @@ pub fn ensure(node: &Node, owner: &Name, wanted: &model::Uplink) -> Result<(), P
     if let Some(old) = &old {
         retire(node, old, wanted)?;
     }
-    // A removal that was interrupted may have detached it already.
-    let half_made = old.is_some_and(|old| old.state != RecordState::Complete as u32);
     let mut record = UplinkRecord {
         state: RecordState::Pending as u32,
         addresses: address_fields(&wanted.addresses),
@@ -70,7 +68,7 @@ pub fn ensure(node: &Node, owner: &Name, wanted: &model::Uplink) -> Result<(), P
             link
         }
     };
-    publish(node, wanted, &record, &link, half_made)?;
+    publish(node, wanted, &record, &link)?;
     record.ifindex = link.ifindex;
     record.state = RecordState::Complete as u32;
     Ok(node.datapath().maps.set_uplink_record(dev_key, &record)?)
@@ -282,7 +280,6 @@ fn publish(
     wanted: &model::Uplink,
     record: &UplinkRecord,
     link: &Link,
-    half_made: bool,
 ) -> Result<(), ProvisionError> {
     let rp_filter = node.inside(|| reverse_path_filter(link))?;
     let mut datapath = node.datapath();
@@ -315,7 +312,8 @@ fn publish(
         node::set_feature(&mut datapath, Meta::REVERSE_PATH)?;
     }
     datapath.maps.set_interface(link.ifindex, &entry)?;
-    if datapath.maps.meta()?.fast_path != 0 && (half_made || !was_here) {
+    // Where it is attached already, that changes nothing.
+    if datapath.maps.meta()?.fast_path != 0 {
         let datapath = &*datapath;
         node.inside(|| fast_path::attach_uplink(datapath, &link.name).map(drop))?;
     }

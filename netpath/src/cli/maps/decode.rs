@@ -305,10 +305,12 @@ fn route_record(record: &RouteRecord) -> Vec<(&'static str, Field)> {
 fn record_state(state: u32) -> Field {
     const PENDING: u32 = RecordState::Pending as u32;
     const COMPLETE: u32 = RecordState::Complete as u32;
+    const SWITCHED_OFF: u32 = RecordState::SwitchedOff as u32;
     Field::Coded {
         name: match state {
             PENDING => Some("pending"),
             COMPLETE => Some("complete"),
+            SWITCHED_OFF => Some("switched_off"),
             _ => None,
         },
         number: state,

@@ -14,6 +14,13 @@ use super::{
     network::{gateways, prefix_routes},
 };
 
+/// Whether nothing was interrupted while it was made.
+fn is_complete(record: &EndpointRecord) -> bool {
+    [RecordState::Complete, RecordState::SwitchedOff]
+        .map(|state| state as u32)
+        .contains(&record.state)
+}
+
 /// What of an endpoint is not as it was made. `links` and `routes` are the node's.
 pub fn drift(
     name: &str,
@@ -21,7 +28,7 @@ pub fn drift(
     links: &[Link],
     routes: &[Route],
 ) -> Result<Vec<String>, ProvisionError> {
-    if record.state != RecordState::Complete as u32 {
+    if !is_complete(record) {
         return Ok(vec!["was left half-made".into()]);
     }
     let mut drift = Vec::new();

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use netpath_common::{
     EndpointEntry, EndpointId, EndpointRecord, Ifindex, InterfaceEntry, InterfaceKind,
-    InterfaceState, Meta, RouteEntry,
+    InterfaceState, Meta, RecordState, RouteEntry,
 };
 
 use super::{
@@ -16,12 +16,13 @@ use super::{
 };
 use crate::{datapath::Datapath, model};
 
-/// Writes the endpoint into the maps. Its interface becomes ready last: until then its packets are dropped.
+/// Writes the endpoint into the maps; `complete` is what its record will say. Its interface becomes ready last: until then its packets are dropped.
 pub(super) fn publish(
     node: &Node,
     wanted: &model::Endpoint,
     record: &EndpointRecord,
     veth: &Veth,
+    complete: RecordState,
 ) -> Result<(), ProvisionError> {
     let host = &veth.host;
     let mut interface = InterfaceEntry {
@@ -58,7 +59,8 @@ pub(super) fn publish(
         }
         datapath.maps.set_interface(host.ifindex, &interface)?;
     }
-    if datapath.maps.meta()?.fast_path != 0 && !was_here {
+    // Where they are attached already, that changes nothing.
+    if datapath.maps.meta()?.fast_path != 0 && complete != RecordState::SwitchedOff {
         let datapath = &*datapath;
         node.inside(|| fast_path::attach_endpoint(datapath, &host.name).map(drop))?;
     }

@@ -71,9 +71,14 @@ pub fn ensure(
     configure_inside(&netns, wanted, &record)?;
     configure_host_side(node, wanted, &record, &veth.host, sources)?;
     netns.run(|| Netlink::open()?.await_operational(wanted.dev.as_ref()))??;
-    publish(node, wanted, &record, &veth)?;
+    // A wish of the operator's stays.
+    let complete = match old {
+        Some(old) if old.state == RecordState::SwitchedOff as u32 => RecordState::SwitchedOff,
+        _ => RecordState::Complete,
+    };
+    publish(node, wanted, &record, &veth, complete)?;
     record.host_ifindex = veth.host.ifindex;
-    record.state = RecordState::Complete as u32;
+    record.state = complete as u32;
     Ok(node
         .datapath()
         .maps
