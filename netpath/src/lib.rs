@@ -7,6 +7,7 @@ pub mod datapath;
 pub mod demo;
 pub mod lock;
 pub mod model;
+pub mod mounts;
 pub mod netns;
 pub mod probe;
 pub mod provision;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Context, Exit, file, note, up::ChangeReport};
-use crate::{datapath, provision};
+use crate::{datapath, mounts, provision};
 
 /// Arguments of `netpath down`.
 #[derive(Debug, clap::Args)]
@@ -25,6 +25,7 @@ pub fn run(args: &DownArgs, context: &Context) -> anyhow::Result<Exit> {
         Some(file::node_names(&file::load(args.file.as_ref())?))
     };
     context.require_root()?;
+    mounts::require_visible("down")?;
     context.catch_signals()?;
     let nodes = match nodes {
         Some(nodes) => nodes,

@@ -6,7 +6,9 @@ use super::{
     Exit,
     output::{StdoutError, note},
 };
-use crate::{datapath::DatapathError, model::TopologyErrors, provision::ProvisionError};
+use crate::{
+    datapath::DatapathError, model::TopologyErrors, mounts::MountsError, provision::ProvisionError,
+};
 
 /// Input that was refused, with what to do instead.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +31,7 @@ fn status(error: &anyhow::Error) -> Exit {
     let refused = error.chain().any(|cause| {
         cause.is::<Refusal>()
             || cause.is::<TopologyErrors>()
+            || cause.is::<MountsError>()
             || cause
                 .downcast_ref::<ProvisionError>()
                 .is_some_and(ProvisionError::is_refusal)

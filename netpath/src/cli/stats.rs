@@ -8,6 +8,7 @@ use super::{Context, Exit, Table, note};
 use crate::{
     counters::{self, HopRow},
     model::Name,
+    mounts,
 };
 
 /// Arguments of `netpath stats`.
@@ -64,6 +65,7 @@ struct Rates {
 /// Shows counters or rates.
 pub fn run(args: &StatsArgs, context: &Context) -> anyhow::Result<Exit> {
     context.require_root()?;
+    mounts::require_visible("stats")?;
     let node = args.node.as_ref().map(Name::as_ref);
     let rows = counters::read_all(node)?;
     let rows = if args.watch {

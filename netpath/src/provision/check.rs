@@ -18,6 +18,7 @@ use super::{
 use crate::{
     datapath::Datapath,
     model::{self, ForwardPolicy, NodePlace, Topology},
+    mounts,
     netns::{NameState, Netns, name_state},
 };
 
@@ -33,6 +34,15 @@ pub fn root() -> Result<(), ProvisionError> {
 /// Refuses what cannot be made; reports everything that is wrong, not only the first.
 pub fn topology(wanted: &Topology) -> Result<(), ProvisionError> {
     root()?;
+    mounts::require_lasting("up")?;
+    // A lab is a namespace, and so is an endpoint.
+    if wanted
+        .nodes
+        .iter()
+        .any(|node| node.place == NodePlace::Lab || !node.endpoints.is_empty())
+    {
+        mounts::require_shared_namespaces("up")?;
+    }
     Datapath::check_kernel()?;
     let mut errors = Vec::new();
     if wanted

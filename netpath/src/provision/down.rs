@@ -10,8 +10,9 @@ use super::{
     uplink::{self, Leaving},
 };
 use crate::{
-    datapath::{Datapath, from_bytes},
+    datapath::{self, Datapath, from_bytes},
     lock::{Lock, Subject},
+    mounts,
     netns::{NameState, Netns, name_state},
 };
 
@@ -21,6 +22,11 @@ pub fn down(
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
     check::root()?;
+    mounts::require_visible("down")?;
+    // Nothing of the nodes may be up; then nothing is unmounted either.
+    if datapath::nodes()?.iter().any(|name| nodes.contains(name)) {
+        mounts::require_shared_namespaces("down")?;
+    }
     let _lock = Lock::take(Subject::Topology)?;
     let mut changes = Vec::new();
     let mut errors = Vec::new();

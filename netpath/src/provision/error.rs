@@ -4,7 +4,7 @@ use std::io;
 
 use ipnet::IpNet;
 
-use crate::{datapath::DatapathError, lock::LockError, netns::NetnsError};
+use crate::{datapath::DatapathError, lock::LockError, mounts::MountsError, netns::NetnsError};
 
 /// A failure of provisioning. Each names its object and, where there is one, the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,9 @@ pub enum ProvisionError {
     /// Another netpath is at work.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// Netpath runs where its work would be hidden.
+    #[error(transparent)]
+    Mounts(#[from] MountsError),
     /// Nothing of that name is up.
     #[error("no {object} {name} is up: `netpath show` lists what is")]
     NotUp {
@@ -123,9 +126,11 @@ impl ProvisionError {
     /// status 2.
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::NotRoot | Self::NotOurs { .. } | Self::Unmet { .. } | Self::NoAddress { .. } => {
-                true
-            }
+            Self::NotRoot
+            | Self::NotOurs { .. }
+            | Self::Unmet { .. }
+            | Self::NoAddress { .. }
+            | Self::Mounts(_) => true,
             Self::Datapath(
                 DatapathError::AbiVersion { .. }
                 | DatapathError::NoBpffs { .. }

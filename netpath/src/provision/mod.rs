@@ -32,6 +32,7 @@ use crate::{
     datapath::{Datapath, ObjectKind},
     lock::{Lock, Subject},
     model::Topology,
+    mounts,
 };
 
 /// How to bring a topology up.
@@ -104,6 +105,7 @@ pub struct Selection {
 /// When nothing of that name is up, or the kernel refuses.
 pub fn set_fast_path(on: bool, selection: &Selection) -> Result<Vec<Change>, ProvisionError> {
     check::root()?;
+    mounts::require_visible("fastpath")?;
     fast_path::set(on, selection)
 }
 

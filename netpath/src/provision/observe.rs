@@ -11,12 +11,16 @@ use super::{
     plan::Inventory,
     route, uplink,
 };
-use crate::datapath::{attach_mode, from_bytes, nodes};
+use crate::{
+    datapath::{attach_mode, from_bytes, nodes},
+    mounts,
+};
 use netpath_common::{Ifindex, Mac};
 
 /// See [`super::observe`].
 pub fn observe() -> Result<Vec<NodeStatus>, ProvisionError> {
     check::root()?;
+    mounts::require_visible("show")?;
     nodes()?
         .iter()
         .filter_map(|name| node(name).transpose())

@@ -9,6 +9,7 @@ use super::{Context, Exit, Refusal, Table, note};
 use crate::{
     datapath::{self, Datapath, MAPS, MapSummary, Maps},
     model::Name,
+    mounts,
     provision::ProvisionError,
 };
 
@@ -67,6 +68,7 @@ pub fn run(args: &MapsArgs, context: &Context) -> anyhow::Result<Exit> {
         Some(Action::Dump { name }) => Some(map_name(name)?),
     };
     context.require_root()?;
+    mounts::require_visible("maps")?;
     let nodes = match &args.node {
         Some(node) => vec![node.to_string()],
         None => datapath::nodes()?,
