@@ -229,7 +229,7 @@ fn machine(wanted: &model::Node, errors: &mut Vec<ProvisionError>) -> Result<(),
             let same = found.kind == RouteType::Unicast && found.via == Some(wanted.via);
             found.dst == wanted.dst && !same
         });
-        errors.extend(foreign.map(|found| route::foreign_route(found)));
+        errors.extend(foreign.map(route::foreign_route));
     }
     Ok(())
 }
