@@ -6,6 +6,7 @@ mod ending;
 mod hash;
 pub mod lock;
 pub mod model;
+pub mod mounts;
 pub mod netlink;
 pub mod netns;
 pub mod probe;

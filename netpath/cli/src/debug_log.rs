@@ -2,29 +2,28 @@
 
 use std::{sync::atomic::Ordering, thread};
 
-use netpath::datapath::{Datapath, DatapathLog, ObjectKind};
+use netpath::{
+    datapath::{Datapath, DatapathLog, ObjectKind},
+    provision,
+};
 
 use super::{Context, Failure, note};
 
 /// Makes nodes log every packet, shows it until a signal comes, and makes them stop again.
 pub(super) fn follow(nodes: &[String], context: &Context) -> Result<(), Failure> {
-    let mut datapaths = Vec::new();
-    for node in nodes {
-        datapaths.extend(Datapath::open(node)?);
-    }
-    let shown = show(&mut datapaths, context);
-    let restored = restore(&mut datapaths);
+    let shown = show(nodes, context);
+    let restored = restore(nodes);
     shown.and(restored)
 }
 
-fn show(datapaths: &mut [Datapath], context: &Context) -> Result<(), Failure> {
-    for datapath in &mut *datapaths {
-        datapath.upgrade(ObjectKind::Logging)?;
+fn show(nodes: &[String], context: &Context) -> Result<(), Failure> {
+    let mut logs = Vec::new();
+    for node in nodes {
+        provision::set_object(node, ObjectKind::Logging)?;
+        if let Some(datapath) = Datapath::open(node)? {
+            logs.push(DatapathLog::of(&datapath)?);
+        }
     }
-    let logs = datapaths
-        .iter()
-        .map(DatapathLog::of)
-        .collect::<Result<Vec<_>, _>>()?;
     note("every packet is logged; Ctrl-C ends it");
     thread::scope(|scope| {
         let readers: Vec<_> = logs
@@ -51,11 +50,11 @@ fn show(datapaths: &mut [Datapath], context: &Context) -> Result<(), Failure> {
 }
 
 /// Every node, even if one fails.
-fn restore(datapaths: &mut [Datapath]) -> Result<(), Failure> {
+fn restore(nodes: &[String]) -> Result<(), Failure> {
     let mut result = Ok(());
-    for datapath in datapaths {
-        let restored = datapath.upgrade(ObjectKind::Plain).map_err(|error| {
-            Failure::from(error).with(format!("node {} still logs every packet", datapath.name()))
+    for node in nodes {
+        let restored = provision::set_object(node, ObjectKind::Plain).map_err(|error| {
+            Failure::from(error).with(format!("node {node} still logs every packet"))
         });
         if let Err(failure) = restored {
             result = result.and(Err(failure));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use netpath::{datapath, provision};
+use netpath::{datapath, mounts, provision};
 
 use super::{Context, Exit, Failure, file, note, up::ChangeReport};
 
@@ -26,6 +26,7 @@ pub fn run(args: &DownArgs, context: &Context) -> Result<Exit, Failure> {
         Some(file::node_names(&file::load(args.file.as_ref())?))
     };
     context.require_root()?;
+    mounts::require_visible("down")?;
     context.catch_signals()?;
     let nodes = match nodes {
         Some(nodes) => nodes,

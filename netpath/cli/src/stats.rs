@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use netpath::{
     counters::{self, HopRow},
     model::Name,
+    mounts,
 };
 use serde::Serialize;
 
@@ -64,6 +65,7 @@ struct Rates {
 /// Shows counters or rates.
 pub fn run(args: &StatsArgs, context: &Context) -> Result<Exit, Failure> {
     context.require_root()?;
+    mounts::require_visible("stats")?;
     let node = args.node.as_ref().map(Name::as_ref);
     let rows = counters::read_all(node)?;
     let rows = if args.watch {

@@ -6,8 +6,9 @@ use super::{
     root, snapshot,
 };
 use crate::{
-    datapath::Datapath,
+    datapath::{self, Datapath},
     lock::{Lock, Subject},
+    mounts,
     reconcile::{self, Change, Object, Op},
 };
 
@@ -17,6 +18,11 @@ pub fn down(
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
     root()?;
+    mounts::require_visible("down")?;
+    // Nothing of the nodes may be up; then nothing is unmounted either.
+    if datapath::nodes()?.iter().any(|name| nodes.contains(name)) {
+        mounts::require_shared_namespaces("down")?;
+    }
     let _lock = Lock::take(Subject::Topology)?;
     let mut changes = Vec::new();
     let mut errors = Vec::new();

@@ -8,6 +8,7 @@ use crate::{
     Ending, Ends,
     datapath::DatapathError,
     lock::LockError,
+    mounts::MountsError,
     netlink::NetlinkError,
     netns::NetnsError,
     reconcile::{DamagedRecord, Refusal},
@@ -43,6 +44,9 @@ pub enum ProvisionError {
     /// Another netpath is at work.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// Netpath runs where its work would be hidden.
+    #[error(transparent)]
+    Mounts(#[from] MountsError),
     /// Nothing of that name is up.
     #[error("no {object} {name} is up: `netpath show` lists what is")]
     NotUp {
@@ -196,6 +200,7 @@ impl Ends for ProvisionError {
                 Ending::Refused
             }
             Self::Lock(error) => error.ending(),
+            Self::Mounts(error) => error.ending(),
             Self::Netns(error) => error.ending(),
             Self::Datapath(error) => error.ending(),
             Self::Several(errors) if errors.iter().all(Self::is_refusal) => Ending::Refused,

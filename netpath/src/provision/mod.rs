@@ -23,7 +23,12 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use nix::unistd::Uid;
 
-use crate::{datapath::ObjectKind, model::Topology};
+use crate::{
+    datapath::{Datapath, ObjectKind},
+    lock::{Lock, Subject},
+    model::Topology,
+    mounts,
+};
 
 /// How to bring a topology up.
 #[derive(Clone, Debug)]
@@ -101,7 +106,21 @@ pub fn set_fast_path(
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
     root()?;
+    mounts::require_visible("fastpath")?;
     switch::set(on, selection, progress)
+}
+
+/// Replaces a node's programs by those of another build, under the running traffic. Returns whether anything changed:
+/// not where they are that build's already, nor where the node is not up any more.
+///
+/// # Errors
+/// When another netpath goes on being at work, or the kernel refuses a program.
+pub fn set_object(node: &str, object: ObjectKind) -> Result<bool, ProvisionError> {
+    let _lock = Lock::take(Subject::Topology)?;
+    match Datapath::open(node)? {
+        Some(mut datapath) => Ok(datapath.upgrade(object)?),
+        None => Ok(false),
+    }
 }
 
 /// The state of every node that is up, as recorded and as found.

@@ -11,12 +11,14 @@ use super::{
 use crate::{
     datapath::{attach_mode, directory_of, nodes},
     model::NodePlace,
+    mounts,
     reconcile::{self, Fresh, Object, Recorded, Wanted, World},
 };
 
 /// See [`super::observe`].
 pub fn observe() -> Result<Vec<NodeStatus>, ProvisionError> {
     root()?;
+    mounts::require_visible("show")?;
     let mut status = Vec::new();
     for name in nodes()? {
         match node(&name) {

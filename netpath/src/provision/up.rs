@@ -12,7 +12,8 @@ use super::{
 use crate::{
     datapath::{Capacity, Datapath},
     lock::{Lock, Subject},
-    model::{self, ForwardPolicy, Topology},
+    model::{self, ForwardPolicy, NodePlace, Topology},
+    mounts,
     reconcile::{self, Change, Fresh, Plan, Wanted},
 };
 
@@ -37,6 +38,13 @@ fn planned<'a>(
     topology: &'a Topology,
     options: &UpOptions,
 ) -> Result<Vec<Planned<'a>>, ProvisionError> {
+    mounts::require_lasting("up")?;
+    // A lab is a namespace, and so is an endpoint.
+    let makes_namespaces =
+        |node: &model::Node| node.place == NodePlace::Lab || !node.endpoints.is_empty();
+    if topology.nodes.iter().any(makes_namespaces) {
+        mounts::require_shared_namespaces("up")?;
+    }
     Datapath::check_kernel()?;
     let mut errors = Vec::new();
     let drops = |node: &model::Node| node.forward_policy == ForwardPolicy::Drop;

@@ -476,7 +476,7 @@ impl World {
             (None, None) => None,
         };
         let routes = &mut namespace.routes;
-        routes.retain(|route| !(route.ours && route.dst == new.dst));
+        routes.retain(|route| route.dst != new.dst || !(route.ours || new.of_anybody));
         routes.push(Route {
             dst: new.dst,
             via: new.via,

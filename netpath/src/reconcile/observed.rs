@@ -158,6 +158,8 @@ pub struct Observed {
     pub endpoints: BTreeMap<String, Namespace>,
     /// Those of its wires, recorded or wanted, by the wire's name.
     pub wires: BTreeMap<String, Namespace>,
+    /// What the machine takes for itself: routes of table local, on a node that is the machine's.
+    pub local: Vec<Route>,
     /// What other nodes claim.
     pub claims: Vec<WireClaim>,
     /// Whether the FORWARD policy of both families is DROP; `None` where it was not asked.

@@ -32,6 +32,9 @@ pub struct NewRoute {
     pub onlink: bool,
     /// Source address that the node itself uses.
     pub source: Option<IpAddr>,
+    /// Whether it takes the place of anybody's route to the destination: in a namespace that netpath made, whose routes
+    /// are all netpath's to keep. Elsewhere only of netpath's own.
+    pub of_anybody: bool,
 }
 
 /// Whose a map entry is.

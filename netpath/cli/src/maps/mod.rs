@@ -5,6 +5,7 @@ mod decode;
 use netpath::{
     datapath::{self, Datapath, MAPS, MapSummary, Maps},
     model::Name,
+    mounts,
     provision::ProvisionError,
 };
 use serde::Serialize;
@@ -67,6 +68,7 @@ pub fn run(args: &MapsArgs, context: &Context) -> Result<Exit, Failure> {
         Some(Action::Dump { name }) => Some(map_name(name)?),
     };
     context.require_root()?;
+    mounts::require_visible("maps")?;
     let nodes = match &args.node {
         Some(node) => vec![node.to_string()],
         None => datapath::nodes()?,

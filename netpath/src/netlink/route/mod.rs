@@ -191,6 +191,8 @@ impl fmt::Display for Route {
 pub enum Table {
     /// Those of table main.
     Main,
+    /// Those of table local: what the machine takes for itself.
+    Local,
     /// Those of every table.
     All,
 }
@@ -211,6 +213,7 @@ impl Netlink {
             message.header.address_family = family;
             message.header.table = match table {
                 Table::Main => RouteHeader::RT_TABLE_MAIN,
+                Table::Local => libc::RT_TABLE_LOCAL,
                 Table::All => RouteHeader::RT_TABLE_UNSPEC,
             };
             let request = RouteNetlinkMessage::GetRoute(message);
@@ -221,7 +224,7 @@ impl Netlink {
             match found {
                 Ok(found) => routes.extend(found),
                 // The kernel makes a table with its first route.
-                Err(error) if table == Table::Main && error.errno() == Some(libc::ENOENT) => {}
+                Err(error) if table != Table::All && error.errno() == Some(libc::ENOENT) => {}
                 Err(error) => return Err(error),
             }
         }

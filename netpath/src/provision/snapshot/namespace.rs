@@ -31,9 +31,14 @@ pub(super) fn node(
         && (subject.wanted.is_some_and(|node| node.forward_drop)
             || subject.recorded.is_some_and(|node| node.forward_drop));
     let datapath = datapath.map(std::sync::Mutex::new);
-    let (node, forward_drop, attached) = netns.enter(|inside| {
+    let is_machine = subject.place == NodePlace::Host;
+    let (node, local, forward_drop, attached) = netns.enter(|inside| {
         let netlink = Netlink::open(inside)?;
         let node = read(inside, &netlink, state, &keys)?;
+        let local = match is_machine {
+            true => netlink.routes(Table::Local)?.iter().map(route).collect(),
+            false => Vec::new(),
+        };
         let drop = match may_drop {
             true => Some(iptables::forward_policy_is_drop(inside)?),
             false => None,
@@ -47,9 +52,10 @@ pub(super) fn node(
             }
             None => Default::default(),
         };
-        Ok::<_, ProvisionError>((node, drop, attached))
+        Ok::<_, ProvisionError>((node, local, drop, attached))
     })??;
     observed.node = node;
+    observed.local = local;
     observed.forward_drop = forward_drop;
     observed.attached = attached;
     Ok(())

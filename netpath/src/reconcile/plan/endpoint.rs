@@ -16,6 +16,8 @@ use super::{
     sysctls::{endpoint_sysctls, veth_sysctls},
 };
 
+use crate::model::NodePlace;
+
 /// The smallest MTU with which the kernel does IPv6, in bytes (RFC 8200, section 5).
 const IPV6_MIN_MTU: u32 = 1280;
 /// What a veth that is smaller is set to: Ethernet's, in bytes.
@@ -480,6 +482,7 @@ impl Planner<'_> {
             dev: Some(work.record.dev.clone()),
             onlink: true,
             source,
+            of_anybody: work.wanted.home == Home::Made,
         };
         self.act(draft, Op::AddRoute(work.place.clone(), route));
     }
@@ -607,6 +610,7 @@ impl Planner<'_> {
             dev: Some(record.host_dev.clone()),
             onlink: via.is_some(),
             source: self.sources.towards(dst.addr()),
+            of_anybody: self.wanted.place == NodePlace::Lab,
         };
         let addresses = record
             .addresses

@@ -289,11 +289,15 @@ impl Planner<'_> {
             };
             refusals.push(Refusal::Unmet { problem, remedy });
         }
-        let foreign = observed
-            .routes
-            .iter()
-            .find(|route| net.contains(&route.dst) && !route.ours);
-        if let Some(route) = foreign.filter(|route| own.is_none() || !route.kernel) {
+        let foreign = observed.routes.iter().filter(|route| !route.ours);
+        let mut foreign = foreign.filter(|route| net.contains(&route.dst));
+        // Without an address of the machine's: a whole prefix that it takes for itself.
+        let local = &self.initial.observed.local;
+        let local = local.iter().find(|route| route.dst.contains(&net));
+        let foreign = foreign
+            .find(|route| own.is_none() || !route.kernel)
+            .or(local.filter(|_| own.is_none()));
+        if let Some(route) = foreign {
             let or = if is_address {
                 "give the endpoint another address"
             } else {
@@ -301,12 +305,12 @@ impl Planner<'_> {
             };
             refusals.push(Refusal::Unmet {
                 problem: format!(
-                    "the machine already has a route {}, and {what} is to be an endpoint's",
+                    "the machine already has a route to {}, and {what} is to be an endpoint's",
                     route.text
                 ),
                 remedy: format!(
                     "{or}, or remove the route with `ip route del {}`",
-                    route.dst
+                    route.text
                 ),
             });
         }
@@ -323,9 +327,10 @@ impl Planner<'_> {
             .find(|route| route.dst == dst && !route.ours && route.via != Some(via));
         if let Some(route) = foreign {
             let refusal = Refusal::Unmet {
-                problem: format!("the machine already has a route {}", route.text),
+                problem: format!("the machine already has a route to {}", route.text),
                 remedy: format!(
-                    "write that next hop into the topology file, or remove it with `ip route del {dst}`"
+                    "write that next hop into the topology file, or remove it with `ip route del {}`",
+                    route.text
                 ),
             };
             self.refuse_with(refusal);

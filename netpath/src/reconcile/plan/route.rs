@@ -9,6 +9,8 @@ use super::{
     Draft, Planner,
 };
 
+use crate::model::NodePlace;
+
 impl Planner<'_> {
     /// Makes the routes true. One that the machine has already, to the same next hop, is used and left alone.
     pub(super) fn routes(&mut self) {
@@ -54,6 +56,7 @@ impl Planner<'_> {
                 dev: None,
                 onlink: false,
                 source: None,
+                of_anybody: self.wanted.place == NodePlace::Lab,
             };
             self.act(&mut draft, Op::AddRoute(Place::Node, new));
         }
