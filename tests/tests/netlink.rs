@@ -325,7 +325,7 @@ fn only_a_route_of_netpaths_is_replaced() {
 }
 
 #[test]
-fn many_routes_are_updated_in_linear_time() {
+fn many_routes_are_replaced() {
     alone(|_, netlink| {
         two_links(&netlink);
         let routes = |via: &'static str| {

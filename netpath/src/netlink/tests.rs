@@ -235,6 +235,12 @@ impl Kernel {
         assert!(length >= 16, "{length} bytes");
         u32::from_ne_bytes(request[8..12].try_into().expect("four bytes"))
     }
+
+    /// The other end is closed, and nothing more came from it.
+    fn heard_all(&self) {
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&self.0);
+        assert_eq!(recv(fd, &mut [0; 16], MsgFlags::empty()), Ok(0));
+    }
 }
 
 fn message(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
@@ -247,6 +253,36 @@ fn message(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
     message.extend(payload);
     message.resize(message.len().next_multiple_of(4), 0);
     message
+}
+
+#[test]
+fn a_route_that_is_known_takes_one_request() {
+    let (channel, kernel) = pair(PATIENCE);
+    let netlink = Netlink { channel };
+    let new = NewRoute {
+        dst: "10.2.0.0/16".parse().expect("prefix"),
+        via: Some("10.0.0.2".parse().expect("address")),
+        ifindex: None,
+        onlink: false,
+        source: None,
+    };
+    let known = KnownRoutes::of([route(VIA_INET6)]);
+    kernel.say(&[message(NLMSG_ERROR, 0, 1, &[0; 20])]);
+    netlink
+        .add_route_among(&known, &new, Replace::Ours)
+        .expect("replaced");
+    assert_eq!(kernel.hear(), 1);
+    // Somebody else's takes none.
+    let known = KnownRoutes::of([Route {
+        protocol: 3,
+        ..route(VIA_INET6)
+    }]);
+    let error = netlink
+        .add_route_among(&known, &new, Replace::Ours)
+        .expect_err("somebody's");
+    assert!(matches!(error, NetlinkError::RouteExists { .. }), "{error}");
+    drop(netlink);
+    kernel.heard_all();
 }
 
 /// The interface of this index, named `x`.
