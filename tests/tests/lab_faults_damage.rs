@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fs};
 
+use netpath::Ends as _;
 use netpath_tests::lab::{Lab, ONE_NODE, TWO_NODES, addresses, run};
 
 fn assert_works(lab: &Lab) {

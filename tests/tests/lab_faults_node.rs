@@ -50,7 +50,8 @@ fn one_unreadable_node_hides_no_other() {
             node: None,
             endpoint: Some(lab.name("b1")),
         };
-        provision::set_fast_path(false, &all, &mut |_| {}).unwrap_or_else(|error| panic!("fastpath: {error}"));
+        provision::set_fast_path(false, &all, &mut |_| {})
+            .unwrap_or_else(|error| panic!("fastpath: {error}"));
     });
     with_unreadable_a(&lab, b_works);
 }

@@ -54,10 +54,10 @@ impl Datapath {
         Ok(self.pinned(kind)?.info().map_err(failed(kind, None))?.id())
     }
 
-    /// Whether a program runs on an interface.
+    /// Whether a program runs on an interface: on none that is not there.
     ///
     /// # Errors
-    /// When the kernel does not tell; with TCX also when the interface does not exist.
+    /// When the kernel does not tell.
     pub fn is_attached(
         &self,
         inside: &Inside<'_>,
@@ -67,9 +67,11 @@ impl Datapath {
         match attach_mode() {
             AttachMode::Tcx => {
                 let ours = self.program_id(kind)?;
-                let (_, programs) = SchedClassifier::query_tcx(dev, attach_type(kind))
-                    .map_err(failed(kind, Some(dev)))?;
-                Ok(programs.iter().any(|program| program.id() == ours))
+                match SchedClassifier::query_tcx(dev, attach_type(kind)) {
+                    Ok((_, programs)) => Ok(programs.iter().any(|program| program.id() == ours)),
+                    Err(error) if is_missing_device(&error) => Ok(false),
+                    Err(error) => Err(failed(kind, Some(dev))(error)),
+                }
             }
             AttachMode::Clsact => {
                 let ours = self.program_id(kind)?;
@@ -271,6 +273,12 @@ impl Datapath {
         }
         Ok(())
     }
+}
+
+/// Whether an interface was not found.
+fn is_missing_device(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is_it = |error: &io::Error| error.raw_os_error() == Some(libc::ENODEV);
+    error.downcast_ref().is_some_and(is_it) || error.source().is_some_and(is_missing_device)
 }
 
 /// Our filter on an interface, whether or not it is there; none where the interface is not.

@@ -443,11 +443,30 @@ impl World {
                     .retain(|found| !is_same_subnet(found, &address));
             }
         });
+        self.without_ipv4(place, dev);
         let namespace = self.namespace_mut(place);
         for address in gone {
             forget_source(namespace, address.addr());
             forget_next_hops(namespace, &address);
         }
+    }
+
+    /// With the last IPv4 address of an interface go its IPv4 routes and neighbours (`fib_disable_ip`).
+    fn without_ipv4(&mut self, place: &Place, dev: &str) {
+        let namespace = self.namespace_mut(place);
+        let link = namespace.link(dev);
+        let left = |link: &&Link| !link.addresses.iter().any(|net| net.addr().is_ipv4());
+        let Some(ifindex) = link.filter(left).map(|link| link.ifindex) else {
+            return;
+        };
+        let is_its =
+            |index: Option<Ifindex>, address: IpAddr| index == Some(ifindex) && address.is_ipv4();
+        namespace
+            .routes
+            .retain(|route| !is_its(route.ifindex, route.dst.addr()));
+        namespace
+            .neighbours
+            .retain(|found| !is_its(Some(found.ifindex), found.address));
     }
 
     fn add_neighbour(&mut self, place: &Place, dev: &str, address: IpAddr, mac: Mac) {

@@ -112,12 +112,17 @@ fn add_route(netlink: &Netlink, route: &NewRoute) -> Result<(), ProvisionError> 
         Some(dev) => Some(link(netlink, dev)?.ifindex),
         None => None,
     };
-    let route = netlink::NewRoute {
+    let replace = if route.of_anybody {
+        Replace::Any
+    } else {
+        Replace::Ours
+    };
+    let to = netlink::NewRoute {
         dst: route.dst,
         via: route.via,
         ifindex,
         onlink: route.onlink,
         source: route.source,
     };
-    Ok(netlink.add_route(&route, Replace::Ours)?)
+    Ok(netlink.add_route(&to, replace)?)
 }

@@ -1,6 +1,6 @@
 //! Namespaces of endpoints and wires.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use super::{
     super::{
@@ -11,7 +11,7 @@ use super::{
     Site,
 };
 use crate::{
-    netns::{NameState, Netns, name_state},
+    netns::{NameState, Netns, NetnsError, name_state},
     reconcile::{Home, NamespaceState, Place},
 };
 
@@ -74,7 +74,14 @@ impl Site<'_> {
             }
             Ok::<(), ProvisionError>(())
         });
-        netns.map(drop)?;
+        match netns {
+            Err(ProvisionError::Netns(NetnsError::Step { source, .. }))
+                if source.kind() == io::ErrorKind::AlreadyExists =>
+            {
+                return Err(foreign_namespace(&name));
+            }
+            result => drop(result?),
+        }
         self.cookies.insert(place.clone(), made);
         Ok(())
     }

@@ -205,8 +205,27 @@ fn route(found: &netlink::Route) -> Route {
         source: found.source,
         ours: found.is_ours() && plain.is_some(),
         kernel: found.protocol == RTPROT_KERNEL,
-        text: found.to_string(),
+        text: text(found),
     }
+}
+
+/// As `ip route del` takes it.
+fn text(found: &netlink::Route) -> String {
+    let kind = match found.kind {
+        RouteKind::Unicast => String::new(),
+        kind => format!("{kind} "),
+    };
+    let via = match found.next_hops.as_slice() {
+        [hop] => hop
+            .via
+            .map_or_else(String::new, |via| format!(" via {via}")),
+        _ => String::new(),
+    };
+    let metric = match found.metric {
+        0 => String::new(),
+        metric => format!(" metric {metric}"),
+    };
+    format!("{kind}{}{via}{metric}", found.dst)
 }
 
 /// `RTPROT_KERNEL` of linux/rtnetlink.h.
