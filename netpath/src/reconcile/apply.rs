@@ -216,6 +216,7 @@ impl World {
                 ifindex: Ifindex(1),
                 name: "lo".into(),
                 mac: Some(Mac::default()),
+                veth: false,
                 up: false,
                 mtu: 65_536,
                 controller: Ifindex(0),
@@ -383,6 +384,7 @@ impl World {
             ifindex: self.new_ifindex(place),
             name: name.to_owned(),
             mac,
+            veth: mac.is_some(),
             up: false,
             mtu: ETHERNET_MTU,
             controller: Ifindex(0),
@@ -407,7 +409,13 @@ impl World {
             Op::SetController { place, dev, bridge } => {
                 let there = self.namespace(place).and_then(|there| there.link(bridge));
                 let index = there.map_or(Ifindex(0), |bridge| bridge.ifindex);
-                self.change_link(place, dev, |link| link.controller = index);
+                let mut mac = there.and_then(|bridge| bridge.mac);
+                self.change_link(place, dev, |link| {
+                    link.controller = index;
+                    // A bridge has the least of its ports' addresses (`br_stp_recalculate_bridge_id`).
+                    mac = [mac, link.mac].into_iter().flatten().min();
+                });
+                self.change_link(place, bridge, |link| link.mac = mac);
             }
             Op::DeleteLink { place, dev, .. } => {
                 let link = self.namespace(place).and_then(|there| there.link(dev));
@@ -503,6 +511,7 @@ impl World {
             source: new.source,
             ours: true,
             kernel: false,
+            way: String::new(),
             text: String::new(),
         });
     }

@@ -36,6 +36,8 @@ pub struct Link {
     pub name: String,
     /// Its Ethernet address, if it has one of six bytes.
     pub mac: Option<Mac>,
+    /// One end of a veth pair.
+    pub veth: bool,
     /// Administratively up.
     pub up: bool,
     /// Its MTU in bytes.
@@ -61,7 +63,9 @@ pub struct Route {
     pub ours: bool,
     /// Whether it was made by the kernel itself, for an address.
     pub kernel: bool,
-    /// The route as `ip route` words it, for messages.
+    /// Where it leads, in words: `via 10.0.0.1`, `on the link`, `(blackhole)`.
+    pub way: String,
+    /// The route as `ip route del` takes it.
     pub text: String,
 }
 
@@ -97,9 +101,11 @@ impl Namespace {
         self.links.iter().find(|link| link.name == name)
     }
 
-    /// The interface with this Ethernet address.
+    /// The end of a veth pair with this Ethernet address. A bridge has the address of one of its ports, too.
     pub fn link_with(&self, mac: Mac) -> Option<&Link> {
-        self.links.iter().find(|link| link.mac == Some(mac))
+        self.links
+            .iter()
+            .find(|link| link.veth && link.mac == Some(mac))
     }
 }
 

@@ -211,6 +211,17 @@ fn ids_are_never_given_twice() {
 fn a_wire_that_an_unreadable_node_may_claim_stays() {
     let mut world = made(&lab());
     world.observed.claims.push(WireClaim::Unknown);
+    let mut alone = world.clone();
+    carry_out(&mut alone, &down("n", &world));
+    assert_eq!(
+        alone.observed.wires["lan"].state,
+        NamespaceState::Absent,
+        "no port but its own"
+    );
+    let wire = world.observed.wires.get_mut("lan").expect("made");
+    let mut port = wire.links.last().expect("a port").clone();
+    port.mac = Some(netpath_common::Mac([2, 0, 0, 0, 0, 1]));
+    wire.links.push(port);
     let plan = down("n", &world);
     carry_out(&mut world, &plan);
     assert_ne!(world.observed.wires["lan"].state, NamespaceState::Absent);

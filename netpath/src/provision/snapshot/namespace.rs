@@ -205,6 +205,7 @@ fn route(found: &netlink::Route) -> Route {
         source: found.source,
         ours: found.is_ours() && plain.is_some(),
         kernel: found.protocol == RTPROT_KERNEL,
+        way: found.way().to_string(),
         text: text(found),
     }
 }

@@ -7,8 +7,8 @@ use netpath_common::{Ifindex, Origin};
 
 use super::{
     super::{
-        Action, Home, NamespaceState, Object, Op, Place, Plan, RecordedEndpoint, RecordedRoute,
-        RecordedUplink, Scope, Wanted, WireClaim, World, drift::List,
+        Action, Home, Link, NamespaceState, Object, Op, Place, Plan, RecordedEndpoint,
+        RecordedRoute, RecordedUplink, Scope, Wanted, WireClaim, World, drift::List,
     },
     Draft, Fresh, Planner,
     entries::{ENDPOINT, UPLINK},
@@ -346,6 +346,26 @@ impl Planner<'_> {
         self.remove_wire(draft, dev, uplink);
     }
 
+    /// Whether somebody else has a port on a wire.
+    fn has_others(&self, wire: &str) -> bool {
+        let own = |link: &Link| {
+            let mut uplinks = self
+                .world
+                .recorded
+                .iter()
+                .flat_map(|node| node.uplinks.values());
+            uplinks.any(|uplink| link.mac == Some(uplink.port_mac))
+        };
+        let links = self
+            .world
+            .observed
+            .wires
+            .get(wire)
+            .map_or(&[][..], |wire| &wire.links);
+        let mut ports = links.iter().filter(|link| link.controller != Ifindex(0));
+        ports.any(|port| !own(port))
+    }
+
     /// Takes away the wire's namespace when nobody else speaks of it. The record proves it netpath's, so it goes after
     /// it. A node that cannot be read may speak of it: then it stays.
     fn remove_wire(&mut self, draft: &mut Draft, dev: &str, uplink: &RecordedUplink) {
@@ -356,7 +376,7 @@ impl Planner<'_> {
             WireClaim::Recorded { wire, cookie } => {
                 (wire, *cookie) == (&uplink.wire, uplink.wire_cookie)
             }
-            WireClaim::Unknown => true,
+            WireClaim::Unknown => self.has_others(&uplink.wire),
         });
         let node = self.world.recorded.as_ref();
         let is_shared = node.is_some_and(|node| {

@@ -19,6 +19,7 @@ pub fn host_world() -> World {
         ifindex: Ifindex(index),
         name: name.to_owned(),
         mac: Some(Mac([2, 0, 0, 0, 0, index as u8])),
+        veth: false,
         up: true,
         mtu: 1500,
         controller: Ifindex(0),
