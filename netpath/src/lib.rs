@@ -1,5 +1,6 @@
 //! Routed pod networking with a TC eBPF fast path.
 
+pub mod command;
 pub mod counters;
 pub mod datapath;
 mod ending;
@@ -7,6 +8,7 @@ mod hash;
 pub mod lock;
 pub mod model;
 pub mod mounts;
+pub mod netfilter;
 pub mod netlink;
 pub mod netns;
 pub mod probe;
