@@ -1,5 +1,6 @@
 //! Routed pod networking with a TC eBPF fast path.
 
+pub mod api;
 pub mod command;
 pub mod counters;
 pub mod datapath;
