@@ -1,5 +1,7 @@
 //! Routed pod networking with a TC eBPF fast path.
 
+pub mod api;
+pub mod command;
 pub mod counters;
 pub mod datapath;
 mod ending;
@@ -7,6 +9,7 @@ mod hash;
 pub mod lock;
 pub mod model;
 pub mod mounts;
+pub mod netfilter;
 pub mod netlink;
 pub mod netns;
 pub mod probe;

@@ -3,8 +3,9 @@
 use std::io;
 
 use netpath::{
-    Ending, Ends, counters::CountersError, netlink::NetlinkError, netns::NetnsError,
-    probe::ProbeError, proc_net::ProcNetError, provision::ProvisionError,
+    Ending, Ends, command::CommandError, counters::CountersError, netfilter::NetfilterError,
+    netlink::NetlinkError, netns::NetnsError, probe::ProbeError, proc_net::ProcNetError,
+    provision::ProvisionError,
 };
 
 /// The run could not be done, or not to its end. What it had made is removed, unless the error says
@@ -57,13 +58,11 @@ pub enum BenchError {
         source: io::Error,
     },
     /// A program that switches rules failed.
-    #[error("`{command}` failed: {message}")]
-    Command {
-        /// With its arguments.
-        command: String,
-        /// What it said.
-        message: String,
-    },
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The packet filter could not be read.
+    #[error(transparent)]
+    Netfilter(#[from] NetfilterError),
     /// Stopped by a signal. What had been made is removed.
     #[error("interrupted; removed")]
     Interrupted,
@@ -86,10 +85,11 @@ impl Ends for BenchError {
             Self::ProcNet(error) => error.ending(),
             Self::Netns(error) => error.ending(),
             Self::Traffic(error) => error.ending(),
+            Self::Command(error) => error.ending(),
+            Self::Netfilter(error) => error.ending(),
             Self::File { .. }
             | Self::Unreadable { .. }
             | Self::System { .. }
-            | Self::Command { .. }
             | Self::Interrupted
             | Self::Removal { .. }
             | Self::Netlink(_) => Ending::Failed,

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use netpath::provision::{self, Drift, FastPath, NodeStatus};
-use serde::Serialize;
+use netpath::{
+    api::Status,
+    provision::{self, Drift, FastPath, NodeStatus},
+};
 
 use super::{Context, Exit, Failure, Table, file, note};
 
@@ -13,11 +15,6 @@ pub struct ShowArgs {
     /// Only the nodes of this topology; `-` reads it from stdin [default: every node that is up]
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
-}
-
-#[derive(Serialize)]
-struct Nodes {
-    nodes: Vec<NodeStatus>,
 }
 
 /// Shows what is up.
@@ -44,8 +41,8 @@ pub fn run(args: &ShowArgs, context: &Context) -> Result<Exit, Failure> {
         note(line);
         exit = Exit::Degraded;
     }
-    let document = Nodes { nodes };
-    context.output.show(&document, || tables(&document.nodes))?;
+    let document = Status::from(&nodes[..]);
+    context.output.show(&document, || tables(&nodes))?;
     Ok(exit)
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use netpath::{
+    api::Changes,
     datapath::ObjectKind,
     provision::{self, Change, ProvisionError, UpOptions},
 };
@@ -100,14 +101,9 @@ impl<'a> ChangeReport<'a> {
         if self.context.output.is_table() {
             return Ok(());
         }
-        match self.context.output.show(&Changes { changes }, Vec::new) {
+        match self.context.output.show(&Changes::from(changes), Vec::new) {
             Err(StdoutError::Closed) => Ok(()),
             result => result,
         }
     }
-}
-
-#[derive(serde::Serialize)]
-struct Changes<'a> {
-    changes: &'a [Change],
 }

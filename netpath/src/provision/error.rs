@@ -9,6 +9,7 @@ use crate::{
     datapath::DatapathError,
     lock::LockError,
     mounts::MountsError,
+    netfilter::NetfilterError,
     netlink::NetlinkError,
     netns::NetnsError,
     reconcile::{DamagedRecord, Refusal},
@@ -90,14 +91,9 @@ pub enum ProvisionError {
         /// Why.
         source: io::Error,
     },
-    /// A program that netpath calls failed.
-    #[error("`{command}` failed: {message}")]
-    Command {
-        /// With its arguments.
-        command: String,
-        /// What it said.
-        message: String,
-    },
+    /// The packet filter could not be read or changed.
+    #[error(transparent)]
+    Netfilter(#[from] NetfilterError),
     /// An address that is wanted is not there.
     #[error(
         "uplink {dev} has no address {address}: add it, or correct the file (netpath configures no interface that it did not make)"
@@ -203,6 +199,7 @@ impl Ends for ProvisionError {
             Self::Mounts(error) => error.ending(),
             Self::Netns(error) => error.ending(),
             Self::Datapath(error) => error.ending(),
+            Self::Netfilter(error) => error.ending(),
             Self::Several(errors) if errors.iter().all(Self::is_refusal) => Ending::Refused,
             Self::Several(_)
             | Self::NotUp { .. }
@@ -214,7 +211,6 @@ impl Ends for ProvisionError {
             | Self::DamagedRecord(_)
             | Self::NoSuchPlace(_)
             | Self::File { .. }
-            | Self::Command { .. }
             | Self::Undo { .. } => Ending::Failed,
         }
     }

@@ -3,8 +3,8 @@
 use std::io;
 
 use netpath::{
-    Ending, Ends, datapath::DatapathError, model::TopologyErrors, netlink::NetlinkError,
-    netns::NetnsError, proc_net::ProcNetError, provision::ProvisionError,
+    Ending, Ends, command::CommandError, datapath::DatapathError, model::TopologyErrors,
+    netlink::NetlinkError, netns::NetnsError, proc_net::ProcNetError, provision::ProvisionError,
 };
 
 use crate::BenchError;
@@ -50,24 +50,9 @@ pub enum ScaleError {
         /// Why it failed.
         source: io::Error,
     },
-    /// A command could not be started.
-    #[error("`{program}` does not run: {source}: install it (iproute2, iptables)")]
-    Start {
-        /// The command.
-        program: &'static str,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A command failed.
-    #[error("`{program}` in {netns}: {message}")]
-    Command {
-        /// The command.
-        program: &'static str,
-        /// The namespace it ran in.
-        netns: String,
-        /// What it said.
-        message: String,
-    },
+    /// A command could not be started, or failed.
+    #[error(transparent)]
+    Command(#[from] CommandError),
 }
 
 impl Ends for ScaleError {
@@ -79,12 +64,10 @@ impl Ends for ScaleError {
             Self::ProcNet(error) => error.ending(),
             Self::Netns(error) => error.ending(),
             Self::Topology(error) => error.ending(),
-            Self::Interrupted
-            | Self::Lab { .. }
-            | Self::Io { .. }
-            | Self::Start { .. }
-            | Self::Command { .. }
-            | Self::Netlink(_) => Ending::Failed,
+            Self::Command(error) => error.ending(),
+            Self::Interrupted | Self::Lab { .. } | Self::Io { .. } | Self::Netlink(_) => {
+                Ending::Failed
+            }
         }
     }
 }

@@ -17,14 +17,6 @@ pub fn header(family: Family) -> u64 {
     }
 }
 
-/// The command for a family's packet filter.
-pub fn iptables(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "iptables",
-        Family::V6 => "ip6tables",
-    }
-}
-
 /// In the story's document a family has its name of the command line.
 pub fn named<S: Serializer>(family: &Family, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(family)

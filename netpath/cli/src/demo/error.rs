@@ -1,10 +1,8 @@
 //! Why the story could not be told.
 
-use std::io;
-
 use netpath::{
-    Ending, Ends, counters::CountersError, datapath::DatapathError, netns::NetnsError,
-    probe::ProbeError, proc_net::ProcNetError, provision::ProvisionError,
+    Ending, Ends, counters::CountersError, datapath::DatapathError, netfilter::NetfilterError,
+    netns::NetnsError, probe::ProbeError, proc_net::ProcNetError, provision::ProvisionError,
 };
 
 /// The story could not be told, or not to its end.
@@ -45,30 +43,9 @@ pub enum DemoError {
     /// The maps or programs could not be read.
     #[error(transparent)]
     Datapath(#[from] DatapathError),
-    /// A command could not be started.
-    #[error("cannot run `{command}`: {source}")]
-    Start {
-        /// With its arguments.
-        command: String,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A command failed.
-    #[error("`{command}` failed: {message}")]
-    Command {
-        /// With its arguments.
-        command: String,
-        /// What it said.
-        message: String,
-    },
-    /// The kernel's counters are not in the form that is known.
-    #[error("cannot understand {what}: {line:?}")]
-    Unreadable {
-        /// What was read.
-        what: String,
-        /// The line in question; empty if one is missing.
-        line: String,
-    },
+    /// The packet filter could not be read or changed.
+    #[error(transparent)]
+    Netfilter(#[from] NetfilterError),
     /// Stopped by a signal. The lab was removed.
     #[error("interrupted; removed")]
     Interrupted,
@@ -109,9 +86,7 @@ impl Ends for DemoError {
             | Self::ProcNet(_)
             | Self::Netns(_)
             | Self::Datapath(_)
-            | Self::Start { .. }
-            | Self::Command { .. }
-            | Self::Unreadable { .. }
+            | Self::Netfilter(_)
             | Self::Interrupted
             | Self::Removal { .. } => Ending::Failed,
         }

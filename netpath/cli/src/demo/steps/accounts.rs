@@ -1,12 +1,12 @@
 //! Step 5: the per-hop counters of step 4's traffic, and whether they add up.
 
+use netpath::netfilter::Count;
 use netpath_common::{Family, Outcome};
 
 use super::{
     super::{
         CountedHop, CountedInterface, DemoError,
         cast::header,
-        firewall::Count,
         measure::PAYLOAD,
         report::{Check, Event},
     },

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Display, net::SocketAddr};
 
+use netpath::netfilter::Count;
 use netpath::{
     netns::Netns,
     probe::stream::{StreamOptions, StreamReport, udp_stream},
@@ -10,12 +11,7 @@ use netpath_common::Family;
 
 use super::{
     super::{
-        DemoError,
-        cast::address,
-        firewall::{self, Count},
-        measure::PAYLOAD,
-        report::Check,
-        snapshot::Snapshot,
+        DemoError, cast::address, firewall, measure::PAYLOAD, report::Check, snapshot::Snapshot,
     },
     story::{PINGS, Story, replies_to},
 };

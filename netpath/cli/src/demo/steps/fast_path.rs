@@ -1,5 +1,6 @@
 //! Step 3: the rules go, the fast path comes, and FORWARD has nothing to count.
 
+use netpath::netfilter::{Chain, Count, Policy};
 use netpath::{
     datapath::{Datapath, ProgramKind},
     model::Node,
@@ -9,12 +10,7 @@ use netpath::{
 use netpath_common::Family;
 
 use super::{
-    super::{
-        DemoError,
-        firewall::{Chain, Count, Edit},
-        measure::Path,
-        report::Check,
-    },
+    super::{DemoError, firewall::Edit, measure::Path, report::Check},
     rules,
     story::{PINGS, Story, replies_to},
 };
@@ -104,16 +100,10 @@ fn stands_still(story: &mut Story<'_>, family: Family, before: &Chain, after: &C
         "policy_is_drop",
         family,
         policy,
-        "DROP",
-        &after.policy,
+        Policy::Drop,
+        after.policy,
     ));
-    story.check(Check::same(
-        "no_rules",
-        family,
-        rules,
-        0,
-        after.by_rule.len(),
-    ));
+    story.check(Check::same("no_rules", family, rules, 0, after.rules.len()));
     let seen = after.total().since(before.total());
     let still = Count::default();
     story.check(Check::same(

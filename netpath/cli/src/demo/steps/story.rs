@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use netpath::netfilter::Chain;
 use netpath::{
     datapath::ObjectKind,
     model::{Endpoint, Topology},
@@ -16,7 +17,7 @@ use netpath_common::Family;
 use super::super::{
     DemoError, DemoOptions,
     cast::{Cast, address, header},
-    firewall::{self, Chain},
+    firewall,
     lab::Lab,
     measure::{Path, measure},
     packet_log::PacketLog,
