@@ -8,7 +8,7 @@ use super::Subject;
 use crate::{
     datapath::Datapath,
     model::NodePlace,
-    netlink::{self, NeighbourState, Netlink, RouteKind, Table},
+    netlink::{self, LinkKind, NeighbourState, Netlink, RouteKind, Table},
     netns::{Inside, Netns},
     provision::{error::ProvisionError, iptables},
     reconcile::{
@@ -148,6 +148,7 @@ fn read(
                 ifindex: link.ifindex,
                 name: link.name,
                 mac: link.mac,
+                veth: link.kind == LinkKind::Veth,
                 up: link.up,
                 mtu: link.mtu,
                 controller: link.controller,
