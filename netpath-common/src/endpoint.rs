@@ -35,4 +35,15 @@ impl EndpointEntry {
     }
 }
 
+/// The host-side veth of an endpoint, in the `devices` map: `struct bpf_devmap_val` of `linux/bpf.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceEntry {
+    /// The host-side veth, in the node's namespace.
+    pub ifindex: Ifindex,
+    /// Zero: an XDP program to run, of which netpath has none.
+    pub program: u32,
+}
+
+map_type!(DeviceEntry, 8, [ifindex, program]);
 map_type!(EndpointEntry, 20, [ifindex, id, endpoint_mac, host_mac]);

@@ -21,10 +21,11 @@ mod node;
 mod program;
 mod record;
 mod route;
+pub mod tables;
 mod verdict;
 
 pub use counter::{HopCounter, HopKey};
-pub use endpoint::EndpointEntry;
+pub use endpoint::{DeviceEntry, EndpointEntry};
 pub use family::{Family, UnknownFamily};
 pub use id::{EndpointId, Ifindex, Mac};
 pub use interface::{InterfaceEntry, InterfaceKind, InterfaceState};
@@ -34,7 +35,7 @@ pub use record::{
     ADDRESSES_MAX, EndpointRecord, FastPathWish, NETNS_PATH_SIZE, NameKey, NetnsKind, Origin,
     PREFIXES_MAX, PrefixBytes, RecordState, RouteRecord, UplinkRecord,
 };
-pub use route::{RouteEntry, RouteKind};
+pub use route::{RouteEntry, RouteKind, TrieKey};
 pub use verdict::{DropReason, Outcome, PuntReason, Verdict};
 
 /// Version of every pinned layout. A pinned directory of another version is refused, never misread.
@@ -78,9 +79,20 @@ pub struct Field {
 /// A key or value whose fields are known, so that its layout can be compared with the one that was published.
 #[cfg(feature = "user")]
 pub trait Layout {
-    /// Its fields in their order.
+    /// Its fields in their order; none where it is a plain integer or array of bytes.
     const FIELDS: &'static [Field];
 }
+
+#[cfg(feature = "user")]
+macro_rules! plain_layout {
+    ($($type:ty),+) => {
+        $(impl Layout for $type {
+            const FIELDS: &'static [Field] = &[];
+        })+
+    };
+}
+#[cfg(feature = "user")]
+plain_layout!(u32, u64, [u8; 4], [u8; 16]);
 
 /// Size of the field that a projection leads to, in bytes.
 pub(crate) const fn size_of_field<T, F>(_: fn(&T) -> &F) -> usize {

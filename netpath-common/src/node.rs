@@ -36,8 +36,8 @@ pub struct Settings {
     pub max_endpoints: u32,
     /// Routed prefixes of each family that there is to be room for.
     pub max_routes: u32,
-    /// Zero.
-    pub padding: u32,
+    /// Routes of the topology file, of both families together, that there is to be room for.
+    pub max_route_records: u32,
 }
 
 /// The `ids` map: what was given out.
@@ -79,7 +79,7 @@ map_type!(
         configured,
         max_endpoints,
         max_routes,
-        padding
+        max_route_records
     ]
 );
 map_type!(Ids, 4, [next_endpoint_id]);

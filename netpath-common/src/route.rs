@@ -3,6 +3,69 @@
 
 use crate::{EndpointEntry, map_type};
 
+/// A prefix, as the key of the tries: `struct bpf_lpm_trie_key_u8` of `linux/bpf.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TrieKey<const N: usize> {
+    length: u32,
+    address: [u8; N],
+}
+
+impl<const N: usize> TrieKey<N> {
+    /// The prefix of this length, in bits, that holds an address in network order.
+    pub const fn new(length: u32, address: [u8; N]) -> Self {
+        Self { length, address }
+    }
+
+    /// Length in bits.
+    pub const fn length(&self) -> u32 {
+        self.length
+    }
+
+    /// The address, in network order.
+    pub const fn address(&self) -> [u8; N] {
+        self.address
+    }
+}
+
+/// By address, and shorter prefixes first: neighbours in this order are neighbours in the trie.
+impl<const N: usize> Ord for TrieKey<N> {
+    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
+        (self.address, self.length).cmp(&(other.address, other.length))
+    }
+}
+
+impl<const N: usize> PartialOrd for TrieKey<N> {
+    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+#[cfg(feature = "user")]
+impl<const N: usize> crate::Layout for TrieKey<N> {
+    const FIELDS: &'static [crate::Field] = &[
+        crate::Field {
+            name: "length",
+            offset: core::mem::offset_of!(Self, length),
+            size: 4,
+        },
+        crate::Field {
+            name: "address",
+            offset: core::mem::offset_of!(Self, address),
+            size: N,
+        },
+    ];
+}
+
+const _: () = assert!(size_of::<TrieKey<4>>() == 8 && size_of::<TrieKey<16>>() == 20);
+// SAFETY: Copy, no invalid bit pattern, and no padding: an integer and an array of bytes that is a multiple of four
+// long, as the assertion above says for both families.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for TrieKey<4> {}
+// SAFETY: as above.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for TrieKey<16> {}
+
 /// What a prefix leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RouteKind {

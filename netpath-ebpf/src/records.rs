@@ -7,8 +7,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use netpath_common::{
-    EndpointRecord, FeatureBits, Identity, Ids, NameKey, PrefixBytes, RECORDS_MAX, RouteRecord,
-    Settings, UplinkRecord,
+    EndpointRecord, FeatureBits, Identity, Ids, Ifindex, NameKey, PrefixBytes, RECORDS_MAX,
+    RouteRecord, Settings, UplinkRecord,
+    tables::{RETIRED_MAX, UPLINKS_MAX},
 };
 
 const FLAGS: usize = BPF_F_NO_PREALLOC as usize;
@@ -36,8 +37,13 @@ pub static ENDPOINT_RECORDS: HashMap<NameKey, EndpointRecord, MAX, FLAGS> = Hash
 
 /// What netpath made or found for each uplink, by device name.
 #[btf_map(name = "uplink_records")]
-pub static UPLINK_RECORDS: HashMap<NameKey, UplinkRecord, 1024, FLAGS> = HashMap::new();
+pub static UPLINK_RECORDS: HashMap<NameKey, UplinkRecord, { UPLINKS_MAX as usize }, FLAGS> =
+    HashMap::new();
 
 /// What netpath put into the kernel's route table, by destination.
 #[btf_map(name = "route_records")]
 pub static ROUTE_RECORDS: HashMap<PrefixBytes, RouteRecord, MAX, FLAGS> = HashMap::new();
+
+/// Interfaces that are gone and whose counters are yet to be swept.
+#[btf_map(name = "retired")]
+pub static RETIRED: HashMap<Ifindex, u64, { 2 * RETIRED_MAX as usize }, FLAGS> = HashMap::new();

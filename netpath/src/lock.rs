@@ -1,10 +1,11 @@
-//! Locks between netpath processes: one at a time changes a machine's topology, or mounts and leaves bpffs.
+//! Locks between netpath processes: one at a time changes a machine's topology, or what is pinned on bpffs.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -23,6 +24,17 @@ pub enum LockError {
     /// Another netpath holds it, and goes on holding it.
     #[error("another netpath is at work (lock {}): wait for it to end", .0.display())]
     Held(PathBuf),
+    /// A signal came while another netpath held it.
+    #[error("interrupted while another netpath was at work (lock {})", .0.display())]
+    Interrupted(PathBuf),
+    /// Something else is where the file should be.
+    #[error("{}: {problem}: remove it if nothing uses it", path.display())]
+    Foreign {
+        /// The lock file or its directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// The file cannot be made or locked.
     #[error("{}: {source}", path.display())]
     File {
@@ -36,17 +48,38 @@ pub enum LockError {
 impl Ends for LockError {
     fn ending(&self) -> Ending {
         match self {
-            Self::Held(_) | Self::File { .. } => Ending::Failed,
+            Self::Held(_) | Self::Interrupted(_) | Self::Foreign { .. } | Self::File { .. } => {
+                Ending::Failed
+            }
         }
+    }
+}
+
+/// Held while the machine's namespaces, interfaces and routes, or the maps of a node, are changed.
+pub struct TopologyLock(#[expect(dead_code, reason = "what counts is that it is held")] Lock);
+
+impl TopologyLock {
+    /// Waits for the lock, at most two minutes, and until `interrupted` is set.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub fn take(interrupted: &AtomicBool) -> Result<Self, LockError> {
+        Lock::take(Subject::Topology, interrupted).map(Self)
+    }
+}
+
+impl std::fmt::Debug for TopologyLock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TopologyLock").finish_non_exhaustive()
     }
 }
 
 /// What a lock is about. A process that needs both takes them in this order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Subject {
-    /// The machine's namespaces, interfaces and routes.
+    /// See [`TopologyLock`].
     Topology,
-    /// netpath's directory on the BPF filesystem, and its mount.
+    /// netpath's directory on the BPF filesystem, and its mount. Held for a moment only.
     Bpffs,
 }
 
@@ -66,44 +99,74 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Waits for the lock.
-    pub(crate) fn take(subject: Subject) -> Result<Self, LockError> {
+    /// Waits for the lock, until `interrupted` is set.
+    pub(crate) fn take(subject: Subject, interrupted: &AtomicBool) -> Result<Self, LockError> {
         let path = subject.path();
         let deadline = Instant::now() + PATIENCE;
         loop {
             match Self::attempt(&path)? {
                 Some(lock) => return Ok(lock),
+                None if interrupted.load(Ordering::Relaxed) => {
+                    return Err(LockError::Interrupted(path));
+                }
                 None if Instant::now() > deadline => return Err(LockError::Held(path)),
                 None => std::thread::sleep(Duration::from_millis(5)),
             }
         }
     }
 
+    /// As [`Lock::take`], for what is held for a moment only.
+    pub(crate) fn take_briefly(subject: Subject) -> Result<Self, LockError> {
+        Self::take(subject, &AtomicBool::new(false))
+    }
+
     fn attempt(path: &Path) -> Result<Option<Self>, LockError> {
-        match DirBuilder::new().mode(0o700).create(DIRECTORY) {
+        let directory = Path::new(DIRECTORY);
+        match DirBuilder::new().mode(0o700).create(directory) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            result => result.map_err(failed(Path::new(DIRECTORY)))?,
+            result => result.map_err(failed(directory))?,
+        }
+        match fs::symlink_metadata(directory) {
+            // Its last holder has just removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(failed(directory)(source)),
+            Ok(found) if !found.is_dir() => return Err(foreign(directory, "it is no directory")),
+            Ok(found) => trusted(directory, &found)?,
         }
         let opened = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .mode(0o600)
+            // Neither waits for the other end of a FIFO nor goes where a link leads.
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
             .open(path);
         let file = match opened {
             // Its last holder has just removed the directory.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            result => result.map_err(failed(path))?,
+            Err(error) => {
+                return Err(match error.raw_os_error() {
+                    Some(libc::ELOOP) => foreign(path, "it is a symbolic link"),
+                    Some(libc::ENXIO) => foreign(path, "it is no regular file"),
+                    Some(libc::EISDIR) => foreign(path, "it is a directory"),
+                    _ => failed(path)(error),
+                });
+            }
+            Ok(file) => file,
         };
+        let found = file.metadata().map_err(failed(path))?;
+        if !found.is_file() {
+            return Err(foreign(path, "it is no regular file"));
+        }
+        trusted(path, &found)?;
         let held = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(held) => held,
             Err((_, nix::Error::EWOULDBLOCK)) => return Ok(None),
             Err((_, errno)) => return Err(failed(path)(errno.into())),
         };
         // A lock on a file that has lost its name excludes nobody.
-        let held_inode = held.metadata().map_err(failed(path))?.ino();
-        match fs::metadata(path) {
-            Ok(named) if named.ino() == held_inode => Ok(Some(Self {
+        match fs::symlink_metadata(path) {
+            Ok(named) if named.ino() == found.ino() => Ok(Some(Self {
                 path: path.to_owned(),
                 _file: held,
             })),
@@ -131,6 +194,24 @@ impl Drop for Lock {
         if let Err(error) = removed {
             tracing::warn!(%error, "{} stays behind", self.path.display());
         }
+    }
+}
+
+/// Only root's own, which nobody else may write, excludes what it is to exclude.
+fn trusted(path: &Path, found: &fs::Metadata) -> Result<(), LockError> {
+    if found.uid() != 0 {
+        return Err(foreign(path, "root does not own it"));
+    }
+    if found.mode() & 0o022 != 0 {
+        return Err(foreign(path, "others than root may write it"));
+    }
+    Ok(())
+}
+
+fn foreign(path: &Path, problem: &'static str) -> LockError {
+    LockError::Foreign {
+        path: path.to_owned(),
+        problem,
     }
 }
 

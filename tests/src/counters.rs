@@ -22,7 +22,7 @@ pub fn counted<T>(maps: &Maps, expected: &[(HopKey, HopCounter)], work: impl FnO
 }
 
 fn read(maps: &Maps) -> BTreeMap<HopKey, HopCounter> {
-    let overflow = maps.hop_overflow().unwrap_or_else(|e| panic!("{e}"));
+    let overflow = maps.hop_overflow.all().unwrap_or_else(|e| panic!("{e}"));
     assert!(overflow.is_empty(), "hop_overflow: {overflow:?}");
     maps.hops().unwrap_or_else(|e| panic!("{e}"))
 }

@@ -4,14 +4,15 @@ use std::{
     fs,
     path::Path,
     sync::{
-        Once,
-        atomic::{AtomicU32, Ordering},
+        Mutex, Once, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread,
 };
 
 use netpath::{
-    datapath::{Capacity, Datapath, NodeIdentity, ObjectKind, nodes},
+    datapath::{Capacity, Datapath, DatapathError, NodeIdentity, ObjectKind, Writer, nodes},
+    lock::TopologyLock,
     netns::{NETNS_DIR, Netns, NetnsError},
 };
 
@@ -67,6 +68,7 @@ impl DatapathGuard {
         let capacity = Capacity {
             endpoints: 64,
             routes: 64,
+            ..Capacity::DEFAULT
         };
         let datapath = Datapath::create(identity, capacity, ObjectKind::Plain)
             .unwrap_or_else(|error| panic!("{error}"));
@@ -79,8 +81,16 @@ impl DatapathGuard {
         self.datapath.as_ref().expect("it is there until the drop")
     }
 
-    pub(crate) fn get_mut(&mut self) -> &mut Datapath {
-        self.datapath.as_mut().expect("it is there until the drop")
+    /// Changes the maps, as the holder of the topology lock, which is held for so long.
+    pub(crate) fn change<T>(
+        &self,
+        change: impl FnOnce(&Writer<'_>) -> Result<T, DatapathError>,
+    ) -> T {
+        // Processes poll for the lock; the threads of this one queue, so that they need not.
+        static QUEUE: Mutex<()> = Mutex::new(());
+        let _turn = QUEUE.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = TopologyLock::take(&AtomicBool::new(false)).unwrap_or_else(|e| panic!("{e}"));
+        change(&self.get().writer(&lock)).unwrap_or_else(|e| panic!("{e}"))
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Everything here panics where it cannot do its work: without root, or on a kernel without BPF, tests fail.
 
+pub mod abi2;
 mod binary;
 pub mod conformance;
 mod counters;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use netpath::{
-    datapath::{Datapath, ProgramKind},
+    datapath::{Datapath, DatapathError, ProgramKind, Writer},
     netns::{Inside, Netns},
     probe::frame::FrameBuilder,
 };
@@ -174,11 +174,15 @@ impl TestNode {
         system::sysctl(self.netns(), &[(key, value)]);
     }
 
+    /// Changes the node's maps.
+    pub fn change<T>(&self, change: impl FnOnce(&Writer<'_>) -> Result<T, DatapathError>) -> T {
+        self.datapath.change(change)
+    }
+
     /// Describes a device in the `interfaces` map.
     pub fn set_interface(&mut self, device: Device, state: InterfaceState) {
-        let maps = &mut self.datapath.get_mut().maps;
-        maps.set_interface(device.ifindex, &device.entry(state))
-            .unwrap_or_else(|e| panic!("{e}"));
+        let entry = device.entry(state);
+        self.change(|maps| maps.interfaces.set(&device.ifindex, &entry));
     }
 
     /// Sets the kernel's reverse-path filter on a device, and says so in the maps.
@@ -189,62 +193,46 @@ impl TestNode {
             rp_filter: mode,
             ..device.entry(InterfaceState::Ready)
         };
-        let maps = &mut self.datapath.get_mut().maps;
-        maps.set_interface(device.ifindex, &entry)
-            .unwrap_or_else(|e| panic!("{e}"));
+        self.change(|maps| maps.interfaces.set(&device.ifindex, &entry));
     }
 
     fn add_feature(&mut self, feature: u32) {
-        let maps = &mut self.datapath.get_mut().maps;
-        let mut features = maps.features().unwrap_or_else(|e| panic!("{e}"));
-        features.bits |= feature;
-        maps.set_features(&features)
-            .unwrap_or_else(|e| panic!("{e}"));
+        self.change(|maps| maps.features.update(|features| features.bits |= feature));
     }
 
     /// Takes a device out of the `interfaces` map.
     pub fn remove_interface(&mut self, device: Device) {
-        let maps = &mut self.datapath.get_mut().maps;
-        maps.remove_interface(device.ifindex)
-            .unwrap_or_else(|e| panic!("{e}"));
+        self.change(|maps| maps.interfaces.remove(&device.ifindex));
     }
 
     /// Tells where the endpoint behind a device is.
     fn set_device(&mut self, device: Device) {
-        let maps = &mut self.datapath.get_mut().maps;
-        let set = || maps.set_device(device.endpoint, device.ifindex);
-        let result = self.node.netns.run(set).unwrap_or_else(|e| panic!("{e}"));
-        result.unwrap_or_else(|e| panic!("{e}"));
+        self.change(|maps| {
+            let set = || maps.set_device(device.endpoint, device.ifindex);
+            self.node.netns.run(set).unwrap_or_else(|e| panic!("{e}"))
+        });
     }
 
     /// Gives an address to the endpoint behind a device.
     pub fn set_endpoint(&mut self, address: IpAddr, device: Device) {
         self.set_device(device);
-        let maps = &mut self.datapath.get_mut().maps;
-        maps.set_endpoint(address, &device.address())
-            .unwrap_or_else(|e| panic!("{e}"));
+        self.change(|maps| maps.set_endpoint(address, &device.address()));
     }
 
     /// Takes an address from its endpoint.
     pub fn remove_endpoint(&mut self, address: IpAddr) {
-        let maps = &mut self.datapath.get_mut().maps;
-        maps.remove_endpoint(address)
-            .unwrap_or_else(|e| panic!("{e}"));
+        self.change(|maps| maps.remove_endpoint(address));
     }
 
     /// Makes an address the node's own.
     fn set_node_address(&mut self, address: IpAddr) {
-        let maps = &mut self.datapath.get_mut().maps;
-        maps.set_endpoint(address, &EndpointEntry::NODE)
-            .unwrap_or_else(|e| panic!("{e}"));
+        self.change(|maps| maps.set_endpoint(address, &EndpointEntry::NODE));
     }
 
     /// Routes a prefix in netpath's table.
     pub fn set_route(&mut self, prefix: &str, entry: &RouteEntry) {
         let prefix = prefix.parse().expect("a prefix");
-        let maps = &mut self.datapath.get_mut().maps;
-        maps.set_route(prefix, entry)
-            .unwrap_or_else(|e| panic!("{e}"));
+        self.change(|maps| maps.set_route(prefix, entry));
     }
 
     /// Routes a prefix to the endpoint behind a device.
@@ -256,9 +244,8 @@ impl TestNode {
 
     /// Routes a prefix in netpath's table no more.
     pub fn remove_route(&mut self, prefix: &str) {
-        let maps = &mut self.datapath.get_mut().maps;
-        maps.remove_route(prefix.parse().expect("a prefix"))
-            .unwrap_or_else(|e| panic!("{e}"));
+        let prefix = prefix.parse().expect("a prefix");
+        self.change(|maps| maps.remove_route(prefix));
     }
 
     /// Attaches the ingress programs: from now on, frames that are sent are carried. The kernel's own listener

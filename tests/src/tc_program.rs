@@ -162,7 +162,7 @@ impl TcProgram {
 impl Drop for TcProgram {
     fn drop(&mut self) {
         let link = self.link.take();
-        if attach_mode() == AttachMode::Tcx {
+        if attach_mode().expect("the kernel answers") == AttachMode::Tcx {
             return;
         }
         // A filter is found by its interface's number, which has a meaning in its namespace only. Where that
@@ -175,7 +175,7 @@ impl Drop for TcProgram {
 }
 
 fn options(dev: &str, position: Position) -> TcAttachOptions {
-    match (attach_mode(), position) {
+    match (attach_mode().expect("the kernel answers"), position) {
         (AttachMode::Tcx, Position::Before) => TcAttachOptions::TcxOrder(LinkOrder::first()),
         (AttachMode::Tcx, Position::After) => TcAttachOptions::TcxOrder(LinkOrder::last()),
         (AttachMode::Clsact, position) => {

@@ -1,15 +1,16 @@
 //! What is somebody else's, or of another version, is refused before anything is touched. Refusals on the
 //! machine itself are in lab_host.rs.
 
-use std::fs;
+use std::{fs, sync::atomic::AtomicBool};
 
 use netpath::{
     Ends as _,
     datapath::{Datapath, DatapathError},
+    lock::TopologyLock,
     netns::{Netns, path_of},
     provision::{self, ProvisionError},
 };
-use netpath_common::ABI_VERSION;
+use netpath_common::{ABI_VERSION, Identity};
 use netpath_tests::{
     lab::{Lab, ONE_NODE, TWO_NODES, addresses},
     netpath,
@@ -97,19 +98,24 @@ fn a_changed_file_that_is_refused_changes_nothing() {
     lab.traffic("A").since(&before.0);
 }
 
+fn write(datapath: &Datapath, identity: &Identity) {
+    let lock = TopologyLock::take(&AtomicBool::new(false)).expect("the lock");
+    datapath.writer(&lock).meta.set(identity).expect("write");
+}
+
 #[test]
 fn pins_of_another_version_are_refused_by_every_command() {
     let lab = Lab::up(ONE_NODE);
     // Opened before: then it is not refused.
-    let mut datapath = lab.datapath("A");
-    let identity = datapath.maps.identity().expect("identity");
+    let datapath = lab.datapath("A");
+    let identity = datapath.maps.meta.get().expect("identity");
     let mut other = identity;
     other.abi_version = ABI_VERSION + 1;
-    datapath.maps.set_identity(&other).expect("write");
+    write(&datapath, &other);
 
     let opened = Datapath::open(&lab.name("A"));
     let (found, expected) = match opened {
-        Err(DatapathError::AbiVersion {
+        Err(DatapathError::Newer {
             found, expected, ..
         }) => (found, expected),
         other => panic!("{other:?}"),
@@ -135,7 +141,7 @@ fn pins_of_another_version_are_refused_by_every_command() {
     lab.assert_reaches("a1", addresses("a2")[0], 63);
     drop(Lab::up(ONE_NODE));
 
-    datapath.maps.set_identity(&identity).expect("write");
+    write(&datapath, &identity);
     drop(datapath);
     assert_eq!(lab.plan(), Vec::<String>::new());
 }

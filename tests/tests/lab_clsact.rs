@@ -35,7 +35,7 @@ fn a_machine_is_left_as_it_was_but_for_an_empty_qdisc() {
 }
 
 fn is_clsact() -> bool {
-    attach_mode() == AttachMode::Clsact
+    attach_mode().expect("the kernel answers") == AttachMode::Clsact
 }
 
 /// netpath's filters on an interface, both directions.

@@ -4,11 +4,13 @@ use std::{
     fs,
     path::PathBuf,
     process::{Command, Output, Stdio},
+    sync::atomic::AtomicBool,
     time::{Duration, Instant},
 };
 
 use netpath::{
     counters,
+    lock::TopologyLock,
     netns::Netns,
     provision::{self, FastPath, Selection},
 };
@@ -20,13 +22,17 @@ use netpath_tests::{
 
 /// Makes node A of another version while the test works; put back at the end, so that it can be taken down.
 fn with_unreadable_a(lab: &Lab, test: impl FnOnce() + std::panic::UnwindSafe) {
-    let mut datapath = lab.datapath("A");
-    let meta = datapath.maps.identity().expect("meta");
+    let datapath = lab.datapath("A");
+    let meta = datapath.maps.meta.get().expect("meta");
     let mut other = meta;
     other.abi_version = ABI_VERSION + 1;
-    datapath.maps.set_identity(&other).expect("write");
+    let write = |meta| {
+        let lock = TopologyLock::take(&AtomicBool::new(false)).expect("lock");
+        datapath.writer(&lock).meta.set(meta).expect("write");
+    };
+    write(&other);
     let result = std::panic::catch_unwind(test);
-    datapath.maps.set_identity(&meta).expect("write");
+    write(&meta);
     if let Err(panic) = result {
         std::panic::resume_unwind(panic);
     }
@@ -49,6 +55,7 @@ fn one_unreadable_node_hides_no_other() {
         let all = Selection {
             node: None,
             endpoint: Some(lab.name("b1")),
+            ..Selection::default()
         };
         provision::set_fast_path(false, &all, &mut |_| {})
             .unwrap_or_else(|error| panic!("fastpath: {error}"));
@@ -193,6 +200,7 @@ fn a_fast_path_that_fails_at_the_third_interface_is_undone_or_told() {
     let selection = Selection {
         node: Some(lab.name("A")),
         endpoint: None,
+        ..Selection::default()
     };
     let result = provision::set_fast_path(true, &selection, &mut |_| {});
     fs::remove_dir(&place).expect("rmdir");

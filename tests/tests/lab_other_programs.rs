@@ -77,7 +77,7 @@ fn length(family: Family) -> u64 {
 
 /// The programs at the ingress of an interface of the calling thread's namespace, in their order, by id.
 fn programs(dev: &str) -> Vec<u32> {
-    match attach_mode() {
+    match attach_mode().expect("the kernel answers") {
         AttachMode::Tcx => {
             let (_, programs) =
                 SchedClassifier::query_tcx(dev, TcAttachType::Ingress).expect("query");
@@ -221,7 +221,10 @@ impl Scene<'_> {
 #[test]
 #[ignore = "a process for the other tests"]
 fn lab() {
-    println!("attached with {}", attach_mode().name());
+    println!(
+        "attached with {}",
+        attach_mode().expect("the kernel answers").name()
+    );
     for family in Family::BOTH {
         let mut lab = Lab::up(TWO_NODES);
         the_others_come_and_go(&Scene { lab: &lab, family });
@@ -270,7 +273,7 @@ fn the_fast_path_goes_and_comes(scene: &Scene<'_>) {
         scene.assert_shares(&others, kind, share);
     }
     lab.fast_path(true, "A", None);
-    match attach_mode() {
+    match attach_mode().expect("the kernel answers") {
         // The place of a filter is its priority.
         AttachMode::Clsact => {
             assert_eq!(scene.programs(), [first, ours, last]);
@@ -341,7 +344,10 @@ fn a_drop_is_the_last_word(scene: &Scene<'_>) {
 #[test]
 #[ignore = "a process for the other tests"]
 fn machine() {
-    println!("attached with {}", attach_mode().name());
+    println!(
+        "attached with {}",
+        attach_mode().expect("the kernel answers").name()
+    );
     on_a_machine(|lab| {
         for family in Family::BOTH {
             let machine = Netns::named(&lab.name("H")).expect("the machine");
@@ -384,7 +390,7 @@ fn assert_uplink_shares(lab: &Lab, family: Family, others: &Others, is_up: bool)
         injector.send(&frame).expect("send");
     }
     // netpath was attached last, and with TCX it is so behind both.
-    let reaches_last = !is_up || attach_mode() == AttachMode::Tcx;
+    let reaches_last = !is_up || attach_mode().expect("the kernel answers") == AttachMode::Tcx;
     let wanted = (
         before.packets + COUNT,
         after.marked + if reaches_last { COUNT } else { 0 },

@@ -282,7 +282,12 @@ fn in_the_maps(lab: &Lab) -> Vec<String> {
 }
 
 fn features(lab: &Lab) -> u32 {
-    lab.datapath("A").maps.features().expect("features").bits
+    lab.datapath("A")
+        .maps
+        .features
+        .get()
+        .expect("features")
+        .bits
 }
 
 #[test]

@@ -438,7 +438,7 @@ fn somebodys_interface_of_a_dead_ones_name_is_left_alone() {
     off.sort();
     on.sort();
     // The pins of what is gone go too; a filter went with its interface.
-    let gone: &[&str] = match attach_mode() {
+    let gone: &[&str] = match attach_mode().expect("the kernel answers") {
         AttachMode::Tcx => &["up0", "va1", "va2"],
         AttachMode::Clsact => &["up0", "va1"],
     };
@@ -455,7 +455,7 @@ fn somebodys_interface_of_a_dead_ones_name_is_left_alone() {
         (TcAttachType::Ingress, "ingress"),
         (TcAttachType::Egress, "egress"),
     ] {
-        match attach_mode() {
+        match attach_mode().expect("the kernel answers") {
             AttachMode::Tcx => {
                 let attached = lab.inside("A", || SchedClassifier::query_tcx("va2", hook));
                 let (_, programs) = attached.expect("query");

@@ -72,7 +72,12 @@ fn assert_filtered(lab: &Lab) {
 }
 
 fn features(lab: &Lab) -> u32 {
-    lab.datapath("A").maps.features().expect("features").bits
+    lab.datapath("A")
+        .maps
+        .features
+        .get()
+        .expect("features")
+        .bits
 }
 
 #[test]

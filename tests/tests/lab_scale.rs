@@ -33,9 +33,12 @@ fn two_hundred_endpoints_come_and_go() {
     println!("up again in {:?}", start.elapsed());
 
     let maps = &lab.datapath("A").maps;
-    assert_eq!(maps.endpoint_records().expect("records").len(), ENDPOINTS);
+    assert_eq!(
+        maps.endpoint_records.all().expect("records").len(),
+        ENDPOINTS
+    );
     assert_eq!(maps.endpoints().expect("endpoints").len(), 2 * ENDPOINTS);
-    assert_eq!(maps.interfaces().expect("interfaces").len(), ENDPOINTS);
+    assert_eq!(maps.interfaces.all().expect("interfaces").len(), ENDPOINTS);
     let links = lab.ip("A", "-o link");
     for i in 0..ENDPOINTS {
         assert!(links.contains(&format!(" v{i}@")), "v{i}");

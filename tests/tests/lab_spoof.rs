@@ -174,7 +174,12 @@ fn an_address_that_an_endpoint_gave_itself_is_not_its_own() {
 fn nobody_on_the_wire_speaks_for_a_local_endpoint() {
     let lab = Lab::up(TWO_NODES);
     let uplink = |node| {
-        let records = lab.datapath(node).maps.uplink_records().expect("records");
+        let records = lab
+            .datapath(node)
+            .maps
+            .uplink_records
+            .all()
+            .expect("records");
         records.into_values().next().expect("an uplink").mac
     };
     let macs = (uplink("A"), uplink("B"));

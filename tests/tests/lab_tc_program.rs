@@ -92,7 +92,10 @@ fn assert_seen(program: &TcProgram, expected: Seen) {
 #[test]
 #[ignore = "a process for the other tests"]
 fn others_programs() {
-    println!("attached with {}", attach_mode().name());
+    println!(
+        "attached with {}",
+        attach_mode().expect("the kernel answers").name()
+    );
     let lab = Lab::up(TWO_NODES);
     // So that the receiver's kernel does not answer that nobody listens.
     let listen = || addresses("a2").map(|address| UdpSocket::bind((address, PORT)).expect("bind"));

@@ -60,6 +60,7 @@ impl State {
             let selection = Selection {
                 node: Some(node.name.clone()),
                 endpoint: None,
+                ..Selection::default()
             };
             provision::set_fast_path(wanted.fast_path, &selection, &mut |_| {})?;
             self.fast_path = wanted.fast_path;

@@ -1,6 +1,9 @@
 //! `--debug-datapath`: what the programs log of each packet, until Ctrl-C.
 
-use std::{sync::atomic::Ordering, thread};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use netpath::{
     datapath::{Datapath, DatapathLog, ObjectKind},
@@ -19,7 +22,7 @@ pub(super) fn follow(nodes: &[String], context: &Context) -> Result<(), Failure>
 fn show(nodes: &[String], context: &Context) -> Result<(), Failure> {
     let mut logs = Vec::new();
     for node in nodes {
-        provision::set_object(node, ObjectKind::Logging)?;
+        provision::set_object(node, ObjectKind::Logging, &context.interrupted)?;
         if let Some(datapath) = Datapath::open(node)? {
             logs.push(DatapathLog::of(&datapath)?);
         }
@@ -51,9 +54,11 @@ fn show(nodes: &[String], context: &Context) -> Result<(), Failure> {
 
 /// Every node, even if one fails.
 fn restore(nodes: &[String]) -> Result<(), Failure> {
+    // The signal that ended the log has done its part.
+    let finished = AtomicBool::new(false);
     let mut result = Ok(());
     for node in nodes {
-        let restored = provision::set_object(node, ObjectKind::Plain).map_err(|error| {
+        let restored = provision::set_object(node, ObjectKind::Plain, &finished).map_err(|error| {
             Failure::from(error).with(format!("node {node} still logs every packet"))
         });
         if let Err(failure) = restored {

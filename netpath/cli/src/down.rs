@@ -34,7 +34,7 @@ pub fn run(args: &DownArgs, context: &Context) -> Result<Exit, Failure> {
     };
     let mut report = ChangeReport::new(context);
     let mut told = false;
-    let changes = provision::down(&nodes, &mut |change| {
+    let changes = provision::down_unless(&nodes, &context.interrupted, &mut |change| {
         report.add(change);
         if context.is_interrupted() && !told {
             told = true;

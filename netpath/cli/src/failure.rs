@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn another_abi_version_is_refused_however_it_is_met() {
-        let other = || DatapathError::AbiVersion {
+        let other = || DatapathError::Newer {
             path: PathBuf::from("/sys/fs/bpf/netpath/node03"),
             found: 9,
             expected: 2,

@@ -52,11 +52,12 @@ impl FastpathArgs {
     }
 }
 
-impl From<&SelectionArgs> for Selection {
-    fn from(args: &SelectionArgs) -> Self {
-        Self {
-            node: args.node.as_ref().map(Name::to_string),
-            endpoint: args.endpoint.as_ref().map(Name::to_string),
+impl SelectionArgs {
+    fn selection(&self, context: &Context) -> Selection {
+        Selection {
+            node: self.node.as_ref().map(Name::to_string),
+            endpoint: self.endpoint.as_ref().map(Name::to_string),
+            interrupted: context.interrupted.clone(),
         }
     }
 }
@@ -66,8 +67,8 @@ pub fn run(args: &FastpathArgs, context: &Context) -> Result<Exit, Failure> {
     context.require_root()?;
     context.catch_signals()?;
     let (on, selection) = match &args.switch {
-        Switch::On { selection, .. } => (true, selection.into()),
-        Switch::Off { selection } => (false, selection.into()),
+        Switch::On { selection, .. } => (true, selection.selection(context)),
+        Switch::Off { selection } => (false, selection.selection(context)),
     };
     let mut report = ChangeReport::new(context);
     let changes = provision::set_fast_path(on, &selection, &mut |change| report.add(change))?;

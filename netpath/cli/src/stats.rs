@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use netpath::{
     api::{Hop, Hops, Rate, Rates},
-    counters::{self, HopRow},
+    counters::{self, Counters, HopRow},
     model::Name,
     mounts,
 };
@@ -46,7 +46,10 @@ pub fn run(args: &StatsArgs, context: &Context) -> Result<Exit, Failure> {
     context.require_root()?;
     mounts::require_visible("stats")?;
     let node = args.node.as_ref().map(Name::as_ref);
-    let rows = counters::read_all(node)?;
+    let Counters { rows, unread } = counters::read_all(node)?;
+    for error in &unread {
+        note(error);
+    }
     let rows = if args.watch {
         watch(args.interval, node, rows, context)?
     } else {
@@ -65,7 +68,10 @@ pub fn run(args: &StatsArgs, context: &Context) -> Result<Exit, Failure> {
         );
         return Ok(Exit::Degraded);
     }
-    Ok(Exit::Done)
+    Ok(match unread.is_empty() {
+        true => Exit::Done,
+        false => Exit::Degraded,
+    })
 }
 
 fn watch(
@@ -81,7 +87,7 @@ fn watch(
         if context.is_interrupted() {
             return Ok(before);
         }
-        let after = counters::read_all(node)?;
+        let after = counters::read_all(node)?.rows;
         let now = Instant::now();
         let rates = rates(&before, &after, now - then);
         context.output.show_next(&rates, || rate_table(&rates))?;

@@ -35,6 +35,13 @@ impl Ends for CountersError {
     }
 }
 
+impl CountersError {
+    /// Whether it is about one node's directory as a whole: then other nodes are none the worse.
+    pub fn is_about_a_directory(&self) -> bool {
+        matches!(self, Self::Datapath(error) if error.is_about_a_directory())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,7 +54,7 @@ mod tests {
                 node: node(),
                 number: 9,
             },
-            CountersError::from(DatapathError::AbiVersion {
+            CountersError::from(DatapathError::Newer {
                 path: "/sys/fs/bpf/netpath/node03".into(),
                 found: 9,
                 expected: 2,

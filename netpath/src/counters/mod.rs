@@ -14,7 +14,7 @@ mod totals;
 pub use self::{
     difference::difference,
     error::CountersError,
-    read::{read, read_all},
+    read::{Counters, read, read_all},
     reason::Reason,
     row::HopRow,
     totals::{InterfaceTotals, LawBroken, totals},

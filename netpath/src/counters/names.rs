@@ -38,7 +38,7 @@ impl<'a> Names<'a> {
         if unknown.is_empty() {
             return Ok(());
         }
-        let identity = datapath.maps.identity()?;
+        let identity = datapath.maps.meta.get()?;
         let netns = if identity.netns_made == 0 {
             Netns::current()
         } else {

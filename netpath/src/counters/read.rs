@@ -18,28 +18,39 @@ pub fn read(node: &str) -> Result<Vec<HopRow>, CountersError> {
     let datapath = Datapath::open(node)?.ok_or_else(|| CountersError::NotUp {
         node: node.to_owned(),
     })?;
-    let interfaces = datapath.maps.interfaces()?;
+    let interfaces = datapath.maps.interfaces.all()?;
     let hops = datapath.maps.hops()?;
-    let overflow = datapath.maps.hop_overflow()?;
+    let overflow = datapath.maps.hop_overflow.all()?;
     let mut names = Names::new(&interfaces);
     names.ask_kernel(&datapath, hops.keys())?;
     rows(node, &names, &hops, &overflow)
 }
 
-/// Reads the counters of every node that is up, or of one, in a fixed order.
+/// The counters of several nodes.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// In a fixed order.
+    pub rows: Vec<HopRow>,
+    /// Nodes that cannot be read: damaged ones, and those of another version.
+    pub unread: Vec<CountersError>,
+}
+
+/// Reads the counters of every node that is up, or of one.
 ///
 /// # Errors
-/// When the one node is not up, or maps cannot be read.
-pub fn read_all(only: Option<&str>) -> Result<Vec<HopRow>, CountersError> {
+/// When the one node is not up or cannot be read, or the kernel refuses.
+pub fn read_all(only: Option<&str>) -> Result<Counters, CountersError> {
+    let mut all = Counters::default();
     if let Some(node) = only {
-        return read(node);
+        all.rows = read(node)?;
+        return Ok(all);
     }
-    let mut all = Vec::new();
     for node in datapath::nodes()? {
         match read(&node) {
-            Ok(rows) => all.extend(rows),
+            Ok(rows) => all.rows.extend(rows),
             // Taken down since it was listed.
             Err(CountersError::NotUp { .. }) => {}
+            Err(error) if error.is_about_a_directory() => all.unread.push(error),
             Err(error) => return Err(error),
         }
     }

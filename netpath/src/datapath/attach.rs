@@ -1,4 +1,4 @@
-//! Attaching and detaching.
+//! Attaching and detaching. Everything here acts in the calling thread's network namespace.
 
 use std::{fs, io};
 
@@ -13,11 +13,11 @@ use netpath_common::{Hook, InterfaceKind, ProgramKind};
 use super::{
     AttachMode, Datapath, attach_mode,
     error::{DatapathError, file},
+    maps::Maps,
+    migrate::inside,
+    pins::Pins,
 };
-use crate::{
-    netlink::Netlink,
-    netns::{Inside, Netns},
-};
+use crate::{netlink::Netlink, netns::Inside};
 
 /// Priority of netpath's filters on a clsact qdisc: the letters `np`.
 const CLSACT_PRIORITY: u16 = 0x6e70;
@@ -42,8 +42,16 @@ fn of_interface(kind: u32) -> &'static [ProgramKind] {
 }
 
 impl Datapath {
+    /// The pinned links, by program and interface; none where programs are clsact filters.
+    ///
+    /// # Errors
+    /// When bpffs refuses, or a pin is not one of netpath's.
+    pub fn link_pins(&self) -> Result<Vec<(ProgramKind, String)>, DatapathError> {
+        link_pins(&self.pins)
+    }
+
     fn pinned(&self, kind: ProgramKind) -> Result<SchedClassifier, DatapathError> {
-        SchedClassifier::from_pin(self.pins.program(kind.name())).map_err(failed(kind, None))
+        pinned_program(&self.pins, kind)
     }
 
     /// The kernel's number for a program.
@@ -64,17 +72,14 @@ impl Datapath {
         kind: ProgramKind,
         dev: &str,
     ) -> Result<bool, DatapathError> {
-        match attach_mode() {
-            AttachMode::Tcx => {
-                let ours = self.program_id(kind)?;
-                match SchedClassifier::query_tcx(dev, attach_type(kind)) {
-                    Ok((_, programs)) => Ok(programs.iter().any(|program| program.id() == ours)),
-                    Err(error) if is_missing_device(&error) => Ok(false),
-                    Err(error) => Err(failed(kind, Some(dev))(error)),
-                }
-            }
+        let ours = self.program_id(kind)?;
+        match attach_mode()? {
+            AttachMode::Tcx => match SchedClassifier::query_tcx(dev, attach_type(kind)) {
+                Ok((_, programs)) => Ok(programs.iter().any(|program| program.id() == ours)),
+                Err(error) if is_missing_device(&error) => Ok(false),
+                Err(error) => Err(failed(kind, Some(dev))(error)),
+            },
             AttachMode::Clsact => {
-                let ours = self.program_id(kind)?;
                 let netlink = Netlink::open(inside)?;
                 let Some(link) = netlink.link(dev)? else {
                     return Ok(false);
@@ -95,7 +100,7 @@ impl Datapath {
         kind: ProgramKind,
         dev: &str,
     ) -> Result<bool, DatapathError> {
-        match attach_mode() {
+        match attach_mode()? {
             AttachMode::Tcx => self.attach_tcx(inside, kind, dev),
             AttachMode::Clsact => self.attach_clsact(kind, dev),
         }
@@ -142,7 +147,7 @@ impl Datapath {
                 });
             }
         }
-        if self.replace_filter(kind, dev)? {
+        if replace_filter(&self.pins, kind, dev)? {
             return Ok(false);
         }
         let mut program = self.pinned(kind)?;
@@ -163,50 +168,6 @@ impl Datapath {
         Ok(true)
     }
 
-    /// Puts the pinned program into our filter in one step, if there is such a filter.
-    fn replace_filter(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
-        let Some(filter) = filter(kind, dev)? else {
-            return Ok(false);
-        };
-        let mut program = self.pinned(kind)?;
-        match program.attach_to_link(filter) {
-            Ok(id) => {
-                let link = program.take_link(id).map_err(failed(kind, Some(dev)))?;
-                // As above.
-                std::mem::forget(link);
-                Ok(true)
-            }
-            // No such filter, or no clsact qdisc that could have one (tc_new_tfilter).
-            Err(ProgramError::TcError(TcError::NetlinkError(error)))
-                if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) =>
-            {
-                Ok(false)
-            }
-            Err(source) => Err(failed(kind, Some(dev))(source)),
-        }
-    }
-
-    /// Puts the pinned programs into every filter of ours.
-    pub(super) fn update_filters(&self) -> Result<(), DatapathError> {
-        let interfaces = self.maps.interfaces()?;
-        let identity = self.maps.identity()?;
-        let update = || {
-            for entry in interfaces.values() {
-                let Some(dev) = netpath_common::text(&entry.name) else {
-                    continue;
-                };
-                for kind in of_interface(entry.kind) {
-                    self.replace_filter(*kind, dev)?;
-                }
-            }
-            Ok(())
-        };
-        match identity.netns_made {
-            0 => update(),
-            _ => Netns::named(&self.name)?.run(update)?,
-        }
-    }
-
     /// Detaches a program from an interface. Returns whether it was attached. An interface that is gone
     /// has nothing attached.
     ///
@@ -218,7 +179,7 @@ impl Datapath {
         kind: ProgramKind,
         dev: &str,
     ) -> Result<bool, DatapathError> {
-        match attach_mode() {
+        match attach_mode()? {
             AttachMode::Tcx => unpin(&self.pins.link(kind.name(), dev)),
             AttachMode::Clsact => self.detach_clsact(kind, dev),
         }
@@ -229,50 +190,122 @@ impl Datapath {
             return Ok(false);
         };
         use aya::programs::Link as _;
-        // The one error that tells nothing new is that there is no such filter.
-        Ok(link.detach().is_ok())
+        match link.detach() {
+            Ok(()) => Ok(true),
+            Err(ProgramError::NetlinkError(error)) if is_no_filter(error.raw_os_error()) => {
+                Ok(false)
+            }
+            Err(source) => Err(failed(kind, Some(dev))(source)),
+        }
     }
+}
 
-    /// The pinned links, by program and interface; none where programs are clsact filters.
-    ///
-    /// # Errors
-    /// When bpffs refuses, or a pin is not one of netpath's.
-    pub fn link_pins(&self) -> Result<Vec<(ProgramKind, String)>, DatapathError> {
-        let pin = |(program, dev): (String, String)| match ProgramKind::from_name(&program) {
-            Some(kind) => Ok((kind, dev)),
-            None => Err(DatapathError::Foreign {
-                path: self.pins.link(&program, &dev),
-                problem: "it is no link of a program of netpath".to_owned(),
-            }),
+/// Points every hook that has a program of this node at those that are pinned in a directory.
+pub(super) fn point_hooks_at(pins: &Pins, maps: &Maps) -> Result<(), DatapathError> {
+    match attach_mode()? {
+        AttachMode::Tcx => update_links(pins),
+        AttachMode::Clsact => update_filters(pins, maps),
+    }
+}
+
+/// Pins the links of one directory in another, too: a link lives as long as any of its pins.
+pub(super) fn pin_links_too(from: &Pins, to: &Pins) -> Result<(), DatapathError> {
+    for (program, dev) in from.links()? {
+        let path = from.link(&program, &dev);
+        let link =
+            PinnedLink::from_pin(&path).map_err(|source| DatapathError::Link { path, source })?;
+        let path = to.link(&program, &dev);
+        FdLink::from(link)
+            .pin(&path)
+            .map_err(|source| DatapathError::Pin { path, source })?;
+    }
+    Ok(())
+}
+
+fn link_pins(pins: &Pins) -> Result<Vec<(ProgramKind, String)>, DatapathError> {
+    let pin = |(program, dev): (String, String)| match ProgramKind::from_name(&program) {
+        Some(kind) => Ok((kind, dev)),
+        None => Err(DatapathError::Foreign {
+            path: pins.link(&program, &dev),
+            problem: "it is no link of a program of netpath".to_owned(),
+        }),
+    };
+    pins.links()?.into_iter().map(pin).collect()
+}
+
+/// Points every pinned link at the pinned programs.
+fn update_links(pins: &Pins) -> Result<(), DatapathError> {
+    for (kind, dev) in link_pins(pins)? {
+        let path = pins.link(kind.name(), &dev);
+        let link = |source| DatapathError::Link {
+            path: path.clone(),
+            source,
         };
-        self.pins.links()?.into_iter().map(pin).collect()
+        let pinned = PinnedLink::from_pin(&path).map_err(link)?;
+        let tcx: SchedClassifierLink = FdLink::from(pinned).try_into().map_err(link)?;
+        let mut program = pinned_program(pins, kind)?;
+        match program.attach_to_link(tcx) {
+            // The pin keeps the link; this handle of it may go.
+            Ok(_) => {}
+            // The link of an interface that is gone.
+            Err(ProgramError::SyscallError(error))
+                if error.io_error.raw_os_error() == Some(libc::ENOLINK) =>
+            {
+                unpin(&path)?;
+            }
+            Err(source) => return Err(failed(kind, Some(&dev))(source)),
+        }
     }
+    Ok(())
+}
 
-    /// Points every pinned link at the pinned programs.
-    pub(super) fn update_links(&self) -> Result<(), DatapathError> {
-        for (kind, dev) in self.link_pins()? {
-            let path = self.pins.link(kind.name(), &dev);
-            let link = |source| DatapathError::Link {
-                path: path.clone(),
-                source,
+/// Puts the pinned programs into every filter of ours.
+fn update_filters(pins: &Pins, maps: &Maps) -> Result<(), DatapathError> {
+    let interfaces = maps.interfaces.all()?;
+    inside(maps, || {
+        for entry in interfaces.values() {
+            let Some(dev) = netpath_common::text(&entry.name) else {
+                continue;
             };
-            let pinned = PinnedLink::from_pin(&path).map_err(link)?;
-            let tcx: SchedClassifierLink = FdLink::from(pinned).try_into().map_err(link)?;
-            let mut program = self.pinned(kind)?;
-            match program.attach_to_link(tcx) {
-                // The pin keeps the link; this handle of it may go.
-                Ok(_) => {}
-                // The link of an interface that is gone.
-                Err(ProgramError::SyscallError(error))
-                    if error.io_error.raw_os_error() == Some(libc::ENOLINK) =>
-                {
-                    unpin(&path)?;
-                }
-                Err(source) => return Err(failed(kind, Some(&dev))(source)),
+            for kind in of_interface(entry.kind) {
+                replace_filter(pins, *kind, dev)?;
             }
         }
         Ok(())
+    })
+}
+
+/// Puts the pinned program into our filter in one step, if there is such a filter.
+fn replace_filter(pins: &Pins, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
+    // First: what stands for a filter takes the filter away when it is dropped.
+    let mut program = pinned_program(pins, kind)?;
+    let Some(filter) = filter(kind, dev)? else {
+        return Ok(false);
+    };
+    match program.attach_to_link(filter) {
+        Ok(id) => {
+            let link = program.take_link(id).map_err(failed(kind, Some(dev)))?;
+            // The filter is to outlive this process.
+            std::mem::forget(link);
+            Ok(true)
+        }
+        Err(ProgramError::TcError(TcError::NetlinkError(error)))
+            if is_no_filter(error.raw_os_error()) =>
+        {
+            Ok(false)
+        }
+        Err(source) => Err(failed(kind, Some(dev))(source)),
     }
+}
+
+/// Whether the kernel says that there is no such filter, or no clsact qdisc that could have one (`tc_new_tfilter`,
+/// `tc_del_tfilter`), or no such interface.
+fn is_no_filter(errno: Option<i32>) -> bool {
+    matches!(errno, Some(libc::ENOENT | libc::EINVAL | libc::ENODEV))
+}
+
+fn pinned_program(pins: &Pins, kind: ProgramKind) -> Result<SchedClassifier, DatapathError> {
+    SchedClassifier::from_pin(pins.program(kind.name())).map_err(failed(kind, None))
 }
 
 /// Whether an interface was not found.

@@ -14,19 +14,46 @@ use crate::{Ending, Ends, netlink::NetlinkError};
 /// A failure of the datapath. Each names its object.
 #[derive(Debug, thiserror::Error)]
 pub enum DatapathError {
-    /// The pinned directory was made by another, incompatible version.
+    /// The pinned directory was made by an older version.
     #[error(
-        "{}: pinned by a netpath with ABI version {found}, this one has {expected}: \
-         run `netpath down` with the version that made it, or remove the directory when nothing uses it",
+        "{}: made by an older netpath (ABI version {found}, this one has {expected}): `netpath up` brings it up to date, \
+         while packets flow",
         path.display()
     )]
-    AbiVersion {
+    Older {
         /// The node's directory.
         path: PathBuf,
         /// Its version.
         found: u32,
         /// Ours.
         expected: u32,
+    },
+    /// The pinned directory was made by a newer version.
+    #[error(
+        "{}: made by a newer netpath (ABI version {found}, this one knows {expected}): use that one",
+        path.display()
+    )]
+    Newer {
+        /// The node's directory.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// Ours.
+        expected: u32,
+    },
+    /// The node is in another network namespace than the calling thread.
+    #[error("node {node} is up in another network namespace: run netpath there")]
+    Elsewhere {
+        /// The node.
+        node: String,
+    },
+    /// It failed, and so did clearing up after it.
+    #[error("{cause}\nand while clearing up: {cleaning}")]
+    CleanUp {
+        /// The failure.
+        cause: Box<DatapathError>,
+        /// What went wrong after it.
+        cleaning: Box<DatapathError>,
     },
     /// Something pinned there is not what netpath pins.
     #[error("{}: {problem}: not netpath's, or damaged; remove {} if nothing uses it", path.display(), path.display())]
@@ -81,6 +108,24 @@ pub enum DatapathError {
         /// Why it failed.
         source: MapError,
     },
+    /// An entry of a map could not be read or written.
+    #[error("{action} map {map}: {source}")]
+    Entry {
+        /// The map.
+        map: &'static str,
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Something of a node is missing.
+    #[error("{}: {problem}: the node is damaged", path.display())]
+    Damaged {
+        /// The node's directory.
+        path: PathBuf,
+        /// What is missing.
+        problem: String,
+    },
     /// The object could not be loaded.
     #[error("loading the BPF object: {0}")]
     Object(#[from] EbpfError),
@@ -132,15 +177,20 @@ pub enum DatapathError {
 impl Ends for DatapathError {
     fn ending(&self) -> Ending {
         match self {
-            Self::AbiVersion { .. } | Self::NoBpffs { .. } | Self::KernelLacks { .. } => {
-                Ending::Refused
-            }
+            Self::Older { .. }
+            | Self::Newer { .. }
+            | Self::NoBpffs { .. }
+            | Self::KernelLacks { .. }
+            | Self::Elsewhere { .. } => Ending::Refused,
+            Self::CleanUp { .. } => Ending::Failed,
             Self::Netns(error) => error.ending(),
             Self::Lock(error) => error.ending(),
             Self::Foreign { .. }
             | Self::Verifier { .. }
             | Self::File { .. }
             | Self::Map { .. }
+            | Self::Entry { .. }
+            | Self::Damaged { .. }
             | Self::Object(_)
             | Self::Program { .. }
             | Self::Link { .. }
@@ -149,6 +199,27 @@ impl Ends for DatapathError {
             | Self::Log(_)
             | Self::Netlink(_) => Ending::Failed,
         }
+    }
+}
+
+impl DatapathError {
+    /// Whether it is about one node's directory as a whole: then other nodes are none the worse.
+    pub fn is_about_a_directory(&self) -> bool {
+        matches!(
+            self,
+            Self::Older { .. } | Self::Newer { .. } | Self::Foreign { .. } | Self::Damaged { .. }
+        )
+    }
+}
+
+/// A failure, and what became of clearing up after it.
+pub(super) fn and_then(cause: DatapathError, cleaned: Result<(), DatapathError>) -> DatapathError {
+    match cleaned {
+        Ok(()) => cause,
+        Err(cleaning) => DatapathError::CleanUp {
+            cause: Box::new(cause),
+            cleaning: Box::new(cleaning),
+        },
     }
 }
 
@@ -183,7 +254,7 @@ mod tests {
         let source = || io::Error::other("no");
         let path = || PathBuf::from("/sys/fs/bpf/netpath/node03");
         let refused = [
-            DatapathError::AbiVersion {
+            DatapathError::Newer {
                 path: path(),
                 found: 9,
                 expected: 2,

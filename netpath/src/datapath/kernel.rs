@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use aya::{
-    programs::{ProgramType, SchedClassifier, TcAttachType},
+    programs::{ProgramError, ProgramType, SchedClassifier, TcAttachType},
     sys::{BpfHelper, is_helper_supported, is_program_supported},
     util::KernelVersion,
 };
@@ -33,21 +33,40 @@ impl AttachMode {
 const ATTACH_VARIABLE: &str = "NETPATH_ATTACH";
 
 /// The way to attach on this kernel.
-pub fn attach_mode() -> AttachMode {
+///
+/// # Errors
+/// When the kernel gives no answer this time.
+pub fn attach_mode() -> Result<AttachMode, DatapathError> {
     static MODE: OnceLock<AttachMode> = OnceLock::new();
-    *MODE.get_or_init(|| {
-        match std::env::var(ATTACH_VARIABLE).as_deref() {
-            Ok("tcx") => return AttachMode::Tcx,
-            Ok("clsact") => return AttachMode::Clsact,
-            _ => {}
+    if let Some(mode) = MODE.get() {
+        return Ok(*mode);
+    }
+    let mode = match std::env::var(ATTACH_VARIABLE).as_deref() {
+        Ok("tcx") => AttachMode::Tcx,
+        Ok("clsact") => AttachMode::Clsact,
+        // Every namespace has a loopback device; asking it what hangs on its hook changes nothing.
+        _ => answer(SchedClassifier::query_tcx("lo", TcAttachType::Ingress).map(drop))?,
+    };
+    // Only an answer is kept: what failed for want of memory may succeed the next time.
+    Ok(*MODE.get_or_init(|| mode))
+}
+
+/// A kernel without TCX does not know the attach type (`bpf_prog_query`, and `tcx_prog_query` of `net/tcx.h` without
+/// CONFIG_NET_XGRESS).
+fn answer(queried: Result<(), ProgramError>) -> Result<AttachMode, DatapathError> {
+    match queried {
+        Ok(()) => Ok(AttachMode::Tcx),
+        Err(ProgramError::SyscallError(error))
+            if error.io_error.raw_os_error() == Some(libc::EINVAL) =>
+        {
+            Ok(AttachMode::Clsact)
         }
-        // Every namespace has a loopback device; asking it what hangs on its hook changes nothing, and a
-        // kernel without TCX does not know the question.
-        match SchedClassifier::query_tcx("lo", TcAttachType::Ingress) {
-            Ok(_) => AttachMode::Tcx,
-            Err(_) => AttachMode::Clsact,
-        }
-    })
+        Err(source) => Err(DatapathError::Program {
+            program: "probe",
+            dev: Some("lo".to_owned()),
+            source,
+        }),
+    }
 }
 
 /// Fails if a helper is missing that the programs cannot do without.
@@ -111,4 +130,29 @@ pub(super) fn fib_flags() -> u32 {
         flags |= MARK;
     }
     flags
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use aya::sys::SyscallError;
+
+    use super::*;
+
+    #[test]
+    fn only_an_unknown_question_means_that_there_is_no_tcx() {
+        let failed = |errno| {
+            Err(ProgramError::SyscallError(SyscallError {
+                call: "bpf_prog_query",
+                io_error: io::Error::from_raw_os_error(errno),
+            }))
+        };
+        assert_eq!(answer(Ok(())).expect("an answer"), AttachMode::Tcx);
+        let unknown = answer(failed(libc::EINVAL)).expect("an answer");
+        assert_eq!(unknown, AttachMode::Clsact);
+        for errno in [libc::ENOMEM, libc::EMFILE, libc::EPERM, libc::EINTR] {
+            answer(failed(errno)).expect_err("no answer");
+        }
+    }
 }

@@ -1,17 +1,18 @@
 //! Loading the embedded object.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use aya::{
     Ebpf, EbpfLoader,
     programs::{ProgramError, SchedClassifier},
 };
 
+use netpath_common::tables::{Capacity, TABLES};
+
 use super::{
     ObjectKind, ProgramKind,
     error::{DatapathError, file},
     kernel,
-    maps::MAPS,
     pins::Pins,
 };
 use crate::hash::fnv1a_64;
@@ -21,16 +22,7 @@ static PLAIN: &[u8] = aya::include_bytes_aligned!(env!("NETPATH_BPF_OBJECT"));
 /// The same with per-packet logging.
 static LOGGING: &[u8] = aya::include_bytes_aligned!(env!("NETPATH_BPF_OBJECT_DEBUG"));
 
-/// How much a node's maps hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capacity {
-    /// Endpoint addresses, of each family.
-    pub endpoints: u32,
-    /// Routed prefixes, of each family.
-    pub routes: u32,
-}
-
-fn bytes(object: ObjectKind) -> &'static [u8] {
+pub(super) fn bytes(object: ObjectKind) -> &'static [u8] {
     match object {
         ObjectKind::Plain => PLAIN,
         ObjectKind::Logging => LOGGING,
@@ -51,23 +43,11 @@ fn load(
     let flags = kernel::fib_flags();
     let mut loader = EbpfLoader::new();
     loader.override_global("FIB_FLAGS", &flags, true);
-    if let Some(capacity) = capacity {
-        loader
-            .map_max_entries("endpoint_records", capacity.endpoints.saturating_mul(2))
-            // A veth for each endpoint of one family only, and the uplinks.
-            .map_max_entries(
-                "interfaces",
-                capacity.endpoints.saturating_mul(2).saturating_add(1024),
-            )
-            // As many endpoints as records.
-            .map_max_entries("devices", capacity.endpoints.saturating_mul(2))
-            .map_max_entries("endpoints_v4", capacity.endpoints)
-            .map_max_entries("endpoints_v6", capacity.endpoints)
-            .map_max_entries("routes_v4", capacity.routes)
-            .map_max_entries("routes_v6", capacity.routes);
-    }
-    for name in MAPS {
-        loader.map_pin_path(name, pins.map(name));
+    for spec in TABLES {
+        loader.map_pin_path(spec.name, pins.map(spec.name));
+        if let Some(capacity) = &capacity {
+            loader.map_max_entries(spec.name, spec.room.entries(capacity));
+        }
     }
     let mut ebpf = loader.load(bytes(object))?;
     for kind in ProgramKind::ALL {
@@ -145,42 +125,4 @@ pub(super) fn replace_programs(pins: &Pins, object: ObjectKind) -> Result<(), Da
         fs::rename(&new, &path).map_err(file(&new, "rename over the old program"))?;
     }
     Ok(())
-}
-
-/// The first four bytes of entry 0 of a pinned array whose value is not of a size that we know.
-pub(super) fn first_word(path: &Path, value_size: u32) -> Result<u32, DatapathError> {
-    use aya::maps::{Array, Map, MapData};
-    /// Values are read whole, and aya wants a type for each size: these are all that a version may have.
-    fn read<const N: usize>(path: &Path) -> Result<u32, DatapathError> {
-        let foreign = |problem: String| DatapathError::Foreign {
-            path: path.to_owned(),
-            problem,
-        };
-        let data = MapData::from_pin(path).map_err(super::map("meta"))?;
-        let opened = Map::from_map_data(data).map_err(super::map("meta"))?;
-        let array: Array<MapData, [u8; N]> = opened
-            .try_into()
-            .map_err(|error| foreign(format!("map `meta` is not an array: {error}")))?;
-        let value = array.get(&0, 0).map_err(super::map("meta"))?;
-        value
-            .first_chunk()
-            .map(|word| u32::from_ne_bytes(*word))
-            .ok_or_else(|| foreign("map `meta` is too small".to_owned()))
-    }
-    match value_size {
-        4 => read::<4>(path),
-        8 => read::<8>(path),
-        16 => read::<16>(path),
-        32 => read::<32>(path),
-        64 => read::<64>(path),
-        // Version 1.
-        104 => read::<104>(path),
-        // Version 2.
-        112 => read::<112>(path),
-        128 => read::<128>(path),
-        other => Err(DatapathError::Foreign {
-            path: path.to_owned(),
-            problem: format!("map `meta` has values of {other} bytes"),
-        }),
-    }
 }

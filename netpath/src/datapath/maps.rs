@@ -1,63 +1,72 @@
-//! The pinned maps, by type. Nothing else writes to them.
+//! The pinned maps, by type.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use aya::{
-    Pod,
-    maps::{
-        Array, DevMapHash, HashMap, LpmTrie, Map, MapData, MapError, PerCpuHashMap, PerCpuValues,
-        lpm_trie::Key, xdp::XdpMapError,
-    },
-};
 use ipnet::IpNet;
 use netpath_common::{
-    EndpointEntry, EndpointId, EndpointRecord, FeatureBits, HopCounter, HopKey, Identity, Ids,
-    Ifindex, InterfaceEntry, NameKey, Outcome, PrefixBytes, RouteEntry, RouteRecord, Settings,
-    UplinkRecord,
+    DeviceEntry, EndpointEntry, EndpointId, EndpointRecord, FeatureBits, HopCounter, HopKey,
+    Identity, Ids, Ifindex, InterfaceEntry, NameKey, PrefixBytes, RouteEntry, RouteRecord,
+    Settings, TrieKey, UplinkRecord, tables,
+    tables::{TABLES, spec},
 };
 
 use super::{
     error::{DatapathError, file, map},
     pins::Pins,
+    table::{Open as _, PerCpuTable, Single, Table, Writable},
 };
+use crate::lock::TopologyLock;
 
-/// The name of every map, as it is pinned.
-pub const MAPS: [&str; 15] = [
-    "devices",
-    "endpoint_records",
-    "endpoints_v4",
-    "endpoints_v6",
-    "features",
-    "hop_overflow",
-    "hops",
-    "ids",
-    "interfaces",
-    "meta",
-    "route_records",
-    "routes_v4",
-    "routes_v6",
-    "settings",
-    "uplink_records",
-];
+/// Types of the registry's kinds of map.
+mod kinds {
+    use super::{PerCpuTable, Table};
 
-/// The maps of one node.
-pub struct Maps {
-    meta: Array<MapData, Identity>,
-    settings: Array<MapData, Settings>,
-    ids: Array<MapData, Ids>,
-    features: Array<MapData, FeatureBits>,
-    devices: DevMapHash<MapData>,
-    endpoints_v4: HashMap<MapData, [u8; 4], EndpointEntry>,
-    endpoints_v6: HashMap<MapData, [u8; 16], EndpointEntry>,
-    routes_v4: LpmTrie<MapData, [u8; 4], RouteEntry>,
-    routes_v6: LpmTrie<MapData, [u8; 16], RouteEntry>,
-    interfaces: HashMap<MapData, Ifindex, InterfaceEntry>,
-    hops: PerCpuHashMap<MapData, HopKey, HopCounter>,
-    hop_overflow: PerCpuHashMap<MapData, HopKey, HopCounter>,
-    endpoint_records: HashMap<MapData, NameKey, EndpointRecord>,
-    uplink_records: HashMap<MapData, NameKey, UplinkRecord>,
-    route_records: HashMap<MapData, PrefixBytes, RouteRecord>,
+    pub type DevMapHash<K, V> = Table<K, V>;
+    pub type Hash<K, V> = Table<K, V>;
+    pub type LpmTrie<K, V> = Table<K, V>;
+    pub type PerCpuHash<K, V> = PerCpuTable<K, V>;
+    pub type Single<K, V> = super::Single<K, V>;
 }
+
+macro_rules! maps {
+    ($($name:ident: $kind:ident<$key:ty, $value:ty>, $flags:expr, $room:expr, $since:literal, $about:literal;)+) => {
+        /// The maps of one node, to be read.
+        pub struct Maps {
+            $(
+                #[doc = concat!("The map `", stringify!($name), "`: ", $about, ".")]
+                pub $name: kinds::$kind<$key, $value>,)+
+        }
+
+        impl Maps {
+            pub(super) fn open(pins: &Pins) -> Result<Self, DatapathError> {
+                Ok(Self {
+                    $($name: kinds::$kind::open(pins, const { spec(stringify!($name)) })?,)+
+                })
+            }
+        }
+
+        /// The maps of one node, to be changed: only the holder of the topology lock gets it, so that no two processes
+        /// change what they have read at the same time.
+        pub struct Writer<'a> {
+            /// To read them.
+            pub reader: &'a Maps,
+            $(
+                #[doc = concat!("The map `", stringify!($name), "`: ", $about, ".")]
+                pub $name: Writable<'a, kinds::$kind<$key, $value>>,)+
+        }
+
+        impl<'a> Writer<'a> {
+            /// For maps that nobody else can see yet.
+            pub(super) fn unlocked(maps: &'a Maps) -> Self {
+                Self {
+                    reader: maps,
+                    $($name: Writable::new(&maps.$name),)+
+                }
+            }
+        }
+    };
+}
+tables!(maps);
 
 impl std::fmt::Debug for Maps {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -65,69 +74,12 @@ impl std::fmt::Debug for Maps {
     }
 }
 
-/// Opens one pinned map, refusing one whose key or value is not of the size that is expected.
-fn open<M>(pins: &Pins, name: &'static str) -> Result<M, DatapathError>
-where
-    M: TryFrom<Map, Error = MapError>,
-{
-    let path = pins.map(name);
-    let data = MapData::from_pin(&path).map_err(map(name))?;
-    let opened = Map::from_map_data(data).map_err(map(name))?;
-    M::try_from(opened).map_err(|error| DatapathError::Foreign {
-        path,
-        problem: format!("map {name} has another layout: {error}"),
-    })
-}
-
-fn all<K: Pod, V>(
-    name: &'static str,
-    entries: impl Iterator<Item = Result<(K, V), MapError>>,
-) -> Result<Vec<(K, V)>, DatapathError> {
-    entries.collect::<Result<_, _>>().map_err(map(name))
-}
-
-/// What is not there need not be removed.
-fn gone(name: &'static str, result: Result<(), MapError>) -> Result<(), DatapathError> {
-    match result {
-        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-        Err(MapError::SyscallError(error))
-            if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
-        {
-            Ok(())
-        }
-        Err(error) => Err(map(name)(error)),
-    }
-}
-
-fn found<V>(name: &'static str, result: Result<V, MapError>) -> Result<Option<V>, DatapathError> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(MapError::KeyNotFound) => Ok(None),
-        Err(error) => Err(map(name)(error)),
-    }
+/// The name of every map, as it is pinned.
+pub fn map_names() -> impl Iterator<Item = &'static str> {
+    TABLES.iter().map(|spec| spec.name)
 }
 
 impl Maps {
-    pub(super) fn open(pins: &Pins) -> Result<Self, DatapathError> {
-        Ok(Self {
-            meta: open(pins, "meta")?,
-            settings: open(pins, "settings")?,
-            ids: open(pins, "ids")?,
-            features: open(pins, "features")?,
-            devices: open(pins, "devices")?,
-            endpoints_v4: open(pins, "endpoints_v4")?,
-            endpoints_v6: open(pins, "endpoints_v6")?,
-            routes_v4: open(pins, "routes_v4")?,
-            routes_v6: open(pins, "routes_v6")?,
-            interfaces: open(pins, "interfaces")?,
-            hops: open(pins, "hops")?,
-            hop_overflow: open(pins, "hop_overflow")?,
-            endpoint_records: open(pins, "endpoint_records")?,
-            uplink_records: open(pins, "uplink_records")?,
-            route_records: open(pins, "route_records")?,
-        })
-    }
-
     /// Kernel identity of a pinned map: type, sizes, capacity, id.
     ///
     /// # Errors
@@ -148,184 +100,27 @@ impl Maps {
         })
     }
 
-    /// The node's identity.
-    ///
-    /// # Errors
-    /// When the kernel refuses, as for every method here; then nothing was changed.
-    pub fn identity(&self) -> Result<Identity, DatapathError> {
-        self.meta.get(&0, 0).map_err(map("meta"))
-    }
-
-    /// Writes the node's identity: once.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn set_identity(&mut self, identity: &Identity) -> Result<(), DatapathError> {
-        self.meta.set(0, *identity, 0).map_err(map("meta"))
-    }
-
-    /// What is wanted of the node.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn settings(&self) -> Result<Settings, DatapathError> {
-        self.settings.get(&0, 0).map_err(map("settings"))
-    }
-
-    /// Writes what is wanted of the node.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn set_settings(&mut self, settings: &Settings) -> Result<(), DatapathError> {
-        self.settings.set(0, *settings, 0).map_err(map("settings"))
-    }
-
-    /// What was given out on the node.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn ids(&self) -> Result<Ids, DatapathError> {
-        self.ids.get(&0, 0).map_err(map("ids"))
-    }
-
-    /// Writes what was given out on the node.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn set_ids(&mut self, ids: &Ids) -> Result<(), DatapathError> {
-        self.ids.set(0, *ids, 0).map_err(map("ids"))
-    }
-
-    /// What the programs look at beyond the usual.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn features(&self) -> Result<FeatureBits, DatapathError> {
-        self.features.get(&0, 0).map_err(map("features"))
-    }
-
-    /// Tells the programs what to look at beyond the usual.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn set_features(&mut self, features: &FeatureBits) -> Result<(), DatapathError> {
-        self.features.set(0, *features, 0).map_err(map("features"))
-    }
-
     /// The endpoint that has an address.
     ///
     /// # Errors
-    /// As for every method here.
+    /// When the kernel refuses, as for every method here.
     pub fn endpoint(&self, address: IpAddr) -> Result<Option<EndpointEntry>, DatapathError> {
         match address {
-            IpAddr::V4(v4) => found("endpoints_v4", self.endpoints_v4.get(&v4.octets(), 0)),
-            IpAddr::V6(v6) => found("endpoints_v6", self.endpoints_v6.get(&v6.octets(), 0)),
+            IpAddr::V4(v4) => self.endpoints_v4.get(&v4.octets()),
+            IpAddr::V6(v6) => self.endpoints_v6.get(&v6.octets()),
         }
     }
 
-    /// Every endpoint address.
+    /// Every endpoint address, and the node's own.
     ///
     /// # Errors
     /// As for every method here.
-    pub fn endpoints(&self) -> Result<Vec<(IpAddr, EndpointEntry)>, DatapathError> {
-        let v4 = all("endpoints_v4", self.endpoints_v4.iter())?;
-        let v6 = all("endpoints_v6", self.endpoints_v6.iter())?;
-        let v4 = v4
-            .into_iter()
-            .map(|(key, value)| (IpAddr::from(key), value));
-        let v6 = v6
-            .into_iter()
-            .map(|(key, value)| (IpAddr::from(key), value));
+    pub fn endpoints(&self) -> Result<BTreeMap<IpAddr, EndpointEntry>, DatapathError> {
+        let v4 = self.endpoints_v4.all()?;
+        let v6 = self.endpoints_v6.all()?;
+        let v4 = v4.into_iter().map(|(key, entry)| (key.into(), entry));
+        let v6 = v6.into_iter().map(|(key, entry)| (key.into(), entry));
         Ok(v4.chain(v6).collect())
-    }
-
-    /// Lets packets of an address in and out.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn set_endpoint(
-        &mut self,
-        address: IpAddr,
-        entry: &EndpointEntry,
-    ) -> Result<(), DatapathError> {
-        match address {
-            IpAddr::V4(v4) => self
-                .endpoints_v4
-                .insert(v4.octets(), entry, 0)
-                .map_err(map("endpoints_v4")),
-            IpAddr::V6(v6) => self
-                .endpoints_v6
-                .insert(v6.octets(), entry, 0)
-                .map_err(map("endpoints_v6")),
-        }
-    }
-
-    /// Lets packets of an address in and out no more.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn remove_endpoint(&mut self, address: IpAddr) -> Result<(), DatapathError> {
-        match address {
-            IpAddr::V4(v4) => gone("endpoints_v4", self.endpoints_v4.remove(&v4.octets())),
-            IpAddr::V6(v6) => gone("endpoints_v6", self.endpoints_v6.remove(&v6.octets())),
-        }
-    }
-
-    /// The host-side veth of every endpoint. The kernel takes out those that are gone.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn devices(&self) -> Result<BTreeMap<EndpointId, Ifindex>, DatapathError> {
-        let devices: Vec<_> = all("devices", self.devices.iter())?;
-        Ok(devices
-            .into_iter()
-            .map(|(id, device)| (EndpointId(id), Ifindex(device.if_index)))
-            .collect())
-    }
-
-    /// Says which interface of the calling thread's namespace is an endpoint's host-side veth: without one,
-    /// packets for it are left to the kernel.
-    ///
-    /// # Errors
-    /// When there is no such interface, or the kernel refuses.
-    pub fn set_device(&mut self, id: EndpointId, ifindex: Ifindex) -> Result<(), DatapathError> {
-        let known = found("devices", self.devices.get(id.0, 0))?;
-        if known.is_some_and(|device| device.if_index == ifindex.0) {
-            // The kernel takes the old entry out before it puts the new one in (`__dev_map_hash_update_elem`), and
-            // the packets in between would not find the endpoint.
-            return Ok(());
-        }
-        let result = self.devices.insert(id.0, ifindex.0, None, 0);
-        result.map_err(|error| match error {
-            XdpMapError::MapError(error) => map("devices")(error),
-            XdpMapError::ChainedProgramNotSupported => map("devices")(MapError::ProgIdNotSupported),
-        })
-    }
-
-    /// Forgets an endpoint's host-side veth.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn remove_device(&mut self, id: EndpointId) -> Result<(), DatapathError> {
-        gone("devices", self.devices.remove(id.0))
-    }
-
-    /// Every prefix of the route table.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn routes(&self) -> Result<Vec<(IpNet, RouteEntry)>, DatapathError> {
-        let v4 = all("routes_v4", self.routes_v4.iter())?;
-        let v6 = all("routes_v6", self.routes_v6.iter())?;
-        let v4 = v4
-            .into_iter()
-            .map(|(key, value)| (prefix(key.data().into(), key.prefix_len()), value));
-        let v6 = v6
-            .into_iter()
-            .map(|(key, value)| (prefix(key.data().into(), key.prefix_len()), value));
-        v4.chain(v6)
-            .map(|(prefix, value)| Ok((prefix?, value)))
-            .collect()
     }
 
     /// The entry of the longest prefix that holds all of this one: its own, if it has one.
@@ -333,273 +128,171 @@ impl Maps {
     /// # Errors
     /// As for every method here.
     pub fn route(&self, prefix: IpNet) -> Result<Option<RouteEntry>, DatapathError> {
-        let length = u32::from(prefix.prefix_len());
-        match prefix.addr() {
-            IpAddr::V4(v4) => found(
-                "routes_v4",
-                self.routes_v4.get(&Key::new(length, v4.octets()), 0),
-            ),
-            IpAddr::V6(v6) => found(
-                "routes_v6",
-                self.routes_v6.get(&Key::new(length, v6.octets()), 0),
-            ),
+        match trie_key(prefix) {
+            EitherKey::V4(key) => self.routes_v4.get(&key),
+            EitherKey::V6(key) => self.routes_v6.get(&key),
         }
+    }
+
+    /// Every prefix of the route table.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn routes(&self) -> Result<BTreeMap<IpNet, RouteEntry>, DatapathError> {
+        let v4 = self.routes_v4.all()?;
+        let v6 = self.routes_v6.all()?;
+        let v4 = v4
+            .into_iter()
+            .map(|(key, entry)| (prefix(key.address().into(), key.length()), entry));
+        let v6 = v6
+            .into_iter()
+            .map(|(key, entry)| (prefix(key.address().into(), key.length()), entry));
+        v4.chain(v6)
+            .map(|(prefix, entry)| Ok((prefix?, entry)))
+            .collect()
+    }
+
+    /// To change them.
+    pub(super) fn writer<'a>(&'a self, _proof: &'a TopologyLock) -> Writer<'a> {
+        Writer::unlocked(self)
+    }
+}
+
+impl Writer<'_> {
+    /// Lets packets of an address in and out.
+    ///
+    /// # Errors
+    /// When the kernel refuses, as for every method here.
+    pub fn set_endpoint(
+        &self,
+        address: IpAddr,
+        entry: &EndpointEntry,
+    ) -> Result<(), DatapathError> {
+        match address {
+            IpAddr::V4(v4) => self.endpoints_v4.set(&v4.octets(), entry),
+            IpAddr::V6(v6) => self.endpoints_v6.set(&v6.octets(), entry),
+        }
+    }
+
+    /// The same for many addresses of one endpoint, in few calls.
+    ///
+    /// # Errors
+    /// When the kernel refuses an entry: those before it are there, the others are not.
+    pub fn set_endpoints(
+        &self,
+        addresses: &[IpAddr],
+        entry: &EndpointEntry,
+    ) -> Result<(), DatapathError> {
+        let v4 = addresses.iter().filter_map(|address| match address {
+            IpAddr::V4(v4) => Some((v4.octets(), *entry)),
+            IpAddr::V6(_) => None,
+        });
+        self.endpoints_v4.set_many(v4)?;
+        let v6 = addresses.iter().filter_map(|address| match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(v6) => Some((v6.octets(), *entry)),
+        });
+        self.endpoints_v6.set_many(v6)
+    }
+
+    /// Lets packets of an address in and out no more.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn remove_endpoint(&self, address: IpAddr) -> Result<(), DatapathError> {
+        match address {
+            IpAddr::V4(v4) => self.endpoints_v4.remove(&v4.octets()),
+            IpAddr::V6(v6) => self.endpoints_v6.remove(&v6.octets()),
+        }
+    }
+
+    /// Says which interface of the calling thread's namespace is an endpoint's host-side veth: without one,
+    /// packets for it are left to the kernel.
+    ///
+    /// # Errors
+    /// When there is no such interface, or the kernel refuses.
+    pub fn set_device(&self, id: EndpointId, ifindex: Ifindex) -> Result<(), DatapathError> {
+        let known = self.devices.get(&id)?;
+        if known.is_some_and(|device| device.ifindex == ifindex) {
+            // The kernel takes the old entry out before it puts the new one in (`__dev_map_hash_update_elem`), and
+            // the packets in between would not find the endpoint.
+            return Ok(());
+        }
+        let entry = DeviceEntry {
+            ifindex,
+            program: 0,
+        };
+        self.devices.set(&id, &entry)
     }
 
     /// Routes a prefix.
     ///
     /// # Errors
     /// As for every method here.
-    pub fn set_route(&mut self, prefix: IpNet, entry: &RouteEntry) -> Result<(), DatapathError> {
-        let length = u32::from(prefix.prefix_len());
-        match prefix.addr() {
-            IpAddr::V4(v4) => self
-                .routes_v4
-                .insert(&Key::new(length, v4.octets()), entry, 0)
-                .map_err(map("routes_v4")),
-            IpAddr::V6(v6) => self
-                .routes_v6
-                .insert(&Key::new(length, v6.octets()), entry, 0)
-                .map_err(map("routes_v6")),
+    pub fn set_route(&self, prefix: IpNet, entry: &RouteEntry) -> Result<(), DatapathError> {
+        match trie_key(prefix) {
+            EitherKey::V4(key) => self.routes_v4.set(&key, entry),
+            EitherKey::V6(key) => self.routes_v6.set(&key, entry),
         }
+    }
+
+    /// Routes many prefixes to other nodes, in few calls.
+    ///
+    /// # Errors
+    /// As for [`Writer::set_endpoints`].
+    pub fn set_remote_routes(&self, prefixes: &[IpNet]) -> Result<(), DatapathError> {
+        let mut v4 = Vec::new();
+        let mut v6 = Vec::new();
+        for prefix in prefixes {
+            match trie_key(*prefix) {
+                EitherKey::V4(key) => v4.push(key),
+                EitherKey::V6(key) => v6.push(key),
+            }
+        }
+        // In the order of the trie: a quarter of the time less.
+        v4.sort_unstable();
+        v6.sort_unstable();
+        self.routes_v4
+            .set_many(v4.into_iter().map(|key| (key, RouteEntry::REMOTE)))?;
+        self.routes_v6
+            .set_many(v6.into_iter().map(|key| (key, RouteEntry::REMOTE)))
     }
 
     /// Routes a prefix no more.
     ///
     /// # Errors
     /// As for every method here.
-    pub fn remove_route(&mut self, prefix: IpNet) -> Result<(), DatapathError> {
-        let length = u32::from(prefix.prefix_len());
-        match prefix.addr() {
-            IpAddr::V4(v4) => gone(
-                "routes_v4",
-                self.routes_v4.remove(&Key::new(length, v4.octets())),
-            ),
-            IpAddr::V6(v6) => gone(
-                "routes_v6",
-                self.routes_v6.remove(&Key::new(length, v6.octets())),
-            ),
+    pub fn remove_route(&self, prefix: IpNet) -> Result<(), DatapathError> {
+        match trie_key(prefix) {
+            EitherKey::V4(key) => self.routes_v4.remove(&key),
+            EitherKey::V6(key) => self.routes_v6.remove(&key),
         }
     }
 
-    /// Every interface that programs are attached to.
+    /// Gives out an endpoint id that was never used before.
     ///
     /// # Errors
     /// As for every method here.
-    pub fn interfaces(&self) -> Result<BTreeMap<Ifindex, InterfaceEntry>, DatapathError> {
-        Ok(all("interfaces", self.interfaces.iter())?
-            .into_iter()
-            .collect())
+    pub fn next_endpoint_id(&self) -> Result<EndpointId, DatapathError> {
+        let id = self.ids.get()?.next_endpoint_id;
+        self.ids.set(&Ids {
+            next_endpoint_id: EndpointId(id.0 + 1),
+        })?;
+        Ok(id)
     }
+}
 
-    /// One interface that programs are attached to.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn interface(&self, ifindex: Ifindex) -> Result<Option<InterfaceEntry>, DatapathError> {
-        found("interfaces", self.interfaces.get(&ifindex, 0))
-    }
+/// A prefix as the key of its family's trie.
+enum EitherKey {
+    V4(TrieKey<4>),
+    V6(TrieKey<16>),
+}
 
-    /// Describes an interface.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn set_interface(
-        &mut self,
-        ifindex: Ifindex,
-        entry: &InterfaceEntry,
-    ) -> Result<(), DatapathError> {
-        self.interfaces
-            .insert(ifindex, entry, 0)
-            .map_err(map("interfaces"))
-    }
-
-    /// Forgets an interface.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn remove_interface(&mut self, ifindex: Ifindex) -> Result<(), DatapathError> {
-        gone("interfaces", self.interfaces.remove(&ifindex))
-    }
-
-    /// Per-hop counters, summed over CPUs.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn hops(&self) -> Result<BTreeMap<HopKey, HopCounter>, DatapathError> {
-        sums("hops", &self.hops)
-    }
-
-    /// What found no room in the per-hop counters, by outcome and reason.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn hop_overflow(&self) -> Result<BTreeMap<HopKey, HopCounter>, DatapathError> {
-        sums("hop_overflow", &self.hop_overflow)
-    }
-
-    /// Removes the counters of an interface that is gone, so that the next one with its index does not
-    /// inherit them. What other interfaces sent to it stays counted as theirs, without an egress: what came
-    /// in by them still adds up.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn forget_hops(&mut self, ifindex: Ifindex) -> Result<(), DatapathError> {
-        for key in self.hops()?.into_keys() {
-            let is_others = key.egress == ifindex
-                && key.ingress != ifindex
-                && key.outcome != Outcome::Deliver.number();
-            if is_others {
-                self.forget_egress(&key)?;
-            }
-            if key.ingress == ifindex || key.egress == ifindex {
-                gone("hops", self.hops.remove(&key))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds a row to the one without an egress. Programs never count a redirect there, so nobody writes to it
-    /// meanwhile.
-    fn forget_egress(&mut self, key: &HopKey) -> Result<(), DatapathError> {
-        let kept = HopKey {
-            egress: Ifindex(0),
-            ..*key
-        };
-        let Some(row) = found("hops", self.hops.get(key, 0))? else {
-            return Ok(());
-        };
-        let mut sum = row.to_vec();
-        if let Some(before) = found("hops", self.hops.get(&kept, 0))? {
-            for (sum, before) in sum.iter_mut().zip(before.iter()) {
-                *sum += *before;
-            }
-        }
-        let sum = PerCpuValues::try_from(sum).map_err(|error| map("hops")(error.into()))?;
-        self.hops.insert(kept, sum, 0).map_err(map("hops"))
-    }
-
-    /// What netpath made for each endpoint.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn endpoint_records(&self) -> Result<BTreeMap<NameKey, EndpointRecord>, DatapathError> {
-        Ok(all("endpoint_records", self.endpoint_records.iter())?
-            .into_iter()
-            .collect())
-    }
-
-    /// What netpath noted of one endpoint.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn endpoint_record(&self, name: &NameKey) -> Result<Option<EndpointRecord>, DatapathError> {
-        found("endpoint_records", self.endpoint_records.get(name, 0))
-    }
-
-    /// Notes what is made for an endpoint.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn set_endpoint_record(
-        &mut self,
-        name: NameKey,
-        record: &EndpointRecord,
-    ) -> Result<(), DatapathError> {
-        self.endpoint_records
-            .insert(name, record, 0)
-            .map_err(map("endpoint_records"))
-    }
-
-    /// Forgets an endpoint.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn remove_endpoint_record(&mut self, name: NameKey) -> Result<(), DatapathError> {
-        gone("endpoint_records", self.endpoint_records.remove(&name))
-    }
-
-    /// What netpath made or found for each uplink.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn uplink_records(&self) -> Result<BTreeMap<NameKey, UplinkRecord>, DatapathError> {
-        Ok(all("uplink_records", self.uplink_records.iter())?
-            .into_iter()
-            .collect())
-    }
-
-    /// What netpath noted of one uplink.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn uplink_record(&self, name: &NameKey) -> Result<Option<UplinkRecord>, DatapathError> {
-        found("uplink_records", self.uplink_records.get(name, 0))
-    }
-
-    /// What is noted of a route.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn route_record(
-        &self,
-        destination: &PrefixBytes,
-    ) -> Result<Option<RouteRecord>, DatapathError> {
-        found("route_records", self.route_records.get(destination, 0))
-    }
-
-    /// Notes what is made for an uplink.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn set_uplink_record(
-        &mut self,
-        dev: NameKey,
-        record: &UplinkRecord,
-    ) -> Result<(), DatapathError> {
-        self.uplink_records
-            .insert(dev, record, 0)
-            .map_err(map("uplink_records"))
-    }
-
-    /// Forgets an uplink.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn remove_uplink_record(&mut self, dev: NameKey) -> Result<(), DatapathError> {
-        gone("uplink_records", self.uplink_records.remove(&dev))
-    }
-
-    /// What netpath put into the kernel's route table.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn route_records(&self) -> Result<BTreeMap<PrefixBytes, RouteRecord>, DatapathError> {
-        Ok(all("route_records", self.route_records.iter())?
-            .into_iter()
-            .collect())
-    }
-
-    /// Notes a route.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn set_route_record(
-        &mut self,
-        destination: PrefixBytes,
-        record: &RouteRecord,
-    ) -> Result<(), DatapathError> {
-        self.route_records
-            .insert(destination, record, 0)
-            .map_err(map("route_records"))
-    }
-
-    /// Forgets a route.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn remove_route_record(&mut self, destination: PrefixBytes) -> Result<(), DatapathError> {
-        gone("route_records", self.route_records.remove(&destination))
+fn trie_key(prefix: IpNet) -> EitherKey {
+    let length = prefix.prefix_len().into();
+    match prefix.addr() {
+        IpAddr::V4(v4) => EitherKey::V4(TrieKey::new(length, v4.octets())),
+        IpAddr::V6(v6) => EitherKey::V6(TrieKey::new(length, v6.octets())),
     }
 }
 
@@ -632,21 +325,6 @@ fn memory_of(path: &std::path::Path, fd: aya::maps::MapFd) -> Result<u64, Datapa
             path: path.to_owned(),
             problem: "the kernel does not say how much memory it takes".to_owned(),
         })
-}
-
-fn sums(
-    name: &'static str,
-    counters: &PerCpuHashMap<MapData, HopKey, HopCounter>,
-) -> Result<BTreeMap<HopKey, HopCounter>, DatapathError> {
-    let rows = all(name, counters.iter())?;
-    Ok(rows
-        .into_iter()
-        .map(|(key, per_cpu)| {
-            let mut sum = HopCounter::default();
-            per_cpu.iter().for_each(|&counter| sum += counter);
-            (key, sum)
-        })
-        .collect())
 }
 
 fn prefix(address: IpAddr, length: u32) -> Result<IpNet, DatapathError> {

@@ -4,36 +4,41 @@
 //! version of netpath adopts what an older one pinned as long as the ABI version is the same.
 
 mod attach;
-mod bulk;
 mod error;
+mod hops;
 mod kernel;
 mod load;
 mod log;
 mod maps;
+mod migrate;
 mod pins;
+mod raw;
+#[cfg(test)]
+mod registry;
 mod sys;
+mod table;
 mod test_run;
 mod timed;
 
 pub use self::{
     error::DatapathError,
     kernel::{AttachMode, attach_mode},
-    load::Capacity,
     log::DatapathLog,
-    maps::{MAPS, MapSummary, Maps, from_bytes, to_bytes},
-    pins::{directory_of, nodes},
+    maps::{MapSummary, Maps, Writer, from_bytes, map_names, to_bytes},
+    pins::nodes,
+    table::{PerCpuTable, Single, Table, Writable},
     test_run::{ReturnCode, TestOutcome, TestPacket},
     timed::TimedProgram,
 };
+pub use netpath_common::tables::Capacity;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use aya::maps::{Array, Map, MapData};
-use netpath_common::{ABI_VERSION, EndpointId, Identity, Ids, Settings};
+use netpath_common::{ABI_VERSION, EndpointId, Identity, Ids, Settings, tables::MapKind};
 pub use netpath_common::{Hook, ProgramKind};
 
-use self::{error::map, pins::Pins};
-use crate::lock::{Lock, Subject};
+use self::{error::and_then, pins::Pins, raw::RawMap};
+use crate::lock::{Lock, Subject, TopologyLock};
 
 /// Which build of the programs is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,14 +74,18 @@ impl Datapath {
     /// Opens what is pinned for a node; `None` if nothing is.
     ///
     /// # Errors
-    /// When it is of another ABI version, or not netpath's.
+    /// When it is of another ABI version ([`DatapathError::Older`], [`DatapathError::Newer`]), damaged, or not netpath's.
     pub fn open(node: &str) -> Result<Option<Self>, DatapathError> {
         let pins = Pins::of(node);
-        if !pins.exists() {
-            return Ok(None);
-        }
-        match check_abi(&pins).and_then(|()| Maps::open(&pins)) {
-            Ok(maps) => Ok(Some(Self {
+        let opened = version(&pins).and_then(|found| match found {
+            Found::Absent => Ok(None),
+            Found::Same => Maps::open(&pins).map(Some),
+            Found::Older(found) => Err(older(&pins, found)),
+            Found::Newer(found) => Err(newer(&pins, found)),
+        });
+        match opened {
+            Ok(None) => Ok(None),
+            Ok(Some(maps)) => Ok(Some(Self {
                 name: node.to_owned(),
                 pins,
                 maps,
@@ -84,6 +93,17 @@ impl Datapath {
             // It went while it was being opened.
             Err(_) if !pins.exists() => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// The ABI version of what an older netpath has pinned for a node; `None` where nothing is, or nothing older.
+    ///
+    /// # Errors
+    /// When it is damaged or not netpath's.
+    pub fn older_version(node: &str) -> Result<Option<u32>, DatapathError> {
+        match version(&Pins::of(node))? {
+            Found::Older(found) => Ok(Some(found)),
+            Found::Absent | Found::Same | Found::Newer(_) => Ok(None),
         }
     }
 
@@ -96,13 +116,14 @@ impl Datapath {
         capacity: Capacity,
         object: ObjectKind,
     ) -> Result<Self, DatapathError> {
-        let _lock = Lock::take(Subject::Bpffs)?;
+        let _lock = Lock::take_briefly(Subject::Bpffs)?;
         pins::ensure_bpffs()?;
         kernel::require()?;
-        let staged = Pins::stage(identity.name)?;
+        let (staged, pins) = (Pins::stage(identity.name)?, Pins::of(identity.name));
         let made = load::create(&staged, capacity, object).and_then(|()| {
-            let mut maps = Maps::open(&staged)?;
-            maps.set_settings(&Settings {
+            let maps = Maps::open(&staged)?;
+            let writer = Writer::unlocked(&maps);
+            writer.settings.set(&Settings {
                 object: load::fingerprint(object),
                 // What is wanted of a node unless somebody says otherwise, also if nobody gets to.
                 fast_path: 1,
@@ -110,12 +131,12 @@ impl Datapath {
                 configured: 0,
                 max_endpoints: capacity.endpoints,
                 max_routes: capacity.routes,
-                padding: 0,
+                max_route_records: capacity.route_records,
             })?;
-            maps.set_ids(&Ids {
+            writer.ids.set(&Ids {
                 next_endpoint_id: EndpointId(1),
             })?;
-            maps.set_identity(&Identity {
+            writer.meta.set(&Identity {
                 abi_version: ABI_VERSION,
                 netns_made: u32::from(identity.netns_made),
                 netns_cookie: identity.netns_cookie,
@@ -127,19 +148,19 @@ impl Datapath {
                 })?,
                 reserved: [0; 48],
             })?;
+            staged.publish(identity.name)?;
             Ok(maps)
         });
         match made {
             Ok(maps) => Ok(Self {
                 name: identity.name.to_owned(),
-                pins: staged.publish(identity.name)?,
+                pins,
                 maps,
             }),
-            Err(error) => {
-                staged.remove()?;
-                pins::leave_bpffs()?;
-                Err(error)
-            }
+            Err(cause) => Err(and_then(
+                cause,
+                staged.remove().and_then(|()| pins::leave_directory()),
+            )),
         }
     }
 
@@ -157,20 +178,15 @@ impl Datapath {
     ///
     /// # Errors
     /// When the kernel refuses a program; the old ones stay.
-    pub fn upgrade(&mut self, object: ObjectKind) -> Result<bool, DatapathError> {
+    pub fn upgrade(&self, object: ObjectKind, lock: &TopologyLock) -> Result<bool, DatapathError> {
         if self.has_object(object)? {
             return Ok(false);
         }
         load::replace_programs(&self.pins, object)?;
-        match attach_mode() {
-            AttachMode::Tcx => self.update_links()?,
-            AttachMode::Clsact => self.update_filters()?,
-        }
-        let settings = Settings {
-            object: load::fingerprint(object),
-            ..self.maps.settings()?
-        };
-        self.maps.set_settings(&settings)?;
+        attach::point_hooks_at(&self.pins, &self.maps)?;
+        let fingerprint = load::fingerprint(object);
+        let settings = self.maps.writer(lock).settings;
+        settings.update(|settings| settings.object = fingerprint)?;
         Ok(true)
     }
 
@@ -179,7 +195,7 @@ impl Datapath {
     /// # Errors
     /// When the kernel refuses.
     pub fn has_object(&self, object: ObjectKind) -> Result<bool, DatapathError> {
-        Ok(self.maps.settings()?.object == load::fingerprint(object))
+        Ok(self.maps.settings.get()?.object == load::fingerprint(object))
     }
 
     /// The node's name.
@@ -187,21 +203,19 @@ impl Datapath {
         &self.name
     }
 
+    /// Where a node's maps, programs and links are pinned, or would be.
+    pub fn directory_of(node: &str) -> PathBuf {
+        Pins::of(node).directory().to_owned()
+    }
+
     /// Where its maps, programs and links are pinned.
     pub fn directory(&self) -> &Path {
         self.pins.directory()
     }
 
-    /// Gives out an endpoint id that was never used before.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn next_endpoint_id(&mut self) -> Result<EndpointId, DatapathError> {
-        let id = self.maps.ids()?.next_endpoint_id;
-        self.maps.set_ids(&Ids {
-            next_endpoint_id: EndpointId(id.0 + 1),
-        })?;
-        Ok(id)
+    /// The node's maps, to be changed. Only the holder of the topology lock can have them.
+    pub fn writer<'a>(&'a self, lock: &'a TopologyLock) -> Writer<'a> {
+        self.maps.writer(lock)
     }
 
     /// Unpins everything of the node: TCX programs are detached with it.
@@ -210,9 +224,9 @@ impl Datapath {
     /// When bpffs refuses.
     pub fn remove(self) -> Result<(), DatapathError> {
         drop(self.maps);
-        let _lock = Lock::take(Subject::Bpffs)?;
+        let _lock = Lock::take_briefly(Subject::Bpffs)?;
         self.pins.retire(&self.name)?;
-        pins::leave_bpffs()
+        pins::leave_directory()
     }
 
     /// Unpins what a run that was killed left of a node while making or removing it. No other process may
@@ -221,39 +235,65 @@ impl Datapath {
     /// # Errors
     /// When bpffs refuses.
     pub fn remove_unfinished(node: &str) -> Result<(), DatapathError> {
-        let _lock = Lock::take(Subject::Bpffs)?;
+        let _lock = Lock::take_briefly(Subject::Bpffs)?;
         Pins::remove_unfinished(node)?;
-        pins::leave_bpffs()
+        pins::leave_directory()
     }
 }
 
-/// `abi_version` is the first field in every version, so only that much is read.
-fn check_abi(pins: &Pins) -> Result<(), DatapathError> {
-    let path = pins.map("meta");
-    let foreign = |problem: String| DatapathError::Foreign {
-        path: pins.directory().to_owned(),
-        problem,
-    };
-    if !path.exists() {
-        return Err(foreign("it holds no map `meta`".to_owned()));
+/// What is pinned under a node's name.
+enum Found {
+    Absent,
+    /// Of this version.
+    Same,
+    Older(u32),
+    Newer(u32),
+}
+
+/// The version of a directory. `abi_version` is the first field of `meta` in every version, whatever its size, so only
+/// that much is read.
+fn version(pins: &Pins) -> Result<Found, DatapathError> {
+    if !pins.exists() {
+        return Ok(Found::Absent);
     }
-    let data = MapData::from_pin(&path).map_err(map("meta"))?;
-    let size = data.info().map_err(map("meta"))?.value_size();
-    let found = if size as usize == size_of::<Identity>() {
-        let meta = Map::from_map_data(data).map_err(map("meta"))?;
-        let meta: Array<MapData, Identity> = meta
-            .try_into()
-            .map_err(|error| foreign(format!("map `meta` is of another type: {error}")))?;
-        meta.get(&0, 0).map_err(map("meta"))?.abi_version
-    } else {
-        load::first_word(&path, size)?
-    };
-    if found != ABI_VERSION {
-        return Err(DatapathError::AbiVersion {
+    let path = pins.map("meta");
+    if !path.exists() {
+        return Err(DatapathError::Damaged {
             path: pins.directory().to_owned(),
-            found,
-            expected: ABI_VERSION,
+            problem: "it holds no map `meta`".to_owned(),
         });
     }
-    Ok(())
+    let meta = RawMap::open(&path, "meta")?;
+    let is_meta = meta.layout.kind == MapKind::Single as u32 && meta.layout.key_size == 4;
+    let first = match is_meta {
+        true => meta.get(&0u32.to_ne_bytes())?,
+        false => None,
+    };
+    let version = first.and_then(|value| Some(u32::from_ne_bytes(*value.first_chunk()?)));
+    match version {
+        Some(ABI_VERSION) => Ok(Found::Same),
+        // A `meta` that nobody has written.
+        None | Some(0) => Err(DatapathError::Foreign {
+            path,
+            problem: format!("map meta is {}, and tells no version", meta.layout),
+        }),
+        Some(found) if found < ABI_VERSION => Ok(Found::Older(found)),
+        Some(found) => Ok(Found::Newer(found)),
+    }
+}
+
+fn older(pins: &Pins, found: u32) -> DatapathError {
+    DatapathError::Older {
+        path: pins.directory().to_owned(),
+        found,
+        expected: ABI_VERSION,
+    }
+}
+
+fn newer(pins: &Pins, found: u32) -> DatapathError {
+    DatapathError::Newer {
+        path: pins.directory().to_owned(),
+        found,
+        expected: ABI_VERSION,
+    }
 }

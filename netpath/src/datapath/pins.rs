@@ -13,7 +13,8 @@ use std::{
 };
 
 use nix::{
-    mount::{MntFlags, MsFlags, mount, umount2},
+    fcntl::{AT_FDCWD, RenameFlags, renameat2},
+    mount::{MsFlags, mount},
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 
@@ -23,10 +24,8 @@ use super::error::{DatapathError, file};
 const BPFFS: &str = "/sys/fs/bpf";
 /// netpath's directory on it.
 const ROOT: &str = "/sys/fs/bpf/netpath";
-/// The mount source by which netpath knows a BPF filesystem that it mounted itself.
+/// The mount source of a BPF filesystem that netpath mounted itself.
 const MOUNT_SOURCE: &str = "netpath";
-/// What a kernel with CONFIG_BPF_PRELOAD puts on every BPF filesystem itself.
-const PRELOADED: [&str; 2] = ["maps.debug", "progs.debug"];
 /// Prefix of a directory that is not complete yet. No node's name can start so.
 const STAGING: &str = "_new_";
 
@@ -64,11 +63,21 @@ impl Pins {
     }
 
     /// Makes a staged directory the node's, in one step.
-    pub(super) fn publish(self, node: &str) -> Result<Self, DatapathError> {
-        let pins = Self::of(node);
-        fs::rename(&self.directory, &pins.directory)
-            .map_err(file(&self.directory, "rename to the node's name"))?;
-        Ok(pins)
+    pub(super) fn publish(&self, node: &str) -> Result<(), DatapathError> {
+        fs::rename(&self.directory, Self::of(node).directory())
+            .map_err(file(&self.directory, "rename to the node's name"))
+    }
+
+    /// Lets a staged directory and the node's own change names, in one step (Linux 5.16).
+    pub(super) fn exchange(&self, node: &str) -> Result<(), DatapathError> {
+        renameat2(
+            AT_FDCWD,
+            &self.directory,
+            AT_FDCWD,
+            Self::of(node).directory(),
+            RenameFlags::RENAME_EXCHANGE,
+        )
+        .map_err(|errno| file(&self.directory, "exchange for the node's")(errno.into()))
     }
 
     pub(super) fn directory(&self) -> &Path {
@@ -143,12 +152,6 @@ pub fn nodes() -> Result<Vec<String>, DatapathError> {
     Ok(nodes)
 }
 
-/// Where the maps, programs and links of a node are pinned.
-#[must_use]
-pub fn directory_of(node: &str) -> PathBuf {
-    Pins::of(node).directory
-}
-
 fn names(directory: &Path) -> Result<Vec<String>, DatapathError> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -187,30 +190,18 @@ fn is_bpffs() -> Result<bool, DatapathError> {
     }
 }
 
-/// Removes netpath's directory when no node is left, and the BPF filesystem if netpath mounted it and
-/// nobody else has put anything there: unmounting detaches every link that is pinned on it.
-pub(super) fn leave_bpffs() -> Result<(), DatapathError> {
+/// Removes netpath's directory when no node is left. The BPF filesystem stays mounted: unmounting it would detach every
+/// link that is pinned on it, also one that another tool has just pinned there.
+pub(super) fn leave_directory() -> Result<(), DatapathError> {
     match fs::remove_dir(ROOT) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => return Ok(()),
-        Err(source) => return Err(file(ROOT, "remove")(source)),
-    }
-    let mounts =
-        fs::read_to_string("/proc/self/mounts").map_err(file("/proc/self/mounts", "read"))?;
-    let is_ours = mounts
-        .lines()
-        .rfind(|line| line.split(' ').nth(1) == Some(BPFFS))
-        .is_some_and(|line| line.starts_with(&format!("{MOUNT_SOURCE} {BPFFS} bpf ")));
-    let others = names(Path::new(BPFFS))?
-        .iter()
-        .any(|name| !PRELOADED.contains(&name.as_str()));
-    if !is_ours || others {
-        return Ok(());
-    }
-    match umount2(BPFFS, MntFlags::empty()) {
-        // Somebody works there: then it is theirs now.
-        Ok(()) | Err(nix::Error::EBUSY) => Ok(()),
-        Err(errno) => Err(file(BPFFS, "unmount")(errno.into())),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+            ) =>
+        {
+            Ok(())
+        }
+        result => result.map_err(file(ROOT, "remove")),
     }
 }

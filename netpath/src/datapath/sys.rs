@@ -1,6 +1,45 @@
-//! The system call bpf(2), for the few commands that aya does not offer.
+//! The system call bpf(2), for what aya does not offer.
 
-use std::io;
+use std::{
+    io,
+    os::fd::{AsRawFd as _, BorrowedFd},
+};
+
+/// Commands of `enum bpf_cmd` in `linux/bpf.h`.
+pub(super) mod command {
+    pub const MAP_LOOKUP_ELEM: libc::c_int = 1;
+    pub const MAP_UPDATE_ELEM: libc::c_int = 2;
+    pub const MAP_DELETE_ELEM: libc::c_int = 3;
+    pub const MAP_GET_NEXT_KEY: libc::c_int = 4;
+    pub const MAP_LOOKUP_BATCH: libc::c_int = 24;
+    pub const MAP_UPDATE_BATCH: libc::c_int = 26;
+    pub const MAP_DELETE_BATCH: libc::c_int = 27;
+}
+
+/// `union bpf_attr` as the commands about one entry use it.
+#[repr(C)]
+#[derive(Default)]
+struct Element {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value_or_next_key: u64,
+    flags: u64,
+}
+
+/// The same for the batch commands (hash maps since Linux 5.6, tries since 5.13).
+#[repr(C)]
+#[derive(Default)]
+struct Batch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
 
 /// Calls bpf(2) with a part of `union bpf_attr`; returns its result.
 ///
@@ -22,4 +61,61 @@ pub(super) unsafe fn bpf<T>(command: libc::c_int, attribute: &mut T) -> io::Resu
     } else {
         Ok(result)
     }
+}
+
+/// One of the commands about one entry.
+///
+/// # Safety
+/// `key` and `value` must point to as much as the command reads or writes of this map, or be null where it takes null.
+pub(super) unsafe fn element(
+    command: libc::c_int,
+    map: BorrowedFd<'_>,
+    key: *const u8,
+    value: *mut u8,
+) -> io::Result<()> {
+    let mut element = Element {
+        map_fd: map.as_raw_fd().cast_unsigned(),
+        key: key as u64,
+        value_or_next_key: value as u64,
+        ..Element::default()
+    };
+    // SAFETY: the layout is the kernel's; the pointers are the caller's promise.
+    unsafe { bpf(command, &mut element) }.map(drop)
+}
+
+/// Where a batch begins and where it ended, for lookups; nothing of it is read by the other commands.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Cursor {
+    pub from: u64,
+    pub to: u64,
+}
+
+/// One of the batch commands. Returns how many entries it has gone through, and why no further.
+///
+/// # Safety
+/// `keys` and `values` must point to `count` keys and values of this map's sizes (values null for deletions), and the
+/// cursor to a key, or a word where that is larger.
+pub(super) unsafe fn batch(
+    command: libc::c_int,
+    map: BorrowedFd<'_>,
+    cursor: Cursor,
+    keys: *mut u8,
+    values: *mut u8,
+    count: usize,
+) -> (usize, io::Result<()>) {
+    let Ok(count) = u32::try_from(count) else {
+        return (0, Err(io::ErrorKind::InvalidInput.into()));
+    };
+    let mut batch = Batch {
+        in_batch: cursor.from,
+        out_batch: cursor.to,
+        keys: keys as u64,
+        values: values as u64,
+        count,
+        map_fd: map.as_raw_fd().cast_unsigned(),
+        ..Batch::default()
+    };
+    // SAFETY: the layout is the kernel's; the pointers are the caller's promise.
+    let result = unsafe { bpf(command, &mut batch) }.map(drop);
+    (batch.count as usize, result)
 }

@@ -1,13 +1,15 @@
 //! Removing what netpath made, whatever became of it meanwhile.
 
+use std::sync::atomic::AtomicBool;
+
 use super::{
     carry_out::Site,
     error::{self, ProvisionError},
     root, snapshot,
 };
 use crate::{
-    datapath::{self, Datapath},
-    lock::{Lock, Subject},
+    datapath::{self, Datapath, ObjectKind},
+    lock::TopologyLock,
     mounts,
     reconcile::{self, Change, Object, Op},
 };
@@ -15,6 +17,7 @@ use crate::{
 /// See [`super::down`].
 pub fn down(
     nodes: &[String],
+    interrupted: &AtomicBool,
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
     root()?;
@@ -23,11 +26,11 @@ pub fn down(
     if datapath::nodes()?.iter().any(|name| nodes.contains(name)) {
         mounts::require_shared_namespaces("down")?;
     }
-    let _lock = Lock::take(Subject::Topology)?;
+    let lock = TopologyLock::take(interrupted)?;
     let mut changes = Vec::new();
     let mut errors = Vec::new();
     for name in nodes {
-        let result = node(name, &mut |change| {
+        let result = node(name, &lock, &mut |change| {
             progress(change);
             changes.push(change.clone());
         });
@@ -41,7 +44,13 @@ pub fn down(
 
 /// Removes one node with all that is on it. One that is not there is no error. The pins are what proves the rest to be
 /// netpath's: they stay as long as anything does.
-pub fn node(name: &str, report: &mut dyn FnMut(&Change)) -> Result<(), ProvisionError> {
+pub fn node(
+    name: &str,
+    lock: &TopologyLock,
+    report: &mut dyn FnMut(&Change),
+) -> Result<(), ProvisionError> {
+    // What an older netpath made is removed by what this one knows.
+    Datapath::migrate(name, ObjectKind::Plain, lock)?;
     let snapshot = snapshot::take(name, None)?;
     if snapshot.world.recorded.is_none() {
         return Ok(Datapath::remove_unfinished(name)?);
@@ -52,7 +61,7 @@ pub fn node(name: &str, report: &mut dyn FnMut(&Change)) -> Result<(), Provision
         .into_iter()
         .map(ProvisionError::from)
         .collect();
-    let mut site = Site::new(name, snapshot, None);
+    let mut site = Site::new(name, lock, snapshot, None);
     for step in &plan.steps {
         let ends_the_node = step.object.0 == Object::Node
             && step

@@ -25,7 +25,7 @@ use nix::unistd::Uid;
 
 use crate::{
     datapath::{Datapath, ObjectKind},
-    lock::{Lock, Subject},
+    lock::TopologyLock,
     model::Topology,
     mounts,
 };
@@ -82,7 +82,20 @@ pub fn down(
     nodes: &[String],
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
-    down::down(nodes, progress)
+    down_unless(nodes, &AtomicBool::new(false), progress)
+}
+
+/// As [`down`]; but waiting for another netpath ends when `interrupted` is set from outside (by a signal handler). What
+/// is begun is finished all the same.
+///
+/// # Errors
+/// As for [`down`].
+pub fn down_unless(
+    nodes: &[String],
+    interrupted: &AtomicBool,
+    progress: &mut dyn FnMut(&Change),
+) -> Result<Vec<Change>, ProvisionError> {
+    down::down(nodes, interrupted, progress)
 }
 
 /// Which part of what is up a command is about.
@@ -92,6 +105,8 @@ pub struct Selection {
     pub node: Option<String>,
     /// Only this endpoint.
     pub endpoint: Option<String>,
+    /// Set from outside (a signal handler) to make waiting for another netpath end.
+    pub interrupted: Arc<AtomicBool>,
 }
 
 /// Attaches or detaches the fast path and re-creates nothing. What is wished is recorded, so that it survives. `progress`
@@ -115,10 +130,14 @@ pub fn set_fast_path(
 ///
 /// # Errors
 /// When another netpath goes on being at work, or the kernel refuses a program.
-pub fn set_object(node: &str, object: ObjectKind) -> Result<bool, ProvisionError> {
-    let _lock = Lock::take(Subject::Topology)?;
+pub fn set_object(
+    node: &str,
+    object: ObjectKind,
+    interrupted: &AtomicBool,
+) -> Result<bool, ProvisionError> {
+    let lock = TopologyLock::take(interrupted)?;
     match Datapath::open(node)? {
-        Some(mut datapath) => Ok(datapath.upgrade(object)?),
+        Some(datapath) => Ok(datapath.upgrade(object, &lock)?),
         None => Ok(false),
     }
 }

@@ -9,7 +9,7 @@ use super::{
     error::ProvisionError, root, snapshot,
 };
 use crate::{
-    datapath::{attach_mode, directory_of, nodes},
+    datapath::{Datapath, attach_mode, nodes},
     model::NodePlace,
     mounts,
     reconcile::{self, Fresh, Object, Recorded, Wanted, World},
@@ -19,23 +19,24 @@ use crate::{
 pub fn observe() -> Result<Vec<NodeStatus>, ProvisionError> {
     root()?;
     mounts::require_visible("show")?;
+    let attach_mode = attach_mode()?.name();
     let mut status = Vec::new();
     for name in nodes()? {
-        match node(&name) {
+        match node(&name, attach_mode) {
             Ok(found) => status.extend(found),
             // One bad node is one row, and the rest works.
-            Err(error) => status.push(unreadable(&name, &error)),
+            Err(error) => status.push(unreadable(&name, attach_mode, &error)),
         }
     }
     Ok(status)
 }
 
-fn unreadable(name: &str, error: &ProvisionError) -> NodeStatus {
+fn unreadable(name: &str, attach_mode: &'static str, error: &ProvisionError) -> NodeStatus {
     NodeStatus {
         name: name.to_owned(),
         netns: String::new(),
-        directory: directory_of(name).display().to_string(),
-        attach_mode: attach_mode().name(),
+        directory: Datapath::directory_of(name).display().to_string(),
+        attach_mode,
         fast_path: FastPath::Unknown,
         uplinks: Vec::new(),
         routes: Vec::new(),
@@ -44,10 +45,11 @@ fn unreadable(name: &str, error: &ProvisionError) -> NodeStatus {
     }
 }
 
-fn node(name: &str) -> Result<Option<NodeStatus>, ProvisionError> {
+fn node(name: &str, attach_mode: &'static str) -> Result<Option<NodeStatus>, ProvisionError> {
     let mut snapshot = snapshot::take(name, None)?;
     // Programs of another version are no drift: only `up` knows which are wanted.
     snapshot.world.observed.programs_current = true;
+    snapshot.world.observed.has_room = true;
     let world = &snapshot.world;
     let Some(recorded) = &world.recorded else {
         return Ok(None);
@@ -59,8 +61,8 @@ fn node(name: &str) -> Result<Option<NodeStatus>, ProvisionError> {
             NodePlace::Lab => name.to_owned(),
             NodePlace::Host => "host".to_owned(),
         },
-        directory: directory_of(name).display().to_string(),
-        attach_mode: attach_mode().name(),
+        directory: Datapath::directory_of(name).display().to_string(),
+        attach_mode,
         fast_path: FastPath::Off,
         uplinks: Vec::new(),
         routes: Vec::new(),

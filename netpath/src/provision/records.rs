@@ -17,18 +17,18 @@ use crate::{
 
 /// All that a node's maps record.
 pub fn read(maps: &Maps) -> Result<Recorded, ProvisionError> {
-    let identity = maps.identity()?;
-    let settings = maps.settings()?;
+    let identity = maps.meta.get()?;
+    let settings = maps.settings.get()?;
     let mut endpoints = BTreeMap::new();
-    for (name, record) in maps.endpoint_records()? {
+    for (name, record) in maps.endpoint_records.all()? {
         endpoints.insert(text(&name.name)?, endpoint(&record)?);
     }
     let mut uplinks = BTreeMap::new();
-    for (dev, record) in maps.uplink_records()? {
+    for (dev, record) in maps.uplink_records.all()? {
         uplinks.insert(text(&dev.name)?, uplink(&record)?);
     }
     let mut routes = BTreeMap::new();
-    for (dst, record) in maps.route_records()? {
+    for (dst, record) in maps.route_records.all()? {
         routes.insert(net(&dst)?, route(&record)?);
     }
     Ok(Recorded {
@@ -40,7 +40,7 @@ pub fn read(maps: &Maps) -> Result<Recorded, ProvisionError> {
         fast_path: settings.fast_path != 0,
         forward_drop: settings.forward_drop != 0,
         configured: settings.configured != 0,
-        next_id: maps.ids()?.next_endpoint_id,
+        next_id: maps.ids.get()?.next_endpoint_id,
         endpoints,
         uplinks,
         routes,

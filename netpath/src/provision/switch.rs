@@ -9,8 +9,8 @@ use super::{
     snapshot::{self, Snapshot},
 };
 use crate::{
-    datapath::nodes,
-    lock::{Lock, Subject},
+    datapath::{Datapath, ObjectKind, nodes},
+    lock::TopologyLock,
     reconcile::{self, Change, Recorded, Wanted, Wishes},
 };
 
@@ -20,7 +20,7 @@ pub fn set(
     selection: &Selection,
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
-    let _lock = Lock::take(Subject::Topology)?;
+    let lock = TopologyLock::take(&selection.interrupted)?;
     let names = match &selection.node {
         Some(name) => vec![name.clone()],
         None => nodes()?,
@@ -33,8 +33,14 @@ pub fn set(
         changes.push(change.clone());
     };
     for name in &names {
-        match node(name, on, selection, &mut report) {
+        match node(name, on, selection, &lock, &mut report) {
             Ok(found) => matched |= found,
+            // One bad node is one node: those that can be read are switched.
+            Err(ProvisionError::Datapath(error))
+                if selection.node.is_none() && error.is_about_a_directory() =>
+            {
+                tracing::warn!(%error, "node {name} is left as it is");
+            }
             Err(error) => errors.push(error),
         }
     }
@@ -55,8 +61,10 @@ fn node(
     name: &str,
     on: bool,
     selection: &Selection,
+    lock: &TopologyLock,
     report: &mut dyn FnMut(&Change),
 ) -> Result<bool, ProvisionError> {
+    Datapath::migrate(name, ObjectKind::Plain, lock)?;
     let snapshot = snapshot::take(name, None)?;
     let Some(recorded) = snapshot.world.recorded.clone() else {
         return Ok(false);
@@ -72,9 +80,9 @@ fn node(
     if snapshot.netns.is_none() {
         return Ok(false);
     }
-    match switch(name, &wanted, &wishes, snapshot, report) {
+    match switch(name, lock, &wanted, &wishes, snapshot, report) {
         Ok(()) => Ok(true),
-        Err(cause) => Err(cause.and(restore(name, &wanted, &before).err())),
+        Err(cause) => Err(cause.and(restore(name, lock, &wanted, &before).err())),
     }
 }
 
@@ -102,17 +110,23 @@ fn wishes(recorded: &Recorded, on: bool, endpoint: Option<&str>) -> Option<Wishe
 
 fn switch(
     name: &str,
+    lock: &TopologyLock,
     wanted: &Wanted,
     wishes: &Wishes,
     snapshot: Snapshot,
     report: &mut dyn FnMut(&Change),
 ) -> Result<(), ProvisionError> {
     let plan = reconcile::switch(wanted, wishes, &snapshot.world);
-    Site::new(name, snapshot, None).steps(&plan.steps, report)
+    Site::new(name, lock, snapshot, None).steps(&plan.steps, report)
 }
 
 /// After a failure: as it was wished before.
-fn restore(name: &str, wanted: &Wanted, before: &Wishes) -> Result<(), ProvisionError> {
+fn restore(
+    name: &str,
+    lock: &TopologyLock,
+    wanted: &Wanted,
+    before: &Wishes,
+) -> Result<(), ProvisionError> {
     let snapshot = snapshot::take(name, None)?;
-    switch(name, wanted, before, snapshot, &mut |_| {})
+    switch(name, lock, wanted, before, snapshot, &mut |_| {})
 }

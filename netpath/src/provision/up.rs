@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use netpath_common::ABI_VERSION;
+
 use super::{
     UpOptions,
     carry_out::{Making, Site},
@@ -11,18 +13,50 @@ use super::{
 };
 use crate::{
     datapath::{Capacity, Datapath},
-    lock::{Lock, Subject},
+    lock::TopologyLock,
     model::{self, ForwardPolicy, NodePlace, Topology},
     mounts,
-    reconcile::{self, Change, Fresh, Plan, Wanted},
+    reconcile::{self, Action, Change, Fresh, Object, Plan, Wanted},
 };
 
 /// See [`super::plan`].
 pub fn plan(topology: &Topology, options: &UpOptions) -> Result<Vec<Change>, ProvisionError> {
     root()?;
-    let planned = planned(topology, options)?;
-    let changes = planned.iter().flat_map(|planned| planned.plan.changes());
-    Ok(changes.cloned().collect())
+    let mut topology = topology.clone();
+    let mut changes = Vec::new();
+    let mut older = Vec::new();
+    for node in &topology.nodes {
+        if let Some(version) = Datapath::older_version(node.name.as_ref())? {
+            changes.push(migration(node, version));
+            older.push(node.name.clone());
+        }
+    }
+    // Of these nothing more can be said before.
+    topology.nodes.retain(|node| !older.contains(&node.name));
+    let planned = planned(&topology, options)?;
+    let planned = planned.iter().flat_map(|planned| planned.plan.changes());
+    changes.extend(planned.cloned());
+    Ok(changes)
+}
+
+fn migration(node: &model::Node, version: u32) -> Change {
+    Change {
+        action: Action::Update,
+        object: Object::Node,
+        node: node.name.to_string(),
+        name: node.name.to_string(),
+        detail: format!("its maps, from ABI version {version} to {ABI_VERSION}"),
+    }
+}
+
+/// How much a node's maps are to hold.
+fn capacity(node: &model::Node) -> Capacity {
+    let routes = u32::try_from(node.routes.len()).unwrap_or(u32::MAX);
+    Capacity {
+        endpoints: node.capacity.endpoints,
+        routes: node.capacity.routes,
+        route_records: routes.max(Capacity::DEFAULT.route_records),
+    }
 }
 
 /// One node, and what is to be done for it.
@@ -75,6 +109,7 @@ fn plan_node<'a>(
     let mut snapshot = snapshot::take(&wanted.name, Some(&wanted))?;
     if let Some(datapath) = &snapshot.datapath {
         snapshot.world.observed.programs_current = datapath.has_object(options.object)?;
+        snapshot.world.observed.has_room = datapath.has_room(&capacity(node))?;
     }
     let plan = reconcile::plan(&wanted, &snapshot.world, &mut Fresh::new(random()?));
     Ok(Planned {
@@ -100,13 +135,18 @@ pub fn up(
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
     root()?;
-    let _lock = Lock::take(Subject::Topology)?;
-    let planned = planned(topology, options)?;
+    let lock = TopologyLock::take(&options.interrupted)?;
     let mut changes = Vec::new();
     let mut report = |change: &Change| {
         progress(change);
         changes.push(change.clone());
     };
+    for node in &topology.nodes {
+        if let Some(version) = Datapath::migrate(node.name.as_ref(), options.object, &lock)? {
+            report(&migration(node, version));
+        }
+    }
+    let planned = planned(topology, options)?;
     let mut begun = Vec::new();
     for (index, planned) in planned.into_iter().enumerate() {
         // A node before this one may have made the wire that they share.
@@ -114,9 +154,10 @@ pub fn up(
             0 => Ok(planned),
             _ => plan_node(planned.node, options),
         };
-        let result = planned.and_then(|planned| node(planned, options, &mut begun, &mut report));
+        let result =
+            planned.and_then(|planned| node(planned, options, &lock, &mut begun, &mut report));
         if let Err(cause) = result {
-            return Err(take_back(cause, begun));
+            return Err(take_back(cause, begun, &lock));
         }
     }
     Ok(changes)
@@ -125,6 +166,7 @@ pub fn up(
 fn node(
     planned: Planned<'_>,
     options: &UpOptions,
+    lock: &TopologyLock,
     begun: &mut Vec<Before>,
     report: &mut dyn FnMut(&Change),
 ) -> Result<(), ProvisionError> {
@@ -138,10 +180,7 @@ fn node(
         return Err(refusal.into());
     }
     let making = Making {
-        capacity: Capacity {
-            endpoints: node.capacity.endpoints,
-            routes: node.capacity.routes,
-        },
+        capacity: capacity(node),
         object: options.object,
     };
     let recorded = snapshot.world.recorded.as_ref();
@@ -156,7 +195,7 @@ fn node(
             making,
         });
     }
-    let mut site = Site::new(&wanted.name, snapshot, Some(making));
+    let mut site = Site::new(&wanted.name, lock, snapshot, Some(making));
     for step in &plan.steps {
         if options.interrupted.load(Ordering::Relaxed) {
             return Err(ProvisionError::Interrupted);
@@ -168,21 +207,22 @@ fn node(
 }
 
 /// Makes every node as it was: by a plan for what was recorded of it before.
-fn take_back(cause: ProvisionError, begun: Vec<Before>) -> ProvisionError {
+fn take_back(cause: ProvisionError, begun: Vec<Before>, lock: &TopologyLock) -> ProvisionError {
     let undoing: Vec<ProvisionError> = begun
         .into_iter()
         .rev()
-        .filter_map(|before| restore(&before).err())
+        .filter_map(|before| restore(&before, lock).err())
         .collect();
     cause.and(undoing)
 }
 
-fn restore(before: &Before) -> Result<(), ProvisionError> {
+fn restore(before: &Before, lock: &TopologyLock) -> Result<(), ProvisionError> {
     let Some(wanted) = &before.wanted else {
-        return super::down::node(&before.name, &mut |_| {});
+        return super::down::node(&before.name, lock, &mut |_| {});
     };
     let mut snapshot = snapshot::take(&before.name, Some(wanted))?;
     snapshot.world.observed.programs_current = true;
+    snapshot.world.observed.has_room = true;
     let plan = reconcile::plan(wanted, &snapshot.world, &mut Fresh::new(random()?));
     let refusals = plan
         .refusals
@@ -193,6 +233,6 @@ fn restore(before: &Before) -> Result<(), ProvisionError> {
     if let Some(error) = error::all(refusals) {
         return Err(error);
     }
-    let mut site = Site::new(&before.name, snapshot, Some(before.making));
+    let mut site = Site::new(&before.name, lock, snapshot, Some(before.making));
     site.steps(&plan.steps, &mut |_| {})
 }

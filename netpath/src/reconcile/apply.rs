@@ -50,6 +50,7 @@ impl World {
             Op::RemoveRemains => self.without_node(),
             Op::MakeNode { place, fast_path } => self.make_node(*place, *fast_path),
             Op::ReplacePrograms => self.observed.programs_current = true,
+            Op::Grow => self.observed.has_room = true,
             Op::RemoveNode => self.remove_node(),
             Op::WishFastPath(_)
             | Op::SetForwardPolicy { .. }
@@ -126,6 +127,7 @@ impl World {
         };
         self.observed.maps = Maps::default();
         self.observed.programs_current = true;
+        self.observed.has_room = true;
         self.recorded = Some(Recorded {
             place,
             cookie,

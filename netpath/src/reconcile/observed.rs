@@ -178,6 +178,8 @@ pub struct Observed {
     pub pins_links: bool,
     /// Whether the pinned programs are those of this build.
     pub programs_current: bool,
+    /// Whether its maps have the room that the topology says.
+    pub has_room: bool,
     /// The entries of its maps.
     pub maps: Maps,
 }

@@ -69,6 +69,8 @@ pub enum Op {
     },
     /// Pin this build's programs in the place of others, and swap them in wherever one is attached.
     ReplacePrograms,
+    /// Give the maps the room that the topology says, while packets flow.
+    Grow,
     /// Wish the fast path on or off.
     WishFastPath(bool),
     /// Set the FORWARD policy of both families, and record that it was set to DROP or back.

@@ -258,6 +258,7 @@ impl Lab {
         let selection = Selection {
             node: Some(self.nodes.0[0].clone()),
             endpoint: None,
+            ..Selection::default()
         };
         provision::set_fast_path(on, &selection, &mut |_| {}).unwrap_or_else(|e| panic!("{e}"));
     }

@@ -96,7 +96,7 @@ fn row(key: HopKey, expected: &BTreeMap<Row, HopCounter>) -> Row {
 }
 
 fn read(maps: &Maps) -> Rows {
-    let overflow = maps.hop_overflow().unwrap_or_else(|e| panic!("{e}"));
+    let overflow = maps.hop_overflow.all().unwrap_or_else(|e| panic!("{e}"));
     assert!(overflow.is_empty(), "hop_overflow: {overflow:?}");
     maps.hops().unwrap_or_else(|e| panic!("{e}"))
 }

@@ -55,7 +55,8 @@ impl Lab {
         let records = self
             .datapath(node)
             .maps
-            .endpoint_records()
+            .endpoint_records
+            .all()
             .expect("records");
         let found = records
             .iter()

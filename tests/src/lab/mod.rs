@@ -170,6 +170,7 @@ impl Lab {
         let selection = Selection {
             node: Some(self.name(node)),
             endpoint: endpoint.map(|endpoint| self.name(endpoint)),
+            ..Selection::default()
         };
         match provision::set_fast_path(on, &selection, &mut |_| {}) {
             Ok(changes) => self.words(&changes),

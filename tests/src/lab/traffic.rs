@@ -170,7 +170,7 @@ impl Lab {
 
     fn look(&self, node: &str) -> Traffic {
         let maps = &self.datapath(node).maps;
-        let names = maps.interfaces().expect("interfaces");
+        let names = maps.interfaces.all().expect("interfaces");
         let name = |index: Ifindex| match names.get(&index) {
             _ if index == Ifindex(0) => "-".to_owned(),
             Some(interface) => text(&interface.name).unwrap_or("?").to_owned(),
@@ -182,7 +182,7 @@ impl Lab {
             let row = format!("{} > {} {verdict}", name(key.ingress), name(key.egress));
             assert_eq!(hops.insert(row.clone(), counter), None, "{row} twice");
         }
-        assert_eq!(maps.hop_overflow().expect("overflow"), BTreeMap::new());
+        assert_eq!(maps.hop_overflow.all().expect("overflow"), BTreeMap::new());
         Traffic {
             hops,
             received: self.inside(node, received),

@@ -1,7 +1,7 @@
 //! The node whose programs are compared: a `TestNode` with a third endpoint and two more uplinks.
 
 use netpath::{
-    datapath::{Datapath, ReturnCode, TestPacket},
+    datapath::{Datapath, DatapathError, ReturnCode, TestPacket, Writer},
     netns::{Inside, Netns},
 };
 use netpath_common::{
@@ -66,12 +66,10 @@ impl Router {
 
     /// Replaces netpath's tables and the kernel's routes by these.
     pub fn install(&mut self, tables: &Tables) {
-        let mut view = Datapath::open(self.node.datapath().name())
-            .unwrap_or_else(|e| panic!("{e}"))
-            .expect("it is pinned as long as the node is there");
-        let filled = self.node.netns().run(|| fill(&mut view, tables));
-        let filled = filled.unwrap_or_else(|e| panic!("{e}"));
-        filled.unwrap_or_else(|e| panic!("{e}\n{tables}"));
+        self.node.change(|maps| {
+            let filled = self.node.netns().run(|| fill(maps, tables));
+            filled.unwrap_or_else(|e| panic!("{e}"))
+        });
         for (family, width) in [(Family::V4, 32), (Family::V6, 128)] {
             let routes = tables.routes.iter();
             let routes = routes.filter(|(prefix, _)| prefix.first.width == width);
@@ -142,12 +140,11 @@ fn add(node: &TestNode, name: &'static str, number: u8, endpoint: u32) -> Device
 }
 
 /// Writes netpath's maps, in the node's namespace.
-fn fill(view: &mut Datapath, tables: &Tables) -> Result<(), netpath::datapath::DatapathError> {
-    let maps = &mut view.maps;
-    for (address, _) in maps.endpoints()? {
+fn fill(maps: &Writer<'_>, tables: &Tables) -> Result<(), DatapathError> {
+    for address in maps.reader.endpoints()?.into_keys() {
         maps.remove_endpoint(address)?;
     }
-    for (prefix, RouteEntry { .. }) in maps.routes()? {
+    for prefix in maps.reader.routes()?.into_keys() {
         maps.remove_route(prefix)?;
     }
     for &address in &tables.node {
@@ -170,7 +167,7 @@ fn fill(view: &mut Datapath, tables: &Tables) -> Result<(), netpath::datapath::D
         let entry = RouteEntry::local(&device.address());
         maps.set_route(text.parse().expect("a prefix"), &entry)?;
     }
-    maps.set_features(&FeatureBits {
+    maps.features.set(&FeatureBits {
         bits: match tables.local.is_empty() {
             true => 0,
             false => FeatureBits::LOCAL_PREFIXES,

@@ -13,6 +13,7 @@ mod punted_by_fib;
 mod reasons;
 mod redirect;
 mod remote;
+mod retired;
 mod reverse_path;
 mod uplink;
 mod wire;

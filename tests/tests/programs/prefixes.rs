@@ -201,6 +201,6 @@ fn the_entry_says_whose_it_is() {
         node.from_uplink(frame).is_punted(PuntReason::NoRoute);
     }
     // The bit that spares other nodes the look-up is what the tests above rest on.
-    let features = node.datapath().maps.features().expect("it is pinned");
+    let features = node.datapath().maps.features.get().expect("it is pinned");
     assert_eq!(features.bits, FeatureBits::LOCAL_PREFIXES);
 }

@@ -3,8 +3,9 @@
 use std::io;
 
 use netpath::{
-    Ending, Ends, command::CommandError, datapath::DatapathError, model::TopologyErrors,
-    netlink::NetlinkError, netns::NetnsError, proc_net::ProcNetError, provision::ProvisionError,
+    Ending, Ends, command::CommandError, datapath::DatapathError, lock::LockError,
+    model::TopologyErrors, netlink::NetlinkError, netns::NetnsError, proc_net::ProcNetError,
+    provision::ProvisionError,
 };
 
 use crate::BenchError;
@@ -33,6 +34,9 @@ pub enum ScaleError {
     /// A namespace.
     #[error(transparent)]
     Netns(#[from] NetnsError),
+    /// Another netpath is at work.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The lab's own topology was refused.
     #[error(transparent)]
     Topology(#[from] TopologyErrors),
@@ -62,6 +66,7 @@ impl Ends for ScaleError {
             Self::Provision(error) => error.ending(),
             Self::Datapath(error) => error.ending(),
             Self::ProcNet(error) => error.ending(),
+            Self::Lock(error) => error.ending(),
             Self::Netns(error) => error.ending(),
             Self::Topology(error) => error.ending(),
             Self::Command(error) => error.ending(),

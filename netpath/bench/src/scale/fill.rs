@@ -10,7 +10,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use netpath::datapath::Datapath;
+use netpath::datapath::Writer;
 
 use super::{
     Run, ScaleError,
@@ -48,7 +48,7 @@ impl Filled {
 }
 
 /// Fills a node's tables.
-pub fn fill(run: &Run<'_>, mut node: Node, size: Size) -> Result<(Filled, Table), ScaleError> {
+pub fn fill(run: &Run<'_>, node: Node, size: Size) -> Result<(Filled, Table), ScaleError> {
     let seed = run.options.seed;
     let contents = |family| Contents {
         endpoints: population::endpoints(family, size.endpoints as usize, seed),
@@ -72,7 +72,7 @@ pub fn fill(run: &Run<'_>, mut node: Node, size: Size) -> Result<(Filled, Table)
             .spawn(|| -> Result<(), ScaleError> {
                 pin(processor)?;
                 for (family, contents) in [(Family::V4, &v4), (Family::V6, &v6)] {
-                    write(&mut node, family, contents, &mut table)?;
+                    write(&node, family, contents, &mut table)?;
                 }
                 Ok(())
             })
@@ -85,31 +85,30 @@ pub fn fill(run: &Run<'_>, mut node: Node, size: Size) -> Result<(Filled, Table)
 
 /// Writes a family's entries.
 fn write(
-    node: &mut Node,
+    node: &Node,
     family: Family,
     contents: &Contents,
     table: &mut Table,
 ) -> Result<(), ScaleError> {
     let entry = node.entry(lab::receiver(family))?;
-    let datapath = &mut node.datapath;
+    let lock = lab::hold()?;
+    let writer = node.datapath.writer(&lock);
     let single = &contents.routes[..table.single as usize];
-    let took = timed(|| one_by_one(datapath, single))?;
+    let took = timed(|| one_by_one(&writer, single))?;
     table.single_ns.set(family, took);
     for prefix in single {
-        datapath.maps.remove_route(*prefix)?;
+        writer.remove_route(*prefix)?;
     }
-    let took = timed(|| Ok(datapath.set_endpoints(&contents.endpoints, &entry)?))?;
+    let took = timed(|| Ok(writer.set_endpoints(&contents.endpoints, &entry)?))?;
     table.endpoints_ns.set(family, took);
-    let took = timed(|| Ok(datapath.set_remote_routes(&contents.routes)?))?;
+    let took = timed(|| Ok(writer.set_remote_routes(&contents.routes)?))?;
     table.routes_ns.set(family, took);
     Ok(())
 }
 
-fn one_by_one(datapath: &mut Datapath, prefixes: &[IpNet]) -> Result<(), ScaleError> {
+fn one_by_one(writer: &Writer<'_>, prefixes: &[IpNet]) -> Result<(), ScaleError> {
     for prefix in prefixes {
-        datapath
-            .maps
-            .set_route(*prefix, &netpath_common::RouteEntry::REMOTE)?;
+        writer.set_route(*prefix, &netpath_common::RouteEntry::REMOTE)?;
     }
     Ok(())
 }

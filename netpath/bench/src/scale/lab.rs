@@ -5,11 +5,13 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::Path as FilePath,
+    sync::atomic::AtomicBool,
 };
 
 use netpath::{
     command,
-    datapath::{Datapath, MAPS, Maps},
+    datapath::{Datapath, Maps, map_names},
+    lock::TopologyLock,
     model::Topology,
     netns::Netns,
     provision::{self, UpOptions},
@@ -210,13 +212,18 @@ impl Drop for Node {
     }
 }
 
+/// Holds the machine's topology for a change of maps.
+pub fn hold() -> Result<TopologyLock, ScaleError> {
+    Ok(TopologyLock::take(&AtomicBool::new(false))?)
+}
+
 /// What each map of a node takes.
 pub fn memory(node: &str) -> Result<Vec<MapMemory>, ScaleError> {
-    MAPS.iter()
+    map_names()
         .map(|map| {
             let info = Maps::info(node, map)?;
             Ok(MapMemory {
-                map: (*map).to_owned(),
+                map: map.to_owned(),
                 bytes: info.memory,
             })
         })

@@ -15,6 +15,7 @@ use std::{
 
 use ipnet::IpNet;
 use netpath::{
+    lock::TopologyLock,
     netlink::{KnownRoutes, Netlink, NewRoute, Replace},
     random::SplitMix64,
 };
@@ -26,7 +27,7 @@ use nix::{
 use super::{
     Run, ScaleError,
     flow::{bind, pin},
-    lab::{Node, UPLINKS, io_error, next_hop, receiver, sender},
+    lab::{Node, UPLINKS, hold, io_error, next_hop, receiver, sender},
     population,
     results::{ChangeKind, Reaction},
 };
@@ -199,8 +200,9 @@ impl<'a> Trial<'a> {
                 what: format!("{} is reached before it is routed", self.prefix),
             });
         }
+        let lock = hold()?;
         let before = now()?;
-        self.apply()?;
+        self.apply(&lock)?;
         let answered = now()?;
         let first = loop {
             if let Some(first) = arrival(&self.rx)? {
@@ -219,16 +221,20 @@ impl<'a> Trial<'a> {
         })
     }
 
-    fn apply(&mut self) -> Result<(), ScaleError> {
+    fn apply(&mut self, lock: &TopologyLock) -> Result<(), ScaleError> {
         match self.change {
             ChangeKind::NextHop => self.route_via(1),
-            ChangeKind::Prefix => Ok(self.node.datapath.set_remote_routes(&[self.prefix])?),
+            ChangeKind::Prefix => Ok(self
+                .node
+                .datapath
+                .writer(lock)
+                .set_remote_routes(&[self.prefix])?),
             ChangeKind::Endpoint => {
                 let entry = self.node.entry(receiver(self.family))?;
                 Ok(self
                     .node
                     .datapath
-                    .maps
+                    .writer(lock)
                     .set_endpoint(self.prefix.addr(), &entry)?)
             }
         }
@@ -236,19 +242,24 @@ impl<'a> Trial<'a> {
 
     /// As it was before the change.
     fn reset(&mut self) -> Result<(), ScaleError> {
+        let lock = hold()?;
         match self.change {
             ChangeKind::NextHop => {
                 self.route_via(0)?;
                 let netlink = self.node.netns.enter(Netlink::open)??;
                 // So that the change is one request.
                 self.known = netlink.known_routes()?;
-                Ok(self.node.datapath.set_remote_routes(&[self.prefix])?)
+                Ok(self
+                    .node
+                    .datapath
+                    .writer(&lock)
+                    .set_remote_routes(&[self.prefix])?)
             }
-            ChangeKind::Prefix => Ok(self.node.datapath.maps.remove_route(self.prefix)?),
+            ChangeKind::Prefix => Ok(self.node.datapath.writer(&lock).remove_route(self.prefix)?),
             ChangeKind::Endpoint => Ok(self
                 .node
                 .datapath
-                .maps
+                .writer(&lock)
                 .remove_endpoint(self.prefix.addr())?),
         }
     }

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use netpath::datapath::{DatapathError, Maps, from_bytes};
 use netpath_common::{
-    DropReason, EndpointEntry, EndpointId, EndpointRecord, FastPathWish, FeatureBits, HopCounter,
-    HopKey, Identity, Ids, Ifindex, InterfaceEntry, InterfaceKind, InterfaceState, Mac, NameKey,
-    NetnsKind, Origin, Outcome, PrefixBytes, PuntReason, RecordState, RouteEntry, RouteRecord,
-    Settings, UplinkRecord, text,
+    DeviceEntry, DropReason, EndpointEntry, EndpointId, EndpointRecord, FastPathWish, FeatureBits,
+    HopCounter, HopKey, Identity, Ids, Ifindex, InterfaceEntry, InterfaceKind, InterfaceState, Mac,
+    NameKey, NetnsKind, Origin, Outcome, PrefixBytes, PuntReason, RecordState, RouteEntry,
+    RouteRecord, Settings, TrieKey, UplinkRecord, tables, text,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
@@ -80,88 +80,76 @@ impl Serialize for Fields {
     }
 }
 
-/// Every entry of a map, by key. `map` is one of [`MAPS`](netpath::datapath::MAPS).
-pub(super) fn entries(maps: &Maps, map: &str) -> Result<Vec<Entry>, DatapathError> {
-    Ok(match map {
-        "devices" => decode(maps.devices()?, endpoint_id, ifindex),
-        "endpoint_records" => decode(maps.endpoint_records()?, name_key, endpoint_record),
-        "endpoints_v4" => decode(endpoints(maps, IpAddr::is_ipv4)?, address, endpoint),
-        "endpoints_v6" => decode(endpoints(maps, IpAddr::is_ipv6)?, address, endpoint),
-        "features" => decode([(0, maps.features()?)], index, features),
-        "hop_overflow" => decode(maps.hop_overflow()?, hop, counter),
-        "hops" => decode(maps.hops()?, hop, counter),
-        "ids" => decode([(0, maps.ids()?)], index, ids),
-        "interfaces" => decode(maps.interfaces()?, ifindex, interface),
-        "meta" => decode([(0, maps.identity()?)], index, identity),
-        "route_records" => decode(maps.route_records()?, prefix, route_record),
-        "routes_v4" => decode(routes(maps, IpAddr::is_ipv4)?, network, route),
-        "routes_v6" => decode(routes(maps, IpAddr::is_ipv6)?, network, route),
-        "settings" => decode([(0, maps.settings()?)], index, settings),
-        "uplink_records" => decode(maps.uplink_records()?, name_key, uplink_record),
-        _ => Vec::new(),
-    })
+/// A key or value of a map, by its fields.
+trait Decode {
+    fn decode(&self) -> Vec<(&'static str, Field)>;
 }
 
-fn decode<K, V>(
-    entries: impl IntoIterator<Item = (K, V)>,
-    key: fn(&K) -> Vec<(&'static str, Field)>,
-    value: fn(&V) -> Vec<(&'static str, Field)>,
-) -> Vec<Entry> {
+macro_rules! decode {
+    ($($type:ty: $with:expr;)+) => {
+        $(impl Decode for $type {
+            fn decode(&self) -> Vec<(&'static str, Field)> {
+                let with: fn(&$type) -> Vec<(&'static str, Field)> = $with;
+                with(self)
+            }
+        })+
+    };
+}
+decode! {
+    u32: |index| vec![("index", number(*index))];
+    u64: |sequence| vec![("sequence", Field::Number(*sequence))];
+    [u8; 4]: |octets| address((*octets).into());
+    [u8; 16]: |octets| address((*octets).into());
+    TrieKey<4>: |key| network(key.address().into(), key.length());
+    TrieKey<16>: |key| network(key.address().into(), key.length());
+    DeviceEntry: |device| vec![("ifindex", number(device.ifindex.0))];
+    EndpointEntry: endpoint;
+    EndpointId: |id| vec![("endpoint_id", number(id.0))];
+    EndpointRecord: endpoint_record;
+    FeatureBits: |features| vec![("bits", Field::List(feature_names(features.bits)))];
+    HopCounter: counter;
+    HopKey: hop;
+    Identity: identity;
+    Ids: |ids| vec![("next_endpoint_id", number(ids.next_endpoint_id.0))];
+    Ifindex: |ifindex| vec![("ifindex", number(ifindex.0))];
+    InterfaceEntry: interface;
+    NameKey: |key| vec![("name", name(&key.name))];
+    PrefixBytes: |prefix| vec![("prefix", prefix_field(prefix))];
+    RouteEntry: route;
+    RouteRecord: route_record;
+    Settings: settings;
+    UplinkRecord: uplink_record;
+}
+
+macro_rules! entries {
+    ($($name:ident: $kind:ident<$key:ty, $value:ty>, $flags:expr, $room:expr, $since:literal, $about:literal;)+) => {
+        /// Every entry of a map, by key, as it lies there; none where there is no map of that name.
+        pub(super) fn entries(maps: &Maps, map: &str) -> Result<Vec<Entry>, DatapathError> {
+            $(if map == stringify!($name) {
+                return Ok(decode(maps.$name.all()?));
+            })+
+            Ok(Vec::new())
+        }
+    };
+}
+tables!(entries);
+
+fn decode<K: Decode, V: Decode>(entries: impl IntoIterator<Item = (K, V)>) -> Vec<Entry> {
     entries
         .into_iter()
-        .map(|(k, v)| Entry {
-            key: Fields(key(&k)),
-            value: Fields(value(&v)),
+        .map(|(key, value)| Entry {
+            key: Fields(key.decode()),
+            value: Fields(value.decode()),
         })
         .collect()
 }
 
-fn endpoints(
-    maps: &Maps,
-    family: fn(&IpAddr) -> bool,
-) -> Result<Vec<(IpAddr, EndpointEntry)>, DatapathError> {
-    let mut endpoints = maps.endpoints()?;
-    endpoints.retain(|(address, _)| family(address));
-    endpoints.sort_by_key(|(address, _)| *address);
-    Ok(endpoints)
-}
-
-fn routes(
-    maps: &Maps,
-    family: fn(&IpAddr) -> bool,
-) -> Result<Vec<(ipnet::IpNet, RouteEntry)>, DatapathError> {
-    let mut routes = maps.routes()?;
-    routes.retain(|(prefix, _)| family(&prefix.addr()));
-    routes.sort_by_key(|(prefix, _)| *prefix);
-    Ok(routes)
-}
-
-fn index(index: &u32) -> Vec<(&'static str, Field)> {
-    vec![("index", number(*index))]
-}
-
-fn endpoint_id(id: &EndpointId) -> Vec<(&'static str, Field)> {
-    vec![("endpoint_id", number(id.0))]
-}
-
-fn ifindex(ifindex: &Ifindex) -> Vec<(&'static str, Field)> {
-    vec![("ifindex", number(ifindex.0))]
-}
-
-fn address(address: &IpAddr) -> Vec<(&'static str, Field)> {
+fn address(address: IpAddr) -> Vec<(&'static str, Field)> {
     vec![("address", Field::Text(address.to_string()))]
 }
 
-fn network(prefix: &ipnet::IpNet) -> Vec<(&'static str, Field)> {
-    vec![("prefix", Field::Text(prefix.to_string()))]
-}
-
-fn prefix(bytes: &PrefixBytes) -> Vec<(&'static str, Field)> {
-    vec![("prefix", prefix_field(bytes))]
-}
-
-fn name_key(key: &NameKey) -> Vec<(&'static str, Field)> {
-    vec![("name", name(&key.name))]
+fn network(address: IpAddr, length: u32) -> Vec<(&'static str, Field)> {
+    vec![("prefix", Field::Text(format!("{address}/{length}")))]
 }
 
 fn hop(key: &HopKey) -> Vec<(&'static str, Field)> {
@@ -259,15 +247,8 @@ fn settings(settings: &Settings) -> Vec<(&'static str, Field)> {
         ("configured", number(settings.configured)),
         ("max_endpoints", number(settings.max_endpoints)),
         ("max_routes", number(settings.max_routes)),
+        ("max_route_records", number(settings.max_route_records)),
     ]
-}
-
-fn ids(ids: &Ids) -> Vec<(&'static str, Field)> {
-    vec![("next_endpoint_id", number(ids.next_endpoint_id.0))]
-}
-
-fn features(features: &FeatureBits) -> Vec<(&'static str, Field)> {
-    vec![("bits", Field::List(feature_names(features.bits)))]
 }
 
 /// The names of the bits that are set; one that only a newer version knows is shown as its number.
@@ -412,9 +393,7 @@ mod tests {
             packets: 7,
             bytes: 686,
         };
-        let [entry] = decode([(key, value)], hop, counter)
-            .try_into()
-            .expect("one");
+        let [entry] = decode([(key, value)]).try_into().expect("one");
         assert_eq!(
             json(&entry),
             r#"{"key":{"ingress":3,"egress":0,"reason":{"name":"no_route","number":113},"outcome":{"name":"punt","number":13}},"value":{"packets":7,"bytes":686}}"#
@@ -448,12 +427,11 @@ mod tests {
             endpoint_mac: Mac([2, 0, 0, 0, 0, 0xaa]),
             host_mac: Mac([2, 0, 0, 0, 0, 0xbb]),
         });
-        let prefixes = ["10.9.0.0/28", "10.0.0.0/8"].map(|p| p.parse().expect("valid"));
-        let entries = decode(
-            prefixes.into_iter().zip([local, RouteEntry::REMOTE]),
-            network,
-            route,
-        );
+        let prefixes = [
+            TrieKey::new(28, [10, 9, 0, 0]),
+            TrieKey::new(8, [10, 0, 0, 0]),
+        ];
+        let entries = decode(prefixes.into_iter().zip([local, RouteEntry::REMOTE]));
         let cells: Vec<_> = entries.iter().map(Entry::cells).collect();
         assert_eq!(
             cells,
@@ -505,9 +483,7 @@ mod tests {
             addresses: slots,
             prefixes: prefix_slots,
         };
-        let [entry] = decode([(key, record)], name_key, endpoint_record)
-            .try_into()
-            .expect("one");
+        let [entry] = decode([(key, record)]).try_into().expect("one");
         assert_eq!(
             json(&entry),
             r#"{"key":{"name":"demo01"},"value":{"netns_cookie":4242,"id":1,"state":{"name":"complete","number":2},"host_ifindex":3,"endpoint_mac":"02:00:00:00:00:aa","host_mac":"02:00:00:00:00:bb","dev":"eth0","host_dev":"np-demo01","origin":{"name":"file","number":1},"netns_kind":{"name":"made","number":1},"fast_path":{"name":"as_node","number":0},"netns_path":"","addresses":["10.0.1.2/24","fd00:1::2/64"],"prefixes":["10.9.0.0/28"]}}"#

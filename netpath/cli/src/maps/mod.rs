@@ -3,7 +3,7 @@
 mod decode;
 
 use netpath::{
-    datapath::{self, Datapath, MAPS, MapSummary, Maps},
+    datapath::{self, Datapath, MapSummary, Maps, map_names},
     model::Name,
     mounts,
     provision::ProvisionError,
@@ -76,35 +76,52 @@ pub fn run(args: &MapsArgs, context: &Context) -> Result<Exit, Failure> {
     if nodes.is_empty() {
         note("nothing is up: `netpath up` brings up the built-in lab");
     }
-    match dumped {
-        None => list(&nodes, context)?,
-        Some(name) => dump(name, &nodes, context)?,
+    let mut open = Vec::new();
+    let mut exit = Exit::Done;
+    for node in &nodes {
+        match Datapath::open(node) {
+            Ok(Some(datapath)) => open.push(datapath),
+            // Another node's trouble is not this one's.
+            Err(error) if args.node.is_none() && error.is_about_a_directory() => {
+                note(error);
+                exit = Exit::Degraded;
+            }
+            // Taken down since it was listed.
+            Ok(None) if args.node.is_none() => {}
+            Ok(None) => {
+                return Err(ProvisionError::NotUp {
+                    object: "node",
+                    name: node.clone(),
+                }
+                .into());
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
-    Ok(Exit::Done)
+    match dumped {
+        None => list(&open, context)?,
+        Some(name) => dump(name, &open, context)?,
+    }
+    Ok(exit)
 }
 
 fn map_name(name: &str) -> Result<&'static str, Refusal> {
-    MAPS.into_iter()
-        .find(|map| *map == name)
-        .ok_or_else(|| Refusal(format!("no map {name:?}: write one of {}", MAPS.join(", "))))
-}
-
-/// Refuses another ABI version, too.
-fn open(node: &str) -> Result<Datapath, ProvisionError> {
-    Datapath::open(node)?.ok_or_else(|| ProvisionError::NotUp {
-        object: "node",
-        name: node.to_owned(),
+    map_names().find(|map| *map == name).ok_or_else(|| {
+        let names: Vec<_> = map_names().collect();
+        Refusal(format!(
+            "no map {name:?}: write one of {}",
+            names.join(", ")
+        ))
     })
 }
 
-fn list(nodes: &[String], context: &Context) -> Result<(), Failure> {
+fn list(nodes: &[Datapath], context: &Context) -> Result<(), Failure> {
     let mut maps = Vec::new();
     for node in nodes {
-        open(node)?;
-        for name in MAPS {
+        for name in map_names() {
             maps.push(NodeMap {
-                node: node.clone(),
-                map: Maps::info(node, name)?,
+                node: node.name().to_owned(),
+                map: Maps::info(node.name(), name)?,
             });
         }
     }
@@ -141,13 +158,12 @@ fn summary_table(maps: &[NodeMap]) -> Table {
     table
 }
 
-fn dump(name: &'static str, nodes: &[String], context: &Context) -> Result<(), Failure> {
+fn dump(name: &'static str, nodes: &[Datapath], context: &Context) -> Result<(), Failure> {
     let mut entries = Vec::new();
     for node in nodes {
-        let datapath = open(node)?;
-        let decoded = decode::entries(&datapath.maps, name)?;
+        let decoded = decode::entries(&node.maps, name)?;
         entries.extend(decoded.into_iter().map(|entry| NodeEntry {
-            node: node.clone(),
+            node: node.name().to_owned(),
             entry,
         }));
     }
@@ -184,8 +200,8 @@ mod tests {
         assert_eq!(
             error,
             "no map \"hop\": write one of devices, endpoint_records, endpoints_v4, endpoints_v6, \
-             features, hop_overflow, hops, ids, interfaces, meta, route_records, routes_v4, routes_v6, \
-             settings, uplink_records"
+             features, hop_overflow, hops, ids, interfaces, meta, retired, route_records, routes_v4, \
+             routes_v6, settings, uplink_records"
         );
         assert_eq!(map_name("hops").expect("known"), "hops");
     }

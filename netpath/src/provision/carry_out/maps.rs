@@ -13,7 +13,7 @@ use super::{
     links::link,
 };
 use crate::{
-    datapath::{Datapath, to_bytes},
+    datapath::{Writer, to_bytes},
     netlink::Netlink,
     netns::Inside,
     reconcile::{Op, Owner, Place, RecordedEndpoint, RecordedUplink},
@@ -31,14 +31,9 @@ impl Site<'_> {
             Op::RecordUplink(dev, record) => self.record_uplink(netlink, dev, record),
             Op::RecordRoute(dst, record) => {
                 let bytes = records::route_bytes(record);
-                Ok(self
-                    .datapath()?
-                    .maps
-                    .set_route_record(to_bytes(*dst), &bytes)?)
+                Ok(self.writer()?.route_records.set(&to_bytes(*dst), &bytes)?)
             }
-            Op::ForgetRoute(dst) => {
-                Ok(self.datapath()?.maps.remove_route_record(to_bytes(*dst))?)
-            }
+            Op::ForgetRoute(dst) => Ok(self.writer()?.route_records.remove(&to_bytes(*dst))?),
             Op::Register {
                 dev,
                 kind,
@@ -55,29 +50,31 @@ impl Site<'_> {
                     name: fixed(dev)?,
                     endpoint: fixed(endpoint)?,
                 };
-                register(self.datapath()?, ifindex, *kind, entry)
+                register(&self.writer()?, ifindex, *kind, entry)
             }
             Op::Unregister(ifindex) => {
-                let maps = &mut self.datapath()?.maps;
-                maps.remove_interface(*ifindex)?;
-                Ok(maps.forget_hops(*ifindex)?)
+                let writer = self.writer()?;
+                match netlink.links()?.iter().any(|link| link.ifindex == *ifindex) {
+                    true => Ok(writer.forget_interface(*ifindex)?),
+                    false => Ok(writer.retire_interface(*ifindex)?),
+                }
             }
-            Op::SetReady(dev) => set_ready(self.datapath()?, link(netlink, dev)?.ifindex),
+            Op::SetReady(dev) => set_ready(&self.writer()?, link(netlink, dev)?.ifindex),
             Op::SetDevice(id, dev) => {
                 let ifindex = link(netlink, dev)?.ifindex;
-                Ok(self.datapath()?.maps.set_device(*id, ifindex)?)
+                Ok(self.writer()?.set_device(*id, ifindex)?)
             }
-            Op::RemoveDevice(id) => Ok(self.datapath()?.maps.remove_device(*id)?),
+            Op::RemoveDevice(id) => Ok(self.writer()?.devices.remove(id)?),
             Op::SetEntry(address, owner) => {
                 let entry = entry(netlink, owner)?;
-                Ok(self.datapath()?.maps.set_endpoint(*address, &entry)?)
+                Ok(self.writer()?.set_endpoint(*address, &entry)?)
             }
-            Op::RemoveEntry(address) => Ok(self.datapath()?.maps.remove_endpoint(*address)?),
+            Op::RemoveEntry(address) => Ok(self.writer()?.remove_endpoint(*address)?),
             Op::SetPrefix(prefix, owner) => {
                 let entry = RouteEntry::local(&entry(netlink, owner)?);
-                Ok(self.datapath()?.maps.set_route(*prefix, &entry)?)
+                Ok(self.writer()?.set_route(*prefix, &entry)?)
             }
-            Op::RemovePrefix(prefix) => Ok(self.datapath()?.maps.remove_route(*prefix)?),
+            Op::RemovePrefix(prefix) => Ok(self.writer()?.remove_route(*prefix)?),
             Op::Attach(program, dev) => {
                 self.datapath()?.attach(inside, *program, dev)?;
                 Ok(())
@@ -104,10 +101,7 @@ impl Site<'_> {
             record.ifindex = link(netlink, &record.host_dev)?.ifindex;
         }
         let bytes = records::endpoint_bytes(&record)?;
-        Ok(self
-            .datapath()?
-            .maps
-            .set_endpoint_record(key(name)?, &bytes)?)
+        Ok(self.writer()?.endpoint_records.set(&key(name)?, &bytes)?)
     }
 
     fn record_uplink(
@@ -126,7 +120,7 @@ impl Site<'_> {
             record.ifindex = link(netlink, dev)?.ifindex;
         }
         let bytes = records::uplink_bytes(&record)?;
-        Ok(self.datapath()?.maps.set_uplink_record(key(dev)?, &bytes)?)
+        Ok(self.writer()?.uplink_records.set(&key(dev)?, &bytes)?)
     }
 }
 
@@ -149,35 +143,36 @@ fn entry(netlink: &Netlink, owner: &Owner) -> Result<EndpointEntry, ProvisionErr
 
 /// What the maps hold under the index of another interface goes first: its counters and addresses are not this one's.
 fn register(
-    datapath: &mut Datapath,
+    maps: &Writer<'_>,
     ifindex: Ifindex,
     kind: InterfaceKind,
     mut entry: InterfaceEntry,
 ) -> Result<(), ProvisionError> {
-    let maps = &mut datapath.maps;
-    match maps.interface(ifindex)? {
+    match maps.interfaces.get(&ifindex)? {
         Some(old) if old.kind == kind as u32 && old.endpoint_id == entry.endpoint_id => {
             entry.state = old.state;
         }
-        Some(_) => forget_others(datapath, ifindex, entry.endpoint_id)?,
-        None => {}
+        _ => forget_others(maps, ifindex, entry.endpoint_id)?,
     }
-    Ok(datapath.maps.set_interface(ifindex, &entry)?)
+    Ok(maps.interfaces.set(&ifindex, &entry)?)
 }
 
 fn forget_others(
-    datapath: &mut Datapath,
+    maps: &Writer<'_>,
     ifindex: Ifindex,
     id: EndpointId,
 ) -> Result<(), ProvisionError> {
-    let maps = &mut datapath.maps;
-    maps.forget_hops(ifindex)?;
-    for (address, entry) in maps.endpoints()? {
+    let was_known = maps.interfaces.get(&ifindex)?.is_some();
+    maps.reuse_index(ifindex)?;
+    if !was_known {
+        return Ok(());
+    }
+    for (address, entry) in maps.reader.endpoints()? {
         if entry.ifindex == ifindex && entry.id != id {
             maps.remove_endpoint(address)?;
         }
     }
-    for (prefix, route) in maps.routes()? {
+    for (prefix, route) in maps.reader.routes()? {
         if route.endpoint.ifindex == ifindex && route.endpoint.id != id {
             maps.remove_route(prefix)?;
         }
@@ -185,13 +180,12 @@ fn forget_others(
     Ok(())
 }
 
-fn set_ready(datapath: &mut Datapath, ifindex: Ifindex) -> Result<(), ProvisionError> {
-    let maps = &mut datapath.maps;
+fn set_ready(maps: &Writer<'_>, ifindex: Ifindex) -> Result<(), ProvisionError> {
     let missing = || ProvisionError::NotUp {
         object: "interface",
         name: format!("with index {}", ifindex.0),
     };
-    let mut entry = maps.interface(ifindex)?.ok_or_else(missing)?;
+    let mut entry = maps.interfaces.get(&ifindex)?.ok_or_else(missing)?;
     entry.state = InterfaceState::Ready as u32;
-    Ok(maps.set_interface(ifindex, &entry)?)
+    Ok(maps.interfaces.set(&ifindex, &entry)?)
 }

@@ -10,7 +10,8 @@ use std::{collections::BTreeMap, sync::Arc};
 pub use self::node::Making;
 use super::{error::ProvisionError, snapshot::Snapshot};
 use crate::{
-    datapath::Datapath,
+    datapath::{Datapath, Writer},
+    lock::TopologyLock,
     netlink::Netlink,
     netns::{Inside, Netns},
     reconcile::{Change, Op, Place, Step},
@@ -19,6 +20,7 @@ use crate::{
 /// A node that steps are carried out for.
 pub struct Site<'a> {
     name: &'a str,
+    lock: &'a TopologyLock,
     making: Option<Making>,
     datapath: Option<Datapath>,
     netns: Option<Arc<Netns>>,
@@ -28,9 +30,15 @@ pub struct Site<'a> {
 
 impl<'a> Site<'a> {
     /// Where steps that were planned from a snapshot are carried out. `making` says how a new node is made.
-    pub fn new(name: &'a str, snapshot: Snapshot, making: Option<Making>) -> Self {
+    pub fn new(
+        name: &'a str,
+        lock: &'a TopologyLock,
+        snapshot: Snapshot,
+        making: Option<Making>,
+    ) -> Self {
         Self {
             name,
+            lock,
             making,
             datapath: snapshot.datapath,
             netns: snapshot.netns.map(Arc::new),
@@ -69,12 +77,16 @@ impl<'a> Site<'a> {
         Ok(())
     }
 
-    fn datapath(&mut self) -> Result<&mut Datapath, ProvisionError> {
-        let name = self.name;
-        self.datapath.as_mut().ok_or_else(|| ProvisionError::NotUp {
+    fn datapath(&self) -> Result<&Datapath, ProvisionError> {
+        self.datapath.as_ref().ok_or_else(|| ProvisionError::NotUp {
             object: "node",
-            name: name.to_owned(),
+            name: self.name.to_owned(),
         })
+    }
+
+    /// The node's maps, to be changed.
+    fn writer(&self) -> Result<Writer<'_>, ProvisionError> {
+        Ok(self.datapath()?.writer(self.lock))
     }
 
     /// What is done in one of the node's namespaces.
@@ -124,6 +136,7 @@ fn group(op: &Op) -> Option<&Place> {
         | Op::MakeNode { .. }
         | Op::RemoveNode
         | Op::ReplacePrograms
+        | Op::Grow
         | Op::WishFastPath(_)
         | Op::NoteConfigured
         | Op::SetFeatures(_)

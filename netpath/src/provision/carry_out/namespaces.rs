@@ -24,7 +24,7 @@ impl Site<'_> {
                 name: self.name.to_owned(),
             }),
             Place::Endpoint(name) => {
-                let record = self.datapath()?.maps.endpoint_record(&key(name)?)?;
+                let record = self.datapath()?.maps.endpoint_records.get(&key(name)?)?;
                 let home = match &record {
                     Some(record) => records::home(record)?,
                     None => Home::Made,
@@ -36,7 +36,7 @@ impl Site<'_> {
             Place::Wire(wire) => {
                 let name = snapshot::wire_namespace(wire)?;
                 let (state, netns) = snapshot::home(&name, &Home::Made)?;
-                let uplinks = self.datapath()?.maps.uplink_records()?;
+                let uplinks = self.datapath()?.maps.uplink_records.all()?;
                 for record in uplinks.values() {
                     if records::text(&record.wire)? == *wire
                         && state == NamespaceState::Present(record.wire_cookie)
@@ -58,19 +58,19 @@ impl Site<'_> {
         let name = name(place)?;
         let key = key(record)?;
         let is_wire = matches!(place, Place::Wire(_));
-        let maps = &mut self.datapath()?.maps;
+        let maps = self.writer()?;
         let mut made = 0;
         let netns = Netns::create(&name, |cookie| {
             made = cookie;
             let missing = || ProvisionError::DamagedRecord(format!("there is none of {record}"));
             if is_wire {
-                let mut uplink = maps.uplink_record(&key)?.ok_or_else(missing)?;
+                let mut uplink = maps.uplink_records.get(&key)?.ok_or_else(missing)?;
                 uplink.wire_cookie = cookie;
-                maps.set_uplink_record(key, &uplink)?;
+                maps.uplink_records.set(&key, &uplink)?;
             } else {
-                let mut endpoint = maps.endpoint_record(&key)?.ok_or_else(missing)?;
+                let mut endpoint = maps.endpoint_records.get(&key)?.ok_or_else(missing)?;
                 endpoint.netns_cookie = cookie;
-                maps.set_endpoint_record(key, &endpoint)?;
+                maps.endpoint_records.set(&key, &endpoint)?;
             }
             Ok::<(), ProvisionError>(())
         });
@@ -90,10 +90,10 @@ impl Site<'_> {
         let name = snapshot::wire_namespace(wire)?;
         let cookie = Netns::named(&name)?.cookie()?;
         let key = key(dev)?;
-        let maps = &mut self.datapath()?.maps;
-        if let Some(mut record) = maps.uplink_record(&key)? {
+        let maps = self.writer()?;
+        if let Some(mut record) = maps.uplink_records.get(&key)? {
             record.wire_cookie = cookie;
-            maps.set_uplink_record(key, &record)?;
+            maps.uplink_records.set(&key, &record)?;
         }
         self.cookies.insert(Place::Wire(wire.to_owned()), cookie);
         Ok(())

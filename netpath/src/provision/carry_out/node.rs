@@ -28,43 +28,44 @@ impl Site<'_> {
             Op::RemoveRemains => self.remove_remains(),
             Op::MakeNode { place, fast_path } => self.make_node(*place, *fast_path),
             Op::RemoveNode => self.remove_node(),
-            Op::ReplacePrograms => {
-                let object = self
-                    .making
-                    .map_or(ObjectKind::Plain, |making| making.object);
-                self.datapath()?.upgrade(object)?;
-                Ok(())
-            }
+            Op::ReplacePrograms => self.replace_programs(),
+            Op::Grow => self.grow(),
             Op::WishFastPath(on) => self.settings(|settings| settings.fast_path = u32::from(*on)),
             Op::NoteConfigured => self.settings(|settings| settings.configured = 1),
-            Op::SetFeatures(bits) => {
-                let maps = &mut self.datapath()?.maps;
-                let mut features = maps.features()?;
-                features.bits = *bits;
-                Ok(maps.set_features(&features)?)
-            }
-            Op::SetNextId(id) => {
-                let maps = &mut self.datapath()?.maps;
-                let mut ids = maps.ids()?;
-                ids.next_endpoint_id = *id;
-                Ok(maps.set_ids(&ids)?)
-            }
-            Op::ForgetEndpoint(name) => {
-                Ok(self.datapath()?.maps.remove_endpoint_record(key(name)?)?)
-            }
-            Op::ForgetUplink(dev) => Ok(self.datapath()?.maps.remove_uplink_record(key(dev)?)?),
+            Op::SetFeatures(bits) => Ok(self
+                .writer()?
+                .features
+                .update(|features| features.bits = *bits)?),
+            Op::SetNextId(id) => Ok(self
+                .writer()?
+                .ids
+                .update(|ids| ids.next_endpoint_id = *id)?),
+            Op::ForgetEndpoint(name) => Ok(self.writer()?.endpoint_records.remove(&key(name)?)?),
+            Op::ForgetUplink(dev) => Ok(self.writer()?.uplink_records.remove(&key(dev)?)?),
             op => Err(ProvisionError::NoSuchPlace(format!("{op:?}"))),
         }
     }
 
     fn settings(
-        &mut self,
+        &self,
         change: impl FnOnce(&mut netpath_common::Settings),
     ) -> Result<(), ProvisionError> {
-        let maps = &mut self.datapath()?.maps;
-        let mut settings = maps.settings()?;
-        change(&mut settings);
-        Ok(maps.set_settings(&settings)?)
+        Ok(self.writer()?.settings.update(change)?)
+    }
+
+    fn replace_programs(&self) -> Result<(), ProvisionError> {
+        let making = self.making.ok_or_else(|| self.not_up())?;
+        self.datapath()?.upgrade(making.object, self.lock)?;
+        Ok(())
+    }
+
+    /// Gives the maps room for what the topology says. They are other maps afterwards.
+    fn grow(&mut self) -> Result<(), ProvisionError> {
+        let making = self.making.ok_or_else(|| self.not_up())?;
+        let datapath = self.datapath.take().ok_or_else(|| self.not_up())?;
+        datapath.grow(&making.capacity, making.object, self.lock)?;
+        self.datapath = Datapath::open(self.name)?;
+        Ok(())
     }
 
     pub(super) fn set_forward_policy(
@@ -126,7 +127,7 @@ impl Site<'_> {
 
     fn remove_node(&mut self) -> Result<(), ProvisionError> {
         let made = match &self.datapath {
-            Some(datapath) => datapath.maps.identity()?.netns_made != 0,
+            Some(datapath) => datapath.maps.meta.get()?.netns_made != 0,
             None => false,
         };
         self.netns = None;

@@ -9,15 +9,15 @@ use crate::{
 };
 
 /// Whether programs are attached by links that are pinned.
-pub(super) fn pins_links() -> bool {
-    attach_mode() == AttachMode::Tcx
+pub(super) fn pins_links() -> Result<bool, ProvisionError> {
+    Ok(attach_mode()? == AttachMode::Tcx)
 }
 
 /// The entries that the programs read, and what else is pinned.
 pub(super) fn maps(datapath: &Datapath, observed: &mut Observed) -> Result<(), ProvisionError> {
     let maps = &datapath.maps;
     let mut interfaces = std::collections::BTreeMap::new();
-    for (ifindex, entry) in maps.interfaces()? {
+    for (ifindex, entry) in maps.interfaces.all()? {
         let interface = Interface {
             kind: InterfaceKind::from_number(entry.kind),
             ready: entry.state == InterfaceState::Ready as u32,
@@ -28,12 +28,16 @@ pub(super) fn maps(datapath: &Datapath, observed: &mut Observed) -> Result<(), P
         };
         interfaces.insert(ifindex, interface);
     }
+    let devices = maps.devices.all()?;
     observed.maps = Maps {
-        endpoints: maps.endpoints()?.into_iter().collect(),
-        routes: maps.routes()?.into_iter().collect(),
-        devices: maps.devices()?,
+        endpoints: maps.endpoints()?,
+        routes: maps.routes()?,
+        devices: devices
+            .into_iter()
+            .map(|(id, device)| (id, device.ifindex))
+            .collect(),
         interfaces,
-        features: maps.features()?.bits,
+        features: maps.features.get()?.bits,
     };
     observed.link_pins = datapath.link_pins()?.into_iter().collect();
     Ok(())

@@ -53,7 +53,7 @@ pub fn take(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, ProvisionEr
     if let Some(datapath) = &datapath {
         datapath::maps(datapath, &mut observed)?;
     }
-    observed.pins_links = datapath::pins_links();
+    observed.pins_links = datapath::pins_links()?;
     observed.endpoints = endpoints(&subject)?;
     wires(&subject, &mut observed)?;
     Ok(Snapshot {
@@ -257,7 +257,7 @@ fn claims(name: &str) -> Result<Vec<WireClaim>, ProvisionError> {
     for other in nodes()?.into_iter().filter(|other| other != name) {
         let uplinks = match Datapath::open(&other) {
             Ok(None) => continue,
-            Ok(Some(datapath)) => datapath.maps.uplink_records(),
+            Ok(Some(datapath)) => datapath.maps.uplink_records.all(),
             Err(error) => Err(error),
         };
         match uplinks {

@@ -51,6 +51,10 @@ impl Planner<'_> {
             draft.note(Drift::Programs);
             self.act(&mut draft, Op::ReplacePrograms);
         }
+        if !self.world.observed.has_room {
+            draft.note(Drift::Room);
+            self.act(&mut draft, Op::Grow);
+        }
         let name = self.wanted.name.clone();
         self.step(Action::Update, Object::Node, &name, None, draft);
     }

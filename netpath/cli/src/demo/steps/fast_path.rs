@@ -49,6 +49,7 @@ fn switch_on(story: &mut Story<'_>) -> Result<(), DemoError> {
         let selection = Selection {
             node: Some(node.clone()),
             endpoint: None,
+            ..Selection::default()
         };
         provision::set_fast_path(true, &selection, &mut |_| {})?;
     }

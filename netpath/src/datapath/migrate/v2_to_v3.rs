@@ -1,0 +1,105 @@
+//! ABI 2 to 3: `meta` is cut into identity, settings, ids and features; records say who asked for a thing.
+
+use super::{super::error::DatapathError, Contents, Entries};
+
+/// `meta` of ABI 2: abi_version, next_endpoint_id, netns_cookie (8), netns_made, fast_path, forward_drop, configured, name
+/// (64), object (8), features, padding; where no size is given, 4 bytes.
+const META: usize = 112;
+/// Keys and values of its records.
+const NAME: usize = 64;
+const PREFIX: usize = 20;
+const ENDPOINT: usize = 704;
+const UPLINK: usize = 416;
+const ROUTE: usize = 24;
+/// Where the prefixes and addresses of an endpoint begin; before them ABI 3 puts what is new.
+const ENDPOINT_HEAD: usize = 64;
+
+/// Whatever ABI 2 has, a topology file has asked for.
+const ORIGIN_FILE: u32 = 1;
+/// netpath made every namespace.
+const NETNS_MADE: u32 = 1;
+/// ABI 2 noted no wish for one endpoint: its programs stay as they are.
+const AS_NODE: u32 = 0;
+/// Room for a namespace's path.
+const NETNS_PATH: usize = 256;
+/// Room for route records in ABI 2, and in ABI 3 unless the file has more.
+const ROUTE_RECORDS: u32 = 131_072;
+
+pub(super) fn step(contents: &mut Contents<'_>) -> Result<(), DatapathError> {
+    let meta = contents.value("meta", META)?;
+    let max_endpoints = contents.max_entries("endpoints_v4")?;
+    let max_routes = contents.max_entries("routes_v4")?;
+    let endpoints = contents.entries("endpoint_records", NAME, ENDPOINT)?;
+    let uplinks = contents.entries("uplink_records", NAME, UPLINK)?;
+    let routes = contents.entries("route_records", PREFIX, ROUTE)?;
+    contents.put_value("meta", identity(&meta));
+    contents.put_value("settings", settings(&meta, max_endpoints, max_routes));
+    contents.put_value("ids", meta[4..8].to_vec());
+    contents.put_value("features", meta[104..108].to_vec());
+    contents.put("endpoint_records", converted(endpoints, endpoint));
+    contents.put("uplink_records", converted(uplinks, uplink));
+    contents.put("route_records", converted(routes, route));
+    contents.put("retired", Entries::new());
+    Ok(())
+}
+
+fn converted(entries: Entries, convert: fn(Vec<u8>) -> Vec<u8>) -> Entries {
+    entries
+        .into_iter()
+        .map(|(key, value)| (key, convert(value)))
+        .collect()
+}
+
+/// abi_version, netns_made, netns_cookie (8), name (64), reserved (48).
+fn identity(meta: &[u8]) -> Vec<u8> {
+    let version = 3u32.to_ne_bytes();
+    [
+        &version,
+        &meta[16..20],
+        &meta[8..16],
+        &meta[32..96],
+        &[0; 48],
+    ]
+    .concat()
+}
+
+/// object (8), fast_path, forward_drop, configured, max_endpoints, max_routes, max_route_records.
+fn settings(meta: &[u8], max_endpoints: u32, max_routes: u32) -> Vec<u8> {
+    [
+        &meta[96..104],
+        &meta[20..32],
+        &max_endpoints.to_ne_bytes(),
+        &max_routes.to_ne_bytes(),
+        &ROUTE_RECORDS.to_ne_bytes(),
+    ]
+    .concat()
+}
+
+/// New between host_dev and addresses: origin, netns_kind, fast_path, padding, netns_path.
+fn endpoint(record: Vec<u8>) -> Vec<u8> {
+    let (head, lists) = record.split_at(ENDPOINT_HEAD);
+    [
+        head,
+        &ORIGIN_FILE.to_ne_bytes(),
+        &NETNS_MADE.to_ne_bytes(),
+        &AS_NODE.to_ne_bytes(),
+        &[0; 4],
+        &[0; NETNS_PATH],
+        lists,
+    ]
+    .concat()
+}
+
+/// New at the end: fast_path, padding.
+fn uplink(mut record: Vec<u8>) -> Vec<u8> {
+    record.extend(AS_NODE.to_ne_bytes());
+    record.extend([0; 4]);
+    record
+}
+
+/// New at the end: origin, metric.
+fn route(mut record: Vec<u8>) -> Vec<u8> {
+    record.extend(ORIGIN_FILE.to_ne_bytes());
+    record.extend([0; 4]);
+    record
+}

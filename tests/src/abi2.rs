@@ -1,0 +1,275 @@
+//! A node's directory as a netpath of ABI version 2 would have pinned it, made by bare system calls from
+//! netpath-common/abi/v2.txt: the netpath that could make one is not in this code any more.
+
+use std::{
+    ffi::CString,
+    fs, io,
+    os::{
+        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
+};
+
+use netpath::datapath::{Datapath, Maps};
+use netpath_common::{EndpointRecord, Mac, PrefixBytes, RouteRecord, UplinkRecord};
+
+/// The layouts that were published.
+const LAYOUTS: &str = include_str!("../../netpath-common/abi/v2.txt");
+
+/// Commands of `linux/bpf.h`.
+const MAP_CREATE: libc::c_int = 0;
+const MAP_UPDATE_ELEM: libc::c_int = 2;
+const OBJ_PIN: libc::c_int = 6;
+const OBJ_GET: libc::c_int = 7;
+
+/// What is called so in the layouts, by its number in `enum bpf_map_type`.
+const KINDS: [(&str, u32); 5] = [
+    ("hash", 1),
+    ("array", 2),
+    ("percpu_hash", 5),
+    ("lpm_trie", 11),
+    ("devmap_hash", 25),
+];
+
+/// Puts the directory of a node that is up, whose programs and links stay as they are, into the form of ABI version 2.
+pub fn age(datapath: Datapath) {
+    let directory = datapath.directory().to_owned();
+    let node = directory.file_name().expect("a node").to_owned();
+    let root = directory.parent().expect("netpath's directory");
+    let old = root.join(format!("_aged_{}", node.to_string_lossy()));
+    for part in ["maps", "programs", "links"] {
+        fs::create_dir_all(old.join(part)).expect("a directory on bpffs");
+    }
+    for part in ["programs", "links"] {
+        for entry in fs::read_dir(directory.join(part)).expect("it is listed") {
+            let entry = entry.expect("it is listed");
+            let object = get(&entry.path());
+            pin(&object, &old.join(part).join(entry.file_name()));
+        }
+    }
+    let maps = &datapath.maps;
+    for (name, layout) in layouts() {
+        let pinned = directory.join("maps").join(name);
+        let aged = old.join("maps").join(name);
+        let entries = match name {
+            "meta" => vec![(0u32.to_ne_bytes().to_vec(), meta(maps))],
+            "endpoint_records" => (maps.endpoint_records.all().expect("records").iter())
+                .map(|(key, record)| (key.name.to_vec(), endpoint(record)))
+                .collect(),
+            "uplink_records" => (maps.uplink_records.all().expect("records").iter())
+                .map(|(key, record)| (key.name.to_vec(), uplink(record)))
+                .collect(),
+            "route_records" => (maps.route_records.all().expect("records").iter())
+                .map(|(key, record)| (prefixes(&[*key]), route(record)))
+                .collect(),
+            // Of the size that they had.
+            "endpoints_v4" => (maps.endpoints_v4.all().expect("entries").iter())
+                .map(|(key, entry)| (key.to_vec(), endpoint_entry(entry)))
+                .collect(),
+            "endpoints_v6" => (maps.endpoints_v6.all().expect("entries").iter())
+                .map(|(key, entry)| (key.to_vec(), endpoint_entry(entry)))
+                .collect(),
+            _ => {
+                pin(&get(&pinned), &aged);
+                continue;
+            }
+        };
+        let settings = maps.settings.get().expect("settings");
+        let room = match name {
+            "meta" => 1,
+            "uplink_records" => 1024,
+            "endpoints_v4" | "endpoints_v6" => settings.max_endpoints,
+            _ => 131_072,
+        };
+        let map = create(&layout, room);
+        for (key, value) in entries {
+            assert_eq!(
+                (key.len(), value.len()),
+                (layout.key, layout.value),
+                "{name}"
+            );
+            update(&map, &key, &value);
+        }
+        pin(&map, &aged);
+    }
+    drop(datapath);
+    let retired = root.join(format!("_gone_{}", node.to_string_lossy()));
+    fs::rename(&directory, &retired).expect("renamed");
+    fs::rename(&old, &directory).expect("renamed");
+    fs::remove_dir_all(&retired).expect("unpinned");
+}
+
+#[derive(Clone, Copy)]
+struct Layout {
+    kind: u32,
+    flags: u32,
+    key: usize,
+    value: usize,
+}
+
+fn layouts() -> Vec<(&'static str, Layout)> {
+    let mut lines = LAYOUTS.lines().skip(1);
+    let mut layouts = Vec::new();
+    while let (Some(head), Some(key), Some(value)) = (lines.next(), lines.next(), lines.next()) {
+        let size = |line: &str| {
+            let size = line.split_whitespace().nth(1);
+            size.and_then(|size| size.parse().ok()).expect("a size")
+        };
+        let words: Vec<&str> = head.split_whitespace().collect();
+        let [name, kind, "flags", flags] = words[..] else {
+            panic!("{head}");
+        };
+        let known = KINDS.iter().find(|(its, _)| *its == kind);
+        layouts.push((
+            name,
+            Layout {
+                kind: known.expect(kind).1,
+                flags: flags.parse().expect("flags"),
+                key: size(key),
+                value: size(value),
+            },
+        ));
+    }
+    layouts
+}
+
+fn meta(maps: &Maps) -> Vec<u8> {
+    let identity = maps.meta.get().expect("identity");
+    let settings = maps.settings.get().expect("settings");
+    let ids = maps.ids.get().expect("ids");
+    let features = maps.features.get().expect("features");
+    [
+        &2u32.to_ne_bytes()[..],
+        &ids.next_endpoint_id.0.to_ne_bytes(),
+        &identity.netns_cookie.to_ne_bytes(),
+        &identity.netns_made.to_ne_bytes(),
+        &settings.fast_path.to_ne_bytes(),
+        &settings.forward_drop.to_ne_bytes(),
+        &settings.configured.to_ne_bytes(),
+        &identity.name,
+        // Of other programs than this build's.
+        &1u64.to_ne_bytes(),
+        &features.bits.to_ne_bytes(),
+        &[0; 4],
+    ]
+    .concat()
+}
+
+fn endpoint(record: &EndpointRecord) -> Vec<u8> {
+    [
+        &record.netns_cookie.to_ne_bytes()[..],
+        &record.id.0.to_ne_bytes(),
+        &record.state.to_ne_bytes(),
+        &record.host_ifindex.0.to_ne_bytes(),
+        &record.endpoint_mac.0,
+        &record.host_mac.0,
+        &record.dev,
+        &record.host_dev,
+        &prefixes(&record.addresses),
+        &prefixes(&record.prefixes),
+    ]
+    .concat()
+}
+
+fn uplink(record: &UplinkRecord) -> Vec<u8> {
+    [
+        &record.wire_cookie.to_ne_bytes()[..],
+        &record.state.to_ne_bytes(),
+        &record.ifindex.0.to_ne_bytes(),
+        &record.made.to_ne_bytes(),
+        &record.mac.0,
+        &record.port_mac.0,
+        &record.wire,
+        &prefixes(&record.addresses),
+    ]
+    .concat()
+}
+
+fn route(record: &RouteRecord) -> Vec<u8> {
+    [&prefixes(&[record.via])[..], &record.made.to_ne_bytes()].concat()
+}
+
+fn endpoint_entry(entry: &netpath_common::EndpointEntry) -> Vec<u8> {
+    let Mac(endpoint_mac) = entry.endpoint_mac;
+    let Mac(host_mac) = entry.host_mac;
+    [
+        &entry.ifindex.0.to_ne_bytes()[..],
+        &entry.id.0.to_ne_bytes(),
+        &endpoint_mac,
+        &host_mac,
+    ]
+    .concat()
+}
+
+fn prefixes(slots: &[PrefixBytes]) -> Vec<u8> {
+    let slot = |it: &PrefixBytes| [&[it.family, it.length, 0, 0], &it.address[..]].concat();
+    slots.iter().flat_map(slot).collect()
+}
+
+/// Calls bpf(2) with the first words of `union bpf_attr`; the rest is zero.
+fn bpf<const N: usize>(command: libc::c_int, words: [u32; N]) -> io::Result<libc::c_int> {
+    let mut attribute = [0u32; 32];
+    attribute[..N].copy_from_slice(&words);
+    // SAFETY: as long as the kernel's union may be read; pointers in it are the callers', and live on.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            attribute.as_ptr(),
+            size_of_val(&attribute),
+        )
+    };
+    match result {
+        ..0 => Err(io::Error::last_os_error()),
+        result => Ok(result as libc::c_int),
+    }
+}
+
+/// The two words of a pointer, as they lie in memory.
+fn pointer<T>(value: *const T) -> [u32; 2] {
+    let bytes = (value as u64).to_ne_bytes();
+    [0, 4].map(|at| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]))
+}
+
+fn owned(fd: io::Result<libc::c_int>, what: &str) -> OwnedFd {
+    let fd = fd.unwrap_or_else(|error| panic!("{what}: {error}"));
+    // SAFETY: the kernel has just given out this descriptor, to nobody else.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+fn create(layout: &Layout, entries: u32) -> OwnedFd {
+    let words = [
+        layout.kind,
+        layout.key as u32,
+        layout.value as u32,
+        entries,
+        layout.flags,
+    ];
+    owned(bpf(MAP_CREATE, words), "a map")
+}
+
+fn update(map: &OwnedFd, key: &[u8], value: &[u8]) {
+    let [key_low, key_high] = pointer(key.as_ptr());
+    let [value_low, value_high] = pointer(value.as_ptr());
+    let map = map.as_raw_fd().cast_unsigned();
+    let words = [map, 0, key_low, key_high, value_low, value_high, 0, 0];
+    bpf(MAP_UPDATE_ELEM, words).expect("an entry");
+}
+
+fn path_of(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).expect("a path")
+}
+
+fn get(path: &Path) -> OwnedFd {
+    let path = path_of(path);
+    let [low, high] = pointer(path.as_ptr());
+    owned(bpf(OBJ_GET, [low, high, 0, 0]), "a pinned object")
+}
+
+fn pin(object: &OwnedFd, path: &Path) {
+    let path = path_of(path);
+    let [low, high] = pointer(path.as_ptr());
+    let object = object.as_raw_fd().cast_unsigned();
+    bpf(OBJ_PIN, [low, high, object, 0]).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+}
