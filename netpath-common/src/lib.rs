@@ -14,9 +14,11 @@
 
 mod counter;
 mod endpoint;
+mod family;
 mod id;
 mod interface;
 mod node;
+mod program;
 mod record;
 mod route;
 pub mod tables;
@@ -24,9 +26,11 @@ mod verdict;
 
 pub use counter::{HopCounter, HopKey};
 pub use endpoint::{DeviceEntry, EndpointEntry};
+pub use family::{Family, UnknownFamily};
 pub use id::{EndpointId, Ifindex, Mac};
 pub use interface::{InterfaceEntry, InterfaceKind, InterfaceState};
 pub use node::{FeatureBits, Identity, Ids, Settings};
+pub use program::{Hook, ProgramKind};
 pub use record::{
     ADDRESSES_MAX, EndpointRecord, FastPathWish, NETNS_PATH_SIZE, NameKey, NetnsKind, Origin,
     PREFIXES_MAX, PrefixBytes, RecordState, RouteRecord, UplinkRecord,

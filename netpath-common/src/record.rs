@@ -99,6 +99,8 @@ pub enum FastPathWish {
     AsNode = 0,
     /// Off, whatever the node's is: `netpath fastpath off --endpoint`.
     Off = 1,
+    /// On, whatever the node's is: `netpath fastpath on --endpoint`.
+    On = 2,
 }
 
 impl FastPathWish {
@@ -107,6 +109,7 @@ impl FastPathWish {
         match number {
             0 => Some(Self::AsNode),
             1 => Some(Self::Off),
+            2 => Some(Self::On),
             _ => None,
         }
     }
@@ -116,6 +119,16 @@ impl FastPathWish {
         match self {
             Self::AsNode => "as_node",
             Self::Off => "off",
+            Self::On => "on",
+        }
+    }
+
+    /// Whether programs are to be attached, where the node's wish is this.
+    pub const fn wants(self, node: bool) -> bool {
+        match self {
+            Self::AsNode => node,
+            Self::Off => false,
+            Self::On => true,
         }
     }
 }
@@ -192,8 +205,8 @@ pub struct UplinkRecord {
     pub addresses: [PrefixBytes; ADDRESSES_MAX],
     /// Number of the [`FastPathWish`].
     pub fast_path: u32,
-    /// Zero.
-    pub padding: u32,
+    /// Its place among the node's uplinks, from 0: the first one's addresses are the node's own towards its endpoints.
+    pub position: u32,
 }
 
 /// One route towards another node, in the `route_records` map, keyed by its destination.
@@ -246,7 +259,7 @@ map_type!(
         wire,
         addresses,
         fast_path,
-        padding
+        position
     ]
 );
 map_type!(RouteRecord, 32, [via, made, origin, metric]);

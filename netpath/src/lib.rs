@@ -1,9 +1,26 @@
 //! Routed pod networking with a TC eBPF fast path.
 
+pub mod api;
+pub mod command;
 pub mod counters;
 pub mod datapath;
+mod descriptors;
+mod ending;
+mod hash;
 pub mod lock;
 pub mod model;
+pub mod mounts;
+pub mod netfilter;
+pub mod netlink;
 pub mod netns;
 pub mod probe;
+pub mod proc_net;
 pub mod provision;
+pub mod random;
+pub mod reconcile;
+pub mod sysctl;
+
+pub use self::{
+    descriptors::DescriptorsError,
+    ending::{Ending, Ends},
+};

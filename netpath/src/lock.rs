@@ -11,6 +11,8 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::{Ending, Ends};
+
 /// A directory of root's own, so that nobody else can hold a lock.
 const DIRECTORY: &str = "/run/netpath";
 /// How long another netpath may take: 200 endpoints come up in ten seconds.
@@ -41,6 +43,16 @@ pub enum LockError {
         /// Why not.
         source: io::Error,
     },
+}
+
+impl Ends for LockError {
+    fn ending(&self) -> Ending {
+        match self {
+            Self::Held(_) | Self::Interrupted(_) | Self::Foreign { .. } | Self::File { .. } => {
+                Ending::Failed
+            }
+        }
+    }
 }
 
 /// Held while the machine's namespaces, interfaces and routes, or the maps of a node, are changed.
@@ -206,4 +218,24 @@ fn foreign(path: &Path, problem: &'static str) -> LockError {
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> LockError {
     let path = path.to_owned();
     move |source| LockError::File { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_cannot_be_had_is_a_failure() {
+        let path = || PathBuf::from("/run/netpath/topology.lock");
+        let source = io::Error::other("no room");
+        for error in [
+            LockError::Held(path()),
+            LockError::File {
+                path: path(),
+                source,
+            },
+        ] {
+            assert_eq!(error.ending(), Ending::Failed, "{error}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use netpath::{
     datapath::{Datapath, DatapathError, ProgramKind, Writer},
-    netns::Netns,
+    netns::{Inside, Netns},
     probe::frame::FrameBuilder,
 };
 use netpath_common::{
@@ -251,18 +251,18 @@ impl TestNode {
     /// Attaches the ingress programs: from now on, frames that are sent are carried. The kernel's own listener
     /// reports leave by the same interfaces, so nothing is attached to egress.
     pub fn attach(&self) {
-        let work = || {
+        let work = |inside: &Inside<'_>| {
             for (kind, device) in [
                 (ProgramKind::FromEndpoint, self.a),
                 (ProgramKind::FromEndpoint, self.b),
                 (ProgramKind::FromUplink, self.uplink),
             ] {
                 self.datapath()
-                    .attach(kind, device.name)
+                    .attach(inside, kind, device.name)
                     .unwrap_or_else(|e| panic!("{e}"));
             }
         };
-        self.netns().run(work).unwrap_or_else(|e| panic!("{e}"));
+        self.netns().enter(work).unwrap_or_else(|e| panic!("{e}"));
     }
 
     /// A frame that endpoint a sends.

@@ -123,7 +123,7 @@ impl<'a> Passage<'a> {
         let node = self.node;
         let run = || {
             node.netns()
-                .run(|| node.datapath().test_run(self.program, &self.packet))
+                .enter(|inside| node.datapath().test_run(inside, self.program, &self.packet))
                 .unwrap_or_else(|e| panic!("{e}"))
                 .unwrap_or_else(|e| panic!("{e}: {:?}: {:02x?}", e, self.packet.frame))
         };

@@ -7,6 +7,10 @@ use std::{
 use netpath_tests::{binary, lab::Lab, netpath};
 use serde_json::Value;
 
+const STATS: &str = include_str!("../../docs/schema/stats.json");
+const SHOW: &str = include_str!("../../docs/schema/show.json");
+const UP: &str = include_str!("../../docs/schema/up.json");
+
 const ONE_NODE: &str = r#"
 [[node]]
 name = "@A"
@@ -112,20 +116,30 @@ fn without_root_one_line_says_so() {
     }
 }
 
+/// A document as docs/schema describes it.
+fn is_of_schema(schema: &str, document: &Value) {
+    let schema = serde_json::from_str(schema).expect("JSON");
+    jsonschema::draft202012::validate(&schema, document)
+        .unwrap_or_else(|error| panic!("{error}: {document}"));
+}
+
 #[test]
 fn up_show_stats_and_down_speak_json() {
     let lab = Lab::prepare(ONE_NODE);
     let file = File::new("one.toml", lab.text());
     let node = lab.name("A");
     let planned = json(&run(&["up", "-f", file.path(), "--dry-run", "-j"]));
+    is_of_schema(UP, &planned);
     assert_eq!(planned["changes"].as_array().map(Vec::len), Some(3));
     assert!(lab.leftovers().is_empty(), "a dry run touches nothing");
     let done = json(&run(&["up", "-f", file.path(), "-j"]));
+    is_of_schema(UP, &done);
     assert_eq!(done["changes"], planned["changes"]);
     let again = json(&run(&["up", "-f", file.path(), "-j"]));
     assert_eq!(again["changes"].as_array().map(Vec::len), Some(0));
 
     let shown = json(&run(&["show", "-f", file.path(), "-j"]));
+    is_of_schema(SHOW, &shown);
     assert_eq!(shown["nodes"][0]["name"], node.as_str());
     assert_eq!(shown["nodes"][0]["fast_path"], "on");
     assert_eq!(
@@ -135,6 +149,7 @@ fn up_show_stats_and_down_speak_json() {
 
     lab.assert_reaches("a1", "10.77.2.2".parse().expect("an address"), 63);
     let stats = json(&run(&["stats", "--node", &node, "-j"]));
+    is_of_schema(STATS, &stats);
     let row = stats["hops"]
         .as_array()
         .and_then(|rows| {

@@ -4,13 +4,17 @@
 use std::{fs, sync::atomic::AtomicBool};
 
 use netpath::{
+    Ends as _,
     datapath::{Datapath, DatapathError},
     lock::TopologyLock,
     netns::{Netns, path_of},
     provision::{self, ProvisionError},
 };
 use netpath_common::{ABI_VERSION, Identity};
-use netpath_tests::lab::{Lab, ONE_NODE, TWO_NODES, addresses};
+use netpath_tests::{
+    lab::{Lab, ONE_NODE, TWO_NODES, addresses},
+    netpath,
+};
 
 /// Fails unless up and plan refuse it with an error that names these, and nothing of the lab is made.
 fn assert_refused(lab: &Lab, words: &[&str]) {
@@ -128,6 +132,10 @@ fn pins_of_another_version_are_refused_by_every_command() {
         assert!(error.is_refusal(), "{error:?}");
         assert!(error.to_string().contains(&lab.name("A")), "{error}");
     }
+    let stats = netpath(&["stats", "--node", &lab.name("A")])
+        .output()
+        .expect("netpath starts");
+    assert_eq!(stats.status.code(), Some(2), "{stats:?}");
     assert_eq!(lab.leftovers(), left);
     // Packets flow all the same, and other nodes are not concerned.
     lab.assert_reaches("a1", addresses("a2")[0], 63);

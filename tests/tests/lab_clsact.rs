@@ -2,8 +2,9 @@
 //! a process of their own.
 
 use netpath::{
-    datapath::{AttachMode, attach_mode},
-    netns::Netns,
+    datapath::{AttachMode, ProgramKind, attach_mode},
+    netlink::{FilterProgram, Netlink},
+    netns::{Inside, Netns},
     probe::stream::{StreamOptions, udp_stream},
 };
 use netpath_tests::lab::{
@@ -111,7 +112,33 @@ fn lab() {
     );
     assert_eq!(lab.fast_path(true, "A", Some("a1")).len(), 1);
     assert_counts(&lab);
+    assert_asked_of_the_kernel(&lab);
     lab.down();
+}
+
+/// What is attached is the kernel's word: somebody's `tc filter del` shows.
+fn assert_asked_of_the_kernel(lab: &Lab) {
+    let datapath = lab.datapath("A");
+    let kind = ProgramKind::FromEndpoint;
+    let program = datapath.program_id(kind).expect("pinned");
+    let look = || {
+        let inside = Inside::current();
+        let netlink = Netlink::open(&inside).expect("socket");
+        let link = netlink.link("va1").expect("asked").expect("va1");
+        let filters = netlink.filter_programs(&link, kind.hook());
+        let attached = datapath.is_attached(&inside, kind, "va1");
+        (filters.expect("filters"), attached.expect("attached"))
+    };
+    let ours = FilterProgram {
+        program,
+        priority: 0x6e70,
+        handle: 1,
+    };
+    assert_eq!(lab.inside("A", look), (vec![ours], true));
+    lab.run("A", "tc filter del dev va1 ingress");
+    assert_eq!(lab.inside("A", look), (vec![], false));
+    assert_eq!(lab.fast_path(true, "A", Some("a1")).len(), 1);
+    assert_eq!(lab.inside("A", look), (vec![ours], true));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! exactly that.
 
 use netpath::{
+    Ends as _,
     netns::Netns,
     provision::{self, ProvisionError},
 };
@@ -165,6 +166,18 @@ fn what_is_somebody_elses_is_refused() {
             Err(ProvisionError::Unmet { .. })
         ));
         run("ip route del 10.0.3.0/24");
+        for (route, told) in [
+            (
+                "10.0.3.0/24 nexthop via 100.100.198.253 nexthop via 100.100.198.252",
+                "via 100.100.198.253 or via 100.100.198.252",
+            ),
+            ("blackhole 10.0.3.0/24", "(blackhole)"),
+        ] {
+            run(&format!("ip route add {route}"));
+            let words = format!("already has a route to 10.0.3.0/24 {told}");
+            assert_refused(lab, &words);
+            run("ip route del 10.0.3.0/24");
+        }
 
         lab.converge();
         assert_works(lab);

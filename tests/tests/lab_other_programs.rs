@@ -5,7 +5,7 @@
 use aya::programs::{SchedClassifier, TcAttachType};
 use netpath::{
     datapath::{AttachMode, ObjectKind, ProgramKind, attach_mode},
-    netns::Netns,
+    netns::{Inside, Netns},
     probe::frame::FrameBuilder,
     provision::UpOptions,
 };
@@ -309,7 +309,9 @@ fn another_version_takes_over(lab: &mut Lab, family: Family) {
         assert_ne!(other, ours, "the programs of another version");
         for kind in [ProgramKind::FromEndpoint, ProgramKind::ToEndpoint] {
             let datapath = lab.datapath("A");
-            let attached = lab.inside("A", || datapath.is_attached(kind, "va1"));
+            let attached = lab.inside("A", || {
+                datapath.is_attached(&Inside::current(), kind, "va1")
+            });
             assert!(attached.expect("query"), "{}", kind.name());
         }
         scene.assert_in_order(&others);

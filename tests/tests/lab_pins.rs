@@ -9,7 +9,10 @@ use std::{
     process::Stdio,
 };
 
-use netpath::datapath::{Datapath, DatapathError};
+use netpath::{
+    Ends as _,
+    datapath::{Datapath, DatapathError},
+};
 use netpath_tests::{
     lab::{self, Lab, ONE_NODE, TWO_NODES, addresses},
     netpath,
@@ -83,7 +86,7 @@ fn a_directory_that_is_not_roots_own_is_not_trusted() {
 #[test]
 fn few_descriptors_leave_a_whole_node_or_none() {
     let mut outcomes = [0, 0];
-    for limit in (6..=64).step_by(2) {
+    for limit in (20..=120).step_by(4) {
         let lab = Lab::prepare(ONE_NODE);
         let mut command = lab.command("up");
         command.stdout(Stdio::null()).stderr(Stdio::piped());
@@ -107,6 +110,8 @@ fn few_descriptors_leave_a_whole_node_or_none() {
             lab.assert_reaches("a1", addresses("a2")[0], 63);
         } else {
             outcomes[1] += 1;
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert!(told.contains("raise its hard limit"), "{limit}: {told}");
             let left = lab.leftovers();
             assert!(left.is_empty(), "{limit}: {left:?}: {output:?}");
         }

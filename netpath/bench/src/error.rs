@@ -3,7 +3,9 @@
 use std::io;
 
 use netpath::{
-    counters::CountersError, netns::NetnsError, probe::ProbeError, provision::ProvisionError,
+    Ending, Ends, command::CommandError, counters::CountersError, netfilter::NetfilterError,
+    netlink::NetlinkError, netns::NetnsError, probe::ProbeError, proc_net::ProcNetError,
+    provision::ProvisionError,
 };
 
 /// The run could not be done, or not to its end. What it had made is removed, unless the error says
@@ -19,6 +21,12 @@ pub enum BenchError {
     /// The fast path's counters could not be read.
     #[error(transparent)]
     Counters(#[from] CountersError),
+    /// A netlink request failed.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// The kernel's counters could not be read.
+    #[error(transparent)]
+    ProcNet(#[from] ProcNetError),
     /// A namespace could not be entered.
     #[error(transparent)]
     Netns(#[from] NetnsError),
@@ -50,13 +58,11 @@ pub enum BenchError {
         source: io::Error,
     },
     /// A program that switches rules failed.
-    #[error("`{command}` failed: {message}")]
-    Command {
-        /// With its arguments.
-        command: String,
-        /// What it said.
-        message: String,
-    },
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The packet filter could not be read.
+    #[error(transparent)]
+    Netfilter(#[from] NetfilterError),
     /// Stopped by a signal. What had been made is removed.
     #[error("interrupted; removed")]
     Interrupted,
@@ -70,13 +76,23 @@ pub enum BenchError {
     },
 }
 
-impl BenchError {
-    /// Whether it was refused before anything was touched: exit status 2.
-    pub fn is_refusal(&self) -> bool {
+impl Ends for BenchError {
+    fn ending(&self) -> Ending {
         match self {
-            Self::Nothing(_) => true,
-            Self::Provision(error) => error.is_refusal(),
-            _ => false,
+            Self::Nothing(_) => Ending::Refused,
+            Self::Provision(error) => error.ending(),
+            Self::Counters(error) => error.ending(),
+            Self::ProcNet(error) => error.ending(),
+            Self::Netns(error) => error.ending(),
+            Self::Traffic(error) => error.ending(),
+            Self::Command(error) => error.ending(),
+            Self::Netfilter(error) => error.ending(),
+            Self::File { .. }
+            | Self::Unreadable { .. }
+            | Self::System { .. }
+            | Self::Interrupted
+            | Self::Removal { .. }
+            | Self::Netlink(_) => Ending::Failed,
         }
     }
 }
@@ -99,4 +115,38 @@ fn before(cause: &Option<Box<BenchError>>) -> String {
     cause
         .as_ref()
         .map_or_else(String::new, |cause| format!("{cause}\nand "))
+}
+
+#[cfg(test)]
+mod tests {
+    use netpath::datapath::DatapathError;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_one_whoever_hands_it_on() {
+        let lacks = || DatapathError::KernelLacks { what: "TCX" };
+        let refused = [
+            BenchError::Nothing("no path is left".to_owned()),
+            BenchError::from(ProvisionError::NotRoot),
+            BenchError::from(ProvisionError::from(lacks())),
+            BenchError::from(CountersError::from(lacks())),
+        ];
+        for error in refused {
+            assert_eq!(error.ending(), Ending::Refused, "{error}");
+        }
+        let removal = || Box::new(ProvisionError::NotRoot);
+        let failed = [
+            BenchError::Interrupted,
+            BenchError::from(ProvisionError::Interrupted),
+            BenchError::Removal {
+                cause: None,
+                removal: removal(),
+            },
+            system("read", io::Error::other("no")),
+        ];
+        for error in failed {
+            assert_eq!(error.ending(), Ending::Failed, "{error}");
+        }
+    }
 }

@@ -12,18 +12,16 @@ use std::{
 use ipnet::IpNet;
 use netpath::{
     model::Topology,
+    netlink::{Netlink, VethEnd},
     netns::Netns,
-    provision::{
-        self, Action, Object, ProvisionError, UpOptions,
-        netlink::{Netlink, VethEnd},
-    },
+    provision::{self, Action, Object, ProvisionError, UpOptions},
 };
-use netpath_common::Mac;
+use netpath_common::{Family, Mac};
 
 use super::{
     error::BenchError,
     orphans,
-    results::{Family, Path, Reach},
+    results::{Path, Reach},
 };
 
 /// The lab as a topology file, with `NAME` for what makes its names unique.
@@ -232,11 +230,12 @@ impl DirectPair {
             mac,
         };
         let [here, there] = self.macs.map(end);
-        sender
-            .run(|| Netlink::open()?.add_veth(here, there, std::os::fd::AsFd::as_fd(receiver)))??;
+        sender.enter(|inside| {
+            Netlink::open(inside)?.add_veth(here, there, std::os::fd::AsFd::as_fd(receiver))
+        })??;
         for (side, netns) in [sender, receiver].into_iter().enumerate() {
-            netns.run(|| {
-                let netlink = Netlink::open()?;
+            netns.enter(|inside| {
+                let netlink = Netlink::open(inside)?;
                 let link = netlink
                     .link(self.dev)?
                     .ok_or_else(|| ProvisionError::NotUp {
@@ -251,7 +250,7 @@ impl DirectPair {
             })??;
         }
         for netns in [sender, receiver] {
-            netns.run(|| Netlink::open()?.await_operational(self.dev))??;
+            netns.enter(|inside| Netlink::open(inside)?.await_operational(self.dev))??;
         }
         Ok(())
     }

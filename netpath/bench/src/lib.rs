@@ -21,6 +21,8 @@ pub mod stats;
 mod switch;
 mod traffic;
 
+pub use netpath_common::Family;
+
 pub use error::BenchError;
 pub use names::{RULES_MAX, UnknownName};
 pub use plan::{Scope, Visit};

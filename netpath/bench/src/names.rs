@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use super::{
-    results::{Family, Measure, Path, Reach},
+    results::{Measure, Path, Reach},
     stats::Verdict,
 };
 
@@ -126,49 +126,6 @@ impl FromStr for Measure {
     }
 }
 
-impl Family {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
-
-    /// As in running text.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::V4 => "IPv4",
-            Self::V6 => "IPv6",
-        }
-    }
-
-    /// As in the document, and as part of a file name.
-    pub fn slug(self) -> &'static str {
-        match self {
-            Self::V4 => "v4",
-            Self::V6 => "v6",
-        }
-    }
-}
-
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::V4 => "ipv4",
-            Self::V6 => "ipv6",
-        })
-    }
-}
-
-impl FromStr for Family {
-    type Err = UnknownName;
-
-    fn from_str(name: &str) -> Result<Self, UnknownName> {
-        let found = Self::ALL.into_iter().find(|one| one.to_string() == name);
-        found.ok_or_else(|| UnknownName {
-            what: "family",
-            name: name.to_owned(),
-            choice: "ipv4 or ipv6",
-        })
-    }
-}
-
 impl Reach {
     /// Both.
     pub const ALL: [Self; 2] = [Self::SameNode, Self::TwoNodes];
@@ -231,9 +188,6 @@ mod tests {
         for measure in Measure::ALL {
             assert_eq!(measure.to_string().parse(), Ok(measure));
         }
-        for family in Family::ALL {
-            assert_eq!(family.to_string().parse(), Ok(family));
-        }
     }
 
     #[test]
@@ -243,7 +197,7 @@ mod tests {
             let slug = format!("\"{}\"", measure.slug());
             assert_eq!(slug, written(serde_json::to_string(&measure)));
         }
-        for family in Family::ALL {
+        for family in netpath_common::Family::ALL {
             let slug = format!("\"{}\"", family.slug());
             assert_eq!(slug, written(serde_json::to_string(&family)));
         }
@@ -266,6 +220,6 @@ mod tests {
             let error = name.parse::<Path>().expect_err(name);
             assert!(error.to_string().contains("iptables-N"), "{error}");
         }
-        assert!("tcp".parse::<Measure>().is_err() && "v4".parse::<Family>().is_err());
+        assert!("tcp".parse::<Measure>().is_err());
     }
 }

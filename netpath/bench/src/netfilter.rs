@@ -3,18 +3,18 @@
 //! be installed for a path that has no rules.
 
 use std::{
-    fs, io,
+    io,
     os::fd::{AsRawFd as _, OwnedFd},
 };
 
-use netpath::netns::Netns;
+use netpath::{netfilter, netns::Netns};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket,
     sockopt::ReceiveTimeout,
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
-use super::error::{BenchError, file, system};
+use super::error::{BenchError, system};
 
 const NFNL_SUBSYS_CTNETLINK: u16 = 1;
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
@@ -25,9 +25,6 @@ const NFNL_MSG_BATCH_END: u16 = 0x11;
 /// Size of nlmsghdr and of nfgenmsg, in bytes.
 const NLMSGHDR: usize = 16;
 const NFGENMSG: usize = 4;
-
-/// Of the calling thread's namespace.
-const CONNTRACK_COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 
 /// Deletes every nf_tables table, those of iptables-nft included, and with them the hooks of their chains and
 /// of connection tracking.
@@ -56,15 +53,7 @@ pub(super) fn flush_connections(netns: &Netns) -> Result<(), BenchError> {
 
 /// Connections that are tracked in a namespace.
 pub(super) fn connections(netns: &Netns) -> Result<u64, BenchError> {
-    let text = match netns.run(|| fs::read_to_string(CONNTRACK_COUNT))? {
-        // Nothing has asked for connection tracking since the machine started.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        text => text.map_err(file(CONNTRACK_COUNT))?,
-    };
-    text.trim().parse().map_err(|_| BenchError::Unreadable {
-        path: CONNTRACK_COUNT.to_owned(),
-        line: text.trim().to_owned(),
-    })
+    Ok(netns.run(netfilter::connections)??)
 }
 
 /// An nlmsghdr and an nfgenmsg of the unspecified family.

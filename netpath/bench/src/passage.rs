@@ -1,17 +1,15 @@
 //! Which way the packets of a cell really took: counters along the path, before and after. Traffic that did not
 //! take the path it claims says nothing about it.
 
-use std::fs;
-
-use netpath::{counters, netns::Netns};
+use netpath::{counters, netns::Netns, proc_net};
 use netpath_common::Outcome;
 
 use super::{
-    error::{BenchError, file},
+    error::BenchError,
     lab::{Lab, LabNode, UPLINK},
     netfilter,
     plan::Visit,
-    results::{Family, Path},
+    results::Path,
     rules::RuleSet,
     traffic::Packets,
 };
@@ -223,7 +221,7 @@ fn node_counts(node: &LabNode, visit: Visit) -> Result<NodeCounts, BenchError> {
     Ok(NodeCounts {
         entered: received(&node.netns, &[one, other, UPLINK])?,
         redirected: redirected.map(|hop| hop.packets).sum(),
-        forwarded: forwarded(&node.netns, visit.family)?,
+        forwarded: proc_net::forwarded(&node.netns, visit.family)?,
         accepted: match RuleSet::of(visit.path, visit.family) {
             Some(rules) => rules.accepted(node)?,
             None => 0,
@@ -232,62 +230,16 @@ fn node_counts(node: &LabNode, visit: Visit) -> Result<NodeCounts, BenchError> {
     })
 }
 
-/// Packets that some interfaces of a namespace have received. /proc/net is of the thread's namespace, unlike
-/// /sys/class/net, which is of the mount's.
+/// Packets that some interfaces of a namespace have received.
 fn received(netns: &Netns, devs: &[&str]) -> Result<u64, BenchError> {
-    const FILE: &str = "/proc/thread-self/net/dev";
-    let text = read(netns, FILE)?;
-    let mut sum = 0;
-    for dev in devs {
-        sum += packets_received(&text, dev).ok_or_else(|| unreadable(FILE, dev))?;
-    }
-    Ok(sum)
-}
-
-fn packets_received(text: &str, dev: &str) -> Option<u64> {
-    let counters = text.lines().find_map(|line| {
-        let (name, counters) = line.split_once(':')?;
-        (name.trim() == dev).then_some(counters)
-    })?;
-    counters.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// Packets that a namespace has forwarded: ipForwDatagrams and ipv6IfStatsOutForwDatagrams. The fast path goes
-/// past both.
-fn forwarded(netns: &Netns, family: Family) -> Result<u64, BenchError> {
-    let (path, parse): (_, fn(&str) -> Option<u64>) = match family {
-        Family::V4 => ("/proc/thread-self/net/snmp", forwarded_v4),
-        Family::V6 => ("/proc/thread-self/net/snmp6", forwarded_v6),
+    let received = proc_net::received(netns)?;
+    let of = |dev: &&str| {
+        received.get(*dev).ok_or_else(|| BenchError::Unreadable {
+            path: format!("/proc/net/dev of {}", netns.name()),
+            line: format!("no interface {dev}"),
+        })
     };
-    parse(&read(netns, path)?).ok_or_else(|| unreadable(path, "forwarded datagrams"))
-}
-
-fn forwarded_v4(text: &str) -> Option<u64> {
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Ip:"));
-    let (names, values) = (lines.next()?, lines.next()?);
-    let mut columns = names.split_whitespace().zip(values.split_whitespace());
-    columns
-        .find(|(name, _)| *name == "ForwDatagrams")?
-        .1
-        .parse()
-        .ok()
-}
-
-fn forwarded_v6(text: &str) -> Option<u64> {
-    let mut lines = text.lines();
-    let value = lines.find_map(|line| line.strip_prefix("Ip6OutForwDatagrams"))?;
-    value.trim().parse().ok()
-}
-
-fn read(netns: &Netns, path: &str) -> Result<String, BenchError> {
-    netns.run(|| fs::read_to_string(path))?.map_err(file(path))
-}
-
-fn unreadable(path: &str, line: &str) -> BenchError {
-    BenchError::Unreadable {
-        path: path.to_owned(),
-        line: line.to_owned(),
-    }
+    devs.iter().map(of).sum()
 }
 
 #[cfg(test)]

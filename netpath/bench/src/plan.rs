@@ -1,6 +1,9 @@
 //! Which cells a run has, and in which order.
 
-use super::results::{Family, Measure, Path, Reach};
+use netpath::random::SplitMix64;
+use netpath_common::Family;
+
+use super::results::{Measure, Path, Reach};
 
 /// One cell of a round: what to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +51,7 @@ impl Scope {
     /// the seed and the round: a disturbance of the machine meets all of them alike, and none always comes after
     /// the same other. A path takes all its measures in one visit: to switch takes as long as a cell.
     pub fn round(&self, seed: u64, round: u32) -> Vec<Visit> {
-        let mut random = SplitMix64(seed ^ (u64::from(round) << 32));
+        let mut random = SplitMix64::new(seed ^ (u64::from(round) << 32));
         let mut cells = Vec::new();
         for &reach in &self.reaches {
             for &family in &self.families {
@@ -67,26 +70,6 @@ impl Scope {
             }
         }
         cells
-    }
-}
-
-/// The generator of Steele, Lea and Flood (2014): small, and the same on every machine.
-struct SplitMix64(u64);
-
-impl SplitMix64 {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Fisher and Yates. The bias of the remainder is of the order of 2^-60.
-    fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            let other = (self.next() % (last as u64 + 1)) as usize;
-            items.swap(last, other);
-        }
     }
 }
 

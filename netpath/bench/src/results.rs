@@ -3,6 +3,7 @@
 //! This is the document that `netpath bench -j` prints; docs/bench-schema.md describes it for other people's
 //! scripts. Derived figures (ratios, intervals, hop costs) are computed from it and never stored alone.
 
+use netpath_common::Family;
 use serde::{Deserialize, Serialize};
 
 /// Version of the document. A field that is added leaves it as it is; one that changes its meaning or goes
@@ -113,16 +114,6 @@ pub enum Reach {
     SameNode,
     /// On two nodes, with a wire between them.
     TwoNodes,
-}
-
-/// Address family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
 }
 
 /// What is measured.

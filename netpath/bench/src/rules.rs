@@ -3,16 +3,20 @@
 
 use std::{
     fmt::Write as _,
-    io::{self, Write as _},
     net::{Ipv4Addr, Ipv6Addr},
-    os::unix::process::CommandExt as _,
-    process::{Command, Stdio},
+    process::Command,
 };
+
+use netpath::{
+    command,
+    netfilter::{self, Chain, Iptables},
+};
+use netpath_common::Family;
 
 use super::{
     error::BenchError,
     lab::{LabNode, UPLINK},
-    results::{Family, Path},
+    results::Path,
 };
 
 /// First address of 198.18.0.0/15, set aside for benchmarks (RFC 2544); nobody in the lab has one.
@@ -58,16 +62,16 @@ impl RuleSet {
     pub fn load(self, node: &LabNode) -> Result<(), BenchError> {
         let (command, arguments, text) = match self.kind {
             Kind::Iptables(rules) => (
-                iptables(self.family, "-nft-restore"),
+                iptables_restore(self.family),
                 &["-w"][..],
                 self.iptables(node, rules),
             ),
-            Kind::Nft(rules) => ("nft".to_owned(), &NFT[..], self.nft(node, rules, "", "")),
+            Kind::Nft(rules) => ("nft", &NFT[..], self.nft(node, rules, "", "")),
             Kind::NftSet(elements) => {
                 let set = self.set(elements);
                 let address = self.nft_family();
                 let rule = format!("{address} saddr @many drop\n");
-                ("nft".to_owned(), &NFT[..], self.nft(node, 0, &set, &rule))
+                ("nft", &NFT[..], self.nft(node, 0, &set, &rule))
             }
             Kind::NftFlowtable => {
                 let [one, other] = node.endpoint_devs;
@@ -75,34 +79,27 @@ impl RuleSet {
                     "flowtable flows {{ hook ingress priority 0; devices = {{ {one}, {other}, {UPLINK} }}; }}\n"
                 );
                 let rule = "meta l4proto { tcp, udp } flow add @flows\n";
-                ("nft".to_owned(), &NFT[..], self.nft(node, 0, &table, rule))
+                ("nft", &NFT[..], self.nft(node, 0, &table, rule))
             }
         };
-        run(node, &command, arguments, &text).map(drop)
+        node.netns
+            .run(|| command::run(command, arguments, &text))??;
+        Ok(())
     }
 
     /// Packets that the four rules have accepted since they were loaded.
     pub fn accepted(self, node: &LabNode) -> Result<u64, BenchError> {
-        type Parse = fn(&str) -> Option<u64>;
-        let (command, arguments, parse): (_, &[&str], Parse) = match self.kind {
-            Kind::Iptables(_) => (
-                iptables(self.family, "-nft"),
-                &["-w", "-nvxL", "FORWARD"],
-                iptables_accepted,
-            ),
+        let counted = node.netns.run(|| match self.kind {
+            Kind::Iptables(_) => Iptables::nft(self.family)
+                .chain("FORWARD")
+                .map(|chain| accepted(&chain)),
             Kind::Nft(_) | Kind::NftSet(_) | Kind::NftFlowtable => {
-                let family = self.nft_family();
-                (
-                    "nft".to_owned(),
-                    &["list", "counter", family, NFT_TABLE, NFT_COUNTER],
-                    nft_counted,
-                )
+                netfilter::nft_counter(self.family, NFT_TABLE, NFT_COUNTER).map(Some)
             }
-        };
-        let text = run(node, &command, arguments, "")?;
-        parse(&text).ok_or_else(|| BenchError::Unreadable {
-            path: format!("{command} {}", arguments.join(" ")),
-            line: text.lines().next().unwrap_or_default().to_owned(),
+        })??;
+        counted.ok_or_else(|| BenchError::Unreadable {
+            path: format!("FORWARD of {}", node.netns.name()),
+            line: "not four ACCEPT rules".to_owned(),
         })
     }
 
@@ -191,34 +188,20 @@ impl RuleSet {
 /// Reads commands from standard input.
 const NFT: [&str; 2] = ["-f", "-"];
 
-/// Sum of the packets of all ACCEPT rules.
-fn iptables_accepted(text: &str) -> Option<u64> {
-    let rules = text.lines().filter_map(|line| {
-        let mut words = line.split_whitespace();
-        let packets = words.next()?;
-        (words.nth(1)? == "ACCEPT").then_some(packets)
-    });
-    let counts: Vec<u64> = rules
-        .map(|packets| packets.parse().ok())
-        .collect::<Option<_>>()?;
+/// Sum of the packets of the four ACCEPT rules; `None` where there are not four.
+fn accepted(chain: &Chain) -> Option<u64> {
+    let accepting = chain.rules.iter().filter(|rule| rule.target == "ACCEPT");
+    let counts: Vec<u64> = accepting.map(|rule| rule.count.packets).collect();
     (counts.len() == 4).then(|| counts.iter().sum())
 }
 
-fn nft_counted(text: &str) -> Option<u64> {
-    let mut words = text
-        .split_whitespace()
-        .skip_while(|word| *word != "packets");
-    words.nth(1)?.parse().ok()
-}
-
-/// iptables in its nf_tables variant: tables of the legacy one cannot be taken out of a namespace again, and
-/// the paths without rules would go through them.
-fn iptables(family: Family, suffix: &str) -> String {
-    let prefix = match family {
-        Family::V4 => "iptables",
-        Family::V6 => "ip6tables",
-    };
-    format!("{prefix}{suffix}")
+/// Loads iptables' rules, in its nf_tables variant: tables of the legacy one cannot be taken out of a namespace
+/// again, and the paths without rules would go through them.
+fn iptables_restore(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "iptables-nft-restore",
+        Family::V6 => "ip6tables-nft-restore",
+    }
 }
 
 /// What a program says of its version; `None` where it does not start.
@@ -231,65 +214,33 @@ pub(super) fn version(program: &str) -> Option<String> {
 /// The program that iptables' rules are loaded with.
 pub(super) const IPTABLES: &str = "iptables-nft";
 
-fn run(
-    node: &LabNode,
-    command: &str,
-    arguments: &[&str],
-    input: &str,
-) -> Result<String, BenchError> {
-    let line = || format!("{command} {}", arguments.join(" "));
-    let output = node.netns.run(|| {
-        let mut child = Command::new(command)
-            .args(arguments)
-            .env("LC_ALL", "C")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            // Ctrl-C is netpath's to answer.
-            .process_group(0)
-            .spawn()?;
-        let mut stdin = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        let written = stdin.write_all(input.as_bytes());
-        drop(stdin);
-        let output = child.wait_with_output()?;
-        // A program that refuses its input may not read all of it: what it says is the better reason.
-        if output.status.success() {
-            written?;
-        }
-        Ok::<_, io::Error>(output)
-    })?;
-    let failed = |message| BenchError::Command {
-        command: line(),
-        message,
-    };
-    let output = output.map_err(|error| failed(error.to_string()))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let message = String::from_utf8_lossy(&output.stderr);
-    Err(failed(
-        message.lines().next().unwrap_or_default().to_owned(),
-    ))
-}
-
 #[cfg(test)]
 mod tests {
+    use netpath::netfilter::{Count, Policy, Rule};
+
     use super::*;
 
     #[test]
     fn accepted_packets_are_summed() {
-        let text = "Chain FORWARD (policy ACCEPT 1 packets, 64 bytes)\n\
-                    \x20   pkts      bytes target     prot opt in     out     source      destination\n\
-                    \x20      9      420 DROP   0  --  *      *     198.18.0.0   0.0.0.0/0\n\
-                    \x20      5      420 ACCEPT 0  --  veth1  *     0.0.0.0/0    0.0.0.0/0\n\
-                    \x20      7      588 ACCEPT 0  --  *      veth1 0.0.0.0/0    0.0.0.0/0\n\
-                    \x20      0        0 ACCEPT 0  --  veth2  *     0.0.0.0/0    0.0.0.0/0\n\
-                    \x20      1       64 ACCEPT 0  --  *      veth2 0.0.0.0/0    0.0.0.0/0\n";
-        assert_eq!(iptables_accepted(text), Some(13));
-        assert_eq!(iptables_accepted(&text[..text.len() - 70]), None);
-        let text = "table ip bench {\n\tcounter accepted {\n\t\tpackets 17 bytes 1204\n\t}\n}\n";
-        assert_eq!(nft_counted(text), Some(17));
-        assert_eq!(nft_counted("table ip bench {\n}\n"), None);
+        let rule = |packets, target: &str| Rule {
+            count: Count { packets, bytes: 64 },
+            target: target.to_owned(),
+        };
+        let mut chain = Chain {
+            policy: Policy::Accept,
+            by_policy: Count::default(),
+            rules: vec![
+                rule(9, "DROP"),
+                rule(5, "ACCEPT"),
+                rule(7, "ACCEPT"),
+                rule(0, "ACCEPT"),
+                rule(1, "ACCEPT"),
+            ],
+            text: String::new(),
+        };
+        assert_eq!(accepted(&chain), Some(13));
+        chain.rules.pop();
+        assert_eq!(accepted(&chain), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netpath::{datapath, provision::ProvisionError};
+use netpath::{command::CommandError, datapath, provision::ProvisionError};
 
 use super::{
     cpu::Processors,
@@ -232,8 +232,8 @@ impl Run<'_> {
                 }
                 match self.switch.to(path, Reach::SameNode, family) {
                     Ok(()) => {}
-                    Err(BenchError::Command { command, message }) => {
-                        missing = Some(format!("not here: {command}: {message}"));
+                    Err(BenchError::Command(error)) => {
+                        missing = Some(format!("not here: {}", reason(&error)));
                         break;
                     }
                     Err(error) => return Err(error),
@@ -311,6 +311,16 @@ impl Run<'_> {
             )));
         }
         Ok(Ok(outcome))
+    }
+}
+
+/// On one line: nft shows the place of a mistake on further ones.
+fn reason(error: &CommandError) -> String {
+    match error {
+        CommandError::Start { command, source } => format!("{command}: {source}"),
+        CommandError::Failed { command, message } => {
+            format!("{command}: {}", message.lines().next().unwrap_or_default())
+        }
     }
 }
 

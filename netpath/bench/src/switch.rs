@@ -1,12 +1,13 @@
 //! Switching what is between the two endpoints, and nothing else.
 
 use netpath::provision::{self, Selection};
+use netpath_common::Family;
 
 use super::{
     error::BenchError,
     lab::{Lab, LabNode},
     netfilter,
-    results::{Family, Path, Reach},
+    results::{Path, Reach},
     rules::RuleSet,
 };
 
@@ -61,7 +62,7 @@ impl State {
                 endpoint: None,
                 ..Selection::default()
             };
-            provision::set_fast_path(wanted.fast_path, &selection)?;
+            provision::set_fast_path(wanted.fast_path, &selection, &mut |_| {})?;
             self.fast_path = wanted.fast_path;
         }
         if let Some(rules) = wanted.rules

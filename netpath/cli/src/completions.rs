@@ -1,6 +1,6 @@
 //! `netpath completions`.
 
-use super::{Context, Exit, command};
+use super::{Context, Exit, Failure, command};
 
 /// Arguments of `netpath completions`.
 #[derive(Debug, clap::Args)]
@@ -10,7 +10,7 @@ pub struct CompletionsArgs {
 }
 
 /// Prints the shell's completion script.
-pub fn run(args: &CompletionsArgs, context: &Context) -> anyhow::Result<Exit> {
+pub fn run(args: &CompletionsArgs, context: &Context) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     let mut command = command();
     let name = command.get_name().to_owned();

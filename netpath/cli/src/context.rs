@@ -10,12 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use netpath::provision::ProvisionError;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tracing_subscriber::EnvFilter;
 
-use super::output::{Output, wants_colour};
+use super::{
+    failure::Failure,
+    output::{Output, wants_colour},
+};
 
 /// How long a wait may miss a signal.
 const STEP: Duration = Duration::from_millis(50);
@@ -42,10 +44,10 @@ impl Context {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn catch_signals(&self) -> anyhow::Result<()> {
+    pub fn catch_signals(&self) -> Result<(), Failure> {
         for signal in [SIGHUP, SIGINT, SIGTERM] {
             signal_hook::flag::register(signal, Arc::clone(&self.interrupted))
-                .context("catching signals")?;
+                .map_err(|error| Failure::new(format!("catching signals: {error}")))?;
         }
         Ok(())
     }

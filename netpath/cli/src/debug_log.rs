@@ -5,36 +5,28 @@ use std::{
     thread,
 };
 
-use anyhow::Context as _;
 use netpath::{
     datapath::{Datapath, DatapathLog, ObjectKind},
-    lock::TopologyLock,
+    provision,
 };
 
-use super::{Context, note};
+use super::{Context, Failure, note};
 
 /// Makes nodes log every packet, shows it until a signal comes, and makes them stop again.
-pub(super) fn follow(nodes: &[String], context: &Context) -> anyhow::Result<()> {
-    let mut datapaths = Vec::new();
-    for node in nodes {
-        datapaths.extend(Datapath::open(node)?);
-    }
-    let shown = show(&datapaths, context);
-    let restored = restore(&datapaths);
+pub(super) fn follow(nodes: &[String], context: &Context) -> Result<(), Failure> {
+    let shown = show(nodes, context);
+    let restored = restore(nodes);
     shown.and(restored)
 }
 
-fn show(datapaths: &[Datapath], context: &Context) -> anyhow::Result<()> {
-    {
-        let lock = TopologyLock::take(&context.interrupted)?;
-        for datapath in datapaths {
-            datapath.upgrade(ObjectKind::Logging, &lock)?;
+fn show(nodes: &[String], context: &Context) -> Result<(), Failure> {
+    let mut logs = Vec::new();
+    for node in nodes {
+        provision::set_object(node, ObjectKind::Logging, &context.interrupted)?;
+        if let Some(datapath) = Datapath::open(node)? {
+            logs.push(DatapathLog::of(&datapath)?);
         }
     }
-    let logs = datapaths
-        .iter()
-        .map(DatapathLog::of)
-        .collect::<Result<Vec<_>, _>>()?;
     note("every packet is logged; Ctrl-C ends it");
     thread::scope(|scope| {
         let readers: Vec<_> = logs
@@ -61,16 +53,16 @@ fn show(datapaths: &[Datapath], context: &Context) -> anyhow::Result<()> {
 }
 
 /// Every node, even if one fails.
-fn restore(datapaths: &[Datapath]) -> anyhow::Result<()> {
+fn restore(nodes: &[String]) -> Result<(), Failure> {
     // The signal that ended the log has done its part.
-    let lock = TopologyLock::take(&AtomicBool::new(false))?;
+    let finished = AtomicBool::new(false);
     let mut result = Ok(());
-    for datapath in datapaths {
-        let restored = datapath
-            .upgrade(ObjectKind::Plain, &lock)
-            .with_context(|| format!("node {} still logs every packet", datapath.name()));
-        if let Err(error) = restored {
-            result = result.and(Err(error));
+    for node in nodes {
+        let restored = provision::set_object(node, ObjectKind::Plain, &finished).map_err(|error| {
+            Failure::from(error).with(format!("node {node} still logs every packet"))
+        });
+        if let Err(failure) = restored {
+            result = result.and(Err(failure));
         }
     }
     result

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use netpath::{datapath, provision};
+use netpath::{datapath, mounts, provision};
 
-use super::{Context, Exit, file, note, up::ChangeReport};
+use super::{Context, Exit, Failure, file, note, up::ChangeReport};
 
 /// Arguments of `netpath down`.
 #[derive(Debug, clap::Args)]
@@ -19,13 +19,14 @@ pub struct DownArgs {
 }
 
 /// Removes the nodes. Once begun it goes on to the end, whatever signals come.
-pub fn run(args: &DownArgs, context: &Context) -> anyhow::Result<Exit> {
+pub fn run(args: &DownArgs, context: &Context) -> Result<Exit, Failure> {
     let nodes = if args.all {
         None
     } else {
         Some(file::node_names(&file::load(args.file.as_ref())?))
     };
     context.require_root()?;
+    mounts::require_visible("down")?;
     context.catch_signals()?;
     let nodes = match nodes {
         Some(nodes) => nodes,

@@ -1,8 +1,8 @@
 //! From an error to lines on stderr and an exit status.
 
-use std::error::Error;
+use std::{error::Error, fmt};
 
-use netpath::{datapath::DatapathError, model::TopologyErrors, provision::ProvisionError};
+use netpath::{Ending, Ends};
 
 use super::{
     Exit,
@@ -14,37 +14,87 @@ use super::{
 #[error("{0}")]
 pub struct Refusal(pub String);
 
-/// Prints an error and chooses its exit status.
-pub(super) fn report(error: &anyhow::Error) -> Exit {
-    if matches!(error.downcast_ref(), Some(StdoutError::Closed)) {
-        // The reader has seen enough.
-        return Exit::Done;
+impl Ends for Refusal {
+    fn ending(&self) -> Ending {
+        Ending::Refused
     }
-    for line in text(error.as_ref()).lines() {
-        note(line);
-    }
-    status(error)
 }
 
-fn status(error: &anyhow::Error) -> Exit {
-    let refused = error.chain().any(|cause| {
-        cause.is::<Refusal>()
-            || cause.is::<TopologyErrors>()
-            || cause
-                .downcast_ref::<ProvisionError>()
-                .is_some_and(ProvisionError::is_refusal)
-            || cause
-                .downcast_ref::<DatapathError>()
-                .is_some_and(DatapathError::is_refusal)
-    });
-    if refused { Exit::Refused } else { Exit::Failed }
+/// Why a command ends early: what to say, and with which status.
+#[derive(Debug)]
+pub struct Failure {
+    /// The status.
+    pub exit: Exit,
+    /// What to say, a note for each line; empty where there is nothing to say.
+    pub text: String,
+}
+
+impl Failure {
+    /// A failure of the system's.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Failed,
+            text: text.into(),
+        }
+    }
+
+    /// The same, and what was being done or what is left of it.
+    pub fn with(mut self, what: impl fmt::Display) -> Self {
+        self.text = format!("{what}: {}", self.text);
+        self
+    }
+
+    /// The same, and a line after it.
+    pub fn and(mut self, line: &str) -> Self {
+        self.text.push('\n');
+        self.text.push_str(line);
+        self
+    }
+
+    /// Tells it, and returns the exit status.
+    pub(super) fn report(&self) -> Exit {
+        for line in self.text.lines() {
+            note(line);
+        }
+        self.exit
+    }
+}
+
+impl<E: Ends> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self {
+            exit: error.ending().into(),
+            text: text(&error),
+        }
+    }
+}
+
+impl From<StdoutError> for Failure {
+    fn from(error: StdoutError) -> Self {
+        match error {
+            // The reader has seen enough.
+            StdoutError::Closed => Self {
+                exit: Exit::Done,
+                text: String::new(),
+            },
+            StdoutError::Write(_) | StdoutError::Json(_) | StdoutError::Yaml(_) => {
+                Self::new(text(&error))
+            }
+        }
+    }
+}
+
+impl From<Ending> for Exit {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Refused => Self::Refused,
+            Ending::Failed => Self::Failed,
+        }
+    }
 }
 
 /// The error and its causes, except those that an error before has in its own text.
-fn text(error: &(dyn Error + 'static)) -> String {
-    if let Some(ProvisionError::Interrupted) = error.downcast_ref() {
-        return "interrupted; undone".to_owned();
-    }
+fn text(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -60,22 +110,44 @@ fn text(error: &(dyn Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
+    use std::{io, path::PathBuf};
 
-    use netpath::model::Topology;
+    use netpath::{
+        counters::CountersError, datapath::DatapathError, model::Topology,
+        provision::ProvisionError,
+    };
 
     use super::*;
+
+    fn exit(error: impl Into<Failure>) -> Exit {
+        error.into().exit
+    }
 
     #[test]
     fn what_was_refused_exits_with_2() {
         let findings = Topology::parse("lab.toml", "x = 1").expect_err("unknown key");
-        assert_eq!(status(&findings.into()), Exit::Refused);
-        assert_eq!(status(&ProvisionError::NotRoot.into()), Exit::Refused);
-        let error = anyhow::Error::from(Refusal("no".into())).context("while reading");
-        assert_eq!(status(&error), Exit::Refused);
+        assert_eq!(exit(findings), Exit::Refused);
+        assert_eq!(exit(ProvisionError::NotRoot), Exit::Refused);
+        let refusal = Failure::from(Refusal("no".into())).with("while reading");
+        assert_eq!(
+            (refusal.exit, refusal.text.as_str()),
+            (Exit::Refused, "while reading: no")
+        );
         let lacks = DatapathError::KernelLacks { what: "TCX" };
-        assert_eq!(status(&lacks.into()), Exit::Refused);
-        assert_eq!(status(&ProvisionError::Interrupted.into()), Exit::Failed);
+        assert_eq!(exit(lacks), Exit::Refused);
+        assert_eq!(exit(ProvisionError::Interrupted), Exit::Failed);
+    }
+
+    #[test]
+    fn another_abi_version_is_refused_however_it_is_met() {
+        let other = || DatapathError::Newer {
+            path: PathBuf::from("/sys/fs/bpf/netpath/node03"),
+            found: 9,
+            expected: 2,
+        };
+        assert_eq!(exit(other()), Exit::Refused);
+        assert_eq!(exit(ProvisionError::from(other())), Exit::Refused);
+        assert_eq!(exit(CountersError::from(other())), Exit::Refused);
     }
 
     #[test]
@@ -84,7 +156,7 @@ mod tests {
             cause: Box::new(ProvisionError::NotRoot),
             undoing: Vec::new(),
         };
-        assert_eq!(status(&error.into()), Exit::Failed);
+        assert_eq!(exit(error), Exit::Failed);
     }
 
     #[test]
@@ -93,15 +165,18 @@ mod tests {
             path: "/proc/x".into(),
             source: io::Error::other("busy"),
         };
-        assert_eq!(text(&error), "/proc/x: busy");
-        let error = anyhow::Error::from(error).context("looking around");
-        assert_eq!(text(error.as_ref()), "looking around: /proc/x: busy");
-        let interrupted = ProvisionError::Interrupted;
-        assert_eq!(text(&interrupted), "interrupted; undone");
+        let failure = Failure::from(error);
+        assert_eq!(failure.text, "/proc/x: busy");
+        let failure = failure.with("looking around");
+        assert_eq!(failure.text, "looking around: /proc/x: busy");
     }
 
     #[test]
     fn a_reader_that_left_is_no_failure() {
-        assert_eq!(report(&StdoutError::Closed.into()), Exit::Done);
+        assert_eq!(exit(StdoutError::Closed), Exit::Done);
+        assert_eq!(
+            exit(StdoutError::Write(io::Error::other("full"))),
+            Exit::Failed
+        );
     }
 }

@@ -5,7 +5,7 @@ use netpath::{
     provision::{self, Selection},
 };
 
-use super::{Context, Exit, debug_log, up::ChangeReport};
+use super::{Context, Exit, Failure, debug_log, up::ChangeReport};
 
 /// Arguments of `netpath fastpath`.
 #[derive(Debug, clap::Args)]
@@ -63,16 +63,15 @@ impl SelectionArgs {
 }
 
 /// Attaches or detaches.
-pub fn run(args: &FastpathArgs, context: &Context) -> anyhow::Result<Exit> {
+pub fn run(args: &FastpathArgs, context: &Context) -> Result<Exit, Failure> {
     context.require_root()?;
     context.catch_signals()?;
     let (on, selection) = match &args.switch {
         Switch::On { selection, .. } => (true, selection.selection(context)),
         Switch::Off { selection } => (false, selection.selection(context)),
     };
-    let changes = provision::set_fast_path(on, &selection)?;
     let mut report = ChangeReport::new(context);
-    changes.iter().for_each(|change| report.add(change));
+    let changes = provision::set_fast_path(on, &selection, &mut |change| report.add(change))?;
     report.finish(&changes)?;
     if args.logs_packets() {
         debug_log::follow(&selected_nodes(&selection)?, context)?;
@@ -80,7 +79,7 @@ pub fn run(args: &FastpathArgs, context: &Context) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn selected_nodes(selection: &Selection) -> anyhow::Result<Vec<String>> {
+fn selected_nodes(selection: &Selection) -> Result<Vec<String>, Failure> {
     let nodes = provision::observe()?.into_iter().filter(|node| {
         let is_node = selection
             .node

@@ -8,10 +8,10 @@ use std::{
 
 use netpath::model::Topology;
 
-use super::Refusal;
+use super::{Failure, Refusal};
 
 /// Reads and checks a topology file; `-` is stdin, and without a file it is the built-in lab.
-pub(super) fn load(file: Option<&PathBuf>) -> anyhow::Result<Topology> {
+pub(super) fn load(file: Option<&PathBuf>) -> Result<Topology, Failure> {
     let Some(file) = file else {
         return Ok(Topology::builtin_lab());
     };
@@ -54,6 +54,7 @@ fn unreadable(file: &Path, error: &io::Error) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Exit;
 
     #[test]
     fn without_a_file_it_is_the_lab() {
@@ -63,14 +64,12 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_refused_by_name() {
-        let error = load(Some(&"/nonexistent/lab.toml".into())).expect_err("missing");
-        assert!(error.is::<Refusal>());
-        assert!(
-            error
-                .to_string()
-                .starts_with("/nonexistent/lab.toml: no such file: ")
-        );
-        let error = load(Some(&"/proc".into())).expect_err("a directory");
-        assert!(error.to_string().contains("directory"), "{error}");
+        let failure = load(Some(&"/nonexistent/lab.toml".into())).expect_err("missing");
+        assert_eq!(failure.exit, Exit::Refused);
+        let start = "/nonexistent/lab.toml: no such file: ";
+        assert!(failure.text.starts_with(start), "{failure:?}");
+        let failure = load(Some(&"/proc".into())).expect_err("a directory");
+        assert_eq!(failure.exit, Exit::Refused);
+        assert!(failure.text.contains("directory"), "{failure:?}");
     }
 }

@@ -22,7 +22,7 @@ use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcomma
 
 use self::{
     context::Context,
-    failure::Refusal,
+    failure::{Failure, Refusal},
     output::{Format, Output, Table, note},
 };
 
@@ -132,7 +132,7 @@ impl Command {
         }
     }
 
-    fn run(&self, context: &Context) -> anyhow::Result<Exit> {
+    fn run(&self, context: &Context) -> Result<Exit, Failure> {
         match self {
             Self::Up(args) => up::run(args, context),
             Self::Down(args) => down::run(args, context),
@@ -172,7 +172,7 @@ fn main() -> ExitCode {
     let context = Context::new(Output::new(format));
     cli.command
         .run(&context)
-        .unwrap_or_else(|error| failure::report(&error))
+        .unwrap_or_else(|failure| failure.report())
         .into()
 }
 

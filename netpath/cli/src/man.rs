@@ -2,9 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use anyhow::Context as _;
-
-use super::{Context, Exit, command};
+use super::{Context, Exit, Failure, command, output::StdoutError};
 
 /// Arguments of `netpath man`.
 #[derive(Debug, clap::Args)]
@@ -15,16 +13,23 @@ pub struct ManArgs {
 }
 
 /// Prints or writes manual pages.
-pub fn run(args: &ManArgs, context: &Context) -> anyhow::Result<Exit> {
+pub fn run(args: &ManArgs, context: &Context) -> Result<Exit, Failure> {
     match &args.dir {
         Some(dir) => {
-            let writing = || format!("writing manual pages to {}", dir.display());
-            fs::create_dir_all(dir).with_context(writing)?;
-            clap_mangen::generate_to(command(), dir).with_context(writing)?;
+            fs::create_dir_all(dir)
+                .and_then(|()| clap_mangen::generate_to(command(), dir))
+                .map_err(|error| {
+                    Failure::new(format!(
+                        "writing manual pages to {}: {error}",
+                        dir.display()
+                    ))
+                })?;
         }
         None => {
             let mut page = Vec::new();
-            clap_mangen::Man::new(command()).render(&mut page)?;
+            clap_mangen::Man::new(command())
+                .render(&mut page)
+                .map_err(StdoutError::from)?;
             context.output.raw(&page)?;
         }
     }

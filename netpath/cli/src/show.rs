@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use netpath::provision::{self, Drift, FastPath, NodeStatus};
-use serde::Serialize;
+use netpath::{
+    api::Status,
+    provision::{self, Drift, FastPath, NodeStatus},
+};
 
-use super::{Context, Exit, Table, file, note};
+use super::{Context, Exit, Failure, Table, file, note};
 
 /// Arguments of `netpath show`.
 #[derive(Debug, clap::Args)]
@@ -15,13 +17,8 @@ pub struct ShowArgs {
     file: Option<PathBuf>,
 }
 
-#[derive(Serialize)]
-struct Nodes {
-    nodes: Vec<NodeStatus>,
-}
-
 /// Shows what is up.
-pub fn run(args: &ShowArgs, context: &Context) -> anyhow::Result<Exit> {
+pub fn run(args: &ShowArgs, context: &Context) -> Result<Exit, Failure> {
     let wanted = match &args.file {
         Some(path) => Some(file::node_names(&file::load(Some(path))?)),
         None => None,
@@ -44,8 +41,8 @@ pub fn run(args: &ShowArgs, context: &Context) -> anyhow::Result<Exit> {
         note(line);
         exit = Exit::Degraded;
     }
-    let document = Nodes { nodes };
-    context.output.show(&document, || tables(&document.nodes))?;
+    let document = Status::from(&nodes[..]);
+    context.output.show(&document, || tables(&nodes))?;
     Ok(exit)
 }
 

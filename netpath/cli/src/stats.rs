@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use netpath::{
+    api::{Hop, Hops, Rate, Rates},
     counters::{self, Counters, HopRow},
     model::Name,
+    mounts,
 };
-use serde::Serialize;
 
-use super::{Context, Exit, Table, note};
+use super::{Context, Exit, Failure, Table, note};
 
 /// Arguments of `netpath stats`.
 #[derive(Debug, clap::Args)]
@@ -40,30 +41,10 @@ fn interval(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "write a number of seconds from 0.1 to 3600".to_owned())
 }
 
-#[derive(Serialize)]
-struct Hops<'a> {
-    hops: &'a [HopRow],
-}
-
-/// A row of what moved between two looks.
-#[derive(Serialize)]
-struct Rate {
-    #[serde(flatten)]
-    hop: HopRow,
-    packets_per_second: f64,
-    bytes_per_second: f64,
-}
-
-#[derive(Serialize)]
-struct Rates {
-    hops: Vec<Rate>,
-    /// Time between the two looks, to a millisecond.
-    seconds: f64,
-}
-
 /// Shows counters or rates.
-pub fn run(args: &StatsArgs, context: &Context) -> anyhow::Result<Exit> {
+pub fn run(args: &StatsArgs, context: &Context) -> Result<Exit, Failure> {
     context.require_root()?;
+    mounts::require_visible("stats")?;
     let node = args.node.as_ref().map(Name::as_ref);
     let Counters { rows, unread } = counters::read_all(node)?;
     for error in &unread {
@@ -75,8 +56,10 @@ pub fn run(args: &StatsArgs, context: &Context) -> anyhow::Result<Exit> {
         if rows.is_empty() {
             note("no packet was counted");
         }
-        let document = Hops { hops: &rows };
-        context.output.show(&document, || vec![table(&rows)])?;
+        let document = Hops::from(&rows[..]);
+        context
+            .output
+            .show(&document, || vec![table(&document.hops)])?;
         rows
     };
     if rows.iter().any(HopRow::is_overflow) {
@@ -96,7 +79,7 @@ fn watch(
     node: Option<&str>,
     mut before: Vec<HopRow>,
     context: &Context,
-) -> anyhow::Result<Vec<HopRow>> {
+) -> Result<Vec<HopRow>, Failure> {
     context.catch_signals()?;
     let mut then = Instant::now();
     loop {
@@ -119,12 +102,13 @@ fn rates(before: &[HopRow], after: &[HopRow], time: Duration) -> Rates {
         .map(|hop| Rate {
             packets_per_second: rounded(hop.packets as f64 / seconds),
             bytes_per_second: rounded(hop.bytes as f64 / seconds),
-            hop,
+            hop: Hop::from(&hop),
         })
         .collect();
     Rates {
         hops,
         seconds: (seconds * 1000.0).round() / 1000.0,
+        version: Hops::VERSION,
     }
 }
 
@@ -135,20 +119,18 @@ fn rounded(rate: f64) -> f64 {
 
 const HOP_COLUMNS: [&str; 6] = ["node", "ingress", "egress", "endpoint", "outcome", "reason"];
 
-fn hop_cells(row: &HopRow) -> [String; 6] {
+fn hop_cells(row: &Hop) -> [String; 6] {
     [
         row.node.clone(),
         row.ingress.clone(),
         row.egress.clone().unwrap_or_default(),
         row.endpoint.clone().unwrap_or_default(),
-        row.outcome.name().to_owned(),
-        row.reason
-            .map(|reason| reason.to_string())
-            .unwrap_or_default(),
+        row.outcome.to_owned(),
+        row.reason.clone().unwrap_or_default(),
     ]
 }
 
-fn table(rows: &[HopRow]) -> Table {
+fn table(rows: &[Hop]) -> Table {
     let mut table = Table::new(HOP_COLUMNS.into_iter().chain(["#packets", "#bytes"]));
     for row in rows {
         let counts = [row.packets.to_string(), row.bytes.to_string()];
@@ -208,17 +190,12 @@ NODE    INGRESS    EGRESS     ENDPOINT  OUTCOME        REASON  PACKETS   BYTES
 node03  np-demo01  -          demo01    punt           arp           2      84
 node03  np-demo01  np-demo02  demo01    redirect_peer  -         10000  980000
 ";
-        assert_eq!(table(&rows()).render(false), expected);
+        assert_eq!(table(&Hops::from(&rows()[..]).hops).render(false), expected);
     }
 
     #[test]
-    fn the_document_is_the_contract() {
-        let json = serde_json::to_string(&Hops { hops: &rows()[..1] }).expect("serializes");
-        assert_eq!(
-            json,
-            r#"{"hops":[{"node":"node03","ingress":"np-demo01","egress":null,"endpoint":"demo01","outcome":"punt","reason":"arp","packets":2,"bytes":84}]}"#
-        );
-        let yaml = serde_yaml_ng::to_string(&Hops { hops: &rows()[..1] }).expect("serializes");
+    fn the_contract_holds_in_yaml() {
+        let yaml = serde_yaml_ng::to_string(&Hops::from(&rows()[..1])).expect("serializes");
         assert!(
             yaml.starts_with("hops:\n- node: node03\n  ingress: np-demo01\n  egress: null\n"),
             "{yaml}"
@@ -236,7 +213,7 @@ node03  np-demo01  np-demo02  demo01    redirect_peer  -          3333.3   32666
         let json = serde_json::to_string(&rates).expect("serializes");
         assert!(
             json.ends_with(
-                r#""packets":10000,"bytes":980000,"packets_per_second":3333.3,"bytes_per_second":326666.7}],"seconds":3.0}"#
+                r#""packets":10000,"bytes":980000,"packets_per_second":3333.3,"bytes_per_second":326666.7}],"seconds":3.0,"version":1}"#
             ),
             "{json}"
         );

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use netpath::{
+    api::Changes,
     datapath::ObjectKind,
-    provision::{self, Change, UpOptions},
+    provision::{self, Change, ProvisionError, UpOptions},
 };
 
-use super::{Context, Exit, debug_log, file, note, output::StdoutError};
+use super::{Context, Exit, Failure, debug_log, file, note, output::StdoutError};
 
 /// Arguments of `netpath up`.
 #[derive(Debug, clap::Args)]
@@ -30,7 +31,7 @@ pub struct UpArgs {
 }
 
 /// Makes the topology true.
-pub fn run(args: &UpArgs, context: &Context) -> anyhow::Result<Exit> {
+pub fn run(args: &UpArgs, context: &Context) -> Result<Exit, Failure> {
     let topology = file::load(args.file.as_ref())?;
     context.require_root()?;
     context.catch_signals()?;
@@ -50,12 +51,21 @@ pub fn run(args: &UpArgs, context: &Context) -> anyhow::Result<Exit> {
         report.finish(&changes)?;
         return Ok(Exit::Done);
     }
-    let changes = provision::up(&topology, &options, &mut |change| report.add(change))?;
+    let changes =
+        provision::up(&topology, &options, &mut |change| report.add(change)).map_err(ended)?;
     report.finish(&changes)?;
     if args.debug_datapath {
         debug_log::follow(&file::node_names(&topology), context)?;
     }
     Ok(Exit::Done)
+}
+
+/// That it was undone is part of how an interrupted `up` ends well; where it was not, the error says so itself.
+fn ended(error: ProvisionError) -> Failure {
+    match error {
+        ProvisionError::Interrupted => Failure::new("interrupted; undone"),
+        error => error.into(),
+    }
 }
 
 /// Prints changes: one by one for people, all at the end for programs.
@@ -91,14 +101,9 @@ impl<'a> ChangeReport<'a> {
         if self.context.output.is_table() {
             return Ok(());
         }
-        match self.context.output.show(&Changes { changes }, Vec::new) {
+        match self.context.output.show(&Changes::from(changes), Vec::new) {
             Err(StdoutError::Closed) => Ok(()),
             result => result,
         }
     }
-}
-
-#[derive(serde::Serialize)]
-struct Changes<'a> {
-    changes: &'a [Change],
 }

@@ -1,6 +1,6 @@
 //! What may fail.
 
-use crate::datapath::DatapathError;
+use crate::{Ending, Ends, datapath::DatapathError};
 
 /// A failure to read counters.
 #[derive(Debug, thiserror::Error)]
@@ -24,9 +24,46 @@ pub enum CountersError {
     Datapath(#[from] DatapathError),
 }
 
+impl Ends for CountersError {
+    fn ending(&self) -> Ending {
+        match self {
+            // Another version's, as an ABI version that this one does not know.
+            Self::UnknownOutcome { .. } => Ending::Refused,
+            Self::Datapath(error) => error.ending(),
+            Self::NotUp { .. } => Ending::Failed,
+        }
+    }
+}
+
 impl CountersError {
     /// Whether it is about one node's directory as a whole: then other nodes are none the worse.
     pub fn is_about_a_directory(&self) -> bool {
         matches!(self, Self::Datapath(error) if error.is_about_a_directory())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_versions_counters_are_refused_whoever_notices() {
+        let node = || "node03".to_owned();
+        let refused = [
+            CountersError::UnknownOutcome {
+                node: node(),
+                number: 9,
+            },
+            CountersError::from(DatapathError::Newer {
+                path: "/sys/fs/bpf/netpath/node03".into(),
+                found: 9,
+                expected: 2,
+            }),
+        ];
+        for error in refused {
+            assert_eq!(error.ending(), Ending::Refused, "{error}");
+        }
+        let error = CountersError::NotUp { node: node() };
+        assert_eq!(error.ending(), Ending::Failed);
     }
 }

@@ -8,7 +8,7 @@ use aya::programs::{
     tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact},
 };
 
-use netpath_common::InterfaceKind;
+use netpath_common::{Hook, InterfaceKind, ProgramKind};
 
 use super::{
     AttachMode, Datapath, attach_mode,
@@ -17,75 +17,39 @@ use super::{
     migrate::inside,
     pins::Pins,
 };
+use crate::{netlink::Netlink, netns::Inside};
 
 /// Priority of netpath's filters on a clsact qdisc: the letters `np`.
 const CLSACT_PRIORITY: u16 = 0x6e70;
 /// Their handle.
 const CLSACT_HANDLE: TcHandle = TcHandle::new(0, 1);
 
-/// A side of an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hook {
-    /// What comes in by it.
-    Ingress,
-    /// What goes out by it.
-    Egress,
+/// The hook of a program, in aya's words.
+fn attach_type(program: ProgramKind) -> TcAttachType {
+    match program.hook() {
+        Hook::Ingress => TcAttachType::Ingress,
+        Hook::Egress => TcAttachType::Egress,
+    }
 }
 
-/// One of netpath's programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProgramKind {
-    /// At the ingress of a host-side veth.
-    FromEndpoint,
-    /// At the ingress of an uplink.
-    FromUplink,
-    /// At the egress of a host-side veth.
-    ToEndpoint,
-}
-
-impl ProgramKind {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::FromEndpoint, Self::FromUplink, Self::ToEndpoint];
-
-    /// Its name in the object and on bpffs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::FromEndpoint => "from_endpoint",
-            Self::FromUplink => "from_uplink",
-            Self::ToEndpoint => "to_endpoint",
-        }
-    }
-
-    /// The hook it belongs on.
-    pub fn hook(self) -> Hook {
-        match self {
-            Self::FromEndpoint | Self::FromUplink => Hook::Ingress,
-            Self::ToEndpoint => Hook::Egress,
-        }
-    }
-
-    fn attach_type(self) -> TcAttachType {
-        match self.hook() {
-            Hook::Ingress => TcAttachType::Ingress,
-            Hook::Egress => TcAttachType::Egress,
-        }
-    }
-
-    /// Those of an [`InterfaceKind`], by its number.
-    fn of_interface(kind: u32) -> &'static [Self] {
-        match InterfaceKind::from_number(kind) {
-            Some(InterfaceKind::Endpoint) => &[Self::FromEndpoint, Self::ToEndpoint],
-            Some(InterfaceKind::Uplink) => &[Self::FromUplink],
-            None => &[],
-        }
-    }
-
-    fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
+/// The programs of an [`InterfaceKind`], by its number.
+fn of_interface(kind: u32) -> &'static [ProgramKind] {
+    match InterfaceKind::from_number(kind) {
+        Some(InterfaceKind::Endpoint) => &[ProgramKind::FromEndpoint, ProgramKind::ToEndpoint],
+        Some(InterfaceKind::Uplink) => &[ProgramKind::FromUplink],
+        None => &[],
     }
 }
 
 impl Datapath {
+    /// The pinned links, by program and interface; none where programs are clsact filters.
+    ///
+    /// # Errors
+    /// When bpffs refuses, or a pin is not one of netpath's.
+    pub fn link_pins(&self) -> Result<Vec<(ProgramKind, String)>, DatapathError> {
+        link_pins(&self.pins)
+    }
+
     fn pinned(&self, kind: ProgramKind) -> Result<SchedClassifier, DatapathError> {
         pinned_program(&self.pins, kind)
     }
@@ -98,20 +62,31 @@ impl Datapath {
         Ok(self.pinned(kind)?.info().map_err(failed(kind, None))?.id())
     }
 
-    /// Whether a program runs on an interface. With clsact the kernel is not asked, as it answers by netlink
-    /// only: there it is what netpath did last to the node as a whole.
+    /// Whether a program runs on an interface: on none that is not there.
     ///
     /// # Errors
-    /// When the interface does not exist.
-    pub fn is_attached(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
+    /// When the kernel does not tell.
+    pub fn is_attached(
+        &self,
+        inside: &Inside<'_>,
+        kind: ProgramKind,
+        dev: &str,
+    ) -> Result<bool, DatapathError> {
+        let ours = self.program_id(kind)?;
         match attach_mode()? {
-            AttachMode::Tcx => {
-                let ours = self.program_id(kind)?;
-                let (_, programs) = SchedClassifier::query_tcx(dev, kind.attach_type())
-                    .map_err(failed(kind, Some(dev)))?;
-                Ok(programs.iter().any(|program| program.id() == ours))
+            AttachMode::Tcx => match SchedClassifier::query_tcx(dev, attach_type(kind)) {
+                Ok((_, programs)) => Ok(programs.iter().any(|program| program.id() == ours)),
+                Err(error) if is_missing_device(&error) => Ok(false),
+                Err(error) => Err(failed(kind, Some(dev))(error)),
+            },
+            AttachMode::Clsact => {
+                let netlink = Netlink::open(inside)?;
+                let Some(link) = netlink.link(dev)? else {
+                    return Ok(false);
+                };
+                let filters = netlink.filter_programs(&link, kind.hook())?;
+                Ok(filters.iter().any(|filter| filter.program == ours))
             }
-            AttachMode::Clsact => Ok(self.maps.settings.get()?.fast_path != 0),
         }
     }
 
@@ -119,15 +94,25 @@ impl Datapath {
     ///
     /// # Errors
     /// When the interface does not exist or the kernel refuses.
-    pub fn attach(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
+    pub fn attach(
+        &self,
+        inside: &Inside<'_>,
+        kind: ProgramKind,
+        dev: &str,
+    ) -> Result<bool, DatapathError> {
         match attach_mode()? {
-            AttachMode::Tcx => self.attach_tcx(kind, dev),
+            AttachMode::Tcx => self.attach_tcx(inside, kind, dev),
             AttachMode::Clsact => self.attach_clsact(kind, dev),
         }
     }
 
-    fn attach_tcx(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
-        if self.is_attached(kind, dev)? {
+    fn attach_tcx(
+        &self,
+        inside: &Inside<'_>,
+        kind: ProgramKind,
+        dev: &str,
+    ) -> Result<bool, DatapathError> {
+        if self.is_attached(inside, kind, dev)? {
             return Ok(false);
         }
         let path = self.pins.link(kind.name(), dev);
@@ -137,7 +122,7 @@ impl Datapath {
         let id = program
             .attach_with_options(
                 dev,
-                kind.attach_type(),
+                attach_type(kind),
                 TcAttachOptions::TcxOrder(LinkOrder::default()),
             )
             .map_err(failed(kind, Some(dev)))?;
@@ -169,7 +154,7 @@ impl Datapath {
         let id = program
             .attach_with_options(
                 dev,
-                kind.attach_type(),
+                attach_type(kind),
                 TcAttachOptions::Netlink(NlOptions {
                     priority: CLSACT_PRIORITY,
                     handle: CLSACT_HANDLE,
@@ -188,7 +173,12 @@ impl Datapath {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn detach(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
+    pub fn detach(
+        &self,
+        _inside: &Inside<'_>,
+        kind: ProgramKind,
+        dev: &str,
+    ) -> Result<bool, DatapathError> {
         match attach_mode()? {
             AttachMode::Tcx => unpin(&self.pins.link(kind.name(), dev)),
             AttachMode::Clsact => self.detach_clsact(kind, dev),
@@ -232,16 +222,21 @@ pub(super) fn pin_links_too(from: &Pins, to: &Pins) -> Result<(), DatapathError>
     Ok(())
 }
 
+fn link_pins(pins: &Pins) -> Result<Vec<(ProgramKind, String)>, DatapathError> {
+    let pin = |(program, dev): (String, String)| match ProgramKind::from_name(&program) {
+        Some(kind) => Ok((kind, dev)),
+        None => Err(DatapathError::Foreign {
+            path: pins.link(&program, &dev),
+            problem: "it is no link of a program of netpath".to_owned(),
+        }),
+    };
+    pins.links()?.into_iter().map(pin).collect()
+}
+
 /// Points every pinned link at the pinned programs.
 fn update_links(pins: &Pins) -> Result<(), DatapathError> {
-    for (program, dev) in pins.links()? {
-        let path = pins.link(&program, &dev);
-        let Some(kind) = ProgramKind::from_name(&program) else {
-            return Err(DatapathError::Foreign {
-                path,
-                problem: "it is no link of a program of netpath".to_owned(),
-            });
-        };
+    for (kind, dev) in link_pins(pins)? {
+        let path = pins.link(kind.name(), &dev);
         let link = |source| DatapathError::Link {
             path: path.clone(),
             source,
@@ -272,7 +267,7 @@ fn update_filters(pins: &Pins, maps: &Maps) -> Result<(), DatapathError> {
             let Some(dev) = netpath_common::text(&entry.name) else {
                 continue;
             };
-            for kind in ProgramKind::of_interface(entry.kind) {
+            for kind in of_interface(entry.kind) {
                 replace_filter(pins, *kind, dev)?;
             }
         }
@@ -313,15 +308,16 @@ fn pinned_program(pins: &Pins, kind: ProgramKind) -> Result<SchedClassifier, Dat
     SchedClassifier::from_pin(pins.program(kind.name())).map_err(failed(kind, None))
 }
 
+/// Whether an interface was not found.
+fn is_missing_device(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is_it = |error: &io::Error| error.raw_os_error() == Some(libc::ENODEV);
+    error.downcast_ref().is_some_and(is_it) || error.source().is_some_and(is_missing_device)
+}
+
 /// Our filter on an interface, whether or not it is there; none where the interface is not.
 fn filter(kind: ProgramKind, dev: &str) -> Result<Option<SchedClassifierLink>, DatapathError> {
-    let filter = SchedClassifierLink::attached(
-        dev,
-        kind.attach_type(),
-        CLSACT_PRIORITY,
-        CLSACT_HANDLE,
-        None,
-    );
+    let filter =
+        SchedClassifierLink::attached(dev, attach_type(kind), CLSACT_PRIORITY, CLSACT_HANDLE, None);
     match filter {
         Ok(filter) => Ok(Some(filter)),
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),

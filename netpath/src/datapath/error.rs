@@ -9,6 +9,8 @@ use aya::{
     programs::{ProgramError, links::LinkError, tc::TcError},
 };
 
+use crate::{Ending, Ends, netlink::NetlinkError};
+
 /// A failure of the datapath. Each names its object.
 #[derive(Debug, thiserror::Error)]
 pub enum DatapathError {
@@ -87,6 +89,9 @@ pub enum DatapathError {
         /// The verifier's log.
         log: String,
     },
+    /// The kernel did not tell by netlink what is attached.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
     /// The kernel lacks something netpath cannot do without.
     #[error("this kernel lacks {what}: netpath needs Linux 5.14 or newer with it built in")]
     KernelLacks {
@@ -177,6 +182,35 @@ pub enum DatapathError {
     Log(#[from] aya_log::Error),
 }
 
+impl Ends for DatapathError {
+    fn ending(&self) -> Ending {
+        match self {
+            Self::Older { .. }
+            | Self::Newer { .. }
+            | Self::NoBpffs { .. }
+            | Self::KernelLacks { .. }
+            | Self::Elsewhere { .. }
+            | Self::Untrusted { .. } => Ending::Refused,
+            Self::CleanUp { .. } => Ending::Failed,
+            Self::Netns(error) => error.ending(),
+            Self::Lock(error) => error.ending(),
+            Self::Foreign { .. }
+            | Self::Verifier { .. }
+            | Self::File { .. }
+            | Self::Map { .. }
+            | Self::Entry { .. }
+            | Self::Damaged { .. }
+            | Self::Object(_)
+            | Self::Program { .. }
+            | Self::Link { .. }
+            | Self::Pin { .. }
+            | Self::Clsact { .. }
+            | Self::Log(_)
+            | Self::Netlink(_) => Ending::Failed,
+        }
+    }
+}
+
 impl DatapathError {
     /// Whether it is about one node's directory as a whole: then other nodes are none the worse.
     pub fn is_about_a_directory(&self) -> bool {
@@ -186,19 +220,6 @@ impl DatapathError {
                 | Self::Newer { .. }
                 | Self::Foreign { .. }
                 | Self::Damaged { .. }
-                | Self::Untrusted { .. }
-        )
-    }
-
-    /// Whether the input or the machine was refused before anything was touched.
-    pub fn is_refusal(&self) -> bool {
-        matches!(
-            self,
-            Self::Older { .. }
-                | Self::Newer { .. }
-                | Self::NoBpffs { .. }
-                | Self::KernelLacks { .. }
-                | Self::Elsewhere { .. }
                 | Self::Untrusted { .. }
         )
     }
@@ -234,4 +255,52 @@ pub(super) fn file(
 
 pub(super) fn map(map: &'static str) -> impl FnOnce(MapError) -> DatapathError {
     move |source| DatapathError::Map { map, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Errors of other modules that are handed on count as what they are there.
+    #[test]
+    fn what_is_refused_was_not_touched() {
+        let source = || io::Error::other("no");
+        let path = || PathBuf::from("/sys/fs/bpf/netpath/node03");
+        let refused = [
+            DatapathError::Newer {
+                path: path(),
+                found: 9,
+                expected: 2,
+            },
+            DatapathError::NoBpffs { source: source() },
+            DatapathError::KernelLacks { what: "TCX" },
+        ];
+        for error in refused {
+            assert_eq!(error.ending(), Ending::Refused, "{error}");
+        }
+        let failed = [
+            DatapathError::Foreign {
+                path: path(),
+                problem: "it holds no map".to_owned(),
+            },
+            DatapathError::Verifier {
+                program: "from_uplink",
+                source: source(),
+                log: String::new(),
+            },
+            DatapathError::File {
+                path: path(),
+                action: "read",
+                source: source(),
+            },
+            DatapathError::from(crate::lock::LockError::Held(path())),
+            DatapathError::from(crate::netns::NetnsError::Open {
+                path: path(),
+                source: source(),
+            }),
+        ];
+        for error in failed {
+            assert_eq!(error.ending(), Ending::Failed, "{error}");
+        }
+    }
 }

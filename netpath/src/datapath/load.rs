@@ -10,12 +10,12 @@ use aya::{
 use netpath_common::tables::{Capacity, TABLES};
 
 use super::{
-    ObjectKind,
-    attach::ProgramKind,
+    ObjectKind, ProgramKind,
     error::{DatapathError, file},
     kernel,
     pins::Pins,
 };
+use crate::hash::fnv1a_64;
 
 /// The TC programs, built from netpath-ebpf by build.rs.
 static PLAIN: &[u8] = aya::include_bytes_aligned!(env!("NETPATH_BPF_OBJECT"));
@@ -29,13 +29,9 @@ pub(super) fn bytes(object: ObjectKind) -> &'static [u8] {
     }
 }
 
-/// Tells one build of the programs from another: 64-bit FNV-1a (RFC 9923) of the object.
+/// Tells one build of the programs from another: a hash of the object.
 pub(super) fn fingerprint(object: ObjectKind) -> u64 {
-    bytes(object)
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
+    fnv1a_64(bytes(object))
 }
 
 /// Loads the object with its maps pinned, or reused where they already are, and its programs verified.

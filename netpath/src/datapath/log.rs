@@ -12,7 +12,7 @@ use aya::programs::ProgramInfo;
 use aya_log::EbpfLogger;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{Datapath, attach::ProgramKind, error::DatapathError};
+use super::{Datapath, ProgramKind, error::DatapathError};
 
 /// How long a signal may be missed, in milliseconds.
 const PATIENCE: u8 = 100;

@@ -21,7 +21,6 @@ mod test_run;
 mod timed;
 
 pub use self::{
-    attach::{Hook, ProgramKind},
     error::DatapathError,
     kernel::{AttachMode, attach_mode},
     log::DatapathLog,
@@ -36,6 +35,7 @@ pub use netpath_common::tables::Capacity;
 use std::path::{Path, PathBuf};
 
 use netpath_common::{ABI_VERSION, EndpointId, Identity, Ids, Settings, tables::MapKind};
+pub use netpath_common::{Hook, ProgramKind};
 
 use self::{error::and_then, pins::Pins, raw::RawMap};
 use crate::lock::{Lock, Subject, TopologyLock};

@@ -9,6 +9,7 @@ use aya::{
 use netpath_common::Ifindex;
 
 use super::{Datapath, ProgramKind, error::DatapathError};
+use crate::netns::Inside;
 
 /// `sizeof(struct __sk_buff)` of `linux/bpf.h` since Linux 5.16; older kernels take it as long as what they
 /// do not know is zero.
@@ -99,12 +100,13 @@ impl Datapath {
     /// Runs a pinned program on a packet. It reads and counts in the node's maps as always, but its answer
     /// is not carried out: nothing is sent, redirected or dropped.
     ///
-    /// Interfaces are those of the calling thread's network namespace.
+    /// Interfaces are those of the namespace that the thread is inside.
     ///
     /// # Errors
     /// When there is no such interface, or the frame is too short or too long for the kernel.
     pub fn test_run(
         &self,
+        _inside: &Inside<'_>,
         kind: ProgramKind,
         packet: &TestPacket,
     ) -> Result<TestOutcome, DatapathError> {

@@ -1,6 +1,9 @@
 //! Names that netpath makes from other names.
 
+use netpath_common::Mac;
+
 use super::{InterfaceName, Name};
+use crate::hash::fnv1a_64;
 
 /// What every wire's namespace starts with; no node or endpoint may.
 pub const WIRE_NAMESPACE_PREFIX: &str = "netpath-wire-";
@@ -26,6 +29,15 @@ pub fn wire_port(node: &Name, dev: &InterfaceName) -> InterfaceName {
     InterfaceName::trusted(format!("w{:012x}", fnv1a_48(&format!("{node}/{dev}"))))
 }
 
+/// The MAC of an uplink's end in a node (`role` `uplink`) or on its wire (`port`): the hash of `<node>/<dev>/<role>`, made
+/// a locally administered unicast address (IEEE 802, the two lowest bits of the first byte).
+#[must_use]
+pub fn derived_mac(node: &Name, dev: &InterfaceName, role: &str) -> Mac {
+    let hash = fnv1a_48(&format!("{node}/{dev}/{role}")).to_be_bytes();
+    let [_, _, a, b, c, d, e, f] = hash;
+    Mac([(a & 0xfc) | 0x02, b, c, d, e, f])
+}
+
 /// The default of an endpoint's `host_dev`: `np-<endpoint>` where that fits an interface name, else `np-`
 /// and the hash of `<node>/<endpoint>`.
 #[must_use]
@@ -46,24 +58,12 @@ fn fnv1a_48(text: &str) -> u64 {
     (hash >> 48) ^ (hash & 0xffff_ffff_ffff)
 }
 
-/// FNV-1a; offset basis and prime from RFC 9923, "FNV Constants".
-fn fnv1a_64(bytes: &[u8]) -> u64 {
-    const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0000_0100_0000_01b3;
-    bytes.iter().fold(OFFSET_BASIS, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(PRIME)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn fnv1a_agrees_with_the_published_vectors() {
-        assert_eq!(fnv1a_64(b""), 0xcbf2_9ce4_8422_2325);
-        assert_eq!(fnv1a_64(b"a"), 0xaf63_dc4c_8601_ec8c);
-        assert_eq!(fnv1a_64(b"foobar"), 0x8594_4171_f739_67e8);
+    fn the_hash_is_folded() {
         assert_eq!(fnv1a_48("foobar"), 0x8594 ^ 0x4171_f739_67e8);
     }
 

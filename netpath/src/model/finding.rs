@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::{Ending, Ends};
+
 /// One thing that is wrong with a topology file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}:{line}: {key}: {problem}: {remedy}", file.display())]
@@ -50,6 +52,12 @@ impl fmt::Display for TopologyErrors {
 }
 
 impl std::error::Error for TopologyErrors {}
+
+impl Ends for TopologyErrors {
+    fn ending(&self) -> Ending {
+        Ending::Refused
+    }
+}
 
 /// What is wrong with a value, before it is known where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

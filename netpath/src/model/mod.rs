@@ -23,7 +23,9 @@ use std::{net::IpAddr, path::Path};
 use ipnet::IpNet;
 use serde::Serialize;
 
-pub use derived::{WIRE_NAMESPACE_PREFIX, derived_host_dev, wire_namespace, wire_port};
+pub use derived::{
+    WIRE_NAMESPACE_PREFIX, derived_host_dev, derived_mac, wire_namespace, wire_port,
+};
 pub use finding::{Finding, TopologyErrors};
 pub use name::{InterfaceName, InterfaceNameError, Name, NameError};
 

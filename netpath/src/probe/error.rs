@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use crate::netns::NetnsError;
+use crate::{Ending, Ends, netns::NetnsError};
 
 /// A probe could not be carried out. Packets that are lost on the way are no error: they are in the report.
 #[derive(Debug, thiserror::Error)]
@@ -58,11 +58,65 @@ pub enum ProbeError {
     },
 }
 
+impl Ends for ProbeError {
+    fn ending(&self) -> Ending {
+        match self {
+            Self::Netns(error) => error.ending(),
+            // The options are the caller's, not the user's.
+            Self::Invalid { .. }
+            | Self::Io { .. }
+            | Self::Deadline { .. }
+            | Self::Corrupt { .. }
+            | Self::Length { .. } => Ending::Failed,
+        }
+    }
+}
+
 /// Names the object and the step of a failed system call.
 pub fn io_error(object: &str, step: &'static str, source: impl Into<io::Error>) -> ProbeError {
     ProbeError::Io {
         object: object.to_owned(),
         step,
         source: source.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instrument_fails_and_refuses_nothing() {
+        let object = || "eth0".to_owned();
+        let source = || io::Error::other("no");
+        let errors = [
+            ProbeError::from(NetnsError::Step {
+                name: object(),
+                step: "setns",
+                source: source(),
+            }),
+            ProbeError::Deadline {
+                object: object(),
+                step: "connect",
+                after: Duration::ZERO,
+            },
+            ProbeError::Invalid {
+                option: "ttl",
+                reason: "0 reaches nobody".to_owned(),
+            },
+            ProbeError::Corrupt {
+                object: object(),
+                offset: 0,
+            },
+            ProbeError::Length {
+                object: object(),
+                expected: 1,
+                received: 0,
+            },
+            io_error("eth0", "sendmsg", source()),
+        ];
+        for error in errors {
+            assert_eq!(error.ending(), Ending::Failed, "{error}");
+        }
     }
 }

@@ -2,14 +2,17 @@
 
 use std::{
     net::IpAddr,
-    process::{self, Command},
+    process,
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
 use netpath_common::Mac;
 
-use crate::netns::{Netns, NetnsError};
+use crate::{
+    command,
+    netns::{Netns, NetnsError},
+};
 
 /// The interface of either side.
 pub(super) const DEV: &str = "eth0";
@@ -129,16 +132,9 @@ fn await_carrier(netns: &Netns) {
 
 /// Runs `ip` in a namespace and returns what it printed.
 fn ip(netns: &Netns, arguments: &str) -> String {
-    let output = Command::new("ip")
-        .args(["-n", netns.name()])
-        .args(arguments.split(' '))
-        .output()
-        .expect("ip of iproute2");
-    assert!(
-        output.status.success(),
-        "ip -n {} {arguments}: {}",
-        netns.name(),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).expect("text")
+    let arguments: Vec<&str> = ["-n", netns.name()]
+        .into_iter()
+        .chain(arguments.split(' '))
+        .collect();
+    command::run("ip", &arguments, "").expect("ip of iproute2")
 }

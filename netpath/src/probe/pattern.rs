@@ -2,6 +2,8 @@
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
+use crate::random::SplitMix64;
+
 /// A number that tells this run's packets from those of any other.
 pub fn run_id() -> u64 {
     RandomState::new().build_hasher().finish()
@@ -55,12 +57,9 @@ fn within_word(position: u64) -> usize {
     (position % 8) as usize
 }
 
-/// The finalizer of SplitMix64 (Steele, Lea and Flood 2014): any two seeds give unrelated words.
+/// Any two seeds give unrelated words.
 fn mix(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    SplitMix64::new(seed).next()
 }
 
 #[cfg(test)]

@@ -3,18 +3,16 @@
 use std::sync::atomic::AtomicBool;
 
 use super::{
-    change::{Action, Change, Object},
-    check, endpoint,
-    error::ProvisionError,
-    netlink::Netlink,
-    node::{Found, HeldNode, find_held, text},
-    route,
-    uplink::{self, Leaving},
+    carry_out::Site,
+    error::{self, ProvisionError},
+    root, snapshot,
 };
 use crate::{
-    datapath::{Datapath, ObjectKind, from_bytes},
+    datapath::{self, Datapath, ObjectKind},
+    descriptors,
     lock::TopologyLock,
-    netns::{NameState, Netns, name_state},
+    mounts,
+    reconcile::{self, Change, Object, Op},
 };
 
 /// See [`super::down`].
@@ -23,109 +21,65 @@ pub fn down(
     interrupted: &AtomicBool,
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
-    check::root()?;
+    root()?;
+    mounts::require_visible("down")?;
+    descriptors::require(2)?;
+    // Nothing of the nodes may be up; then nothing is unmounted either.
+    if datapath::nodes()?.iter().any(|name| nodes.contains(name)) {
+        mounts::require_shared_namespaces("down")?;
+    }
     let lock = TopologyLock::take(interrupted)?;
     let mut changes = Vec::new();
     let mut errors = Vec::new();
     for name in nodes {
         let result = node(name, &lock, &mut |change| {
-            progress(&change);
-            changes.push(change);
+            progress(change);
+            changes.push(change.clone());
         });
         errors.extend(result.err());
     }
-    match errors.len() {
-        0 => Ok(changes),
-        1 => Err(errors.remove(0)),
-        _ => Err(ProvisionError::Several(errors)),
+    match error::all(errors) {
+        None => Ok(changes),
+        Some(error) => Err(error),
     }
 }
 
-/// Removes one node with all that is on it. One that is not there is no error.
+/// Removes one node with all that is on it. One that is not there is no error. The pins are what proves the rest to be
+/// netpath's: they stay as long as anything does.
 pub fn node(
     name: &str,
     lock: &TopologyLock,
-    report: &mut dyn FnMut(Change),
+    report: &mut dyn FnMut(&Change),
 ) -> Result<(), ProvisionError> {
-    let changed = |action: Object, name: String, node: &str| Change {
-        action: Action::Remove,
-        object: action,
-        node: node.to_owned(),
-        name,
-        detail: String::new(),
-    };
-    let node = match find_held(name, ObjectKind::Plain, lock)? {
-        Found::Absent => return Ok(Datapath::remove_unfinished(name)?),
-        Found::Remains(_) => {
-            remains(name)?;
-            report(changed(Object::Node, name.to_owned(), name));
-            return Ok(());
+    // What an older netpath made is removed by what this one knows.
+    Datapath::migrate(name, ObjectKind::Plain, lock)?;
+    let snapshot = snapshot::take(name, None)?;
+    if snapshot.world.recorded.is_none() {
+        return Ok(Datapath::remove_unfinished(name)?);
+    }
+    let plan = reconcile::down(name, &snapshot.world);
+    let mut errors: Vec<ProvisionError> = plan
+        .refusals
+        .into_iter()
+        .map(ProvisionError::from)
+        .collect();
+    let mut site = Site::new(name, lock, snapshot, None);
+    for step in &plan.steps {
+        let ends_the_node = step.object.0 == Object::Node
+            && step
+                .ops
+                .iter()
+                .any(|op| matches!(op, Op::RemoveNode | Op::RemoveRemains));
+        if ends_the_node && !errors.is_empty() {
+            break;
         }
-        Found::Up(node) => node,
-    };
-    let mut errors = Vec::new();
-    let endpoints = node.datapath().maps.endpoint_records.all()?;
-    for (endpoint, record) in endpoints {
-        let endpoint = text(&endpoint.name);
-        let removed = if node.lab {
-            // Its veth ends with the node's namespace, all of them in one go.
-            endpoint::remove_netns(&endpoint, &record)
-        } else {
-            endpoint::remove(&node, &endpoint, &record)
-        };
-        match removed {
-            Ok(()) => report(changed(Object::Endpoint, endpoint, name)),
+        match site.step(step) {
+            Ok(()) => step.change.iter().for_each(&mut *report),
             Err(error) => errors.push(error),
         }
     }
-    let routes = node.datapath().maps.route_records.all()?;
-    let netlink = node.inside(Netlink::open)?;
-    for (dst, record) in routes {
-        let Some(dst) = from_bytes(&dst) else {
-            continue;
-        };
-        match route::remove(&netlink, &node, dst, &record) {
-            Ok(()) => report(changed(Object::Route, dst.to_string(), name)),
-            Err(error) => errors.push(error),
-        }
+    match error::all(errors) {
+        None => Ok(()),
+        Some(error) => Err(error),
     }
-    let uplinks = node.datapath().maps.uplink_records.all()?;
-    for (dev, record) in uplinks {
-        let dev = text(&dev.name);
-        match uplink::remove(&node, &dev, &record) {
-            Ok(()) => report(changed(Object::Uplink, dev, name)),
-            Err(error) => errors.push(error),
-        }
-    }
-    // The pins are what proves the rest to be netpath's: they stay as long as anything does.
-    if !errors.is_empty() {
-        return Err(ProvisionError::Several(errors));
-    }
-    remove_node(node)?;
-    report(changed(Object::Node, name.to_owned(), name));
-    Ok(())
-}
-
-fn remove_node(node: HeldNode<'_>) -> Result<(), ProvisionError> {
-    if node.lab {
-        Netns::remove(&node.name)?;
-    }
-    Ok(node.into_datapath().remove()?)
-}
-
-/// Removes what is left of a lab node whose namespace is gone, and with it its interfaces.
-pub fn remains(name: &str) -> Result<(), ProvisionError> {
-    let Some(datapath) = Datapath::open(name)? else {
-        return Ok(());
-    };
-    for (endpoint, record) in datapath.maps.endpoint_records.all()? {
-        endpoint::remove_netns(&text(&endpoint.name), &record)?;
-    }
-    for record in datapath.maps.uplink_records.all()?.values() {
-        uplink::remove_wire(record, Leaving::Node(name))?;
-    }
-    if name_state(name)? == NameState::EmptyFile {
-        Netns::remove(name)?;
-    }
-    Ok(datapath.remove()?)
 }

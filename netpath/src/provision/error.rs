@@ -4,7 +4,18 @@ use std::io;
 
 use ipnet::IpNet;
 
-use crate::{datapath::DatapathError, lock::LockError, netns::NetnsError};
+use crate::{
+    Ending, Ends,
+    datapath::DatapathError,
+    descriptors::DescriptorsError,
+    lock::LockError,
+    mounts::MountsError,
+    netfilter::NetfilterError,
+    netlink::NetlinkError,
+    netns::NetnsError,
+    reconcile::{DamagedRecord, Refusal},
+    sysctl::SysctlError,
+};
 
 /// A failure of provisioning. Each names its object and, where there is one, the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +46,12 @@ pub enum ProvisionError {
     /// Another netpath is at work.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// Netpath runs where its work would be hidden.
+    #[error(transparent)]
+    Mounts(#[from] MountsError),
+    /// Too few files may be open.
+    #[error(transparent)]
+    Descriptors(#[from] DescriptorsError),
     /// Nothing of that name is up.
     #[error("no {object} {name} is up: `netpath show` lists what is")]
     NotUp {
@@ -43,6 +60,12 @@ pub enum ProvisionError {
         /// Its name.
         name: String,
     },
+    /// No node is up at all.
+    #[error("nothing is up: `netpath up` makes what a topology file describes")]
+    NothingUp,
+    /// The kernel gives no random numbers.
+    #[error("getrandom: {0}")]
+    Random(io::Error),
     /// Stopped by a signal.
     #[error("interrupted")]
     Interrupted,
@@ -52,19 +75,18 @@ pub enum ProvisionError {
     /// A BPF operation failed.
     #[error(transparent)]
     Datapath(#[from] DatapathError),
-    /// The kernel refused a netlink request.
-    #[error("{action} {object}: {source}")]
-    Netlink {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        object: String,
-        /// The kernel's answer.
-        source: rtnetlink::Error,
-    },
-    /// A netlink socket could not be had.
-    #[error("netlink socket: {0}")]
-    Socket(io::Error),
+    /// A netlink request failed.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// A sysctl could not be read or written.
+    #[error(transparent)]
+    Sysctl(#[from] SysctlError),
+    /// A record says what this netpath cannot have written.
+    #[error("a record is damaged: {0}")]
+    DamagedRecord(String),
+    /// An operation was to be done where there is no such thing: a fault of netpath's.
+    #[error("cannot be done in this place: {0}")]
+    NoSuchPlace(String),
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     File {
@@ -73,14 +95,9 @@ pub enum ProvisionError {
         /// Why.
         source: io::Error,
     },
-    /// A program that netpath calls failed.
-    #[error("`{command}` failed: {message}")]
-    Command {
-        /// With its arguments.
-        command: String,
-        /// What it said.
-        message: String,
-    },
+    /// The packet filter could not be read or changed.
+    #[error(transparent)]
+    Netfilter(#[from] NetfilterError),
     /// An address that is wanted is not there.
     #[error(
         "uplink {dev} has no address {address}: add it, or correct the file (netpath configures no interface that it did not make)"
@@ -118,22 +135,149 @@ fn list(errors: &[ProvisionError]) -> String {
         .join("\n")
 }
 
-impl ProvisionError {
-    /// Whether it is about one node's directory as a whole: then other nodes are none the worse.
-    pub fn is_about_a_directory(&self) -> bool {
-        matches!(self, Self::Datapath(error) if error.is_about_a_directory())
+impl From<Refusal> for ProvisionError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::ForeignNamespace(name) => foreign_namespace(&name),
+            Refusal::ForeignInterface { dev, netns, key } => Self::NotOurs {
+                object: "interface",
+                name: dev,
+                netns,
+                remedy: match key {
+                    "host_dev" => "set host_dev in the topology file to another name",
+                    _ => "set dev in the topology file to another name",
+                },
+            },
+            Refusal::Unmet { problem, remedy } => Self::Unmet { problem, remedy },
+            Refusal::NoAddress { dev, address } => Self::NoAddress { dev, address },
+        }
     }
+}
 
-    /// Whether the user's input or the machine's set-up was refused before anything was touched: exit
-    /// status 2.
-    pub fn is_refusal(&self) -> bool {
+impl From<DamagedRecord> for ProvisionError {
+    fn from(damaged: DamagedRecord) -> Self {
+        Self::DamagedRecord(damaged.to_string())
+    }
+}
+
+/// The error for a name that is taken by a namespace that is not netpath's.
+pub(super) fn foreign_namespace(name: &str) -> ProvisionError {
+    ProvisionError::NotOurs {
+        object: "network namespace",
+        name: name.to_owned(),
+        netns: None,
+        remedy: "choose another name in the topology file, or remove it with `ip netns del` if it is of no use",
+    }
+}
+
+/// All of some errors as one; none for none.
+pub(super) fn all(mut errors: Vec<ProvisionError>) -> Option<ProvisionError> {
+    match errors.len() {
+        0 => None,
+        1 => errors.pop(),
+        _ => Some(ProvisionError::Several(errors)),
+    }
+}
+
+impl ProvisionError {
+    /// This failure, and what went wrong while cleaning up after it.
+    pub(super) fn and(self, undoing: impl IntoIterator<Item = impl Into<Self>>) -> Self {
+        let undoing: Vec<Self> = undoing.into_iter().map(Into::into).collect();
+        match undoing.is_empty() {
+            true => self,
+            false => Self::Undo {
+                cause: Box::new(self),
+                undoing,
+            },
+        }
+    }
+}
+
+impl Ends for ProvisionError {
+    fn ending(&self) -> Ending {
         match self {
             Self::NotRoot | Self::NotOurs { .. } | Self::Unmet { .. } | Self::NoAddress { .. } => {
-                true
+                Ending::Refused
             }
-            Self::Datapath(error) => error.is_refusal(),
-            Self::Several(errors) => errors.iter().all(Self::is_refusal),
-            _ => false,
+            Self::Lock(error) => error.ending(),
+            Self::Mounts(error) => error.ending(),
+            Self::Descriptors(error) => error.ending(),
+            Self::Netns(error) => error.ending(),
+            Self::Datapath(error) => error.ending(),
+            Self::Netfilter(error) => error.ending(),
+            Self::Several(errors) if errors.iter().all(Self::is_refusal) => Ending::Refused,
+            Self::Several(_)
+            | Self::NotUp { .. }
+            | Self::Interrupted
+            | Self::NothingUp
+            | Self::Random(_)
+            | Self::Netlink(_)
+            | Self::Sysctl(_)
+            | Self::DamagedRecord(_)
+            | Self::NoSuchPlace(_)
+            | Self::File { .. }
+            | Self::Undo { .. } => Ending::Failed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused() -> Vec<ProvisionError> {
+        vec![
+            ProvisionError::NotRoot,
+            ProvisionError::NotOurs {
+                object: "interface",
+                name: "eth7".to_owned(),
+                netns: None,
+                remedy: "rename it",
+            },
+            ProvisionError::Unmet {
+                problem: "no forwarding".to_owned(),
+                remedy: "switch it on".to_owned(),
+            },
+            ProvisionError::NoAddress {
+                dev: "eth7".to_owned(),
+                address: "10.0.0.1/24".parse().expect("an address"),
+            },
+            ProvisionError::from(DatapathError::KernelLacks { what: "TCX" }),
+        ]
+    }
+
+    #[test]
+    fn what_is_refused_was_not_touched() {
+        for error in refused() {
+            assert_eq!(error.ending(), Ending::Refused, "{error}");
+        }
+        let failed = [
+            ProvisionError::Interrupted,
+            ProvisionError::NotUp {
+                object: "node",
+                name: "node09".to_owned(),
+            },
+            ProvisionError::Random(io::Error::other("no")),
+            ProvisionError::from(LockError::Held("/run/netpath/topology.lock".into())),
+            ProvisionError::from(NetnsError::Open {
+                path: "/x".into(),
+                source: io::Error::other("no"),
+            }),
+            ProvisionError::Undo {
+                cause: Box::new(ProvisionError::NotRoot),
+                undoing: Vec::new(),
+            },
+        ];
+        for error in failed {
+            assert_eq!(error.ending(), Ending::Failed, "{error}");
+        }
+    }
+
+    #[test]
+    fn several_are_refused_if_each_is() {
+        let mut errors = refused();
+        assert_eq!(ProvisionError::Several(refused()).ending(), Ending::Refused);
+        errors.push(ProvisionError::Interrupted);
+        assert_eq!(ProvisionError::Several(errors).ending(), Ending::Failed);
     }
 }

@@ -1,60 +1,41 @@
-//! The FORWARD policy of a lab node, set the way an administrator would: with iptables and ip6tables.
+//! The FORWARD policy of a lab node, in both families.
 
-use std::{
-    os::unix::process::CommandExt as _,
-    process::{Command, Output},
-};
+use netpath_common::Family;
 
 use super::error::ProvisionError;
-
-const COMMANDS: [&str; 2] = ["iptables", "ip6tables"];
-
-fn run(command: &str, arguments: &[&str]) -> Result<Output, ProvisionError> {
-    let line = || format!("{command} {}", arguments.join(" "));
-    let output = Command::new(command)
-        .args(arguments)
-        // Of its own group: Ctrl-C is netpath's to answer.
-        .process_group(0)
-        .output()
-        .map_err(|source| ProvisionError::File {
-            path: line(),
-            source,
-        })?;
-    if output.status.success() {
-        return Ok(output);
-    }
-    Err(ProvisionError::Command {
-        command: line(),
-        message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    })
-}
+use crate::{
+    netfilter::{Iptables, NetfilterError, Policy},
+    netns::Inside,
+};
 
 /// Fails if iptables is not installed.
 pub fn require() -> Result<(), ProvisionError> {
-    for command in COMMANDS {
-        run(command, &["--version"]).map_err(|_| ProvisionError::Unmet {
-            problem: format!("forward_policy = \"drop\" needs {command}, which is not there"),
+    for iptables in Family::ALL.map(Iptables::new) {
+        iptables.require().map_err(|_| ProvisionError::Unmet {
+            problem: format!(
+                "forward_policy = \"drop\" needs {}, which is not there",
+                iptables.program()
+            ),
             remedy: "install the package iptables, or leave forward_policy out".into(),
         })?;
     }
     Ok(())
 }
 
-/// Sets the FORWARD policy of both families in the calling thread's namespace.
-pub fn set_forward_policy(drop: bool) -> Result<(), ProvisionError> {
-    let policy = if drop { "DROP" } else { "ACCEPT" };
-    for command in COMMANDS {
-        run(command, &["-w", "-P", "FORWARD", policy])?;
+/// Sets the FORWARD policy of both families.
+pub fn set_forward_policy(_inside: &Inside<'_>, drop: bool) -> Result<(), ProvisionError> {
+    let policy = if drop { Policy::Drop } else { Policy::Accept };
+    for iptables in Family::ALL.map(Iptables::new) {
+        let set = iptables.set_policy("FORWARD", policy);
+        set.map_err(NetfilterError::from)?;
     }
     Ok(())
 }
 
-/// Whether the FORWARD policy of both families is DROP in the calling thread's namespace.
-pub fn forward_policy_is_drop() -> Result<bool, ProvisionError> {
-    for command in COMMANDS {
-        let output = run(command, &["-w", "-S", "FORWARD"])?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        if !text.lines().any(|line| line == "-P FORWARD DROP") {
+/// Whether the FORWARD policy of both families is DROP.
+pub fn forward_policy_is_drop(_inside: &Inside<'_>) -> Result<bool, ProvisionError> {
+    for iptables in Family::ALL.map(Iptables::new) {
+        if iptables.policy("FORWARD")? != Policy::Drop {
             return Ok(false);
         }
     }

@@ -1,34 +1,35 @@
 //! Namespaces, veths, addresses, routes, sysctls: making a topology true and taking it away again.
 
-mod apply;
-mod change;
-mod check;
+mod carry_out;
 mod down;
-mod endpoint;
 mod error;
-mod fast_path;
 mod iptables;
-pub mod netlink;
-mod node;
 mod observe;
-mod plan;
-mod route;
+mod records;
+mod snapshot;
 mod status;
-mod sysctl;
-mod uplink;
+mod switch;
+mod up;
 
 pub use self::{
-    change::{Action, Change, Object},
-    endpoint::{GATEWAY_V4, GATEWAY_V6},
     error::ProvisionError,
     status::{
         Drift, EndpointStatus, FastPath, InterfaceStatus, NodeStatus, RouteStatus, UplinkStatus,
     },
 };
+pub use crate::reconcile::{Action, Change, GATEWAY_V4, GATEWAY_V6, Object};
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use crate::{datapath::ObjectKind, model::Topology};
+use nix::unistd::Uid;
+
+use crate::{
+    datapath::{Datapath, ObjectKind},
+    descriptors,
+    lock::TopologyLock,
+    model::Topology,
+    mounts,
+};
 
 /// How to bring a topology up.
 #[derive(Clone, Debug)]
@@ -56,21 +57,21 @@ impl Default for UpOptions {
 /// # Errors
 /// Whatever [`up`] would refuse before it touches anything.
 pub fn plan(topology: &Topology, options: &UpOptions) -> Result<Vec<Change>, ProvisionError> {
-    apply::plan(topology, options)
+    up::plan(topology, options)
 }
 
 /// Makes a topology true, and says what it changed: nothing if it was true already. `progress` is told of
 /// each change when it is done.
 ///
 /// # Errors
-/// Before anything is touched, for what cannot be done; after a failure half-way, what this call had made
-/// is removed again, in reverse.
+/// Before anything is touched, for what cannot be done; after a failure half-way every node is made again as it was
+/// recorded before.
 pub fn up(
     topology: &Topology,
     options: &UpOptions,
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
-    apply::up(topology, options, progress)
+    up::up(topology, options, progress)
 }
 
 /// Removes nodes with all that netpath made for them, whatever became of it meanwhile. A node that is not
@@ -109,19 +110,63 @@ pub struct Selection {
     pub interrupted: Arc<AtomicBool>,
 }
 
-/// Attaches or detaches the fast path and re-creates nothing.
+/// Attaches or detaches the fast path and re-creates nothing. What is wished is recorded, so that it survives. `progress`
+/// is told of each change when it is done.
 ///
 /// # Errors
-/// When nothing of that name is up, or the kernel refuses.
-pub fn set_fast_path(on: bool, selection: &Selection) -> Result<Vec<Change>, ProvisionError> {
-    check::root()?;
-    fast_path::set(on, selection)
+/// When nothing of that name is up, or the kernel refuses; then the node is switched back to what was wished before.
+/// Nodes that can be switched are, whatever is wrong with others.
+pub fn set_fast_path(
+    on: bool,
+    selection: &Selection,
+    progress: &mut dyn FnMut(&Change),
+) -> Result<Vec<Change>, ProvisionError> {
+    root()?;
+    mounts::require_visible("fastpath")?;
+    descriptors::require(2)?;
+    switch::set(on, selection, progress)
+}
+
+/// Replaces a node's programs by those of another build, under the running traffic. Returns whether anything changed:
+/// not where they are that build's already, nor where the node is not up any more.
+///
+/// # Errors
+/// When another netpath goes on being at work, or the kernel refuses a program.
+pub fn set_object(
+    node: &str,
+    object: ObjectKind,
+    interrupted: &AtomicBool,
+) -> Result<bool, ProvisionError> {
+    let lock = TopologyLock::take(interrupted)?;
+    match Datapath::open(node)? {
+        Some(datapath) => Ok(datapath.upgrade(object, &lock)?),
+        None => Ok(false),
+    }
 }
 
 /// The state of every node that is up, as recorded and as found.
 ///
 /// # Errors
-/// When a pinned directory cannot be read.
+/// When netpath's directory cannot be read. A node that cannot be read is a row that says so.
 pub fn observe() -> Result<Vec<NodeStatus>, ProvisionError> {
     observe::observe()
+}
+
+/// Fails unless run by root.
+fn root() -> Result<(), ProvisionError> {
+    match Uid::effective().is_root() {
+        true => Ok(()),
+        false => Err(ProvisionError::NotRoot),
+    }
+}
+
+/// A random number of the kernel's.
+fn random() -> Result<u64, ProvisionError> {
+    let mut bytes = [0u8; 8];
+    // SAFETY: the buffer outlives the call and has the length stated.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if got != 8 {
+        return Err(ProvisionError::Random(std::io::Error::last_os_error()));
+    }
+    Ok(u64::from_ne_bytes(bytes))
 }

@@ -1,179 +1,197 @@
 //! What is up.
 
+use std::collections::BTreeMap;
+
+use netpath_common::{Ifindex, Mac, ProgramKind};
+
 use super::{
-    Drift, EndpointStatus, FastPath, InterfaceStatus, NodeStatus, RouteStatus, UplinkStatus, check,
-    endpoint::{self, addresses},
-    error::ProvisionError,
-    fast_path,
-    node::{Found, Node, find, text},
-    plan::Inventory,
-    route, uplink,
+    Drift, EndpointStatus, FastPath, InterfaceStatus, NodeStatus, RouteStatus, UplinkStatus,
+    error::ProvisionError, root, snapshot,
 };
-use crate::datapath::{Datapath, attach_mode, from_bytes, nodes};
-use netpath_common::{Ifindex, Mac};
+use crate::{
+    datapath::{Datapath, attach_mode, nodes},
+    model::NodePlace,
+    mounts,
+    reconcile::{self, Fresh, Object, Recorded, Wanted, World},
+};
 
 /// See [`super::observe`].
 pub fn observe() -> Result<Vec<NodeStatus>, ProvisionError> {
-    check::root()?;
-    nodes()?
-        .iter()
-        .filter_map(|name| node(name).transpose())
-        .collect()
+    root()?;
+    mounts::require_visible("show")?;
+    let attach_mode = attach_mode()?.name();
+    let mut status = Vec::new();
+    for name in nodes()? {
+        match node(&name, attach_mode) {
+            Ok(found) => status.extend(found),
+            // One bad node is one row, and the rest works.
+            Err(error) => status.push(unreadable(&name, attach_mode, &error)),
+        }
+    }
+    Ok(status)
 }
 
-fn node(name: &str) -> Result<Option<NodeStatus>, ProvisionError> {
-    let mode = attach_mode()?;
-    let without = |fast_path, directory: String, drift: String| NodeStatus {
+fn unreadable(name: &str, attach_mode: &'static str, error: &ProvisionError) -> NodeStatus {
+    NodeStatus {
         name: name.to_owned(),
-        netns: name.to_owned(),
-        directory,
-        attach_mode: mode.name(),
-        fast_path,
+        netns: String::new(),
+        directory: Datapath::directory_of(name).display().to_string(),
+        attach_mode,
+        fast_path: FastPath::Unknown,
         uplinks: Vec::new(),
         routes: Vec::new(),
         endpoints: Vec::new(),
-        drift: Drift(vec![drift]),
-    };
-    let found = match find(name) {
-        Err(ProvisionError::Datapath(error)) if error.is_about_a_directory() => {
-            let directory = Datapath::directory_of(name).display().to_string();
-            return Ok(Some(without(
-                FastPath::Unknown,
-                directory,
-                error.to_string(),
-            )));
-        }
-        found => found?,
-    };
-    match found {
-        Found::Absent => Ok(None),
-        Found::Up(node) => status(&node).map(Some),
-        Found::Remains(datapath) => Ok(Some(without(
-            FastPath::Off,
-            datapath.directory().display().to_string(),
-            format!("namespace {name} is gone"),
-        ))),
+        drift: Drift(vec![error.to_string()]),
     }
 }
 
-fn status(node: &Node) -> Result<NodeStatus, ProvisionError> {
-    let inventory = Inventory::of(node)?;
-    let mut drift = Vec::new();
-    let uplinks = uplinks(node, &inventory)?;
-    let endpoints = endpoints(node, &inventory)?;
-    let mut routes = Vec::new();
-    let ways = route::Ways::of(&inventory.routes);
-    for (dst, record) in node.datapath().maps.route_records.all()? {
-        let (Some(dst), Some(via)) = (from_bytes(&dst), from_bytes(&record.via)) else {
-            continue;
-        };
-        if !ways.has(dst, &record) {
-            drift.push(format!("the kernel's route to {dst} is gone"));
-        }
-        routes.push(RouteStatus {
-            dst,
-            via: via.addr(),
-            made: record.made != 0,
-        });
-    }
-    let states: Vec<FastPath> = uplinks
-        .iter()
-        .map(|uplink| uplink.interface.fast_path)
-        .chain(
-            endpoints
-                .iter()
-                .map(|endpoint| endpoint.interface.fast_path),
-        )
-        .collect();
-    let settings = node.settings()?;
-    let fast_path = match (
-        states.iter().all(|&state| state == FastPath::On),
-        states.iter().all(|&state| state == FastPath::Off),
-    ) {
-        // No interface at all: what is wanted.
-        (true, true) if settings.fast_path != 0 => FastPath::On,
-        (_, true) => FastPath::Off,
-        (true, false) => FastPath::On,
-        (false, false) => FastPath::Partly,
+fn node(name: &str, attach_mode: &'static str) -> Result<Option<NodeStatus>, ProvisionError> {
+    let mut snapshot = snapshot::take(name, None)?;
+    // Programs of another version are no drift: only `up` knows which are wanted.
+    snapshot.world.observed.programs_current = true;
+    snapshot.world.observed.has_room = true;
+    let world = &snapshot.world;
+    let Some(recorded) = &world.recorded else {
+        return Ok(None);
     };
-    let datapath = node.datapath();
-    Ok(NodeStatus {
-        name: node.name.clone(),
-        netns: if node.lab {
-            node.name.clone()
-        } else {
-            "host".into()
+    let wanted = Wanted::of_recorded(name, recorded)?;
+    let mut status = NodeStatus {
+        name: name.to_owned(),
+        netns: match recorded.place {
+            NodePlace::Lab => name.to_owned(),
+            NodePlace::Host => "host".to_owned(),
         },
-        directory: datapath.directory().display().to_string(),
-        attach_mode: attach_mode()?.name(),
-        fast_path,
-        uplinks,
-        routes,
-        endpoints,
-        drift: Drift(drift),
-    })
+        directory: Datapath::directory_of(name).display().to_string(),
+        attach_mode,
+        fast_path: FastPath::Off,
+        uplinks: Vec::new(),
+        routes: Vec::new(),
+        endpoints: Vec::new(),
+        drift: Drift::default(),
+    };
+    if let Some(refusal) = reconcile::elsewhere(&wanted, world) {
+        status.drift = Drift(vec![refusal.to_string()]);
+        status.fast_path = FastPath::Unknown;
+        return Ok(Some(status));
+    }
+    if snapshot.netns.is_none() {
+        status.drift = Drift(vec![format!("namespace {name} is gone")]);
+        return Ok(Some(status));
+    }
+    let mut drift = drift(&wanted, world);
+    let mut of = |object: Object, name: &str| {
+        Drift(drift.remove(&(object, name.to_owned())).unwrap_or_default())
+    };
+    status.uplinks = uplinks(recorded, world, &mut of);
+    status.endpoints = endpoints(recorded, world, &mut of);
+    status.routes = routes(recorded);
+    status.drift = of(Object::Node, name);
+    status.drift.0.extend(drift.into_values().flatten());
+    status.fast_path = overall(recorded, &status);
+    Ok(Some(status))
+}
+
+/// What is not as it was made, by object: what a plan for what is recorded would mend.
+fn drift(wanted: &Wanted, world: &World) -> BTreeMap<(Object, String), Vec<String>> {
+    let plan = reconcile::plan(wanted, world, &mut Fresh::new(0));
+    let mut drift: BTreeMap<(Object, String), Vec<String>> = BTreeMap::new();
+    for step in plan.steps {
+        let words = drift.entry(step.object).or_default();
+        words.extend(step.drift.iter().map(ToString::to_string));
+    }
+    drift
 }
 
 fn interface(
-    node: &Node,
-    uplink: bool,
-    dev: String,
+    world: &World,
+    dev: &str,
     ifindex: Ifindex,
     mac: Mac,
-) -> Result<InterfaceStatus, ProvisionError> {
-    let datapath = node.datapath();
-    // An interface that is gone has no programs either; its absence is told as drift.
-    let attached = node
-        .inside(|| fast_path::is_attached(datapath, uplink, &dev))
-        .unwrap_or(false);
-    Ok(InterfaceStatus {
-        dev,
+    programs: &[ProgramKind],
+) -> InterfaceStatus {
+    let link = world.observed.node.link(dev);
+    let on = link.is_some_and(|link| {
+        let mut programs = programs.iter();
+        programs.all(|program| world.observed.attached.contains(&(link.ifindex, *program)))
+    });
+    InterfaceStatus {
+        dev: dev.to_owned(),
         ifindex,
         mac: mac.to_string(),
-        fast_path: if attached {
-            FastPath::On
-        } else {
-            FastPath::Off
-        },
-    })
+        fast_path: if on { FastPath::On } else { FastPath::Off },
+    }
 }
 
-fn uplinks(node: &Node, inventory: &Inventory) -> Result<Vec<UplinkStatus>, ProvisionError> {
-    let records = node.datapath().maps.uplink_records.all()?;
-    records
-        .iter()
-        .map(|(dev, record)| {
-            let dev = text(&dev.name);
-            let wire = text(&record.wire);
-            Ok(UplinkStatus {
-                drift: Drift(uplink::drift(node, &dev, record, &inventory.links)?),
-                interface: interface(node, true, dev, record.ifindex, record.mac)?,
-                addresses: addresses(&record.addresses),
-                wire: Some(wire).filter(|wire| !wire.is_empty()),
-                made: record.made != 0,
-            })
-        })
-        .collect()
+fn uplinks(
+    recorded: &Recorded,
+    world: &World,
+    drift: &mut dyn FnMut(Object, &str) -> Drift,
+) -> Vec<UplinkStatus> {
+    let status = |(dev, record): (&String, &reconcile::RecordedUplink)| {
+        let programs = [ProgramKind::FromUplink];
+        UplinkStatus {
+            interface: interface(world, dev, record.ifindex, record.mac, &programs),
+            addresses: record.addresses.clone(),
+            wire: Some(record.wire.clone()).filter(|wire| !wire.is_empty()),
+            made: record.made,
+            drift: drift(Object::Uplink, dev),
+        }
+    };
+    recorded.uplinks.iter().map(status).collect()
 }
 
-fn endpoints(node: &Node, inventory: &Inventory) -> Result<Vec<EndpointStatus>, ProvisionError> {
-    let records = node.datapath().maps.endpoint_records.all()?;
-    records
+fn endpoints(
+    recorded: &Recorded,
+    world: &World,
+    drift: &mut dyn FnMut(Object, &str) -> Drift,
+) -> Vec<EndpointStatus> {
+    let status = |(name, record): (&String, &reconcile::RecordedEndpoint)| {
+        let programs = [ProgramKind::FromEndpoint, ProgramKind::ToEndpoint];
+        EndpointStatus {
+            name: name.clone(),
+            id: record.id,
+            dev: record.dev.clone(),
+            mac: record.endpoint_mac.to_string(),
+            interface: interface(
+                world,
+                &record.host_dev,
+                record.ifindex,
+                record.host_mac,
+                &programs,
+            ),
+            addresses: record.addresses.clone(),
+            prefixes: record.prefixes.clone(),
+            drift: drift(Object::Endpoint, name),
+        }
+    };
+    recorded.endpoints.iter().map(status).collect()
+}
+
+fn routes(recorded: &Recorded) -> Vec<RouteStatus> {
+    let status = |(&dst, record): (&ipnet::IpNet, &reconcile::RecordedRoute)| RouteStatus {
+        dst,
+        via: record.via,
+        made: record.made,
+    };
+    recorded.routes.iter().map(status).collect()
+}
+
+/// Over all interfaces; without any: what is wanted.
+fn overall(recorded: &Recorded, status: &NodeStatus) -> FastPath {
+    let uplinks = status
+        .uplinks
         .iter()
-        .map(|(name, record)| {
-            let name = text(&name.name);
-            let drift = endpoint::drift(&name, record, &inventory.links, &inventory.routes)?;
-            let host_dev = text(&record.host_dev);
-            Ok(EndpointStatus {
-                name,
-                id: record.id,
-                dev: text(&record.dev),
-                mac: record.endpoint_mac.to_string(),
-                interface: interface(node, false, host_dev, record.host_ifindex, record.host_mac)?,
-                addresses: addresses(&record.addresses),
-                prefixes: addresses(&record.prefixes),
-                drift: Drift(drift),
-            })
-        })
-        .collect()
+        .map(|uplink| uplink.interface.fast_path);
+    let endpoints = status
+        .endpoints
+        .iter()
+        .map(|endpoint| endpoint.interface.fast_path);
+    let states: Vec<FastPath> = uplinks.chain(endpoints).collect();
+    let all = |wanted: FastPath| states.iter().all(|&state| state == wanted);
+    match (all(FastPath::On), all(FastPath::Off)) {
+        (true, true) if recorded.fast_path => FastPath::On,
+        (_, true) => FastPath::Off,
+        (true, false) => FastPath::On,
+        (false, false) => FastPath::Partly,
+    }
 }

@@ -260,7 +260,7 @@ impl Lab {
             endpoint: None,
             ..Selection::default()
         };
-        provision::set_fast_path(on, &selection).unwrap_or_else(|e| panic!("{e}"));
+        provision::set_fast_path(on, &selection, &mut |_| {}).unwrap_or_else(|e| panic!("{e}"));
     }
 
     /// A namespace's name.

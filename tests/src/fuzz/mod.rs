@@ -24,7 +24,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netpath::datapath::{DatapathError, ReturnCode, TestOutcome};
+use netpath::{
+    datapath::{DatapathError, ReturnCode, TestOutcome},
+    netns::Inside,
+};
 use netpath_common::{HopCounter, HopKey};
 
 use crate::TestNode;
@@ -194,7 +197,10 @@ impl<'a> Fuzzer<'a> {
     /// Runs one input and checks all but its counters; `None` if the kernel did not take it.
     fn feed(&mut self, iteration: u64) -> Option<TestOutcome> {
         let input = self.input(iteration);
-        let outcome = match self.node.datapath().test_run(input.program, &input.packet) {
+        // The calling thread is in the node's namespace.
+        let here = Inside::current();
+        let datapath = self.node.datapath();
+        let outcome = match datapath.test_run(&here, input.program, &input.packet) {
             Ok(outcome) => outcome,
             Err(error) if is_refusal(&error) => {
                 self.tally.refused += 1;

@@ -172,7 +172,7 @@ impl Lab {
             endpoint: endpoint.map(|endpoint| self.name(endpoint)),
             ..Selection::default()
         };
-        match provision::set_fast_path(on, &selection) {
+        match provision::set_fast_path(on, &selection, &mut |_| {}) {
             Ok(changes) => self.words(&changes),
             Err(error) => panic!("fastpath: {error}"),
         }

@@ -2,7 +2,7 @@
 
 use netpath::{
     datapath::{Datapath, DatapathError, ReturnCode, TestPacket, Writer},
-    netns::Netns,
+    netns::{Inside, Netns},
 };
 use netpath_common::{
     EndpointEntry, EndpointId, FeatureBits, Ifindex, InterfaceState, Mac, RouteEntry,
@@ -113,7 +113,9 @@ impl Router {
             ingress_ifindex: packet.ingress,
             ..TestPacket::new(packet.frame.clone(), packet.ingress)
         };
-        let outcome = self.datapath().test_run(packet.program, &test);
+        let outcome = self
+            .datapath()
+            .test_run(&Inside::current(), packet.program, &test);
         outcome.unwrap_or_else(|e| panic!("{e}\n{packet}")).code
     }
 }

@@ -4,7 +4,10 @@
 
 use std::net::IpAddr;
 
-use netpath::datapath::{ProgramKind, TestPacket};
+use netpath::{
+    datapath::{ProgramKind, TestPacket},
+    netns::Inside,
+};
 use netpath_tests::{Device, Family, TestNode, between};
 
 /// Runs of one call: each takes one from the TTL.
@@ -46,8 +49,16 @@ impl<'a> Way<'a> {
     }
 
     fn measure(&mut self) {
-        let run = || self.node.datapath().test_run(self.program, &self.packet);
-        let outcome = self.node.netns().run(run).unwrap_or_else(|e| panic!("{e}"));
+        let run = |inside: &Inside<'_>| {
+            self.node
+                .datapath()
+                .test_run(inside, self.program, &self.packet)
+        };
+        let outcome = self
+            .node
+            .netns()
+            .enter(run)
+            .unwrap_or_else(|e| panic!("{e}"));
         let outcome = outcome.unwrap_or_else(|e| panic!("{e}"));
         self.samples.push(outcome.duration.as_nanos());
     }

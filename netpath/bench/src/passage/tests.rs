@@ -147,19 +147,3 @@ fn what_came_in_and_did_not_go_on_is_seen() {
             .is_err()
     );
 }
-
-#[test]
-fn the_kernels_files_are_read() {
-    let dev = "Inter-|   Receive                            |  Transmit\n \
-               face |bytes    packets errs |bytes    packets\n    \
-               lo:       0       0    0       0       0\n\
-               bench-a:98765   12    0       0     100\n";
-    assert_eq!(packets_received(dev, "bench-a"), Some(12));
-    assert_eq!(packets_received(dev, "bench"), None);
-    let snmp = "Ip: Forwarding DefaultTTL ForwDatagrams\nIp: 1 64 77\nIcmp: InMsgs\nIcmp: 0\n";
-    assert_eq!(forwarded_v4(snmp), Some(77));
-    assert_eq!(forwarded_v4("Ip: Forwarding\nIp: 1\n"), None);
-    let snmp6 = "Ip6InReceives  \t5\nIp6OutForwDatagrams             \t78\n";
-    assert_eq!(forwarded_v6(snmp6), Some(78));
-    assert_eq!(forwarded_v6("Ip6InReceives 5\n"), None);
-}

@@ -14,6 +14,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use netpath::{Ending, Ends};
+
 use super::Results;
 use super::scale::ScaleResults;
 
@@ -54,6 +56,15 @@ pub enum ReportError {
         /// Why.
         source: io::Error,
     },
+}
+
+impl Ends for ReportError {
+    fn ending(&self) -> Ending {
+        match self {
+            // What goes into it has been measured by then.
+            Self::Directory { .. } | Self::Foreign { .. } | Self::File { .. } => Ending::Failed,
+        }
+    }
 }
 
 /// Writes `report.html` and its plots as `.svg` files into `dir`, which is created if absent, and returns their

@@ -3,7 +3,8 @@
 use std::io;
 
 use netpath::{
-    datapath::DatapathError, lock::LockError, model::TopologyErrors, netns::NetnsError,
+    Ending, Ends, command::CommandError, datapath::DatapathError, lock::LockError,
+    model::TopologyErrors, netlink::NetlinkError, netns::NetnsError, proc_net::ProcNetError,
     provision::ProvisionError,
 };
 
@@ -24,6 +25,12 @@ pub enum ScaleError {
     /// Maps or programs.
     #[error(transparent)]
     Datapath(#[from] DatapathError),
+    /// A netlink request.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// The kernel's counters could not be read.
+    #[error(transparent)]
+    ProcNet(#[from] ProcNetError),
     /// A namespace.
     #[error(transparent)]
     Netns(#[from] NetnsError),
@@ -47,28 +54,63 @@ pub enum ScaleError {
         /// Why it failed.
         source: io::Error,
     },
-    /// A command could not be started.
-    #[error("`{program}` does not run: {source}: install it (iproute2, iptables)")]
-    Start {
-        /// The command.
-        program: &'static str,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A command failed.
-    #[error("`{program}` in {netns}: {message}")]
-    Command {
-        /// The command.
-        program: &'static str,
-        /// The namespace it ran in.
-        netns: String,
-        /// What it said.
-        message: String,
-    },
+    /// A command could not be started, or failed.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+}
+
+impl Ends for ScaleError {
+    fn ending(&self) -> Ending {
+        match self {
+            Self::Machine(error) => error.ending(),
+            Self::Provision(error) => error.ending(),
+            Self::Datapath(error) => error.ending(),
+            Self::ProcNet(error) => error.ending(),
+            Self::Lock(error) => error.ending(),
+            Self::Netns(error) => error.ending(),
+            Self::Topology(error) => error.ending(),
+            Self::Command(error) => error.ending(),
+            Self::Interrupted | Self::Lab { .. } | Self::Io { .. } | Self::Netlink(_) => {
+                Ending::Failed
+            }
+        }
+    }
 }
 
 impl From<BenchError> for ScaleError {
     fn from(error: BenchError) -> Self {
         Self::Machine(Box::new(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netpath::model::Topology;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_one_whoever_hands_it_on() {
+        let lacks = || DatapathError::KernelLacks { what: "TCX" };
+        let findings = Topology::parse("lab.toml", "x = 1").expect_err("unknown key");
+        let refused = [
+            ScaleError::from(BenchError::from(ProvisionError::from(lacks()))),
+            ScaleError::from(ProvisionError::NotRoot),
+            ScaleError::from(lacks()),
+            ScaleError::from(findings),
+        ];
+        for error in refused {
+            assert_eq!(error.ending(), Ending::Refused, "{error}");
+        }
+        let failed = [
+            ScaleError::Interrupted,
+            ScaleError::from(BenchError::Interrupted),
+            ScaleError::Lab {
+                what: "no uplink".to_owned(),
+            },
+        ];
+        for error in failed {
+            assert_eq!(error.ending(), Ending::Failed, "{error}");
+        }
     }
 }

@@ -1,15 +1,16 @@
 //! What a hop costs on the wire: against the size of netpath's tables, and against the number of FORWARD rules where
 //! iptables does the work. All nodes are up at once, so that every round goes through all of them in random order.
 
-use std::{fmt::Write as _, fs, net::IpAddr, time::Duration};
+use std::{fmt::Write as _, net::IpAddr, time::Duration};
 
+use netpath::proc_net;
 use netpath_common::Outcome;
 
 use super::{
     Run, ScaleError,
     fill::Filled,
     flow::{Flow, Sockets, Target, pin},
-    lab::{self, Node, io_error},
+    lab::{self, Node},
     population,
     programs::pick,
     results::{HopSample, RejectedHop, Size},
@@ -256,33 +257,6 @@ fn forwarded(node: &Node, family: Family) -> Result<Forwarded, ScaleError> {
         .filter(|(hop, _)| redirect.contains(&hop.outcome))
         .map(|(_, counter)| counter.packets)
         .sum();
-    let kernel = node.netns.run(|| kernel_forwarded(family))??;
+    let kernel = proc_net::forwarded(&node.netns, family)?;
     Ok(Forwarded { redirected, kernel })
-}
-
-/// `ForwDatagrams` of RFC 1213 and `ipv6IfStatsOutForwDatagrams` of RFC 2465, in the calling thread's namespace.
-fn kernel_forwarded(family: Family) -> Result<u64, ScaleError> {
-    let path = match family {
-        Family::V4 => "/proc/thread-self/net/snmp",
-        Family::V6 => "/proc/thread-self/net/snmp6",
-    };
-    let text = fs::read_to_string(path).map_err(|source| io_error(path, source))?;
-    let found = match family {
-        Family::V4 => {
-            let mut lines = text.lines().filter_map(|line| line.strip_prefix("Ip: "));
-            lines.next().zip(lines.next()).and_then(|(names, values)| {
-                let mut fields = names.split(' ').zip(values.split(' '));
-                fields.find_map(|(name, value)| (name == "ForwDatagrams").then_some(value))
-            })
-        }
-        Family::V6 => text
-            .lines()
-            .find_map(|line| line.strip_prefix("Ip6OutForwDatagrams"))
-            .map(str::trim),
-    };
-    found
-        .and_then(|value| value.parse().ok())
-        .ok_or_else(|| ScaleError::Lab {
-            what: format!("{path} does not say what was forwarded"),
-        })
 }

@@ -3,15 +3,13 @@
 
 use std::{
     fs,
-    io::Write as _,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    os::unix::process::CommandExt as _,
     path::Path as FilePath,
-    process::{Command, Stdio},
     sync::atomic::AtomicBool,
 };
 
 use netpath::{
+    command,
     datapath::{Datapath, Maps, map_names},
     lock::TopologyLock,
     model::Topology,
@@ -266,44 +264,15 @@ pub fn ip(netns: &Netns, lines: &str) -> Result<(), ScaleError> {
     feed(netns, "ip", &["-batch", "-"], lines)
 }
 
-/// Runs a command in a namespace and gives it its input. A Ctrl-C on the terminal is for netpath alone: hence a
-/// process group of its own.
+/// Runs a command in a namespace and gives it its input.
 pub fn feed(
     netns: &Netns,
-    program: &'static str,
+    program: &str,
     arguments: &[&str],
     input: &str,
 ) -> Result<(), ScaleError> {
-    let start = |source| ScaleError::Start { program, source };
-    let output = netns
-        .run(|| {
-            let mut child = Command::new(program)
-                .args(arguments)
-                .stdin(Stdio::piped())
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .process_group(0)
-                .spawn()?;
-            // A child that ends before it has read all says why on stderr.
-            let written = child
-                .stdin
-                .take()
-                .map(|mut stdin| stdin.write_all(input.as_bytes()));
-            let output = child.wait_with_output()?;
-            match written {
-                Some(Err(error)) if output.status.success() => Err(error),
-                _ => Ok(output),
-            }
-        })?
-        .map_err(start)?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(ScaleError::Command {
-        program,
-        netns: netns.name().to_owned(),
-        message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    })
+    netns.run(|| command::run(program, arguments, input))??;
+    Ok(())
 }
 
 fn sysctl(netns: &Netns, key: &str, value: &str) -> Result<(), ScaleError> {

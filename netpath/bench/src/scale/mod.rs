@@ -30,10 +30,11 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
+use netpath::random::SplitMix64;
+
 use self::{
     fill::Filled,
     lab::{Node, NodeOptions},
-    population::Random,
 };
 use super::{Path, cpu::Processors, orphans};
 
@@ -135,7 +136,7 @@ pub struct Progress {
 /// A run on its way.
 struct Run<'a> {
     options: &'a ScaleOptions,
-    random: Random,
+    random: SplitMix64,
     progress: &'a mut dyn FnMut(Progress),
     step: u32,
     names: String,
@@ -185,7 +186,7 @@ pub fn run(
     let mut run = Run {
         options,
         processor: run_on,
-        random: Random::new(options.seed),
+        random: SplitMix64::new(options.seed),
         progress,
         step: 0,
         names: orphans::scale_name(RUNS.fetch_add(1, Ordering::Relaxed)),

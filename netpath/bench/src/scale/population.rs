@@ -14,40 +14,9 @@ use std::{
 };
 
 use ipnet::IpNet;
+use netpath::random::SplitMix64;
 
 use crate::Family;
-
-/// SplitMix64 (Steele, Lea, Flood 2014): one word of state, and every seed is good.
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    /// Starts from a seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Below a bound that is not 0; the bias is below 2^-32 for the bounds used here.
-    pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    /// Puts a slice in random order (Fisher and Yates).
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            items.swap(last, self.below(last + 1));
-        }
-    }
-}
 
 /// Blocks of other nodes' prefixes: what the kernel routes to the next hop.
 pub const REMOTE_V4: [&str; 3] = ["16.0.0.0/4", "32.0.0.0/3", "64.0.0.0/3"];
@@ -118,7 +87,7 @@ pub fn prefixes(family: Family, count: usize, seed: u64) -> Vec<IpNet> {
 }
 
 /// An address inside a prefix.
-pub fn inside(prefix: IpNet, random: &mut Random) -> IpAddr {
+pub fn inside(prefix: IpNet, random: &mut SplitMix64) -> IpAddr {
     match prefix {
         IpNet::V4(v4) => {
             let host = random.next() as u32 & u32::from(v4.hostmask());
@@ -147,7 +116,7 @@ fn direct_block(family: Family) -> (u32, u16) {
 
 /// An address of a block: for IPv4 its network and length, for IPv6 its first 16 bits, with a subnet for each
 /// endpoint.
-fn address_in(family: Family, random: &mut Random, block: fn(Family) -> (u32, u16)) -> IpAddr {
+fn address_in(family: Family, random: &mut SplitMix64, block: fn(Family) -> (u32, u16)) -> IpAddr {
     let (network, word) = block(family);
     match family {
         Family::V4 => Ipv4Addr::from(network | random.next() as u32 >> word).into(),
@@ -161,9 +130,9 @@ fn address_in(family: Family, random: &mut Random, block: fn(Family) -> (u32, u1
 fn distinct<T: Copy + Eq + std::hash::Hash>(
     count: usize,
     seed: u64,
-    mut make: impl FnMut(&mut Random) -> T,
+    mut make: impl FnMut(&mut SplitMix64) -> T,
 ) -> Vec<T> {
-    let mut random = Random::new(seed);
+    let mut random = SplitMix64::new(seed);
     let mut seen = HashSet::with_capacity(count);
     let mut items = Vec::with_capacity(count);
     while items.len() < count {
@@ -191,7 +160,7 @@ mod tests {
             assert_eq!(addresses.iter().collect::<HashSet<_>>().len(), 5_000);
             let routes = prefixes(family, 20_000, 1);
             assert_eq!(routes.iter().collect::<HashSet<_>>().len(), 20_000);
-            let mut random = Random::new(2);
+            let mut random = SplitMix64::new(2);
             for route in &routes {
                 assert_eq!(*route, route.trunc());
                 let address = inside(*route, &mut random);
@@ -209,14 +178,5 @@ mod tests {
             let addresses = direct(family, 1_000, 3);
             assert!(addresses.iter().all(|a| block(text).contains(a)));
         }
-    }
-
-    #[test]
-    fn a_shuffle_keeps_every_item() {
-        let mut items: Vec<u32> = (0..100).collect();
-        Random::new(7).shuffle(&mut items);
-        assert_ne!(items, (0..100).collect::<Vec<_>>());
-        items.sort_unstable();
-        assert_eq!(items, (0..100).collect::<Vec<_>>());
     }
 }

@@ -5,6 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use netpath::{
     datapath::{ProgramKind, ReturnCode, TimedProgram},
     probe::frame::FrameBuilder,
+    random::SplitMix64,
 };
 use netpath_common::{EndpointEntry, Ifindex, Mac};
 
@@ -13,7 +14,7 @@ use super::{
     fill::Filled,
     flow::pin,
     lab::{UPLINKS, receiver, sender},
-    population::{self, Random},
+    population,
     results::{PacketKind, ProgramSample},
 };
 use crate::Family;
@@ -200,7 +201,7 @@ fn destinations(
 }
 
 /// So many of the items, all if there are fewer, in random order.
-pub fn pick<T: Copy>(items: &[T], count: usize, random: &mut Random) -> Vec<T> {
+pub fn pick<T: Copy>(items: &[T], count: usize, random: &mut SplitMix64) -> Vec<T> {
     let mut picked: Vec<T> = items.to_vec();
     random.shuffle(&mut picked);
     picked.truncate(count);

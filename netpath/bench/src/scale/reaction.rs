@@ -16,7 +16,8 @@ use std::{
 use ipnet::IpNet;
 use netpath::{
     lock::TopologyLock,
-    provision::netlink::{Netlink, NewRoute},
+    netlink::{KnownRoutes, Netlink, NewRoute, Replace},
+    random::SplitMix64,
 };
 use nix::{
     sys::socket::{setsockopt, sockopt},
@@ -79,6 +80,8 @@ struct Trial<'a> {
     change: ChangeKind,
     /// What appears, or is routed elsewhere.
     prefix: IpNet,
+    /// The node's routes before the change.
+    known: KnownRoutes,
     tx: UdpSocket,
     /// Hears what takes the new way.
     rx: UdpSocket,
@@ -138,6 +141,7 @@ impl<'a> Trial<'a> {
             family,
             change,
             prefix,
+            known: KnownRoutes::default(),
             tx,
             rx,
             old,
@@ -146,7 +150,7 @@ impl<'a> Trial<'a> {
 
     fn measure(mut self, run: &Run<'_>) -> Result<Found, ScaleError> {
         self.reset()?;
-        let mut random = population::Random::new(run.options.seed);
+        let mut random = SplitMix64::new(run.options.seed);
         let target = SocketAddr::new(
             population::inside(self.prefix, &mut random),
             port_of(&self.rx)?,
@@ -239,18 +243,28 @@ impl<'a> Trial<'a> {
     /// As it was before the change.
     fn reset(&mut self) -> Result<(), ScaleError> {
         let lock = hold()?;
-        let writer = self.node.datapath.writer(&lock);
         match self.change {
             ChangeKind::NextHop => {
                 self.route_via(0)?;
-                Ok(writer.set_remote_routes(&[self.prefix])?)
+                let netlink = self.node.netns.enter(Netlink::open)??;
+                // So that the change is one request.
+                self.known = netlink.known_routes()?;
+                Ok(self
+                    .node
+                    .datapath
+                    .writer(&lock)
+                    .set_remote_routes(&[self.prefix])?)
             }
-            ChangeKind::Prefix => Ok(writer.remove_route(self.prefix)?),
-            ChangeKind::Endpoint => Ok(writer.remove_endpoint(self.prefix.addr())?),
+            ChangeKind::Prefix => Ok(self.node.datapath.writer(&lock).remove_route(self.prefix)?),
+            ChangeKind::Endpoint => Ok(self
+                .node
+                .datapath
+                .writer(&lock)
+                .remove_endpoint(self.prefix.addr())?),
         }
     }
 
-    fn route_via(&self, uplink: u8) -> Result<(), ScaleError> {
+    fn route_via(&mut self, uplink: u8) -> Result<(), ScaleError> {
         let route = NewRoute {
             dst: self.prefix,
             via: Some(next_hop(self.family, uplink)),
@@ -258,10 +272,10 @@ impl<'a> Trial<'a> {
             onlink: false,
             source: None,
         };
-        Ok(self
-            .node
-            .netns
-            .run(|| Netlink::open()?.add_route(&route))??)
+        let known = &self.known;
+        Ok(self.node.netns.enter(|inside| {
+            Netlink::open(inside)?.add_route_among(known, &route, Replace::Ours)
+        })??)
     }
 }
 

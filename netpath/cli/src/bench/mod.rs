@@ -10,12 +10,10 @@ use std::{
     time::Duration,
 };
 
-use netpath_bench::{
-    BenchError, BenchOptions, Family, Measure, Path, Reach, Results, Scope, report, stats,
-};
+use netpath_bench::{BenchOptions, Family, Measure, Path, Reach, Results, Scope, report, stats};
 
 use self::progress::Line;
-use super::{Context, Exit, Format, Refusal, note};
+use super::{Context, Exit, Failure, Format, note, output::StdoutError};
 
 /// Rounds of a run, and of a quick one: fewer than six cannot give an interval of 95 %.
 const ROUNDS: u32 = 12;
@@ -126,7 +124,7 @@ fn paths(rules: &[u32]) -> Vec<Path> {
 }
 
 /// Measures, and shows what was found.
-pub fn run(args: &BenchArgs, context: &Context) -> anyhow::Result<Exit> {
+pub fn run(args: &BenchArgs, context: &Context) -> Result<Exit, Failure> {
     if let Some(Other::Scale(args)) = &args.other {
         return scale::run(args, context);
     }
@@ -136,7 +134,7 @@ pub fn run(args: &BenchArgs, context: &Context) -> anyhow::Result<Exit> {
     let mut line = Line::new();
     let results = netpath_bench::run(&options, &mut |progress| line.show(progress));
     line.clear();
-    let results = results.map_err(ended)?;
+    let results = results?;
     show(&results, context)?;
     for warning in &results.warnings {
         note(format!("warning: {warning}"));
@@ -181,20 +179,13 @@ fn tell(files: &[PathBuf]) {
 }
 
 /// JSON is on one line: the many raw figures would take one each.
-fn show(results: &Results, context: &Context) -> anyhow::Result<()> {
+fn show(results: &Results, context: &Context) -> Result<(), Failure> {
     if context.output.format == Format::Json {
-        let mut document = serde_json::to_vec(results)?;
+        let mut document = serde_json::to_vec(results).map_err(StdoutError::from)?;
         document.push(b'\n');
         context.output.raw(&document)?;
     } else {
         context.output.show(results, || tables::all(results))?;
     }
     Ok(())
-}
-
-fn ended(error: BenchError) -> anyhow::Error {
-    if error.is_refusal() {
-        return Refusal(error.to_string()).into();
-    }
-    error.into()
 }

@@ -11,7 +11,7 @@ use netpath_bench::{
     stats::Estimate,
 };
 
-use crate::{Context, Exit, Table, note};
+use crate::{Context, Exit, Failure, Table, note};
 
 /// Arguments of `netpath bench scale`.
 #[derive(Debug, clap::Args)]
@@ -38,7 +38,7 @@ pub struct ScaleArgs {
 }
 
 /// Measures how cost grows.
-pub fn run(args: &ScaleArgs, context: &Context) -> anyhow::Result<Exit> {
+pub fn run(args: &ScaleArgs, context: &Context) -> Result<Exit, Failure> {
     context.require_root()?;
     context.catch_signals()?;
     let mut options = if args.quick {

@@ -1,55 +1,35 @@
 //! Who plays in the story: names and addresses, taken from the lab's topology.
 
-use std::{fmt, net::IpAddr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netpath::model::{Endpoint, Node, Topology, Uplink};
-use serde::Serialize;
+use netpath_common::Family;
+use serde::{Serialize as _, Serializer};
 
 use super::error::DemoError;
 
-/// An address family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Family {
-    /// IPv4.
-    Ipv4,
-    /// IPv6.
-    Ipv6,
-}
-
-impl Family {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Ipv4, Self::Ipv6];
-
-    /// Size of the IP header without options or extension headers, in bytes.
-    pub(super) const fn header(self) -> u64 {
-        match self {
-            Self::Ipv4 => 20,
-            Self::Ipv6 => 40,
-        }
-    }
-
-    /// The command for the family's packet filter.
-    pub(super) const fn iptables(self) -> &'static str {
-        match self {
-            Self::Ipv4 => "iptables",
-            Self::Ipv6 => "ip6tables",
-        }
-    }
-
-    fn is_of(self, address: &IpNet) -> bool {
-        (self == Self::Ipv4) == address.addr().is_ipv4()
+/// Size of a family's IP header without options or extension headers, in bytes.
+pub fn header(family: Family) -> u64 {
+    match family {
+        Family::V4 => 20,
+        Family::V6 => 40,
     }
 }
 
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Ipv4 => "ipv4",
-            Self::Ipv6 => "ipv6",
-        })
-    }
+/// In the story's document a family has its name of the command line.
+pub fn named<S: Serializer>(family: &Family, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(family)
+}
+
+/// The same where a check may be about both.
+pub fn maybe_named<S: Serializer>(
+    family: &Option<Family>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    family
+        .map(|family| family.to_string())
+        .serialize(serializer)
 }
 
 /// The nodes and endpoints that the story is about.
@@ -100,7 +80,7 @@ pub fn address(endpoint: &Endpoint, family: Family) -> Result<IpAddr, DemoError>
     endpoint
         .addresses
         .iter()
-        .find(|address| family.is_of(address))
+        .find(|address| Family::of(address.addr()) == family)
         .map(IpNet::addr)
         .ok_or_else(|| missing(&format!("{family} address on {}", endpoint.name)))
 }
@@ -135,7 +115,7 @@ mod tests {
             for family in Family::ALL {
                 assert_eq!(
                     address(endpoint, family).expect("has one").is_ipv4(),
-                    family == Family::Ipv4
+                    family == Family::V4
                 );
             }
         }

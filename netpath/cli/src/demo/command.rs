@@ -2,14 +2,15 @@
 
 use std::{fmt::Display, io, io::IsTerminal as _};
 
-use netpath::{datapath::ObjectKind, model::Topology};
+use netpath::{Ends as _, datapath::ObjectKind, model::Topology};
+use netpath_common::Family;
 
 use super::{
-    Check, CountedHop, CountedInterface, DemoError, DemoOptions, DemoReport, Event, Family, Hint,
+    Check, CountedHop, CountedInterface, DemoError, DemoOptions, DemoReport, Event, Hint,
     Measurement, Narrator, Path,
 };
 use crate::{
-    Context, Exit, Output, Refusal, Table, note,
+    Context, Exit, Failure, Output, Table, note,
     output::{StdoutError, wants_colour},
 };
 
@@ -26,7 +27,7 @@ pub struct DemoArgs {
 }
 
 /// Tells the story of the built-in lab.
-pub fn run(args: &DemoArgs, context: &Context) -> anyhow::Result<Exit> {
+pub fn run(args: &DemoArgs, context: &Context) -> Result<Exit, Failure> {
     context.require_root()?;
     context.catch_signals()?;
     let options = DemoOptions {
@@ -55,7 +56,7 @@ pub fn run(args: &DemoArgs, context: &Context) -> anyhow::Result<Exit> {
     Ok(Exit::Failed)
 }
 
-fn aloud(options: &DemoOptions, output: Output) -> anyhow::Result<DemoReport> {
+fn aloud(options: &DemoOptions, output: Output) -> Result<DemoReport, Failure> {
     let mut teller = Teller {
         output,
         colour: wants_colour(io::stdout().is_terminal()),
@@ -71,13 +72,14 @@ fn aloud(options: &DemoOptions, output: Output) -> anyhow::Result<DemoReport> {
 }
 
 /// Whatever went wrong, what was made is gone; where it is not, or nothing was made, the error says so itself.
-fn ended(error: DemoError) -> anyhow::Error {
-    if error.is_refusal() {
-        return Refusal(error.to_string()).into();
-    }
-    match error {
-        DemoError::Interrupted | DemoError::Removal { .. } => error.into(),
-        other => anyhow::anyhow!("{other}\nthe lab was removed"),
+fn ended(error: DemoError) -> Failure {
+    let told =
+        error.is_refusal() || matches!(error, DemoError::Interrupted | DemoError::Removal { .. });
+    let failure = Failure::from(error);
+    if told {
+        failure
+    } else {
+        failure.and("the lab was removed")
     }
 }
 
@@ -353,7 +355,7 @@ mod tests {
     fn measurement(path: Path, latency: f64) -> Measurement {
         Measurement {
             path,
-            family: Family::Ipv4,
+            family: Family::V4,
             latency_p50_us: latency,
             latency_p99_us: 2.0 * latency,
             packets_per_second: 1e6 / latency,

@@ -1,10 +1,8 @@
 //! Why the story could not be told.
 
-use std::io;
-
 use netpath::{
-    counters::CountersError, datapath::DatapathError, netns::NetnsError, probe::ProbeError,
-    provision::ProvisionError,
+    Ending, Ends, counters::CountersError, datapath::DatapathError, netfilter::NetfilterError,
+    netns::NetnsError, probe::ProbeError, proc_net::ProcNetError, provision::ProvisionError,
 };
 
 /// The story could not be told, or not to its end.
@@ -36,44 +34,18 @@ pub enum DemoError {
     /// The counters could not be read.
     #[error(transparent)]
     Counters(#[from] CountersError),
+    /// The kernel's counters could not be read.
+    #[error(transparent)]
+    ProcNet(#[from] ProcNetError),
     /// A namespace could not be entered.
     #[error(transparent)]
     Netns(#[from] NetnsError),
     /// The maps or programs could not be read.
     #[error(transparent)]
     Datapath(#[from] DatapathError),
-    /// A command could not be started.
-    #[error("cannot run `{command}`: {source}")]
-    Start {
-        /// With its arguments.
-        command: String,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A command failed.
-    #[error("`{command}` failed: {message}")]
-    Command {
-        /// With its arguments.
-        command: String,
-        /// What it said.
-        message: String,
-    },
-    /// The kernel's counters are not in the form that is known.
-    #[error("cannot understand {what}: {line:?}")]
-    Unreadable {
-        /// What was read.
-        what: String,
-        /// The line in question; empty if one is missing.
-        line: String,
-    },
-    /// A file of the kernel's could not be read.
-    #[error("{path}: {source}")]
-    File {
-        /// The file.
-        path: &'static str,
-        /// Why not.
-        source: io::Error,
-    },
+    /// The packet filter could not be read or changed.
+    #[error(transparent)]
+    Netfilter(#[from] NetfilterError),
     /// Stopped by a signal. The lab was removed.
     #[error("interrupted; removed")]
     Interrupted,
@@ -101,24 +73,22 @@ fn before(cause: &Option<Box<DemoError>>) -> String {
         })
 }
 
-impl DemoError {
-    /// Whether it was refused before anything was touched: exit status 2.
-    pub fn is_refusal(&self) -> bool {
+impl Ends for DemoError {
+    fn ending(&self) -> Ending {
         match self {
-            Self::AlreadyUp { .. } => true,
-            Self::Up(error) => error.is_refusal(),
+            Self::AlreadyUp { .. } => Ending::Refused,
+            Self::Up(error) => error.ending(),
+            // The story had begun.
             Self::Lab { .. }
             | Self::Provision(_)
             | Self::Probe(_)
             | Self::Counters(_)
+            | Self::ProcNet(_)
             | Self::Netns(_)
             | Self::Datapath(_)
-            | Self::Start { .. }
-            | Self::Command { .. }
-            | Self::Unreadable { .. }
-            | Self::File { .. }
+            | Self::Netfilter(_)
             | Self::Interrupted
-            | Self::Removal { .. } => false,
+            | Self::Removal { .. } => Ending::Failed,
         }
     }
 }

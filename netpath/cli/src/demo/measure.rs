@@ -7,6 +7,7 @@ use netpath::{
     netns::Netns,
     probe::measure::{Latency, LatencyOptions, RateOptions, measure_latency, measure_rate},
 };
+use netpath_common::Family;
 use nix::{
     sched::{CpuSet, sched_getcpu, sched_setaffinity},
     unistd::Pid,
@@ -14,7 +15,7 @@ use nix::{
 use serde::Serialize;
 
 use super::{
-    cast::{Cast, Family, address},
+    cast::{Cast, address, named},
     error::DemoError,
 };
 
@@ -41,6 +42,7 @@ pub struct Measurement {
     /// The path.
     pub path: Path,
     /// The family.
+    #[serde(serialize_with = "named")]
     pub family: Family,
     /// Median round trip of UDP request and response between two applications on one core, in microseconds.
     pub latency_p50_us: f64,

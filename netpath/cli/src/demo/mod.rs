@@ -8,7 +8,6 @@ mod cast;
 pub mod command;
 mod error;
 mod firewall;
-mod interfaces;
 mod lab;
 mod measure;
 mod packet_log;
@@ -17,7 +16,6 @@ mod snapshot;
 mod steps;
 
 pub use self::{
-    cast::Family,
     error::DemoError,
     measure::{Measurement, Path},
     report::{Check, CountedHop, CountedInterface, DemoReport, Event, Hint, Narrator},

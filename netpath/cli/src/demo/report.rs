@@ -3,9 +3,13 @@
 use std::fmt::Display;
 
 use netpath::{counters::HopRow, model::Topology};
+use netpath_common::Family;
 use serde::Serialize;
 
-use super::{cast::Family, measure::Measurement};
+use super::{
+    cast::{maybe_named, named},
+    measure::Measurement,
+};
 
 /// The whole story.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -52,6 +56,7 @@ pub struct Check {
     /// A stable name.
     pub id: &'static str,
     /// The family it is about, unless it is about both.
+    #[serde(serialize_with = "maybe_named")]
     pub family: Option<Family>,
     /// What was looked at, for people.
     pub what: String,
@@ -87,6 +92,7 @@ impl Check {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CountedHop {
     /// The family that was sent.
+    #[serde(serialize_with = "named")]
     pub family: Family,
     /// What was counted meanwhile.
     #[serde(flatten)]
@@ -168,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_check_tells_what_was_expected_and_seen() {
-        let check = Check::same("replies", Family::Ipv4, "replies to 5 pings", 5, 3);
+        let check = Check::same("replies", Family::V4, "replies to 5 pings", 5, 3);
         assert!(!check.passed);
         assert_eq!((check.expected.as_str(), check.seen.as_str()), ("5", "3"));
         assert!(Check::same("policy", None, "policy", "DROP", "DROP").passed);

@@ -10,12 +10,13 @@ use netpath::{
     counters::{self, HopRow},
     model::Node,
     netns::Netns,
+    proc_net,
 };
+use netpath_common::Family;
 
 use super::{
-    cast::{Cast, Family},
+    cast::Cast,
     error::DemoError,
-    interfaces,
     report::{CountedHop, CountedInterface},
 };
 
@@ -53,7 +54,7 @@ impl Snapshot {
         for node in cast.nodes() {
             let name = node.name.as_ref();
             hops.extend(counters::read(name)?);
-            let mut packets = interfaces::received(&Netns::named(name)?)?;
+            let mut packets = proc_net::received(&Netns::named(name)?)?;
             received.extend(devices(node).filter_map(|dev| {
                 let (dev, packets) = packets.remove_entry(dev)?;
                 Some(((name.to_owned(), dev), packets))

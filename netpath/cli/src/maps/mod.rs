@@ -5,12 +5,13 @@ mod decode;
 use netpath::{
     datapath::{self, Datapath, MapSummary, Maps, map_names},
     model::Name,
+    mounts,
     provision::ProvisionError,
 };
 use serde::Serialize;
 
 use self::decode::Entry;
-use super::{Context, Exit, Refusal, Table, note};
+use super::{Context, Exit, Failure, Refusal, Table, note};
 
 /// Arguments of `netpath maps`.
 #[derive(Debug, clap::Args)]
@@ -61,12 +62,13 @@ struct NodeEntry {
 }
 
 /// Lists maps or dumps one.
-pub fn run(args: &MapsArgs, context: &Context) -> anyhow::Result<Exit> {
+pub fn run(args: &MapsArgs, context: &Context) -> Result<Exit, Failure> {
     let dumped = match &args.action {
         None | Some(Action::List) => None,
         Some(Action::Dump { name }) => Some(map_name(name)?),
     };
     context.require_root()?;
+    mounts::require_visible("maps")?;
     let nodes = match &args.node {
         Some(node) => vec![node.to_string()],
         None => datapath::nodes()?,
@@ -113,7 +115,7 @@ fn map_name(name: &str) -> Result<&'static str, Refusal> {
     })
 }
 
-fn list(nodes: &[Datapath], context: &Context) -> anyhow::Result<()> {
+fn list(nodes: &[Datapath], context: &Context) -> Result<(), Failure> {
     let mut maps = Vec::new();
     for node in nodes {
         for name in map_names() {
@@ -156,7 +158,7 @@ fn summary_table(maps: &[NodeMap]) -> Table {
     table
 }
 
-fn dump(name: &'static str, nodes: &[Datapath], context: &Context) -> anyhow::Result<()> {
+fn dump(name: &'static str, nodes: &[Datapath], context: &Context) -> Result<(), Failure> {
     let mut entries = Vec::new();
     for node in nodes {
         let decoded = decode::entries(&node.maps, name)?;

@@ -1,11 +1,12 @@
 //! Step 5: the per-hop counters of step 4's traffic, and whether they add up.
 
-use netpath_common::Outcome;
+use netpath::netfilter::Count;
+use netpath_common::{Family, Outcome};
 
 use super::{
     super::{
-        CountedHop, CountedInterface, DemoError, Family,
-        firewall::Count,
+        CountedHop, CountedInterface, DemoError,
+        cast::header,
         measure::PAYLOAD,
         report::{Check, Event},
     },
@@ -41,7 +42,7 @@ pub fn tell(story: &mut Story<'_>) -> Result<(), DemoError> {
 
 /// How long each packet is, in words.
 fn formula(story: &Story<'_>) -> String {
-    let [v4, v6] = Family::ALL.map(Family::header);
+    let [v4, v6] = Family::ALL.map(header);
     format!(
         "bytes = {} x ({PAYLOAD} payload + {UDP} UDP + {v4} IPv4 or {v6} IPv6 + {ETHERNET} Ethernet)",
         datagrams(story)
@@ -53,7 +54,7 @@ fn passages(story: &mut Story<'_>, family: Family) {
     let packets = datagrams(story);
     let expected = Count {
         packets,
-        bytes: packets * (PAYLOAD as u64 + UDP + family.header() + ETHERNET),
+        bytes: packets * (PAYLOAD as u64 + UDP + header(family) + ETHERNET),
     };
     let cast = story.cast;
     let near = Passage {

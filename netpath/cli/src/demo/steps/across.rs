@@ -2,19 +2,16 @@
 
 use std::{collections::BTreeSet, fmt::Display, net::SocketAddr};
 
+use netpath::netfilter::Count;
 use netpath::{
     netns::Netns,
     probe::stream::{StreamOptions, StreamReport, udp_stream},
 };
+use netpath_common::Family;
 
 use super::{
     super::{
-        DemoError, Family,
-        cast::address,
-        firewall::{self, Count},
-        measure::PAYLOAD,
-        report::Check,
-        snapshot::Snapshot,
+        DemoError, cast::address, firewall, measure::PAYLOAD, report::Check, snapshot::Snapshot,
     },
     story::{PINGS, Story, replies_to},
 };
@@ -114,8 +111,8 @@ fn check(story: &mut Story<'_>, family: Family, report: &StreamReport) -> Result
     let seen = list(&report.sources.iter().map(SocketAddr::ip).collect());
     story.check(Check::same("source_intact", family, source, expected, seen));
     let what = match family {
-        Family::Ipv4 => "TTL on arrival, two less than sent",
-        Family::Ipv6 => "hop limit on arrival, two less than sent",
+        Family::V4 => "TTL on arrival, two less than sent",
+        Family::V6 => "hop limit on arrival, two less than sent",
     };
     let seen = list(&report.ttls);
     story.check(Check::same("ttl", family, what, TTL.to_string(), seen));

@@ -1,11 +1,12 @@
 //! Step 6: everything is removed, or left to the user.
 
 use netpath::provision::ProvisionError;
+use netpath_common::Family;
 
 use super::{
     super::{
         DemoError, DemoReport,
-        cast::{Family, address},
+        cast::address,
         lab::{self, Lab},
         report::{Check, Event, Hint},
     },

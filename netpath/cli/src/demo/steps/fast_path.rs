@@ -1,19 +1,16 @@
 //! Step 3: the rules go, the fast path comes, and FORWARD has nothing to count.
 
+use netpath::netfilter::{Chain, Count, Policy};
 use netpath::{
     datapath::{Datapath, ProgramKind},
     model::Node,
     netns::Netns,
     provision::{self, Selection},
 };
+use netpath_common::Family;
 
 use super::{
-    super::{
-        DemoError, Family,
-        firewall::{Chain, Count, Edit},
-        measure::Path,
-        report::Check,
-    },
+    super::{DemoError, firewall::Edit, measure::Path, report::Check},
     rules,
     story::{PINGS, Story, replies_to},
 };
@@ -54,7 +51,7 @@ fn switch_on(story: &mut Story<'_>) -> Result<(), DemoError> {
             endpoint: None,
             ..Selection::default()
         };
-        provision::set_fast_path(true, &selection)?;
+        provision::set_fast_path(true, &selection, &mut |_| {})?;
     }
     let mut on = 0;
     for node in story.cast.nodes() {
@@ -78,9 +75,9 @@ fn is_on(node: &Node) -> Result<bool, DemoError> {
         .chain(endpoints.map(|dev| (ProgramKind::FromEndpoint, dev)))
         .chain(to_endpoints.map(|dev| (ProgramKind::ToEndpoint, dev)))
         .collect();
-    Netns::named(node.name.as_ref())?.run(|| {
+    Netns::named(node.name.as_ref())?.enter(|inside| {
         for (program, dev) in hooks {
-            if !datapath.is_attached(program, dev.as_ref())? {
+            if !datapath.is_attached(inside, program, dev.as_ref())? {
                 return Ok(false);
             }
         }
@@ -104,16 +101,10 @@ fn stands_still(story: &mut Story<'_>, family: Family, before: &Chain, after: &C
         "policy_is_drop",
         family,
         policy,
-        "DROP",
-        &after.policy,
+        Policy::Drop,
+        after.policy,
     ));
-    story.check(Check::same(
-        "no_rules",
-        family,
-        rules,
-        0,
-        after.by_rule.len(),
-    ));
+    story.check(Check::same("no_rules", family, rules, 0, after.rules.len()));
     let seen = after.total().since(before.total());
     let still = Count::default();
     story.check(Check::same(

@@ -1,11 +1,13 @@
 //! Step 1: the lab comes up with the kernel's path only, and FORWARD drops what it is given.
 
+use netpath::netfilter::{Count, Policy};
 use netpath::provision::UpOptions;
+use netpath_common::Family;
 
 use super::{
     super::{
-        DemoError, Family,
-        firewall::{Count, list_command},
+        DemoError,
+        firewall::list_command,
         lab::Lab,
         packet_log::PacketLog,
         report::{Check, Event},
@@ -72,17 +74,11 @@ fn unreachable(story: &mut Story<'_>, family: Family) -> Result<(), DemoError> {
         "policy_is_drop",
         family,
         policy,
-        "DROP",
-        &after.policy,
+        Policy::Drop,
+        after.policy,
     ));
     let rules = format!("rules in FORWARD on {}", near.name);
-    story.check(Check::same(
-        "no_rules",
-        family,
-        rules,
-        0,
-        after.by_rule.len(),
-    ));
+    story.check(Check::same("no_rules", family, rules, 0, after.rules.len()));
     let dropped = format!("dropped by the policy of FORWARD on {}", near.name);
     let expected = Count {
         packets: PINGS.into(),

@@ -1,11 +1,13 @@
 //! Step 2: the classic cure, four ACCEPT rules, and what it costs.
 
+use netpath::netfilter::Count;
 use netpath::netns::Netns;
+use netpath_common::Family;
 
 use super::{
     super::{
-        DemoError, Family,
-        firewall::{self, Count, Edit},
+        DemoError,
+        firewall::{self, Edit},
         measure::Path,
         report::Check,
     },

@@ -5,17 +5,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use netpath::netfilter::Chain;
 use netpath::{
     datapath::ObjectKind,
     model::{Endpoint, Topology},
     netns::Netns,
     probe::ping::{PingOptions, PingReport, ping},
 };
+use netpath_common::Family;
 
 use super::super::{
     DemoError, DemoOptions,
-    cast::{Cast, Family, address},
-    firewall::{self, Chain},
+    cast::{Cast, address, header},
+    firewall,
     lab::Lab,
     measure::{Path, measure},
     packet_log::PacketLog,
@@ -206,7 +208,7 @@ pub fn replies_to(from: &Endpoint, to: &Endpoint) -> String {
 
 /// Length of an echo request or reply from the IP header on, in bytes.
 pub fn ping_length(family: Family) -> u64 {
-    family.header() + ECHO_HEADER + PING_PAYLOAD
+    header(family) + ECHO_HEADER + PING_PAYLOAD
 }
 
 /// To a millisecond.

@@ -1,0 +1,48 @@
+//! The programs, by name and hook.
+
+/// A side of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// What comes in by it.
+    Ingress,
+    /// What goes out by it.
+    Egress,
+}
+
+/// One of netpath's programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProgramKind {
+    /// At the ingress of a host-side veth.
+    FromEndpoint,
+    /// At the ingress of an uplink.
+    FromUplink,
+    /// At the egress of a host-side veth.
+    ToEndpoint,
+}
+
+impl ProgramKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::FromEndpoint, Self::FromUplink, Self::ToEndpoint];
+
+    /// Its name in the object and on bpffs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FromEndpoint => "from_endpoint",
+            Self::FromUplink => "from_uplink",
+            Self::ToEndpoint => "to_endpoint",
+        }
+    }
+
+    /// The program of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// The hook it belongs on.
+    pub const fn hook(self) -> Hook {
+        match self {
+            Self::FromEndpoint | Self::FromUplink => Hook::Ingress,
+            Self::ToEndpoint => Hook::Egress,
+        }
+    }
+}

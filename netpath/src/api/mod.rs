@@ -1,0 +1,16 @@
+//! What `netpath` tells programs: documents with a version each, apart from the types that netpath works with.
+//!
+//! A document's schema is in docs/schema. A key is never renamed, never removed and never means something else without
+//! a new version; new keys may come at any time.
+
+mod changes;
+mod hops;
+mod status;
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    changes::{Change, Changes},
+    hops::{Hop, Hops, Rate, Rates},
+    status::{Endpoint, Interface, Route, Status, StatusNode, Uplink},
+};

@@ -1,0 +1,194 @@
+//! What is up.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::provision::{
+    Drift, EndpointStatus, FastPath, InterfaceStatus, NodeStatus, RouteStatus, UplinkStatus,
+};
+
+/// `netpath show -j`. Schema: docs/schema/show.json.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// The nodes that are up.
+    pub nodes: Vec<StatusNode>,
+    /// [`Status::VERSION`].
+    pub version: u32,
+}
+
+impl Status {
+    /// Of the document.
+    pub const VERSION: u32 = 1;
+}
+
+impl From<&[NodeStatus]> for Status {
+    fn from(nodes: &[NodeStatus]) -> Self {
+        Self {
+            nodes: nodes.iter().map(StatusNode::from).collect(),
+            version: Self::VERSION,
+        }
+    }
+}
+
+/// A node.
+#[derive(Clone, Debug, Serialize)]
+pub struct StatusNode {
+    /// Its name.
+    pub name: String,
+    /// `host`, or the name of its namespace; empty where the node cannot be read.
+    pub netns: String,
+    /// Where its maps, programs and links are pinned.
+    pub directory: String,
+    /// `tcx` or `clsact`.
+    pub attach_mode: &'static str,
+    /// `on`, `off` or `partly`, over all its interfaces; `unknown` where the node cannot be read.
+    pub fast_path: &'static str,
+    /// Its uplinks.
+    pub uplinks: Vec<Uplink>,
+    /// Its routes towards other nodes.
+    pub routes: Vec<Route>,
+    /// Its endpoints.
+    pub endpoints: Vec<Endpoint>,
+    /// What is not as it was made, in words; empty where all is.
+    pub drift: Vec<String>,
+}
+
+/// An interface that programs are attached to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Interface {
+    /// Its name in the node's namespace.
+    pub dev: String,
+    /// Its index there, 0 while it is being made.
+    pub ifindex: u32,
+    /// Its Ethernet address.
+    pub mac: String,
+    /// `on` or `off`, or `partly` while only one of its programs is attached.
+    pub fast_path: &'static str,
+}
+
+/// An uplink.
+#[derive(Clone, Debug, Serialize)]
+pub struct Uplink {
+    /// The interface.
+    #[serde(flatten)]
+    pub interface: Interface,
+    /// Its addresses.
+    pub addresses: Vec<IpNet>,
+    /// The wire it is on, in a lab.
+    pub wire: Option<String>,
+    /// Whether netpath made the interface.
+    pub made: bool,
+    /// As of a node.
+    pub drift: Vec<String>,
+}
+
+/// A route towards another node.
+#[derive(Clone, Debug, Serialize)]
+pub struct Route {
+    /// Destination prefix.
+    pub dst: IpNet,
+    /// Next hop.
+    pub via: IpAddr,
+    /// Whether netpath put it into the kernel's table.
+    pub made: bool,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug, Serialize)]
+pub struct Endpoint {
+    /// Its name, which is its namespace's too.
+    pub name: String,
+    /// Never used twice on a node.
+    pub id: u32,
+    /// Its interface inside.
+    pub dev: String,
+    /// Its Ethernet address inside.
+    pub mac: String,
+    /// The host-side veth.
+    pub host: Interface,
+    /// Its addresses.
+    pub addresses: Vec<IpNet>,
+    /// Prefixes that are routed to it.
+    pub prefixes: Vec<IpNet>,
+    /// As of a node.
+    pub drift: Vec<String>,
+}
+
+impl From<&NodeStatus> for StatusNode {
+    fn from(node: &NodeStatus) -> Self {
+        Self {
+            name: node.name.clone(),
+            netns: node.netns.clone(),
+            directory: node.directory.clone(),
+            attach_mode: node.attach_mode,
+            fast_path: fast_path(node.fast_path),
+            uplinks: node.uplinks.iter().map(Uplink::from).collect(),
+            routes: node.routes.iter().map(Route::from).collect(),
+            endpoints: node.endpoints.iter().map(Endpoint::from).collect(),
+            drift: words(&node.drift),
+        }
+    }
+}
+
+impl From<&InterfaceStatus> for Interface {
+    fn from(interface: &InterfaceStatus) -> Self {
+        Self {
+            dev: interface.dev.clone(),
+            ifindex: interface.ifindex.0,
+            mac: interface.mac.clone(),
+            fast_path: fast_path(interface.fast_path),
+        }
+    }
+}
+
+impl From<&UplinkStatus> for Uplink {
+    fn from(uplink: &UplinkStatus) -> Self {
+        Self {
+            interface: Interface::from(&uplink.interface),
+            addresses: uplink.addresses.clone(),
+            wire: uplink.wire.clone(),
+            made: uplink.made,
+            drift: words(&uplink.drift),
+        }
+    }
+}
+
+impl From<&RouteStatus> for Route {
+    fn from(route: &RouteStatus) -> Self {
+        Self {
+            dst: route.dst,
+            via: route.via,
+            made: route.made,
+        }
+    }
+}
+
+impl From<&EndpointStatus> for Endpoint {
+    fn from(endpoint: &EndpointStatus) -> Self {
+        Self {
+            name: endpoint.name.clone(),
+            id: endpoint.id.0,
+            dev: endpoint.dev.clone(),
+            mac: endpoint.mac.clone(),
+            host: Interface::from(&endpoint.interface),
+            addresses: endpoint.addresses.clone(),
+            prefixes: endpoint.prefixes.clone(),
+            drift: words(&endpoint.drift),
+        }
+    }
+}
+
+fn fast_path(state: FastPath) -> &'static str {
+    match state {
+        FastPath::On => "on",
+        FastPath::Off => "off",
+        FastPath::Partly => "partly",
+        FastPath::Unknown => "unknown",
+    }
+}
+
+fn words(drift: &Drift) -> Vec<String> {
+    drift.0.clone()
+}

@@ -1,0 +1,243 @@
+//! The documents and their schemas.
+
+use jsonschema::Validator;
+use netpath_common::{EndpointId, Ifindex, Outcome, PuntReason};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    counters::{HopRow, Reason},
+    provision::{
+        self, Action, Drift, EndpointStatus, FastPath, InterfaceStatus, NodeStatus, Object,
+        RouteStatus, UplinkStatus,
+    },
+};
+
+const STATS: &str = include_str!("../../../docs/schema/stats.json");
+const SHOW: &str = include_str!("../../../docs/schema/show.json");
+const UP: &str = include_str!("../../../docs/schema/up.json");
+
+fn validator(schema: &str) -> Validator {
+    let schema: Value = serde_json::from_str(schema).expect("the schema is JSON");
+    jsonschema::draft202012::meta::validate(&schema).expect("the schema is one");
+    jsonschema::draft202012::new(&schema).expect("the schema is usable")
+}
+
+fn value(document: &impl Serialize) -> Value {
+    serde_json::to_value(document).expect("serializes")
+}
+
+/// The document is of its schema, and would not be with a key more, with one less, or of another version.
+fn conforms(schema: &str, document: &Value) {
+    let validator = validator(schema);
+    let errors: Vec<String> = validator
+        .iter_errors(document)
+        .map(|error| error.to_string())
+        .collect();
+    assert_eq!(errors, Vec::<String>::new(), "{document}");
+
+    for (path, object) in objects("", document) {
+        let mut more = document.clone();
+        more.pointer_mut(&path).expect("it is there")["unheard_of"] = json!(1);
+        assert!(!validator.is_valid(&more), "with a key more in {path:?}");
+        for key in object {
+            let mut less = document.clone();
+            let place = less.pointer_mut(&path).expect("it is there");
+            place.as_object_mut().expect("an object").remove(&key);
+            assert!(!validator.is_valid(&less), "without {key} in {path:?}");
+        }
+    }
+    let mut newer = document.clone();
+    newer["version"] = json!(2);
+    assert!(!validator.is_valid(&newer), "of another version");
+}
+
+/// The JSON pointer and the keys of every object within a value.
+fn objects(path: &str, value: &Value) -> Vec<(String, Vec<String>)> {
+    match value {
+        Value::Object(map) => {
+            let mut found = vec![(path.to_owned(), map.keys().cloned().collect())];
+            for (key, value) in map {
+                found.extend(objects(&format!("{path}/{key}"), value));
+            }
+            found
+        }
+        Value::Array(values) => values
+            .iter()
+            .enumerate()
+            .flat_map(|(index, value)| objects(&format!("{path}/{index}"), value))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn row(outcome: Outcome, reason: Option<Reason>) -> HopRow {
+    HopRow {
+        node: "node03".into(),
+        ingress: "np-demo01".into(),
+        egress: None,
+        endpoint: Some("demo01".into()),
+        outcome,
+        reason,
+        packets: 2,
+        bytes: 84,
+    }
+}
+
+#[test]
+fn counters_are_of_their_schema() {
+    let arp = row(Outcome::Punt, Some(Reason::Punt(PuntReason::Arp)));
+    let rows = [
+        Outcome::RedirectPeer,
+        Outcome::RedirectNeigh,
+        Outcome::Deliver,
+    ]
+    .map(|outcome| HopRow {
+        egress: Some("np-demo02".into()),
+        endpoint: None,
+        ..row(outcome, None)
+    });
+    let newer = row(Outcome::Drop, Some(Reason::Unknown(77)));
+    let rows: Vec<HopRow> = rows.into_iter().chain([arp.clone(), newer]).collect();
+    conforms(STATS, &value(&Hops::from(&rows[..])));
+    assert_eq!(
+        serde_json::to_string(&Hops::from(&[arp][..])).expect("serializes"),
+        r#"{"hops":[{"node":"node03","ingress":"np-demo01","egress":null,"endpoint":"demo01","outcome":"punt","reason":"arp","packets":2,"bytes":84}],"version":1}"#
+    );
+}
+
+#[test]
+fn rates_are_of_their_schema() {
+    let rates = Rates {
+        hops: vec![Rate {
+            hop: Hop::from(&row(Outcome::RedirectPeer, None)),
+            packets_per_second: 0.7,
+            bytes_per_second: 28.0,
+        }],
+        seconds: 3.0,
+        version: Hops::VERSION,
+    };
+    conforms(STATS, &value(&rates));
+}
+
+#[test]
+fn status_is_of_its_schema() {
+    let interface = |fast_path| InterfaceStatus {
+        dev: "np-demo01".into(),
+        ifindex: Ifindex(3),
+        mac: "02:00:00:00:00:0a".into(),
+        fast_path,
+    };
+    let node = NodeStatus {
+        name: "node03".into(),
+        netns: "host".into(),
+        directory: "/sys/fs/bpf/netpath/node03".into(),
+        attach_mode: "tcx",
+        fast_path: FastPath::Partly,
+        uplinks: [Some("lan".to_owned()), None]
+            .map(|wire| UplinkStatus {
+                interface: interface(FastPath::On),
+                addresses: vec!["100.100.198.250/24".parse().expect("valid")],
+                wire,
+                made: true,
+                drift: Drift::default(),
+            })
+            .into(),
+        routes: vec![RouteStatus {
+            dst: "10.0.3.0/24".parse().expect("valid"),
+            via: "fd00:198::253".parse().expect("valid"),
+            made: false,
+        }],
+        endpoints: vec![EndpointStatus {
+            name: "demo01".into(),
+            id: EndpointId(7),
+            dev: "eth0".into(),
+            mac: "02:00:00:00:00:02".into(),
+            interface: interface(FastPath::Off),
+            addresses: vec!["fd00:1::2/64".parse().expect("valid")],
+            prefixes: vec!["10.9.0.0/28".parse().expect("valid")],
+            drift: Drift(vec!["np-demo01 is down".into()]),
+        }],
+        drift: Drift::default(),
+    };
+    let unreadable = NodeStatus {
+        netns: String::new(),
+        fast_path: FastPath::Unknown,
+        uplinks: Vec::new(),
+        routes: Vec::new(),
+        endpoints: Vec::new(),
+        drift: Drift(vec!["its records are damaged".into()]),
+        ..node.clone()
+    };
+    conforms(SHOW, &value(&Status::from(&[unreadable][..])));
+    let document = value(&Status::from(&[node][..]));
+    conforms(SHOW, &document);
+    let uplink = |wire: Value| {
+        json!({
+            "dev": "np-demo01", "ifindex": 3, "mac": "02:00:00:00:00:0a", "fast_path": "on",
+            "addresses": ["100.100.198.250/24"], "wire": wire, "made": true, "drift": []
+        })
+    };
+    let expected = json!({
+        "nodes": [{
+            "name": "node03",
+            "netns": "host",
+            "directory": "/sys/fs/bpf/netpath/node03",
+            "attach_mode": "tcx",
+            "fast_path": "partly",
+            "uplinks": [uplink(json!("lan")), uplink(Value::Null)],
+            "routes": [{"dst": "10.0.3.0/24", "via": "fd00:198::253", "made": false}],
+            "endpoints": [{
+                "name": "demo01", "id": 7, "dev": "eth0", "mac": "02:00:00:00:00:02",
+                "host": {
+                    "dev": "np-demo01", "ifindex": 3, "mac": "02:00:00:00:00:0a", "fast_path": "off"
+                },
+                "addresses": ["fd00:1::2/64"],
+                "prefixes": ["10.9.0.0/28"],
+                "drift": ["np-demo01 is down"]
+            }],
+            "drift": []
+        }],
+        "version": 1
+    });
+    assert_eq!(document, expected);
+}
+
+#[test]
+fn changes_are_of_their_schema() {
+    let objects = [
+        Object::Node,
+        Object::Uplink,
+        Object::Route,
+        Object::Endpoint,
+        Object::FastPath,
+    ];
+    let actions = [Action::Create, Action::Update, Action::Remove];
+    let changes: Vec<provision::Change> = objects
+        .into_iter()
+        .zip(actions.into_iter().cycle())
+        .map(|(object, action)| provision::Change {
+            action,
+            object,
+            node: "node03".into(),
+            name: "demo01".into(),
+            detail: String::new(),
+        })
+        .collect();
+    let document = value(&Changes::from(&changes[..]));
+    conforms(UP, &document);
+    let words = |key: &str| -> Vec<&str> {
+        let changes = document["changes"].as_array().expect("a list");
+        changes
+            .iter()
+            .filter_map(|change| change[key].as_str())
+            .collect()
+    };
+    assert_eq!(
+        words("object"),
+        ["node", "uplink", "route", "endpoint", "fast_path"]
+    );
+    assert_eq!(words("action")[..3], ["create", "update", "remove"]);
+    assert_eq!((words("node")[0], words("name")[0]), ("node03", "demo01"));
+}

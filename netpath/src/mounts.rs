@@ -1,0 +1,205 @@
+//! Whether what netpath makes can be seen by everybody, and outlives the command that made it.
+//!
+//! Nodes are pinned on the BPF filesystem at /sys/fs/bpf, and namespaces are mounted on /run/netns. A process may
+//! run where these mounts are its own, and end with it: `ip netns exec` and `unshare --mount` make such a mount
+//! namespace. What everybody sees is what process 1 sees: the machine's, or in a container the container's.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use crate::{Ending, Ends, netns::NETNS_DIR};
+
+/// Where the BPF filesystem is mounted.
+const BPFFS: &str = "/sys/fs/bpf";
+
+/// Netpath runs where its work would be hidden. Nothing was touched.
+#[derive(Debug, thiserror::Error)]
+pub enum MountsError {
+    /// What is up is pinned on another BPF filesystem than this process sees.
+    #[error(
+        "/sys/fs/bpf is not the machine's here (this mount namespace has its own), so what is up cannot be seen: run `{remedy}`"
+    )]
+    Hidden {
+        /// The command to run instead.
+        remedy: String,
+    },
+    /// What would be pinned here would be seen nowhere else.
+    #[error(
+        "/sys/fs/bpf is this mount namespace's own: what netpath makes would end with it: run `{remedy}`"
+    )]
+    Fleeting {
+        /// The command to run instead.
+        remedy: String,
+    },
+    /// Mounts on /run/netns do not reach the machine.
+    #[error(
+        "what is mounted on /run/netns in this mount namespace is not seen outside it, so namespaces can neither be \
+         made nor removed for good: run `{remedy}`"
+    )]
+    Namespaces {
+        /// The command to run instead.
+        remedy: String,
+    },
+    /// What process 1 sees cannot be told.
+    #[error("{}: {source}: netpath needs CAP_SYS_PTRACE to compare its mounts with the machine's", path.display())]
+    Unknown {
+        /// The file that was looked at.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl Ends for MountsError {
+    fn ending(&self) -> Ending {
+        Ending::Refused
+    }
+}
+
+/// Fails where the state of the nodes that are up cannot be seen. `command` is netpath's subcommand.
+///
+/// # Errors
+/// When it cannot, or when that cannot be told.
+pub fn require_visible(command: &str) -> Result<(), MountsError> {
+    let machines = bpffs(Path::new("/proc/1/root"))?;
+    if machines.is_some() && machines != bpffs(Path::new("/"))? {
+        return Err(MountsError::Hidden {
+            remedy: remedy(command)?,
+        });
+    }
+    Ok(())
+}
+
+/// Fails where what is pinned would not outlive the mount namespace. `command` is netpath's subcommand.
+///
+/// # Errors
+/// When it would not, or when that cannot be told.
+pub fn require_lasting(command: &str) -> Result<(), MountsError> {
+    let here = bpffs(Path::new("/"))?;
+    if here != bpffs(Path::new("/proc/1/root"))? || (here.is_none() && !is_everybodys()?) {
+        return Err(MountsError::Fleeting {
+            remedy: remedy(command)?,
+        });
+    }
+    Ok(())
+}
+
+/// Fails where namespaces that are mounted or unmounted would be so for this mount namespace only: where its mount
+/// that holds /run/netns is not a peer of the machine's (a slave only receives). `command` is netpath's subcommand.
+///
+/// # Errors
+/// When they would, or when that cannot be told.
+pub fn require_shared_namespaces(command: &str) -> Result<(), MountsError> {
+    if is_everybodys()? {
+        return Ok(());
+    }
+    let here = peer_group("/proc/self/mountinfo")?;
+    if here.is_some() && here == peer_group("/proc/1/mountinfo")? {
+        return Ok(());
+    }
+    Err(MountsError::Namespaces {
+        remedy: remedy(command)?,
+    })
+}
+
+/// The device number of the BPF filesystem below a root; none where there is no such filesystem.
+fn bpffs(root: &Path) -> Result<Option<u64>, MountsError> {
+    let path = root.join(BPFFS.trim_start_matches('/'));
+    match statfs(&path) {
+        Ok(info) if info.filesystem_type() == BPF_FS_MAGIC => {}
+        Ok(_) | Err(nix::Error::ENOENT) => return Ok(None),
+        Err(errno) => return Err(unknown(path)(errno.into())),
+    }
+    let metadata = fs::metadata(&path).map_err(unknown(path))?;
+    Ok(Some(metadata.dev()))
+}
+
+/// Whether this process is in the mount namespace of process 1.
+fn is_everybodys() -> Result<bool, MountsError> {
+    let [here, everybodys] = ["/proc/self/ns/mnt", "/proc/1/ns/mnt"].map(inode);
+    Ok(here? == everybodys?)
+}
+
+fn inode(path: &str) -> Result<(u64, u64), MountsError> {
+    let metadata = fs::metadata(path).map_err(unknown(path))?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// The peer group of the mount that holds /run/netns.
+fn peer_group(mountinfo: &str) -> Result<Option<String>, MountsError> {
+    let text = fs::read_to_string(mountinfo).map_err(unknown(mountinfo))?;
+    Ok(peer_group_of(&text))
+}
+
+/// See proc_pid_mountinfo(5): the fifth field is the mount point; optional fields follow the sixth and end with a
+/// dash. Of mounts on one another the last is on top.
+fn peer_group_of(mountinfo: &str) -> Option<String> {
+    let mut found: Option<(usize, Option<&str>)> = None;
+    for line in mountinfo.lines() {
+        let mut fields = line.split(' ').skip(4);
+        let Some(point) = fields.next() else {
+            continue;
+        };
+        if !Path::new(NETNS_DIR).starts_with(point) {
+            continue;
+        }
+        let depth = Path::new(point).components().count();
+        if found.is_none_or(|(deepest, _)| depth >= deepest) {
+            let mut optional = fields.skip(1).take_while(|field| *field != "-");
+            found = Some((depth, optional.find(|field| field.starts_with("shared:"))));
+        }
+    }
+    found.and_then(|(_, group)| group.map(str::to_owned))
+}
+
+/// The command that does the same where everybody sees it: `nsenter --net` changes no mount.
+fn remedy(command: &str) -> Result<String, MountsError> {
+    let here = inode("/proc/thread-self/ns/net")?;
+    let entries = match fs::read_dir(NETNS_DIR) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        result => Some(result.map_err(unknown(NETNS_DIR))?),
+    };
+    for entry in entries.into_iter().flatten() {
+        let path = entry.map_err(unknown(NETNS_DIR))?.path();
+        let metadata = fs::metadata(&path).map_err(unknown(&path))?;
+        if (metadata.dev(), metadata.ino()) == here {
+            return Ok(format!(
+                "nsenter --net={} netpath {command}",
+                path.display()
+            ));
+        }
+    }
+    Ok(format!("nsenter --mount=/proc/1/ns/mnt netpath {command}"))
+}
+
+fn unknown(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> MountsError {
+    let path = path.into();
+    move |source| MountsError::Unknown { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_mount_counts_and_the_last_on_it() {
+        let text = "\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+23 22 0:21 / /run rw,nosuid shared:5 master:2 - tmpfs tmpfs rw
+24 22 0:22 / /run/net rw shared:7 - tmpfs tmpfs rw
+";
+        assert_eq!(peer_group_of(text).as_deref(), Some("shared:5"));
+        let above = format!("{text}25 23 0:21 /netns /run/netns rw shared:9 - tmpfs tmpfs rw\n");
+        assert_eq!(peer_group_of(&above).as_deref(), Some("shared:9"));
+        let slave = format!("{above}26 25 0:30 / /run/netns rw master:9 - tmpfs tmpfs rw\n");
+        assert_eq!(peer_group_of(&slave), None);
+        let within = format!("{above}27 25 0:4 net:[1] /run/netns/a rw shared:3 - nsfs nsfs rw\n");
+        assert_eq!(peer_group_of(&within).as_deref(), Some("shared:9"));
+        assert_eq!(peer_group_of(""), None);
+    }
+}

@@ -1,0 +1,47 @@
+//! What can go wrong with the packet filter.
+
+use std::io;
+
+use crate::{Ending, Ends, command::CommandError};
+
+/// The packet filter could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum NetfilterError {
+    /// A program is not there, or failed.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// A file could not be read.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// What was read is not in the form that is known.
+    #[error("cannot understand the output of `{what}`: {line:?}")]
+    Unreadable {
+        /// The command or the file.
+        what: String,
+        /// Its first line.
+        line: String,
+    },
+}
+
+impl NetfilterError {
+    pub(super) fn unreadable(what: &str, text: &str) -> Self {
+        Self::Unreadable {
+            what: what.to_owned(),
+            line: text.lines().next().unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+impl Ends for NetfilterError {
+    fn ending(&self) -> Ending {
+        match self {
+            Self::Command(error) => error.ending(),
+            Self::File { .. } | Self::Unreadable { .. } => Ending::Failed,
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Addresses of interfaces.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope},
+};
+use netpath_common::Ifindex;
+
+use super::{FAMILIES, Link, Netlink, NetlinkError, Scope, channel::About, family};
+
+/// An address of an interface, as found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterfaceAddress {
+    /// The address with the length of its prefix.
+    pub address: IpNet,
+    /// The other end's address, on an IPv4 point-to-point interface.
+    pub peer: Option<IpAddr>,
+    /// How far it is known.
+    pub scope: Scope,
+    /// Has no lifetime.
+    pub permanent: bool,
+    /// Not usable yet, or never: duplicate address detection has not ended, or has found a duplicate.
+    pub tentative: bool,
+}
+
+impl Netlink {
+    /// The addresses of an interface, without those that the kernel gave it itself (IPv6 link-local ones); none where it
+    /// is gone.
+    ///
+    /// # Errors
+    /// When they cannot be listed, all of them.
+    pub fn addresses(&self, ifindex: Ifindex) -> Result<Vec<IpNet>, NetlinkError> {
+        let found = self.dump_addresses("addresses", ifindex)?;
+        Ok(found
+            .into_iter()
+            .map(|(_, found)| found.address)
+            .filter(|found| !matches!(found.addr(), IpAddr::V6(v6) if v6.is_unicast_link_local()))
+            .collect())
+    }
+
+    /// Every address of every interface, link-local ones too.
+    ///
+    /// # Errors
+    /// When they cannot be listed, all of them.
+    pub fn all_addresses(&self) -> Result<Vec<(Ifindex, InterfaceAddress)>, NetlinkError> {
+        self.dump_addresses("addresses of all interfaces", Ifindex(0))
+    }
+
+    /// Those of one interface, or of all for 0.
+    fn dump_addresses(
+        &self,
+        object: &'static str,
+        ifindex: Ifindex,
+    ) -> Result<Vec<(Ifindex, InterfaceAddress)>, NetlinkError> {
+        let about = About {
+            action: "list",
+            object,
+        };
+        let mut addresses = Vec::new();
+        for family in FAMILIES {
+            let mut message = AddressMessage::default();
+            message.header.family = family;
+            message.header.index = ifindex.0;
+            let request = RouteNetlinkMessage::GetAddress(message);
+            let found = self.channel.dump(about, &request, |message| match message {
+                RouteNetlinkMessage::NewAddress(message)
+                    if ifindex == Ifindex(0) || message.header.index == ifindex.0 =>
+                {
+                    let address = decode(&message)?;
+                    Ok(Some((Ifindex(message.header.index), address)))
+                }
+                _ => Ok(None),
+            });
+            match found {
+                Ok(found) => addresses.extend(found),
+                // What is gone has none.
+                Err(error) if error.errno() == Some(libc::ENODEV) && ifindex != Ifindex(0) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(addresses)
+    }
+
+    /// Gives an interface an address, usable at once. `prefix_route` says whether the rest of the prefix
+    /// is on the link too. One that is there already is made so.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn add_address(
+        &self,
+        link: &Link,
+        address: IpNet,
+        prefix_route: bool,
+    ) -> Result<(), NetlinkError> {
+        let mut message = message(link, address);
+        let mut flags = AddressFlags::Permanent;
+        match address {
+            IpNet::V4(v4) => {
+                if v4.prefix_len() < 31 {
+                    let broadcast = Ipv4Addr::from(u32::from(v4.addr()) | u32::from(v4.hostmask()));
+                    message
+                        .attributes
+                        .push(AddressAttribute::Broadcast(broadcast));
+                }
+                if v4.addr().is_link_local() {
+                    message.header.scope = AddressScope::Link;
+                }
+            }
+            IpNet::V6(_) => {
+                flags |= AddressFlags::Nodad;
+                message.header.flags |= AddressHeaderFlags::Nodad;
+            }
+        }
+        if !prefix_route {
+            flags |= AddressFlags::Noprefixroute;
+        }
+        message.attributes.push(AddressAttribute::Flags(flags));
+        let about = About {
+            action: "add address",
+            object: &format!("{address} on {}", link.name),
+        };
+        let request = RouteNetlinkMessage::NewAddress(message);
+        self.channel
+            .request(about, request, NLM_F_CREATE | NLM_F_REPLACE)
+    }
+
+    /// Takes an address from an interface. One that is gone already is no error.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn delete_address(&self, link: &Link, address: IpNet) -> Result<(), NetlinkError> {
+        let about = About {
+            action: "remove address",
+            object: &format!("{address} on {}", link.name),
+        };
+        let request = RouteNetlinkMessage::DelAddress(message(link, address));
+        match self.channel.request(about, request, 0) {
+            Err(error) if error.errno() == Some(libc::EADDRNOTAVAIL) => Ok(()),
+            result => result,
+        }
+    }
+}
+
+fn message(link: &Link, address: IpNet) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = family(address.addr());
+    message.header.index = link.ifindex.0;
+    message.header.prefix_len = address.prefix_len();
+    message.attributes = vec![
+        AddressAttribute::Local(address.addr()),
+        AddressAttribute::Address(address.addr()),
+    ];
+    message
+}
+
+/// IPv4 tells the interface's own address in `IFA_LOCAL`, and in `IFA_ADDRESS` the other end's. IPv6 tells its own in
+/// `IFA_ADDRESS`, unless it tells two.
+pub(super) fn decode(message: &AddressMessage) -> Result<InterfaceAddress, String> {
+    let (mut local, mut other, mut flags) = (None, None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(found) => local = Some(*found),
+            AddressAttribute::Address(found) => other = Some(*found),
+            AddressAttribute::Flags(found) => flags = Some(*found),
+            _ => {}
+        }
+    }
+    let index = message.header.index;
+    let own = local
+        .or(other)
+        .ok_or_else(|| format!("an address of interface {index} is missing"))?;
+    let length = message.header.prefix_len;
+    let address =
+        IpNet::new(own, length).map_err(|_| format!("{own} has a prefix of {length} bits"))?;
+    let flags = flags
+        .unwrap_or_else(|| AddressFlags::from_bits_retain(u32::from(message.header.flags.bits())));
+    Ok(InterfaceAddress {
+        address,
+        peer: other.filter(|other| *other != own),
+        scope: Scope::from(u8::from(message.header.scope)),
+        permanent: flags.contains(AddressFlags::Permanent),
+        tentative: flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed),
+    })
+}

@@ -1,0 +1,103 @@
+//! What the kernel says and does over rtnetlink, in words of networking: one blocking socket, one request at a time,
+//! each with its whole answer or an error.
+//!
+//! A socket belongs to the namespace where it was opened, whichever thread uses it later. Nothing here needs or makes an
+//! async runtime. A list that could not be read to its end, or of which one message makes no sense, is an error and
+//! never a shorter list.
+
+mod address;
+mod channel;
+mod error;
+mod filter;
+mod link;
+mod neighbour;
+mod route;
+mod rule;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, net::IpAddr};
+
+use netlink_packet_route::AddressFamily;
+
+use self::channel::Channel;
+pub use self::{
+    address::InterfaceAddress,
+    error::NetlinkError,
+    filter::FilterProgram,
+    link::{Link, LinkKind, VethEnd},
+    neighbour::{Neighbour, NeighbourState},
+    route::{KnownRoutes, NewRoute, NextHop, ROUTE_PROTOCOL, Replace, Route, RouteKind, Table},
+    rule::{Rule, RuleAction},
+};
+use crate::netns::Inside;
+
+/// A netlink socket of one namespace. It may be given to another thread, and stays in its namespace.
+pub struct Netlink {
+    channel: Channel,
+}
+
+impl Netlink {
+    /// Opens a socket in the calling thread's namespace.
+    ///
+    /// # Errors
+    /// When the process is out of file descriptors, or the kernel is older than 4.20.
+    pub fn open(_inside: &Inside<'_>) -> Result<Self, NetlinkError> {
+        Ok(Self {
+            channel: Channel::open()?,
+        })
+    }
+}
+
+/// How far away a destination or an address is: `RT_SCOPE_*` of linux/rtnetlink.h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Anywhere.
+    Universe,
+    /// Within the site.
+    Site,
+    /// On the link.
+    Link,
+    /// On this host.
+    Host,
+    /// Nowhere.
+    Nowhere,
+    /// Any other number.
+    Other(u8),
+}
+
+impl From<u8> for Scope {
+    fn from(number: u8) -> Self {
+        match number {
+            0 => Self::Universe,
+            200 => Self::Site,
+            253 => Self::Link,
+            254 => Self::Host,
+            255 => Self::Nowhere,
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Universe => f.write_str("global"),
+            Self::Site => f.write_str("site"),
+            Self::Link => f.write_str("link"),
+            Self::Host => f.write_str("host"),
+            Self::Nowhere => f.write_str("nowhere"),
+            Self::Other(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+/// What is asked for each family apart: asked for all at once, the kernel would add what is neither.
+const FAMILIES: [AddressFamily; 2] = [AddressFamily::Inet, AddressFamily::Inet6];
+
+fn family(address: IpAddr) -> AddressFamily {
+    match address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    }
+}

@@ -1,0 +1,128 @@
+//! What is done with interfaces, addresses, neighbours, routes and sysctls.
+
+use std::os::fd::AsFd as _;
+
+use netpath_common::Mac;
+
+use super::{super::error::ProvisionError, Site};
+use crate::{
+    netlink::{self, Link, Netlink, Replace, VethEnd},
+    netns::Inside,
+    reconcile::{NewRoute, Op, Place},
+    sysctl,
+};
+
+impl Site<'_> {
+    pub(super) fn links(
+        &mut self,
+        inside: &Inside<'_>,
+        netlink: &Netlink,
+        op: &Op,
+    ) -> Result<(), ProvisionError> {
+        match op {
+            Op::SetSysctl { key, value, .. } => Ok(sysctl::set(inside, key, value)?),
+            Op::AddVeth {
+                dev,
+                mac,
+                place,
+                peer,
+                peer_mac,
+            } => self.add_veth(netlink, place, end(dev, *mac), end(peer, *peer_mac)),
+            Op::AddBridge { dev, .. } => Ok(netlink.add_bridge(dev)?),
+            Op::SetController { dev, bridge, .. } => {
+                let bridge = link(netlink, bridge)?;
+                Ok(netlink.set_controller(&link(netlink, dev)?, bridge.ifindex)?)
+            }
+            Op::DeleteLink { dev, mac, .. } => delete_link(netlink, dev, *mac),
+            Op::SetUp { dev, .. } => Ok(netlink.set_up(&link(netlink, dev)?)?),
+            Op::SetMtu { dev, mtu, .. } => Ok(netlink.set_mtu(&link(netlink, dev)?, *mtu)?),
+            Op::AwaitOperational { dev, .. } => Ok(netlink.await_operational(dev)?),
+            Op::AddAddress {
+                dev,
+                address,
+                prefix_route,
+                ..
+            } => Ok(netlink.add_address(&link(netlink, dev)?, *address, *prefix_route)?),
+            Op::RemoveAddress { dev, address, .. } => {
+                Ok(netlink.delete_address(&link(netlink, dev)?, *address)?)
+            }
+            Op::AddNeighbour {
+                dev, address, mac, ..
+            } => Ok(netlink.add_neighbour(&link(netlink, dev)?, *address, *mac)?),
+            Op::AddRoute(_, route) => add_route(netlink, route),
+            Op::RemoveRoute(_, dst) => Ok(netlink.delete_routes_to(*dst)?),
+            op => Err(ProvisionError::NoSuchPlace(format!("{op:?}"))),
+        }
+    }
+
+    fn add_veth(
+        &mut self,
+        netlink: &Netlink,
+        place: &Place,
+        here: VethEnd<'_>,
+        there: VethEnd<'_>,
+    ) -> Result<(), ProvisionError> {
+        let netns = self.open(place)?;
+        match netlink.add_veth(here, there, netns.as_fd()) {
+            Err(error) if error.errno() == Some(libc::EEXIST) => {
+                let taken = if netlink.link(here.name)?.is_some() {
+                    here.name
+                } else {
+                    there.name
+                };
+                Err(made_meanwhile(taken))
+            }
+            result => Ok(result?),
+        }
+    }
+}
+
+fn made_meanwhile(dev: &str) -> ProvisionError {
+    ProvisionError::NotOurs {
+        object: "interface",
+        name: dev.to_owned(),
+        netns: None,
+        remedy: "somebody made it while netpath was at work; run it again",
+    }
+}
+
+fn end(name: &str, mac: Mac) -> VethEnd<'_> {
+    VethEnd { name, mac }
+}
+
+/// The interface of this name.
+pub(super) fn link(netlink: &Netlink, dev: &str) -> Result<Link, ProvisionError> {
+    netlink.link(dev)?.ok_or_else(|| ProvisionError::NotUp {
+        object: "interface",
+        name: dev.to_owned(),
+    })
+}
+
+/// One that has become somebody else's since it was looked at is left alone.
+fn delete_link(netlink: &Netlink, dev: &str, mac: Mac) -> Result<(), ProvisionError> {
+    match netlink.link(dev)? {
+        Some(link) if link.mac == Some(mac) => Ok(netlink.delete_link(&link)?),
+        Some(_) => Err(made_meanwhile(dev)),
+        None => Ok(()),
+    }
+}
+
+fn add_route(netlink: &Netlink, route: &NewRoute) -> Result<(), ProvisionError> {
+    let ifindex = match &route.dev {
+        Some(dev) => Some(link(netlink, dev)?.ifindex),
+        None => None,
+    };
+    let replace = if route.of_anybody {
+        Replace::Any
+    } else {
+        Replace::Ours
+    };
+    let to = netlink::NewRoute {
+        dst: route.dst,
+        via: route.via,
+        ifindex,
+        onlink: route.onlink,
+        source: route.source,
+    };
+    Ok(netlink.add_route(&to, replace)?)
+}

@@ -1,0 +1,44 @@
+//! What the node's maps hold, and where its programs run.
+
+use netpath_common::{InterfaceKind, InterfaceState};
+
+use crate::{
+    datapath::{AttachMode, Datapath, attach_mode},
+    provision::{error::ProvisionError, records},
+    reconcile::{Interface, Maps, Observed},
+};
+
+/// Whether programs are attached by links that are pinned.
+pub(super) fn pins_links() -> Result<bool, ProvisionError> {
+    Ok(attach_mode()? == AttachMode::Tcx)
+}
+
+/// The entries that the programs read, and what else is pinned.
+pub(super) fn maps(datapath: &Datapath, observed: &mut Observed) -> Result<(), ProvisionError> {
+    let maps = &datapath.maps;
+    let mut interfaces = std::collections::BTreeMap::new();
+    for (ifindex, entry) in maps.interfaces.all()? {
+        let interface = Interface {
+            kind: InterfaceKind::from_number(entry.kind),
+            ready: entry.state == InterfaceState::Ready as u32,
+            id: entry.endpoint_id,
+            rp_filter: entry.rp_filter,
+            dev: records::text(&entry.name)?,
+            endpoint: records::text(&entry.endpoint)?,
+        };
+        interfaces.insert(ifindex, interface);
+    }
+    let devices = maps.devices.all()?;
+    observed.maps = Maps {
+        endpoints: maps.endpoints()?,
+        routes: maps.routes()?,
+        devices: devices
+            .into_iter()
+            .map(|(id, device)| (id, device.ifindex))
+            .collect(),
+        interfaces,
+        features: maps.features.get()?.bits,
+    };
+    observed.link_pins = datapath.link_pins()?.into_iter().collect();
+    Ok(())
+}

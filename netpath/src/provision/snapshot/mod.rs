@@ -1,0 +1,277 @@
+//! What is there of one node, taken once: the only place of provisioning that looks before it acts.
+
+mod datapath;
+mod namespace;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{error::ProvisionError, records};
+use crate::{
+    datapath::{Datapath, DatapathError, nodes},
+    model::{self, NodePlace},
+    netns::{NameState, Netns, name_state},
+    reconcile::{
+        Home, Namespace, NamespaceState, Observed, Recorded, Wanted, WantedUplink, WireClaim, World,
+    },
+};
+
+/// A node as it is, and what is open of it.
+pub struct Snapshot {
+    /// What is there.
+    pub world: World,
+    /// The node's maps and programs, if it has any.
+    pub datapath: Option<Datapath>,
+    /// The node's namespace, if it is there and is the recorded one.
+    pub netns: Option<Netns>,
+}
+
+/// Takes what is there of a node, of all that is recorded and of all that is wanted.
+pub fn take(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, ProvisionError> {
+    let datapath = Datapath::open(name)?;
+    let recorded = match &datapath {
+        Some(datapath) => Some(records::read(&datapath.maps)?),
+        None => None,
+    };
+    let place = place(recorded.as_ref(), wanted);
+    let (state, netns) = node_namespace(name, place, recorded.as_ref())?;
+    let mut observed = Observed {
+        node: Namespace {
+            state,
+            ..Namespace::default()
+        },
+        ..Observed::default()
+    };
+    let subject = Subject {
+        name,
+        place,
+        recorded: recorded.as_ref(),
+        wanted,
+    };
+    if let Some(netns) = &netns {
+        namespace::node(&subject, netns, datapath.as_ref(), &mut observed)?;
+    }
+    if let Some(datapath) = &datapath {
+        datapath::maps(datapath, &mut observed)?;
+    }
+    observed.pins_links = datapath::pins_links()?;
+    observed.endpoints = endpoints(&subject)?;
+    wires(&subject, &mut observed)?;
+    Ok(Snapshot {
+        world: World { recorded, observed },
+        datapath,
+        netns,
+    })
+}
+
+/// Of what a snapshot is taken.
+struct Subject<'a> {
+    name: &'a str,
+    place: NodePlace,
+    recorded: Option<&'a Recorded>,
+    wanted: Option<&'a Wanted>,
+}
+
+impl Subject<'_> {
+    /// The host-side veths, recorded and wanted.
+    fn host_devs(&self) -> BTreeSet<&str> {
+        let recorded = self
+            .recorded
+            .into_iter()
+            .flat_map(|node| node.endpoints.values());
+        let wanted = self.wanted.into_iter().flat_map(|node| &node.endpoints);
+        recorded
+            .map(|endpoint| endpoint.host_dev.as_str())
+            .chain(wanted.map(|endpoint| endpoint.host_dev.as_str()))
+            .filter(|dev| !dev.is_empty())
+            .collect()
+    }
+
+    /// The uplinks, recorded and wanted.
+    fn uplinks(&self) -> BTreeSet<&str> {
+        let recorded = self
+            .recorded
+            .into_iter()
+            .flat_map(|node| node.uplinks.keys());
+        let wanted = self.wanted.into_iter().flat_map(|node| &node.uplinks);
+        recorded
+            .map(String::as_str)
+            .chain(wanted.map(|uplink: &WantedUplink| uplink.dev.as_str()))
+            .collect()
+    }
+}
+
+fn place(recorded: Option<&Recorded>, wanted: Option<&Wanted>) -> NodePlace {
+    let recorded = recorded.map(|node| node.place);
+    recorded
+        .or(wanted.map(|node| node.place))
+        .unwrap_or(NodePlace::Lab)
+}
+
+/// What stands at the node's name, and the namespace if it is the recorded one or, of a new node of this machine, the
+/// calling thread's.
+fn node_namespace(
+    name: &str,
+    place: NodePlace,
+    recorded: Option<&Recorded>,
+) -> Result<(NamespaceState, Option<Netns>), ProvisionError> {
+    let (state, netns) = match place {
+        NodePlace::Lab => named(name)?,
+        NodePlace::Host => {
+            let netns = Netns::current()?;
+            (NamespaceState::Present(netns.cookie()?), Some(netns))
+        }
+    };
+    let is_it = match (recorded, place) {
+        (Some(node), _) => state == NamespaceState::Present(node.cookie),
+        (None, NodePlace::Host) => true,
+        (None, NodePlace::Lab) => false,
+    };
+    Ok((state, netns.filter(|_| is_it)))
+}
+
+/// What stands at a namespace's name.
+fn named(name: &str) -> Result<(NamespaceState, Option<Netns>), ProvisionError> {
+    Ok(match name_state(name)? {
+        NameState::Free => (NamespaceState::Absent, None),
+        NameState::EmptyFile => (NamespaceState::EmptyFile, None),
+        NameState::Foreign => (NamespaceState::NotANamespace, None),
+        NameState::Namespace => {
+            let netns = Netns::named(name)?;
+            (NamespaceState::Present(netns.cookie()?), Some(netns))
+        }
+    })
+}
+
+/// What stands at a path that somebody gave.
+fn given(path: &str) -> Result<(NamespaceState, Option<Netns>), ProvisionError> {
+    let path = std::path::Path::new(path);
+    if !path.exists() {
+        return Ok((NamespaceState::Absent, None));
+    }
+    match Netns::at(path) {
+        Ok(netns) => Ok((NamespaceState::Present(netns.cookie()?), Some(netns))),
+        // Somebody's file that is no namespace.
+        Err(_) => Ok((NamespaceState::NotANamespace, None)),
+    }
+}
+
+/// Opens the namespace of a home.
+pub fn home(name: &str, home: &Home) -> Result<(NamespaceState, Option<Netns>), ProvisionError> {
+    match home {
+        Home::Made => named(name),
+        Home::Given(path) => given(path),
+    }
+}
+
+fn endpoints(subject: &Subject<'_>) -> Result<BTreeMap<String, Namespace>, ProvisionError> {
+    let mut homes: BTreeMap<&str, (&Home, &str, u64)> = BTreeMap::new();
+    for endpoint in subject.wanted.into_iter().flat_map(|node| &node.endpoints) {
+        homes.insert(&endpoint.name, (&endpoint.home, &endpoint.dev, 0));
+    }
+    for (name, endpoint) in subject
+        .recorded
+        .into_iter()
+        .flat_map(|node| &node.endpoints)
+    {
+        let home = homes
+            .get(name.as_str())
+            .map_or(&endpoint.home, |(home, ..)| home);
+        homes.insert(name, (home, &endpoint.dev, endpoint.cookie));
+    }
+    let mut namespaces = BTreeMap::new();
+    for (name, (home, dev, cookie)) in homes {
+        let (state, netns) = self::home(name, home)?;
+        let is_ours = cookie != 0 && state == NamespaceState::Present(cookie);
+        let is_given = matches!(home, Home::Given(_));
+        let namespace = match netns.filter(|_| is_ours || is_given) {
+            Some(netns) => namespace::endpoint(&netns, state, dev)?,
+            None => Namespace {
+                state,
+                ..Namespace::default()
+            },
+        };
+        namespaces.insert(name.to_owned(), namespace);
+    }
+    Ok(namespaces)
+}
+
+fn wires(subject: &Subject<'_>, observed: &mut Observed) -> Result<(), ProvisionError> {
+    let recorded = subject
+        .recorded
+        .into_iter()
+        .flat_map(|node| node.uplinks.values());
+    let wanted = subject.wanted.into_iter().flat_map(|node| &node.uplinks);
+    let wires: BTreeSet<&str> = recorded
+        .map(|uplink| uplink.wire.as_str())
+        .chain(
+            wanted
+                .filter_map(|uplink| uplink.wire.as_ref())
+                .map(|wire| wire.name.as_str()),
+        )
+        .filter(|wire| !wire.is_empty())
+        .collect();
+    if wires.is_empty() {
+        return Ok(());
+    }
+    observed.claims = claims(subject.name)?;
+    for wire in wires {
+        let name = wire_namespace(wire)?;
+        let (state, netns) = named(&name)?;
+        let own = subject
+            .recorded
+            .into_iter()
+            .flat_map(|node| node.uplinks.values());
+        let claims = own
+            .map(|uplink| (uplink.wire.as_str(), uplink.wire_cookie))
+            .chain(observed.claims.iter().filter_map(|claim| match claim {
+                WireClaim::Recorded { wire, cookie } => Some((wire.as_str(), *cookie)),
+                WireClaim::Unknown => None,
+            }));
+        let is_ours = claims
+            .into_iter()
+            .any(|(claimed, cookie)| claimed == wire && state == NamespaceState::Present(cookie));
+        let namespace = match netns.filter(|_| is_ours) {
+            Some(netns) => namespace::wire(&netns, state)?,
+            None => Namespace {
+                state,
+                ..Namespace::default()
+            },
+        };
+        observed.wires.insert(wire.to_owned(), namespace);
+    }
+    Ok(())
+}
+
+/// The name of a wire's namespace.
+pub fn wire_namespace(wire: &str) -> Result<String, ProvisionError> {
+    let wire: model::Name = wire
+        .parse()
+        .map_err(|_| ProvisionError::DamagedRecord(format!("{wire:?} is no wire's name")))?;
+    Ok(model::wire_namespace(&wire).to_string())
+}
+
+/// What other nodes say of wires. What cannot be read proves nothing, and may claim anything: another node's trouble is
+/// not this one's.
+fn claims(name: &str) -> Result<Vec<WireClaim>, ProvisionError> {
+    let mut claims = Vec::new();
+    for other in nodes()?.into_iter().filter(|other| other != name) {
+        let uplinks = match Datapath::open(&other) {
+            Ok(None) => continue,
+            Ok(Some(datapath)) => datapath.maps.uplink_records.all(),
+            Err(error) => Err(error),
+        };
+        match uplinks {
+            Ok(uplinks) => {
+                for record in uplinks.values().filter(|record| record.wire_cookie != 0) {
+                    claims.push(WireClaim::Recorded {
+                        wire: records::text(&record.wire)?,
+                        cookie: record.wire_cookie,
+                    });
+                }
+            }
+            Err(DatapathError::Lock(error)) => return Err(error.into()),
+            Err(_) => claims.push(WireClaim::Unknown),
+        }
+    }
+    Ok(claims)
+}

@@ -1,0 +1,234 @@
+//! What the kernel has of a namespace.
+
+use std::collections::BTreeMap;
+
+use netpath_common::{Ifindex, ProgramKind};
+
+use super::Subject;
+use crate::{
+    datapath::Datapath,
+    model::NodePlace,
+    netlink::{self, LinkKind, NeighbourState, Netlink, RouteKind, Table},
+    netns::{Inside, Netns},
+    provision::{error::ProvisionError, iptables},
+    reconcile::{
+        self, Link, Namespace, NamespaceState, Neighbour, Observed, Route, Sysctls,
+        endpoint_sysctls, node_sysctls, reverse_path_sysctls, veth_sysctls, wire_sysctls,
+    },
+    sysctl,
+};
+
+/// The node's own, and which programs run in it.
+pub(super) fn node(
+    subject: &Subject<'_>,
+    netns: &Netns,
+    datapath: Option<&Datapath>,
+    observed: &mut Observed,
+) -> Result<(), ProvisionError> {
+    let keys = node_keys(subject);
+    let state = observed.node.state;
+    let may_drop = subject.place == NodePlace::Lab
+        && (subject.wanted.is_some_and(|node| node.forward_drop)
+            || subject.recorded.is_some_and(|node| node.forward_drop));
+    let datapath = datapath.map(std::sync::Mutex::new);
+    let is_machine = subject.place == NodePlace::Host;
+    let (node, local, forward_drop, attached) = netns.enter(|inside| {
+        let netlink = Netlink::open(inside)?;
+        let node = read(inside, &netlink, state, &keys)?;
+        let local = match is_machine {
+            true => netlink.routes(Table::Local)?.iter().map(route).collect(),
+            false => Vec::new(),
+        };
+        let drop = match may_drop {
+            true => Some(iptables::forward_policy_is_drop(inside)?),
+            false => None,
+        };
+        let attached = match &datapath {
+            Some(datapath) => {
+                let datapath = datapath
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
+                attached(subject, inside, &node, &datapath)?
+            }
+            None => Default::default(),
+        };
+        Ok::<_, ProvisionError>((node, local, drop, attached))
+    })??;
+    observed.node = node;
+    observed.local = local;
+    observed.forward_drop = forward_drop;
+    observed.attached = attached;
+    Ok(())
+}
+
+fn attached(
+    subject: &Subject<'_>,
+    inside: &Inside<'_>,
+    node: &Namespace,
+    datapath: &Datapath,
+) -> Result<std::collections::BTreeSet<(Ifindex, ProgramKind)>, ProvisionError> {
+    let Some(recorded) = subject.recorded else {
+        return Ok(Default::default());
+    };
+    let endpoints = recorded.endpoints.values().map(|endpoint| {
+        let programs: &[ProgramKind] = &[ProgramKind::FromEndpoint, ProgramKind::ToEndpoint];
+        (endpoint.host_dev.as_str(), programs)
+    });
+    let uplinks = recorded.uplinks.keys().map(|dev| {
+        let programs: &[ProgramKind] = &[ProgramKind::FromUplink];
+        (dev.as_str(), programs)
+    });
+    let mut attached = std::collections::BTreeSet::new();
+    for (dev, programs) in endpoints.chain(uplinks) {
+        let Some(link) = node.link(dev) else {
+            continue;
+        };
+        for &program in programs {
+            if datapath.is_attached(inside, program, &link.name)? {
+                attached.insert((link.ifindex, program));
+            }
+        }
+    }
+    Ok(attached)
+}
+
+/// The sysctls that netpath sets in a node's namespace, or goes by there.
+fn node_keys(subject: &Subject<'_>) -> Vec<String> {
+    let mut keys: Vec<String> = Vec::new();
+    keys.extend(node_sysctls().into_iter().map(|(key, _)| key));
+    for dev in subject.host_devs() {
+        keys.extend(veth_sysctls(dev).into_iter().map(|(key, _)| key));
+    }
+    for dev in subject.uplinks() {
+        keys.extend(reverse_path_sysctls(dev));
+        keys.push(sysctl::of_interface(sysctl::Tree::Ipv4, dev, "forwarding"));
+        keys.push(sysctl::of_interface(
+            sysctl::Tree::Ipv6,
+            dev,
+            "disable_ipv6",
+        ));
+    }
+    keys
+}
+
+/// An endpoint's.
+pub(super) fn endpoint(
+    netns: &Netns,
+    state: NamespaceState,
+    dev: &str,
+) -> Result<Namespace, ProvisionError> {
+    let mut keys: Vec<String> = endpoint_sysctls().into_iter().map(|(key, _)| key).collect();
+    if !dev.is_empty() {
+        keys.push(sysctl::of_interface(
+            sysctl::Tree::Ipv6,
+            dev,
+            "disable_ipv6",
+        ));
+    }
+    netns.enter(|inside| read(inside, &Netlink::open(inside)?, state, &keys))?
+}
+
+/// A wire's.
+pub(super) fn wire(netns: &Netns, state: NamespaceState) -> Result<Namespace, ProvisionError> {
+    let keys: Vec<String> = wire_sysctls().into_iter().map(|(key, _)| key).collect();
+    netns.enter(|inside| read(inside, &Netlink::open(inside)?, state, &keys))?
+}
+
+fn read(
+    inside: &Inside<'_>,
+    netlink: &Netlink,
+    state: NamespaceState,
+    keys: &[String],
+) -> Result<Namespace, ProvisionError> {
+    let mut links: BTreeMap<Ifindex, Link> = BTreeMap::new();
+    for link in netlink.links()? {
+        links.insert(
+            link.ifindex,
+            Link {
+                ifindex: link.ifindex,
+                name: link.name,
+                mac: link.mac,
+                veth: link.kind == LinkKind::Veth,
+                up: link.up,
+                mtu: link.mtu,
+                controller: link.controller,
+                addresses: Vec::new(),
+            },
+        );
+    }
+    for (ifindex, found) in netlink.all_addresses()? {
+        if let Some(link) = links.get_mut(&ifindex) {
+            link.addresses.push(found.address);
+        }
+    }
+    let neighbours = netlink.neighbours()?.into_iter().filter_map(|found| {
+        let permanent = found.state == NeighbourState::Permanent;
+        let mac = found.mac.filter(|_| permanent)?;
+        Some(Neighbour {
+            ifindex: found.ifindex,
+            address: found.address,
+            mac,
+        })
+    });
+    Ok(Namespace {
+        state,
+        neighbours: neighbours.collect(),
+        routes: netlink.routes(Table::Main)?.iter().map(route).collect(),
+        links: links.into_values().collect(),
+        sysctls: sysctls(inside, keys)?,
+    })
+}
+
+fn sysctls(inside: &Inside<'_>, keys: &[String]) -> Result<Sysctls, ProvisionError> {
+    let mut sysctls = Sysctls::new();
+    for key in keys {
+        match sysctl::get(inside, key) {
+            Ok(value) => drop(sysctls.insert(key.clone(), value)),
+            // Of an interface that is not there, or without IPv6.
+            Err(error) if error.is_missing() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(sysctls)
+}
+
+/// A route that is not plain (of another type, over several next hops) has neither next hop nor interface here: it is
+/// never one that netpath made.
+fn route(found: &netlink::Route) -> Route {
+    let plain = match found.next_hops.as_slice() {
+        [hop] if found.kind == RouteKind::Unicast && found.nexthop_id.is_none() => Some(hop),
+        _ => None,
+    };
+    reconcile::Route {
+        dst: found.dst,
+        via: plain.and_then(|hop| hop.via),
+        ifindex: plain.and_then(|hop| hop.ifindex),
+        source: found.source,
+        ours: found.is_ours() && plain.is_some(),
+        kernel: found.protocol == RTPROT_KERNEL,
+        way: found.way().to_string(),
+        text: text(found),
+    }
+}
+
+/// As `ip route del` takes it.
+fn text(found: &netlink::Route) -> String {
+    let kind = match found.kind {
+        RouteKind::Unicast => String::new(),
+        kind => format!("{kind} "),
+    };
+    let via = match found.next_hops.as_slice() {
+        [hop] => hop
+            .via
+            .map_or_else(String::new, |via| format!(" via {via}")),
+        _ => String::new(),
+    };
+    let metric = match found.metric {
+        0 => String::new(),
+        metric => format!(" metric {metric}"),
+    };
+    format!("{kind}{}{via}{metric}", found.dst)
+}
+
+/// `RTPROT_KERNEL` of linux/rtnetlink.h.
+const RTPROT_KERNEL: u8 = 2;

@@ -1,0 +1,132 @@
+//! Attaching and detaching, and nothing else.
+
+use netpath_common::FastPathWish;
+
+use super::{
+    Selection,
+    carry_out::Site,
+    error::{self, ProvisionError},
+    snapshot::{self, Snapshot},
+};
+use crate::{
+    datapath::{Datapath, ObjectKind, nodes},
+    lock::TopologyLock,
+    reconcile::{self, Change, Recorded, Wanted, Wishes},
+};
+
+/// See [`super::set_fast_path`].
+pub fn set(
+    on: bool,
+    selection: &Selection,
+    progress: &mut dyn FnMut(&Change),
+) -> Result<Vec<Change>, ProvisionError> {
+    let lock = TopologyLock::take(&selection.interrupted)?;
+    let names = match &selection.node {
+        Some(name) => vec![name.clone()],
+        None => nodes()?,
+    };
+    let mut changes = Vec::new();
+    let mut errors = Vec::new();
+    let mut matched = false;
+    let mut report = |change: &Change| {
+        progress(change);
+        changes.push(change.clone());
+    };
+    for name in &names {
+        match node(name, on, selection, &lock, &mut report) {
+            Ok(found) => matched |= found,
+            // One bad node is one node: those that can be read are switched.
+            Err(ProvisionError::Datapath(error))
+                if selection.node.is_none() && error.is_about_a_directory() =>
+            {
+                tracing::warn!(%error, "node {name} is left as it is");
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    if let Some(error) = error::all(errors) {
+        return Err(error);
+    }
+    let (object, name) = match (&selection.endpoint, &selection.node) {
+        _ if matched => return Ok(changes),
+        (Some(endpoint), _) => ("endpoint", endpoint.clone()),
+        (None, Some(node)) => ("node", node.clone()),
+        (None, None) => return Err(ProvisionError::NothingUp),
+    };
+    Err(ProvisionError::NotUp { object, name })
+}
+
+/// Switches one node. Returns whether it is up, and has the endpoint that is selected.
+fn node(
+    name: &str,
+    on: bool,
+    selection: &Selection,
+    lock: &TopologyLock,
+    report: &mut dyn FnMut(&Change),
+) -> Result<bool, ProvisionError> {
+    Datapath::migrate(name, ObjectKind::Plain, lock)?;
+    let snapshot = snapshot::take(name, None)?;
+    let Some(recorded) = snapshot.world.recorded.clone() else {
+        return Ok(false);
+    };
+    let wanted = Wanted::of_recorded(name, &recorded)?;
+    if let Some(refusal) = reconcile::elsewhere(&wanted, &snapshot.world) {
+        return Err(refusal.into());
+    }
+    let before = Wishes::of(&recorded);
+    let Some(wishes) = wishes(&recorded, on, selection.endpoint.as_deref()) else {
+        return Ok(false);
+    };
+    if snapshot.netns.is_none() {
+        return Ok(false);
+    }
+    match switch(name, lock, &wanted, &wishes, snapshot, report) {
+        Ok(()) => Ok(true),
+        Err(cause) => Err(cause.and(restore(name, lock, &wanted, &before).err())),
+    }
+}
+
+/// What is wished then; `None` where there is no such endpoint. A node that is switched on has no exceptions any more.
+fn wishes(recorded: &Recorded, on: bool, endpoint: Option<&str>) -> Option<Wishes> {
+    let mut wishes = Wishes::of(recorded);
+    match endpoint {
+        None => {
+            wishes.node = on;
+            for wish in wishes.endpoints.values_mut() {
+                *wish = FastPathWish::AsNode;
+            }
+        }
+        Some(endpoint) => {
+            let wish = match on {
+                on if on == wishes.node => FastPathWish::AsNode,
+                true => FastPathWish::On,
+                false => FastPathWish::Off,
+            };
+            *wishes.endpoints.get_mut(endpoint)? = wish;
+        }
+    }
+    Some(wishes)
+}
+
+fn switch(
+    name: &str,
+    lock: &TopologyLock,
+    wanted: &Wanted,
+    wishes: &Wishes,
+    snapshot: Snapshot,
+    report: &mut dyn FnMut(&Change),
+) -> Result<(), ProvisionError> {
+    let plan = reconcile::switch(wanted, wishes, &snapshot.world);
+    Site::new(name, lock, snapshot, None).steps(&plan.steps, report)
+}
+
+/// After a failure: as it was wished before.
+fn restore(
+    name: &str,
+    lock: &TopologyLock,
+    wanted: &Wanted,
+    before: &Wishes,
+) -> Result<(), ProvisionError> {
+    let snapshot = snapshot::take(name, None)?;
+    switch(name, lock, wanted, before, snapshot, &mut |_| {})
+}

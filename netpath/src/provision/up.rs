@@ -1,0 +1,241 @@
+//! Making a topology true, and taking it back as it was where that fails.
+
+use std::sync::atomic::Ordering;
+
+use netpath_common::ABI_VERSION;
+
+use super::{
+    UpOptions,
+    carry_out::{Making, Site},
+    error::{self, ProvisionError},
+    iptables, random, root,
+    snapshot::{self, Snapshot},
+};
+use crate::{
+    datapath::{Capacity, Datapath},
+    descriptors,
+    lock::TopologyLock,
+    model::{self, ForwardPolicy, NodePlace, Topology},
+    mounts,
+    reconcile::{self, Action, Change, Fresh, Object, Plan, Wanted},
+};
+
+/// See [`super::plan`].
+pub fn plan(topology: &Topology, options: &UpOptions) -> Result<Vec<Change>, ProvisionError> {
+    root()?;
+    let mut topology = topology.clone();
+    let mut changes = Vec::new();
+    let mut older = Vec::new();
+    for node in &topology.nodes {
+        if let Some(version) = Datapath::older_version(node.name.as_ref())? {
+            changes.push(migration(node, version));
+            older.push(node.name.clone());
+        }
+    }
+    // Of these nothing more can be said before.
+    topology.nodes.retain(|node| !older.contains(&node.name));
+    let planned = planned(&topology, options)?;
+    let planned = planned.iter().flat_map(|planned| planned.plan.changes());
+    changes.extend(planned.cloned());
+    Ok(changes)
+}
+
+fn migration(node: &model::Node, version: u32) -> Change {
+    Change {
+        action: Action::Update,
+        object: Object::Node,
+        node: node.name.to_string(),
+        name: node.name.to_string(),
+        detail: format!("its maps, from ABI version {version} to {ABI_VERSION}"),
+    }
+}
+
+/// How much a node's maps are to hold.
+fn capacity(node: &model::Node) -> Capacity {
+    let routes = u32::try_from(node.routes.len()).unwrap_or(u32::MAX);
+    Capacity {
+        endpoints: node.capacity.endpoints,
+        routes: node.capacity.routes,
+        route_records: routes.max(Capacity::DEFAULT.route_records),
+    }
+}
+
+/// One node, and what is to be done for it.
+struct Planned<'a> {
+    node: &'a model::Node,
+    wanted: Wanted,
+    snapshot: Snapshot,
+    plan: Plan,
+}
+
+/// Plans every node; refuses if any has to be refused, with all that is wrong.
+fn planned<'a>(
+    topology: &'a Topology,
+    options: &UpOptions,
+) -> Result<Vec<Planned<'a>>, ProvisionError> {
+    mounts::require_lasting("up")?;
+    // Every node of the file is open at once, and another whose wire is asked about.
+    descriptors::require(topology.nodes.len() + 1)?;
+    // A lab is a namespace, and so is an endpoint.
+    let makes_namespaces =
+        |node: &model::Node| node.place == NodePlace::Lab || !node.endpoints.is_empty();
+    if topology.nodes.iter().any(makes_namespaces) {
+        mounts::require_shared_namespaces("up")?;
+    }
+    Datapath::check_kernel()?;
+    let mut errors = Vec::new();
+    let drops = |node: &model::Node| node.forward_policy == ForwardPolicy::Drop;
+    if topology.nodes.iter().any(drops) {
+        errors.extend(iptables::require().err());
+    }
+    let mut planned = Vec::new();
+    for node in &topology.nodes {
+        match plan_node(node, options) {
+            Ok(node) => {
+                errors.extend(node.plan.refusals.iter().cloned().map(ProvisionError::from));
+                planned.push(node);
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    match error::all(errors) {
+        None => Ok(planned),
+        Some(error) => Err(error),
+    }
+}
+
+fn plan_node<'a>(
+    node: &'a model::Node,
+    options: &UpOptions,
+) -> Result<Planned<'a>, ProvisionError> {
+    let wanted = Wanted::of(node, options.fast_path);
+    let mut snapshot = snapshot::take(&wanted.name, Some(&wanted))?;
+    if let Some(datapath) = &snapshot.datapath {
+        snapshot.world.observed.programs_current = datapath.has_object(options.object)?;
+        snapshot.world.observed.has_room = datapath.has_room(&capacity(node))?;
+    }
+    let plan = reconcile::plan(&wanted, &snapshot.world, &mut Fresh::new(random()?));
+    Ok(Planned {
+        node,
+        wanted,
+        snapshot,
+        plan,
+    })
+}
+
+/// A node as it was before this run.
+struct Before {
+    name: String,
+    /// `None` where there was none.
+    wanted: Option<Wanted>,
+    making: Making,
+}
+
+/// See [`super::up`].
+pub fn up(
+    topology: &Topology,
+    options: &UpOptions,
+    progress: &mut dyn FnMut(&Change),
+) -> Result<Vec<Change>, ProvisionError> {
+    root()?;
+    let lock = TopologyLock::take(&options.interrupted)?;
+    let mut changes = Vec::new();
+    let mut report = |change: &Change| {
+        progress(change);
+        changes.push(change.clone());
+    };
+    for node in &topology.nodes {
+        if let Some(version) = Datapath::migrate(node.name.as_ref(), options.object, &lock)? {
+            report(&migration(node, version));
+        }
+    }
+    let planned = planned(topology, options)?;
+    let mut begun = Vec::new();
+    for (index, planned) in planned.into_iter().enumerate() {
+        // A node before this one may have made the wire that they share.
+        let planned = match index {
+            0 => Ok(planned),
+            _ => plan_node(planned.node, options),
+        };
+        let result =
+            planned.and_then(|planned| node(planned, options, &lock, &mut begun, &mut report));
+        if let Err(cause) = result {
+            return Err(take_back(cause, begun, &lock));
+        }
+    }
+    Ok(changes)
+}
+
+fn node(
+    planned: Planned<'_>,
+    options: &UpOptions,
+    lock: &TopologyLock,
+    begun: &mut Vec<Before>,
+    report: &mut dyn FnMut(&Change),
+) -> Result<(), ProvisionError> {
+    let Planned {
+        node,
+        wanted,
+        snapshot,
+        plan,
+    } = planned;
+    if let Some(refusal) = plan.refusals.into_iter().next() {
+        return Err(refusal.into());
+    }
+    let making = Making {
+        capacity: capacity(node),
+        object: options.object,
+    };
+    let recorded = snapshot.world.recorded.as_ref();
+    let before = match recorded {
+        Some(recorded) => Some(Wanted::of_recorded(&wanted.name, recorded)?),
+        None => None,
+    };
+    if !plan.steps.is_empty() {
+        begun.push(Before {
+            name: wanted.name.clone(),
+            wanted: before,
+            making,
+        });
+    }
+    let mut site = Site::new(&wanted.name, lock, snapshot, Some(making));
+    for step in &plan.steps {
+        if options.interrupted.load(Ordering::Relaxed) {
+            return Err(ProvisionError::Interrupted);
+        }
+        site.step(step)?;
+        step.change.iter().for_each(&mut *report);
+    }
+    Ok(())
+}
+
+/// Makes every node as it was: by a plan for what was recorded of it before.
+fn take_back(cause: ProvisionError, begun: Vec<Before>, lock: &TopologyLock) -> ProvisionError {
+    let undoing: Vec<ProvisionError> = begun
+        .into_iter()
+        .rev()
+        .filter_map(|before| restore(&before, lock).err())
+        .collect();
+    cause.and(undoing)
+}
+
+fn restore(before: &Before, lock: &TopologyLock) -> Result<(), ProvisionError> {
+    let Some(wanted) = &before.wanted else {
+        return super::down::node(&before.name, lock, &mut |_| {});
+    };
+    let mut snapshot = snapshot::take(&before.name, Some(wanted))?;
+    snapshot.world.observed.programs_current = true;
+    snapshot.world.observed.has_room = true;
+    let plan = reconcile::plan(wanted, &snapshot.world, &mut Fresh::new(random()?));
+    let refusals = plan
+        .refusals
+        .iter()
+        .cloned()
+        .map(ProvisionError::from)
+        .collect();
+    if let Some(error) = error::all(refusals) {
+        return Err(error);
+    }
+    let mut site = Site::new(&before.name, lock, snapshot, Some(before.making));
+    site.steps(&plan.steps, &mut |_| {})
+}

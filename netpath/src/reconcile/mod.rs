@@ -1,0 +1,49 @@
+//! What is wanted, what is recorded, what is observed, and the steps from one to the other. Pure: no I/O.
+//!
+//! A [`World`] is what is there of one node: what its maps record ([`Recorded`]) and what the kernel has
+//! ([`Observed`]), taken once. [`plan`] compares it with a [`Wanted`] node and returns a [`Plan`]: the steps that make
+//! the node true, each with the drift that it cures, or the refusals for which it must not be begun. Carrying the steps
+//! out decides nothing any more.
+//!
+//! What one step does has consequences for the next: with an address the kernel takes away the routes that prefer
+//! it, with one end of a veth pair the other. So each operation is applied to a copy of the world as it is planned
+//! ([`World::apply`]), and what comes later is planned against what will be there then. That is why one pass is enough.
+
+mod apply;
+mod drift;
+mod observed;
+mod op;
+mod plan;
+mod recorded;
+mod step;
+#[cfg(test)]
+mod tests;
+mod wanted;
+
+pub use self::{
+    drift::{Drift, Refusal},
+    observed::{
+        Interface, Link, Maps, Namespace, NamespaceState, Neighbour, Observed, Route, Sysctls,
+        WireClaim,
+    },
+    op::{NewRoute, Op, Owner, Place},
+    plan::{
+        BRIDGE, Fresh, GATEWAY_V4, GATEWAY_V6, Wishes, down, elsewhere, endpoint_sysctls,
+        node_sysctls, plan, reverse_path_sysctls, switch, veth_sysctls, wire_sysctls,
+    },
+    recorded::{Home, Recorded, RecordedEndpoint, RecordedRoute, RecordedUplink},
+    step::{Action, Change, Object, Plan, Step},
+    wanted::{
+        DamagedRecord, Scope, Sources, Wanted, WantedEndpoint, WantedRoute, WantedUplink,
+        WantedWire,
+    },
+};
+
+/// What is there of one node: its record, if it has one, and what the kernel has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct World {
+    /// What the node's maps say that netpath made; `None` where there is no such node.
+    pub recorded: Option<Recorded>,
+    /// What the kernel has.
+    pub observed: Observed,
+}

@@ -1,0 +1,185 @@
+//! What the kernel has of one node, taken once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+use netpath_common::{
+    EndpointEntry, EndpointId, Ifindex, InterfaceKind, Mac, ProgramKind, RouteEntry,
+};
+
+/// Sysctls below `/proc/sys/net` by their path there, such as `ipv4/ip_forward`. One that is not there has no entry.
+pub type Sysctls = BTreeMap<String, String>;
+
+/// What stands at a namespace's name or path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NamespaceState {
+    /// Nothing.
+    #[default]
+    Absent,
+    /// An empty file: an interrupted creation.
+    EmptyFile,
+    /// A namespace with this `SO_NETNS_COOKIE`.
+    Present(u64),
+    /// Something that is no namespace.
+    NotANamespace,
+}
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its index.
+    pub ifindex: Ifindex,
+    /// Its name.
+    pub name: String,
+    /// Its Ethernet address, if it has one of six bytes.
+    pub mac: Option<Mac>,
+    /// One end of a veth pair.
+    pub veth: bool,
+    /// Administratively up.
+    pub up: bool,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Index of the bridge it is a port of, or 0.
+    pub controller: Ifindex,
+    /// Its addresses, in the kernel's order.
+    pub addresses: Vec<IpNet>,
+}
+
+/// A route of the main table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Destination.
+    pub dst: IpNet,
+    /// Next hop, where there is exactly one.
+    pub via: Option<IpAddr>,
+    /// Egress interface of the only next hop.
+    pub ifindex: Option<Ifindex>,
+    /// The source address that it prefers.
+    pub source: Option<IpAddr>,
+    /// Whether it carries netpath's protocol number.
+    pub ours: bool,
+    /// Whether it was made by the kernel itself, for an address.
+    pub kernel: bool,
+    /// Where it leads, in words: `via 10.0.0.1`, `on the link`, `(blackhole)`.
+    pub way: String,
+    /// The route as `ip route del` takes it.
+    pub text: String,
+}
+
+/// A neighbour entry that is permanent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// On this interface.
+    pub ifindex: Ifindex,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its Ethernet address.
+    pub mac: Mac,
+}
+
+/// A network namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Namespace {
+    /// What is there; all else is empty unless it is a namespace that could be entered.
+    pub state: NamespaceState,
+    /// Its interfaces.
+    pub links: Vec<Link>,
+    /// The routes of its main table.
+    pub routes: Vec<Route>,
+    /// Its permanent neighbours.
+    pub neighbours: Vec<Neighbour>,
+    /// Those sysctls that netpath sets or goes by.
+    pub sysctls: Sysctls,
+}
+
+impl Namespace {
+    /// The interface of this name.
+    pub fn link(&self, name: &str) -> Option<&Link> {
+        self.links.iter().find(|link| link.name == name)
+    }
+
+    /// The end of a veth pair with this Ethernet address. A bridge has the address of one of its ports, too.
+    pub fn link_with(&self, mac: Mac) -> Option<&Link> {
+        self.links
+            .iter()
+            .find(|link| link.veth && link.mac == Some(mac))
+    }
+}
+
+/// What the node's maps say of an interface that programs are attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// What it leads to; `None` for a number that this version does not know.
+    pub kind: Option<InterfaceKind>,
+    /// Whether its packets pass.
+    pub ready: bool,
+    /// The endpoint behind it; 0 for an uplink.
+    pub id: EndpointId,
+    /// The reverse-path filter that the programs go by.
+    pub rp_filter: u32,
+    /// Its name.
+    pub dev: String,
+    /// The endpoint's name; empty for an uplink.
+    pub endpoint: String,
+}
+
+/// Entries of the maps that the programs read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Maps {
+    /// Local addresses.
+    pub endpoints: BTreeMap<IpAddr, EndpointEntry>,
+    /// Prefixes.
+    pub routes: BTreeMap<IpNet, RouteEntry>,
+    /// Host-side veths, by endpoint.
+    pub devices: BTreeMap<EndpointId, Ifindex>,
+    /// Interfaces with programs.
+    pub interfaces: BTreeMap<Ifindex, Interface>,
+    /// The feature bits.
+    pub features: u32,
+}
+
+/// Another node's, or another uplink's, claim on a wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WireClaim {
+    /// A record says that netpath made the wire's namespace, with this cookie.
+    Recorded {
+        /// The wire.
+        wire: String,
+        /// Its namespace's cookie.
+        cookie: u64,
+    },
+    /// A node cannot be read: it may claim any wire.
+    Unknown,
+}
+
+/// What the kernel has of one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Its own namespace.
+    pub node: Namespace,
+    /// Those of its endpoints, recorded or wanted, by name.
+    pub endpoints: BTreeMap<String, Namespace>,
+    /// Those of its wires, recorded or wanted, by the wire's name.
+    pub wires: BTreeMap<String, Namespace>,
+    /// What the machine takes for itself: routes of table local, on a node that is the machine's.
+    pub local: Vec<Route>,
+    /// What other nodes claim.
+    pub claims: Vec<WireClaim>,
+    /// Whether the FORWARD policy of both families is DROP; `None` where it was not asked.
+    pub forward_drop: Option<bool>,
+    /// Which of netpath's programs run, and where in the node's namespace.
+    pub attached: BTreeSet<(Ifindex, ProgramKind)>,
+    /// The pinned links, by program and device. Always empty where programs are clsact filters.
+    pub link_pins: BTreeSet<(ProgramKind, String)>,
+    /// Whether programs are attached by pinned links.
+    pub pins_links: bool,
+    /// Whether the pinned programs are those of this build.
+    pub programs_current: bool,
+    /// Whether its maps have the room that the topology says.
+    pub has_room: bool,
+    /// The entries of its maps.
+    pub maps: Maps,
+}

@@ -1,0 +1,206 @@
+//! Entries of the maps that the programs read.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netpath_common::{InterfaceKind, ProgramKind, RouteEntry};
+
+use super::{
+    super::{Action, Drift, Object, Op, Owner, World},
+    Draft, Planner,
+};
+
+/// The programs of an endpoint's host-side veth.
+pub(super) const ENDPOINT: [ProgramKind; 2] = [ProgramKind::FromEndpoint, ProgramKind::ToEndpoint];
+/// The program of an uplink.
+pub(super) const UPLINK: [ProgramKind; 1] = [ProgramKind::FromUplink];
+
+/// The map that holds the entry of an address.
+fn address_map(address: IpAddr) -> &'static str {
+    match address {
+        IpAddr::V4(_) => "endpoints_v4",
+        IpAddr::V6(_) => "endpoints_v6",
+    }
+}
+
+/// The map that holds the entry of a prefix.
+pub(super) fn prefix_map(prefix: IpNet) -> &'static str {
+    match prefix {
+        IpNet::V4(_) => "routes_v4",
+        IpNet::V6(_) => "routes_v6",
+    }
+}
+
+impl Planner<'_> {
+    /// Makes the entry of an address true. It is drift where it was there once: `recorded`. What is true already is not
+    /// written again: packets are looking it up.
+    pub(super) fn entry(
+        &mut self,
+        draft: &mut Draft,
+        recorded: bool,
+        address: IpAddr,
+        owner: &Owner,
+    ) {
+        let found = self.world.observed.maps.endpoints.get(&address);
+        if found == Some(&self.world.entry(owner)) {
+            return;
+        }
+        if recorded {
+            let map = address_map(address);
+            let key = address.to_string();
+            draft.note(match found {
+                Some(_) => Drift::EntryAltered { map, key },
+                None => Drift::EntryGone { map, key },
+            });
+        }
+        self.act(draft, Op::SetEntry(address, owner.clone()));
+    }
+
+    /// As [`Planner::entry`], for a prefix of an endpoint.
+    pub(super) fn prefix_entry(
+        &mut self,
+        draft: &mut Draft,
+        recorded: bool,
+        prefix: IpNet,
+        owner: &Owner,
+    ) {
+        let found = self.world.observed.maps.routes.get(&prefix);
+        if found == Some(&RouteEntry::local(&self.world.entry(owner))) {
+            return;
+        }
+        if recorded {
+            let map = prefix_map(prefix);
+            let key = prefix.to_string();
+            draft.note(match found {
+                Some(_) => Drift::EntryAltered { map, key },
+                None => Drift::EntryGone { map, key },
+            });
+        }
+        self.act(draft, Op::SetPrefix(prefix, owner.clone()));
+    }
+
+    /// Attaches or detaches the programs of an interface.
+    pub(super) fn programs(
+        &mut self,
+        draft: &mut Draft,
+        dev: &str,
+        programs: &[ProgramKind],
+        on: bool,
+    ) {
+        for &program in programs {
+            let ifindex = self.world.ifindex(dev);
+            let dev = dev.to_owned();
+            match (
+                on,
+                self.world.observed.attached.contains(&(ifindex, program)),
+            ) {
+                (true, false) => {
+                    draft.note(Drift::ProgramMissing {
+                        program,
+                        dev: dev.clone(),
+                    });
+                    self.act(draft, Op::Attach(program, dev));
+                }
+                (false, true) => {
+                    draft.note(Drift::ProgramSurplus {
+                        program,
+                        dev: dev.clone(),
+                    });
+                    self.act(draft, Op::Detach(program, dev));
+                }
+                (true, true) | (false, false) => {}
+            }
+        }
+    }
+
+    /// Removes what the maps hold and no record explains, and the pins of links to interfaces that are nobody's.
+    pub(super) fn surplus_entries(&mut self) {
+        let mut draft = Draft::default();
+        for (drift, op) in surplus(&self.world) {
+            draft.note(drift);
+            self.act(&mut draft, op);
+        }
+        let told = !draft.drift.is_empty();
+        for (program, dev) in surplus_pins(&self.world) {
+            self.act(&mut draft, Op::Detach(program, dev));
+        }
+        self.features(&mut draft);
+        draft.silent = !told;
+        let name = self.wanted.name.clone();
+        self.step(Action::Update, Object::Node, &name, None, draft);
+    }
+}
+
+fn surplus(world: &World) -> Vec<(Drift, Op)> {
+    let Some(node) = &world.recorded else {
+        return Vec::new();
+    };
+    let maps = &world.observed.maps;
+    let gone = |map, key: String, op| (Drift::EntrySurplus { map, key }, op);
+    let endpoints = || node.endpoints.values();
+    let mut surplus = Vec::new();
+    let own: std::collections::BTreeSet<IpAddr> = endpoints()
+        .flat_map(|endpoint| &endpoint.addresses)
+        .chain(node.uplinks.values().flat_map(|uplink| &uplink.addresses))
+        .map(IpNet::addr)
+        .collect();
+    for &address in maps
+        .endpoints
+        .keys()
+        .filter(|address| !own.contains(address))
+    {
+        let op = Op::RemoveEntry(address);
+        surplus.push(gone(address_map(address), address.to_string(), op));
+    }
+    let prefixes: std::collections::BTreeSet<IpNet> = endpoints()
+        .flat_map(|endpoint| &endpoint.prefixes)
+        .chain(node.routes.keys())
+        .copied()
+        .collect();
+    for &prefix in maps
+        .routes
+        .keys()
+        .filter(|prefix| !prefixes.contains(prefix))
+    {
+        let op = Op::RemovePrefix(prefix);
+        surplus.push(gone(prefix_map(prefix), prefix.to_string(), op));
+    }
+    let ids: std::collections::BTreeSet<_> = endpoints().map(|endpoint| endpoint.id).collect();
+    for &id in maps.devices.keys().filter(|id| !ids.contains(id)) {
+        surplus.push(gone("devices", id.0.to_string(), Op::RemoveDevice(id)));
+    }
+    for (&ifindex, interface) in &maps.interfaces {
+        let known = match interface.kind {
+            Some(InterfaceKind::Endpoint) => {
+                endpoints().any(|e| e.id == interface.id && e.ifindex == ifindex)
+            }
+            Some(InterfaceKind::Uplink) => node
+                .uplinks
+                .values()
+                .any(|uplink| uplink.ifindex == ifindex),
+            None => false,
+        };
+        if !known {
+            let op = Op::Unregister(ifindex);
+            surplus.push(gone("interfaces", ifindex.0.to_string(), op));
+        }
+    }
+    surplus
+}
+
+fn surplus_pins(world: &World) -> Vec<(ProgramKind, String)> {
+    let Some(node) = &world.recorded else {
+        return Vec::new();
+    };
+    let is_known = |(program, dev): &&(ProgramKind, String)| {
+        if ENDPOINT.contains(program) {
+            node.endpoints
+                .values()
+                .any(|endpoint| endpoint.host_dev == *dev)
+        } else {
+            node.uplinks.contains_key(dev)
+        }
+    };
+    let pins = world.observed.link_pins.iter();
+    pins.filter(|pin| !is_known(pin)).cloned().collect()
+}

@@ -1,0 +1,209 @@
+//! From what is wanted and what is there to the steps in between.
+
+mod draft;
+mod endpoint;
+mod entries;
+mod node;
+mod refuse;
+mod remove;
+mod route;
+mod switch;
+mod sysctls;
+mod uplink;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use netpath_common::Mac;
+
+use self::draft::Draft;
+pub use self::{
+    remove::down,
+    switch::{Wishes, switch},
+    sysctls::{endpoint_sysctls, node_sysctls, reverse_path_sysctls, veth_sysctls, wire_sysctls},
+};
+use super::{
+    Action, Change, NamespaceState, Object, Op, Place, Plan, RecordedUplink, Refusal, Sources,
+    Step, Wanted, World,
+};
+use crate::{model::NodePlace, random::SplitMix64};
+
+/// The gateway of every endpoint. Link-local (RFC 3927), so it takes nobody's address.
+pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+/// The same for IPv6.
+pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+/// The bridge of a wire, in the wire's namespace.
+pub const BRIDGE: &str = "br0";
+
+/// MACs that nobody has: they prove later whose an interface is.
+#[derive(Clone, Debug)]
+pub struct Fresh(SplitMix64);
+
+impl Fresh {
+    /// From a random number.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(SplitMix64::new(seed))
+    }
+
+    /// A locally administered unicast address (IEEE 802, the two lowest bits of the first byte).
+    fn mac(&mut self) -> Mac {
+        let [a, b, c, d, e, f, ..] = self.0.next().to_le_bytes();
+        Mac([(a & 0xfc) | 0x02, b, c, d, e, f])
+    }
+}
+
+/// A plan in the making.
+struct Planner<'a> {
+    wanted: &'a Wanted,
+    /// What was there when planning began.
+    initial: &'a World,
+    /// What will be there after the steps so far.
+    world: World,
+    fresh: &'a mut Fresh,
+    sources: Sources,
+    /// What the node's own addresses towards its endpoints were so far.
+    recorded_sources: Sources,
+    plan: Plan,
+}
+
+impl<'a> Planner<'a> {
+    fn new(wanted: &'a Wanted, world: &'a World, fresh: &'a mut Fresh) -> Self {
+        let uplinks = world.recorded.iter().flat_map(|node| node.uplinks.values());
+        let mut uplinks: Vec<&RecordedUplink> = uplinks.collect();
+        uplinks.sort_by_key(|uplink| uplink.position);
+        let recorded = uplinks.into_iter().flat_map(|uplink| &uplink.addresses);
+        Self {
+            wanted,
+            initial: world,
+            world: world.clone(),
+            fresh,
+            sources: wanted.sources(),
+            recorded_sources: Sources::of(recorded),
+            plan: Plan::default(),
+        }
+    }
+}
+
+/// What makes one node as it is wanted: nothing if it is.
+#[must_use]
+pub fn plan(wanted: &Wanted, world: &World, fresh: &mut Fresh) -> Plan {
+    let mut planner = Planner::new(wanted, world, fresh);
+    planner.refuse();
+    planner.node();
+    planner.plan
+}
+
+/// Why what is there under the node's name is not it, if it is not.
+#[must_use]
+pub fn elsewhere(wanted: &Wanted, world: &World) -> Option<Refusal> {
+    let mut fresh = Fresh::new(0);
+    let mut planner = Planner::new(wanted, world, &mut fresh);
+    planner.refuse_node();
+    planner.plan.refusals.pop()
+}
+
+impl Planner<'_> {
+    /// Removals come first: they may hold what others are to have.
+    fn node(&mut self) {
+        if self.is_elsewhere() {
+            return;
+        }
+        let is_remains = self.wanted.place == NodePlace::Lab
+            && matches!(
+                self.world.observed.node.state,
+                NamespaceState::Absent | NamespaceState::EmptyFile
+            );
+        if self.world.recorded.is_some() && is_remains {
+            self.remains();
+        }
+        if self.world.recorded.is_none() {
+            self.make_node();
+        } else {
+            self.settings();
+        }
+        self.surplus();
+        self.retire();
+        self.switch_wanted();
+        for uplink in &self.wanted.uplinks {
+            self.uplink(uplink);
+        }
+        self.routes();
+        for endpoint in &self.wanted.endpoints {
+            self.endpoint(endpoint);
+        }
+        self.surplus_entries();
+    }
+
+    /// Adds the step of a draft, if it has anything to say or to do.
+    fn step(
+        &mut self,
+        action: Action,
+        object: Object,
+        name: &str,
+        detail: Option<String>,
+        draft: Draft,
+    ) {
+        if draft.is_empty() {
+            return;
+        }
+        let detail = detail.unwrap_or_else(|| draft.detail());
+        let change = (!draft.silent).then(|| Change {
+            action,
+            object,
+            node: self.wanted.name.clone(),
+            name: name.to_owned(),
+            detail,
+        });
+        self.plan.steps.push(Step {
+            change,
+            object: (object, name.to_owned()),
+            drift: draft.drift,
+            ops: draft.ops,
+        });
+    }
+
+    /// Adds an operation to a draft, and goes on from the world after it.
+    fn act(&mut self, draft: &mut Draft, op: Op) {
+        self.world.apply(&op);
+        draft.ops.push(op);
+    }
+
+    fn refuse_with(&mut self, refusal: Refusal) {
+        self.plan.refusals.push(refusal);
+    }
+
+    /// The value of a sysctl in the world as planned so far.
+    fn sysctl(&self, place: &Place, key: &str) -> Option<&str> {
+        let namespace = self.world.namespace(place)?;
+        namespace.sysctls.get(key).map(String::as_str)
+    }
+}
+
+/// The gateway and the default route of each family that the endpoint has.
+fn gateways(addresses: &[IpNet]) -> impl Iterator<Item = (IpAddr, IpNet)> {
+    let has = |is: fn(&IpAddr) -> bool| addresses.iter().any(|address| is(&address.addr()));
+    let default = |address: IpAddr| IpNet::new(address, 0).ok();
+    let v4 = has(IpAddr::is_ipv4).then(|| {
+        Some((
+            IpAddr::from(GATEWAY_V4),
+            default(Ipv4Addr::UNSPECIFIED.into())?,
+        ))
+    });
+    let v6 = has(IpAddr::is_ipv6).then(|| {
+        Some((
+            IpAddr::from(GATEWAY_V6),
+            default(Ipv6Addr::UNSPECIFIED.into())?,
+        ))
+    });
+    [v4.flatten(), v6.flatten()].into_iter().flatten()
+}
+
+/// The first address that is of the same family as another.
+fn first_of_family(addresses: &[IpNet], other: IpAddr) -> Option<IpAddr> {
+    addresses
+        .iter()
+        .map(IpNet::addr)
+        .find(|address| address.is_ipv4() == other.is_ipv4())
+}

@@ -1,0 +1,180 @@
+//! The node itself: its namespace's settings, its programs, its policy.
+
+use netpath_common::FeatureBits;
+
+use super::{
+    super::{Action, Drift, Object, Op, Place, Recorded},
+    Draft, Planner,
+    sysctls::{FORWARDING, node_sysctls},
+};
+use crate::model::NodePlace;
+
+impl Planner<'_> {
+    /// A node that is not there.
+    pub(super) fn make_node(&mut self) {
+        let on = self.wanted.fast_path.unwrap_or(true);
+        let place = match self.wanted.place {
+            NodePlace::Lab => format!("namespace {}", self.wanted.name),
+            NodePlace::Host => "this machine".to_owned(),
+        };
+        let policy = if self.wanted.forward_drop {
+            ", FORWARD policy DROP"
+        } else {
+            ""
+        };
+        let fast_path = if on { "fast path on" } else { "fast path off" };
+        let mut draft = Draft {
+            quiet: true,
+            ..Draft::default()
+        };
+        let op = Op::MakeNode {
+            place: self.wanted.place,
+            fast_path: on,
+        };
+        self.act(&mut draft, op);
+        self.configure(&mut draft);
+        let name = self.wanted.name.clone();
+        let detail = Some(format!("{place}{policy}, {fast_path}"));
+        self.step(Action::Create, Object::Node, &name, detail, draft);
+    }
+
+    /// A node that is there.
+    pub(super) fn settings(&mut self) {
+        let mut draft = Draft::default();
+        if !self.recorded(|node| node.configured) && self.wanted.place == NodePlace::Lab {
+            draft.note(Drift::HalfMade);
+            draft.quiet = true;
+        }
+        self.configure(&mut draft);
+        draft.quiet = false;
+        if !self.world.observed.programs_current {
+            draft.note(Drift::Programs);
+            self.act(&mut draft, Op::ReplacePrograms);
+        }
+        if !self.world.observed.has_room {
+            draft.note(Drift::Room);
+            self.act(&mut draft, Op::Grow);
+        }
+        let name = self.wanted.name.clone();
+        self.step(Action::Update, Object::Node, &name, None, draft);
+    }
+
+    fn recorded<T: Default>(&self, of: impl FnOnce(&Recorded) -> T) -> T {
+        self.world.recorded.as_ref().map(of).unwrap_or_default()
+    }
+
+    /// What a lab node needs of its namespace. The machine's own is not configured, only checked.
+    fn configure(&mut self, draft: &mut Draft) {
+        if self.wanted.place == NodePlace::Host {
+            return;
+        }
+        for (key, value) in node_sysctls() {
+            let found = self.sysctl(&Place::Node, &key);
+            if found == Some(value) {
+                continue;
+            }
+            draft.note(if FORWARDING.contains(&key.as_str()) {
+                Drift::Forwarding
+            } else {
+                Drift::Sysctl {
+                    key: key.clone(),
+                    found: found.map(str::to_owned),
+                }
+            });
+            self.set_sysctl(draft, &Place::Node, key, value);
+        }
+        self.loopback_up(draft, &Place::Node);
+        let drop = self.wanted.forward_drop;
+        let is_dropped = self.world.observed.forward_drop;
+        if drop != self.recorded(|node| node.forward_drop) || drop && is_dropped != Some(true) {
+            draft.note(Drift::ForwardPolicy { drop });
+            self.act(draft, Op::SetForwardPolicy { drop });
+        }
+        if !self.recorded(|node| node.configured) {
+            self.act(draft, Op::NoteConfigured);
+        }
+    }
+
+    pub(super) fn set_sysctl(
+        &mut self,
+        draft: &mut Draft,
+        place: &Place,
+        key: String,
+        value: &str,
+    ) {
+        let op = Op::SetSysctl {
+            place: place.clone(),
+            key,
+            value: value.to_owned(),
+        };
+        self.act(draft, op);
+    }
+
+    /// Makes sysctls true, and notes those that are not.
+    pub(super) fn sysctls(
+        &mut self,
+        draft: &mut Draft,
+        place: &Place,
+        sysctls: Vec<(String, &'static str)>,
+    ) {
+        for (key, value) in sysctls {
+            let found = self.sysctl(place, &key);
+            if found == Some(value) {
+                continue;
+            }
+            draft.note(Drift::Sysctl {
+                key: key.clone(),
+                found: found.map(str::to_owned),
+            });
+            self.set_sysctl(draft, place, key, value);
+        }
+    }
+
+    pub(super) fn loopback_up(&mut self, draft: &mut Draft, place: &Place) {
+        self.up(draft, place, "lo");
+    }
+
+    /// Sets an interface up that is down.
+    pub(super) fn up(&mut self, draft: &mut Draft, place: &Place, dev: &str) -> bool {
+        let link = self
+            .world
+            .namespace(place)
+            .and_then(|there| there.link(dev));
+        if link.is_none_or(|link| link.up) {
+            return false;
+        }
+        draft.note(Drift::InterfaceDown(dev.to_owned()));
+        let op = Op::SetUp {
+            place: place.clone(),
+            dev: dev.to_owned(),
+        };
+        self.act(draft, op);
+        true
+    }
+
+    /// Tells the programs to look at something. It is done before that is there: it must never be overlooked.
+    pub(super) fn feature(&mut self, draft: &mut Draft, feature: u32) {
+        let features = self.world.observed.maps.features;
+        if features & feature == 0 {
+            self.act(draft, Op::SetFeatures(features | feature));
+        }
+    }
+
+    /// Clears the feature bits that nothing in the planned world needs, and sets those that it needs.
+    pub(super) fn features(&mut self, draft: &mut Draft) {
+        let mut needed = 0;
+        if self.recorded(|node| node.endpoints.values().any(|e| !e.prefixes.is_empty())) {
+            needed |= FeatureBits::LOCAL_PREFIXES;
+        }
+        let interfaces = self.world.observed.maps.interfaces.values();
+        if interfaces
+            .into_iter()
+            .any(|interface| interface.rp_filter != 0)
+        {
+            needed |= FeatureBits::REVERSE_PATH;
+        }
+        if needed != self.world.observed.maps.features {
+            self.act(draft, Op::SetFeatures(needed));
+        }
+    }
+}

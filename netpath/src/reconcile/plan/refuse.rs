@@ -1,0 +1,352 @@
+//! What forbids to make a node as it is wanted: all of it, not only the first.
+
+use ipnet::IpNet;
+
+use super::{
+    super::{
+        Home, NamespaceState, Place, Recorded, RecordedEndpoint, Refusal, Route, WantedEndpoint,
+        WantedUplink, WireClaim, wanted::WantedRoute,
+    },
+    Planner,
+};
+use crate::model::NodePlace;
+
+impl Planner<'_> {
+    pub(super) fn refuse(&mut self) {
+        self.refuse_node();
+        if self.is_elsewhere() {
+            return;
+        }
+        let wanted = self.wanted;
+        for endpoint in &wanted.endpoints {
+            self.refuse_namespace(endpoint);
+        }
+        for uplink in &wanted.uplinks {
+            self.refuse_wire(uplink);
+        }
+        for endpoint in &wanted.endpoints {
+            self.refuse_interfaces(endpoint);
+        }
+        if wanted.place == NodePlace::Host {
+            self.refuse_machine();
+        }
+    }
+
+    fn recorded_node(&self) -> Option<&Recorded> {
+        self.initial.recorded.as_ref()
+    }
+
+    fn recorded_endpoint(&self, name: &str) -> Option<&RecordedEndpoint> {
+        self.recorded_node()?.endpoints.get(name)
+    }
+
+    /// Whether what is there under the node's name is not it, so that there is nothing to compare with.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        let state = self.initial.observed.node.state;
+        match (self.recorded_node(), self.wanted.place) {
+            (Some(node), place) if node.place != place => true,
+            (Some(node), NodePlace::Host) => state != NamespaceState::Present(node.cookie),
+            (Some(node), NodePlace::Lab) => match state {
+                NamespaceState::Absent | NamespaceState::EmptyFile => false,
+                NamespaceState::Present(cookie) => cookie != node.cookie,
+                NamespaceState::NotANamespace => true,
+            },
+            (None, NodePlace::Lab) => state != NamespaceState::Absent,
+            (None, NodePlace::Host) => false,
+        }
+    }
+
+    /// Refuses where what is there under the node's name is not it.
+    pub(super) fn refuse_node(&mut self) {
+        if !self.is_elsewhere() {
+            return;
+        }
+        let name = self.wanted.name.clone();
+        let refusal = match (self.recorded_node(), self.wanted.place) {
+            (Some(node), place) if node.place != place => Refusal::Unmet {
+                problem: format!("node {name} is up, but not in the place that the file says"),
+                remedy: "run `netpath down` with the file that it was made from, first".into(),
+            },
+            (_, NodePlace::Host) => Refusal::Unmet {
+                problem: format!("node {name} is up in another network namespace"),
+                remedy: "run netpath there".into(),
+            },
+            (_, NodePlace::Lab) => Refusal::ForeignNamespace(name),
+        };
+        self.refuse_with(refusal);
+    }
+
+    /// No endpoint's name may be a namespace that is not netpath's; one that is to be given must be there.
+    fn refuse_namespace(&mut self, wanted: &WantedEndpoint) {
+        let place = Place::Endpoint(wanted.name.clone());
+        let state = self
+            .initial
+            .namespace(&place)
+            .map_or(NamespaceState::Absent, |n| n.state);
+        let record = self.recorded_endpoint(&wanted.name);
+        match &wanted.home {
+            Home::Given(path) => {
+                if !matches!(state, NamespaceState::Present(_)) {
+                    self.refuse_with(Refusal::Unmet {
+                        problem: format!("there is no network namespace at {path}"),
+                        remedy: "give the path of one, such as /run/netns/NAME".into(),
+                    });
+                }
+            }
+            Home::Made => {
+                let is_free = match state {
+                    NamespaceState::Absent => true,
+                    NamespaceState::EmptyFile => record.is_some_and(|record| record.cookie != 0),
+                    NamespaceState::Present(cookie) => {
+                        record.is_some_and(|record| record.cookie == cookie)
+                    }
+                    NamespaceState::NotANamespace => false,
+                };
+                if !is_free {
+                    self.refuse_with(Refusal::ForeignNamespace(wanted.name.clone()));
+                }
+            }
+        }
+    }
+
+    /// A wire's namespace must be one that some record proves netpath's.
+    fn refuse_wire(&mut self, wanted: &WantedUplink) {
+        let Some(wire) = &wanted.wire else {
+            return;
+        };
+        let place = Place::Wire(wire.name.clone());
+        let state = self
+            .initial
+            .namespace(&place)
+            .map_or(NamespaceState::Absent, |n| n.state);
+        let is_ours = match state {
+            // An empty one was made before its mount, as an interrupted `up` leaves it: nothing can be lost.
+            NamespaceState::Absent | NamespaceState::EmptyFile => true,
+            NamespaceState::Present(cookie) => {
+                let own = self.recorded_node().is_some_and(|node| {
+                    let mut uplinks = node.uplinks.values();
+                    uplinks.any(|uplink| uplink.wire == wire.name && uplink.wire_cookie == cookie)
+                });
+                let claim = WireClaim::Recorded {
+                    wire: wire.name.clone(),
+                    cookie,
+                };
+                own || self.initial.observed.claims.contains(&claim)
+            }
+            NamespaceState::NotANamespace => false,
+        };
+        if !is_ours {
+            self.refuse_with(Refusal::ForeignNamespace(wire.namespace.clone()));
+        }
+        let link = self.initial.observed.node.link(&wanted.dev);
+        let record = self
+            .recorded_node()
+            .and_then(|node| node.uplinks.get(&wanted.dev));
+        if link.is_some_and(|link| record.is_none_or(|record| link.mac != Some(record.mac))) {
+            self.refuse_with(Refusal::ForeignInterface {
+                dev: wanted.dev.clone(),
+                netns: Some(self.wanted.name.clone()),
+                key: "dev",
+            });
+        }
+    }
+
+    /// No device of an endpoint may be an interface that is not netpath's: its MAC says whose it is.
+    fn refuse_interfaces(&mut self, wanted: &WantedEndpoint) {
+        let mut recorded = self
+            .recorded_node()
+            .into_iter()
+            .flat_map(|node| node.endpoints.values());
+        let outside = self.initial.observed.node.link(&wanted.host_dev);
+        let is_ours = |mac| recorded.any(|record| Some(record.host_mac) == mac);
+        if outside.is_some_and(|link| !{ is_ours }(link.mac)) {
+            self.refuse_with(Refusal::ForeignInterface {
+                dev: wanted.host_dev.clone(),
+                netns: None,
+                key: "host_dev",
+            });
+        }
+        let place = Place::Endpoint(wanted.name.clone());
+        let there = self.initial.namespace(&place);
+        let Some(inside) = there.and_then(|there| there.link(&wanted.dev)) else {
+            return;
+        };
+        let record = self.recorded_endpoint(&wanted.name);
+        // Whatever its MAC: as the peer of netpath's own veth it goes with it.
+        let is_ours = record.is_some_and(|record| {
+            inside.mac == Some(record.endpoint_mac)
+                || record.dev == wanted.dev
+                    && self
+                        .initial
+                        .observed
+                        .node
+                        .link_with(record.host_mac)
+                        .is_some()
+        });
+        if !is_ours {
+            self.refuse_with(Refusal::ForeignInterface {
+                dev: wanted.dev.clone(),
+                netns: Some(wanted.name.clone()),
+                key: "dev",
+            });
+        }
+    }
+
+    /// What netpath needs of the machine and does not change.
+    fn refuse_machine(&mut self) {
+        let wanted = self.wanted;
+        for uplink in &wanted.uplinks {
+            self.refuse_uplink(uplink);
+        }
+        let has_v6 = wanted
+            .endpoints
+            .iter()
+            .flat_map(|endpoint| &endpoint.addresses)
+            .any(|address| address.addr().is_ipv6());
+        if has_v6 {
+            // IPv6 forwards between interfaces only where the whole namespace does.
+            self.must_forward("ipv6/conf/all/forwarding");
+        }
+        for endpoint in &wanted.endpoints {
+            let addresses = endpoint.addresses.iter().map(|a| IpNet::from(a.addr()));
+            for net in addresses.chain(endpoint.prefixes.iter().copied()) {
+                self.refuse_taken(net);
+            }
+        }
+        for route in &wanted.routes {
+            self.refuse_route(route);
+        }
+    }
+
+    fn refuse_uplink(&mut self, wanted: &WantedUplink) {
+        let Some(link) = self.initial.observed.node.link(&wanted.dev) else {
+            self.refuse_with(Refusal::Unmet {
+                problem: format!("there is no interface {} to be an uplink", wanted.dev),
+                remedy: "name one that `ip link` lists".into(),
+            });
+            return;
+        };
+        let missing = wanted
+            .addresses
+            .iter()
+            .filter(|address| !link.addresses.contains(address));
+        for &address in missing.collect::<Vec<_>>() {
+            self.refuse_with(Refusal::NoAddress {
+                dev: wanted.dev.clone(),
+                address,
+            });
+        }
+        self.must_forward(&format!("ipv4/conf/{}/forwarding", wanted.dev));
+    }
+
+    fn must_forward(&mut self, key: &str) {
+        let found = self.initial.observed.node.sysctls.get(key);
+        if found.is_some_and(|value| value == "1") {
+            return;
+        }
+        // The name with dots is not one where the interface's has a dot itself: sysctl takes both.
+        let name = match key.contains('.') {
+            true => format!("net/{key}"),
+            false => format!("net.{}", key.replace('/', ".")),
+        };
+        let found = found.map_or_else(|| "not there".to_owned(), Clone::clone);
+        self.refuse_with(Refusal::Unmet {
+            problem: format!("this machine does not forward: {name} is {found}"),
+            remedy: format!(
+                "set it with `sysctl -w {name}=1` (netpath changes no setting of the machine's)"
+            ),
+        });
+    }
+
+    /// An address or a prefix of an endpoint is wholly the endpoint's: nothing of it may be the machine's own, or be
+    /// routed elsewhere.
+    fn refuse_taken(&mut self, net: IpNet) {
+        let is_address = net.prefix_len() == net.max_prefix_len();
+        let what = if is_address {
+            format!("{}", net.addr())
+        } else {
+            format!("{net}")
+        };
+        let observed = &self.initial.observed.node;
+        let own = observed.links.iter().find_map(|link| {
+            let mut addresses = link.addresses.iter().map(IpNet::addr);
+            addresses
+                .find(|address| net.contains(address))
+                .map(|address| (address, &link.name))
+        });
+        let mut refusals = Vec::new();
+        if let Some((address, dev)) = own {
+            let (problem, remedy) = if is_address {
+                (
+                    format!("{address} is this machine's own address, on {dev}"),
+                    "give the endpoint another".to_owned(),
+                )
+            } else {
+                (
+                    format!("{address} of {net} is this machine's own address, on {dev}"),
+                    "route only prefixes to an endpoint that are wholly its own".to_owned(),
+                )
+            };
+            refusals.push(Refusal::Unmet { problem, remedy });
+        }
+        let foreign = observed.routes.iter().filter(|route| !route.ours);
+        let mut foreign = foreign.filter(|route| net.contains(&route.dst));
+        // Without an address of the machine's: a whole prefix that it takes for itself.
+        let local = &self.initial.observed.local;
+        let local = local.iter().find(|route| route.dst.contains(&net));
+        let foreign = foreign
+            .find(|route| own.is_none() || !route.kernel)
+            .or(local.filter(|_| own.is_none()));
+        if let Some(route) = foreign {
+            let or = if is_address {
+                "give the endpoint another address"
+            } else {
+                "route only prefixes to an endpoint that are wholly its own"
+            };
+            refusals.push(Refusal::Unmet {
+                problem: format!(
+                    "the machine already has a route to {}, and {what} is to be an endpoint's",
+                    words(route)
+                ),
+                remedy: format!(
+                    "{or}, or remove the route with `ip route del {}`",
+                    route.text
+                ),
+            });
+        }
+        refusals
+            .into_iter()
+            .for_each(|refusal| self.refuse_with(refusal));
+    }
+
+    fn refuse_route(&mut self, wanted: &WantedRoute) {
+        let WantedRoute { dst, via } = *wanted;
+        let routes = &self.initial.observed.node.routes;
+        let foreign = routes
+            .iter()
+            .find(|route| route.dst == dst && !route.ours && route.via != Some(via));
+        if let Some(route) = foreign {
+            let refusal = Refusal::Unmet {
+                problem: format!("the machine already has a route to {}", words(route)),
+                remedy: format!(
+                    "write that next hop into the topology file, or remove it with `ip route del {}`",
+                    route.text
+                ),
+            };
+            self.refuse_with(refusal);
+        }
+    }
+}
+
+/// A route, with its type where that is not the usual one.
+fn words(route: &Route) -> String {
+    // The type stands in front, as `ip route` writes it.
+    match route
+        .way
+        .strip_prefix('(')
+        .and_then(|way| way.strip_suffix(')'))
+    {
+        Some(kind) => format!("{kind} {}", route.dst),
+        None => format!("{} {}", route.dst, route.way),
+    }
+}

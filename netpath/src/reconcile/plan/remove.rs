@@ -1,0 +1,404 @@
+//! Taking away: what is wanted no more, what an interrupted run left, a whole node.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+use netpath_common::{Ifindex, Origin};
+
+use super::{
+    super::{
+        Action, Home, Link, NamespaceState, Object, Op, Place, Plan, RecordedEndpoint,
+        RecordedRoute, RecordedUplink, Scope, Wanted, WireClaim, World, drift::List,
+    },
+    Draft, Fresh, Planner,
+    entries::{ENDPOINT, UPLINK},
+};
+use crate::model::NodePlace;
+
+/// What removes a node with all that netpath made for it, whatever became of it meanwhile. What is not provably
+/// netpath's stays.
+#[must_use]
+pub fn down(name: &str, world: &World) -> Plan {
+    let place = world
+        .recorded
+        .as_ref()
+        .map_or(NodePlace::Lab, |node| node.place);
+    let nothing = Wanted {
+        name: name.to_owned(),
+        place,
+        forward_drop: false,
+        fast_path: None,
+        scope: Scope::All,
+        uplinks: Vec::new(),
+        routes: Vec::new(),
+        endpoints: Vec::new(),
+    };
+    let mut fresh = Fresh::new(0);
+    let mut planner = Planner::new(&nothing, world, &mut fresh);
+    let is_lab = place == NodePlace::Lab;
+    let state = world.observed.node.state;
+    planner.refuse_node();
+    if world.recorded.is_none() || planner.is_elsewhere() {
+        return planner.plan;
+    }
+    if is_lab && matches!(state, NamespaceState::Absent | NamespaceState::EmptyFile) {
+        planner.remains();
+    } else {
+        planner.all();
+    }
+    planner.plan
+}
+
+impl Planner<'_> {
+    /// Everything of a node, and the node.
+    fn all(&mut self) {
+        let Some(node) = self.world.recorded.clone() else {
+            return;
+        };
+        for (name, endpoint) in &node.endpoints {
+            self.remove_endpoint(name, endpoint, None);
+        }
+        for (&dst, route) in &node.routes {
+            self.remove_route(dst, *route);
+        }
+        for (dev, uplink) in &node.uplinks {
+            self.remove_uplink(dev, uplink);
+        }
+        let mut draft = Draft::default();
+        self.act(&mut draft, Op::RemoveNode);
+        let name = self.wanted.name.clone();
+        self.step(
+            Action::Remove,
+            Object::Node,
+            &name,
+            Some(String::new()),
+            draft,
+        );
+    }
+
+    /// What is left of a lab node whose namespace is gone, and with it its interfaces.
+    pub(super) fn remains(&mut self) {
+        let Some(node) = self.world.recorded.clone() else {
+            return;
+        };
+        let mut draft = Draft::default();
+        for (name, endpoint) in &node.endpoints {
+            self.remove_namespace(&mut draft, name, endpoint);
+        }
+        for (dev, uplink) in &node.uplinks {
+            self.remove_wire(&mut draft, dev, uplink);
+            self.act(&mut draft, Op::ForgetUplink(dev.clone()));
+        }
+        self.act(&mut draft, Op::RemoveRemains);
+        let name = self.wanted.name.clone();
+        let detail = "what an interrupted run left of it".to_owned();
+        self.step(Action::Remove, Object::Node, &name, Some(detail), draft);
+    }
+
+    /// What is recorded and wanted no more.
+    pub(super) fn surplus(&mut self) {
+        let Some(node) = self.world.recorded.clone() else {
+            return;
+        };
+        let wanted = self.wanted;
+        let names: BTreeSet<&str> = wanted.endpoints.iter().map(|e| e.name.as_str()).collect();
+        for (name, endpoint) in &node.endpoints {
+            let is_managed = wanted.scope == Scope::All || endpoint.origin == Origin::File;
+            if is_managed && !names.contains(name.as_str()) {
+                let detail = List(&endpoint.addresses).to_string();
+                self.remove_endpoint(name, endpoint, Some(detail));
+            }
+        }
+        let destinations: BTreeSet<IpNet> = wanted.routes.iter().map(|route| route.dst).collect();
+        for (&dst, route) in &node.routes {
+            if !destinations.contains(&dst) {
+                self.remove_route(dst, *route);
+            }
+        }
+        for (dev, uplink) in &node.uplinks {
+            if !wanted.uplinks.iter().any(|wanted| wanted.dev == *dev) {
+                self.remove_uplink(dev, uplink);
+            }
+        }
+    }
+
+    fn remove_endpoint(&mut self, name: &str, endpoint: &RecordedEndpoint, detail: Option<String>) {
+        let mut draft = Draft::default();
+        // A lab node's veths end with its namespace, all of them in one go.
+        let whole_node = detail.is_none() && self.wanted.place == NodePlace::Lab;
+        if !whole_node {
+            let pending = RecordedEndpoint {
+                complete: false,
+                ..endpoint.clone()
+            };
+            let op = Op::RecordEndpoint(name.to_owned(), Box::new(pending));
+            self.act(&mut draft, op);
+            self.withdraw(
+                &mut draft,
+                endpoint,
+                &endpoint.addresses,
+                &endpoint.prefixes,
+            );
+            if self.world.observed.maps.devices.contains_key(&endpoint.id) {
+                self.act(&mut draft, Op::RemoveDevice(endpoint.id));
+            }
+            self.remove_veth(&mut draft, endpoint);
+        }
+        self.remove_namespace(&mut draft, name, endpoint);
+        if !whole_node {
+            self.act(&mut draft, Op::ForgetEndpoint(name.to_owned()));
+        }
+        // Told also where nothing of it is left but its record.
+        let detail = Some(detail.unwrap_or_default());
+        self.told(Action::Remove, Object::Endpoint, name, detail, draft);
+    }
+
+    /// As [`Planner::step`], also without an operation.
+    fn told(
+        &mut self,
+        action: Action,
+        object: Object,
+        name: &str,
+        detail: Option<String>,
+        draft: Draft,
+    ) {
+        self.plan.steps.push(super::Step {
+            change: Some(super::Change {
+                action,
+                object,
+                node: self.wanted.name.clone(),
+                name: name.to_owned(),
+                detail: detail.unwrap_or_default(),
+            }),
+            object: (object, name.to_owned()),
+            drift: draft.drift,
+            ops: draft.ops,
+        });
+    }
+
+    /// Takes addresses and prefixes of an endpoint out of the maps, as far as they are its own there.
+    pub(super) fn withdraw(
+        &mut self,
+        draft: &mut Draft,
+        endpoint: &RecordedEndpoint,
+        addresses: &[IpNet],
+        prefixes: &[IpNet],
+    ) {
+        for &prefix in prefixes {
+            let route = self.world.observed.maps.routes.get(&prefix);
+            if route.is_some_and(|route| route.endpoint.id == endpoint.id) {
+                self.act(draft, Op::RemovePrefix(prefix));
+            }
+        }
+        for address in addresses.iter().map(IpNet::addr) {
+            let entry = self.world.observed.maps.endpoints.get(&address);
+            if entry.is_some_and(|entry| entry.id == endpoint.id) {
+                self.act(draft, Op::RemoveEntry(address));
+            }
+        }
+    }
+
+    /// Takes away an endpoint's veth pair, wherever its ends are and whatever they are called: their MACs prove them.
+    pub(super) fn remove_veth(&mut self, draft: &mut Draft, endpoint: &RecordedEndpoint) {
+        let place = self.place_of(endpoint);
+        let ends = [
+            (Some(Place::Node), endpoint.host_mac),
+            (place, endpoint.endpoint_mac),
+        ];
+        for (place, mac) in ends {
+            let Some(place) = place else { continue };
+            let namespace = self.world.namespace(&place);
+            let Some(dev) = namespace
+                .and_then(|n| n.link_with(mac))
+                .map(|link| link.name.clone())
+            else {
+                continue;
+            };
+            self.act(draft, Op::DeleteLink { place, dev, mac });
+        }
+        // The programs went with the interface; what is left of them are pins.
+        for program in ENDPOINT {
+            let pin = (program, endpoint.host_dev.clone());
+            if self.world.observed.link_pins.contains(&pin) {
+                self.act(draft, Op::Detach(program, pin.1));
+            }
+        }
+        let known = self.world.observed.maps.interfaces.get(&endpoint.ifindex);
+        if known.is_some_and(|known| known.id == endpoint.id) {
+            self.act(draft, Op::Unregister(endpoint.ifindex));
+        }
+    }
+
+    /// The namespace of a recorded endpoint, if it is there and is the recorded one.
+    fn place_of(&self, endpoint: &RecordedEndpoint) -> Option<Place> {
+        let node = self.world.recorded.as_ref()?;
+        let (name, _) = node
+            .endpoints
+            .iter()
+            .find(|(_, found)| found.id == endpoint.id)?;
+        let namespace = self.world.observed.endpoints.get(name)?;
+        let is_it =
+            endpoint.cookie != 0 && namespace.state == NamespaceState::Present(endpoint.cookie);
+        is_it.then(|| Place::Endpoint(name.clone()))
+    }
+
+    /// Takes away the namespace that netpath made for an endpoint, or the empty file of one that was never finished.
+    fn remove_namespace(&mut self, draft: &mut Draft, name: &str, endpoint: &RecordedEndpoint) {
+        let state = self
+            .world
+            .observed
+            .endpoints
+            .get(name)
+            .map_or(NamespaceState::Absent, |n| n.state);
+        let is_ours = match state {
+            NamespaceState::EmptyFile => endpoint.cookie != 0,
+            NamespaceState::Present(cookie) => cookie == endpoint.cookie,
+            NamespaceState::Absent | NamespaceState::NotANamespace => false,
+        };
+        if endpoint.home == Home::Made && is_ours {
+            self.act(draft, Op::RemoveNamespace(Place::Endpoint(name.to_owned())));
+        }
+    }
+
+    fn remove_route(&mut self, dst: IpNet, route: RecordedRoute) {
+        let mut draft = Draft::default();
+        if self.world.observed.maps.routes.contains_key(&dst) {
+            self.act(&mut draft, Op::RemovePrefix(dst));
+        }
+        let routes = &self.world.observed.node.routes;
+        if route.made && routes.iter().any(|found| found.ours && found.dst == dst) {
+            self.act(&mut draft, Op::RemoveRoute(Place::Node, dst));
+        }
+        self.act(&mut draft, Op::ForgetRoute(dst));
+        let detail = Some(String::new());
+        self.step(
+            Action::Remove,
+            Object::Route,
+            &dst.to_string(),
+            detail,
+            draft,
+        );
+    }
+
+    fn remove_uplink(&mut self, dev: &str, uplink: &RecordedUplink) {
+        let mut draft = Draft::default();
+        let pending = RecordedUplink {
+            complete: false,
+            ..uplink.clone()
+        };
+        let op = Op::RecordUplink(dev.to_owned(), Box::new(pending));
+        self.act(&mut draft, op);
+        self.withdraw_uplink(&mut draft, dev, uplink);
+        self.act(&mut draft, Op::ForgetUplink(dev.to_owned()));
+        self.step(
+            Action::Remove,
+            Object::Uplink,
+            dev,
+            Some(String::new()),
+            draft,
+        );
+    }
+
+    /// Takes away all of an uplink but its record, which says that it is nowhere.
+    pub(super) fn drop_uplink(&mut self, draft: &mut Draft, dev: &str, uplink: &RecordedUplink) {
+        self.withdraw_uplink(draft, dev, uplink);
+        let nowhere = RecordedUplink {
+            wire_cookie: 0,
+            ifindex: Ifindex(0),
+            ..uplink.clone()
+        };
+        let op = Op::RecordUplink(dev.to_owned(), Box::new(nowhere));
+        self.act(draft, op);
+    }
+
+    fn withdraw_uplink(&mut self, draft: &mut Draft, dev: &str, uplink: &RecordedUplink) {
+        let ifindex = self.world.ifindex(dev);
+        for program in UPLINK {
+            let pin = (program, dev.to_owned());
+            let runs = self.world.observed.attached.contains(&(ifindex, program));
+            if runs && ifindex == uplink.ifindex || self.world.observed.link_pins.contains(&pin) {
+                self.act(draft, Op::Detach(program, pin.1));
+            }
+        }
+        for address in uplink.addresses.iter().map(IpNet::addr) {
+            if self.world.observed.maps.endpoints.contains_key(&address) {
+                self.act(draft, Op::RemoveEntry(address));
+            }
+        }
+        if self
+            .world
+            .observed
+            .maps
+            .interfaces
+            .contains_key(&uplink.ifindex)
+        {
+            self.act(draft, Op::Unregister(uplink.ifindex));
+        }
+        let link = self.world.observed.node.link(dev);
+        if uplink.made && link.is_some_and(|link| link.mac == Some(uplink.mac)) {
+            let op = Op::DeleteLink {
+                place: Place::Node,
+                dev: dev.to_owned(),
+                mac: uplink.mac,
+            };
+            self.act(draft, op);
+        }
+        self.remove_wire(draft, dev, uplink);
+    }
+
+    /// Whether somebody else has a port on a wire.
+    fn has_others(&self, wire: &str) -> bool {
+        let own = |link: &Link| {
+            let mut uplinks = self
+                .world
+                .recorded
+                .iter()
+                .flat_map(|node| node.uplinks.values());
+            uplinks.any(|uplink| link.mac == Some(uplink.port_mac))
+        };
+        let links = self
+            .world
+            .observed
+            .wires
+            .get(wire)
+            .map_or(&[][..], |wire| &wire.links);
+        let mut ports = links.iter().filter(|link| link.controller != Ifindex(0));
+        ports.any(|port| !own(port))
+    }
+
+    /// Takes away the wire's namespace when nobody else speaks of it. The record proves it netpath's, so it goes after
+    /// it. A node that cannot be read may speak of it: then it stays.
+    fn remove_wire(&mut self, draft: &mut Draft, dev: &str, uplink: &RecordedUplink) {
+        if uplink.wire.is_empty() || uplink.wire_cookie == 0 {
+            return;
+        }
+        let is_claimed = self.world.observed.claims.iter().any(|claim| match claim {
+            WireClaim::Recorded { wire, cookie } => {
+                (wire, *cookie) == (&uplink.wire, uplink.wire_cookie)
+            }
+            WireClaim::Unknown => self.has_others(&uplink.wire),
+        });
+        let node = self.world.recorded.as_ref();
+        let is_shared = node.is_some_and(|node| {
+            node.uplinks.iter().any(|(other, record)| {
+                other != dev
+                    && (&record.wire, record.wire_cookie) == (&uplink.wire, uplink.wire_cookie)
+            })
+        });
+        let state = self
+            .world
+            .observed
+            .wires
+            .get(&uplink.wire)
+            .map(|wire| wire.state);
+        let is_it = match state {
+            Some(NamespaceState::Present(cookie)) => cookie == uplink.wire_cookie,
+            Some(NamespaceState::EmptyFile) => true,
+            Some(NamespaceState::Absent | NamespaceState::NotANamespace) | None => false,
+        };
+        if is_it && !is_claimed && !is_shared {
+            let place = Place::Wire(uplink.wire.clone());
+            self.act(draft, Op::RemoveNamespace(place));
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Routes towards other nodes: in the kernel's table, and as remote in netpath's.
+
+use netpath_common::RouteEntry;
+
+use super::{
+    super::{
+        Action, Drift, NewRoute, Object, Op, Owner, Place, RecordedRoute, wanted::WantedRoute,
+    },
+    Draft, Planner,
+};
+
+use crate::model::NodePlace;
+
+impl Planner<'_> {
+    /// Makes the routes true. One that the machine has already, to the same next hop, is used and left alone.
+    pub(super) fn routes(&mut self) {
+        let wanted = self.wanted;
+        for route in &wanted.routes {
+            self.route(route);
+        }
+    }
+
+    fn route(&mut self, wanted: &WantedRoute) {
+        let WantedRoute { dst, via } = *wanted;
+        let node = self.world.recorded.as_ref();
+        let before = node.and_then(|node| node.routes.get(&dst)).copied();
+        let found = |ours: bool| {
+            let routes = &self.world.observed.node.routes;
+            routes
+                .iter()
+                .any(|route| route.dst == dst && route.via == Some(via) && route.ours == ours)
+        };
+        let foreign = found(false);
+        let there = foreign || found(true);
+        let record = RecordedRoute {
+            via,
+            // One that netpath made stays its own, though somebody may have added the same since.
+            made: !foreign || found(true) && before.is_some_and(|record| record.made),
+        };
+        let mut draft = Draft::default();
+        if before != Some(record) {
+            self.act(&mut draft, Op::RecordRoute(dst, record));
+        }
+        if !there {
+            // Gone, or gone with an address that an earlier step took away.
+            let initially = &self.initial.observed.node.routes;
+            let was_there = initially
+                .iter()
+                .any(|route| route.dst == dst && route.via == Some(via));
+            if before.is_some() && !was_there {
+                draft.note(Drift::RouteGone(dst));
+            }
+            let new = NewRoute {
+                dst,
+                via: Some(via),
+                dev: None,
+                onlink: false,
+                source: None,
+                of_anybody: self.wanted.place == NodePlace::Lab,
+            };
+            self.act(&mut draft, Op::AddRoute(Place::Node, new));
+        }
+        if self.world.observed.maps.routes.get(&dst) != Some(&RouteEntry::REMOTE) {
+            self.note_entry(&mut draft, before.is_some(), dst);
+            self.act(&mut draft, Op::SetPrefix(dst, Owner::Node));
+        }
+        let (action, detail) = match before {
+            None => (Action::Create, None),
+            Some(before) if before.via != via => (Action::Update, None),
+            Some(_) if draft.drift.is_empty() => {
+                draft.silent = true;
+                (Action::Update, None)
+            }
+            // The route itself is told by its next hop, as it always was.
+            Some(_) if draft.drift == [Drift::RouteGone(dst)] => (Action::Update, None),
+            Some(_) => (Action::Update, Some(draft.detail())),
+        };
+        let detail = detail.unwrap_or_else(|| format!("via {via}"));
+        self.step(action, Object::Route, &dst.to_string(), Some(detail), draft);
+    }
+
+    fn note_entry(&self, draft: &mut Draft, recorded: bool, dst: ipnet::IpNet) {
+        if !recorded {
+            return;
+        }
+        let map = super::entries::prefix_map(dst);
+        let key = dst.to_string();
+        draft.note(if self.world.observed.maps.routes.contains_key(&dst) {
+            Drift::EntryAltered { map, key }
+        } else {
+            Drift::EntryGone { map, key }
+        });
+    }
+}

@@ -1,0 +1,207 @@
+//! The fast path on or off, and nothing else.
+
+use std::collections::BTreeMap;
+
+use netpath_common::{FastPathWish, FeatureBits, InterfaceKind, Mac, ProgramKind};
+
+use super::{
+    super::{Action, Object, Op, Plan, Recorded, RecordedEndpoint, Wanted, World},
+    Draft, Fresh, Planner,
+    entries::{ENDPOINT, UPLINK},
+};
+
+/// What is wished for the programs of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wishes {
+    /// For the node as a whole.
+    pub node: bool,
+    /// For each of its endpoints.
+    pub endpoints: BTreeMap<String, FastPathWish>,
+}
+
+impl Wishes {
+    /// Those that are recorded.
+    #[must_use]
+    pub fn of(node: &Recorded) -> Self {
+        let endpoints = node.endpoints.iter();
+        Self {
+            node: node.fast_path,
+            endpoints: endpoints
+                .map(|(name, e)| (name.clone(), e.fast_path))
+                .collect(),
+        }
+    }
+}
+
+/// What attaches and detaches programs as it is wished, and re-creates nothing: an interface that is gone gets its
+/// programs when it is made again.
+#[must_use]
+pub fn switch(wanted: &Wanted, wishes: &Wishes, world: &World) -> Plan {
+    let mut fresh = Fresh::new(0);
+    let mut planner = Planner::new(wanted, world, &mut fresh);
+    planner.wish(wishes);
+    for interface in planner.interfaces() {
+        planner.switch_one(&interface);
+    }
+    planner.plan
+}
+
+/// An interface of a node that programs belong on.
+struct Interface {
+    dev: String,
+    programs: &'static [ProgramKind],
+    /// What proves it to be netpath's own; none where netpath did not make it.
+    mac: Option<Mac>,
+    on: bool,
+}
+
+impl Planner<'_> {
+    /// Where the topology says how the fast path is to be, and it is otherwise.
+    pub(super) fn switch_wanted(&mut self) {
+        let (Some(on), Some(node)) = (self.wanted.fast_path, self.world.recorded.as_ref()) else {
+            return;
+        };
+        let endpoints = self.exceptions(node);
+        if node.fast_path == on && endpoints.is_empty() {
+            return;
+        }
+        let is_other = node.fast_path != on;
+        let mut draft = Draft::default();
+        draft.note(super::super::Drift::FastPath { on });
+        if is_other {
+            self.act(&mut draft, Op::WishFastPath(on));
+        }
+        for (name, record) in endpoints {
+            self.act(&mut draft, Op::RecordEndpoint(name, Box::new(record)));
+        }
+        draft.quiet = true;
+        for interface in self.interfaces() {
+            self.switch_interface(&mut draft, &interface);
+        }
+        let name = self.wanted.name.clone();
+        self.step(Action::Update, Object::FastPath, &name, None, draft);
+    }
+
+    /// Endpoints of which something else is wished than of their node, without that wish: a topology that says how the
+    /// fast path is to be means all of the file's.
+    fn exceptions(&self, node: &Recorded) -> Vec<(String, RecordedEndpoint)> {
+        let wanted = self
+            .wanted
+            .endpoints
+            .iter()
+            .filter(|wanted| wanted.fast_path.is_none());
+        let endpoints = wanted.filter_map(|wanted| node.endpoints.get_key_value(&wanted.name));
+        endpoints
+            .filter(|(_, record)| record.fast_path != FastPathWish::AsNode)
+            .map(|(name, record)| {
+                let record = RecordedEndpoint {
+                    fast_path: FastPathWish::AsNode,
+                    ..record.clone()
+                };
+                (name.clone(), record)
+            })
+            .collect()
+    }
+
+    /// Records what is wished, first: a switch that is interrupted is ended by the next `up`.
+    fn wish(&mut self, wishes: &Wishes) {
+        let Some(node) = self.world.recorded.clone() else {
+            return;
+        };
+        let mut draft = Draft {
+            silent: true,
+            ..Draft::default()
+        };
+        if node.fast_path != wishes.node {
+            self.act(&mut draft, Op::WishFastPath(wishes.node));
+        }
+        for (name, endpoint) in node.endpoints {
+            let wish = wishes
+                .endpoints
+                .get(&name)
+                .copied()
+                .unwrap_or(endpoint.fast_path);
+            if wish != endpoint.fast_path {
+                let mut record = endpoint;
+                record.fast_path = wish;
+                self.act(&mut draft, Op::RecordEndpoint(name, Box::new(record)));
+            }
+        }
+        let name = self.wanted.name.clone();
+        self.step(Action::Update, Object::FastPath, &name, None, draft);
+    }
+
+    fn interfaces(&self) -> Vec<Interface> {
+        let Some(node) = &self.world.recorded else {
+            return Vec::new();
+        };
+        let endpoints = node.endpoints.values().map(|record| Interface {
+            dev: record.host_dev.clone(),
+            programs: &ENDPOINT,
+            mac: Some(record.host_mac),
+            on: record.fast_path.wants(node.fast_path),
+        });
+        let uplinks = node.uplinks.iter().map(|(dev, record)| Interface {
+            dev: dev.clone(),
+            programs: &UPLINK,
+            mac: record.made.then_some(record.mac),
+            on: node.fast_path,
+        });
+        endpoints.chain(uplinks).collect()
+    }
+
+    fn switch_one(&mut self, interface: &Interface) {
+        let mut draft = Draft {
+            quiet: true,
+            ..Draft::default()
+        };
+        let changed = self.switch_interface(&mut draft, interface);
+        draft.silent = !changed;
+        let detail = if interface.on { "on" } else { "off" }.to_owned();
+        self.step(
+            Action::Update,
+            Object::FastPath,
+            &interface.dev,
+            Some(detail),
+            draft,
+        );
+    }
+
+    /// Returns whether a program is attached or detached.
+    fn switch_interface(&mut self, draft: &mut Draft, interface: &Interface) -> bool {
+        // Another's interface of that name is not it.
+        let link = self.world.observed.node.link(&interface.dev);
+        if !link.is_some_and(|link| interface.mac.is_none() || link.mac == interface.mac) {
+            return false;
+        }
+        if interface.on && interface.programs == UPLINK {
+            self.refresh_reverse_path_filter(draft, &interface.dev);
+        }
+        let before = draft.ops.len();
+        self.programs(draft, &interface.dev, interface.programs, interface.on);
+        draft.ops.len() != before
+    }
+
+    /// Tells the programs of an uplink's reverse-path filter as it is now.
+    fn refresh_reverse_path_filter(&mut self, draft: &mut Draft, dev: &str) {
+        let rp_filter = self.reverse_path_filter(dev);
+        let ifindex = self.world.ifindex(dev);
+        let Some(known) = self.world.observed.maps.interfaces.get(&ifindex).cloned() else {
+            return;
+        };
+        if known.rp_filter == rp_filter {
+            return;
+        }
+        if rp_filter != 0 {
+            self.feature(draft, FeatureBits::REVERSE_PATH);
+        }
+        let op = Op::Register {
+            dev: dev.to_owned(),
+            kind: InterfaceKind::Uplink,
+            id: known.id,
+            endpoint: known.endpoint,
+            rp_filter,
+        };
+        self.act(draft, op);
+    }
+}

@@ -1,0 +1,63 @@
+//! The sysctls that netpath sets, each in one place: what is set here is what is observed.
+
+/// What makes a lab node's namespace a router, as keys below `/proc/sys/net` with their values. In this order: writing
+/// the first ones resets others (RFC 1812's for a router).
+pub fn node_sysctls() -> Vec<(String, &'static str)> {
+    let mut sysctls: Vec<(String, &'static str)> = FORWARDING
+        .iter()
+        .map(|key| ((*key).to_owned(), "1"))
+        .collect();
+    for scope in ["all", "default"] {
+        sysctls.push((format!("ipv4/conf/{scope}/rp_filter"), "0"));
+        sysctls.extend(quiet_ipv6(scope));
+    }
+    sysctls
+}
+
+/// What makes a namespace a router.
+pub(super) const FORWARDING: [&str; 3] = [
+    "ipv4/ip_forward",
+    "ipv6/conf/all/forwarding",
+    "ipv6/conf/default/forwarding",
+];
+
+/// Those of an endpoint's namespace that netpath made.
+pub fn endpoint_sysctls() -> Vec<(String, &'static str)> {
+    ["all", "default"]
+        .into_iter()
+        .flat_map(quiet_ipv6)
+        .collect()
+}
+
+/// Those of a wire's namespace: a switch says nothing of its own.
+pub fn wire_sysctls() -> Vec<(String, &'static str)> {
+    ["all", "default"]
+        .into_iter()
+        .map(|scope| (format!("ipv6/conf/{scope}/disable_ipv6"), "1"))
+        .collect()
+}
+
+/// Those of an endpoint's host-side veth.
+pub fn veth_sysctls(dev: &str) -> Vec<(String, &'static str)> {
+    let mut sysctls = vec![(format!("ipv6/conf/{dev}/disable_ipv6"), "0")];
+    sysctls.extend(quiet_ipv6(dev));
+    sysctls.extend([
+        // Only fe80::1, not one made from the MAC as well.
+        (format!("ipv6/conf/{dev}/addr_gen_mode"), "1"),
+        (format!("ipv6/conf/{dev}/forwarding"), "1"),
+        (format!("ipv4/conf/{dev}/forwarding"), "1"),
+        (format!("ipv4/conf/{dev}/rp_filter"), "1"),
+    ]);
+    sysctls
+}
+
+/// Those that say which reverse-path filter the kernel has for an interface.
+pub fn reverse_path_sysctls(dev: &str) -> [String; 2] {
+    ["all", dev].map(|scope| format!("ipv4/conf/{scope}/rp_filter"))
+}
+
+/// No router advertisements accepted, and addresses usable at once: nothing else is on these links.
+fn quiet_ipv6(scope: &str) -> [(String, &'static str); 3] {
+    ["accept_ra", "accept_dad", "dad_transmits"]
+        .map(|key| (format!("ipv6/conf/{scope}/{key}"), "0"))
+}

@@ -1,0 +1,509 @@
+//! Uplinks, and in a lab the wires that they are on: a bridge in a namespace of its own.
+
+use ipnet::IpNet;
+use netpath_common::{EndpointId, FeatureBits, Ifindex, InterfaceKind};
+
+use super::{
+    super::{
+        Action, Drift, Link, NamespaceState, Object, Op, Owner, Place, RecordedUplink,
+        WantedUplink, drift::List, observed::Interface, wanted::WantedWire,
+    },
+    BRIDGE, Draft, Planner,
+    entries::UPLINK,
+    sysctls::{reverse_path_sysctls, wire_sysctls},
+};
+
+impl Planner<'_> {
+    /// Makes an uplink true, whatever is there of it already.
+    pub(super) fn uplink(&mut self, wanted: &WantedUplink) {
+        let Some(node) = &self.world.recorded else {
+            return;
+        };
+        let before = node.uplinks.get(&wanted.dev).cloned();
+        let mut draft = Draft {
+            quiet: before.is_none(),
+            ..Draft::default()
+        };
+        let changes = before
+            .as_ref()
+            .map_or_else(Vec::new, |before| changes(before, wanted));
+        if before.as_ref().is_some_and(|before| !before.complete) {
+            draft.note(Drift::HalfMade);
+            draft.quiet = true;
+        }
+        let Some(mut record) = self.uplink_record(wanted, before.as_ref()) else {
+            // An interface of the machine that is not there: refused before.
+            draft.note(Drift::InterfaceGone(wanted.dev.clone()));
+            self.step(Action::Update, Object::Uplink, &wanted.dev, None, draft);
+            return;
+        };
+        if before.as_ref() != Some(&record) {
+            self.record_uplink(&mut draft, wanted, &record, false);
+        }
+        let had = |address: &IpNet| {
+            let before = before.as_ref();
+            before.is_some_and(|before| before.addresses.contains(address))
+        };
+        match &wanted.wire {
+            Some(wire) => self.lab_uplink(&mut draft, wanted, wire, &mut record, &had),
+            None => self.machine_uplink(&mut draft, wanted, &record),
+        }
+        self.publish_uplink(&mut draft, wanted, &mut record, &had);
+        draft.quiet = false;
+        changes.into_iter().for_each(|change| draft.note(change));
+        let node = self.world.recorded.as_ref();
+        let recorded = node.and_then(|node| node.uplinks.get(&wanted.dev)).cloned();
+        record.complete = true;
+        if recorded.as_ref() != Some(&record) {
+            self.record_uplink(&mut draft, wanted, &record, true);
+        }
+        let (action, detail) = match before {
+            None => (Action::Create, Some(description(wanted))),
+            Some(_) => (Action::Update, None),
+        };
+        draft.silent = action == Action::Update && draft.drift.is_empty();
+        self.step(action, Object::Uplink, &wanted.dev, detail, draft);
+    }
+
+    fn record_uplink(
+        &mut self,
+        draft: &mut Draft,
+        wanted: &WantedUplink,
+        record: &RecordedUplink,
+        complete: bool,
+    ) {
+        let record = RecordedUplink {
+            complete,
+            ..record.clone()
+        };
+        let op = Op::RecordUplink(wanted.dev.clone(), Box::new(record));
+        self.act(draft, op);
+    }
+
+    /// What is to be recorded; `None` where the machine has no such interface.
+    fn uplink_record(
+        &self,
+        wanted: &WantedUplink,
+        before: Option<&RecordedUplink>,
+    ) -> Option<RecordedUplink> {
+        let wire = wanted.wire.as_ref().map_or("", |wire| wire.name.as_str());
+        let made = wanted.wire.is_some();
+        let blank = RecordedUplink {
+            wire: wire.to_owned(),
+            wire_cookie: 0,
+            complete: false,
+            ifindex: Ifindex(0),
+            made,
+            mac: wanted.mac,
+            port_mac: wanted.port_mac,
+            addresses: Vec::new(),
+            position: wanted.position,
+        };
+        let identity = before
+            .filter(|before| before.wire == wire)
+            .cloned()
+            .unwrap_or(blank);
+        let mac = if made {
+            identity.mac
+        } else {
+            let link = self.world.observed.node.link(&wanted.dev)?;
+            link.mac.unwrap_or_default()
+        };
+        Some(RecordedUplink {
+            addresses: wanted.addresses.clone(),
+            position: wanted.position,
+            mac,
+            ..identity
+        })
+    }
+
+    fn machine_uplink(
+        &mut self,
+        draft: &mut Draft,
+        wanted: &WantedUplink,
+        record: &RecordedUplink,
+    ) {
+        let Some(link) = self.world.observed.node.link(&wanted.dev).cloned() else {
+            return;
+        };
+        if record.ifindex != Ifindex(0) && record.ifindex != link.ifindex {
+            draft.note(Drift::InterfaceRemade(wanted.dev.clone()));
+        }
+        if !link.up {
+            draft.note(Drift::InterfaceDown(wanted.dev.clone()));
+        }
+        for &address in &wanted.addresses {
+            if !link.addresses.contains(&address) {
+                draft.note(Drift::AddressGone(address));
+            }
+        }
+    }
+
+    fn lab_uplink(
+        &mut self,
+        draft: &mut Draft,
+        wanted: &WantedUplink,
+        wire: &WantedWire,
+        record: &mut RecordedUplink,
+        had: &dyn Fn(&IpNet) -> bool,
+    ) {
+        let node_link = self.world.observed.node.link(&wanted.dev);
+        if node_link.is_none_or(|link| link.mac != Some(record.mac)) {
+            draft.note(Drift::InterfaceGone(wanted.dev.clone()));
+            draft.quiet = true;
+        }
+        let place = Place::Wire(wire.name.clone());
+        self.wire(draft, wanted, wire, &place, record);
+        let made = self.uplink_veth(draft, wanted, wire, &place, record);
+        self.ipv6_mtu(draft, &Place::Node, &wanted.dev);
+        let disable_ipv6 = format!("ipv6/conf/{}/disable_ipv6", wanted.dev);
+        self.sysctls(draft, &Place::Node, vec![(disable_ipv6, "0")]);
+        let mut set_up = self.up(draft, &Place::Node, &wanted.dev);
+        for &address in &wanted.addresses {
+            let link = self.world.observed.node.link(&wanted.dev);
+            if link.is_some_and(|link| link.addresses.contains(&address)) {
+                continue;
+            }
+            if had(&address) {
+                draft.note(Drift::AddressGone(address));
+            }
+            let op = Op::AddAddress {
+                place: Place::Node,
+                dev: wanted.dev.clone(),
+                address,
+                prefix_route: true,
+            };
+            self.act(draft, op);
+        }
+        set_up |= self.port(draft, wire, &place);
+        if made || set_up {
+            let ends = [(Place::Node, &wanted.dev), (place, &wire.port)];
+            for (place, dev) in ends {
+                let dev = dev.clone();
+                self.act(draft, Op::AwaitOperational { place, dev });
+            }
+        }
+    }
+
+    /// The wire's namespace with its bridge.
+    fn wire(
+        &mut self,
+        draft: &mut Draft,
+        wanted: &WantedUplink,
+        wire: &WantedWire,
+        place: &Place,
+        record: &mut RecordedUplink,
+    ) {
+        let state = self
+            .world
+            .namespace(place)
+            .map_or(NamespaceState::Absent, |n| n.state);
+        match state {
+            NamespaceState::Present(cookie) if cookie == record.wire_cookie => {}
+            NamespaceState::Present(_) => {
+                let op = Op::JoinWire {
+                    dev: wanted.dev.clone(),
+                    wire: wire.name.clone(),
+                };
+                self.act(draft, op);
+            }
+            state => {
+                draft.note(Drift::NamespaceGone(wire.namespace.clone()));
+                draft.quiet = true;
+                if state == NamespaceState::EmptyFile {
+                    self.act(draft, Op::RemoveNamespace(place.clone()));
+                }
+                let op = Op::MakeNamespace {
+                    place: place.clone(),
+                    record: wanted.dev.clone(),
+                };
+                self.record_uplink(draft, wanted, record, false);
+                self.act(draft, op);
+            }
+        }
+        let node = self.world.recorded.as_ref();
+        let recorded = node.and_then(|node| node.uplinks.get(&wanted.dev));
+        record.wire_cookie = recorded.map_or(0, |recorded| recorded.wire_cookie);
+        self.sysctls(draft, place, wire_sysctls());
+        if self
+            .world
+            .namespace(place)
+            .is_none_or(|there| there.link(BRIDGE).is_none())
+        {
+            draft.note(Drift::InterfaceGone(BRIDGE.to_owned()));
+            let op = Op::AddBridge {
+                place: place.clone(),
+                dev: BRIDGE.to_owned(),
+            };
+            self.act(draft, op);
+        }
+        self.up(draft, place, BRIDGE);
+    }
+
+    /// Makes the veth pair anew unless both of its ends are there. Returns whether it did.
+    fn uplink_veth(
+        &mut self,
+        draft: &mut Draft,
+        wanted: &WantedUplink,
+        wire: &WantedWire,
+        place: &Place,
+        record: &RecordedUplink,
+    ) -> bool {
+        let is = |link: Option<&Link>, mac| link.is_some_and(|link| link.mac == Some(mac));
+        let port = self
+            .world
+            .namespace(place)
+            .and_then(|there| there.link(&wire.port));
+        let here = self.world.observed.node.link(&wanted.dev);
+        if is(here, record.mac) && is(port, record.port_mac) {
+            return false;
+        }
+        draft.note(Drift::OffTheWire(wire.port.clone()));
+        draft.quiet = true;
+        for (there, mac) in [(Place::Node, record.mac), (place.clone(), record.port_mac)] {
+            let namespace = self.world.namespace(&there);
+            let Some(dev) = namespace
+                .and_then(|n| n.link_with(mac))
+                .map(|link| link.name.clone())
+            else {
+                continue;
+            };
+            self.act(
+                draft,
+                Op::DeleteLink {
+                    place: there,
+                    dev,
+                    mac,
+                },
+            );
+        }
+        let op = Op::AddVeth {
+            dev: wanted.dev.clone(),
+            mac: record.mac,
+            place: place.clone(),
+            peer: wire.port.clone(),
+            peer_mac: record.port_mac,
+        };
+        self.act(draft, op);
+        true
+    }
+
+    /// The port on the wire's bridge. Returns whether it was set up.
+    fn port(&mut self, draft: &mut Draft, wire: &WantedWire, place: &Place) -> bool {
+        let there = self.world.namespace(place);
+        let bridge = there
+            .and_then(|there| there.link(BRIDGE))
+            .map(|link| link.ifindex);
+        let port = there.and_then(|there| there.link(&wire.port));
+        if port.map(|port| port.controller) != bridge {
+            draft.note(Drift::OffTheWire(wire.port.clone()));
+            let op = Op::SetController {
+                place: place.clone(),
+                dev: wire.port.clone(),
+                bridge: BRIDGE.to_owned(),
+            };
+            self.act(draft, op);
+        }
+        self.ipv6_mtu(draft, place, &wire.port);
+        self.up(draft, place, &wire.port)
+    }
+
+    /// The uplink in the maps. It is ready before its program is attached: until then its packets are the kernel's,
+    /// and they are not to be dropped in between.
+    fn publish_uplink(
+        &mut self,
+        draft: &mut Draft,
+        wanted: &WantedUplink,
+        record: &mut RecordedUplink,
+        had: &dyn Fn(&IpNet) -> bool,
+    ) {
+        let ifindex = self.world.ifindex(&wanted.dev);
+        if ifindex == Ifindex(0) {
+            return;
+        }
+        for address in &wanted.addresses {
+            self.entry(draft, had(address), address.addr(), &Owner::Node);
+        }
+        let rp_filter = self.reverse_path_filter(&wanted.dev);
+        if rp_filter != 0 {
+            self.feature(draft, FeatureBits::REVERSE_PATH);
+        }
+        self.register_uplink(draft, wanted, record, ifindex, rp_filter);
+        let interface = self.world.observed.maps.interfaces.get(&ifindex);
+        if !interface.is_some_and(|interface| interface.ready) {
+            draft.note(Drift::NotReady(wanted.dev.clone()));
+            self.act(draft, Op::SetReady(wanted.dev.clone()));
+        }
+        let on = self
+            .world
+            .recorded
+            .as_ref()
+            .is_some_and(|node| node.fast_path);
+        self.programs(draft, &wanted.dev, &UPLINK, on);
+        let old = record.ifindex;
+        if old != Ifindex(0)
+            && old != ifindex
+            && self.world.observed.maps.interfaces.contains_key(&old)
+        {
+            self.act(draft, Op::Unregister(old));
+        }
+        record.ifindex = ifindex;
+    }
+
+    fn register_uplink(
+        &mut self,
+        draft: &mut Draft,
+        wanted: &WantedUplink,
+        record: &RecordedUplink,
+        ifindex: Ifindex,
+        rp_filter: u32,
+    ) {
+        let found = self.world.observed.maps.interfaces.get(&ifindex);
+        let interface = Interface {
+            kind: Some(InterfaceKind::Uplink),
+            ready: true,
+            id: EndpointId(0),
+            rp_filter,
+            dev: wanted.dev.clone(),
+            endpoint: String::new(),
+        };
+        let key = ifindex.0.to_string();
+        match found {
+            Some(found) => {
+                let found = Interface {
+                    ready: true,
+                    ..found.clone()
+                };
+                if found == interface {
+                    return;
+                }
+                let other_filter = Interface {
+                    rp_filter,
+                    ..found.clone()
+                };
+                draft.note(if other_filter == interface {
+                    Drift::ReversePath {
+                        found: rp_filter,
+                        recorded: found.rp_filter,
+                    }
+                } else {
+                    Drift::EntryAltered {
+                        map: "interfaces",
+                        key,
+                    }
+                });
+            }
+            None if record.ifindex == ifindex => draft.note(Drift::EntryGone {
+                map: "interfaces",
+                key,
+            }),
+            None => {}
+        }
+        let op = Op::Register {
+            dev: wanted.dev.clone(),
+            kind: InterfaceKind::Uplink,
+            id: EndpointId(0),
+            endpoint: String::new(),
+            rp_filter,
+        };
+        self.act(draft, op);
+    }
+
+    /// The mode of the kernel's reverse-path filter on an interface: the larger of its own and that of all
+    /// (`IN_DEV_RPFILTER` in linux/inetdevice.h). An interface without an IPv4 address is never loose (`no_addr` in
+    /// `__fib_validate_source`).
+    pub(super) fn reverse_path_filter(&self, dev: &str) -> u32 {
+        const STRICT: u32 = 1;
+        // Whatever is not 0 is on, and only 2 is loose.
+        let mode = |key: &String| {
+            self.sysctl(&Place::Node, key)
+                .map_or(0, |value| value.parse().unwrap_or(STRICT))
+        };
+        let mode = reverse_path_sysctls(dev)
+            .iter()
+            .map(mode)
+            .max()
+            .unwrap_or(0);
+        let link = self.world.observed.node.link(dev);
+        let has_ipv4 =
+            link.is_some_and(|link| link.addresses.iter().any(|net| net.addr().is_ipv4()));
+        if mode > STRICT && !has_ipv4 {
+            STRICT
+        } else {
+            mode
+        }
+    }
+
+    /// Takes away the addresses that a kept uplink has no more, or all of it where it moves to another wire.
+    pub(super) fn retire_uplink(&mut self, wanted: &WantedUplink) {
+        let node = self.world.recorded.as_ref();
+        let Some(before) = node.and_then(|node| node.uplinks.get(&wanted.dev)).cloned() else {
+            return;
+        };
+        let mut draft = Draft {
+            silent: true,
+            quiet: true,
+            ..Draft::default()
+        };
+        let wire = wanted.wire.as_ref().map_or("", |wire| wire.name.as_str());
+        if before.wire != wire {
+            self.drop_uplink(&mut draft, &wanted.dev, &before);
+        } else {
+            for &address in before
+                .addresses
+                .iter()
+                .filter(|a| !wanted.addresses.contains(a))
+            {
+                self.retire_address(&mut draft, wanted, &before, address);
+            }
+        }
+        self.step(Action::Update, Object::Uplink, &wanted.dev, None, draft);
+    }
+
+    fn retire_address(
+        &mut self,
+        draft: &mut Draft,
+        wanted: &WantedUplink,
+        before: &RecordedUplink,
+        address: IpNet,
+    ) {
+        if self
+            .world
+            .observed
+            .maps
+            .endpoints
+            .contains_key(&address.addr())
+        {
+            self.act(draft, Op::RemoveEntry(address.addr()));
+        }
+        let link = self.world.observed.node.link(&wanted.dev);
+        let is_ours = link
+            .is_some_and(|link| link.mac == Some(before.mac) && link.addresses.contains(&address));
+        if before.made && is_ours {
+            let op = Op::RemoveAddress {
+                place: Place::Node,
+                dev: wanted.dev.clone(),
+                address,
+            };
+            self.act(draft, op);
+        }
+    }
+}
+
+fn changes(before: &RecordedUplink, wanted: &WantedUplink) -> Vec<Drift> {
+    let mut changes = Vec::new();
+    if before.addresses != wanted.addresses {
+        changes.push(Drift::Addresses(wanted.addresses.clone()));
+    }
+    let wire = wanted.wire.as_ref().map_or("", |wire| wire.name.as_str());
+    if before.wire != wire {
+        changes.push(Drift::Wire(wire.to_owned()));
+    }
+    changes
+}
+
+fn description(wanted: &WantedUplink) -> String {
+    let wire = wanted.wire.as_ref();
+    let wire = wire.map_or_else(String::new, |wire| format!(", wire {}", wire.name));
+    format!("{}{wire}", List(&wanted.addresses))
+}

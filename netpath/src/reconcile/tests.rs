@@ -1,0 +1,256 @@
+//! Planning reaches a fixed point: after the steps of a plan nothing is left to do, from wherever it began.
+
+mod generate;
+
+use netpath_common::{EndpointId, Origin};
+use proptest::prelude::*;
+
+use self::generate::{Damage, damages, host_world, wanted};
+use super::*;
+use crate::model::NodePlace;
+
+fn planned(wanted: &Wanted, world: &World) -> Plan {
+    // Never the same twice, as what provisioning passes.
+    static SEED: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let seed = SEED.fetch_add(1 << 32, std::sync::atomic::Ordering::Relaxed);
+    plan(wanted, world, &mut Fresh::new(seed))
+}
+
+fn carry_out(world: &mut World, plan: &Plan) {
+    plan.steps
+        .iter()
+        .flat_map(|step| &step.ops)
+        .for_each(|op| world.apply(op));
+}
+
+/// A node as it is wanted, made from nothing.
+fn made(wanted: &Wanted) -> World {
+    let mut world = match wanted.place {
+        NodePlace::Lab => World {
+            observed: Observed {
+                pins_links: true,
+                ..Observed::default()
+            },
+            ..World::default()
+        },
+        NodePlace::Host => host_world(),
+    };
+    let plan = planned(wanted, &world);
+    assert_eq!(plan.refusals, []);
+    carry_out(&mut world, &plan);
+    world
+}
+
+fn assert_true(wanted: &Wanted, world: &World) {
+    let again = planned(wanted, world);
+    assert_eq!(again.refusals, []);
+    let told: Vec<String> = again
+        .steps
+        .iter()
+        .map(|step| {
+            format!(
+                "{:?}: {:?}: {:?}",
+                step.object,
+                step.drift,
+                step.ops.first()
+            )
+        })
+        .collect();
+    assert_eq!(told, Vec::<String>::new(), "a second plan is empty");
+}
+
+/// What is recorded, as it could be wanted again, without what is different each time.
+fn recorded(world: &World) -> Option<Wanted> {
+    let node = world.recorded.as_ref()?;
+    Some(Wanted::of_recorded("n", node).expect("netpath's own names"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, max_global_rejects: 1 << 20, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_second_plan_is_empty(wanted in wanted()) {
+        assert_true(&wanted, &made(&wanted));
+    }
+
+    #[test]
+    fn one_pass_from_one_topology_to_another(before in wanted(), after in wanted()) {
+        prop_assume!(before.place == after.place);
+        let mut world = made(&before);
+        let plan = planned(&after, &world);
+        prop_assert_eq!(&plan.refusals, &[]);
+        carry_out(&mut world, &plan);
+        assert_true(&after, &world);
+    }
+
+    #[test]
+    fn any_damage_is_mended_in_one_pass(before in wanted(), after in wanted(), damages in damages()) {
+        prop_assume!(before.place == after.place);
+        let mut world = made(&before);
+        damages.iter().for_each(|damage: &Damage| damage.inflict(&mut world));
+        let plan = planned(&after, &world);
+        prop_assert_eq!(&plan.refusals, &[]);
+        carry_out(&mut world, &plan);
+        assert_true(&after, &world);
+    }
+
+    #[test]
+    fn damage_is_told(wanted in wanted(), damages in damages()) {
+        let mut world = made(&wanted);
+        let intact = world.clone();
+        damages.iter().for_each(|damage| damage.inflict(&mut world));
+        let node = world.recorded.as_ref().expect("made");
+        let plan = planned(&Wanted::of_recorded("n", node).expect("names"), &world);
+        let told = plan.steps.iter().any(|step| !step.drift.is_empty());
+        prop_assert_eq!(told, world != intact, "{:#?}", plan.steps);
+    }
+
+    #[test]
+    fn whatever_was_done_is_undone(before in wanted(), after in wanted(), done in 0.0..1.0f64) {
+        prop_assume!(before.place == after.place);
+        let mut world = made(&before);
+        let wish = recorded(&world).expect("made");
+        let ops: Vec<Op> = planned(&after, &world).steps.into_iter().flat_map(|step| step.ops).collect();
+        let count = (ops.len() as f64 * done) as usize;
+        ops.iter().take(count).for_each(|op| world.apply(op));
+        let undo = planned(&wish, &world);
+        prop_assert_eq!(&undo.refusals, &[]);
+        carry_out(&mut world, &undo);
+        assert_true(&wish, &world);
+        prop_assert_eq!(recorded(&world), Some(wish));
+    }
+
+    #[test]
+    fn down_leaves_nothing(wanted in wanted(), damages in damages()) {
+        let mut world = made(&wanted);
+        damages.iter().for_each(|damage| damage.inflict(&mut world));
+        let plan = down("n", &world);
+        carry_out(&mut world, &plan);
+        prop_assert_eq!(&world.recorded, &None);
+        for namespace in world.observed.endpoints.values().chain(world.observed.wires.values()) {
+            prop_assert_eq!(namespace.state, NamespaceState::Absent);
+        }
+        match wanted.place {
+            NodePlace::Lab => prop_assert_eq!(&world.observed.node, &Namespace::default()),
+            NodePlace::Host => {
+                let before = host_world().observed.node;
+                prop_assert_eq!(&world.observed.node.links, &before.links);
+                prop_assert_eq!(&world.observed.node.routes, &before.routes);
+            }
+        }
+        prop_assert!(world.observed.attached.is_empty(), "{:?}", world.observed.attached);
+        prop_assert!(world.observed.link_pins.is_empty(), "{:?}", world.observed.link_pins);
+    }
+
+    #[test]
+    fn the_switch_reaches_its_wish(wanted in wanted(), on: bool, one in 0..3usize, off: bool) {
+        let mut world = made(&wanted);
+        let node = world.recorded.clone().expect("made");
+        let mut wishes = Wishes::of(&node);
+        wishes.node = on;
+        if let Some(wish) = wishes.endpoints.values_mut().nth(one) {
+            *wish = if off { netpath_common::FastPathWish::Off } else { netpath_common::FastPathWish::On };
+        }
+        let plan = switch(&wanted, &wishes, &world);
+        carry_out(&mut world, &plan);
+        prop_assert_eq!(Wishes::of(world.recorded.as_ref().expect("made")), wishes.clone());
+        prop_assert_eq!(switch(&wanted, &wishes, &world).steps, vec![]);
+        let wish = recorded(&world).expect("made");
+        assert_true(&wish, &world);
+    }
+}
+
+fn lab() -> Wanted {
+    Wanted::of(&crate::model::Topology::builtin_lab().nodes[0], None)
+}
+
+#[test]
+fn endpoints_of_others_are_not_the_files_to_remove() {
+    let mut world = made(&lab());
+    let node = world.recorded.as_mut().expect("made");
+    node.endpoints.get_mut("demo01").expect("wanted").origin = Origin::Cni;
+    let mut without = lab();
+    without.endpoints.clear();
+    let plan = planned(&without, &world);
+    let told: Vec<String> = plan.changes().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        ["- endpoint demo02 on node03: 10.0.2.2/24, fd00:2::2/64"]
+    );
+    carry_out(&mut world, &plan);
+    assert!(
+        world
+            .recorded
+            .as_ref()
+            .expect("there")
+            .endpoints
+            .contains_key("demo01")
+    );
+    assert_true(&without, &world);
+}
+
+#[test]
+fn ids_are_never_given_twice() {
+    let mut world = made(&lab());
+    let mut without = lab();
+    without.endpoints.clear();
+    let plan = planned(&without, &world);
+    carry_out(&mut world, &plan);
+    let plan = planned(&lab(), &world);
+    carry_out(&mut world, &plan);
+    let node = world.recorded.as_ref().expect("there");
+    let ids: Vec<EndpointId> = node
+        .endpoints
+        .values()
+        .map(|endpoint| endpoint.id)
+        .collect();
+    assert_eq!(ids, [EndpointId(3), EndpointId(4)]);
+}
+
+#[test]
+fn a_wire_that_an_unreadable_node_may_claim_stays() {
+    let mut world = made(&lab());
+    world.observed.claims.push(WireClaim::Unknown);
+    let mut alone = world.clone();
+    carry_out(&mut alone, &down("n", &world));
+    assert_eq!(
+        alone.observed.wires["lan"].state,
+        NamespaceState::Absent,
+        "no port but its own"
+    );
+    let wire = world.observed.wires.get_mut("lan").expect("made");
+    let mut port = wire.links.last().expect("a port").clone();
+    port.mac = Some(netpath_common::Mac([2, 0, 0, 0, 0, 1]));
+    wire.links.push(port);
+    let plan = down("n", &world);
+    carry_out(&mut world, &plan);
+    assert_ne!(world.observed.wires["lan"].state, NamespaceState::Absent);
+}
+
+#[test]
+fn every_drift_has_a_name_of_its_own() {
+    let wanted = lab();
+    let mut world = made(&wanted);
+    let damages = generate::each_damage();
+    let mut ids = std::collections::BTreeSet::new();
+    for damage in damages {
+        let mut damaged = world.clone();
+        damage.inflict(&mut damaged);
+        let plan = planned(&wanted, &damaged);
+        ids.extend(
+            plan.steps
+                .iter()
+                .flat_map(|step| &step.drift)
+                .map(Drift::id),
+        );
+    }
+    world.observed.programs_current = false;
+    let plan = planned(&wanted, &world);
+    ids.extend(
+        plan.steps
+            .iter()
+            .flat_map(|step| &step.drift)
+            .map(Drift::id),
+    );
+    assert!(ids.len() > 15, "{ids:?}");
+}

@@ -1,0 +1,450 @@
+//! Topologies, and what somebody destroys of a node.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netpath_common::{EndpointEntry, EndpointId, FastPathWish, Ifindex, Mac, Origin, RouteEntry};
+use proptest::{prelude::*, sample::Index};
+
+use super::super::*;
+use crate::model::NodePlace;
+
+fn net(text: &str) -> IpNet {
+    text.parse().expect(text)
+}
+
+/// A machine with an uplink `up0` and another interface.
+pub fn host_world() -> World {
+    let link = |index: u32, name: &str, addresses: &[&str]| Link {
+        ifindex: Ifindex(index),
+        name: name.to_owned(),
+        mac: Some(Mac([2, 0, 0, 0, 0, index as u8])),
+        veth: false,
+        up: true,
+        mtu: 1500,
+        controller: Ifindex(0),
+        addresses: addresses.iter().map(|text| net(text)).collect(),
+    };
+    let sysctls = [
+        ("ipv4/conf/up0/forwarding", "1"),
+        ("ipv6/conf/all/forwarding", "1"),
+        ("ipv4/conf/all/rp_filter", "0"),
+        ("ipv4/conf/up0/rp_filter", "2"),
+    ];
+    World {
+        recorded: None,
+        observed: Observed {
+            node: Namespace {
+                state: NamespaceState::Present(77),
+                links: vec![
+                    link(1, "lo", &["127.0.0.1/8", "::1/128"]),
+                    link(2, "up0", &["100.64.0.1/24", "fd64::1/64"]),
+                    link(3, "eth9", &["192.168.9.9/24"]),
+                ],
+                routes: vec![],
+                neighbours: vec![],
+                sysctls: sysctls
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .into(),
+            },
+            pins_links: true,
+            ..Observed::default()
+        },
+    }
+}
+
+fn uplink(place: NodePlace, index: usize, wire: usize, last: u8) -> WantedUplink {
+    let dev = format!("up{index}");
+    let node = "n".parse().expect("a name");
+    let name = dev.parse().expect("a name");
+    let addresses = match place {
+        NodePlace::Lab => vec![
+            net(&format!("100.64.{index}.{last}/24")),
+            net(&format!("fd64:{index}::{last}/64")),
+        ],
+        NodePlace::Host => vec![net("100.64.0.1/24"), net("fd64::1/64")],
+    };
+    let wire = (place == NodePlace::Lab).then(|| format!("w{wire}"));
+    WantedUplink {
+        wire: wire.map(|wire| WantedWire {
+            namespace: format!("netpath-wire-{wire}"),
+            port: crate::model::wire_port(&node, &name).to_string(),
+            name: wire,
+        }),
+        addresses,
+        mac: crate::model::derived_mac(&node, &name, "uplink"),
+        port_mac: crate::model::derived_mac(&node, &name, "port"),
+        position: index as u32,
+        dev,
+    }
+}
+
+/// Each endpoint has its own addresses, one of two inner names and one of three outer ones.
+fn endpoint(index: usize, families: u8, prefix: bool, inner: bool, home: u8) -> WantedEndpoint {
+    let v4 = [
+        net(&format!("10.0.{index}.2/24")),
+        net(&format!("10.0.{index}.3/24")),
+    ];
+    let v6 = [net(&format!("fd00:{index}::2/64"))];
+    let addresses = match families {
+        0 => v4.to_vec(),
+        1 => v6.to_vec(),
+        2 => vec![v4[0], v6[0]],
+        _ => vec![v4[1], v6[0]],
+    };
+    let has_v4 = families != 1;
+    let prefixes = match (prefix, has_v4) {
+        (false, _) => vec![],
+        (true, true) => vec![net(&format!("10.9.{index}.0/24"))],
+        (true, false) => vec![net(&format!("fd99:{index}::/64"))],
+    };
+    WantedEndpoint {
+        name: format!("e{index}"),
+        origin: Origin::File,
+        home: Home::Made,
+        addresses,
+        prefixes,
+        dev: if inner { "inner" } else { "eth0" }.to_owned(),
+        host_dev: format!("v{}", (index + usize::from(home)) % 3),
+        fast_path: match home {
+            0 => None,
+            1 => Some(FastPathWish::Off),
+            _ => Some(FastPathWish::AsNode),
+        },
+    }
+}
+
+prop_compose! {
+    /// A node in a lab or on a machine, with up to three endpoints, up to two uplinks and up to two routes.
+    pub fn wanted()(
+        host: bool,
+        fast_path in prop::option::of(any::<bool>()),
+        forward_drop: bool,
+        uplinks in prop::collection::vec((0..2usize, 1..4u8), 1..=2),
+        routes in prop::collection::vec((0..3u8, 5..8u8), 0..=2),
+        shift in 0..3u8,
+        endpoints in prop::collection::btree_map(0..3usize, (0..4u8, any::<bool>(), any::<bool>()), 0..=3),
+    ) -> Wanted {
+        let place = if host { NodePlace::Host } else { NodePlace::Lab };
+        let uplinks: Vec<WantedUplink> = uplinks
+            .into_iter()
+            .take(if host { 1 } else { 2 })
+            .enumerate()
+            .map(|(index, (wire, last))| uplink(place, index, wire, last))
+            .collect();
+        let routes = routes.into_iter().map(|(third, last)| WantedRoute {
+            dst: net(&format!("10.77.{third}.0/24")),
+            via: IpAddr::from([100, 64, 0, last]),
+        });
+        let routes: std::collections::BTreeMap<IpNet, WantedRoute> =
+            routes.map(|route| (route.dst, route)).collect();
+        Wanted {
+            name: "n".to_owned(),
+            place,
+            forward_drop: forward_drop && !host,
+            fast_path,
+            scope: Scope::File,
+            uplinks,
+            routes: routes.into_values().collect(),
+            endpoints: endpoints
+                .into_iter()
+                .map(|(index, (families, prefix, inner))| endpoint(index, families, prefix, inner, shift))
+                .collect(),
+        }
+    }
+}
+
+/// One thing that somebody destroys or alters: which kind, of which object.
+#[derive(Clone, Debug)]
+pub struct Damage {
+    kind: u8,
+    which: Index,
+}
+
+const KINDS: u8 = 25;
+
+pub fn damages() -> impl Strategy<Value = Vec<Damage>> {
+    let damage = (0..KINDS, any::<Index>()).prop_map(|(kind, which)| Damage { kind, which });
+    prop::collection::vec(damage, 0..6)
+}
+
+/// One of each kind, of some object.
+pub fn each_damage() -> Vec<Damage> {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut which = || {
+        let tree = any::<Index>().new_tree(&mut runner).expect("an index");
+        proptest::strategy::ValueTree::current(&tree)
+    };
+    (0..KINDS)
+        .map(|kind| Damage {
+            kind,
+            which: which(),
+        })
+        .collect()
+}
+
+impl Damage {
+    fn pick<T: Clone>(&self, items: impl IntoIterator<Item = T>) -> Option<T> {
+        let items: Vec<T> = items.into_iter().collect();
+        (!items.is_empty()).then(|| self.which.get(&items).clone())
+    }
+
+    /// Does it. What is not netpath's on a machine is left alone: that is no damage to mend.
+    pub fn inflict(&self, world: &mut World) {
+        match self.kind {
+            0..=9 => self.inflict_on_namespace(world),
+            10..=19 => self.inflict_on_maps(world),
+            _ => self.inflict_on_node(world),
+        }
+    }
+
+    fn places(world: &World) -> Vec<Place> {
+        let endpoints = world
+            .observed
+            .endpoints
+            .iter()
+            .filter(|(_, n)| n.state != NamespaceState::Absent);
+        let wires = world
+            .observed
+            .wires
+            .iter()
+            .filter(|(_, n)| n.state != NamespaceState::Absent);
+        std::iter::once(Place::Node)
+            .chain(endpoints.map(|(name, _)| Place::Endpoint(name.clone())))
+            .chain(wires.map(|(name, _)| Place::Wire(name.clone())))
+            .collect()
+    }
+
+    /// Links that netpath made or set up.
+    fn links(world: &World) -> Vec<(Place, String)> {
+        let mut links = Vec::new();
+        for place in Self::places(world) {
+            let names = world
+                .namespace(&place)
+                .into_iter()
+                .flat_map(|n| &n.links)
+                .map(|link| link.name.clone());
+            let is_machines = |name: &String| {
+                place == Place::Node
+                    && ["up0", "eth9", "lo"].contains(&name.as_str())
+                    && world
+                        .recorded
+                        .as_ref()
+                        .is_some_and(|node| node.place == NodePlace::Host)
+            };
+            links.extend(
+                names
+                    .filter(|name| !is_machines(name))
+                    .map(|name| (place.clone(), name)),
+            );
+        }
+        links
+    }
+
+    fn inflict_on_namespace(&self, world: &mut World) {
+        let Some((place, dev)) = self.pick(Self::links(world)) else {
+            return;
+        };
+        let is_lo = dev == "lo";
+        match self.kind {
+            0 if !is_lo => {
+                let mac = Mac::default();
+                world.apply(&Op::DeleteLink { place, dev, mac });
+            }
+            1 => set_down(world, &place, &dev),
+            2 => {
+                let address = world
+                    .namespace(&place)
+                    .and_then(|n| n.link(&dev))
+                    .and_then(|l| l.addresses.first().copied());
+                if let Some(address) = address {
+                    world.apply(&Op::RemoveAddress {
+                        place,
+                        dev,
+                        address,
+                    });
+                }
+            }
+            3 if !is_lo => rename(world, &place, &dev),
+            4 if !is_lo && dev != BRIDGE => {
+                if let Some(link) = link_mut(world, &place, &dev) {
+                    link.mtu = 1000;
+                    link.addresses.retain(|net| net.addr().is_ipv4());
+                }
+                let scope = format!("ipv6/conf/{dev}/");
+                namespace_mut(world, &place)
+                    .sysctls
+                    .retain(|key, _| !key.starts_with(&scope));
+            }
+            5 if matches!(place, Place::Endpoint(_)) && !is_lo => {
+                // Somebody gave the inner end another MAC.
+                if let Some(link) = link_mut(world, &place, &dev) {
+                    link.mac = Some(Mac([6; 6]));
+                }
+            }
+            6 => {
+                let namespace = namespace_mut(world, &place);
+                if let Some(route) = self.pick(namespace.routes.clone()) {
+                    namespace.routes.retain(|found| *found != route);
+                }
+            }
+            7 => {
+                let namespace = namespace_mut(world, &place);
+                if let Some(neighbour) = self.pick(namespace.neighbours.clone()) {
+                    namespace.neighbours.retain(|found| *found != neighbour);
+                }
+            }
+            8 => {
+                let is_host = world
+                    .recorded
+                    .as_ref()
+                    .is_some_and(|node| node.place == NodePlace::Host);
+                let keys = namespace_mut(world, &place)
+                    .sysctls
+                    .keys()
+                    .cloned()
+                    .collect::<Vec<_>>();
+                let machines = |key: &String| {
+                    key.contains("/up0/") || key.contains("/all/") || key.ends_with("ip_forward")
+                };
+                let key = self.pick(
+                    keys.into_iter()
+                        .filter(|key| !(is_host && place == Place::Node && machines(key))),
+                );
+                if let Some(key) = key {
+                    let sysctls = &mut namespace_mut(world, &place).sysctls;
+                    let other = if sysctls[&key] == "1" { "0" } else { "1" };
+                    sysctls.insert(key, other.to_owned());
+                }
+            }
+            9 => {
+                if let Some(place) = self.pick(
+                    Self::places(world)
+                        .into_iter()
+                        .filter(|p| *p != Place::Node),
+                ) {
+                    world.apply(&Op::RemoveNamespace(place));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn inflict_on_maps(&self, world: &mut World) {
+        let maps = &mut world.observed.maps;
+        let strange = EndpointEntry {
+            id: EndpointId(99),
+            ..EndpointEntry::NODE
+        };
+        match self.kind {
+            10 => maps.endpoints.clear(),
+            11 => {
+                if let Some(key) = self.pick(maps.endpoints.keys().copied()) {
+                    maps.endpoints.insert(key, strange);
+                }
+            }
+            12 => {
+                maps.endpoints.insert([10, 66, 6, 6].into(), strange);
+            }
+            13 => maps.routes.clear(),
+            14 => {
+                maps.routes.insert(net("10.66.0.0/16"), RouteEntry::REMOTE);
+            }
+            15 => maps.devices.clear(),
+            16 => {
+                if let Some(key) = self.pick(maps.interfaces.keys().copied()) {
+                    maps.interfaces.remove(&key);
+                }
+            }
+            17 => {
+                if let Some(interface) = self
+                    .pick(maps.interfaces.keys().copied())
+                    .and_then(|key| maps.interfaces.get_mut(&key))
+                {
+                    interface.ready = false;
+                }
+            }
+            18 => {
+                if let Some(key) = self.pick(maps.routes.keys().copied()) {
+                    maps.routes.insert(key, RouteEntry::local(&strange));
+                }
+            }
+            _ => {
+                if let Some(interface) = self
+                    .pick(maps.interfaces.keys().copied())
+                    .and_then(|key| maps.interfaces.get_mut(&key))
+                {
+                    interface.dev = "other".to_owned();
+                }
+            }
+        }
+    }
+
+    fn inflict_on_node(&self, world: &mut World) {
+        match self.kind {
+            20 | 21 => {
+                if let Some(attached) = self.pick(world.observed.attached.iter().copied()) {
+                    world.observed.attached.remove(&attached);
+                }
+            }
+            22 => {
+                if world.observed.forward_drop == Some(true) {
+                    world.observed.forward_drop = Some(false);
+                }
+            }
+            23 => {
+                if let Some(node) = &mut world.recorded
+                    && let Some(name) = self.pick(node.endpoints.keys().cloned())
+                    && let Some(endpoint) = node.endpoints.get_mut(&name)
+                {
+                    endpoint.complete = false;
+                }
+            }
+            _ => {
+                if let Some(node) = &mut world.recorded
+                    && let Some(name) = self.pick(node.uplinks.keys().cloned())
+                    && let Some(uplink) = node.uplinks.get_mut(&name)
+                {
+                    uplink.complete = false;
+                }
+            }
+        }
+    }
+}
+
+fn namespace_mut<'w>(world: &'w mut World, place: &Place) -> &'w mut Namespace {
+    match place {
+        Place::Node => &mut world.observed.node,
+        Place::Endpoint(name) => world.observed.endpoints.get_mut(name).expect("there"),
+        Place::Wire(name) => world.observed.wires.get_mut(name).expect("there"),
+    }
+}
+
+fn link_mut<'w>(world: &'w mut World, place: &Place, dev: &str) -> Option<&'w mut Link> {
+    namespace_mut(world, place)
+        .links
+        .iter_mut()
+        .find(|link| link.name == dev)
+}
+
+/// With an interface that goes down go its routes.
+fn set_down(world: &mut World, place: &Place, dev: &str) {
+    let Some(link) = link_mut(world, place, dev) else {
+        return;
+    };
+    link.up = false;
+    let ifindex = link.ifindex;
+    namespace_mut(world, place)
+        .routes
+        .retain(|route| route.ifindex != Some(ifindex));
+}
+
+fn rename(world: &mut World, place: &Place, dev: &str) {
+    if let Some(link) = link_mut(world, place, dev) {
+        link.name = format!("{dev}x");
+    }
+    let scope = format!("/conf/{dev}/");
+    namespace_mut(world, place)
+        .sysctls
+        .retain(|key, _| !key.contains(&scope));
+}

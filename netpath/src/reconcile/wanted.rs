@@ -1,0 +1,254 @@
+//! What is wanted of a node: by the topology file, or as it was recorded.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netpath_common::{FastPathWish, Mac, Origin};
+
+use super::{Home, Recorded};
+use crate::model::{self, ForwardPolicy, InterfaceName, Name, NodePlace};
+
+/// Which recorded endpoints are removed when they are not among the wanted ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of the topology file. Those of others are not looked at.
+    File,
+    /// All.
+    All,
+}
+
+/// The wire of an uplink, in a lab.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedWire {
+    /// Its name.
+    pub name: String,
+    /// The name of its namespace.
+    pub namespace: String,
+    /// The uplink's port on it.
+    pub port: String,
+}
+
+/// An uplink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedUplink {
+    /// The interface.
+    pub dev: String,
+    /// Its addresses.
+    pub addresses: Vec<IpNet>,
+    /// Its wire; `None` where the interface is the machine's.
+    pub wire: Option<WantedWire>,
+    /// Its MAC where netpath makes it: always the same for a node and a device, so that neighbours need not learn it
+    /// anew when it is made again.
+    pub mac: Mac,
+    /// MAC of its port on the wire.
+    pub port_mac: Mac,
+    /// Its place among the node's uplinks, from 0.
+    pub position: u32,
+}
+
+/// A route to endpoints of another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WantedRoute {
+    /// The destination.
+    pub dst: IpNet,
+    /// The next hop.
+    pub via: IpAddr,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedEndpoint {
+    /// Its name.
+    pub name: String,
+    /// Who wants it.
+    pub origin: Origin,
+    /// Its namespace.
+    pub home: Home,
+    /// Its addresses.
+    pub addresses: Vec<IpNet>,
+    /// Prefixes that are routed to it.
+    pub prefixes: Vec<IpNet>,
+    /// The interface inside.
+    pub dev: String,
+    /// The host-side veth.
+    pub host_dev: String,
+    /// What is wished for its programs; `None` leaves what is recorded.
+    pub fast_path: Option<FastPathWish>,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub place: NodePlace,
+    /// Whether the FORWARD policy is to be DROP; only in a lab.
+    pub forward_drop: bool,
+    /// Whether the fast path is to be on; `None` leaves what is recorded, and turns a new node on.
+    pub fast_path: Option<bool>,
+    /// Which recorded endpoints are removed when they are not among `endpoints`.
+    pub scope: Scope,
+    /// Its uplinks.
+    pub uplinks: Vec<WantedUplink>,
+    /// Its routes.
+    pub routes: Vec<WantedRoute>,
+    /// Its endpoints.
+    pub endpoints: Vec<WantedEndpoint>,
+}
+
+/// The addresses that the node itself answers and sends from: the first of each family on its uplinks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    v4: Option<IpAddr>,
+    v6: Option<IpAddr>,
+}
+
+impl Sources {
+    /// The first of each family of these.
+    pub fn of<'a>(addresses: impl Iterator<Item = &'a IpNet>) -> Self {
+        let mut sources = Self::default();
+        for address in addresses {
+            let slot = match address.addr() {
+                IpAddr::V4(_) => &mut sources.v4,
+                IpAddr::V6(_) => &mut sources.v6,
+            };
+            slot.get_or_insert(address.addr());
+        }
+        sources
+    }
+
+    /// The one to use towards an address.
+    pub fn towards(self, address: IpAddr) -> Option<IpAddr> {
+        match address {
+            IpAddr::V4(_) => self.v4,
+            IpAddr::V6(_) => self.v6,
+        }
+    }
+}
+
+impl Wanted {
+    /// What a topology file wants of a node.
+    #[must_use]
+    pub fn of(node: &model::Node, fast_path: Option<bool>) -> Self {
+        let endpoint = |endpoint: &model::Endpoint| WantedEndpoint {
+            name: endpoint.name.to_string(),
+            origin: Origin::File,
+            home: Home::Made,
+            addresses: endpoint.addresses.clone(),
+            prefixes: endpoint.prefixes.clone(),
+            dev: endpoint.dev.to_string(),
+            host_dev: endpoint.host_dev.to_string(),
+            fast_path: None,
+        };
+        let uplink = |(position, uplink): (u32, &model::Uplink)| WantedUplink {
+            position,
+            ..wanted_uplink(
+                &node.name,
+                &uplink.dev,
+                uplink.wire.as_ref(),
+                &uplink.addresses,
+            )
+        };
+        let route = |route: &model::Route| WantedRoute {
+            dst: route.dst,
+            via: route.via,
+        };
+        Self {
+            name: node.name.to_string(),
+            place: node.place,
+            forward_drop: node.forward_policy == ForwardPolicy::Drop,
+            fast_path,
+            scope: Scope::File,
+            uplinks: (0..).zip(&node.uplinks).map(uplink).collect(),
+            routes: node.routes.iter().map(route).collect(),
+            endpoints: node.endpoints.iter().map(endpoint).collect(),
+        }
+    }
+
+    /// What was recorded, so that a plan for it mends whatever has become of it since, and nothing else.
+    ///
+    /// # Errors
+    /// When a recorded name is none: the record is damaged.
+    pub fn of_recorded(name: &str, recorded: &Recorded) -> Result<Self, DamagedRecord> {
+        let node: Name = parse(name)?;
+        let mut uplinks = Vec::new();
+        for (dev, uplink) in &recorded.uplinks {
+            let dev: InterfaceName = parse(dev)?;
+            let wire: Option<Name> = match uplink.wire.as_str() {
+                "" => None,
+                wire => Some(parse(wire)?),
+            };
+            let wanted = wanted_uplink(&node, &dev, wire.as_ref(), &uplink.addresses);
+            uplinks.push(WantedUplink {
+                mac: uplink.mac,
+                port_mac: uplink.port_mac,
+                position: uplink.position,
+                ..wanted
+            });
+        }
+        uplinks.sort_by_key(|uplink| uplink.position);
+        let routes = recorded.routes.iter().map(|(&dst, route)| WantedRoute {
+            dst,
+            via: route.via,
+        });
+        let endpoints = recorded
+            .endpoints
+            .iter()
+            .map(|(name, endpoint)| WantedEndpoint {
+                name: name.clone(),
+                origin: endpoint.origin,
+                home: endpoint.home.clone(),
+                addresses: endpoint.addresses.clone(),
+                prefixes: endpoint.prefixes.clone(),
+                dev: endpoint.dev.clone(),
+                host_dev: endpoint.host_dev.clone(),
+                fast_path: Some(endpoint.fast_path),
+            });
+        Ok(Self {
+            name: name.to_owned(),
+            place: recorded.place,
+            forward_drop: recorded.forward_drop,
+            fast_path: Some(recorded.fast_path),
+            scope: Scope::All,
+            uplinks,
+            routes: routes.collect(),
+            endpoints: endpoints.collect(),
+        })
+    }
+
+    /// The addresses that the node itself answers and sends from.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        Sources::of(self.uplinks.iter().flat_map(|uplink| &uplink.addresses))
+    }
+}
+
+/// A record holds what netpath never writes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a record names {0:?}, which is no name that netpath writes")]
+pub struct DamagedRecord(pub String);
+
+fn parse<T: std::str::FromStr>(text: &str) -> Result<T, DamagedRecord> {
+    text.parse().map_err(|_| DamagedRecord(text.to_owned()))
+}
+
+fn wanted_uplink(
+    node: &Name,
+    dev: &InterfaceName,
+    wire: Option<&Name>,
+    addresses: &[IpNet],
+) -> WantedUplink {
+    WantedUplink {
+        dev: dev.to_string(),
+        addresses: addresses.to_vec(),
+        wire: wire.map(|wire| WantedWire {
+            name: wire.to_string(),
+            namespace: model::wire_namespace(wire).to_string(),
+            port: model::wire_port(node, dev).to_string(),
+        }),
+        mac: model::derived_mac(node, dev, "uplink"),
+        port_mac: model::derived_mac(node, dev, "port"),
+        position: 0,
+    }
+}

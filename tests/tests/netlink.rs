@@ -1,0 +1,560 @@
+//! What netpath reads from the kernel and writes to it by netlink, against what `ip` did or shows.
+
+use std::{
+    net::IpAddr,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use ipnet::IpNet;
+use netpath::{
+    netlink::{
+        LinkKind, Netlink, NetlinkError, NewRoute, NextHop, Replace, Route, RouteKind, RuleAction,
+        Scope, Table, VethEnd,
+    },
+    netns::{Inside, Netns},
+    sysctl,
+};
+use netpath_common::Hook;
+use netpath_common::{Ifindex, Mac};
+use nix::sched::{CloneFlags, unshare};
+
+/// Runs something in a namespace that nothing else uses and that ends with it.
+fn alone<T: Send>(work: impl FnOnce(&Inside<'_>, Netlink) -> T + Send) -> T {
+    let run = || {
+        unshare(CloneFlags::CLONE_NEWNET).expect("root");
+        let inside = Inside::current();
+        let netlink = Netlink::open(&inside).expect("socket");
+        work(&inside, netlink)
+    };
+    thread::scope(|scope| scope.spawn(run).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn ip(arguments: &str) -> String {
+    let output = Command::new("ip")
+        .args(arguments.split_whitespace())
+        .output()
+        .expect("iproute2 is installed");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ip {arguments}: {text}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Two veth pairs, `a0`-`a1` with 10.0.0.1/24 and fd00::1/64, and `b0`-`b1` with 10.0.1.1/24. Returns the indices of a0
+/// and b0.
+fn two_links(netlink: &Netlink) -> [Ifindex; 2] {
+    for line in [
+        "link set lo up",
+        "link add a0 mtu 1400 type veth peer name a1",
+        "link add b0 type veth peer name b1",
+        "link set a1 up",
+        "link set b1 up",
+        "link set a0 up",
+        "link set b0 up",
+        "addr add 10.0.0.1/24 dev a0",
+        "addr add fd00::1/64 dev a0 nodad",
+        "addr add 10.0.1.1/24 dev b0",
+    ] {
+        ip(line);
+    }
+    netlink.await_operational("a0").expect("a0");
+    netlink.await_operational("b0").expect("b0");
+    ["a0", "b0"].map(|dev| netlink.link(dev).expect(dev).expect(dev).ifindex)
+}
+
+fn net(text: &str) -> IpNet {
+    text.parse().expect(text)
+}
+
+fn addr(text: &str) -> IpAddr {
+    text.parse().expect(text)
+}
+
+fn hop(via: &str, ifindex: Ifindex) -> NextHop {
+    NextHop {
+        via: Some(addr(via)),
+        ifindex: Some(ifindex),
+        weight: 1,
+        dead: false,
+        linkdown: false,
+        onlink: false,
+        encapsulated: false,
+    }
+}
+
+fn to(routes: &[Route], dst: &str) -> Vec<Route> {
+    let dst = net(dst);
+    let found = routes.iter().filter(|route| route.dst == dst);
+    found.cloned().collect()
+}
+
+/// The one route to a destination.
+fn the(netlink: &Netlink, dst: &str) -> Route {
+    let routes = netlink.routes(Table::Main).expect("routes");
+    let found = to(&routes, dst);
+    assert_eq!(found.len(), 1, "{dst}: {found:?}");
+    found[0].clone()
+}
+
+#[test]
+fn routes_are_read_whole() {
+    alone(|_, netlink| {
+        let [a, b] = two_links(&netlink);
+        for line in [
+            "route add 10.1.0.0/16 proto bird metric 7 nexthop via 10.0.0.2 dev a0 weight 3 \
+             nexthop via 10.0.1.2 dev b0",
+            "route add 10.2.0.0/16 via inet6 fe80::2 dev a0",
+            "route add 10.3.0.0/16 via 10.0.1.9 dev b0 onlink tos 0x10 src 10.0.0.1",
+            "route add blackhole 10.4.0.0/16",
+            "route add unreachable fd00:4::/48",
+            "route add prohibit 10.4.1.0/24",
+            "route add throw 10.4.2.0/24 table 1000",
+            "route add 10.5.0.0/16 dev a0",
+            "nexthop add id 11 via 10.0.0.3 dev a0",
+            "nexthop add id 12 via 10.0.1.3 dev b0",
+            "nexthop add id 20 group 11/12,2",
+            "route add 10.6.0.0/16 nhid 20",
+            "route add 10.7.0.0/16 nhid 11",
+            "nexthop add id 13 blackhole",
+            "route add 10.8.0.0/16 nhid 13",
+            "route add fd00:6::/48 nexthop via fd00::2 dev a0 nexthop via fd00::3 dev a0 weight 2",
+            "route add default via 10.0.0.9",
+            "route add default via 10.0.0.8 metric 50",
+        ] {
+            ip(line);
+        }
+        let found = the(&netlink, "10.1.0.0/16");
+        assert_eq!((found.protocol, found.metric), (12, 7));
+        let heavy = NextHop {
+            weight: 3,
+            ..hop("10.0.0.2", a)
+        };
+        assert_eq!(found.next_hops, [heavy, hop("10.0.1.2", b)]);
+        assert_eq!(found.single_next_hop(), None);
+
+        let found = the(&netlink, "10.2.0.0/16");
+        assert_eq!(found.single_next_hop(), Some(&hop("fe80::2", a)));
+
+        let found = the(&netlink, "10.3.0.0/16");
+        assert_eq!((found.tos, found.source), (0x10, Some(addr("10.0.0.1"))));
+        assert!(found.next_hops[0].onlink);
+
+        for (dst, kind) in [
+            ("10.4.0.0/16", RouteKind::Blackhole),
+            ("fd00:4::/48", RouteKind::Unreachable),
+            ("10.4.1.0/24", RouteKind::Prohibit),
+            ("10.8.0.0/16", RouteKind::Blackhole),
+        ] {
+            let found = the(&netlink, dst);
+            assert_eq!(found.kind, kind, "{dst}");
+            assert_eq!(found.single_next_hop(), None, "{dst}");
+        }
+
+        let found = the(&netlink, "10.5.0.0/16");
+        assert_eq!(found.scope, Scope::Link);
+        assert!(found.is_only_through(a));
+        assert_eq!(found.way().to_string(), "on the link");
+
+        let found = the(&netlink, "10.6.0.0/16");
+        assert_eq!(found.nexthop_id, Some(20));
+        let heavy = NextHop {
+            weight: 2,
+            ..hop("10.0.1.3", b)
+        };
+        assert_eq!(found.next_hops, [hop("10.0.0.3", a), heavy]);
+        let found = the(&netlink, "10.7.0.0/16");
+        assert_eq!(found.nexthop_id, Some(11));
+        assert!(found.is_only_via(addr("10.0.0.3")));
+
+        let found = the(&netlink, "fd00:6::/48");
+        assert_eq!(found.next_hops.len(), 2);
+        assert_eq!(found.metric, 1024);
+
+        let routes = netlink.routes(Table::Main).expect("routes");
+        let mut defaults = to(&routes, "0.0.0.0/0");
+        defaults.sort_by_key(|route| route.metric);
+        assert_eq!(defaults.len(), 2);
+        assert!(defaults[0].is_only_via(addr("10.0.0.9")) && defaults[0].metric == 0);
+        assert!(defaults[1].is_only_via(addr("10.0.0.8")) && defaults[1].metric == 50);
+
+        // Table main alone, and all of them.
+        assert!(routes.iter().all(|route| route.table == 254));
+        assert_eq!(to(&routes, "10.4.2.0/24"), []);
+        let all = netlink.routes(Table::All).expect("routes");
+        let [throw] = &to(&all, "10.4.2.0/24")[..] else {
+            panic!("{all:?}")
+        };
+        assert_eq!((throw.kind, throw.table), (RouteKind::Throw, 1000));
+        let [local] = &to(&all, "10.0.0.1/32")[..] else {
+            panic!("{all:?}")
+        };
+        assert_eq!((local.kind, local.table), (RouteKind::Local, 255));
+
+        // As many as `ip` shows.
+        let shown = |family: &str| {
+            ip(&format!("{family} -o route show table main"))
+                .lines()
+                .count()
+        };
+        assert_eq!(routes.len(), shown("-4") + shown("-6"));
+
+        // A next hop whose link has lost its carrier, and one whose link is down.
+        ip("link set b1 down");
+        let down = || the(&netlink, "10.1.0.0/16").next_hops[1].clone();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !down().linkdown {
+            assert!(Instant::now() < deadline, "{:?}", down());
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert!(!down().dead);
+        ip("link set b0 down");
+        assert!(down().dead);
+    });
+}
+
+#[test]
+fn without_its_expansion_a_nexthop_object_is_still_named() {
+    alone(|inside, netlink| {
+        two_links(&netlink);
+        sysctl::set(inside, "ipv4/nexthop_compat_mode", "0").expect("sysctl");
+        ip("nexthop add id 11 via 10.0.0.3 dev a0");
+        ip("route add 10.7.0.0/16 nhid 11");
+        let found = the(&netlink, "10.7.0.0/16");
+        assert_eq!((found.nexthop_id, found.next_hops.len()), (Some(11), 0));
+        assert_eq!(found.single_next_hop(), None);
+        assert_eq!(found.way().to_string(), "by nexthop object 11");
+    });
+}
+
+#[test]
+fn a_namespace_without_routes_has_none() {
+    alone(|_, netlink| {
+        assert_eq!(netlink.routes(Table::Main).expect("routes"), []);
+        assert_eq!(netlink.all_addresses().expect("addresses"), []);
+    });
+}
+
+fn new_route(dst: &str, via: &str) -> NewRoute {
+    NewRoute {
+        dst: net(dst),
+        via: Some(addr(via)),
+        ifindex: None,
+        onlink: false,
+        source: None,
+    }
+}
+
+#[test]
+fn only_a_route_of_netpaths_is_replaced() {
+    alone(|_, netlink| {
+        let [a, _] = two_links(&netlink);
+        for (dst, [ours, other, next]) in [
+            ("10.9.0.0/16", ["10.0.0.2", "10.0.0.3", "10.0.0.4"]),
+            ("fd00:9::/48", ["fd00::2", "fd00::3", "fd00::4"]),
+        ] {
+            let first = new_route(dst, ours);
+            netlink.add_route(&first, Replace::No).expect("new");
+            assert!(the(&netlink, dst).is_ours());
+            let error = netlink.add_route(&first, Replace::No).expect_err(dst);
+            assert!(matches!(error, NetlinkError::RouteExists { .. }), "{error}");
+            // Replaced, also where it is known to be there; once only.
+            netlink
+                .add_route(&new_route(dst, next), Replace::Ours)
+                .expect("ours");
+            assert_eq!(the(&netlink, dst).next_hops, [hop(next, a)]);
+            let known = netlink.known_routes().expect("routes");
+            netlink
+                .add_route_among(&known, &first, Replace::Ours)
+                .expect("ours");
+            assert_eq!(the(&netlink, dst).next_hops, [hop(ours, a)]);
+            netlink.delete_route(&first).expect("there");
+            netlink.delete_route(&first).expect("gone already");
+
+            // Somebody's, of the same metric.
+            let metric = if dst.contains(':') {
+                " metric 1024"
+            } else {
+                ""
+            };
+            ip(&format!("route add {dst} via {other}{metric}"));
+            let before = the(&netlink, dst);
+            let known = netlink.known_routes().expect("routes");
+            for replace in [Replace::No, Replace::Ours] {
+                let results = [
+                    netlink.add_route(&first, replace),
+                    netlink.add_route_among(&known, &first, replace),
+                ];
+                for result in results {
+                    let error = result.expect_err(dst);
+                    let NetlinkError::RouteExists { found } = &error else {
+                        panic!("{error}")
+                    };
+                    assert_eq!(**found, before);
+                    assert!(error.to_string().contains(other), "{error}");
+                }
+            }
+            // Not known yet: found all the same.
+            let error = netlink
+                .add_route_among(&Default::default(), &first, Replace::Ours)
+                .expect_err(dst);
+            assert!(matches!(error, NetlinkError::RouteExists { .. }), "{error}");
+            // In a namespace of netpath's own it may be.
+            netlink.add_route(&first, Replace::Any).expect("anybody's");
+            assert_eq!(the(&netlink, dst).next_hops, [hop(ours, a)]);
+            ip(&format!("route replace {dst} via {other}{metric}"));
+            assert_eq!(the(&netlink, dst), before);
+            // Neither is it removed.
+            let link = netlink.link("a0").expect("a0").expect("a0");
+            netlink
+                .delete_route(&new_route(dst, other))
+                .expect("none of ours");
+            netlink
+                .delete_route_through(&link, net(dst))
+                .expect("none of ours");
+            assert_eq!(the(&netlink, dst), before);
+            // One of another metric is in nobody's way.
+            ip(&format!("route del {dst}"));
+            ip(&format!("route add {dst} via {other} metric 77"));
+            netlink.add_route(&first, Replace::No).expect("beside it");
+            let routes = netlink.routes(Table::Main).expect("routes");
+            assert_eq!(to(&routes, dst).len(), 2);
+        }
+    });
+}
+
+#[test]
+fn many_routes_are_replaced() {
+    alone(|_, netlink| {
+        two_links(&netlink);
+        let routes = |via: &'static str| {
+            (0..2000u32).map(move |number| {
+                let dst = format!("10.{}.{}.0/24", 100 + number / 250, number % 250);
+                new_route(&dst, via)
+            })
+        };
+        let known = netlink.known_routes().expect("routes");
+        for route in routes("10.0.0.2") {
+            netlink
+                .add_route_among(&known, &route, Replace::Ours)
+                .expect("new");
+        }
+        let known = netlink.known_routes().expect("routes");
+        for route in routes("10.0.0.3") {
+            netlink
+                .add_route_among(&known, &route, Replace::Ours)
+                .expect("ours");
+        }
+        let found = netlink.routes(Table::Main).expect("routes");
+        let moved = found
+            .iter()
+            .filter(|route| route.is_ours() && route.is_only_via(addr("10.0.0.3")));
+        assert_eq!(moved.count(), 2000);
+    });
+}
+
+#[test]
+fn links_are_read_and_changed() {
+    alone(|_, netlink| {
+        two_links(&netlink);
+        ip("link add v0 type vxlan id 7 dstport 4789 dev a0");
+        netlink.add_bridge("br0").expect("bridge");
+        let mut kinds: Vec<(String, LinkKind)> = netlink
+            .links()
+            .expect("links")
+            .into_iter()
+            .map(|link| (link.name, link.kind))
+            .collect();
+        kinds.sort_by(|one, other| one.0.cmp(&other.0));
+        let kind = |name: &str, kind| (name.to_owned(), kind);
+        assert_eq!(
+            kinds,
+            [
+                kind("a0", LinkKind::Veth),
+                kind("a1", LinkKind::Veth),
+                kind("b0", LinkKind::Veth),
+                kind("b1", LinkKind::Veth),
+                kind("br0", LinkKind::Bridge),
+                kind("lo", LinkKind::Unsaid),
+                kind("v0", LinkKind::Other("vxlan".to_owned())),
+            ]
+        );
+        let find = |name: &str| netlink.link(name).expect(name).expect(name);
+        assert_eq!(netlink.link("none").expect("asked"), None);
+        assert!(find("br0").up);
+        let link = find("a0");
+        assert_eq!((link.mtu, link.up, link.operational), (1400, true, true));
+        netlink.set_mtu(&link, 1300).expect("mtu");
+        netlink.set_down(&link).expect("down");
+        netlink.rename(&link, "eth0.5").expect("rename");
+        netlink
+            .set_controller(&link, find("br0").ifindex)
+            .expect("port");
+        let link = find("eth0.5");
+        assert_eq!((link.mtu, link.up), (1300, false));
+        assert_eq!(link.controller, find("br0").ifindex);
+        netlink.set_up(&link).expect("up");
+        assert!(find("eth0.5").up);
+        netlink.delete_link(&link).expect("there");
+        netlink.delete_link(&link).expect("gone already");
+        assert_eq!(netlink.link("eth0.5").expect("asked"), None);
+        let error = netlink.add_bridge("br0").expect_err("taken");
+        assert_eq!(error.errno(), Some(libc::EEXIST));
+        assert!(
+            error.to_string().starts_with("make bridge br0: "),
+            "{error}"
+        );
+    });
+}
+
+#[test]
+fn a_veth_is_made_into_another_namespace() {
+    alone(|_, netlink| {
+        let other = thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    unshare(CloneFlags::CLONE_NEWNET).expect("root");
+                    Netns::current().expect("/proc")
+                })
+                .join()
+                .expect("no panic")
+        });
+        let end = |name, last| VethEnd {
+            name,
+            mac: Mac([2, 0, 0, 0, 0, last]),
+        };
+        netlink
+            .add_veth(
+                end("here", 1),
+                end("there", 2),
+                std::os::fd::AsFd::as_fd(&other),
+            )
+            .expect("veth");
+        let here = netlink.link("here").expect("asked").expect("made");
+        assert_eq!(here.mac, Some(Mac([2, 0, 0, 0, 0, 1])));
+        assert_eq!(netlink.link("there").expect("asked"), None);
+        // The socket stays where it was opened.
+        let there = other
+            .enter(Netlink::open)
+            .expect("entered")
+            .expect("socket");
+        let link = there.link("there").expect("asked").expect("made");
+        assert_eq!(link.mac, Some(Mac([2, 0, 0, 0, 0, 2])));
+        there.set_up(&link).expect("up");
+        netlink.set_up(&here).expect("up");
+        there.await_operational("there").expect("operational");
+    });
+}
+
+#[test]
+fn addresses_of_all_interfaces_are_listed_in_one_go() {
+    alone(|_, netlink| {
+        let [a, b] = two_links(&netlink);
+        ip("addr add 10.0.2.1 peer 10.0.2.2/32 dev b0");
+        let found = netlink.all_addresses().expect("addresses");
+        let of = |ifindex| {
+            found
+                .iter()
+                .filter(move |(its, _)| *its == ifindex)
+                .map(|(_, address)| address)
+        };
+        assert_eq!(of(a).count(), 3, "IPv4, IPv6, link-local");
+        let link_local = of(a)
+            .find(|found| found.scope == Scope::Link)
+            .expect("link-local");
+        assert!(link_local.address.to_string().starts_with("fe80::"));
+        let peer = of(b)
+            .find(|found| found.peer == Some(addr("10.0.2.2")))
+            .expect("peer");
+        assert_eq!(peer.address, net("10.0.2.1/32"));
+        assert!(peer.permanent && peer.scope == Scope::Universe);
+        assert_eq!(
+            netlink.addresses(a).expect("addresses"),
+            [net("10.0.0.1/24"), net("fd00::1/64")]
+        );
+        assert_eq!(netlink.addresses(Ifindex(99)).expect("none"), []);
+        // As netpath gives them.
+        let link = netlink.link("b0").expect("b0").expect("b0");
+        for (address, prefix_route) in [("10.7.0.1/24", true), ("fd07::1/64", false)] {
+            netlink
+                .add_address(&link, net(address), prefix_route)
+                .expect(address);
+            let shown = ip("addr show dev b0");
+            assert!(shown.contains(address), "{shown}");
+            let routes = netlink.routes(Table::Main).expect("routes");
+            let prefix = net(address).trunc().to_string();
+            assert_eq!(to(&routes, &prefix).len(), usize::from(prefix_route));
+            netlink.delete_address(&link, net(address)).expect("there");
+            netlink
+                .delete_address(&link, net(address))
+                .expect("gone already");
+        }
+        assert!(ip("addr show dev b0").contains("10.0.1.1/24 scope global b0"));
+    });
+}
+
+#[test]
+fn neighbours_and_rules_are_read() {
+    alone(|_, netlink| {
+        let [a, _] = two_links(&netlink);
+        let link = netlink.link("a0").expect("a0").expect("a0");
+        let mac = Mac([2, 0, 0, 0, 0, 9]);
+        for address in ["10.0.0.9", "fd00::9"] {
+            netlink
+                .add_neighbour(&link, addr(address), mac)
+                .expect("added");
+            let found = netlink.neighbours().expect("neighbours");
+            let found = found
+                .iter()
+                .find(|found| found.address == addr(address))
+                .expect("there");
+            assert_eq!((found.ifindex, found.mac), (a, Some(mac)));
+            assert_eq!(found.state, netpath::netlink::NeighbourState::Permanent);
+        }
+        ip("rule add priority 77 fwmark 0x1 iif a0 lookup 1000");
+        ip("-6 rule add priority 78 from fd00::/64 goto 32766");
+        ip("rule add priority 79 to 10.3.0.0/16 prohibit");
+        let rules = netlink.rules().expect("rules");
+        let rule = |priority| {
+            let found = rules.iter().find(|rule| rule.priority == priority);
+            found.expect("there")
+        };
+        assert_eq!(rule(77).action, RuleAction::Table(1000));
+        assert_eq!(rule(77).selectors, ["iif a0", "fwmark 0x1"]);
+        assert!(rule(78).ipv6);
+        assert_eq!(rule(78).action, RuleAction::Goto(32766));
+        assert_eq!(rule(78).selectors, ["from fd00::/64"]);
+        assert_eq!(rule(79).action, RuleAction::Prohibit);
+        // Local, main and default of IPv4; local and main of IPv6.
+        assert_eq!(rules.len(), 3 + 5);
+    });
+}
+
+#[test]
+fn an_interface_without_clsact_has_no_filters() {
+    alone(|_, netlink| {
+        two_links(&netlink);
+        let link = netlink.link("a0").expect("a0").expect("a0");
+        for hook in [Hook::Ingress, Hook::Egress] {
+            assert_eq!(netlink.filter_programs(&link, hook).expect("asked"), []);
+        }
+    });
+}
+
+#[test]
+fn a_setting_of_an_interface_with_dots_in_its_name_is_found() {
+    alone(|inside, _| {
+        ip("link add bond0.354 type veth peer name x1");
+        let key = sysctl::of_interface(sysctl::Tree::Ipv4, "bond0.354", "forwarding");
+        assert_eq!(sysctl::get(inside, &key).expect("read"), "0");
+        sysctl::set(inside, &key, "1").expect("written");
+        assert_eq!(sysctl::get(inside, &key).expect("read"), "1");
+        let gone = sysctl::of_interface(sysctl::Tree::Ipv4, "none", "forwarding");
+        let error = sysctl::get(inside, &gone).expect_err("no such interface");
+        assert!(
+            error.is_missing() && error.to_string().contains(&gone),
+            "{error}"
+        );
+    });
+}
