@@ -90,7 +90,7 @@ fn endpoint(record: Vec<u8>) -> Vec<u8> {
     .concat()
 }
 
-/// New at the end: fast_path, padding.
+/// New at the end: fast_path, position. The order of a file's uplinks was not recorded; `up` notes it.
 fn uplink(mut record: Vec<u8>) -> Vec<u8> {
     record.extend(AS_NODE.to_ne_bytes());
     record.extend([0; 4]);
