@@ -88,7 +88,7 @@ reasons! {
 reasons! {
     /// Why a packet was dropped.
     DropReason {
-        /// Truncated or inconsistent headers.
+        /// Truncated or inconsistent headers, or more VLAN tags than are looked behind.
         Malformed = 201 => "malformed",
         /// Wrong IPv4 header checksum.
         BadChecksum = 202 => "bad_checksum",

@@ -86,11 +86,12 @@ impl Skb {
         }
     }
 
-    /// Whether a VLAN tag was taken out of the frame.
+    /// The VLAN tag that was taken out of the frame, if one was: priority and VLAN id, in host order.
     #[inline(always)]
-    pub fn has_vlan_tag(&self) -> bool {
+    pub fn vlan_tag(&self) -> Option<u16> {
         // SAFETY: as in `interface`.
-        unsafe { (*self.raw()).vlan_present != 0 }
+        let (present, tag) = unsafe { ((*self.raw()).vlan_present, (*self.raw()).vlan_tci) };
+        (present != 0).then_some(tag as u16)
     }
 
     /// Whether it stands for several packets that are yet to be cut.

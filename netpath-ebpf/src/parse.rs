@@ -1,7 +1,8 @@
 //! Stage 1: bytes to a [`Parsed`] packet.
 //!
 //! A packet that the fast path will not forward for a reason found here, but whose source can be known, is
-//! not punted at once: the reason is kept in [`Parsed::punt`] until the source has been checked.
+//! not punted at once: the reason is kept in [`Parsed::punt`] until the source has been checked. That holds for
+//! whatever stands around the packet too (VLAN tags, LLC/SNAP, another destination MAC): the kernel may deliver it.
 
 use netpath_common::{DropReason, PuntReason, Verdict};
 use network_types::{eth::EtherType, ip::IpProto};
@@ -32,6 +33,21 @@ const ND_TYPES: core::ops::RangeInclusive<u8> = 133..=137;
 /// Fragment offset and the more-fragments bit of IPv4's flags word (RFC 791, section 3.1).
 const FRAGMENT_MASK: u16 = 0x3fff;
 
+/// VLAN tags in a frame's bytes that are looked behind, beside the one that the kernel has taken out: its
+/// `VLAN_MAX_DEPTH` in linux/if_vlan.h. It delivers what is in any number of tags with VLAN 0
+/// (`__netif_receive_skb_core`).
+const TAGS_MAX: u32 = 8;
+/// Length of a tag with the EtherType behind it, in bytes.
+const TAG: u32 = 4;
+/// The VLAN id of a tag (IEEE 802.1Q); 0 says the priority only.
+const VLAN_ID: u16 = 0x0fff;
+/// Below this, an EtherType is a length (`ETH_P_802_3_MIN` in linux/if_ether.h).
+const ETHERTYPES: u16 = 0x0600;
+/// LLC's two SAPs and control byte where SNAP follows (IEEE 802).
+const LLC_SNAP: [u8; 3] = [0xaa, 0xaa, 0x03];
+/// Length of LLC and SNAP with the EtherType, in bytes.
+const SNAP: u32 = 8;
+
 /// The network layer of a frame, by its ethertype.
 #[derive(Clone, Copy)]
 pub enum Network {
@@ -39,6 +55,33 @@ pub enum Network {
     V4,
     /// IPv6.
     V6,
+}
+
+impl Network {
+    /// That of an EtherType in network order.
+    #[inline(always)]
+    fn of(ether_type: u16) -> Option<Self> {
+        if ether_type == EtherType::Ipv4 as u16 {
+            Some(Self::V4)
+        } else if ether_type == EtherType::Ipv6 as u16 {
+            Some(Self::V6)
+        } else {
+            None
+        }
+    }
+}
+
+/// A frame that holds an IP packet.
+#[derive(Clone, Copy)]
+pub struct Frame {
+    /// Which.
+    pub network: Network,
+    /// Where the packet begins, in bytes from the start of the frame.
+    packet: u32,
+    /// Why the packet has to be punted, whatever it is, once its source is known to be right.
+    punt: Option<PuntReason>,
+    /// As [`Parsed::for_others`].
+    for_others: bool,
 }
 
 /// What later stages need to know of a packet; addresses and ports in network order.
@@ -62,16 +105,16 @@ pub struct Parsed<F: Family> {
     pub destination_port: u16,
     /// Why it has to be punted once its source is known to be right.
     pub punt: Option<PuntReason>,
+    /// Whether the frame is another interface's or another host's, should it be an uplink's: it has a VLAN of its
+    /// own, or somebody else's MAC.
+    pub for_others: bool,
 }
 
 /// Stage 1a: the frame.
 #[inline(always)]
-pub fn ethernet(skb: &mut Skb) -> Result<Network, Verdict> {
+pub fn ethernet(skb: &mut Skb) -> Result<Frame, Verdict> {
     if skb.length() < ETHERNET as u32 {
         return Err(Verdict::Drop(DropReason::Malformed));
-    }
-    if skb.has_vlan_tag() {
-        return Err(Verdict::Punt(PuntReason::Vlan));
     }
     let ether_type = match skb.header::<ETHERNET>() {
         Some(header) => header.half::<12>(),
@@ -83,27 +126,74 @@ pub fn ethernet(skb: &mut Skb) -> Result<Network, Verdict> {
                 .half::<12>()
         }
     };
-    let network = if ether_type == EtherType::Ipv4 as u16 {
-        Network::V4
-    } else if ether_type == EtherType::Ipv6 as u16 {
-        Network::V6
-    } else {
-        return Err(Verdict::Punt(if ether_type == EtherType::Arp as u16 {
-            PuntReason::Arp
-        } else if ether_type == EtherType::Ieee8021q as u16
-            || ether_type == EtherType::Ieee8021ad as u16
-        {
-            PuntReason::Vlan
-        } else {
-            PuntReason::EtherType
-        }));
+    let mut punt = match skb.link_destination() {
+        LinkDestination::ThisHost => None,
+        LinkDestination::Broadcast => Some(PuntReason::Broadcast),
+        LinkDestination::Multicast => Some(PuntReason::Multicast),
+        LinkDestination::OtherHost => Some(PuntReason::NotToThisHost),
     };
-    match skb.link_destination() {
-        LinkDestination::ThisHost => Ok(network),
-        LinkDestination::Broadcast => Err(Verdict::Punt(PuntReason::Broadcast)),
-        LinkDestination::Multicast => Err(Verdict::Punt(PuntReason::Multicast)),
-        LinkDestination::OtherHost => Err(Verdict::Punt(PuntReason::NotToThisHost)),
+    let mut for_others = matches!(punt, Some(PuntReason::NotToThisHost));
+    if let Some(tag) = skb.vlan_tag() {
+        punt = Some(PuntReason::Vlan);
+        for_others |= tag & VLAN_ID != 0;
     }
+    match Network::of(ether_type) {
+        Some(network) => Ok(Frame {
+            network,
+            packet: ETHERNET as u32,
+            punt,
+            for_others,
+        }),
+        None => wrapped(skb, ether_type, for_others),
+    }
+}
+
+/// A frame whose EtherType is not IP: where the IP packet is, behind VLAN tags and LLC/SNAP, if there is one.
+#[inline(always)]
+fn wrapped(skb: &Skb, outer: u16, outer_for_others: bool) -> Result<Frame, Verdict> {
+    let (mut ether_type, mut for_others) = (outer, outer_for_others);
+    let mut packet = ETHERNET as u32;
+    let reason = if skb.vlan_tag().is_some() || is_tag(ether_type) {
+        PuntReason::Vlan
+    } else if ether_type == EtherType::Arp as u16 {
+        PuntReason::Arp
+    } else {
+        PuntReason::EtherType
+    };
+    let punt = Verdict::Punt(reason);
+    for _ in 0..TAGS_MAX {
+        if !is_tag(ether_type) {
+            break;
+        }
+        let [a, b, c, d] = skb.copy::<{ TAG as usize }>(packet).ok_or(punt)?;
+        for_others |= u16::from_be_bytes([a, b]) & VLAN_ID != 0;
+        ether_type = u16::from_ne_bytes([c, d]);
+        packet += TAG;
+    }
+    if is_tag(ether_type) {
+        return Err(Verdict::Drop(DropReason::Malformed));
+    }
+    if u16::from_be(ether_type) < ETHERTYPES {
+        let [a, b, c, _, _, _, e, f] = skb.copy::<{ SNAP as usize }>(packet).ok_or(punt)?;
+        if [a, b, c] != LLC_SNAP {
+            return Err(punt);
+        }
+        ether_type = u16::from_ne_bytes([e, f]);
+        packet += SNAP;
+    }
+    Ok(Frame {
+        network: Network::of(ether_type).ok_or(punt)?,
+        packet,
+        punt: Some(reason),
+        for_others,
+    })
+}
+
+/// Whether this EtherType, in network order, is that of a VLAN tag which the kernel takes out
+/// (`eth_type_vlan` in linux/if_vlan.h).
+#[inline(always)]
+fn is_tag(ether_type: u16) -> bool {
+    ether_type == EtherType::Ieee8021q as u16 || ether_type == EtherType::Ieee8021ad as u16
 }
 
 /// The first `N` bytes, made readable if they are not yet.
@@ -220,21 +310,57 @@ fn is_extension(protocol: u8) -> bool {
 /// Stage 1b: the packet.
 pub trait Parse: Family {
     /// Checks the headers and copies out what later stages need.
-    fn parse(skb: &mut Skb) -> Result<Parsed<Self>, Verdict>;
+    fn headers(skb: &mut Skb) -> Result<Parsed<Self>, Verdict>;
+
+    /// Source and destination of the packet that begins so many bytes from the start of the frame.
+    fn addresses(skb: &Skb, packet: u32) -> Option<(Self::Address, Self::Address)>;
 }
 
 impl Parse for V4 {
     #[inline(always)]
-    fn parse(skb: &mut Skb) -> Result<Parsed<Self>, Verdict> {
+    fn headers(skb: &mut Skb) -> Result<Parsed<Self>, Verdict> {
         ipv4(skb)
+    }
+
+    #[inline(always)]
+    fn addresses(skb: &Skb, packet: u32) -> Option<([u8; 4], [u8; 4])> {
+        Some((skb.copy(packet + 12)?, skb.copy(packet + 16)?))
     }
 }
 
 impl Parse for V6 {
     #[inline(always)]
-    fn parse(skb: &mut Skb) -> Result<Parsed<Self>, Verdict> {
+    fn headers(skb: &mut Skb) -> Result<Parsed<Self>, Verdict> {
         ipv6(skb)
     }
+
+    #[inline(always)]
+    fn addresses(skb: &Skb, packet: u32) -> Option<([u8; 16], [u8; 16])> {
+        Some((skb.copy(packet + 8)?, skb.copy(packet + 24)?))
+    }
+}
+
+/// The packet in a frame. Of one that is punted for its frame nothing is looked at but its addresses: the rest is
+/// the kernel's to judge.
+#[inline(always)]
+pub fn packet<F: Parse>(skb: &mut Skb, frame: &Frame) -> Result<Parsed<F>, Verdict> {
+    let Some(reason) = frame.punt else {
+        return F::headers(skb);
+    };
+    // Without addresses there is no packet that the kernel would take.
+    let (source, destination) = F::addresses(skb, frame.packet).ok_or(Verdict::Punt(reason))?;
+    Ok(Parsed {
+        source,
+        destination,
+        length: 0,
+        class: 0,
+        ttl: 0,
+        protocol: 0,
+        source_port: 0,
+        destination_port: 0,
+        punt: Some(reason),
+        for_others: frame.for_others,
+    })
 }
 
 /// RFC 791.
@@ -275,6 +401,7 @@ fn ipv4(skb: &mut Skb) -> Result<Parsed<V4>, Verdict> {
         } else {
             None
         },
+        for_others: false,
     };
     if has_options {
         return Ok(packet);
@@ -337,6 +464,7 @@ fn ipv6(skb: &mut Skb) -> Result<Parsed<V6>, Verdict> {
         source_port: 0,
         destination_port: 0,
         punt: None,
+        for_others: false,
     };
     // Every router has to look at hop-by-hop options; other extension headers are for the destination. A
     // jumbogram (RFC 2675) says its length there too.

@@ -52,7 +52,7 @@ fn not_the_endpoints<F: Family>(interface: Ifindex, packet: &Parsed<F>) -> Verdi
         AddressClass::LinkLocal => Verdict::Punt(link_scoped(packet)),
         // An address being looked for: DHCP's discover (RFC 2131), duplicate address detection (RFC 4862).
         AddressClass::Unspecified => match F::classify(&packet.destination) {
-            AddressClass::Broadcast => Verdict::Punt(PuntReason::Broadcast),
+            AddressClass::Broadcast => Verdict::Punt(packet.punt.unwrap_or(PuntReason::Broadcast)),
             AddressClass::Multicast => Verdict::Punt(link_scoped(packet)),
             _ => Verdict::Drop(DropReason::MartianSource),
         },
@@ -76,11 +76,17 @@ fn link_scoped<F: Family>(packet: &Parsed<F>) -> PuntReason {
 /// to one.
 #[inline(always)]
 pub fn of_uplink<F: Tables>(packet: &Parsed<F>, features: Features) -> Result<(), Verdict> {
+    if packet.for_others {
+        return for_others(packet, features);
+    }
     match F::classify(&packet.source) {
         AddressClass::Unicast => {}
         AddressClass::LinkLocal => return Err(Verdict::Punt(link_scoped(packet))),
         AddressClass::Unspecified => match F::classify(&packet.destination) {
-            AddressClass::Broadcast => return Err(Verdict::Punt(PuntReason::Broadcast)),
+            AddressClass::Broadcast => {
+                let reason = packet.punt.unwrap_or(PuntReason::Broadcast);
+                return Err(Verdict::Punt(reason));
+            }
             AddressClass::Multicast => return Err(Verdict::Punt(link_scoped(packet))),
             _ => return Err(Verdict::Drop(DropReason::MartianSource)),
         },
@@ -88,12 +94,27 @@ pub fn of_uplink<F: Tables>(packet: &Parsed<F>, features: Features) -> Result<()
             return Err(Verdict::Drop(DropReason::MartianSource));
         }
     }
-    if F::endpoint(&packet.source).is_some()
-        || features.local_prefixes() && is_routed_here::<F>(&packet.source)
-    {
+    if is_here::<F>(&packet.source, features) {
         return Err(Verdict::Drop(DropReason::Spoofed));
     }
     Ok(())
+}
+
+/// What an uplink carries for another interface (of its VLAN) or another host (behind a macvlan, a bridge) of this
+/// machine is not netpath's to judge, and what an endpoint sends may well come back there, on its way to one of them.
+/// But from one address of this node to another nothing comes from outside.
+#[inline(always)]
+fn for_others<F: Tables>(packet: &Parsed<F>, features: Features) -> Result<(), Verdict> {
+    if is_here::<F>(&packet.source, features) && is_here::<F>(&packet.destination, features) {
+        return Err(Verdict::Drop(DropReason::Spoofed));
+    }
+    Ok(())
+}
+
+/// Whether an address is the node's or of an endpoint of it, by itself or by a prefix that is routed to one.
+#[inline(always)]
+fn is_here<F: Tables>(address: &F::Address, features: Features) -> bool {
+    F::endpoint(address).is_some() || features.local_prefixes() && is_routed_here::<F>(address)
 }
 
 /// Whether an address is of a prefix that is routed to an endpoint of this node.

@@ -21,6 +21,7 @@ mod passage;
 mod plan;
 mod system;
 pub mod tc_program;
+mod wrapping;
 
 pub use binary::{binary, netpath};
 pub use counters::counted;
@@ -29,3 +30,4 @@ pub use kernel::{fib_lookup_takes_marks, has_tcx};
 pub use node::{Device, TestNode};
 pub use passage::{MARK, Passage, as_forwarded};
 pub use plan::{Family, UNKNOWN_MAC, between};
+pub use wrapping::Wrapping;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use netpath::probe::frame::{EXTENSION_HOP_BY_HOP, FrameBuilder};
 use netpath_common::{DropReason, InterfaceState};
-use netpath_tests::{Family, TestNode, between};
+use netpath_tests::{Family, TestNode, Wrapping, between};
 
 fn address(text: &str) -> IpAddr {
     text.parse().expect("an address")
@@ -49,6 +49,14 @@ pub fn spoofed(reason: DropReason) {
             {
                 node.from_a(frame).is_dropped(reason);
             }
+            for destination in destinations(family) {
+                let frame = between(node.a.frame(), source, destination).udp(1, 2);
+                for wrapping in Wrapping::ALL {
+                    node.from_a(frame.clone())
+                        .with(|frame| *frame = wrapping.wrap(frame))
+                        .is_dropped(reason);
+                }
+            }
         }
         // From outside: no address of this node nor of an endpoint of it.
         for source in [family.a(), family.b(), family.node()] {
@@ -60,6 +68,18 @@ pub fn spoofed(reason: DropReason) {
                 punted_but_for_the_source(between(node.uplink.frame(), source, family.b()), family)
             {
                 node.from_uplink(frame).is_dropped(reason);
+            }
+            for wrapping in Wrapping::ALL {
+                let to = match wrapping.is_for_others() {
+                    true => vec![family.a(), family.b(), family.node()],
+                    false => destinations(family),
+                };
+                for destination in to {
+                    let frame = between(node.uplink.frame(), source, destination).udp(1, 2);
+                    node.from_uplink(frame)
+                        .with(|frame| *frame = wrapping.wrap(frame))
+                        .is_dropped(reason);
+                }
             }
         }
     }
@@ -106,6 +126,16 @@ pub fn martian_source(reason: DropReason) {
                 node.from_a(packet(node.a.frame())).is_dropped(reason);
                 node.from_uplink(packet(node.uplink.frame()))
                     .is_dropped(reason);
+                for wrapping in Wrapping::ALL {
+                    node.from_a(packet(node.a.frame()))
+                        .with(|frame| *frame = wrapping.wrap(frame))
+                        .is_dropped(reason);
+                }
+                for wrapping in Wrapping::ALL.iter().filter(|w| !w.is_for_others()) {
+                    node.from_uplink(packet(node.uplink.frame()))
+                        .with(|frame| *frame = wrapping.wrap(frame))
+                        .is_dropped(reason);
+                }
             }
         }
     }
