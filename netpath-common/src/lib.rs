@@ -23,7 +23,9 @@ mod verdict;
 pub use counter::{HopCounter, HopKey};
 pub use endpoint::EndpointEntry;
 pub use id::{EndpointId, Ifindex, Mac};
-pub use interface::{InterfaceEntry, InterfaceKind, InterfaceState};
+pub use interface::{
+    InterfaceEntry, InterfaceKind, InterfaceState, READY_WORDS, ready_bit, ready_word,
+};
 pub use record::{
     ADDRESSES_MAX, EndpointRecord, Meta, NameKey, PREFIXES_MAX, PrefixBytes, RecordState,
     RouteRecord, UplinkRecord,

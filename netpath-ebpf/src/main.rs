@@ -23,6 +23,7 @@ mod fib;
 mod log;
 mod parse;
 mod pipeline;
+mod ready;
 mod records;
 mod redirect;
 mod reverse_path;

@@ -10,7 +10,7 @@ use crate::{
     features::Features,
     fib::{self, NextHop, Route},
     parse::{self, Frame, Network, Parse, Parsed},
-    reverse_path,
+    ready, reverse_path,
     rewrite::{self, Hop},
     source,
 };
@@ -60,6 +60,7 @@ impl Decision {
 #[inline(always)]
 pub fn from_endpoint(skb: &mut Skb) -> Decision {
     Decision::new(|egress| {
+        ready::is_complete(skb)?;
         let frame = parse::ethernet(skb)?;
         match frame.network {
             Network::V4 => endpoint_stages::<V4>(skb, &frame, egress),

@@ -1,10 +1,7 @@
 //! Stage 2: may this packet come from here? netpath's redirects pass the kernel's reverse-path filter by,
 //! so the check is made here, for every packet.
 
-use aya_ebpf::{bindings::BPF_F_NO_PREALLOC, btf_maps::HashMap, macros::btf_map};
-use netpath_common::{
-    DropReason, Ifindex, InterfaceEntry, InterfaceState, PuntReason, RouteKind, Verdict,
-};
+use netpath_common::{DropReason, Ifindex, PuntReason, RouteKind, Verdict};
 
 use crate::{
     access::Skb,
@@ -14,11 +11,6 @@ use crate::{
     parse::Parsed,
 };
 
-/// The interfaces that programs are attached to, by ifindex: two per endpoint would be generous.
-#[btf_map(name = "interfaces")]
-pub static INTERFACES: HashMap<Ifindex, InterfaceEntry, 131_072, { BPF_F_NO_PREALLOC as usize }> =
-    HashMap::new();
-
 /// The source must be an address of the endpoint behind this interface, or of a prefix that is routed to it.
 #[inline(always)]
 pub fn of_endpoint<F: Tables>(skb: &Skb, packet: &Parsed<F>) -> Result<(), Verdict> {
@@ -26,7 +18,7 @@ pub fn of_endpoint<F: Tables>(skb: &Skb, packet: &Parsed<F>) -> Result<(), Verdi
     match F::endpoint(&packet.source) {
         Some(owner) if owner.ifindex == interface => Ok(()),
         None if is_routed_to(interface, packet) => Ok(()),
-        _ => Err(not_the_endpoints(interface, packet)),
+        _ => Err(not_the_endpoints(packet)),
     }
 }
 
@@ -40,13 +32,7 @@ fn is_routed_to<F: Tables>(interface: Ifindex, packet: &Parsed<F>) -> bool {
 
 /// Why a source that is not the endpoint's is refused.
 #[inline(always)]
-fn not_the_endpoints<F: Family>(interface: Ifindex, packet: &Parsed<F>) -> Verdict {
-    // SAFETY: only the state is read, and at once.
-    let ready = unsafe { INTERFACES.get(interface) }
-        .is_some_and(|interface| interface.state == InterfaceState::Ready as u32);
-    if !ready {
-        return Verdict::Drop(DropReason::NotReady);
-    }
+fn not_the_endpoints<F: Family>(packet: &Parsed<F>) -> Verdict {
     match F::classify(&packet.source) {
         AddressClass::Unicast => Verdict::Drop(DropReason::Spoofed),
         AddressClass::LinkLocal => Verdict::Punt(link_scoped(packet)),

@@ -140,6 +140,26 @@ impl TestNode {
         self.set_route("fd00::/24", &RouteEntry::REMOTE);
     }
 
+    /// Adds an interface with an index of one's own choice and an endpoint behind it, of which nothing is in the maps
+    /// yet.
+    pub fn add(&self, name: &'static str, ifindex: u32, number: u8) -> Device {
+        let mac = Mac([0x02, 0, 0, 0, number, 0xfe]);
+        let far_mac = Mac([0x02, 0, 0, 0, number, 0x01]);
+        self.ip(&format!(
+            "link add {name} index {ifindex} address {mac} type veth peer name {name} address {far_mac} netns {}\n\
+             link set {name} up",
+            self.far().name(),
+        ));
+        system::ip(self.far(), &[], &format!("link set {name} up"));
+        Device {
+            name,
+            ifindex: Ifindex(ifindex),
+            mac,
+            far_mac,
+            endpoint: EndpointId(number.into()),
+        }
+    }
+
     /// The node's namespace.
     pub fn netns(&self) -> &Netns {
         &self.node.netns
@@ -179,6 +199,13 @@ impl TestNode {
         let maps = &mut self.datapath.get_mut().maps;
         maps.set_interface(device.ifindex, &device.entry(state))
             .unwrap_or_else(|e| panic!("{e}"));
+    }
+
+    /// Whether the `interfaces` map says that a device is complete.
+    pub fn is_ready(&self, device: Device) -> bool {
+        let entry = self.datapath().maps.interface(device.ifindex);
+        let entry = entry.unwrap_or_else(|e| panic!("{e}"));
+        entry.is_some_and(|entry| entry.state == InterfaceState::Ready as u32)
     }
 
     /// Sets the kernel's reverse-path filter on a device, and says so in the maps.

@@ -11,8 +11,9 @@ use aya::{
 };
 use ipnet::IpNet;
 use netpath_common::{
-    EndpointEntry, EndpointId, EndpointRecord, HopCounter, HopKey, Ifindex, InterfaceEntry, Meta,
-    NameKey, Outcome, PrefixBytes, RouteEntry, RouteRecord, UplinkRecord,
+    EndpointEntry, EndpointId, EndpointRecord, HopCounter, HopKey, Ifindex, InterfaceEntry,
+    InterfaceState, Meta, NameKey, Outcome, PrefixBytes, RouteEntry, RouteRecord, UplinkRecord,
+    ready_bit, ready_word,
 };
 
 use super::{
@@ -21,7 +22,7 @@ use super::{
 };
 
 /// The name of every map, as it is pinned.
-pub const MAPS: [&str; 12] = [
+pub const MAPS: [&str; 13] = [
     "devices",
     "endpoint_records",
     "endpoints_v4",
@@ -30,6 +31,7 @@ pub const MAPS: [&str; 12] = [
     "hops",
     "interfaces",
     "meta",
+    "ready",
     "route_records",
     "routes_v4",
     "routes_v6",
@@ -45,6 +47,7 @@ pub struct Maps {
     routes_v4: LpmTrie<MapData, [u8; 4], RouteEntry>,
     routes_v6: LpmTrie<MapData, [u8; 16], RouteEntry>,
     interfaces: HashMap<MapData, Ifindex, InterfaceEntry>,
+    ready: Array<MapData, u64>,
     hops: PerCpuHashMap<MapData, HopKey, HopCounter>,
     hop_overflow: PerCpuHashMap<MapData, HopKey, HopCounter>,
     endpoint_records: HashMap<MapData, NameKey, EndpointRecord>,
@@ -110,6 +113,7 @@ impl Maps {
             routes_v4: open(pins, "routes_v4")?,
             routes_v6: open(pins, "routes_v6")?,
             interfaces: open(pins, "interfaces")?,
+            ready: open(pins, "ready")?,
             hops: open(pins, "hops")?,
             hop_overflow: open(pins, "hop_overflow")?,
             endpoint_records: open(pins, "endpoint_records")?,
@@ -342,26 +346,62 @@ impl Maps {
         found("interfaces", self.interfaces.get(&ifindex, 0))
     }
 
-    /// Describes an interface.
+    /// Describes an interface. Its packets are let in when the entry is there and says that it is ready, and no
+    /// longer before the entry says otherwise.
     ///
     /// # Errors
-    /// As for every method here.
+    /// As for every method here; the interface is then not ready, if it was not before.
     pub fn set_interface(
         &mut self,
         ifindex: Ifindex,
         entry: &InterfaceEntry,
     ) -> Result<(), DatapathError> {
+        let ready = entry.state == InterfaceState::Ready as u32;
+        if !ready {
+            self.set_ready(ifindex, false)?;
+        }
         self.interfaces
             .insert(ifindex, entry, 0)
-            .map_err(map("interfaces"))
+            .map_err(map("interfaces"))?;
+        if ready {
+            self.set_ready(ifindex, true)?;
+        }
+        Ok(())
     }
 
-    /// Forgets an interface.
+    /// Forgets an interface; its packets are let in no more.
     ///
     /// # Errors
     /// As for every method here.
     pub fn remove_interface(&mut self, ifindex: Ifindex) -> Result<(), DatapathError> {
+        self.set_ready(ifindex, false)?;
         gone("interfaces", self.interfaces.remove(&ifindex))
+    }
+
+    /// The words of the `ready` map that have a bit set, by their index.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn ready(&self) -> Result<Vec<(u32, u64)>, DatapathError> {
+        let words = (0..).zip(self.ready.iter());
+        let words = words.map(|(index, word)| Ok((index, word.map_err(map("ready"))?)));
+        let is_set = |word: &Result<(u32, u64), _>| !matches!(word, Ok((_, 0)));
+        words.filter(is_set).collect()
+    }
+
+    /// Sets or clears an interface's bit. The word is read and written back: only the holder of the topology lock
+    /// writes, and programs that read it meanwhile find each other interface's bit as it is.
+    fn set_ready(&mut self, ifindex: Ifindex, ready: bool) -> Result<(), DatapathError> {
+        let Some(index) = ready_word(ifindex) else {
+            return Ok(());
+        };
+        let before = self.ready.get(&index, 0).map_err(map("ready"))?;
+        let bit = ready_bit(ifindex);
+        let after = if ready { before | bit } else { before & !bit };
+        if after == before {
+            return Ok(());
+        }
+        self.ready.set(index, after, 0).map_err(map("ready"))
     }
 
     /// Per-hop counters, summed over CPUs.

@@ -26,8 +26,13 @@ pub const IN_PARTS: &[(&str, &str)] = &[
 
 /// Checks that no case can show without destroying the lab, and the test that shows them instead.
 #[cfg(test)]
-pub const ELSEWHERE: &[(&str, &str)] =
-    &[("destination::device(endpoint)?", "tests/tests/lab_reuse.rs")];
+pub const ELSEWHERE: &[(&str, &str)] = &[
+    ("destination::device(endpoint)?", "tests/tests/lab_reuse.rs"),
+    (
+        "ready::is_complete(skb)?",
+        "tests/tests/programs/dropped.rs",
+    ),
+];
 
 const fn removal(
     stage: &'static str,

@@ -91,6 +91,7 @@ pub(super) fn entries(maps: &Maps, map: &str) -> Result<Vec<Entry>, DatapathErro
         "hops" => decode(maps.hops()?, hop, counter),
         "interfaces" => decode(maps.interfaces()?, ifindex, interface),
         "meta" => decode([(0, maps.meta()?)], index, meta),
+        "ready" => decode(maps.ready()?, index, ready),
         "route_records" => decode(maps.route_records()?, prefix, route_record),
         "routes_v4" => decode(routes(maps, IpAddr::is_ipv4)?, network, route),
         "routes_v6" => decode(routes(maps, IpAddr::is_ipv6)?, network, route),
@@ -236,6 +237,12 @@ fn interface(entry: &InterfaceEntry) -> Vec<(&'static str, Field)> {
         ("name", name(&entry.name)),
         ("endpoint", name(&entry.endpoint)),
     ]
+}
+
+/// The interfaces of a word cannot be told from it alone, and the word is larger than the integers that every JSON
+/// reader can hold.
+fn ready(word: &u64) -> Vec<(&'static str, Field)> {
+    vec![("bits", Field::Text(format!("{word:#018x}")))]
 }
 
 fn meta(meta: &Meta) -> Vec<(&'static str, Field)> {

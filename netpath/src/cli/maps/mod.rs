@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(
             error,
             "no map \"hop\": write one of devices, endpoint_records, endpoints_v4, endpoints_v6, \
-             hop_overflow, hops, interfaces, meta, route_records, routes_v4, routes_v6, uplink_records"
+             hop_overflow, hops, interfaces, meta, ready, route_records, routes_v4, routes_v6, uplink_records"
         );
         assert_eq!(map_name("hops").expect("known"), "hops");
     }
