@@ -8,7 +8,7 @@ use netpath_common::{DropReason, PuntReason, Verdict};
 use network_types::{eth::EtherType, ip::IpProto};
 
 use crate::{
-    access::{Header, LinkDestination, Skb},
+    access::{Header, LinkDestination, Skb, View},
     family::{Family, V4, V6},
 };
 
@@ -110,6 +110,25 @@ pub struct Parsed<F: Family> {
     pub for_others: bool,
 }
 
+impl<F: Family> Parsed<F> {
+    /// A packet of which only the addresses are known.
+    #[inline(always)]
+    pub fn with_addresses(source: F::Address, destination: F::Address) -> Self {
+        Self {
+            source,
+            destination,
+            length: 0,
+            class: 0,
+            ttl: 0,
+            protocol: 0,
+            source_port: 0,
+            destination_port: 0,
+            punt: None,
+            for_others: false,
+        }
+    }
+}
+
 /// Stage 1a: the frame.
 #[inline(always)]
 pub fn ethernet(skb: &mut Skb) -> Result<Frame, Verdict> {
@@ -133,7 +152,8 @@ pub fn ethernet(skb: &mut Skb) -> Result<Frame, Verdict> {
         LinkDestination::OtherHost => Some(PuntReason::NotToThisHost),
     };
     let mut for_others = matches!(punt, Some(PuntReason::NotToThisHost));
-    if let Some(tag) = skb.vlan_tag() {
+    let outermost = skb.vlan_tag();
+    if let Some(tag) = outermost {
         punt = Some(PuntReason::Vlan);
         for_others |= tag & VLAN_ID != 0;
     }
@@ -144,16 +164,22 @@ pub fn ethernet(skb: &mut Skb) -> Result<Frame, Verdict> {
             punt,
             for_others,
         }),
-        None => wrapped(skb, ether_type, for_others),
+        None => wrapped(skb, ether_type, outermost.is_some(), for_others),
     }
 }
 
-/// A frame whose EtherType is not IP: where the IP packet is, behind VLAN tags and LLC/SNAP, if there is one.
+/// A frame whose EtherType is not IP: where the IP packet is, behind VLAN tags and LLC/SNAP, if there is one. The kernel
+/// may have taken a tag out before.
 #[inline(always)]
-fn wrapped(skb: &Skb, outer: u16, outer_for_others: bool) -> Result<Frame, Verdict> {
+fn wrapped(
+    skb: &impl View,
+    outer: u16,
+    is_tagged: bool,
+    outer_for_others: bool,
+) -> Result<Frame, Verdict> {
     let (mut ether_type, mut for_others) = (outer, outer_for_others);
     let mut packet = ETHERNET as u32;
-    let reason = if skb.vlan_tag().is_some() || is_tag(ether_type) {
+    let reason = if is_tagged || is_tag(ether_type) {
         PuntReason::Vlan
     } else if ether_type == EtherType::Arp as u16 {
         PuntReason::Arp
@@ -211,17 +237,22 @@ fn readable<const N: usize>(skb: &mut Skb) -> Result<(), Verdict> {
 
 /// The frame holds all of the packet.
 #[inline(always)]
-fn is_whole(skb: &Skb, packet: u32) -> Result<(), Verdict> {
+fn is_whole(skb: &impl View, packet: u32) -> Result<(), Verdict> {
     if skb.length() < ETHERNET as u32 + packet {
         return Err(Verdict::Drop(DropReason::Malformed));
     }
     Ok(())
 }
 
-/// A GSO packet that is longer than its header's field can say has a 0 there (BIG TCP, Linux 6.3).
+/// Length of a packet in bytes, by the length field of its header, in network order: it counts what comes behind the
+/// first `uncounted` bytes. A GSO packet that is longer than the field can say has a 0 there (BIG TCP, Linux 6.3).
 #[inline(always)]
-fn is_big(skb: &Skb, field: u16) -> bool {
-    field == 0 && skb.is_gso()
+fn stated_length(skb: &impl View, field: u16, uncounted: u32) -> u32 {
+    if field == 0 && skb.is_gso() {
+        skb.length() - ETHERNET as u32
+    } else {
+        uncounted + u32::from(u16::from_be(field))
+    }
 }
 
 /// Where a protocol has its ports, in bytes from its header on, if it has any: IPsec's SPI counts as both.
@@ -261,7 +292,7 @@ fn ports<const N: usize, const SOURCE: usize, const DESTINATION: usize>(
 
 /// The ports at an offset in bytes from the start of the frame.
 #[inline(always)]
-fn ports_at(skb: &Skb, offset: u32) -> (u16, u16) {
+fn ports_at(skb: &impl View, offset: u32) -> (u16, u16) {
     match skb.copy::<PORTS>(offset) {
         Some([a, b, c, d]) => (u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d])),
         None => (0, 0),
@@ -271,7 +302,7 @@ fn ports_at(skb: &Skb, offset: u32) -> (u16, u16) {
 /// The protocol and ports behind IPv6 extension headers, as the kernel's flow dissector finds them: of a
 /// fragment the protocol only.
 #[inline(always)]
-fn behind_extensions(skb: &Skb, first: u8) -> (u8, u16, u16) {
+fn behind_extensions(skb: &impl View, first: u8) -> (u8, u16, u16) {
     let mut protocol = first;
     let mut at = IPV6_END as u32;
     for _ in 0..EXTENSIONS_MAX {
@@ -313,7 +344,7 @@ pub trait Parse: Family {
     fn headers(skb: &mut Skb) -> Result<Parsed<Self>, Verdict>;
 
     /// Source and destination of the packet that begins so many bytes from the start of the frame.
-    fn addresses(skb: &Skb, packet: u32) -> Option<(Self::Address, Self::Address)>;
+    fn addresses(skb: &impl View, packet: u32) -> Option<(Self::Address, Self::Address)>;
 }
 
 impl Parse for V4 {
@@ -323,7 +354,7 @@ impl Parse for V4 {
     }
 
     #[inline(always)]
-    fn addresses(skb: &Skb, packet: u32) -> Option<([u8; 4], [u8; 4])> {
+    fn addresses(skb: &impl View, packet: u32) -> Option<([u8; 4], [u8; 4])> {
         Some((skb.copy(packet + 12)?, skb.copy(packet + 16)?))
     }
 }
@@ -335,7 +366,7 @@ impl Parse for V6 {
     }
 
     #[inline(always)]
-    fn addresses(skb: &Skb, packet: u32) -> Option<([u8; 16], [u8; 16])> {
+    fn addresses(skb: &impl View, packet: u32) -> Option<([u8; 16], [u8; 16])> {
         Some((skb.copy(packet + 8)?, skb.copy(packet + 24)?))
     }
 }
@@ -350,16 +381,9 @@ pub fn packet<F: Parse>(skb: &mut Skb, frame: &Frame) -> Result<Parsed<F>, Verdi
     // Without addresses there is no packet that the kernel would take.
     let (source, destination) = F::addresses(skb, frame.packet).ok_or(Verdict::Punt(reason))?;
     Ok(Parsed {
-        source,
-        destination,
-        length: 0,
-        class: 0,
-        ttl: 0,
-        protocol: 0,
-        source_port: 0,
-        destination_port: 0,
         punt: Some(reason),
         for_others: frame.for_others,
+        ..Parsed::with_addresses(source, destination)
     })
 }
 
@@ -378,10 +402,7 @@ fn ipv4(skb: &mut Skb) -> Result<Parsed<V4>, Verdict> {
     if !has_options && !checksum_is_right(header) {
         return Err(Verdict::Drop(DropReason::BadChecksum));
     }
-    let length = match header.half::<16>() {
-        field if is_big(skb, field) => skb.length() - ETHERNET as u32,
-        field => u32::from(u16::from_be(field)),
-    };
+    let length = stated_length(skb, header.half::<16>(), 0);
     if length < u32::from(version_and_length & 0xf) * 4 {
         return Err(Verdict::Drop(DropReason::Malformed));
     }
@@ -439,10 +460,7 @@ fn ipv6(skb: &mut Skb) -> Result<Parsed<V6>, Verdict> {
     if header.byte::<14>() >> 4 != 6 {
         return Err(Verdict::Drop(DropReason::Malformed));
     }
-    let length = match header.half::<18>() {
-        field if is_big(skb, field) => skb.length() - ETHERNET as u32,
-        field => 40 + u32::from(u16::from_be(field)),
-    };
+    let length = stated_length(skb, header.half::<18>(), (IPV6_END - ETHERNET) as u32);
     let next_header = header.byte::<20>();
     let mut packet = Parsed {
         source: address(
@@ -505,3 +523,6 @@ fn address(a: u32, b: u32, c: u32, d: u32) -> [u8; 16] {
     // SAFETY: four words and sixteen bytes are the same memory, and any byte is valid.
     unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(words) }
 }
+
+#[cfg(test)]
+mod tests;

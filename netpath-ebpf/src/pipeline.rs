@@ -158,7 +158,7 @@ fn to_local<F: Routed>(
     checks::turns_back(skb, egress.ifindex)?;
     rewrite::trim_padding(skb, packet)?;
     rewrite::to_endpoint::<F>(skb, endpoint)?;
-    Ok(Verdict::RedirectPeer)
+    Ok(Verdict::redirect_peer())
 }
 
 /// The last stages for a packet to another node.
@@ -174,5 +174,5 @@ fn to_remote<F: Routed>(
     checks::turns_back(skb, egress.ifindex)?;
     rewrite::trim_padding(skb, packet)?;
     rewrite::to_next_hop::<F>(skb)?;
-    Ok(Verdict::RedirectNeigh)
+    Ok(Verdict::redirect_neigh())
 }

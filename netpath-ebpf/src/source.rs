@@ -108,3 +108,53 @@ fn is_here<F: Tables>(address: &F::Address, features: Features) -> bool {
 fn is_routed_here<F: Tables>(address: &F::Address) -> bool {
     F::route(address).is_some_and(|route| route.kind() == RouteKind::Local)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::family::V4;
+
+    /// From an endpoint, of sources that are not its own.
+    fn refused(source: [u8; 4], destination: [u8; 4], punt: Option<PuntReason>) -> Verdict {
+        not_the_endpoints(&Parsed::<V4> {
+            punt,
+            ..Parsed::with_addresses(source, destination)
+        })
+    }
+
+    #[test]
+    fn a_source_that_is_not_the_endpoints() {
+        use {DropReason::*, Verdict::*};
+        const NONE: [u8; 4] = [0; 4];
+        const LINK: [u8; 4] = [169, 254, 7, 7];
+        const B: [u8; 4] = [10, 0, 2, 2];
+        const GROUP: [u8; 4] = [224, 0, 0, 22];
+        const ALL: [u8; 4] = [255; 4];
+        let options = Some(PuntReason::IpOptions);
+        let tagged = Some(PuntReason::Vlan);
+        for (source, destination, punt, expected) in [
+            // Forged, whatever else there is to say.
+            (B, B, None, Drop(Spoofed)),
+            (B, GROUP, None, Drop(Spoofed)),
+            (B, B, options, Drop(Spoofed)),
+            (B, ALL, tagged, Drop(Spoofed)),
+            ([127, 0, 0, 1], B, tagged, Drop(MartianSource)),
+            (GROUP, B, None, Drop(MartianSource)),
+            (ALL, ALL, options, Drop(MartianSource)),
+            // It looks for an address, and nothing else.
+            (NONE, B, tagged, Drop(MartianSource)),
+            (NONE, ALL, None, Punt(PuntReason::Broadcast)),
+            (NONE, ALL, tagged, Punt(PuntReason::Vlan)),
+            (NONE, GROUP, None, Punt(PuntReason::Multicast)),
+            (NONE, GROUP, options, Punt(PuntReason::IpOptions)),
+            // Good on this link only.
+            (LINK, B, None, Punt(PuntReason::LinkLocal)),
+            (LINK, ALL, None, Punt(PuntReason::LinkLocal)),
+            (LINK, GROUP, None, Punt(PuntReason::Multicast)),
+            (LINK, GROUP, tagged, Punt(PuntReason::Vlan)),
+        ] {
+            let found = refused(source, destination, punt);
+            assert_eq!(found, expected, "{source:?} {destination:?} {punt:?}");
+        }
+    }
+}

@@ -480,9 +480,9 @@ pub const REMOVALS: &[Removal] = &[
     removal(
         "MTU, to a local endpoint, GSO by its segments",
         "checks.rs",
-        "fn device_mtu",
-        &["if skb.is_gso() {"],
-        &["if false {"],
+        "fn to_measure",
+        &["} else if skb.is_gso() {"],
+        &["} else if false {"],
     ),
     removal(
         "the way back, to another node",
@@ -562,14 +562,14 @@ pub const REMOVALS: &[Removal] = &[
         "rewrite: MAC addresses, IPv4",
         "rewrite.rs",
         "fn ipv4",
-        &["set_macs(&mut header, ethernet);"],
+        &["set_macs(header, ethernet);"],
         &["let _unused = ethernet;"],
     ),
     removal(
         "rewrite: MAC addresses, IPv6",
         "rewrite.rs",
         "fn ipv6",
-        &["set_macs(&mut header, ethernet);"],
+        &["set_macs(header, ethernet);"],
         &["let _unused = ethernet;"],
     ),
     // Stage 6: count, then redirect.
