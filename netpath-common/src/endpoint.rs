@@ -3,8 +3,8 @@
 
 use crate::{EndpointId, Ifindex, Mac, map_type};
 
-/// Where a local address is. An endpoint's entry is written only when the endpoint is complete, and is the only thing
-/// that lets packets of this address in or out of the fast path.
+/// Where a local address is. An endpoint's entry is written only when the endpoint is complete, and lets packets for
+/// this address take the fast path; those from it do so once the endpoint's interface is ready.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EndpointEntry {

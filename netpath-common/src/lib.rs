@@ -28,7 +28,9 @@ pub use counter::{HopCounter, HopKey};
 pub use endpoint::{DeviceEntry, EndpointEntry};
 pub use family::{Family, UnknownFamily};
 pub use id::{EndpointId, Ifindex, Mac};
-pub use interface::{InterfaceEntry, InterfaceKind, InterfaceState};
+pub use interface::{
+    InterfaceEntry, InterfaceKind, InterfaceState, READY_WORDS, ReadyWord, ready_bit, ready_word,
+};
 pub use node::{FeatureBits, Identity, Ids, Settings};
 pub use program::{Hook, ProgramKind};
 pub use record::{

@@ -29,6 +29,13 @@ pub enum MapKind {
 }
 
 impl MapKind {
+    /// `BPF_MAP_TYPE_ARRAY` with many entries: of the same type as one with a single one.
+    #[expect(
+        non_upper_case_globals,
+        reason = "the registry names kinds of table, of which this is one"
+    )]
+    pub const Array: Self = Self::Single;
+
     /// As bpftool names it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -173,6 +180,8 @@ macro_rules! tables {
                 "the interfaces that programs are attached to";
             meta: Single<u32, Identity>, 0, Fixed(1), 2,
                 "ABI version and identity of the node";
+            ready: Array<u32, ReadyWord>, 0, Fixed(READY_WORDS), 3,
+                "a bit for each interface whose packets are let in";
             retired: Hash<Ifindex, u64>, NO_PREALLOC, Fixed(2 * RETIRED_MAX), 3,
                 "interfaces that are gone and whose counters are yet to be swept, in the order that they went";
             route_records: Hash<PrefixBytes, RouteRecord>, NO_PREALLOC, RouteRecords, 2,

@@ -88,7 +88,7 @@ reasons! {
 reasons! {
     /// Why a packet was dropped.
     DropReason {
-        /// Truncated or inconsistent headers.
+        /// Truncated or inconsistent headers, or more VLAN tags than are looked behind.
         Malformed = 201 => "malformed",
         /// Wrong IPv4 header checksum.
         BadChecksum = 202 => "bad_checksum",
@@ -159,7 +159,9 @@ impl Outcome {
     }
 }
 
-/// What became of a packet, with the reason.
+/// What became of a packet, with the reason. Its number and the reason's are two `u16` beside one another, see
+/// [`Self::redirect_peer`].
+#[repr(u16)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// See [`Outcome::RedirectPeer`].
@@ -175,6 +177,33 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// [`Self::RedirectPeer`] with a zero where other verdicts have their reason. The programs need it: a copy of an
+    /// enum copies also what its variant leaves unwritten, and the verifier refuses to read that.
+    #[inline(always)]
+    pub const fn redirect_peer() -> Self {
+        Self::without_reason(Self::RedirectPeer.discriminant())
+    }
+
+    /// [`Self::RedirectNeigh`], as [`Self::redirect_peer`].
+    #[inline(always)]
+    pub const fn redirect_neigh() -> Self {
+        Self::without_reason(Self::RedirectNeigh.discriminant())
+    }
+
+    #[inline(always)]
+    const fn discriminant(self) -> u16 {
+        // SAFETY: a `repr(u16)` enum starts with its discriminant (RFC 2195).
+        unsafe { *(&raw const self).cast() }
+    }
+
+    /// The verdict with this discriminant, which has no reason.
+    #[inline(always)]
+    const fn without_reason(discriminant: u16) -> Self {
+        // SAFETY: `repr(u16)` puts the discriminant and a reason (u16 too) beside one another (RFC 2195), and a verdict
+        // without a reason may have anything there.
+        unsafe { core::mem::transmute::<[u16; 2], Self>([discriminant, 0]) }
+    }
+
     /// The outcome and the reason's number, 0 where the outcome has none.
     pub const fn numbers(self) -> (Outcome, u16) {
         match self {
@@ -190,6 +219,16 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_verdict_with_a_written_zero_is_the_same() {
+        assert_eq!(Verdict::redirect_peer(), Verdict::RedirectPeer);
+        assert_eq!(Verdict::redirect_neigh(), Verdict::RedirectNeigh);
+        assert_eq!(
+            Verdict::redirect_neigh().numbers(),
+            (Outcome::RedirectNeigh, 0)
+        );
+    }
 
     #[test]
     fn numbers_and_names_are_unique_and_round_trip() {

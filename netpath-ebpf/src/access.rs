@@ -31,6 +31,18 @@ pub enum LinkDestination {
 /// The helper did not do its work, mostly for lack of memory. The packet may be read no further.
 pub struct HelperFailed;
 
+/// What can be asked of a packet without moving its bytes: an [`Skb`]'s, or on the host a test's.
+pub trait View {
+    /// Length of the frame in bytes, Ethernet header included.
+    fn length(&self) -> u32;
+
+    /// Whether it stands for several packets that are yet to be cut.
+    fn is_gso(&self) -> bool;
+
+    /// A copy of `N` bytes at any offset from the start of the frame; `None` where it ends before.
+    fn copy<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+}
+
 /// The packet that the program runs on.
 pub struct Skb {
     ctx: TcContext,
@@ -52,12 +64,6 @@ impl Skb {
     #[inline(always)]
     pub fn context(&self) -> &TcContext {
         &self.ctx
-    }
-
-    /// `skb->len` in bytes, Ethernet header included.
-    #[inline(always)]
-    pub fn length(&self) -> u32 {
-        self.ctx.len()
     }
 
     /// The interface whose hook this is.
@@ -86,18 +92,12 @@ impl Skb {
         }
     }
 
-    /// Whether a VLAN tag was taken out of the frame.
+    /// The VLAN tag that was taken out of the frame, if one was: priority and VLAN id, in host order.
     #[inline(always)]
-    pub fn has_vlan_tag(&self) -> bool {
+    pub fn vlan_tag(&self) -> Option<u16> {
         // SAFETY: as in `interface`.
-        unsafe { (*self.raw()).vlan_present != 0 }
-    }
-
-    /// Whether it stands for several packets that are yet to be cut.
-    #[inline(always)]
-    pub fn is_gso(&self) -> bool {
-        // SAFETY: as in `interface`.
-        unsafe { (*self.raw()).gso_size != 0 }
+        let (present, tag) = unsafe { ((*self.raw()).vlan_present, (*self.raw()).vlan_tci) };
+        (present != 0).then_some(tag as u16)
     }
 
     /// The packet's mark.
@@ -146,18 +146,6 @@ impl Skb {
         }
     }
 
-    /// A copy of `N` bytes at any offset, directly readable or not; for what few packets need.
-    #[inline(always)]
-    pub fn copy<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        let mut bytes = [0; N];
-        let to = bytes.as_mut_ptr().cast();
-        // SAFETY: the context is valid, and `bytes` has room for N bytes.
-        match unsafe { bpf_skb_load_bytes(self.raw().cast(), offset, to, N as u32) } {
-            0 => Some(bytes),
-            _ => None,
-        }
-    }
-
     /// Cuts the frame to `length` bytes.
     #[inline(always)]
     pub fn trim(&mut self, length: u32) -> Result<(), HelperFailed> {
@@ -178,10 +166,37 @@ impl Skb {
     }
 }
 
+impl View for Skb {
+    /// `skb->len`.
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        self.ctx.len()
+    }
+
+    #[inline(always)]
+    fn is_gso(&self) -> bool {
+        // SAFETY: as in `interface`.
+        unsafe { (*self.raw()).gso_size != 0 }
+    }
+
+    /// Also of what is not directly readable; for what few packets need.
+    #[inline(always)]
+    fn copy<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        let to = bytes.as_mut_ptr().cast();
+        // SAFETY: the context is valid, and `bytes` has room for N bytes.
+        match unsafe { bpf_skb_load_bytes(self.raw().cast(), offset, to, N as u32) } {
+            0 => Some(bytes),
+            _ => None,
+        }
+    }
+}
+
 /// The first `N` bytes of a frame, checked to be there.
 ///
 /// Reads are as wide as their type whatever the address: alignment on the BPF machine is the verifier's
-/// to judge, and it accepts this on every architecture with efficient unaligned access.
+/// to judge, and it accepts this on every architecture with efficient unaligned access. On the host they say that
+/// they are unaligned.
 #[derive(Clone, Copy)]
 pub struct Header<'skb, const N: usize> {
     start: *mut u8,
@@ -212,7 +227,14 @@ impl<const N: usize> Header<'_, N> {
         const { assert!(OFFSET + size_of::<T>() <= N) };
         // SAFETY: `start..start + N` was checked against the packet's end, the packet is borrowed for as
         // long as this exists, and T is an integer. For alignment see the type.
-        unsafe { *self.start.add(OFFSET).cast::<T>() }
+        unsafe {
+            let at = self.start.add(OFFSET).cast::<T>();
+            if cfg!(target_arch = "bpf") {
+                *at
+            } else {
+                at.read_unaligned()
+            }
+        }
     }
 }
 
@@ -248,6 +270,76 @@ impl<'skb, const N: usize> HeaderMut<'skb, N> {
     fn store<T: Copy, const OFFSET: usize>(&mut self, value: T) {
         const { assert!(OFFSET + size_of::<T>() <= N) };
         // SAFETY: as in `Header::load`; the packet is borrowed exclusively.
-        unsafe { *self.0.start.add(OFFSET).cast::<T>() = value }
+        unsafe {
+            let at = self.0.start.add(OFFSET).cast::<T>();
+            if cfg!(target_arch = "bpf") {
+                *at = value;
+            } else {
+                at.write_unaligned(value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A frame of a test's own.
+    #[derive(Clone)]
+    pub struct Frame {
+        /// From the destination MAC on.
+        pub bytes: Vec<u8>,
+        /// Whether it stands for several packets.
+        pub is_gso: bool,
+    }
+
+    impl Frame {
+        /// One packet.
+        pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+            Self {
+                bytes: bytes.into(),
+                is_gso: false,
+            }
+        }
+    }
+
+    impl View for Frame {
+        fn length(&self) -> u32 {
+            self.bytes.len() as u32
+        }
+
+        fn is_gso(&self) -> bool {
+            self.is_gso
+        }
+
+        fn copy<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+            let start = offset as usize;
+            self.bytes.get(start..start + N)?.try_into().ok()
+        }
+    }
+
+    impl<'skb, const N: usize> HeaderMut<'skb, N> {
+        /// Of bytes of a test's own.
+        pub fn of(bytes: &'skb mut [u8; N]) -> Self {
+            Self(Header {
+                start: bytes.as_mut_ptr(),
+                packet: core::marker::PhantomData,
+            })
+        }
+    }
+
+    #[test]
+    fn fields_are_read_and_written_where_they_stand() {
+        let mut bytes: [u8; 9] = [0, 1, 2, 3, 4, 5, 6, 7, 8];
+        let mut header = HeaderMut::of(&mut bytes);
+        assert_eq!(header.read().byte::<8>(), 8);
+        // As they stand in memory, whatever the alignment.
+        assert_eq!(header.read().half::<1>().to_ne_bytes(), [1, 2]);
+        assert_eq!(header.read().word::<5>().to_ne_bytes(), [5, 6, 7, 8]);
+        header.set_byte::<0>(0xf0);
+        header.set_half::<1>(u16::from_ne_bytes([0xf1, 0xf2]));
+        header.set_word::<5>(u32::from_ne_bytes([0xf5, 0xf6, 0xf7, 0xf8]));
+        assert_eq!(bytes, [0xf0, 0xf1, 0xf2, 3, 4, 0xf5, 0xf6, 0xf7, 0xf8]);
     }
 }

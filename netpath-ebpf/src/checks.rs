@@ -7,7 +7,11 @@ use aya_ebpf::{
 };
 use netpath_common::{Ifindex, PuntReason, Verdict};
 
-use crate::{access::Skb, family::Family, parse::Parsed};
+use crate::{
+    access::{Skb, View},
+    family::Family,
+    parse::Parsed,
+};
 
 /// The least MTU that Linux lets an Ethernet device have: `ETH_MIN_MTU` in `linux/if_ether.h` (RFC 791).
 /// A smaller packet fits everywhere, so that most need not ask the device.
@@ -38,15 +42,24 @@ pub fn device_mtu<F: Family>(
     packet: &Parsed<F>,
     egress: Ifindex,
 ) -> Result<(), Verdict> {
-    if packet.length <= LEAST_MTU {
-        return Ok(());
+    match to_measure(skb, packet.length) {
+        Some((length, flags)) => ask_device(skb, egress, length, flags).map(drop),
+        None => Ok(()),
     }
-    if skb.is_gso() {
+}
+
+/// What `bpf_check_mtu` has to measure of a packet of this length in bytes, with its flags; nothing where it fits
+/// everywhere.
+#[inline(always)]
+fn to_measure(skb: &impl View, length: u32) -> Option<(u32, u64)> {
+    if length <= LEAST_MTU {
+        None
+    } else if skb.is_gso() {
         // 0 is what BPF_MTU_CHK_SEGS asks for.
-        ask_device(skb, egress, 0, u64::from(BPF_MTU_CHK_SEGS)).map(drop)
+        Some((0, u64::from(BPF_MTU_CHK_SEGS)))
     } else {
         // Padding does not count.
-        ask_device(skb, egress, packet.length, 0).map(drop)
+        Some((length, 0))
     }
 }
 
@@ -58,6 +71,12 @@ pub fn path_mtu(skb: &Skb, egress: Ifindex, mtu: u32) -> Result<(), Verdict> {
         return Ok(());
     }
     let device_mtu = ask_device(skb, egress, 0, u64::from(BPF_MTU_CHK_SEGS))?;
+    not_narrower(mtu, device_mtu)
+}
+
+/// A route's MTU is no smaller than its device's, by which segments were judged.
+#[inline(always)]
+fn not_narrower(mtu: u32, device_mtu: u32) -> Result<(), Verdict> {
     if mtu < device_mtu {
         return Err(Verdict::Punt(PuntReason::MtuExceeded));
     }
@@ -76,5 +95,52 @@ fn ask_device(skb: &Skb, egress: Ifindex, length: u32, flags: u64) -> Result<u32
         Ok(mtu)
     } else {
         Err(Verdict::Punt(PuntReason::MtuExceeded))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{access::tests::Frame, family::V4};
+
+    #[test]
+    fn a_packet_has_to_live_one_hop_longer() {
+        let expired = Err(Verdict::Punt(PuntReason::TtlExceeded));
+        for (left, expected) in [(0, expired), (1, expired), (2, Ok(())), (255, Ok(()))] {
+            let packet = Parsed::<V4> {
+                ttl: left,
+                ..Parsed::with_addresses([10, 0, 1, 2], [10, 0, 2, 2])
+            };
+            assert_eq!(ttl(&packet), expected, "{left}");
+        }
+    }
+
+    #[test]
+    fn what_every_device_takes_is_not_measured() {
+        let one = Frame::new([0; 1514]);
+        let several = Frame {
+            is_gso: true,
+            ..one.clone()
+        };
+        assert_eq!(to_measure(&one, 68), None);
+        // The packet, not the frame, which may be padded.
+        assert_eq!(to_measure(&one, 69), Some((69, 0)));
+        assert_eq!(to_measure(&one, 65_575), Some((65_575, 0)));
+        // Its segments, whatever its own length is.
+        assert_eq!(to_measure(&several, 69), Some((0, 1)));
+        assert_eq!(to_measure(&several, 200_000), Some((0, 1)));
+    }
+
+    #[test]
+    fn segments_are_the_kernels_where_the_route_is_narrower() {
+        let exceeded = Err(Verdict::Punt(PuntReason::MtuExceeded));
+        for (route, device, expected) in [
+            (1500, 1500, Ok(())),
+            (9000, 1500, Ok(())),
+            (1499, 1500, exceeded),
+            (0, 1500, exceeded),
+        ] {
+            assert_eq!(not_narrower(route, device), expected, "{route} {device}");
+        }
     }
 }

@@ -21,59 +21,147 @@ pub static HOPS: PerCpuHashMap<
 pub static HOP_OVERFLOW: PerCpuHashMap<HopKey, HopCounter, { OVERFLOW_ROWS as usize }> =
     PerCpuHashMap::new();
 
+/// Rows of counters, of which this CPU has a slot in each.
+trait Rows {
+    /// Adds to a row; false where there is none.
+    fn add(&self, hop: &HopKey, one: HopCounter) -> bool;
+
+    /// Makes a row that starts so; false where it is there already, or there is no room.
+    fn make(&self, hop: &HopKey, one: HopCounter) -> bool;
+}
+
+impl<const MAX: usize, const FLAGS: usize> Rows for PerCpuHashMap<HopKey, HopCounter, MAX, FLAGS> {
+    #[inline(always)]
+    fn add(&self, hop: &HopKey, one: HopCounter) -> bool {
+        match self.get_ptr_mut(hop) {
+            Some(counter) => {
+                // SAFETY: this CPU's slot; programs on one CPU do not interrupt each other on these hooks.
+                unsafe { *counter += one };
+                true
+            }
+            None => false,
+        }
+    }
+
+    #[inline(always)]
+    fn make(&self, hop: &HopKey, one: HopCounter) -> bool {
+        // The per-CPU slots of other CPUs start at zero. NOEXIST, because another CPU may have made the row
+        // meanwhile, and this one's slot in it is not to be lost.
+        self.insert(hop, one, u64::from(BPF_NOEXIST)).is_ok()
+    }
+}
+
 /// Counts one packet of `length` bytes.
 #[inline(always)]
 pub fn count(hop: &HopKey, length: u32) {
-    if add(hop, length) {
-        return;
-    }
     let one = HopCounter {
         packets: 1,
         bytes: u64::from(length),
     };
-    // The per-CPU slots of other CPUs start at zero. NOEXIST, because another CPU may have made the row
-    // meanwhile: then it is there to be added to.
-    if HOPS.insert(hop, one, u64::from(BPF_NOEXIST)).is_ok() || add(hop, length) {
-        return;
+    if !count_in(&HOPS, hop, one) {
+        count_overflow(hop, one.bytes);
     }
-    count_overflow(hop, length);
 }
 
+/// Counts in a map; false where it has neither the row nor room for it.
 #[inline(always)]
-fn add(hop: &HopKey, length: u32) -> bool {
-    match HOPS.get_ptr_mut(hop) {
-        Some(counter) => {
-            // SAFETY: this CPU's slot; programs on one CPU do not interrupt each other on these hooks.
-            unsafe {
-                (*counter).packets += 1;
-                (*counter).bytes += u64::from(length);
-            }
-            true
-        }
-        None => false,
-    }
+fn count_in(rows: &impl Rows, hop: &HopKey, one: HopCounter) -> bool {
+    // What another CPU has made between the first and the second is there to be added to.
+    rows.add(hop, one) || rows.make(hop, one) || rows.add(hop, one)
 }
 
 #[inline(never)]
-fn count_overflow(hop: &HopKey, length: u32) {
+fn count_overflow(hop: &HopKey, bytes: u64) {
     let row = HopKey {
         ingress: Ifindex(0),
         egress: Ifindex(0),
         ..*hop
     };
-    if let Some(counter) = HOP_OVERFLOW.get_ptr_mut(row) {
-        // SAFETY: as in `add`.
-        unsafe {
-            (*counter).packets += 1;
-            (*counter).bytes += u64::from(length);
-        }
-        return;
+    let one = HopCounter { packets: 1, bytes };
+    // It is preallocated, with a row for every outcome and reason there is: there is room.
+    let _always = count_in(&HOP_OVERFLOW, &row, one);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use netpath_common::{DropReason, Verdict};
+
+    use super::*;
+
+    /// Rows as one CPU finds them, while another one makes the same.
+    #[derive(Default)]
+    struct Raced {
+        rows: RefCell<Vec<(HopKey, HopCounter)>>,
+        /// The other CPU makes the row once this one has not found it.
+        other_is_quicker: bool,
+        is_full: bool,
+        tries: Cell<u32>,
     }
-    let one = HopCounter {
+
+    impl Rows for Raced {
+        fn add(&self, hop: &HopKey, one: HopCounter) -> bool {
+            let mut rows = self.rows.borrow_mut();
+            let row = rows.iter_mut().find(|(key, _)| key == hop);
+            let found = row.map(|(_, counter)| *counter += one).is_some();
+            if !found && self.other_is_quicker {
+                // This CPU's slot of a row that another one makes starts at zero.
+                rows.push((*hop, HopCounter::default()));
+            }
+            found
+        }
+
+        fn make(&self, hop: &HopKey, one: HopCounter) -> bool {
+            self.tries.set(self.tries.get() + 1);
+            let mut rows = self.rows.borrow_mut();
+            let is_there = rows.iter().any(|(key, _)| key == hop);
+            if is_there || self.is_full {
+                return false;
+            }
+            rows.push((*hop, one));
+            true
+        }
+    }
+
+    const ONE: HopCounter = HopCounter {
         packets: 1,
-        bytes: u64::from(length),
+        bytes: 60,
     };
-    // It holds a row for every outcome and reason there is, so it is never full; two CPUs that make the
-    // same row at once are the one way to lose a count, and only the first of a row's.
-    let _raced = HOP_OVERFLOW.insert(row, one, u64::from(BPF_NOEXIST));
+
+    fn hop() -> HopKey {
+        HopKey::new(Ifindex(3), Ifindex(0), Verdict::Drop(DropReason::Spoofed))
+    }
+
+    #[test]
+    fn a_row_is_made_once_and_added_to() {
+        let rows = Raced::default();
+        for packets in 1..=3 {
+            assert!(count_in(&rows, &hop(), ONE));
+            let bytes = 60 * packets;
+            let expected = [(hop(), HopCounter { packets, bytes })];
+            assert_eq!(*rows.rows.borrow(), expected);
+        }
+        assert_eq!(rows.tries.get(), 1);
+    }
+
+    #[test]
+    fn the_packet_that_lost_the_race_is_counted() {
+        let rows = Raced {
+            other_is_quicker: true,
+            ..Raced::default()
+        };
+        assert!(count_in(&rows, &hop(), ONE));
+        assert_eq!(*rows.rows.borrow(), [(hop(), ONE)]);
+    }
+
+    #[test]
+    fn without_room_nothing_is_counted_and_it_is_said() {
+        let rows = Raced {
+            is_full: true,
+            ..Raced::default()
+        };
+        assert!(!count_in(&rows, &hop(), ONE));
+        assert_eq!(*rows.rows.borrow(), []);
+    }
 }

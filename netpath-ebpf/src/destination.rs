@@ -121,3 +121,23 @@ fn forwardable<F: Family>(address: &F::Address) -> Result<(), Verdict> {
     };
     Err(Verdict::Punt(reason))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_router_forwards_is_the_kernels() {
+        let punt = |reason| Err(Verdict::Punt(reason));
+        for (address, expected) in [
+            ([10, 0, 2, 2], Ok(())),
+            ([224, 0, 0, 1], punt(PuntReason::Multicast)),
+            ([255; 4], punt(PuntReason::Broadcast)),
+            ([169, 254, 1, 1], punt(PuntReason::LinkLocal)),
+            ([0; 4], punt(PuntReason::MartianDestination)),
+            ([127, 0, 0, 1], punt(PuntReason::MartianDestination)),
+        ] {
+            assert_eq!(forwardable::<V4>(&address), expected, "{address:?}");
+        }
+    }
+}

@@ -68,3 +68,65 @@ impl Family for V6 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use super::{AddressClass::*, *};
+
+    /// The first and the last address of each range, and those beside it.
+    #[test]
+    fn ipv4_by_its_registries() {
+        for (address, class) in [
+            ("0.0.0.0", Unspecified),
+            ("0.0.0.1", Martian),
+            ("0.255.255.255", Martian),
+            ("1.0.0.0", Unicast),
+            ("10.0.1.2", Unicast),
+            ("126.255.255.255", Unicast),
+            ("127.0.0.0", Martian),
+            ("127.255.255.255", Martian),
+            ("128.0.0.0", Unicast),
+            ("169.253.255.255", Unicast),
+            ("169.254.0.0", LinkLocal),
+            ("169.254.255.255", LinkLocal),
+            ("169.255.0.0", Unicast),
+            ("223.255.255.255", Unicast),
+            ("224.0.0.0", Multicast),
+            ("239.255.255.255", Multicast),
+            ("240.0.0.0", Martian),
+            ("255.255.255.254", Martian),
+            ("255.255.255.255", Broadcast),
+        ] {
+            let octets = address.parse::<Ipv4Addr>().expect(address).octets();
+            assert!(V4::classify(&octets) == class, "{address}");
+        }
+    }
+
+    #[test]
+    fn ipv6_by_its_registries() {
+        for (address, class) in [
+            ("::", Unspecified),
+            ("::1", Martian),
+            ("::2", Unicast),
+            ("::1:0:0", Unicast),
+            ("::fffe:ffff:ffff", Unicast),
+            ("::ffff:0:0", Martian),
+            ("::ffff:255.255.255.255", Martian),
+            ("::1:0:0:0", Unicast),
+            ("64:ff9b::a00:1", Unicast),
+            ("fd00:1::2", Unicast),
+            ("fe7f:ffff::", Unicast),
+            ("fe80::", LinkLocal),
+            ("febf:ffff::", LinkLocal),
+            ("fec0::", Unicast),
+            ("feff:ffff::", Unicast),
+            ("ff00::", Multicast),
+            ("ffff:ffff::", Multicast),
+        ] {
+            let octets = address.parse::<Ipv6Addr>().expect(address).octets();
+            assert!(V6::classify(&octets) == class, "{address}");
+        }
+    }
+}

@@ -12,7 +12,7 @@ use aya_ebpf::{
 use netpath_common::{Ifindex, PuntReason, Verdict};
 
 use crate::{
-    access::Skb,
+    access::{Skb, View as _},
     checks,
     family::{Family, V4, V6},
     parse::Parsed,

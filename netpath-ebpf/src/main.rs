@@ -6,28 +6,12 @@
 //! | `from_uplink` | ingress of each uplink | what other nodes send |
 //! | `to_endpoint` | egress of each host-side veth | what the kernel itself delivers |
 //!
-//! The order of the stages stands in [`pipeline`]; this file only turns a decision into a TC return code.
+//! The order of the stages stands in [`netpath_ebpf::pipeline`]; this file only turns a decision into a TC return code.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![expect(
     missing_docs,
     reason = "the classifier macro writes a second, bare function for each program"
 )]
-
-mod access;
-mod checks;
-mod counters;
-mod destination;
-mod family;
-mod features;
-mod fib;
-mod log;
-mod parse;
-mod pipeline;
-mod records;
-mod redirect;
-mod reverse_path;
-mod rewrite;
-mod source;
 
 use aya_ebpf::{
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
@@ -35,8 +19,12 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use netpath_common::Verdict;
-
-use crate::{access::Skb, pipeline::Decision};
+use netpath_ebpf::{
+    access::{Skb, View as _},
+    counters, log,
+    pipeline::{self, Decision},
+    redirect,
+};
 
 /// TC ingress of a host-side veth: a packet that an endpoint sent.
 #[classifier]

@@ -1,13 +1,14 @@
 //! Stage 1: bytes to a [`Parsed`] packet.
 //!
 //! A packet that the fast path will not forward for a reason found here, but whose source can be known, is
-//! not punted at once: the reason is kept in [`Parsed::punt`] until the source has been checked.
+//! not punted at once: the reason is kept in [`Parsed::punt`] until the source has been checked. That holds for
+//! whatever stands around the packet too (VLAN tags, LLC/SNAP, another destination MAC): the kernel may deliver it.
 
 use netpath_common::{DropReason, PuntReason, Verdict};
 use network_types::{eth::EtherType, ip::IpProto};
 
 use crate::{
-    access::{Header, LinkDestination, Skb},
+    access::{Header, LinkDestination, Skb, View},
     family::{Family, V4, V6},
 };
 
@@ -32,6 +33,21 @@ const ND_TYPES: core::ops::RangeInclusive<u8> = 133..=137;
 /// Fragment offset and the more-fragments bit of IPv4's flags word (RFC 791, section 3.1).
 const FRAGMENT_MASK: u16 = 0x3fff;
 
+/// VLAN tags in a frame's bytes that are looked behind, beside the one that the kernel has taken out: its
+/// `VLAN_MAX_DEPTH` in linux/if_vlan.h. It delivers what is in any number of tags with VLAN 0
+/// (`__netif_receive_skb_core`).
+const TAGS_MAX: u32 = 8;
+/// Length of a tag with the EtherType behind it, in bytes.
+const TAG: u32 = 4;
+/// The VLAN id of a tag (IEEE 802.1Q); 0 says the priority only.
+const VLAN_ID: u16 = 0x0fff;
+/// Below this, an EtherType is a length (`ETH_P_802_3_MIN` in linux/if_ether.h).
+const ETHERTYPES: u16 = 0x0600;
+/// LLC's two SAPs and control byte where SNAP follows (IEEE 802).
+const LLC_SNAP: [u8; 3] = [0xaa, 0xaa, 0x03];
+/// Length of LLC and SNAP with the EtherType, in bytes.
+const SNAP: u32 = 8;
+
 /// The network layer of a frame, by its ethertype.
 #[derive(Clone, Copy)]
 pub enum Network {
@@ -39,6 +55,33 @@ pub enum Network {
     V4,
     /// IPv6.
     V6,
+}
+
+impl Network {
+    /// That of an EtherType in network order.
+    #[inline(always)]
+    fn of(ether_type: u16) -> Option<Self> {
+        if ether_type == EtherType::Ipv4 as u16 {
+            Some(Self::V4)
+        } else if ether_type == EtherType::Ipv6 as u16 {
+            Some(Self::V6)
+        } else {
+            None
+        }
+    }
+}
+
+/// A frame that holds an IP packet.
+#[derive(Clone, Copy)]
+pub struct Frame {
+    /// Which.
+    pub network: Network,
+    /// Where the packet begins, in bytes from the start of the frame.
+    packet: u32,
+    /// Why the packet has to be punted, whatever it is, once its source is known to be right.
+    punt: Option<PuntReason>,
+    /// As [`Parsed::for_others`].
+    for_others: bool,
 }
 
 /// What later stages need to know of a packet; addresses and ports in network order.
@@ -62,16 +105,35 @@ pub struct Parsed<F: Family> {
     pub destination_port: u16,
     /// Why it has to be punted once its source is known to be right.
     pub punt: Option<PuntReason>,
+    /// Whether the frame is another interface's or another host's, should it be an uplink's: it has a VLAN of its
+    /// own, or somebody else's MAC.
+    pub for_others: bool,
+}
+
+impl<F: Family> Parsed<F> {
+    /// A packet of which only the addresses are known.
+    #[inline(always)]
+    pub fn with_addresses(source: F::Address, destination: F::Address) -> Self {
+        Self {
+            source,
+            destination,
+            length: 0,
+            class: 0,
+            ttl: 0,
+            protocol: 0,
+            source_port: 0,
+            destination_port: 0,
+            punt: None,
+            for_others: false,
+        }
+    }
 }
 
 /// Stage 1a: the frame.
 #[inline(always)]
-pub fn ethernet(skb: &mut Skb) -> Result<Network, Verdict> {
+pub fn ethernet(skb: &mut Skb) -> Result<Frame, Verdict> {
     if skb.length() < ETHERNET as u32 {
         return Err(Verdict::Drop(DropReason::Malformed));
-    }
-    if skb.has_vlan_tag() {
-        return Err(Verdict::Punt(PuntReason::Vlan));
     }
     let ether_type = match skb.header::<ETHERNET>() {
         Some(header) => header.half::<12>(),
@@ -83,27 +145,81 @@ pub fn ethernet(skb: &mut Skb) -> Result<Network, Verdict> {
                 .half::<12>()
         }
     };
-    let network = if ether_type == EtherType::Ipv4 as u16 {
-        Network::V4
-    } else if ether_type == EtherType::Ipv6 as u16 {
-        Network::V6
-    } else {
-        return Err(Verdict::Punt(if ether_type == EtherType::Arp as u16 {
-            PuntReason::Arp
-        } else if ether_type == EtherType::Ieee8021q as u16
-            || ether_type == EtherType::Ieee8021ad as u16
-        {
-            PuntReason::Vlan
-        } else {
-            PuntReason::EtherType
-        }));
+    let mut punt = match skb.link_destination() {
+        LinkDestination::ThisHost => None,
+        LinkDestination::Broadcast => Some(PuntReason::Broadcast),
+        LinkDestination::Multicast => Some(PuntReason::Multicast),
+        LinkDestination::OtherHost => Some(PuntReason::NotToThisHost),
     };
-    match skb.link_destination() {
-        LinkDestination::ThisHost => Ok(network),
-        LinkDestination::Broadcast => Err(Verdict::Punt(PuntReason::Broadcast)),
-        LinkDestination::Multicast => Err(Verdict::Punt(PuntReason::Multicast)),
-        LinkDestination::OtherHost => Err(Verdict::Punt(PuntReason::NotToThisHost)),
+    let mut for_others = matches!(punt, Some(PuntReason::NotToThisHost));
+    let outermost = skb.vlan_tag();
+    if let Some(tag) = outermost {
+        punt = Some(PuntReason::Vlan);
+        for_others |= tag & VLAN_ID != 0;
     }
+    match Network::of(ether_type) {
+        Some(network) => Ok(Frame {
+            network,
+            packet: ETHERNET as u32,
+            punt,
+            for_others,
+        }),
+        None => wrapped(skb, ether_type, outermost.is_some(), for_others),
+    }
+}
+
+/// A frame whose EtherType is not IP: where the IP packet is, behind VLAN tags and LLC/SNAP, if there is one. The kernel
+/// may have taken a tag out before.
+#[inline(always)]
+fn wrapped(
+    skb: &impl View,
+    outer: u16,
+    is_tagged: bool,
+    outer_for_others: bool,
+) -> Result<Frame, Verdict> {
+    let (mut ether_type, mut for_others) = (outer, outer_for_others);
+    let mut packet = ETHERNET as u32;
+    let reason = if is_tagged || is_tag(ether_type) {
+        PuntReason::Vlan
+    } else if ether_type == EtherType::Arp as u16 {
+        PuntReason::Arp
+    } else {
+        PuntReason::EtherType
+    };
+    let punt = Verdict::Punt(reason);
+    for _ in 0..TAGS_MAX {
+        if !is_tag(ether_type) {
+            break;
+        }
+        let [a, b, c, d] = skb.copy::<{ TAG as usize }>(packet).ok_or(punt)?;
+        for_others |= u16::from_be_bytes([a, b]) & VLAN_ID != 0;
+        ether_type = u16::from_ne_bytes([c, d]);
+        packet += TAG;
+    }
+    if is_tag(ether_type) {
+        return Err(Verdict::Drop(DropReason::Malformed));
+    }
+    if u16::from_be(ether_type) < ETHERTYPES {
+        let [a, b, c, _, _, _, e, f] = skb.copy::<{ SNAP as usize }>(packet).ok_or(punt)?;
+        if [a, b, c] != LLC_SNAP {
+            return Err(punt);
+        }
+        ether_type = u16::from_ne_bytes([e, f]);
+        packet += SNAP;
+    }
+    Ok(Frame {
+        network: Network::of(ether_type).ok_or(punt)?,
+        packet,
+        punt: Some(reason),
+        for_others,
+    })
+}
+
+/// Whether this EtherType, in network order, is that of a VLAN tag which the kernel takes out
+/// (`eth_type_vlan` in linux/if_vlan.h).
+#[inline(always)]
+fn is_tag(ether_type: u16) -> bool {
+    ether_type == EtherType::Ieee8021q as u16 || ether_type == EtherType::Ieee8021ad as u16
 }
 
 /// The first `N` bytes, made readable if they are not yet.
@@ -121,17 +237,22 @@ fn readable<const N: usize>(skb: &mut Skb) -> Result<(), Verdict> {
 
 /// The frame holds all of the packet.
 #[inline(always)]
-fn is_whole(skb: &Skb, packet: u32) -> Result<(), Verdict> {
+fn is_whole(skb: &impl View, packet: u32) -> Result<(), Verdict> {
     if skb.length() < ETHERNET as u32 + packet {
         return Err(Verdict::Drop(DropReason::Malformed));
     }
     Ok(())
 }
 
-/// A GSO packet that is longer than its header's field can say has a 0 there (BIG TCP, Linux 6.3).
+/// Length of a packet in bytes, by the length field of its header, in network order: it counts what comes behind the
+/// first `uncounted` bytes. A GSO packet that is longer than the field can say has a 0 there (BIG TCP, Linux 6.3).
 #[inline(always)]
-fn is_big(skb: &Skb, field: u16) -> bool {
-    field == 0 && skb.is_gso()
+fn stated_length(skb: &impl View, field: u16, uncounted: u32) -> u32 {
+    if field == 0 && skb.is_gso() {
+        skb.length() - ETHERNET as u32
+    } else {
+        uncounted + u32::from(u16::from_be(field))
+    }
 }
 
 /// Where a protocol has its ports, in bytes from its header on, if it has any: IPsec's SPI counts as both.
@@ -171,7 +292,7 @@ fn ports<const N: usize, const SOURCE: usize, const DESTINATION: usize>(
 
 /// The ports at an offset in bytes from the start of the frame.
 #[inline(always)]
-fn ports_at(skb: &Skb, offset: u32) -> (u16, u16) {
+fn ports_at(skb: &impl View, offset: u32) -> (u16, u16) {
     match skb.copy::<PORTS>(offset) {
         Some([a, b, c, d]) => (u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d])),
         None => (0, 0),
@@ -181,7 +302,7 @@ fn ports_at(skb: &Skb, offset: u32) -> (u16, u16) {
 /// The protocol and ports behind IPv6 extension headers, as the kernel's flow dissector finds them: of a
 /// fragment the protocol only.
 #[inline(always)]
-fn behind_extensions(skb: &Skb, first: u8) -> (u8, u16, u16) {
+fn behind_extensions(skb: &impl View, first: u8) -> (u8, u16, u16) {
     let mut protocol = first;
     let mut at = IPV6_END as u32;
     for _ in 0..EXTENSIONS_MAX {
@@ -220,21 +341,50 @@ fn is_extension(protocol: u8) -> bool {
 /// Stage 1b: the packet.
 pub trait Parse: Family {
     /// Checks the headers and copies out what later stages need.
-    fn parse(skb: &mut Skb) -> Result<Parsed<Self>, Verdict>;
+    fn headers(skb: &mut Skb) -> Result<Parsed<Self>, Verdict>;
+
+    /// Source and destination of the packet that begins so many bytes from the start of the frame.
+    fn addresses(skb: &impl View, packet: u32) -> Option<(Self::Address, Self::Address)>;
 }
 
 impl Parse for V4 {
     #[inline(always)]
-    fn parse(skb: &mut Skb) -> Result<Parsed<Self>, Verdict> {
+    fn headers(skb: &mut Skb) -> Result<Parsed<Self>, Verdict> {
         ipv4(skb)
+    }
+
+    #[inline(always)]
+    fn addresses(skb: &impl View, packet: u32) -> Option<([u8; 4], [u8; 4])> {
+        Some((skb.copy(packet + 12)?, skb.copy(packet + 16)?))
     }
 }
 
 impl Parse for V6 {
     #[inline(always)]
-    fn parse(skb: &mut Skb) -> Result<Parsed<Self>, Verdict> {
+    fn headers(skb: &mut Skb) -> Result<Parsed<Self>, Verdict> {
         ipv6(skb)
     }
+
+    #[inline(always)]
+    fn addresses(skb: &impl View, packet: u32) -> Option<([u8; 16], [u8; 16])> {
+        Some((skb.copy(packet + 8)?, skb.copy(packet + 24)?))
+    }
+}
+
+/// The packet in a frame. Of one that is punted for its frame nothing is looked at but its addresses: the rest is
+/// the kernel's to judge.
+#[inline(always)]
+pub fn packet<F: Parse>(skb: &mut Skb, frame: &Frame) -> Result<Parsed<F>, Verdict> {
+    let Some(reason) = frame.punt else {
+        return F::headers(skb);
+    };
+    // Without addresses there is no packet that the kernel would take.
+    let (source, destination) = F::addresses(skb, frame.packet).ok_or(Verdict::Punt(reason))?;
+    Ok(Parsed {
+        punt: Some(reason),
+        for_others: frame.for_others,
+        ..Parsed::with_addresses(source, destination)
+    })
 }
 
 /// RFC 791.
@@ -252,10 +402,7 @@ fn ipv4(skb: &mut Skb) -> Result<Parsed<V4>, Verdict> {
     if !has_options && !checksum_is_right(header) {
         return Err(Verdict::Drop(DropReason::BadChecksum));
     }
-    let length = match header.half::<16>() {
-        field if is_big(skb, field) => skb.length() - ETHERNET as u32,
-        field => u32::from(u16::from_be(field)),
-    };
+    let length = stated_length(skb, header.half::<16>(), 0);
     if length < u32::from(version_and_length & 0xf) * 4 {
         return Err(Verdict::Drop(DropReason::Malformed));
     }
@@ -275,6 +422,7 @@ fn ipv4(skb: &mut Skb) -> Result<Parsed<V4>, Verdict> {
         } else {
             None
         },
+        for_others: false,
     };
     if has_options {
         return Ok(packet);
@@ -312,10 +460,7 @@ fn ipv6(skb: &mut Skb) -> Result<Parsed<V6>, Verdict> {
     if header.byte::<14>() >> 4 != 6 {
         return Err(Verdict::Drop(DropReason::Malformed));
     }
-    let length = match header.half::<18>() {
-        field if is_big(skb, field) => skb.length() - ETHERNET as u32,
-        field => 40 + u32::from(u16::from_be(field)),
-    };
+    let length = stated_length(skb, header.half::<18>(), (IPV6_END - ETHERNET) as u32);
     let next_header = header.byte::<20>();
     let mut packet = Parsed {
         source: address(
@@ -337,6 +482,7 @@ fn ipv6(skb: &mut Skb) -> Result<Parsed<V6>, Verdict> {
         source_port: 0,
         destination_port: 0,
         punt: None,
+        for_others: false,
     };
     // Every router has to look at hop-by-hop options; other extension headers are for the destination. A
     // jumbogram (RFC 2675) says its length there too.
@@ -377,3 +523,6 @@ fn address(a: u32, b: u32, c: u32, d: u32) -> [u8; 16] {
     // SAFETY: four words and sixteen bytes are the same memory, and any byte is valid.
     unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(words) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,8 +9,8 @@ use crate::{
     family::{V4, V6},
     features::Features,
     fib::{self, NextHop, Route},
-    parse::{self, Network, Parse, Parsed},
-    reverse_path,
+    parse::{self, Frame, Network, Parse, Parsed},
+    ready, reverse_path,
     rewrite::{self, Hop},
     source,
 };
@@ -59,18 +59,25 @@ impl Decision {
 /// A packet that an endpoint sent.
 #[inline(always)]
 pub fn from_endpoint(skb: &mut Skb) -> Decision {
-    Decision::new(|egress| match parse::ethernet(skb)? {
-        Network::V4 => endpoint_stages::<V4>(skb, egress),
-        Network::V6 => endpoint_stages::<V6>(skb, egress),
+    Decision::new(|egress| {
+        ready::is_complete(skb)?;
+        let frame = parse::ethernet(skb)?;
+        match frame.network {
+            Network::V4 => endpoint_stages::<V4>(skb, &frame, egress),
+            Network::V6 => endpoint_stages::<V6>(skb, &frame, egress),
+        }
     })
 }
 
 /// A packet from another node.
 #[inline(always)]
 pub fn from_uplink(skb: &mut Skb) -> Decision {
-    Decision::new(|egress| match parse::ethernet(skb)? {
-        Network::V4 => uplink_stages::<V4>(skb, egress),
-        Network::V6 => uplink_stages::<V6>(skb, egress),
+    Decision::new(|egress| {
+        let frame = parse::ethernet(skb)?;
+        match frame.network {
+            Network::V4 => uplink_stages::<V4>(skb, &frame, egress),
+            Network::V6 => uplink_stages::<V6>(skb, &frame, egress),
+        }
     })
 }
 
@@ -81,8 +88,12 @@ pub fn to_endpoint(_skb: &mut Skb) -> Decision {
 }
 
 #[inline(always)]
-fn endpoint_stages<F: Routed>(skb: &mut Skb, egress: &mut NextHop) -> Result<Verdict, Verdict> {
-    let packet = F::parse(skb)?;
+fn endpoint_stages<F: Routed>(
+    skb: &mut Skb,
+    frame: &Frame,
+    egress: &mut NextHop,
+) -> Result<Verdict, Verdict> {
+    let packet = parse::packet::<F>(skb, frame)?;
     source::of_endpoint(skb, &packet)?;
     if let Some(reason) = packet.punt {
         return Err(Verdict::Punt(reason));
@@ -97,8 +108,12 @@ fn endpoint_stages<F: Routed>(skb: &mut Skb, egress: &mut NextHop) -> Result<Ver
 }
 
 #[inline(always)]
-fn uplink_stages<F: Routed>(skb: &mut Skb, egress: &mut NextHop) -> Result<Verdict, Verdict> {
-    let packet = F::parse(skb)?;
+fn uplink_stages<F: Routed>(
+    skb: &mut Skb,
+    frame: &Frame,
+    egress: &mut NextHop,
+) -> Result<Verdict, Verdict> {
+    let packet = parse::packet::<F>(skb, frame)?;
     let features = Features::of_node();
     source::of_uplink(&packet, features)?;
     if let Some(reason) = packet.punt {
@@ -143,7 +158,7 @@ fn to_local<F: Routed>(
     checks::turns_back(skb, egress.ifindex)?;
     rewrite::trim_padding(skb, packet)?;
     rewrite::to_endpoint::<F>(skb, endpoint)?;
-    Ok(Verdict::RedirectPeer)
+    Ok(Verdict::redirect_peer())
 }
 
 /// The last stages for a packet to another node.
@@ -159,5 +174,5 @@ fn to_remote<F: Routed>(
     checks::turns_back(skb, egress.ifindex)?;
     rewrite::trim_padding(skb, packet)?;
     rewrite::to_next_hop::<F>(skb)?;
-    Ok(Verdict::RedirectNeigh)
+    Ok(Verdict::redirect_neigh())
 }

@@ -8,7 +8,7 @@ use crate::{
     features::Features,
     fib::{self, Route},
     parse::Parsed,
-    source::INTERFACES,
+    ready::INTERFACES,
 };
 
 /// `rp_filter` values of Linux's ip-sysctl.rst.

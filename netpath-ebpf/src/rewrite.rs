@@ -4,7 +4,7 @@
 use netpath_common::{DropReason, EndpointEntry, PuntReason, Verdict};
 
 use crate::{
-    access::{HeaderMut, Skb},
+    access::{HeaderMut, Skb, View as _},
     family::{Family, V4, V6},
     parse::{ETHERNET, IPV4_END, IPV6_END, Parsed},
 };
@@ -30,14 +30,18 @@ pub trait Hop: Family {
 impl Hop for V4 {
     #[inline(always)]
     fn decrement_ttl(skb: &mut Skb, ethernet: Option<&[u32; 3]>) -> Option<()> {
-        ipv4(skb, ethernet)
+        ipv4(&mut skb.header_mut()?, ethernet);
+        Some(())
     }
 }
 
 impl Hop for V6 {
     #[inline(always)]
     fn decrement_ttl(skb: &mut Skb, ethernet: Option<&[u32; 3]>) -> Option<()> {
-        ipv6(skb, ethernet)
+        ipv6(&mut skb.header_mut()?, ethernet);
+        // IPv6 has no checksum of its own, but a network card may have summed the whole packet.
+        skb.update_device_checksum(LOWERED_BY_ONE);
+        Some(())
     }
 }
 
@@ -73,14 +77,12 @@ fn set_macs<const N: usize>(header: &mut HeaderMut<'_, N>, ethernet: Option<&[u3
 /// TTL - 1, with the checksum mended incrementally (RFC 1624; as the kernel's `ip_decrease_ttl`). A header
 /// with its checksum always sums to zero, so a checksum over the whole packet stays true.
 #[inline(always)]
-fn ipv4(skb: &mut Skb, ethernet: Option<&[u32; 3]>) -> Option<()> {
-    let mut header = skb.header_mut::<IPV4_END>()?;
+fn ipv4(header: &mut HeaderMut<'_, IPV4_END>, ethernet: Option<&[u32; 3]>) {
     let ttl = header.read().byte::<22>();
     let checksum = header.read().half::<24>();
     header.set_byte::<22>(ttl.wrapping_sub(1));
     header.set_half::<24>(raised_by_one_ttl(checksum));
-    set_macs(&mut header, ethernet);
-    Some(())
+    set_macs(header, ethernet);
 }
 
 /// The IPv4 header checksum (in network order) after the TTL has gone down by one.
@@ -91,14 +93,110 @@ fn raised_by_one_ttl(checksum: u16) -> u16 {
     (sum + u32::from(sum >= 0xffff)) as u16
 }
 
-/// Hop limit - 1. IPv6 has no checksum of its own, but a network card may have summed the whole packet.
+/// What a sum over a packet gains when its hop limit, the lower byte of a 16-bit word, goes down by one, in network
+/// order: in one's complement, subtracting one is adding its complement.
+const LOWERED_BY_ONE: u16 = !1u16.to_be();
+
+/// Hop limit - 1.
 #[inline(always)]
-fn ipv6(skb: &mut Skb, ethernet: Option<&[u32; 3]>) -> Option<()> {
-    let mut header = skb.header_mut::<IPV6_END>()?;
+fn ipv6(header: &mut HeaderMut<'_, IPV6_END>, ethernet: Option<&[u32; 3]>) {
     let hop_limit = header.read().byte::<21>();
     header.set_byte::<21>(hop_limit.wrapping_sub(1));
-    set_macs(&mut header, ethernet);
-    // One's complement: subtracting one from the 16-bit word is adding its complement.
-    skb.update_device_checksum(!1u16.to_be());
-    Some(())
+    set_macs(header, ethernet);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One's complement sum of 16-bit words (RFC 1071), of bytes in network order.
+    fn sum(bytes: &[u8]) -> u32 {
+        let words = bytes
+            .chunks(2)
+            .map(|w| u32::from(w[0]) << 8 | u32::from(w[1]));
+        let mut sum: u32 = words.sum();
+        while sum > 0xffff {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        sum
+    }
+
+    /// A frame with a right IPv4 header of this TTL, whose checksum depends on the identification.
+    fn frame(ttl: u8, identification: u16) -> [u8; IPV4_END] {
+        let mut frame = [0x11; IPV4_END];
+        frame[ETHERNET..].copy_from_slice(&[
+            0x45, 0, 0, 40, 0, 0, 0x40, 0, ttl, 6, 0, 0, 10, 0, 1, 2, 10, 0, 2, 2,
+        ]);
+        frame[18..20].copy_from_slice(&identification.to_be_bytes());
+        let checksum = !(sum(&frame[ETHERNET..]) as u16);
+        frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+        frame
+    }
+
+    /// Every checksum there is, the two zeros included, stays right (RFC 1624, section 3).
+    #[test]
+    fn the_checksum_stays_right() {
+        for ttl in [2, 64, 255] {
+            for identification in 0..=u16::MAX {
+                let mut after = frame(ttl, identification);
+                ipv4(&mut HeaderMut::of(&mut after), None);
+                assert_eq!(after[22], ttl - 1);
+                assert_eq!(sum(&after[ETHERNET..]), 0xffff, "{ttl} {identification}");
+            }
+        }
+    }
+
+    /// As the kernel writes it (`ip_decrease_ttl`), where two values would be right.
+    #[test]
+    fn the_checksum_is_the_kernels() {
+        for (before, after) in [
+            (0x0000, 0x0100),
+            (0x1234, 0x1334),
+            (0xfeff, 0x0000),
+            (0xfefe, 0xfffe),
+            (0xff00, 0x0001),
+            (0xffff, 0x0100),
+        ] {
+            let found = u16::from_be(raised_by_one_ttl(u16::to_be(before)));
+            assert_eq!(found, after, "{before:#06x}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_changes() {
+        let before = frame(64, 7);
+        let mut after = before;
+        ipv4(&mut HeaderMut::of(&mut after), None);
+        let kept = (0..IPV4_END).filter(|at| !(22..26).contains(at) || *at == 23);
+        assert!(kept.into_iter().all(|at| after[at] == before[at]));
+        let mut before = [0x33; IPV6_END];
+        let mut after = before;
+        ipv6(&mut HeaderMut::of(&mut after), None);
+        before[21] = 0x32;
+        assert_eq!(after, before);
+    }
+
+    #[test]
+    fn the_macs_stand_in_front() {
+        let macs: [u8; 12] = core::array::from_fn(|at| at as u8);
+        let word = |at: usize| u32::from_ne_bytes(core::array::from_fn(|byte| macs[at + byte]));
+        let words = [word(0), word(4), word(8)];
+        let mut v4 = frame(64, 7);
+        ipv4(&mut HeaderMut::of(&mut v4), Some(&words));
+        assert_eq!(v4[..12], macs);
+        assert_eq!(v4[12..14], [0x11; 2]);
+        let mut v6 = [0x33; IPV6_END];
+        ipv6(&mut HeaderMut::of(&mut v6), Some(&words));
+        assert_eq!(v6[..12], macs);
+        assert_eq!(v6[12..14], [0x33; 2]);
+    }
+
+    /// What the card summed before, and what it would sum after, differ by this.
+    #[test]
+    fn a_hop_less_in_a_card_s_sum() {
+        let before = [0x11, 64, 0xab, 0xcd];
+        let after = [0x11, 63, 0xab, 0xcd];
+        let gained = sum(&before) + u32::from(u16::from_be(LOWERED_BY_ONE));
+        assert_eq!((gained & 0xffff) + (gained >> 16), sum(&after));
+    }
 }

@@ -1,10 +1,7 @@
 //! Stage 2: may this packet come from here? netpath's redirects pass the kernel's reverse-path filter by,
 //! so the check is made here, for every packet.
 
-use aya_ebpf::{bindings::BPF_F_NO_PREALLOC, btf_maps::HashMap, macros::btf_map};
-use netpath_common::{
-    DropReason, Ifindex, InterfaceEntry, InterfaceState, PuntReason, RouteKind, Verdict,
-};
+use netpath_common::{DropReason, Ifindex, PuntReason, RouteKind, Verdict};
 
 use crate::{
     access::Skb,
@@ -14,11 +11,6 @@ use crate::{
     parse::Parsed,
 };
 
-/// The interfaces that programs are attached to, by ifindex: two per endpoint would be generous.
-#[btf_map(name = "interfaces")]
-pub static INTERFACES: HashMap<Ifindex, InterfaceEntry, 131_072, { BPF_F_NO_PREALLOC as usize }> =
-    HashMap::new();
-
 /// The source must be an address of the endpoint behind this interface, or of a prefix that is routed to it.
 #[inline(always)]
 pub fn of_endpoint<F: Tables>(skb: &Skb, packet: &Parsed<F>) -> Result<(), Verdict> {
@@ -26,7 +18,7 @@ pub fn of_endpoint<F: Tables>(skb: &Skb, packet: &Parsed<F>) -> Result<(), Verdi
     match F::endpoint(&packet.source) {
         Some(owner) if owner.ifindex == interface => Ok(()),
         None if is_routed_to(interface, packet) => Ok(()),
-        _ => Err(not_the_endpoints(interface, packet)),
+        _ => Err(not_the_endpoints(packet)),
     }
 }
 
@@ -40,19 +32,13 @@ fn is_routed_to<F: Tables>(interface: Ifindex, packet: &Parsed<F>) -> bool {
 
 /// Why a source that is not the endpoint's is refused.
 #[inline(always)]
-fn not_the_endpoints<F: Family>(interface: Ifindex, packet: &Parsed<F>) -> Verdict {
-    // SAFETY: only the state is read, and at once.
-    let ready = unsafe { INTERFACES.get(interface) }
-        .is_some_and(|interface| interface.state == InterfaceState::Ready as u32);
-    if !ready {
-        return Verdict::Drop(DropReason::NotReady);
-    }
+fn not_the_endpoints<F: Family>(packet: &Parsed<F>) -> Verdict {
     match F::classify(&packet.source) {
         AddressClass::Unicast => Verdict::Drop(DropReason::Spoofed),
         AddressClass::LinkLocal => Verdict::Punt(link_scoped(packet)),
         // An address being looked for: DHCP's discover (RFC 2131), duplicate address detection (RFC 4862).
         AddressClass::Unspecified => match F::classify(&packet.destination) {
-            AddressClass::Broadcast => Verdict::Punt(PuntReason::Broadcast),
+            AddressClass::Broadcast => Verdict::Punt(packet.punt.unwrap_or(PuntReason::Broadcast)),
             AddressClass::Multicast => Verdict::Punt(link_scoped(packet)),
             _ => Verdict::Drop(DropReason::MartianSource),
         },
@@ -76,11 +62,17 @@ fn link_scoped<F: Family>(packet: &Parsed<F>) -> PuntReason {
 /// to one.
 #[inline(always)]
 pub fn of_uplink<F: Tables>(packet: &Parsed<F>, features: Features) -> Result<(), Verdict> {
+    if packet.for_others {
+        return for_others(packet, features);
+    }
     match F::classify(&packet.source) {
         AddressClass::Unicast => {}
         AddressClass::LinkLocal => return Err(Verdict::Punt(link_scoped(packet))),
         AddressClass::Unspecified => match F::classify(&packet.destination) {
-            AddressClass::Broadcast => return Err(Verdict::Punt(PuntReason::Broadcast)),
+            AddressClass::Broadcast => {
+                let reason = packet.punt.unwrap_or(PuntReason::Broadcast);
+                return Err(Verdict::Punt(reason));
+            }
             AddressClass::Multicast => return Err(Verdict::Punt(link_scoped(packet))),
             _ => return Err(Verdict::Drop(DropReason::MartianSource)),
         },
@@ -88,16 +80,81 @@ pub fn of_uplink<F: Tables>(packet: &Parsed<F>, features: Features) -> Result<()
             return Err(Verdict::Drop(DropReason::MartianSource));
         }
     }
-    if F::endpoint(&packet.source).is_some()
-        || features.local_prefixes() && is_routed_here::<F>(&packet.source)
-    {
+    if is_here::<F>(&packet.source, features) {
         return Err(Verdict::Drop(DropReason::Spoofed));
     }
     Ok(())
+}
+
+/// What an uplink carries for another interface (of its VLAN) or another host (behind a macvlan, a bridge) of this
+/// machine is not netpath's to judge, and what an endpoint sends may well come back there, on its way to one of them.
+/// But from one address of this node to another nothing comes from outside.
+#[inline(always)]
+fn for_others<F: Tables>(packet: &Parsed<F>, features: Features) -> Result<(), Verdict> {
+    if is_here::<F>(&packet.source, features) && is_here::<F>(&packet.destination, features) {
+        return Err(Verdict::Drop(DropReason::Spoofed));
+    }
+    Ok(())
+}
+
+/// Whether an address is the node's or of an endpoint of it, by itself or by a prefix that is routed to one.
+#[inline(always)]
+fn is_here<F: Tables>(address: &F::Address, features: Features) -> bool {
+    F::endpoint(address).is_some() || features.local_prefixes() && is_routed_here::<F>(address)
 }
 
 /// Whether an address is of a prefix that is routed to an endpoint of this node.
 #[inline(always)]
 fn is_routed_here<F: Tables>(address: &F::Address) -> bool {
     F::route(address).is_some_and(|route| route.kind() == RouteKind::Local)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::family::V4;
+
+    /// From an endpoint, of sources that are not its own.
+    fn refused(source: [u8; 4], destination: [u8; 4], punt: Option<PuntReason>) -> Verdict {
+        not_the_endpoints(&Parsed::<V4> {
+            punt,
+            ..Parsed::with_addresses(source, destination)
+        })
+    }
+
+    #[test]
+    fn a_source_that_is_not_the_endpoints() {
+        use {DropReason::*, Verdict::*};
+        const NONE: [u8; 4] = [0; 4];
+        const LINK: [u8; 4] = [169, 254, 7, 7];
+        const B: [u8; 4] = [10, 0, 2, 2];
+        const GROUP: [u8; 4] = [224, 0, 0, 22];
+        const ALL: [u8; 4] = [255; 4];
+        let options = Some(PuntReason::IpOptions);
+        let tagged = Some(PuntReason::Vlan);
+        for (source, destination, punt, expected) in [
+            // Forged, whatever else there is to say.
+            (B, B, None, Drop(Spoofed)),
+            (B, GROUP, None, Drop(Spoofed)),
+            (B, B, options, Drop(Spoofed)),
+            (B, ALL, tagged, Drop(Spoofed)),
+            ([127, 0, 0, 1], B, tagged, Drop(MartianSource)),
+            (GROUP, B, None, Drop(MartianSource)),
+            (ALL, ALL, options, Drop(MartianSource)),
+            // It looks for an address, and nothing else.
+            (NONE, B, tagged, Drop(MartianSource)),
+            (NONE, ALL, None, Punt(PuntReason::Broadcast)),
+            (NONE, ALL, tagged, Punt(PuntReason::Vlan)),
+            (NONE, GROUP, None, Punt(PuntReason::Multicast)),
+            (NONE, GROUP, options, Punt(PuntReason::IpOptions)),
+            // Good on this link only.
+            (LINK, B, None, Punt(PuntReason::LinkLocal)),
+            (LINK, ALL, None, Punt(PuntReason::LinkLocal)),
+            (LINK, GROUP, None, Punt(PuntReason::Multicast)),
+            (LINK, GROUP, tagged, Punt(PuntReason::Vlan)),
+        ] {
+            let found = refused(source, destination, punt);
+            assert_eq!(found, expected, "{source:?} {destination:?} {punt:?}");
+        }
+    }
 }

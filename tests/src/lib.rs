@@ -22,6 +22,7 @@ mod passage;
 mod plan;
 mod system;
 pub mod tc_program;
+mod wrapping;
 
 pub use binary::{binary, netpath};
 pub use counters::counted;
@@ -30,3 +31,4 @@ pub use kernel::{fib_lookup_takes_marks, has_tcx};
 pub use node::{Device, TestNode};
 pub use passage::{MARK, Passage, as_forwarded};
 pub use plan::{Family, UNKNOWN_MAC, between};
+pub use wrapping::Wrapping;

@@ -140,6 +140,26 @@ impl TestNode {
         self.set_route("fd00::/24", &RouteEntry::REMOTE);
     }
 
+    /// Adds an interface with an index of one's own choice and an endpoint behind it, of which nothing is in the maps
+    /// yet.
+    pub fn add(&self, name: &'static str, ifindex: u32, number: u8) -> Device {
+        let mac = Mac([0x02, 0, 0, 0, number, 0xfe]);
+        let far_mac = Mac([0x02, 0, 0, 0, number, 0x01]);
+        self.ip(&format!(
+            "link add {name} index {ifindex} address {mac} type veth peer name {name} address {far_mac} netns {}\n\
+             link set {name} up",
+            self.far().name(),
+        ));
+        system::ip(self.far(), &[], &format!("link set {name} up"));
+        Device {
+            name,
+            ifindex: Ifindex(ifindex),
+            mac,
+            far_mac,
+            endpoint: EndpointId(number.into()),
+        }
+    }
+
     /// The node's namespace.
     pub fn netns(&self) -> &Netns {
         &self.node.netns
@@ -182,7 +202,14 @@ impl TestNode {
     /// Describes a device in the `interfaces` map.
     pub fn set_interface(&mut self, device: Device, state: InterfaceState) {
         let entry = device.entry(state);
-        self.change(|maps| maps.interfaces.set(&device.ifindex, &entry));
+        self.change(|maps| maps.set_interface(device.ifindex, &entry));
+    }
+
+    /// Whether the `interfaces` map says that a device is complete.
+    pub fn is_ready(&self, device: Device) -> bool {
+        let entry = self.datapath().maps.interfaces.get(&device.ifindex);
+        let entry = entry.unwrap_or_else(|e| panic!("{e}"));
+        entry.is_some_and(|entry| entry.state == InterfaceState::Ready as u32)
     }
 
     /// Sets the kernel's reverse-path filter on a device, and says so in the maps.
@@ -193,7 +220,7 @@ impl TestNode {
             rp_filter: mode,
             ..device.entry(InterfaceState::Ready)
         };
-        self.change(|maps| maps.interfaces.set(&device.ifindex, &entry));
+        self.change(|maps| maps.set_interface(device.ifindex, &entry));
     }
 
     fn add_feature(&mut self, feature: u32) {
@@ -202,7 +229,7 @@ impl TestNode {
 
     /// Takes a device out of the `interfaces` map.
     pub fn remove_interface(&mut self, device: Device) {
-        self.change(|maps| maps.interfaces.remove(&device.ifindex));
+        self.change(|maps| maps.retire_interface(device.ifindex));
     }
 
     /// Tells where the endpoint behind a device is.

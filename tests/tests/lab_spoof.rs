@@ -1,6 +1,10 @@
 //! A packet whose source is not its sender's goes nowhere, and is counted.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv6Addr, UdpSocket},
+    time::Duration,
+};
 
 use netpath::probe::{
     capture::Capture,
@@ -8,9 +12,12 @@ use netpath::probe::{
     stream::{StreamOptions, udp_stream},
 };
 use netpath_common::Mac;
-use netpath_tests::lab::{
-    Bytes::{self, Any, Exactly},
-    Lab, TWO_NODES, addresses,
+use netpath_tests::{
+    Wrapping,
+    lab::{
+        Bytes::{self, Any, Exactly},
+        Lab, TWO_NODES, addresses,
+    },
 };
 
 /// Destination ports of forged and of honest datagrams.
@@ -134,6 +141,126 @@ fn hop_back(hop: &str) -> &'static str {
     } else {
         "va2 > va1 redirect_peer"
     }
+}
+
+/// A socket that takes datagrams to a port of any address of a namespace, of both families.
+fn socket(lab: &Lab, short: &str, port: u16) -> UdpSocket {
+    let open = || UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).expect("a socket");
+    let socket = lab.inside(short, open);
+    let wait = Some(Duration::from_secs(3));
+    socket.set_read_timeout(wait).expect("a time limit");
+    socket
+}
+
+/// Fails if a forged datagram has arrived at a socket.
+fn assert_silent(socket: &UdpSocket, what: &str) {
+    socket.set_nonblocking(true).expect("not blocking");
+    let error = socket.recv(&mut [0; 64]).expect_err(what);
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{what}");
+}
+
+/// Sends what is forged in every wrapping and fails if any of it arrives, or is not counted as spoofed.
+fn forge(
+    lab: &Lab,
+    (node, from): (&str, &str),
+    (place, dev): (&str, &str),
+    macs: (Mac, Mac),
+    (sources, receivers): (&[IpAddr], &[&str]),
+) {
+    let injector = lab.injector(place, dev);
+    let sockets = receivers.iter().map(|at| socket(lab, at, FORGED));
+    let sockets: Vec<UdpSocket> = sockets.collect();
+    let row = format!("{from} > - drop spoofed");
+    for wrapping in Wrapping::ALL {
+        let before = lab.traffic(node);
+        let (mut packets, mut bytes) = (0, 0);
+        for receiver in receivers {
+            for destination in addresses(receiver) {
+                let sources = sources.iter();
+                for source in sources.filter(|s| s.is_ipv4() == destination.is_ipv4()) {
+                    let plain = datagram(macs, *source, destination, FORGED);
+                    let frame = wrapping.wrap(&plain);
+                    injector.send(&frame).expect("send");
+                    packets += 1;
+                    bytes += wrapping.seen(&frame) as u64;
+                }
+            }
+        }
+        lab.assert_counted(node, &before, &[(&row, packets, Exactly(bytes))]);
+        for (socket, at) in sockets.iter().zip(receivers) {
+            assert_silent(socket, &format!("{}: {from} to {at}", wrapping.name));
+        }
+    }
+}
+
+/// Sends what is right and takes the way of the kernel in a wrapping that the kernel looks behind: it arrives, so what
+/// is forged would have arrived too.
+fn honest(lab: &Lab, (place, dev): (&str, &str), macs: (Mac, Mac), from: &str, receivers: &[&str]) {
+    let injector = lab.injector(place, dev);
+    let opened = Wrapping::ALL.into_iter().filter(|wrapping| {
+        wrapping.tags.iter().all(|tag| tag.tci & 0xfff == 0)
+            && wrapping.destination.is_none()
+            && wrapping.snap.is_none()
+    });
+    for wrapping in opened {
+        for receiver in receivers {
+            let socket = socket(lab, receiver, HONEST);
+            for family in [0, 1] {
+                let (source, destination) = (addresses(from)[family], addresses(receiver)[family]);
+                let plain = datagram(macs, source, destination, HONEST);
+                injector.send(&wrapping.wrap(&plain)).expect("send");
+                let mut payload = [0; 64];
+                let (length, sender) = socket.recv_from(&mut payload).unwrap_or_else(|error| {
+                    panic!("{}: {from} to {destination}: {error}", wrapping.name)
+                });
+                assert_eq!(payload[..length], PAYLOAD);
+                assert_eq!(sender.ip().to_canonical(), source, "{}", wrapping.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_around_a_forged_packet_helps_an_endpoint() {
+    let lab = Lab::up(TWO_NODES);
+    let record = lab.record("A", "a1");
+    let macs = (record.endpoint_mac, record.host_mac);
+    // What is left to the kernel is let through by it.
+    for command in ["iptables", "ip6tables"] {
+        lab.run("A", &format!("{command} -w -P FORWARD ACCEPT"));
+        lab.run("B", &format!("{command} -w -P FORWARD ACCEPT"));
+    }
+    let unknown = ["192.0.2.1", "2001:db8::1"].map(|text| text.parse().expect("an address"));
+    let sources = ["a2", "b1", "A"].map(addresses);
+    let sources: Vec<IpAddr> = sources.into_iter().flatten().chain(unknown).collect();
+    let receivers = ["a2", "b1", "A"];
+    let outside = ("a1", "eth0");
+    forge(&lab, ("A", "va1"), outside, macs, (&sources, &receivers));
+    honest(&lab, outside, macs, "a1", &receivers);
+}
+
+#[test]
+fn nothing_around_a_forged_packet_helps_on_the_wire() {
+    let lab = Lab::up(TWO_NODES);
+    let uplink = |node| {
+        let records = lab
+            .datapath(node)
+            .maps
+            .uplink_records
+            .all()
+            .expect("records");
+        records.into_values().next().expect("an uplink").mac
+    };
+    let macs = (uplink("A"), uplink("B"));
+    for command in ["iptables", "ip6tables"] {
+        lab.run("B", &format!("{command} -w -P FORWARD ACCEPT"));
+    }
+    let sources = ["b1", "b2", "B"].map(addresses);
+    let sources: Vec<IpAddr> = sources.into_iter().flatten().collect();
+    let receivers = ["b1", "b2", "B"];
+    let outside = ("A", "up0");
+    forge(&lab, ("B", "up0"), outside, macs, (&sources, &receivers));
+    honest(&lab, outside, macs, "a1", &receivers);
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
 
     let mut cargo = workspace.cargo();
     cargo
-        .args(["test", "--workspace", "--exclude", "netpath-ebpf"])
+        .args(["test", "--workspace"])
         .args(&args.cargo_test)
         .env(BINARY_VARIABLE, workspace.binary()?);
     progress::timed(&format!("test: {}", command::describe(&cargo)), || {

@@ -88,6 +88,7 @@ impl Writer<'_> {
             let last = retired.values().max().copied().unwrap_or_default();
             self.retired.set(&ifindex, &(last + 1))?;
         }
+        self.set_ready(ifindex, false)?;
         self.interfaces.remove(&ifindex)
     }
 

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::IpNet;
 use netpath_common::{
     DeviceEntry, EndpointEntry, EndpointId, EndpointRecord, FeatureBits, HopCounter, HopKey,
-    Identity, Ids, Ifindex, InterfaceEntry, NameKey, PrefixBytes, RouteEntry, RouteRecord,
-    Settings, TrieKey, UplinkRecord, tables,
+    Identity, Ids, Ifindex, InterfaceEntry, InterfaceState, NameKey, PrefixBytes, ReadyWord,
+    RouteEntry, RouteRecord, Settings, TrieKey, UplinkRecord, ready_bit, ready_word, tables,
     tables::{TABLES, spec},
 };
 
@@ -21,6 +21,7 @@ use crate::lock::TopologyLock;
 mod kinds {
     use super::{PerCpuTable, Table};
 
+    pub type Array<K, V> = Table<K, V>;
     pub type DevMapHash<K, V> = Table<K, V>;
     pub type Hash<K, V> = Table<K, V>;
     pub type LpmTrie<K, V> = Table<K, V>;
@@ -123,6 +124,27 @@ impl Maps {
         Ok(v4.chain(v6).collect())
     }
 
+    /// Whether programs let the packets of an interface in.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn is_ready(
+        &self,
+        ifindex: Ifindex,
+        entry: &InterfaceEntry,
+    ) -> Result<bool, DatapathError> {
+        if entry.state != InterfaceState::Ready as u32 {
+            return Ok(false);
+        }
+        match ready_word(ifindex) {
+            Some(word) => {
+                let word = self.ready.get(&word)?.unwrap_or_default();
+                Ok(word.bits & ready_bit(ifindex) != 0)
+            }
+            None => Ok(true),
+        }
+    }
+
     /// The entry of the longest prefix that holds all of this one: its own, if it has one.
     ///
     /// # Errors
@@ -223,6 +245,45 @@ impl Writer<'_> {
             program: 0,
         };
         self.devices.set(&id, &entry)
+    }
+
+    /// Describes an interface. Its packets are let in when the entry is there and says that it is ready, and no
+    /// longer before the entry says otherwise.
+    ///
+    /// # Errors
+    /// As for every method here; the interface is then not ready, if it was not before.
+    pub fn set_interface(
+        &self,
+        ifindex: Ifindex,
+        entry: &InterfaceEntry,
+    ) -> Result<(), DatapathError> {
+        let ready = entry.state == InterfaceState::Ready as u32;
+        if !ready {
+            self.set_ready(ifindex, false)?;
+        }
+        self.interfaces.set(&ifindex, entry)?;
+        if ready {
+            self.set_ready(ifindex, true)?;
+        }
+        Ok(())
+    }
+
+    /// Sets or clears the bit by which programs go; of an index beyond the map they go by the entry itself.
+    pub(super) fn set_ready(&self, ifindex: Ifindex, ready: bool) -> Result<(), DatapathError> {
+        let Some(index) = ready_word(ifindex) else {
+            return Ok(());
+        };
+        let before = self.ready.get(&index)?.unwrap_or_default();
+        let bit = ready_bit(ifindex);
+        let bits = if ready {
+            before.bits | bit
+        } else {
+            before.bits & !bit
+        };
+        if bits == before.bits {
+            return Ok(());
+        }
+        self.ready.set(&index, &ReadyWord { bits })
     }
 
     /// Routes a prefix.

@@ -104,6 +104,29 @@ impl Netlink {
         self.channel
             .request(about, request, NLM_F_CREATE | NLM_F_REPLACE)
     }
+
+    /// Forgets a neighbour. One that is forgotten already is no error.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn delete_neighbour(&self, link: &Link, address: IpAddr) -> Result<(), NetlinkError> {
+        let mut message = NeighbourMessage::default();
+        message.header.family = family(address);
+        message.header.ifindex = link.ifindex.0;
+        message.attributes = vec![NeighbourAttribute::Destination(match address {
+            IpAddr::V4(v4) => NeighbourAddress::Inet(v4),
+            IpAddr::V6(v6) => NeighbourAddress::Inet6(v6),
+        })];
+        let about = About {
+            action: "remove neighbour",
+            object: &format!("{address} on {}", link.name),
+        };
+        let request = RouteNetlinkMessage::DelNeighbour(message);
+        match self.channel.request(about, request, 0) {
+            Err(error) if error.errno() == Some(libc::ENOENT) => Ok(()),
+            result => result,
+        }
+    }
 }
 
 fn decode(message: &NeighbourMessage) -> Result<Neighbour, String> {

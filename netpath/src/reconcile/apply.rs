@@ -93,6 +93,17 @@ impl World {
                 address,
                 mac,
             } => self.add_neighbour(place, dev, *address, *mac),
+            Op::RemoveNeighbour {
+                place,
+                dev,
+                address,
+            } => {
+                let namespace = self.namespace_mut(place);
+                let ifindex = namespace.link(dev).map(|link| link.ifindex);
+                namespace
+                    .neighbours
+                    .retain(|found| Some(found.ifindex) != ifindex || found.address != *address);
+            }
             Op::AddRoute(place, route) => self.add_route(place, route),
             Op::RemoveRoute(place, dst) => self
                 .namespace_mut(place)

@@ -20,7 +20,12 @@ pub enum Drift {
     /// The pinned programs are not those of this build.
     Programs,
     /// The maps have less room than the topology says.
-    Room,
+    Room {
+        /// Endpoint addresses, of each family.
+        endpoints: u32,
+        /// Prefixes, of each family.
+        routes: u32,
+    },
     /// The fast path is to be switched.
     FastPath {
         /// On is wanted.
@@ -142,7 +147,7 @@ impl Drift {
             Self::Forwarding => "forwarding_off",
             Self::ForwardPolicy { .. } => "forward_policy",
             Self::Programs => "programs_of_another_version",
-            Self::Room => "room",
+            Self::Room { .. } => "room",
             Self::FastPath { .. } => "fast_path",
             Self::NamespaceGone(_) => "namespace_gone",
             Self::InterfaceGone(_) => "interface_gone",
@@ -200,7 +205,10 @@ impl fmt::Display for Drift {
                 )
             }
             Self::Programs => write!(f, "programs of this version"),
-            Self::Room => write!(f, "more room in its maps"),
+            Self::Room { endpoints, routes } => write!(
+                f,
+                "room for {endpoints} endpoint addresses and {routes} prefixes"
+            ),
             Self::FastPath { on } => write!(f, "{}", if *on { "on" } else { "off" }),
             Self::NamespaceGone(name) => write!(f, "namespace {name} is gone"),
             Self::InterfaceGone(dev) => write!(f, "interface {dev} is gone"),

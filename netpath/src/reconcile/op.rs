@@ -213,6 +213,15 @@ pub enum Op {
         /// Its Ethernet address.
         mac: Mac,
     },
+    /// Forget a neighbour that was made known.
+    RemoveNeighbour {
+        /// Where.
+        place: Place,
+        /// The interface.
+        dev: String,
+        /// Its address.
+        address: IpAddr,
+    },
     /// Put a route into the main table, in the place of netpath's own to the same destination.
     AddRoute(Place, NewRoute),
     /// Take netpath's own route to a destination out of the main table.
@@ -269,6 +278,7 @@ impl Op {
             | Self::AddAddress { place, .. }
             | Self::RemoveAddress { place, .. }
             | Self::AddNeighbour { place, .. }
+            | Self::RemoveNeighbour { place, .. }
             | Self::AddRoute(place, _)
             | Self::RemoveRoute(place, _) => place,
             _ => &Place::Node,

@@ -87,6 +87,8 @@ pub struct Wanted {
     pub forward_drop: bool,
     /// Whether the fast path is to be on; `None` leaves what is recorded, and turns a new node on.
     pub fast_path: Option<bool>,
+    /// For how many endpoint addresses and prefixes of each family there is to be room; 0 and 0 for what there is.
+    pub room: (u32, u32),
     /// Which recorded endpoints are removed when they are not among `endpoints`.
     pub scope: Scope,
     /// Its uplinks.
@@ -159,6 +161,7 @@ impl Wanted {
             place: node.place,
             forward_drop: node.forward_policy == ForwardPolicy::Drop,
             fast_path,
+            room: (node.capacity.endpoints, node.capacity.routes),
             scope: Scope::File,
             uplinks: (0..).zip(&node.uplinks).map(uplink).collect(),
             routes: node.routes.iter().map(route).collect(),
@@ -210,6 +213,7 @@ impl Wanted {
             place: recorded.place,
             forward_drop: recorded.forward_drop,
             fast_path: Some(recorded.fast_path),
+            room: (0, 0),
             scope: Scope::All,
             uplinks,
             routes: routes.collect(),

@@ -79,6 +79,15 @@ pub const EXPLAINED: &[Explanation] = &[
                  draft-itojun-v6ops-v4mapped-harmful). netpath drops it (`martian_source`).",
     },
     Explanation {
+        cases: "link: ten times VLAN 0",
+        family: None,
+        paths: &[],
+        counted: &["drop(malformed)"],
+        reason: "The kernel takes any number of VLAN tags with VLAN 0 off and delivers what is in them. netpath looks \
+                 for the source behind eight in the frame (the kernel's own `VLAN_MAX_DEPTH`) and drops what has more \
+                 (`malformed`): no honest frame has, and what could not be checked must not be delivered.",
+    },
+    Explanation {
         cases: "small route MTU",
         family: None,
         paths: &[],

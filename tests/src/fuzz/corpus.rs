@@ -11,7 +11,7 @@ use netpath::{
 };
 use netpath_common::Mac;
 
-use crate::{Device, Family, TestNode, between};
+use crate::{Device, Family, TestNode, Wrapping, between};
 
 /// A frame on a hook.
 #[derive(Clone, Debug)]
@@ -30,11 +30,14 @@ pub fn corpus(node: &TestNode) -> Vec<Case> {
     for family in Family::BOTH {
         for (program, device, source, destination) in ways(node, family) {
             let base = between(device.frame(), source, destination);
+            let plain = base.clone().udp(1, 2).build();
+            let wrapped = Wrapping::ALL.map(|wrapping| wrapping.wrap(&plain));
             let frames = kinds(&base, family).into_iter();
+            let frames = frames.map(|frame| frame.build()).chain(wrapped);
             cases.extend(frames.map(|frame| Case {
                 program,
                 device,
-                frame: frame.build(),
+                frame,
             }));
         }
     }

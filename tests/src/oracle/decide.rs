@@ -59,12 +59,13 @@ struct Headers {
 }
 
 fn choose(tables: &Tables, packet: &Packet) -> Result<Choice, Verdict> {
-    frame_is_ours(tables, packet)?;
-    let headers = match packet.frame[12] {
-        0x08 => ipv4(&packet.frame)?,
-        _ => ipv6(&packet.frame)?,
-    };
-    source_is_right(tables, packet, &headers)?;
+    let envelope = envelope(tables, packet)?;
+    let headers = headers(&envelope, &packet.frame)?;
+    if envelope.for_others && packet.program == ProgramKind::FromUplink {
+        not_from_here_to_here(tables, &headers)?;
+    } else {
+        source_is_right(tables, packet, &headers)?;
+    }
     if let Some(reason) = headers.special {
         return Err(Verdict::Punt(reason));
     }
@@ -76,25 +77,98 @@ fn choose(tables: &Tables, packet: &Packet) -> Result<Choice, Verdict> {
     Ok(choice)
 }
 
-fn frame_is_ours(tables: &Tables, packet: &Packet) -> Result<(), Verdict> {
-    let reason = match (packet.frame[12], packet.frame[13]) {
-        (0x08, 0x00) | (0x86, 0xdd) => {
-            let mac = &packet.frame[..6];
-            if mac == [0xff; 6] {
-                PuntReason::Broadcast
-            } else if mac[0] & 1 == 1 {
-                PuntReason::Multicast
-            } else if mac != tables.interface(packet.ingress).device.mac.0 {
-                PuntReason::NotToThisHost
-            } else {
-                return Ok(());
-            }
-        }
-        (0x08, 0x06) => PuntReason::Arp,
-        (0x81, 0x00) | (0x88, 0xa8) => PuntReason::Vlan,
-        _ => PuntReason::EtherType,
+/// What stands around an IP packet.
+struct Envelope {
+    /// EtherType of the packet: IPv4 or IPv6.
+    ether_type: u16,
+    /// Where it begins in the frame.
+    at: usize,
+    /// Why the kernel has to look at it, if its source is right.
+    reason: Option<PuntReason>,
+    /// It has a VLAN of its own, or somebody else's MAC.
+    for_others: bool,
+}
+
+const IPV4: u16 = 0x0800;
+const IPV6: u16 = 0x86dd;
+/// Tags in a frame that are looked behind (ADR 0004).
+const TAGS: usize = 8;
+
+fn envelope(tables: &Tables, packet: &Packet) -> Result<Envelope, Verdict> {
+    let frame = &packet.frame;
+    let be16 = |at: usize| Some(u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?]));
+    let is_tag = |ether_type| matches!(ether_type, 0x8100 | 0x88a8);
+    let mac = &frame[..6];
+    let to = if mac == [0xff; 6] {
+        Some(PuntReason::Broadcast)
+    } else if mac[0] & 1 == 1 {
+        Some(PuntReason::Multicast)
+    } else if mac != tables.interface(packet.ingress).device.mac.0 {
+        Some(PuntReason::NotToThisHost)
+    } else {
+        None
     };
-    Err(Verdict::Punt(reason))
+    let outer = u16::from_be_bytes([frame[12], frame[13]]);
+    let reason = match outer {
+        IPV4 | IPV6 => to,
+        0x0806 => Some(PuntReason::Arp),
+        tag if is_tag(tag) => Some(PuntReason::Vlan),
+        _ => Some(PuntReason::EtherType),
+    };
+    let unreadable = Verdict::Punt(reason.unwrap_or(PuntReason::EtherType));
+    let mut for_others = to == Some(PuntReason::NotToThisHost);
+    let (mut ether_type, mut at, mut tags) = (outer, 14, 0);
+    while is_tag(ether_type) {
+        if tags == TAGS {
+            return Err(malformed());
+        }
+        let (Some(tci), Some(next)) = (be16(at), be16(at + 2)) else {
+            return Err(unreadable);
+        };
+        for_others |= tci % 4096 != 0;
+        (ether_type, at, tags) = (next, at + 4, tags + 1);
+    }
+    // IEEE 802: a length, LLC with SNAP's SAPs, an organisation, an EtherType.
+    if ether_type < 1536 && frame.get(at..at + 3) == Some(&[0xaa, 0xaa, 3]) {
+        (ether_type, at) = (be16(at + 6).ok_or(unreadable)?, at + 8);
+    }
+    match ether_type {
+        IPV4 | IPV6 => Ok(Envelope {
+            ether_type,
+            at,
+            reason,
+            for_others,
+        }),
+        _ => Err(unreadable),
+    }
+}
+
+/// Of a packet that is the kernel's for what stands around it, only the addresses matter.
+fn headers(envelope: &Envelope, frame: &[u8]) -> Result<Headers, Verdict> {
+    let is_v4 = envelope.ether_type == IPV4;
+    let Some(reason) = envelope.reason else {
+        return if is_v4 { ipv4(frame) } else { ipv6(frame) };
+    };
+    let (from, width) = if is_v4 { (12, 4) } else { (8, 16) };
+    let from = envelope.at + from;
+    let both = frame.get(from..from + 2 * width);
+    let both = both.ok_or(Verdict::Punt(reason))?;
+    Ok(Headers {
+        source: address(&both[..width]),
+        destination: address(&both[width..]),
+        ttl: 0,
+        length: 0,
+        special: Some(reason),
+    })
+}
+
+/// From outside, what is for others: nothing goes from here to here by way of them.
+fn not_from_here_to_here(tables: &Tables, headers: &Headers) -> Result<(), Verdict> {
+    let is_here = |address| tables.node.contains(&address) || owner(tables, address).is_some();
+    if is_here(headers.source) && is_here(headers.destination) {
+        return Err(Verdict::Drop(DropReason::Spoofed));
+    }
+    Ok(())
 }
 
 fn malformed() -> Verdict {
@@ -195,7 +269,10 @@ fn source_is_right(tables: &Tables, packet: &Packet, headers: &Headers) -> Resul
     match (kind(headers.source), kind(headers.destination)) {
         // It looks for an address: DHCP, duplicate address detection, listener reports.
         (Kind::Unspecified, Kind::Multicast) => return Ok(()),
-        (Kind::Unspecified, Kind::Broadcast) => return Err(Verdict::Punt(PuntReason::Broadcast)),
+        (Kind::Unspecified, Kind::Broadcast) => {
+            let reason = headers.special.unwrap_or(PuntReason::Broadcast);
+            return Err(Verdict::Punt(reason));
+        }
         (Kind::Unspecified | Kind::Broadcast | Kind::Multicast | Kind::Martian, _) => {
             return Err(martian);
         }

@@ -15,7 +15,7 @@ use super::{
     Packet, Tables,
     prefix::{Address, Prefix},
 };
-use crate::{UNKNOWN_MAC, between, fuzz::Rng};
+use crate::{UNKNOWN_MAC, Wrapping, between, fuzz::Rng};
 
 /// Addresses that routers treat in their own ways, and the ordinary ones beside them.
 const SPECIAL_V4: [&str; 20] = [
@@ -95,6 +95,13 @@ pub fn packet(rng: &mut Rng, tables: &Tables) -> Packet {
     let empty = FrameBuilder::new(interface.device.far_mac, mac);
     let (source, destination) = (source.ip(), destination.ip());
     let mut frame = describe(rng, empty, source, destination).build();
+    if rng.chance(8) {
+        let wrapping = match rng.below(40) {
+            0 => Wrapping::TOO_DEEP,
+            _ => rng.pick(&Wrapping::ALL),
+        };
+        frame = wrapping.wrap(&frame);
+    }
     damage(rng, &mut frame);
     Packet {
         program,

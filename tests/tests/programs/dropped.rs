@@ -2,9 +2,12 @@
 
 use std::net::IpAddr;
 
-use netpath::probe::frame::{EXTENSION_HOP_BY_HOP, FrameBuilder};
+use netpath::{
+    datapath::ProgramKind,
+    probe::frame::{ETHERTYPE_ARP, EXTENSION_HOP_BY_HOP, FrameBuilder},
+};
 use netpath_common::{DropReason, InterfaceState};
-use netpath_tests::{Family, TestNode, between};
+use netpath_tests::{Device, Family, Passage, TestNode, Wrapping, between};
 
 fn address(text: &str) -> IpAddr {
     text.parse().expect("an address")
@@ -49,6 +52,14 @@ pub fn spoofed(reason: DropReason) {
             {
                 node.from_a(frame).is_dropped(reason);
             }
+            for destination in destinations(family) {
+                let frame = between(node.a.frame(), source, destination).udp(1, 2);
+                for wrapping in Wrapping::ALL {
+                    node.from_a(frame.clone())
+                        .with(|frame| *frame = wrapping.wrap(frame))
+                        .is_dropped(reason);
+                }
+            }
         }
         // From outside: no address of this node nor of an endpoint of it.
         for source in [family.a(), family.b(), family.node()] {
@@ -60,6 +71,18 @@ pub fn spoofed(reason: DropReason) {
                 punted_but_for_the_source(between(node.uplink.frame(), source, family.b()), family)
             {
                 node.from_uplink(frame).is_dropped(reason);
+            }
+            for wrapping in Wrapping::ALL {
+                let to = match wrapping.is_for_others() {
+                    true => vec![family.a(), family.b(), family.node()],
+                    false => destinations(family),
+                };
+                for destination in to {
+                    let frame = between(node.uplink.frame(), source, destination).udp(1, 2);
+                    node.from_uplink(frame)
+                        .with(|frame| *frame = wrapping.wrap(frame))
+                        .is_dropped(reason);
+                }
             }
         }
     }
@@ -106,6 +129,16 @@ pub fn martian_source(reason: DropReason) {
                 node.from_a(packet(node.a.frame())).is_dropped(reason);
                 node.from_uplink(packet(node.uplink.frame()))
                     .is_dropped(reason);
+                for wrapping in Wrapping::ALL {
+                    node.from_a(packet(node.a.frame()))
+                        .with(|frame| *frame = wrapping.wrap(frame))
+                        .is_dropped(reason);
+                }
+                for wrapping in Wrapping::ALL.iter().filter(|w| !w.is_for_others()) {
+                    node.from_uplink(packet(node.uplink.frame()))
+                        .with(|frame| *frame = wrapping.wrap(frame))
+                        .is_dropped(reason);
+                }
             }
         }
     }
@@ -120,35 +153,82 @@ pub fn martian_source(reason: DropReason) {
     }
 }
 
+/// Whatever entries there are: as long as the interface is not ready, nothing of an endpoint is let in.
 pub fn not_ready(reason: DropReason) {
     let mut node = TestNode::new();
-    for family in Family::BOTH {
-        node.remove_endpoint(family.a());
-    }
-    let packet = |node: &TestNode, family: Family, source| {
-        between(node.a.frame(), source, family.b())
-            .udp(1, 2)
-            .payload(b"netpath")
+    let frames = |device: Device, own: &dyn Fn(Family) -> IpAddr| {
+        let mut frames = vec![
+            device
+                .frame()
+                .ethertype(ETHERTYPE_ARP)
+                .payload(&[1; 28])
+                .build(),
+        ];
+        for family in Family::BOTH {
+            for source in [own(family), family.outside()] {
+                for destination in destinations(family) {
+                    let frame = between(device.frame(), source, destination).udp(1, 2);
+                    frames.push(frame.payload(b"netpath").build());
+                }
+            }
+            let frame = between(device.frame(), own(family), family.b()).udp(1, 2);
+            frames.extend(Wrapping::ALL.map(|wrapping| wrapping.wrap(&frame.build())));
+        }
+        frames
     };
-    node.set_interface(node.a, InterfaceState::Preparing);
-    for family in Family::BOTH {
-        for source in [family.a(), family.outside()] {
-            node.from_a(packet(&node, family, source))
-                .is_dropped(reason);
+    let from = |node: &TestNode, device: Device, frame: Vec<u8>| {
+        Passage::new(node, ProgramKind::FromEndpoint, device, frame).is_dropped(reason);
+    };
+    let to_b = |node: &TestNode, device: Device, own: &dyn Fn(Family) -> IpAddr| {
+        for family in Family::BOTH {
+            let frame = between(device.frame(), own(family), family.b()).udp(1, 2);
+            Passage::new(node, ProgramKind::FromEndpoint, device, frame.build()).goes_to(node.b);
+        }
+    };
+    // The last two: the last index that has a bit, and the first that has none.
+    let last = node.add("epx", 1_048_575, 6);
+    let beyond = node.add("epy", 1_048_576, 7);
+    let devices = [(node.a, 1), (last, 6), (beyond, 7)];
+    for (device, subnet) in devices {
+        let own = move |family: Family| family.subnet(subnet, 2);
+        for family in Family::BOTH {
+            node.set_endpoint(own(family), device);
+        }
+        for state in [Some(InterfaceState::Preparing), None] {
+            match state {
+                Some(state) => node.set_interface(device, state),
+                None => node.remove_interface(device),
+            }
+            for frame in frames(device, &own) {
+                from(&node, device, frame);
+            }
+            // Nobody else is touched.
+            for (other, subnet) in devices.into_iter().filter(|(other, _)| *other != device) {
+                if node.is_ready(other) {
+                    to_b(&node, other, &move |family: Family| {
+                        family.subnet(subnet, 2)
+                    });
+                }
+            }
+            node.set_interface(device, InterfaceState::Ready);
+            to_b(&node, device, &own);
+        }
+        // Now that it is complete, another's address is simply not its own.
+        for family in Family::BOTH {
+            let frame = between(device.frame(), family.outside(), family.b()).udp(1, 2);
+            Passage::new(&node, ProgramKind::FromEndpoint, device, frame.build())
+                .is_dropped(DropReason::Spoofed);
         }
     }
-    node.remove_interface(node.a);
+}
+
+/// To drop what an uplink brings would cut the machine off: it is not asked whether it is ready.
+#[test]
+fn an_uplink_is_always_let_in() {
+    let mut node = TestNode::new();
+    node.set_interface(node.uplink, InterfaceState::Preparing);
     for family in Family::BOTH {
-        node.from_a(packet(&node, family, family.a()))
-            .is_dropped(reason);
-    }
-    // Once it is complete, the same address is simply not its own.
-    node.set_interface(node.a, InterfaceState::Ready);
-    for family in Family::BOTH {
-        node.from_a(packet(&node, family, family.a()))
-            .is_dropped(DropReason::Spoofed);
-        node.set_endpoint(family.a(), node.a);
-        node.from_a(packet(&node, family, family.a()))
-            .goes_to(node.b);
+        let frame = between(node.uplink.frame(), family.remote(), family.b()).udp(1, 2);
+        node.from_uplink(frame).goes_to(node.b);
     }
 }

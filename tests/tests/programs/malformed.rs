@@ -2,7 +2,7 @@
 
 use netpath::probe::frame::FrameBuilder;
 use netpath_common::DropReason;
-use netpath_tests::{Family, Passage, TestNode, between};
+use netpath_tests::{Family, Passage, TestNode, Wrapping, between};
 
 /// From endpoint a and from the uplink to endpoint b, UDP with a payload.
 fn from_both(
@@ -62,6 +62,19 @@ pub fn malformed(reason: DropReason) {
     dropped(Family::V4, &|frame| {
         frame.options(&[1; 8]).forge_ip_length(27)
     });
+}
+
+/// In more VLAN tags than anybody looks behind, no source can be known; the kernel would deliver it.
+#[test]
+fn too_many_tags() {
+    let node = TestNode::new();
+    for family in Family::BOTH {
+        for passage in from_both(&node, family, |frame| frame) {
+            passage
+                .with(|frame| *frame = Wrapping::TOO_DEEP.wrap(frame))
+                .is_dropped(DropReason::Malformed);
+        }
+    }
 }
 
 pub fn bad_checksum(reason: DropReason) {

@@ -165,18 +165,26 @@ fn martians_stay_martians() {
     }
 }
 
-/// Before its interface is complete, an endpoint has neither addresses nor prefixes.
+/// Before its interface is complete, an endpoint sends from its prefixes no more than from its addresses, be they in
+/// the table or not; and before they are in it, nobody reaches them.
 #[test]
 fn not_before_it_is_ready() {
     let mut node = node_with_prefixes();
     node.set_interface(node.a, InterfaceState::Preparing);
+    let sent = |node: &TestNode, family| {
+        let [_, source, _] = of_a(family);
+        let frame = between(node.a.frame(), source, family.b()).udp(1, 2);
+        node.from_a(frame).is_dropped(DropReason::NotReady);
+    };
+    for family in Family::BOTH {
+        sent(&node, family);
+    }
     for prefix in OF_A {
         node.remove_route(prefix);
     }
     for family in Family::BOTH {
+        sent(&node, family);
         let [_, source, _] = of_a(family);
-        let frame = between(node.a.frame(), source, family.b()).udp(1, 2);
-        node.from_a(frame).is_dropped(DropReason::NotReady);
         let frame = between(node.uplink.frame(), family.outside(), source).udp(1, 2);
         node.from_uplink(frame).is_punted(PuntReason::NoRoute);
     }

@@ -6,7 +6,7 @@ use netpath::probe::frame::{
     ETHERTYPE_ARP, EXTENSION_HOP_BY_HOP, FrameBuilder, TPID_QINQ, TPID_VLAN, Tag,
 };
 use netpath_common::{Mac, PuntReason};
-use netpath_tests::{Family, Passage, TestNode, UNKNOWN_MAC, between};
+use netpath_tests::{Family, Passage, TestNode, UNKNOWN_MAC, Wrapping, between};
 
 fn address(text: &str) -> IpAddr {
     text.parse().expect("an address")
@@ -74,6 +74,58 @@ pub fn vlan(reason: PuntReason) {
         for (tpid, tci) in [(TPID_VLAN, 5), (TPID_VLAN, 0), (TPID_QINQ, 0xe005)] {
             let tagged = |frame: FrameBuilder| udp(frame).tag(Tag { tpid, tci });
             all_punted(to(&node, family, family.b(), &tagged), reason);
+            // Not IP, or cut short: nothing can be read of it.
+            let other = |frame: FrameBuilder| tagged(frame).ethertype(0x88cc);
+            all_punted(to(&node, family, family.b(), &other), reason);
+            for passage in to(&node, family, family.b(), &tagged) {
+                let end = 14 + 4 + family.headers() - 14 - 1;
+                passage.with(|frame| frame.truncate(end)).is_punted(reason);
+            }
+        }
+    }
+}
+
+/// With the right source, each of them as it always was.
+#[test]
+fn wrapped() {
+    let node = TestNode::new();
+    for family in Family::BOTH {
+        for wrapping in Wrapping::ALL {
+            for destination in [family.b(), family.remote(), family.node(), family.outside()] {
+                for passage in to(&node, family, destination, &udp) {
+                    passage
+                        .with(|frame| *frame = wrapping.wrap(frame))
+                        .is_punted(wrapping.reason);
+                }
+            }
+        }
+    }
+}
+
+/// What an uplink carries for another interface or host of this machine: its sources are somebody else's business,
+/// also where they are of this node, unless it is for this node.
+#[test]
+fn for_others() {
+    let node = TestNode::new();
+    for family in Family::BOTH {
+        let martian = match family {
+            Family::V4 => "240.0.0.1",
+            Family::V6 => "::ffff:10.0.1.2",
+        };
+        for wrapping in Wrapping::ALL.iter().filter(|w| w.is_for_others()) {
+            let sources = [family.a(), family.node(), family.remote(), address(martian)];
+            for source in sources {
+                for destination in [family.remote(), family.outside()] {
+                    let frame = udp(between(node.uplink.frame(), source, destination));
+                    node.from_uplink(frame)
+                        .with(|frame| *frame = wrapping.wrap(frame))
+                        .is_punted(wrapping.reason);
+                }
+            }
+            let frame = udp(between(node.uplink.frame(), family.remote(), family.b()));
+            node.from_uplink(frame)
+                .with(|frame| *frame = wrapping.wrap(frame))
+                .is_punted(wrapping.reason);
         }
     }
 }
@@ -88,10 +140,11 @@ pub fn not_to_this_host(reason: PuntReason) {
 /// A unicast packet in a frame that is not this node's own.
 fn in_a_frame_to(node: &TestNode, destination: Mac, reason: PuntReason) {
     for family in Family::BOTH {
-        let frame = FrameBuilder::new(node.a.far_mac, destination);
-        let frame = udp(between(frame, family.a(), family.b()));
-        node.from_a(frame.clone()).is_punted(reason);
-        node.from_uplink(frame).is_punted(reason);
+        for passage in to(node, family, family.b(), &udp) {
+            passage
+                .with(|frame| frame[..6].copy_from_slice(&destination.0))
+                .is_punted(reason);
+        }
     }
 }
 

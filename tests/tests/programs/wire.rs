@@ -7,7 +7,9 @@ use netpath::probe::{
     frame::FrameBuilder,
 };
 use netpath_common::{DropReason, HopCounter, HopKey, Ifindex, PuntReason, Verdict};
-use netpath_tests::{Device, Family, GsoInjector, TestNode, as_forwarded, between, counted};
+use netpath_tests::{
+    Device, Family, GsoInjector, TestNode, Wrapping, as_forwarded, between, counted,
+};
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -110,20 +112,33 @@ fn next_hop_of_the_other_family() {
     assert_eq!(arrived(&mut sink), as_forwarded(&frame, macs));
 }
 
-/// The kernel takes the tag out of the frame before the hook.
+/// The kernel takes the outermost tag out of the frame before the hook.
 #[test]
 fn vlan_tag_beside_the_frame() {
     let node = TestNode::new();
     node.attach();
-    for device in [node.a, node.uplink] {
+    let spoofed = Verdict::Drop(DropReason::Spoofed);
+    let tagged = Wrapping::ALL
+        .into_iter()
+        .filter(|wrapping| wrapping.reason == PuntReason::Vlan);
+    for (wrapping, device) in tagged.flat_map(|w| [(w, node.a), (w, node.uplink)]) {
         let source = injector(&node, device);
-        let hop = HopKey::new(device.ifindex, Ifindex(0), Verdict::Punt(PuntReason::Vlan));
         for family in Family::BOTH {
-            let packet = between(device.frame(), family.a(), family.b()).udp(1, 2);
-            let frame = packet.vlan(5).build();
-            sent(&node, hop, frame.len() - 4, || {
-                source.send(&frame).expect("sending");
-            });
+            let own = match device.name {
+                "epa" => family.a(),
+                _ => family.remote(),
+            };
+            for (from, verdict) in [
+                (own, Verdict::Punt(PuntReason::Vlan)),
+                (family.b(), spoofed),
+            ] {
+                let frame = between(device.frame(), from, family.b()).udp(1, 2);
+                let frame = wrapping.wrap(&frame.build());
+                let hop = HopKey::new(device.ifindex, Ifindex(0), verdict);
+                sent(&node, hop, wrapping.seen(&frame), || {
+                    source.send(&frame).expect("sending");
+                });
+            }
         }
     }
 }

@@ -21,13 +21,18 @@ pub struct Removal {
 #[cfg(test)]
 pub const IN_PARTS: &[(&str, &str)] = &[
     ("parse::ethernet(skb)?", "parse.rs"),
-    ("F::parse(skb)?", "parse.rs"),
+    ("parse::packet::<F>(skb, frame)?", "parse.rs"),
 ];
 
 /// Checks that no case can show without destroying the lab, and the test that shows them instead.
 #[cfg(test)]
-pub const ELSEWHERE: &[(&str, &str)] =
-    &[("destination::device(endpoint)?", "tests/tests/lab_reuse.rs")];
+pub const ELSEWHERE: &[(&str, &str)] = &[
+    ("destination::device(endpoint)?", "tests/tests/lab_reuse.rs"),
+    (
+        "ready::is_complete(skb)?",
+        "tests/tests/programs/dropped.rs",
+    ),
+];
 
 const fn removal(
     stage: &'static str,
@@ -60,17 +65,20 @@ pub const REMOVALS: &[Removal] = &[
         "parse: VLAN tag",
         PARSE,
         "fn ethernet",
-        &[
-            "if skb.has_vlan_tag() {",
-            "return Err(Verdict::Punt(PuntReason::Vlan));",
-            "}",
-        ],
+        &["punt = Some(PuntReason::Vlan);"],
         &[],
+    ),
+    removal(
+        "parse: VLAN of its own",
+        PARSE,
+        "fn ethernet",
+        &["for_others |= tag & VLAN_ID != 0;"],
+        &["let _unused = tag;"],
     ),
     removal(
         "parse: EtherType",
         PARSE,
-        "fn ethernet",
+        "fn of",
         &["} else if ether_type == EtherType::Ipv6 as u16 {"],
         &["} else if ether_type != 0 {"],
     ),
@@ -78,22 +86,68 @@ pub const REMOVALS: &[Removal] = &[
         "parse: broadcast frame",
         PARSE,
         "fn ethernet",
-        &["LinkDestination::Broadcast => Err(Verdict::Punt(PuntReason::Broadcast)),"],
-        &["LinkDestination::Broadcast => Ok(network),"],
+        &["LinkDestination::Broadcast => Some(PuntReason::Broadcast),"],
+        &["LinkDestination::Broadcast => None,"],
     ),
     removal(
         "parse: multicast frame",
         PARSE,
         "fn ethernet",
-        &["LinkDestination::Multicast => Err(Verdict::Punt(PuntReason::Multicast)),"],
-        &["LinkDestination::Multicast => Ok(network),"],
+        &["LinkDestination::Multicast => Some(PuntReason::Multicast),"],
+        &["LinkDestination::Multicast => None,"],
     ),
     removal(
         "parse: another host's MAC",
         PARSE,
         "fn ethernet",
-        &["LinkDestination::OtherHost => Err(Verdict::Punt(PuntReason::NotToThisHost)),"],
-        &["LinkDestination::OtherHost => Ok(network),"],
+        &["LinkDestination::OtherHost => Some(PuntReason::NotToThisHost),"],
+        &["LinkDestination::OtherHost => None,"],
+    ),
+    removal(
+        "parse: another host's MAC is for another host",
+        PARSE,
+        "fn ethernet",
+        &["let mut for_others = matches!(punt, Some(PuntReason::NotToThisHost));"],
+        &["let mut for_others = false;"],
+    ),
+    removal(
+        "parse: packet behind tags in the frame",
+        PARSE,
+        "fn wrapped",
+        &["ether_type = u16::from_ne_bytes([c, d]);", "packet += TAG;"],
+        &["let _unused = (c, d);", "ether_type = 0xffff;"],
+    ),
+    removal(
+        "parse: VLAN of its own behind VLAN 0",
+        PARSE,
+        "fn wrapped",
+        &["for_others |= u16::from_be_bytes([a, b]) & VLAN_ID != 0;"],
+        &["let _unused = (a, b);"],
+    ),
+    removal(
+        "parse: more tags than are looked behind",
+        PARSE,
+        "fn wrapped",
+        &[
+            "if is_tag(ether_type) {",
+            "return Err(Verdict::Drop(DropReason::Malformed));",
+            "}",
+        ],
+        &[],
+    ),
+    removal(
+        "parse: packet behind LLC/SNAP",
+        PARSE,
+        "fn wrapped",
+        &["if u16::from_be(ether_type) < ETHERTYPES {"],
+        &["if false {"],
+    ),
+    removal(
+        "parse: reason of the frame",
+        PARSE,
+        "fn packet",
+        &["punt: Some(reason),"],
+        &["punt: None,"],
     ),
     removal(
         "parse: IPv4 header is there",
@@ -241,18 +295,40 @@ pub const REMOVALS: &[Removal] = &[
         &[],
     ),
     removal(
-        "source, from an uplink: local endpoints'",
+        "source, from an uplink: for others",
         "source.rs",
         "fn of_uplink",
-        &["if F::endpoint(&packet.source).is_some()"],
-        &["if false"],
+        &[
+            "if packet.for_others {",
+            "return for_others(packet, features);",
+            "}",
+        ],
+        &[],
+    ),
+    removal(
+        "source, from an uplink: for others, but from here to here",
+        "source.rs",
+        "fn for_others",
+        &["return Err(Verdict::Drop(DropReason::Spoofed));"],
+        &[],
+    ),
+    removal(
+        "source, from an uplink: local endpoints'",
+        "source.rs",
+        "fn is_here",
+        &[
+            "F::endpoint(address).is_some() || features.local_prefixes() && is_routed_here::<F>(address)",
+        ],
+        &["features.local_prefixes() && is_routed_here::<F>(address)"],
     ),
     removal(
         "source, from an uplink: prefixes routed to local endpoints",
         "source.rs",
-        "fn of_uplink",
-        &["|| features.local_prefixes() && is_routed_here::<F>(&packet.source)"],
-        &[],
+        "fn is_here",
+        &[
+            "F::endpoint(address).is_some() || features.local_prefixes() && is_routed_here::<F>(address)",
+        ],
+        &["F::endpoint(address).is_some()"],
     ),
     removal(
         "what parse leaves to the kernel, from an endpoint",
@@ -404,9 +480,9 @@ pub const REMOVALS: &[Removal] = &[
     removal(
         "MTU, to a local endpoint, GSO by its segments",
         "checks.rs",
-        "fn device_mtu",
-        &["if skb.is_gso() {"],
-        &["if false {"],
+        "fn to_measure",
+        &["} else if skb.is_gso() {"],
+        &["} else if false {"],
     ),
     removal(
         "the way back, to another node",
@@ -486,14 +562,14 @@ pub const REMOVALS: &[Removal] = &[
         "rewrite: MAC addresses, IPv4",
         "rewrite.rs",
         "fn ipv4",
-        &["set_macs(&mut header, ethernet);"],
+        &["set_macs(header, ethernet);"],
         &["let _unused = ethernet;"],
     ),
     removal(
         "rewrite: MAC addresses, IPv6",
         "rewrite.rs",
         "fn ipv6",
-        &["set_macs(&mut header, ethernet);"],
+        &["set_macs(header, ethernet);"],
         &["let _unused = ethernet;"],
     ),
     // Stage 6: count, then redirect.

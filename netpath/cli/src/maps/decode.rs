@@ -6,8 +6,8 @@ use netpath::datapath::{DatapathError, Maps, from_bytes};
 use netpath_common::{
     DeviceEntry, DropReason, EndpointEntry, EndpointId, EndpointRecord, FastPathWish, FeatureBits,
     HopCounter, HopKey, Identity, Ids, Ifindex, InterfaceEntry, InterfaceKind, InterfaceState, Mac,
-    NameKey, NetnsKind, Origin, Outcome, PrefixBytes, PuntReason, RecordState, RouteEntry,
-    RouteRecord, Settings, TrieKey, UplinkRecord, tables, text,
+    NameKey, NetnsKind, Origin, Outcome, PrefixBytes, PuntReason, ReadyWord, RecordState,
+    RouteEntry, RouteRecord, Settings, TrieKey, UplinkRecord, tables, text,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
@@ -98,6 +98,10 @@ macro_rules! decode {
 decode! {
     u32: |index| vec![("index", number(*index))];
     u64: |sequence| vec![("sequence", Field::Number(*sequence))];
+    ReadyWord: |word| match word.bits {
+        0 => Vec::new(),
+        bits => vec![("bits", Field::Text(format!("{bits:#018x}")))],
+    };
     [u8; 4]: |octets| address((*octets).into());
     [u8; 16]: |octets| address((*octets).into());
     TrieKey<4>: |key| network(key.address().into(), key.length());
@@ -141,6 +145,8 @@ fn decode<K: Decode, V: Decode>(entries: impl IntoIterator<Item = (K, V)>) -> Ve
             key: Fields(key.decode()),
             value: Fields(value.decode()),
         })
+        // An array has an entry for every index; one that says nothing is not shown.
+        .filter(|entry| !entry.value.0.is_empty())
         .collect()
 }
 

@@ -1,5 +1,7 @@
 //! ABI 2 to 3: `meta` is cut into identity, settings, ids and features; records say who asked for a thing.
 
+use std::collections::BTreeMap;
+
 use super::{super::error::DatapathError, Contents, Entries};
 
 /// `meta` of ABI 2: abi_version, next_endpoint_id, netns_cookie (8), netns_made, fast_path, forward_drop, configured, name
@@ -11,6 +13,11 @@ const PREFIX: usize = 20;
 const ENDPOINT: usize = 704;
 const UPLINK: usize = 416;
 const ROUTE: usize = 24;
+const INTERFACE: usize = 96;
+/// The state of an interface that is ready.
+const READY: u32 = 2;
+/// Words of `ready`, 64 interfaces each.
+const READY_WORDS: u32 = 16_384;
 /// Where the prefixes and addresses of an endpoint begin; before them ABI 3 puts what is new.
 const ENDPOINT_HEAD: usize = 64;
 
@@ -40,7 +47,29 @@ pub(super) fn step(contents: &mut Contents<'_>) -> Result<(), DatapathError> {
     contents.put("uplink_records", converted(uplinks, uplink));
     contents.put("route_records", converted(routes, route));
     contents.put("retired", Entries::new());
+    let interfaces = contents.entries("interfaces", 4, INTERFACE)?;
+    contents.put("ready", ready(&interfaces));
     Ok(())
+}
+
+/// A bit for each interface that is ready: key an index, value kind and state (4 bytes each) and what follows.
+fn ready(interfaces: &Entries) -> Entries {
+    let mut words: BTreeMap<u32, u64> = BTreeMap::new();
+    let word = |bytes: &[u8]| {
+        bytes
+            .first_chunk()
+            .map_or(0, |word| u32::from_ne_bytes(*word))
+    };
+    for (key, value) in interfaces {
+        let ifindex = word(key);
+        if word(&value[4..]) == READY && ifindex / 64 < READY_WORDS {
+            *words.entry(ifindex / 64).or_default() |= 1 << (ifindex % 64);
+        }
+    }
+    let entries = words.into_iter();
+    entries
+        .map(|(word, bits)| (word.to_ne_bytes().to_vec(), bits.to_ne_bytes().to_vec()))
+        .collect()
 }
 
 fn converted(entries: Entries, convert: fn(Vec<u8>) -> Vec<u8>) -> Entries {

@@ -49,6 +49,9 @@ impl Site<'_> {
             Op::AddNeighbour {
                 dev, address, mac, ..
             } => Ok(netlink.add_neighbour(&link(netlink, dev)?, *address, *mac)?),
+            Op::RemoveNeighbour { dev, address, .. } => {
+                Ok(netlink.delete_neighbour(&link(netlink, dev)?, *address)?)
+            }
             Op::AddRoute(_, route) => add_route(netlink, route),
             Op::RemoveRoute(_, dst) => Ok(netlink.delete_routes_to(*dst)?),
             op => Err(ProvisionError::NoSuchPlace(format!("{op:?}"))),

@@ -154,7 +154,7 @@ fn register(
         }
         _ => forget_others(maps, ifindex, entry.endpoint_id)?,
     }
-    Ok(maps.interfaces.set(&ifindex, &entry)?)
+    Ok(maps.set_interface(ifindex, &entry)?)
 }
 
 fn forget_others(
@@ -187,5 +187,5 @@ fn set_ready(maps: &Writer<'_>, ifindex: Ifindex) -> Result<(), ProvisionError> 
     };
     let mut entry = maps.interfaces.get(&ifindex)?.ok_or_else(missing)?;
     entry.state = InterfaceState::Ready as u32;
-    Ok(maps.interfaces.set(&ifindex, &entry)?)
+    Ok(maps.set_interface(ifindex, &entry)?)
 }

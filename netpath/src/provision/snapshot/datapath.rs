@@ -1,6 +1,6 @@
 //! What the node's maps hold, and where its programs run.
 
-use netpath_common::{InterfaceKind, InterfaceState};
+use netpath_common::InterfaceKind;
 
 use crate::{
     datapath::{AttachMode, Datapath, attach_mode},
@@ -20,7 +20,7 @@ pub(super) fn maps(datapath: &Datapath, observed: &mut Observed) -> Result<(), P
     for (ifindex, entry) in maps.interfaces.all()? {
         let interface = Interface {
             kind: InterfaceKind::from_number(entry.kind),
-            ready: entry.state == InterfaceState::Ready as u32,
+            ready: maps.is_ready(ifindex, &entry)?,
             id: entry.endpoint_id,
             rp_filter: entry.rp_filter,
             dev: records::text(&entry.name)?,

@@ -7,8 +7,8 @@ use netpath_common::{FastPathWish, FeatureBits, Ifindex, InterfaceKind, Mac};
 
 use super::{
     super::{
-        Action, Drift, Home, Link, NamespaceState, NewRoute, Object, Op, Owner, Place, Recorded,
-        RecordedEndpoint, WantedEndpoint, World, drift::List, observed::Interface,
+        Action, Drift, Home, Link, NamespaceState, Neighbour, NewRoute, Object, Op, Owner, Place,
+        Recorded, RecordedEndpoint, WantedEndpoint, World, drift::List, observed::Interface,
     },
     Draft, Planner,
     entries::ENDPOINT,
@@ -672,6 +672,9 @@ impl Planner<'_> {
                 self.act(&mut draft, op);
             }
         }
+        for address in addresses.iter().map(IpNet::addr) {
+            self.forget_neighbour(&mut draft, &before.host_dev, address);
+        }
         for dst in prefixes
             .into_iter()
             .chain(addresses.iter().map(|a| IpNet::from(a.addr())))
@@ -682,6 +685,23 @@ impl Planner<'_> {
             }
         }
         self.step(Action::Update, Object::Endpoint, &wanted.name, None, draft);
+    }
+}
+
+impl Planner<'_> {
+    /// Forgets a neighbour on the host-side veth, if it is known there.
+    fn forget_neighbour(&mut self, draft: &mut Draft, dev: &str, address: IpAddr) {
+        let node = &self.world.observed.node;
+        let ifindex = node.link(dev).map(|link| link.ifindex);
+        let is_it = |found: &Neighbour| Some(found.ifindex) == ifindex && found.address == address;
+        if node.neighbours.iter().any(is_it) {
+            let op = Op::RemoveNeighbour {
+                place: Place::Node,
+                dev: dev.to_owned(),
+                address,
+            };
+            self.act(draft, op);
+        }
     }
 }
 

@@ -52,7 +52,8 @@ impl Planner<'_> {
             self.act(&mut draft, Op::ReplacePrograms);
         }
         if !self.world.observed.has_room {
-            draft.note(Drift::Room);
+            let (endpoints, routes) = self.wanted.room;
+            draft.note(Drift::Room { endpoints, routes });
             self.act(&mut draft, Op::Grow);
         }
         let name = self.wanted.name.clone();

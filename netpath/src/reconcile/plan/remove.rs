@@ -28,6 +28,7 @@ pub fn down(name: &str, world: &World) -> Plan {
         place,
         forward_drop: false,
         fast_path: None,
+        room: (0, 0),
         scope: Scope::All,
         uplinks: Vec::new(),
         routes: Vec::new(),

@@ -143,6 +143,7 @@ prop_compose! {
             place,
             forward_drop: forward_drop && !host,
             fast_path,
+            room: (16, 16),
             scope: Scope::File,
             uplinks,
             routes: routes.into_values().collect(),

@@ -12,6 +12,7 @@ mod real;
 mod routes;
 mod stages;
 mod ttl;
+mod wrapped;
 
 use super::{
     case::{Case, Flow, Path, Probe},
@@ -35,6 +36,7 @@ pub fn all(lab: &Lab) -> Vec<Case> {
         fields::add,
         addresses::add,
         link::add,
+        wrapped::add,
         malformed::add,
         prefixes::add,
         routes::add,

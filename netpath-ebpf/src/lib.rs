@@ -1,0 +1,23 @@
+//! The stages of netpath's TC programs.
+//!
+//! Their order stands in [`pipeline`]; `main.rs` only turns a decision into a TC return code. The crate also builds
+//! on the host, where nothing of a kernel can be called, so that what is pure in a stage has ordinary unit tests.
+#![cfg_attr(target_arch = "bpf", no_std)]
+
+pub mod access;
+pub mod counters;
+pub mod log;
+pub mod pipeline;
+pub mod redirect;
+
+mod checks;
+mod destination;
+mod family;
+mod features;
+mod fib;
+mod parse;
+mod ready;
+mod records;
+mod reverse_path;
+mod rewrite;
+mod source;
