@@ -229,7 +229,8 @@ impl TestNode {
 
     /// Takes a device out of the `interfaces` map.
     pub fn remove_interface(&mut self, device: Device) {
-        self.change(|maps| maps.retire_interface(device.ifindex));
+        self.set_interface(device, InterfaceState::Preparing);
+        self.change(|maps| maps.interfaces.remove(&device.ifindex));
     }
 
     /// Tells where the endpoint behind a device is.

@@ -23,7 +23,6 @@ fn assert_mended_or_refused(lab: &Lab) {
 }
 
 #[test]
-#[ignore = "issue 8 B: up is not one pass"]
 fn renaming_an_uplink_in_the_file_is_one_pass() {
     let mut lab = Lab::up(TWO_NODES);
     let text = TWO_NODES.replacen(r#"dev = "up0""#, r#"dev = "up9""#, 1);
@@ -34,7 +33,6 @@ fn renaming_an_uplink_in_the_file_is_one_pass() {
 }
 
 #[test]
-#[ignore = "issue 8 B: up and its undo fail"]
 fn a_host_veth_that_was_renamed_is_mended() {
     let lab = Lab::up(TWO_NODES);
     lab.ip("A", "link set va1 down");
@@ -44,7 +42,6 @@ fn a_host_veth_that_was_renamed_is_mended() {
 }
 
 #[test]
-#[ignore = "issue 8 B: up and its undo fail"]
 fn a_host_veth_that_was_moved_away_is_mended() {
     let mut lab = Lab::up(TWO_NODES);
     drop(lab.foreign_namespace("F"));
@@ -53,7 +50,6 @@ fn a_host_veth_that_was_moved_away_is_mended() {
 }
 
 #[test]
-#[ignore = "issue 8 B: up and its undo fail"]
 fn an_mtu_too_small_for_ipv6_is_mended() {
     for (place, dev) in [("A", "va1"), ("a1", "eth0")] {
         let lab = Lab::up(TWO_NODES);
@@ -63,7 +59,6 @@ fn an_mtu_too_small_for_ipv6_is_mended() {
 }
 
 #[test]
-#[ignore = "issue 8 B: up and its undo fail"]
 fn ipv6_that_was_disabled_is_mended() {
     for (place, dev) in [("A", "va1"), ("a1", "eth0")] {
         let lab = Lab::up(TWO_NODES);
@@ -73,7 +68,6 @@ fn ipv6_that_was_disabled_is_mended() {
 }
 
 #[test]
-#[ignore = "issue 8 B: the plan is accepted and up fails"]
 fn two_host_devices_are_swapped() {
     let mut lab = Lab::up(TWO_NODES);
     let text = TWO_NODES.replace("va1", "vaX").replace("va2", "va1");
@@ -84,7 +78,6 @@ fn two_host_devices_are_swapped() {
 }
 
 #[test]
-#[ignore = "issue 8 B: the MAC is random"]
 fn a_lab_uplink_that_is_made_again_keeps_its_mac() {
     let lab = Lab::up(TWO_NODES);
     let mac = || {

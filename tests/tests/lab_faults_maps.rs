@@ -63,7 +63,6 @@ fn assert_told_and_mended(lab: &Lab, what: &str) {
 }
 
 #[test]
-#[ignore = "issue 8 B: map entries and pins are not compared with the records yet"]
 fn an_emptied_map_is_told_and_mended() {
     for map in MAPS {
         let lab = Lab::up(TWO_NODES);
@@ -82,7 +81,6 @@ fn an_emptied_map_is_told_and_mended() {
 }
 
 #[test]
-#[ignore = "issue 8 B: map entries and pins are not compared with the records yet"]
 fn an_altered_entry_is_told_and_mended() {
     // A device map takes only devices, so another one is no damage that the rest does not have.
     for map in &MAPS[..5] {
@@ -102,7 +100,6 @@ fn an_altered_entry_is_told_and_mended() {
 }
 
 #[test]
-#[ignore = "issue 8 B: map entries and pins are not compared with the records yet"]
 fn a_missing_map_pin_is_told_and_mended() {
     for map in MAPS.iter().chain(&["hops", "endpoint_records"]) {
         let lab = Lab::up(TWO_NODES);

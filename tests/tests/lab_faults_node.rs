@@ -39,7 +39,6 @@ fn with_unreadable_a(lab: &Lab, test: impl FnOnce() + std::panic::UnwindSafe) {
 }
 
 #[test]
-#[ignore = "issue 8 B: one unreadable node makes commands fail for all"]
 fn one_unreadable_node_hides_no_other() {
     let lab = Lab::up(TWO_NODES);
     let (a, b) = (lab.name("A"), lab.name("B"));
@@ -64,7 +63,6 @@ fn one_unreadable_node_hides_no_other() {
 }
 
 #[test]
-#[ignore = "issue 8 B: an unreadable node's wire is removed"]
 fn a_wire_is_kept_while_an_unreadable_node_may_claim_it() {
     let lab = Lab::up(TWO_NODES);
     let (wire, b) = (lab.wire_namespace("w"), lab.name("B"));
@@ -108,7 +106,6 @@ fn assert_script(lab: &Lab, script: &str) {
 }
 
 #[test]
-#[ignore = "issue 8 B: a FIFO in the lock's place hangs"]
 fn what_is_no_file_in_a_locks_place_is_refused_at_once() {
     let lab = Lab::prepare(ONE_NODE);
     for make in ["mkfifo", "ln -s /nonexistent/x", "mkdir"] {
@@ -125,7 +122,6 @@ fn what_is_no_file_in_a_locks_place_is_refused_at_once() {
 }
 
 #[test]
-#[ignore = "issue 8 B: signals wait for the lock"]
 fn ctrl_c_ends_the_wait_for_the_lock() {
     let lab = Lab::prepare(ONE_NODE);
     for command in ["up", "down", "fastpath on"] {
@@ -165,7 +161,6 @@ fn an_up_with_few_descriptors_is_undone_or_refused() {
 
 /// A node without one of its maps' pins.
 #[test]
-#[ignore = "issue 8 B: one unreadable node makes commands fail for all"]
 fn a_node_without_a_pin_hides_no_other() {
     let lab = Lab::up(TWO_NODES);
     let maps = format!("/sys/fs/bpf/netpath/{}/maps", lab.name("A"));
@@ -187,7 +182,6 @@ fn a_node_without_a_pin_hides_no_other() {
 }
 
 #[test]
-#[ignore = "issue 8 B: a fastpath on that fails half-way is told as neither"]
 fn a_fast_path_that_fails_at_the_third_interface_is_undone_or_told() {
     let lab = Lab::up(ONE_NODE);
     lab.fast_path(false, "A", None);

@@ -91,7 +91,6 @@ fn changed_without_b1() -> String {
 }
 
 #[test]
-#[ignore = "issue 8 B: undo is incomplete"]
 fn a_change_that_is_interrupted_anywhere_leaves_everything_as_it_was() {
     let mut lab = Lab::up(TWO_NODES);
     let before = state(&lab);
@@ -109,7 +108,6 @@ fn a_change_that_is_interrupted_anywhere_leaves_everything_as_it_was() {
 }
 
 #[test]
-#[ignore = "issue 8 B: undo is incomplete"]
 fn a_change_that_fails_leaves_everything_as_it_was() {
     let mut lab = Lab::up(TWO_NODES);
     let before = state(&lab);
@@ -129,7 +127,6 @@ fn a_change_that_fails_leaves_everything_as_it_was() {
 }
 
 #[test]
-#[ignore = "issue 8 B: undo is incomplete"]
 fn what_the_new_file_removes_comes_back() {
     let mut lab = Lab::up(TWO_NODES);
     lab.rewrite(&changed_without_b1());

@@ -10,7 +10,7 @@ use std::{
 
 use aya::programs::{SchedClassifier, TcAttachType};
 use netpath::{
-    counters,
+    counters::{self, Reason},
     datapath::{AttachMode, attach_mode},
     netns::Netns,
     probe::{
@@ -20,7 +20,7 @@ use netpath::{
     },
     provision::{self, ProvisionError, UpOptions},
 };
-use netpath_common::{Ifindex, Mac, Outcome};
+use netpath_common::{DropReason, Ifindex, Mac, Outcome};
 use netpath_tests::lab::{Bytes::Exactly, Deadline, Lab, TWO_NODES, addresses, run};
 
 /// Destination port of the datagrams that are watched for, and of those that end a watch.
@@ -140,6 +140,8 @@ fn rows_of(lab: &Lab, endpoint: &str) -> Vec<(String, u64)> {
         .filter(|row| row.endpoint.as_ref() == Some(&endpoint))
         // Hosts talk to their link when they please.
         .filter(|row| !matches!(row.outcome, Outcome::Punt | Outcome::Deliver))
+        // Also before all is ready.
+        .filter(|row| row.reason != Some(Reason::Drop(DropReason::NotReady)))
         .map(|row| {
             let egress = row.egress.as_deref().unwrap_or("-");
             let hop = format!("{} > {egress} {}", row.ingress, row.outcome.name());

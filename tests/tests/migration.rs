@@ -281,7 +281,10 @@ fn a_live_node_gets_more_room_under_traffic() {
         "max_endpoints = 1000\nmax_routes = 2000",
     );
     let (changes, sent) = under_traffic(&lab, || lab.converge());
-    assert_eq!(changes, ["~ node A: more room in its maps"]);
+    assert_eq!(
+        changes,
+        ["~ node A: room for 1000 endpoint addresses and 2000 prefixes"]
+    );
     let entries = |map| Maps::info(&lab.name("A"), map).expect(map).max_entries;
     assert_eq!(
         (entries("endpoints_v4"), entries("routes_v6")),

@@ -106,7 +106,9 @@ impl Traffic {
         self.hops.iter().filter_map(|(row, counter)| {
             let is_chatter = CHATTER
                 .iter()
-                .any(|reason| row.ends_with(&format!(" punt {reason}")));
+                .any(|reason| row.ends_with(&format!(" punt {reason}")))
+                // What a new interface's kernel says of itself comes before all is ready.
+                || row.ends_with(" drop not_ready");
             let is_own = row.starts_with("- > ");
             (!is_chatter && !is_own).then_some((row.as_str(), *counter))
         })

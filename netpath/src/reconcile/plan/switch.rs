@@ -169,17 +169,34 @@ impl Planner<'_> {
 
     /// Returns whether a program is attached or detached.
     fn switch_interface(&mut self, draft: &mut Draft, interface: &Interface) -> bool {
+        let unpinned = !interface.on && self.unpin(draft, interface);
         // Another's interface of that name is not it.
         let link = self.world.observed.node.link(&interface.dev);
         if !link.is_some_and(|link| interface.mac.is_none() || link.mac == interface.mac) {
-            return false;
+            return unpinned;
         }
         if interface.on && interface.programs == UPLINK {
             self.refresh_reverse_path_filter(draft, &interface.dev);
         }
         let before = draft.ops.len();
         self.programs(draft, &interface.dev, interface.programs, interface.on);
-        draft.ops.len() != before
+        unpinned || draft.ops.len() != before
+    }
+
+    /// Removes the pins of links whose program does not run on the interface of that name: it was another one.
+    fn unpin(&mut self, draft: &mut Draft, interface: &Interface) -> bool {
+        let mut unpinned = false;
+        for &program in interface.programs {
+            let dev = interface.dev.clone();
+            let runs = (self.world.ifindex(&dev), program);
+            let observed = &self.world.observed;
+            let is_pinned = observed.link_pins.contains(&(program, dev.clone()));
+            if is_pinned && !observed.attached.contains(&runs) {
+                self.act(draft, Op::Detach(program, dev));
+                unpinned = true;
+            }
+        }
+        unpinned
     }
 
     /// Tells the programs of an uplink's reverse-path filter as it is now.
