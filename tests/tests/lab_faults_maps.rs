@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use netpath::provision;
+use netpath::provision::{self, FastPath};
 use netpath_tests::lab::{Lab, TWO_NODES, addresses};
 
 const MAPS: [&str; 6] = [
@@ -41,6 +41,25 @@ fn assert_works(lab: &Lab) {
     for (from, to, ttl) in [("a1", "a2", 63), ("b1", "a2", 62), ("a1", "b2", 62)] {
         for dst in addresses(to) {
             lab.assert_reaches(from, dst, ttl);
+        }
+    }
+}
+
+/// A pin that is under another name, until this is dropped.
+struct Aside(String);
+
+impl Aside {
+    fn put(pin: &str) -> Self {
+        fs::rename(pin, format!("{pin}_aside")).expect("rename");
+        Self(pin.to_owned())
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        let back = fs::rename(format!("{}_aside", self.0), &self.0);
+        if let Err(error) = back {
+            eprintln!("{}: {error}", self.0);
         }
     }
 }
@@ -99,11 +118,29 @@ fn an_altered_entry_is_told_and_mended() {
     }
 }
 
+/// A map that is pinned nowhere may be gone for good: the node is one row that says so, and nothing is made over it.
 #[test]
-fn a_missing_map_pin_is_told_and_mended() {
+fn a_missing_map_pin_is_told_and_refused() {
     for map in MAPS.iter().chain(&["hops", "endpoint_records"]) {
         let lab = Lab::up(TWO_NODES);
-        fs::remove_file(path(&lab, map)).expect("unpin");
-        assert_told_and_mended(&lab, map);
+        let pin = path(&lab, map);
+        let aside = Aside::put(&pin);
+        let nodes = provision::observe().unwrap_or_else(|error| panic!("{map}: {error}"));
+        let [a, b] = ["A", "B"].map(|name| {
+            let mut rows = nodes.iter().filter(|node| node.name == lab.name(name));
+            rows.next()
+                .unwrap_or_else(|| panic!("{map}: no row of {name}"))
+        });
+        assert_eq!(a.fast_path, FastPath::Unknown, "{map}");
+        assert!(
+            a.drift.0.iter().any(|words| words.contains(map)),
+            "{map}: {a:?}"
+        );
+        assert_eq!(b.endpoints.len(), 2, "{map}");
+        let error = lab.try_converge().expect_err("a map is missing");
+        assert!(error.to_string().contains(map), "{map}: {error}");
+        drop(aside);
+        assert_eq!(lab.plan(), Vec::<String>::new(), "{map}");
+        assert_works(&lab);
     }
 }
