@@ -1,0 +1,199 @@
+//! What is configured on both ends of the veth pair.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netpath_common::Mac;
+
+use super::{
+    super::{
+        super::{Drift, Home, NewRoute, Op, Place, World},
+        Draft, Planner, first_of_family, gateways,
+        sysctls::veth_sysctls,
+    },
+    Work,
+    routes::has,
+    veth::host_link,
+};
+
+/// The smallest MTU with which the kernel does IPv6, in bytes (RFC 8200, section 5).
+const IPV6_MIN_MTU: u32 = 1280;
+/// What a veth that is smaller is set to: Ethernet's, in bytes.
+const VETH_MTU: u32 = 1500;
+
+impl Planner<'_> {
+    pub(super) fn host_side(&mut self, draft: &mut Draft, work: &Work<'_>) {
+        let record = &work.record;
+        let dev = record.host_dev.clone();
+        self.ipv6_mtu(draft, &Place::Node, &dev);
+        self.sysctls(draft, &Place::Node, veth_sysctls(&dev));
+        self.up(draft, &Place::Node, &dev);
+        for (gateway, _) in gateways(&record.addresses) {
+            self.gateway(draft, &dev, gateway, work.had_family(gateway));
+        }
+        for address in &record.addresses {
+            let neighbour = (address.addr(), record.endpoint_mac);
+            self.neighbour(draft, &Place::Node, &dev, neighbour, work.had(address));
+        }
+        for route in self.node_routes(work) {
+            let host = host_link(&self.world, record);
+            if !host.is_some_and(|host| has(&self.world, host, &route)) {
+                self.act(draft, Op::AddRoute(Place::Node, route));
+            }
+        }
+    }
+
+    fn gateway(&mut self, draft: &mut Draft, dev: &str, gateway: IpAddr, recorded: bool) {
+        let length = if gateway.is_ipv4() { 32 } else { 64 };
+        let Ok(address) = IpNet::new(gateway, length) else {
+            return;
+        };
+        let link = self.world.observed.node.link(dev);
+        if link.is_some_and(|link| link.addresses.contains(&address)) {
+            return;
+        }
+        if recorded {
+            draft.note(Drift::GatewayGone(gateway));
+        }
+        let op = Op::AddAddress {
+            place: Place::Node,
+            dev: dev.to_owned(),
+            address,
+            prefix_route: true,
+        };
+        self.act(draft, op);
+    }
+
+    /// An MTU too small for IPv6 takes all of it from an interface, its sysctls too.
+    pub(in super::super) fn ipv6_mtu(&mut self, draft: &mut Draft, place: &Place, dev: &str) {
+        let link = self
+            .world
+            .namespace(place)
+            .and_then(|there| there.link(dev));
+        let Some(mtu) = link.map(|link| link.mtu).filter(|mtu| *mtu < IPV6_MIN_MTU) else {
+            return;
+        };
+        draft.note(Drift::Mtu {
+            dev: dev.to_owned(),
+            mtu,
+        });
+        draft.quiet = true;
+        let op = Op::SetMtu {
+            place: place.clone(),
+            dev: dev.to_owned(),
+            mtu: VETH_MTU,
+        };
+        self.act(draft, op);
+    }
+
+    fn neighbour(
+        &mut self,
+        draft: &mut Draft,
+        place: &Place,
+        dev: &str,
+        (address, mac): (IpAddr, Mac),
+        recorded: bool,
+    ) {
+        let Some(there) = self.world.namespace(place) else {
+            return;
+        };
+        let Some(ifindex) = there.link(dev).map(|link| link.ifindex) else {
+            return;
+        };
+        let is_there = there
+            .neighbours
+            .iter()
+            .any(|n| (n.ifindex, n.address, n.mac) == (ifindex, address, mac));
+        if is_there {
+            return;
+        }
+        if recorded {
+            draft.note(Drift::NeighbourGone(address));
+        }
+        let op = Op::AddNeighbour {
+            place: place.clone(),
+            dev: dev.to_owned(),
+            address,
+            mac,
+        };
+        self.act(draft, op);
+    }
+
+    pub(super) fn inside(&mut self, draft: &mut Draft, work: &Work<'_>) {
+        let record = &work.record;
+        let dev = record.dev.clone();
+        self.ipv6_mtu(draft, &work.place, &dev);
+        let disable_ipv6 = format!("ipv6/conf/{dev}/disable_ipv6");
+        self.sysctls(draft, &work.place, vec![(disable_ipv6, "0")]);
+        self.up(draft, &work.place, &dev);
+        for &address in &record.addresses {
+            self.inside_address(draft, work, address);
+        }
+        for (gateway, default) in gateways(&record.addresses) {
+            self.default_route(draft, work, gateway, default);
+            let neighbour = (gateway, record.host_mac);
+            let recorded = work.had_family(gateway);
+            self.neighbour(draft, &work.place, &dev, neighbour, recorded);
+        }
+    }
+
+    fn inside_address(&mut self, draft: &mut Draft, work: &Work<'_>, address: IpNet) {
+        let dev = &work.record.dev;
+        let link = self
+            .world
+            .namespace(&work.place)
+            .and_then(|there| there.link(dev));
+        if link.is_some_and(|link| link.addresses.contains(&address)) {
+            return;
+        }
+        if work.had(&address) {
+            draft.note(Drift::AddressGone(address));
+        }
+        let op = Op::AddAddress {
+            place: work.place.clone(),
+            dev: dev.clone(),
+            address,
+            prefix_route: false,
+        };
+        self.act(draft, op);
+    }
+
+    fn default_route(&mut self, draft: &mut Draft, work: &Work<'_>, via: IpAddr, dst: IpNet) {
+        let source = first_of_family(&work.record.addresses, via);
+        let is_it = |world: &World| {
+            let there = world.namespace(&work.place);
+            there.is_some_and(|there| {
+                there.routes.iter().any(|route| {
+                    (route.dst, route.via) == (dst, Some(via)) && route.source == source
+                })
+            })
+        };
+        if is_it(&self.world) {
+            return;
+        }
+        // With the address that it prefers goes the route too: then that is what is wrong.
+        let had = work
+            .before
+            .as_ref()
+            .map(|before| first_of_family(&before.addresses, via));
+        if had == Some(source) && !self.misses_address(work, source) {
+            draft.note(Drift::DefaultRouteGone(via));
+        }
+        let route = NewRoute {
+            dst,
+            via: Some(via),
+            dev: Some(work.record.dev.clone()),
+            onlink: true,
+            source,
+            of_anybody: work.wanted.home == Home::Made,
+        };
+        self.act(draft, Op::AddRoute(work.place.clone(), route));
+    }
+
+    /// Whether an address was not there when planning began.
+    fn misses_address(&self, work: &Work<'_>, address: Option<IpAddr>) -> bool {
+        let there = self.initial.namespace(&work.place);
+        let link = there.and_then(|there| there.link(&work.record.dev));
+        !link.is_some_and(|link| link.addresses.iter().any(|net| Some(net.addr()) == address))
+    }
+}
