@@ -4,12 +4,13 @@ use anyhow::Result;
 
 use crate::setup::{self, Needs};
 use crate::workspace::Workspace;
-use crate::{command, progress};
+use crate::{command, imports, progress};
 
 /// Sets up, then checks format, lints and documentation.
 pub fn task(workspace: &Workspace) -> Result<()> {
     setup::ensure(workspace, Needs::Build)?;
     format(workspace)?;
+    imports::task(workspace)?;
     clippy(workspace)?;
     documentation(workspace)
 }

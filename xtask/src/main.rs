@@ -5,6 +5,7 @@ mod clean;
 mod command;
 mod conformance;
 mod fuzz;
+mod imports;
 mod kernels;
 mod lint;
 mod progress;
@@ -36,7 +37,7 @@ enum Task {
     Build,
     /// Build, then run `netpath demo` (needs root)
     Run(run::Args),
-    /// Check format and lints, then run every test (needs root)
+    /// Check format, lints and who imports whom, then run every test (needs root)
     Test(test::Args),
     /// Feed mutated packets to the loaded programs, as long as told (needs root)
     ///
@@ -51,7 +52,7 @@ enum Task {
     Stages(stages::Args),
     /// Run the tests on Debian's Linux 6.1 and 6.12, in qemu (needs root)
     Kernels(kernels::Args),
-    /// Check format, lints and documentation; warnings are errors
+    /// Check format, lints, who imports whom and documentation; warnings are errors
     Lint,
     /// Remove what was built; the BPF toolchain stays
     Clean(clean::Args),

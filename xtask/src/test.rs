@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::setup::{self, Needs};
 use crate::workspace::Workspace;
-use crate::{build, command, lint, progress};
+use crate::{build, command, imports, lint, progress};
 
 /// Tells the tests where the release binary is.
 const BINARY_VARIABLE: &str = "NETPATH_BIN";
@@ -23,6 +23,7 @@ pub struct Args {
 pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
     setup::ensure(workspace, Needs::Test)?;
     lint::format(workspace)?;
+    imports::task(workspace)?;
     lint::clippy(workspace)?;
     build::release(workspace)?;
 

@@ -1,4 +1,5 @@
 //! Two namespaces joined by a veth pair, for the tests of this folder.
+#![cfg(test)]
 
 use std::{
     net::IpAddr,

@@ -12,7 +12,6 @@
 pub mod capture;
 pub mod error;
 pub mod frame;
-#[cfg(test)]
 mod lab;
 pub mod measure;
 pub mod pattern;

@@ -15,7 +15,7 @@ use crate::command;
 use crate::setup::kernel::Kernel;
 
 /// Programs that netpath and the tests start.
-const PROGRAMS: [&str; 7] = [
+const PROGRAMS: [&str; 11] = [
     "ip",
     "tc",
     "bpftool",
@@ -23,6 +23,10 @@ const PROGRAMS: [&str; 7] = [
     "ip6tables",
     "iptables-save",
     "ip6tables-save",
+    "iptables-nft",
+    "iptables-nft-restore",
+    "ip6tables-nft-restore",
+    "nft",
 ];
 /// Where distributions keep iptables' extensions.
 const EXTENSIONS: [&str; 3] = [

@@ -1,0 +1,137 @@
+//! The rules. A module that is not in the table is refused: whoever adds one says here where it stands.
+
+use super::source::{File, Named};
+
+/// A package below netpath/.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Package {
+    /// `netpath`.
+    Library,
+    /// `netpath-bench`.
+    Bench,
+    /// `netpath-cli`.
+    Command,
+}
+
+/// What each module of the library may import of the library. `ending` is everybody's: each error says what it means for
+/// a command.
+const LIBRARY: &[(&str, &[&str])] = &[
+    ("ending", &[]),
+    ("hash", &[]),
+    ("random", &[]),
+    ("command", &[]),
+    ("netns", &[]),
+    ("lock", &[]),
+    ("model", &["hash"]),
+    ("reconcile", &["model", "random"]),
+    ("netlink", &["netns"]),
+    ("sysctl", &["netns"]),
+    ("proc_net", &["netns"]),
+    ("mounts", &["netns"]),
+    ("netfilter", &["command"]),
+    ("datapath", &["hash", "lock", "netlink", "netns"]),
+    ("counters", &["datapath", "netns"]),
+    ("probe", &["command", "netns", "random"]),
+    (
+        "provision",
+        &[
+            "datapath",
+            "lock",
+            "model",
+            "mounts",
+            "netfilter",
+            "netlink",
+            "netns",
+            "reconcile",
+            "sysctl",
+        ],
+    ),
+    ("api", &["counters", "provision"]),
+];
+
+/// Modules that do no I/O.
+const PURE: [&str; 5] = ["model", "reconcile", "hash", "random", "ending"];
+
+/// Parts of the standard library that do.
+const IO: [&str; 6] = ["env", "fs", "io", "os", "process", "thread"];
+
+/// Crates that are one module's: netlink sockets, and BPF.
+const CRATES: &[(&str, &str)] = &[
+    ("aya", "datapath"),
+    ("aya_log", "datapath"),
+    ("aya_obj", "datapath"),
+    ("netlink_packet_core", "netlink"),
+    ("netlink_packet_route", "netlink"),
+    ("netlink_sys", "netlink"),
+];
+
+/// Crates that are the command's.
+const COMMANDS: [&str; 5] = [
+    "anyhow",
+    "clap",
+    "comfy_table",
+    "serde_yaml_ng",
+    "tracing_subscriber",
+];
+
+/// Macros that print.
+const PRINTS: [&str; 5] = ["print!", "println!", "eprint!", "eprintln!", "dbg!"];
+
+/// All that breaks a rule in one file, a line each.
+pub fn check(package: Package, shown: &str, file: &File) -> Vec<String> {
+    let of = |named: &Named| fault(package, file, named).map(|rule| (named.line, rule));
+    let faults = file.names.iter().filter_map(of);
+    faults
+        .map(|(line, rule)| format!("{shown}:{line}: {rule}"))
+        .collect()
+}
+
+fn fault(package: Package, file: &File, named: &Named) -> Option<String> {
+    let path: Vec<&str> = named.path.iter().map(String::as_str).collect();
+    let shown = path.join("::");
+    if package == Package::Command {
+        return None;
+    }
+    let first = *path.first()?;
+    if PRINTS.contains(&first) {
+        return Some(format!("{shown}: only netpath-cli prints"));
+    }
+    if COMMANDS.contains(&first) {
+        return Some(format!("{shown}: {first} is netpath-cli's"));
+    }
+    if package == Package::Bench {
+        return None;
+    }
+    match path.as_slice() {
+        ["crate", module, ..] => import(&file.module, module, &shown),
+        ["std", part, ..] if PURE.contains(&file.module.as_str()) && IO.contains(part) => {
+            Some(format!("{shown}: module {} does no I/O", file.module))
+        }
+        [name, ..] => {
+            let (name, owner) = CRATES.iter().find(|(of, _)| of == name)?;
+            let is_owner = file.module == *owner;
+            (!is_owner).then(|| format!("{shown}: only module {owner} uses {name}"))
+        }
+        [] => None,
+    }
+}
+
+fn import(module: &str, imported: &str, shown: &str) -> Option<String> {
+    // lib.rs gives these two on.
+    let imported = match imported {
+        "Ending" | "Ends" => "ending",
+        other => other,
+    };
+    if module.is_empty() || module == imported || imported == "ending" {
+        return None;
+    }
+    let Some((_, allowed)) = LIBRARY.iter().find(|(name, _)| *name == module) else {
+        return Some(format!(
+            "{shown}: module {module} is not in the table of who may import whom (xtask/src/imports/rules.rs)"
+        ));
+    };
+    // A macro of the package, or a name of its root.
+    let is_module = LIBRARY.iter().any(|(name, _)| *name == imported);
+    (is_module && !allowed.contains(&imported))
+        .then(|| format!("{shown}: module {module} may not import {imported}"))
+}
