@@ -2,7 +2,8 @@
 //!
 //! Nodes are pinned on the BPF filesystem at /sys/fs/bpf, and namespaces are mounted on /run/netns. A process may
 //! run where these mounts are its own, and end with it: `ip netns exec` and `unshare --mount` make such a mount
-//! namespace. What everybody sees is what process 1 sees: the machine's, or in a container the container's.
+//! namespace. What everybody sees is what process 1 sees: the machine's, or in a container the container's. Where process 1
+//! may not be looked at, as in a sandbox, it is what the oldest ancestor of this process sees that may.
 
 use std::{
     fs, io,
@@ -66,7 +67,7 @@ impl Ends for MountsError {
 /// # Errors
 /// When it cannot, or when that cannot be told.
 pub fn require_visible(command: &str) -> Result<(), MountsError> {
-    let machines = bpffs(Path::new("/proc/1/root"))?;
+    let machines = bpffs(&everybody()?.join("root"))?;
     if machines.is_some() && machines != bpffs(Path::new("/"))? {
         return Err(MountsError::Hidden {
             remedy: remedy(command)?,
@@ -81,7 +82,7 @@ pub fn require_visible(command: &str) -> Result<(), MountsError> {
 /// When it would not, or when that cannot be told.
 pub fn require_lasting(command: &str) -> Result<(), MountsError> {
     let here = bpffs(Path::new("/"))?;
-    if here != bpffs(Path::new("/proc/1/root"))? || (here.is_none() && !is_everybodys()?) {
+    if here != bpffs(&everybody()?.join("root"))? || (here.is_none() && !is_everybodys()?) {
         return Err(MountsError::Fleeting {
             remedy: remedy(command)?,
         });
@@ -98,8 +99,8 @@ pub fn require_shared_namespaces(command: &str) -> Result<(), MountsError> {
     if is_everybodys()? {
         return Ok(());
     }
-    let here = peer_group("/proc/self/mountinfo")?;
-    if here.is_some() && here == peer_group("/proc/1/mountinfo")? {
+    let here = peer_group(Path::new("/proc/self/mountinfo"))?;
+    if here.is_some() && here == peer_group(&everybody()?.join("mountinfo"))? {
         return Ok(());
     }
     Err(MountsError::Namespaces {
@@ -119,19 +120,64 @@ fn bpffs(root: &Path) -> Result<Option<u64>, MountsError> {
     Ok(Some(metadata.dev()))
 }
 
-/// Whether this process is in the mount namespace of process 1.
-fn is_everybodys() -> Result<bool, MountsError> {
-    let [here, everybodys] = ["/proc/self/ns/mnt", "/proc/1/ns/mnt"].map(inode);
-    Ok(here? == everybodys?)
+/// The process in /proc that sees what everybody sees.
+fn everybody() -> Result<PathBuf, MountsError> {
+    let of = |pid: u32| PathBuf::from(format!("/proc/{pid}"));
+    if may_look_at(&of(1))? {
+        return Ok(of(1));
+    }
+    let (mut oldest, mut pid) = (std::process::id(), std::process::id());
+    while pid > 1 {
+        pid = parent(&of(pid))?;
+        if pid > 1 && may_look_at(&of(pid))? {
+            oldest = pid;
+        }
+    }
+    Ok(of(oldest))
 }
 
-fn inode(path: &str) -> Result<(u64, u64), MountsError> {
+fn may_look_at(process: &Path) -> Result<bool, MountsError> {
+    let path = process.join("ns/mnt");
+    match fs::metadata(&path) {
+        Ok(_) => Ok(true),
+        // Another's, or gone meanwhile.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound
+            ) =>
+        {
+            Ok(false)
+        }
+        Err(source) => Err(unknown(path)(source)),
+    }
+}
+
+/// The parent of a process, by proc_pid_status(5); 0 where there is none to be seen.
+fn parent(process: &Path) -> Result<u32, MountsError> {
+    let path = process.join("status");
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        result => result.map_err(unknown(&path))?,
+    };
+    let parent = text
+        .lines()
+        .find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok());
+    parent.ok_or_else(|| unknown(path)(io::Error::other("it names no parent")))
+}
+
+/// Whether this process is in the mount namespace that is everybody's.
+fn is_everybodys() -> Result<bool, MountsError> {
+    Ok(inode(Path::new("/proc/self/ns/mnt"))? == inode(&everybody()?.join("ns/mnt"))?)
+}
+
+fn inode(path: &Path) -> Result<(u64, u64), MountsError> {
     let metadata = fs::metadata(path).map_err(unknown(path))?;
     Ok((metadata.dev(), metadata.ino()))
 }
 
 /// The peer group of the mount that holds /run/netns.
-fn peer_group(mountinfo: &str) -> Result<Option<String>, MountsError> {
+fn peer_group(mountinfo: &Path) -> Result<Option<String>, MountsError> {
     let text = fs::read_to_string(mountinfo).map_err(unknown(mountinfo))?;
     Ok(peer_group_of(&text))
 }
@@ -159,7 +205,7 @@ fn peer_group_of(mountinfo: &str) -> Option<String> {
 
 /// The command that does the same where everybody sees it: `nsenter --net` changes no mount.
 fn remedy(command: &str) -> Result<String, MountsError> {
-    let here = inode("/proc/thread-self/ns/net")?;
+    let here = inode(Path::new("/proc/thread-self/ns/net"))?;
     let entries = match fs::read_dir(NETNS_DIR) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         result => Some(result.map_err(unknown(NETNS_DIR))?),
@@ -174,7 +220,10 @@ fn remedy(command: &str) -> Result<String, MountsError> {
             ));
         }
     }
-    Ok(format!("nsenter --mount=/proc/1/ns/mnt netpath {command}"))
+    let everybody = everybody()?.display().to_string();
+    Ok(format!(
+        "nsenter --mount={everybody}/ns/mnt netpath {command}"
+    ))
 }
 
 fn unknown(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> MountsError {

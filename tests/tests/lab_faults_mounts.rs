@@ -116,7 +116,7 @@ fn a_mount_namespace_that_hides_what_is_made_is_refused() {
         assert_ends(
             &output,
             2,
-            &["/run/netns", "nsenter --mount=/proc/1/ns/mnt netpath up"],
+            &["/run/netns", "nsenter --mount=/proc/", "/ns/mnt netpath up"],
         );
         lab.assert_nothing_left();
     }
