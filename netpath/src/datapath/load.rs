@@ -51,11 +51,28 @@ fn load(
     }
     let mut ebpf = loader.load(bytes(object))?;
     for kind in ProgramKind::ALL {
-        program(&mut ebpf, kind)?
-            .load()
-            .map_err(|source| readable(kind, source))?;
+        verify(program(&mut ebpf, kind)?).map_err(|source| readable(kind, source))?;
     }
     Ok(ebpf)
+}
+
+/// How often the verifier is asked again, as by libbpf (`PROG_LOAD_ATTEMPTS` in tools/lib/bpf/bpf.c).
+const ATTEMPTS: u32 = 5;
+
+/// Has the kernel verify a program. It breaks off with EAGAIN when a signal comes (`do_check` in kernel/bpf/verifier.c), and
+/// then is asked again.
+fn verify(program: &mut SchedClassifier) -> Result<(), ProgramError> {
+    let mut attempts = 1;
+    loop {
+        match program.load() {
+            Err(ProgramError::LoadError { io_error, .. })
+                if io_error.raw_os_error() == Some(libc::EAGAIN) && attempts < ATTEMPTS =>
+            {
+                attempts += 1;
+            }
+            result => return result,
+        }
+    }
 }
 
 fn program(ebpf: &mut Ebpf, kind: ProgramKind) -> Result<&mut SchedClassifier, DatapathError> {
