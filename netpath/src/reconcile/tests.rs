@@ -254,3 +254,39 @@ fn every_drift_has_a_name_of_its_own() {
     );
     assert!(ids.len() > 15, "{ids:?}");
 }
+
+#[test]
+fn a_changed_address_is_told_and_nothing_that_follows_from_it() {
+    let world = made(&lab());
+    let mut changed = lab();
+    changed.endpoints[0].addresses[0] = "10.0.1.9/24".parse().expect("an address");
+    let plan = planned(&changed, &world);
+    let told: Vec<String> = plan.changes().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        ["~ endpoint demo01 on node03: addresses 10.0.1.9/24, fd00:1::2/64"]
+    );
+}
+
+#[test]
+fn a_host_side_veth_with_another_mac_is_told_and_refused_with_what_mends_it() {
+    let mut world = made(&lab());
+    let links = &mut world.observed.node.links;
+    let veth = links
+        .iter_mut()
+        .find(|link| link.name == "vethhost01")
+        .expect("made");
+    veth.mac = Some(netpath_common::Mac([2, 0, 0, 0, 0, 9]));
+    let plan = planned(&lab(), &world);
+    let refusals: Vec<String> = plan.refusals.iter().map(ToString::to_string).collect();
+    assert_eq!(refusals.len(), 1, "{refusals:?}");
+    assert!(
+        refusals[0].contains("`ip link set dev vethhost01 address "),
+        "{refusals:?}"
+    );
+    let drift: Vec<&Drift> = plan.steps.iter().flat_map(|step| &step.drift).collect();
+    assert!(
+        drift.contains(&&Drift::OtherMac("vethhost01".to_owned())),
+        "{drift:?}"
+    );
+}

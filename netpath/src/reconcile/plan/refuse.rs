@@ -160,11 +160,12 @@ impl Planner<'_> {
         let outside = self.initial.observed.node.link(&wanted.host_dev);
         let is_ours = |mac| recorded.any(|record| Some(record.host_mac) == mac);
         if outside.is_some_and(|link| !{ is_ours }(link.mac)) {
-            self.refuse_with(Refusal::ForeignInterface {
+            let refusal = self.other_mac(wanted).unwrap_or(Refusal::ForeignInterface {
                 dev: wanted.host_dev.clone(),
                 netns: None,
                 key: "host_dev",
             });
+            self.refuse_with(refusal);
         }
         let place = Place::Endpoint(wanted.name.clone());
         let there = self.initial.namespace(&place);
@@ -190,6 +191,24 @@ impl Planner<'_> {
                 key: "dev",
             });
         }
+    }
+
+    /// Where the other end of the endpoint's veth is there and is netpath's, the one outside has most likely been given
+    /// another MAC. Most likely is not proven, so it is not touched.
+    fn other_mac(&self, wanted: &WantedEndpoint) -> Option<Refusal> {
+        let record = self.recorded_endpoint(&wanted.name)?;
+        let there = self
+            .initial
+            .namespace(&Place::Endpoint(wanted.name.clone()))?;
+        there.link_with(record.endpoint_mac)?;
+        let (dev, mac) = (&wanted.host_dev, record.host_mac);
+        (record.host_dev == *dev).then(|| Refusal::Unmet {
+            problem: format!("interface {dev} has another MAC than netpath gave it, {mac}"),
+            remedy: format!(
+                "set it back with `ip link set dev {dev} address {mac}` if nobody else made it, or remove the node with \
+                 `netpath down` first"
+            ),
+        })
     }
 
     /// What netpath needs of the machine and does not change.

@@ -107,7 +107,12 @@ impl Planner<'_> {
         if is_there {
             return;
         }
-        if recorded {
+        // One that goes with an address that an earlier step takes away follows from that step.
+        let initially = self.initial.namespace(place).is_some_and(|there| {
+            let mut neighbours = there.neighbours.iter();
+            neighbours.any(|n| (n.ifindex, n.address, n.mac) == (ifindex, address, mac))
+        });
+        if recorded && !initially {
             draft.note(Drift::NeighbourGone(address));
         }
         let op = Op::AddNeighbour {

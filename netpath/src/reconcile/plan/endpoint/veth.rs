@@ -24,6 +24,9 @@ impl Planner<'_> {
                     to,
                 });
             }
+            None if self.world.observed.node.link(dev).is_some() => {
+                draft.note(Drift::OtherMac(dev.clone()));
+            }
             None => draft.note(Drift::InterfaceGone(dev.clone())),
         }
     }
