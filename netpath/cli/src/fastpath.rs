@@ -38,7 +38,7 @@ struct SelectionArgs {
     #[arg(long, value_name = "NODE")]
     node: Option<Name>,
 
-    /// Only this endpoint [default: all interfaces]
+    /// Only this endpoint; recorded, so that it survives `netpath up` [default: all interfaces]
     #[arg(long, value_name = "ENDPOINT")]
     endpoint: Option<Name>,
 }

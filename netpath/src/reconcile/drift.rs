@@ -72,7 +72,7 @@ pub enum Drift {
     NodeRouteSource(IpNet),
     /// The kernel's route to another node's prefix is gone.
     RouteGone(IpNet),
-    /// A route of the machine's that netpath used is gone.
+    /// The default route inside an endpoint, via its gateway, is gone.
     DefaultRouteGone(IpAddr),
     /// A permanent neighbour entry is gone.
     NeighbourGone(IpAddr),

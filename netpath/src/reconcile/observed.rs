@@ -63,8 +63,8 @@ pub struct Route {
     pub ours: bool,
     /// Whether it was made by the kernel itself, for an address.
     pub kernel: bool,
-    /// Where it leads, in words: `via 10.0.0.1`, `on the link`, `(blackhole)`.
-    pub way: String,
+    /// The route in words: `10.0.3.0/24 via 10.0.0.1`, `10.0.3.0/24 on the link`, `blackhole 10.0.3.0/24`.
+    pub told: String,
     /// The route as `ip route del` takes it.
     pub text: String,
 }

@@ -206,7 +206,10 @@ fn route(found: &netlink::Route) -> Route {
         source: found.source,
         ours: found.is_ours() && plain.is_some(),
         kernel: found.protocol == RTPROT_KERNEL,
-        way: found.way().to_string(),
+        told: match found.kind {
+            RouteKind::Unicast => format!("{} {}", found.dst, found.way()),
+            kind => format!("{kind} {}", found.dst),
+        },
         text: text(found),
     }
 }

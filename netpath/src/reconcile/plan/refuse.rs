@@ -4,7 +4,7 @@ use ipnet::IpNet;
 
 use super::{
     super::{
-        Home, NamespaceState, Place, Recorded, RecordedEndpoint, Refusal, Route, WantedEndpoint,
+        Home, NamespaceState, Place, Recorded, RecordedEndpoint, Refusal, WantedEndpoint,
         WantedUplink, WireClaim, wanted::WantedRoute,
     },
     Planner,
@@ -325,7 +325,7 @@ impl Planner<'_> {
             refusals.push(Refusal::Unmet {
                 problem: format!(
                     "the machine already has a route to {}, and {what} is to be an endpoint's",
-                    words(route)
+                    route.told
                 ),
                 remedy: format!(
                     "{or}, or remove the route with `ip route del {}`",
@@ -346,7 +346,7 @@ impl Planner<'_> {
             .find(|route| route.dst == dst && !route.ours && route.via != Some(via));
         if let Some(route) = foreign {
             let refusal = Refusal::Unmet {
-                problem: format!("the machine already has a route to {}", words(route)),
+                problem: format!("the machine already has a route to {}", route.told),
                 remedy: format!(
                     "write that next hop into the topology file, or remove it with `ip route del {}`",
                     route.text
@@ -354,18 +354,5 @@ impl Planner<'_> {
             };
             self.refuse_with(refusal);
         }
-    }
-}
-
-/// A route, with its type where that is not the usual one.
-fn words(route: &Route) -> String {
-    // The type stands in front, as `ip route` writes it.
-    match route
-        .way
-        .strip_prefix('(')
-        .and_then(|way| way.strip_suffix(')'))
-    {
-        Some(kind) => format!("{kind} {}", route.dst),
-        None => format!("{} {}", route.dst, route.way),
     }
 }

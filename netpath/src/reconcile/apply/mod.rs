@@ -1,16 +1,15 @@
 //! What an operation changes, and what the kernel changes because of it. Planning goes by this, so it says no more than
 //! what a later step depends on.
 
+mod maps;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netpath_common::{
-    EndpointEntry, EndpointId, Ifindex, InterfaceKind, Mac, ProgramKind, RouteEntry,
-};
+use netpath_common::{EndpointId, Ifindex, Mac};
 
 use super::{
-    Link, Maps, Namespace, NamespaceState, Neighbour, NewRoute, Op, Owner, Place, Recorded, Route,
-    World, observed::Interface,
+    Link, Maps, Namespace, NamespaceState, Neighbour, NewRoute, Op, Place, Recorded, Route, World,
 };
 use crate::model::NodePlace;
 
@@ -39,7 +38,7 @@ impl World {
     }
 
     /// The index of one of the node's interfaces; 0 where there is none of that name.
-    pub(super) fn ifindex(&self, dev: &str) -> Ifindex {
+    pub(in crate::reconcile) fn ifindex(&self, dev: &str) -> Ifindex {
         let link = self.observed.node.link(dev);
         link.map_or(Ifindex(0), |link| link.ifindex)
     }
@@ -524,100 +523,9 @@ impl World {
             source: new.source,
             ours: true,
             kernel: false,
-            way: String::new(),
+            told: String::new(),
             text: String::new(),
         });
-    }
-
-    fn apply_to_maps(&mut self, op: &Op) {
-        match op {
-            Op::Register {
-                dev,
-                kind,
-                id,
-                endpoint,
-                rp_filter,
-            } => self.register(dev, *kind, *id, endpoint, *rp_filter),
-            Op::Unregister(ifindex) => drop(self.observed.maps.interfaces.remove(ifindex)),
-            Op::SetReady(dev) => {
-                let ifindex = self.ifindex(dev);
-                if let Some(interface) = self.observed.maps.interfaces.get_mut(&ifindex) {
-                    interface.ready = true;
-                }
-            }
-            Op::SetDevice(id, dev) => {
-                let ifindex = self.ifindex(dev);
-                self.observed.maps.devices.insert(*id, ifindex);
-            }
-            Op::RemoveDevice(id) => drop(self.observed.maps.devices.remove(id)),
-            Op::SetEntry(address, owner) => {
-                let entry = self.entry(owner);
-                self.observed.maps.endpoints.insert(*address, entry);
-            }
-            Op::RemoveEntry(address) => drop(self.observed.maps.endpoints.remove(address)),
-            Op::SetPrefix(prefix, owner) => {
-                let entry = RouteEntry::local(&self.entry(owner));
-                self.observed.maps.routes.insert(*prefix, entry);
-            }
-            Op::RemovePrefix(prefix) => drop(self.observed.maps.routes.remove(prefix)),
-            _ => {}
-        }
-    }
-
-    /// The map entry of an owner.
-    pub(super) fn entry(&self, owner: &Owner) -> EndpointEntry {
-        match owner {
-            Owner::Node => EndpointEntry::NODE,
-            Owner::Endpoint {
-                id,
-                dev,
-                endpoint_mac,
-                host_mac,
-            } => EndpointEntry {
-                ifindex: self.ifindex(dev),
-                id: *id,
-                endpoint_mac: *endpoint_mac,
-                host_mac: *host_mac,
-            },
-        }
-    }
-
-    fn register(
-        &mut self,
-        dev: &str,
-        kind: InterfaceKind,
-        id: EndpointId,
-        endpoint: &str,
-        rp_filter: u32,
-    ) {
-        let ifindex = self.ifindex(dev);
-        let maps = &mut self.observed.maps;
-        let before = maps.interfaces.get(&ifindex);
-        let same = before.filter(|old| old.kind == Some(kind) && old.id == id);
-        let ready = same.is_some_and(|old| old.ready);
-        if same.is_none() {
-            maps.endpoints
-                .retain(|_, entry| entry.ifindex != ifindex || entry.id == id);
-            maps.routes
-                .retain(|_, route| route.endpoint.ifindex != ifindex || route.endpoint.id == id);
-        }
-        let interface = Interface {
-            kind: Some(kind),
-            ready,
-            id,
-            rp_filter,
-            dev: dev.to_owned(),
-            endpoint: endpoint.to_owned(),
-        };
-        maps.interfaces.insert(ifindex, interface);
-    }
-
-    fn attach(&mut self, program: ProgramKind, dev: &str) {
-        let ifindex = self.ifindex(dev);
-        self.observed.attached.insert((ifindex, program));
-        if self.observed.pins_links {
-            self.observed.link_pins.insert((program, dev.to_owned()));
-        }
     }
 }
 
