@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::command;
 
 /// What the labs use. A kernel without one of them fails the run, unless it is built in.
-const NEEDED: [&str; 18] = [
+const NEEDED: [&str; 20] = [
     "veth",
     "bridge",
     "dummy",
@@ -22,6 +22,7 @@ const NEEDED: [&str; 18] = [
     "nf_tables",
     "nft_compat",
     "nft_chain_nat",
+    "nft_masq",
     "x_tables",
     "xt_conntrack",
     "xt_tcpudp",
@@ -29,7 +30,12 @@ const NEEDED: [&str; 18] = [
     "xt_comment",
     "xt_MASQUERADE",
     "nf_conntrack",
+    "nf_conntrack_netlink",
 ];
+
+/// As [`NEEDED`] on kernels that have it as a module: newer ones have it in another of the list (named counters of nft:
+/// in `nf_tables` since Linux 6.2).
+const WHERE_APART: [&str; 1] = ["nft_objref"];
 
 /// A module, decompressed.
 pub struct Module {
@@ -46,7 +52,8 @@ pub fn needed(modules: &Path, busybox: &Path) -> Result<Vec<Module>> {
     let built_in = fs::read_to_string(&list).with_context(|| format!("read {}", list.display()))?;
     let built_in: Vec<String> = built_in.lines().map(Path::new).filter_map(name).collect();
     let mut found = Vec::new();
-    for needed in NEEDED {
+    let apart = WHERE_APART.iter().filter(|name| files.contains_key(**name));
+    for needed in NEEDED.iter().chain(apart) {
         if !built_in.iter().any(|name| name == needed) {
             add(needed, &files, busybox, &mut found)?;
         }

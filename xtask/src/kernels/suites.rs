@@ -44,6 +44,9 @@ fn selection(name: &str) -> Selection {
         "conformance" => Selection::Left {
             why: "its explanations are this machine's kernel's; `--test conformance` runs it",
         },
+        "bench_cross_check" => Selection::Left {
+            why: "it compares timings, which takes a quiet machine",
+        },
         _ => Selection::Whole,
     }
 }

@@ -15,7 +15,7 @@ use crate::command;
 use crate::setup::kernel::Kernel;
 
 /// Programs that netpath and the tests start.
-const PROGRAMS: [&str; 11] = [
+const PROGRAMS: [&str; 13] = [
     "ip",
     "tc",
     "bpftool",
@@ -23,6 +23,8 @@ const PROGRAMS: [&str; 11] = [
     "ip6tables",
     "iptables-save",
     "ip6tables-save",
+    "iptables-restore",
+    "ip6tables-restore",
     "iptables-nft",
     "iptables-nft-restore",
     "ip6tables-nft-restore",
