@@ -3,7 +3,7 @@
 use std::env;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -61,31 +61,36 @@ pub fn bytes(command: &mut Command) -> Result<Vec<u8>> {
 
 /// Runs a command with its output on the user's terminal, and stops it at the time limit.
 pub fn run_within(command: &mut Command, limit: Duration) -> Result<()> {
-    let started = Instant::now();
     let mut child = command
         .stdin(Stdio::null())
         .process_group(0)
         .spawn()
         .with_context(|| cannot_start(command))?;
+    let Some(status) = wait_within(&mut child, limit)? else {
+        let group = Pid::from_raw(child.id().try_into()?);
+        match killpg(group, Signal::SIGKILL) {
+            Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+            Err(errno) => return Err(errno).context("cannot stop the command"),
+        }
+        child.wait()?;
+        let seconds = limit.as_secs();
+        bail!("`{}` had no result after {seconds} s", describe(command));
+    };
+    if !status.success() {
+        bail!("`{}` failed: {status}", describe(command));
+    }
+    Ok(())
+}
+
+/// Waits for a command's end; `None` where the time is over before.
+pub fn wait_within(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
+    let started = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
-            if !status.success() {
-                bail!("`{}` failed: {status}", describe(command));
-            }
-            return Ok(());
+            return Ok(Some(status));
         }
         if started.elapsed() > limit {
-            let group = Pid::from_raw(child.id().try_into()?);
-            match killpg(group, Signal::SIGKILL) {
-                Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
-                Err(errno) => return Err(errno).context("cannot stop the command"),
-            }
-            child.wait()?;
-            bail!(
-                "`{}` had no result after {} s",
-                describe(command),
-                limit.as_secs()
-            );
+            return Ok(None);
         }
         thread::sleep(POLL_INTERVAL);
     }

@@ -14,6 +14,7 @@ mod run;
 mod setup;
 mod stages;
 mod test;
+mod test_programs;
 mod workspace;
 
 use std::process::ExitCode;

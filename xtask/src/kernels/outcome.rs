@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::machine::Machine;
-use super::report::{Counts, Event};
+use super::report::Event;
 use super::suites::LIMIT;
 use crate::progress;
+use crate::test_programs::Counts;
 
 /// `timeout -s KILL` ends like this what it stops.
 const KILLED: i32 = 137;

@@ -12,6 +12,8 @@
 
 use anyhow::{Context, Result, bail};
 
+use crate::test_programs::Counts;
+
 /// An event.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
@@ -36,13 +38,6 @@ pub enum Event {
     },
     /// Of no interest: tests that passed.
     Other,
-}
-
-/// How libtest counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub passed: u32,
-    pub failed: u32,
 }
 
 impl Event {
@@ -72,16 +67,7 @@ impl Event {
     /// `result: ok. 12 passed; 0 failed; ...` or `NAME ... FAILED`.
     fn parse_libtest(rest: &str) -> Result<Self> {
         if let Some(result) = rest.strip_prefix("result: ") {
-            let count = |what: &str| {
-                let number = result
-                    .split([';', '.'])
-                    .find_map(|part| part.trim().strip_suffix(what)?.trim().parse().ok());
-                number.with_context(|| format!("no {what} in {result:?}"))
-            };
-            return Ok(Self::Counted(Counts {
-                passed: count("passed")?,
-                failed: count("failed")?,
-            }));
+            return Ok(Self::Counted(Counts::parse(result)?));
         }
         Ok(match rest.strip_suffix(" ... FAILED") {
             Some(test) => Self::Failed {

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use crate::command;
+use crate::test_programs::{self, TestProgram};
 use crate::workspace::Workspace;
 
 /// Longest time of one test program, in seconds.
@@ -78,37 +78,16 @@ impl Suite {
 
 /// Builds the test programs as `cargo xtask test` does.
 pub fn build(workspace: &Workspace) -> Result<Vec<Suite>> {
-    let mut cargo = workspace.cargo();
-    cargo.args([
-        "test",
-        "--no-run",
-        "--workspace",
-        "--exclude",
-        "netpath-ebpf",
-        "--quiet",
-        "--message-format=json-render-diagnostics",
-    ]);
-    let messages = command::output(&mut cargo)?;
-    let mut suites = Vec::new();
-    for message in messages.lines() {
-        let message: serde_json::Value =
-            serde_json::from_str(message).context("cargo wrote something else than JSON")?;
-        let target = &message["target"];
-        let is_test = message["profile"]["test"] == true && target["kind"][0] == "test";
-        if let (true, Some(name), Some(program)) = (
-            is_test,
-            target["name"].as_str(),
-            message["executable"].as_str(),
-        ) {
-            suites.push(Suite {
-                name: name.to_owned(),
-                program: program.into(),
-                selection: selection(name),
-            });
-        }
-    }
-    suites.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(suites)
+    let programs = test_programs::build(workspace)?;
+    let integration = programs
+        .into_iter()
+        .filter(|program| program.is_integration);
+    let suite = |program: TestProgram| Suite {
+        selection: selection(&program.name),
+        name: program.name,
+        program: program.executable,
+    };
+    Ok(integration.map(suite).collect())
 }
 
 /// Those that are asked for by name; if none is, all that are not left out.

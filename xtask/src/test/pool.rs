@@ -1,0 +1,114 @@
+//! Test programs side by side. A lab's tests wait for the kernel more than they compute, so one program after the
+//! other would leave the machine idle for half of the time.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::test_programs::{Counts, TestProgram};
+use crate::{clean, command, progress};
+
+/// Longest time of one program.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// These measure, and have the machine for themselves.
+const ALONE: [&str; 3] = ["bench", "bench_cross_check", "bench_scale"];
+
+/// These take longest, so they start first.
+const FIRST: [&str; 0] = [];
+
+/// Runs all with these variables, prints how each ended, and the output of those that failed. What each wrote is kept in
+/// a file of the directory `output`.
+pub fn run(programs: Vec<TestProgram>, variables: &[(&str, &Path)], output: &Path) -> Result<()> {
+    clean::remove(output)?;
+    fs::create_dir_all(output).with_context(|| format!("create {}", output.display()))?;
+    let (alone, mut others): (Vec<_>, Vec<_>) = programs
+        .into_iter()
+        .partition(|program| ALONE.contains(&program.name.as_str()));
+    others.sort_by_key(|program| !FIRST.contains(&program.name.as_str()));
+    let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let mut failures = side_by_side(others, workers, variables, output)?;
+    failures.extend(side_by_side(alone, 1, variables, output)?);
+    match failures.is_empty() {
+        true => Ok(()),
+        false => bail!("failed: {}", failures.join(", ")),
+    }
+}
+
+/// The names of those that failed.
+fn side_by_side(
+    programs: Vec<TestProgram>,
+    workers: usize,
+    variables: &[(&str, &Path)],
+    output: &Path,
+) -> Result<Vec<String>> {
+    let queue = Mutex::new(VecDeque::from(programs));
+    let take = || {
+        let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.pop_front()
+    };
+    let work = || {
+        let mut failures = Vec::new();
+        while let Some(program) = take() {
+            if !passes(&program, variables, output)? {
+                failures.push(program.name);
+            }
+        }
+        Ok(failures)
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        let mut failures = Vec::new();
+        for thread in threads {
+            let of_worker: Result<Vec<String>> = thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            failures.extend(of_worker?);
+        }
+        Ok(failures)
+    })
+}
+
+fn passes(program: &TestProgram, variables: &[(&str, &Path)], output: &Path) -> Result<bool> {
+    let file = output.join(format!("{}.txt", program.name));
+    let stdout = File::create(&file).with_context(|| format!("create {}", file.display()))?;
+    // In this process's group, so that Ctrl-C ends it too and its labs go.
+    let mut child = Command::new(&program.executable)
+        .current_dir(&program.directory)
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .stderr(stdout.try_clone()?)
+        .stdout(stdout)
+        .spawn()
+        .with_context(|| format!("start {}", program.executable.display()))?;
+    let begun = Instant::now();
+    let ended = command::wait_within(&mut child, LIMIT)?;
+    if ended.is_none() {
+        child.kill()?;
+        child.wait()?;
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let text = String::from_utf8_lossy(&fs::read(&file)?).into_owned();
+    let counts = Counts::of_output(&text)?;
+    let Counts { passed, failed } = counts.unwrap_or_default();
+    let name = &program.name;
+    progress::note(&format!(
+        "{name:<22} {passed:>4} passed {failed:>3} failed {seconds:>6.1} s"
+    ));
+    let problem = match ended {
+        Some(status) if status.success() && counts.is_some() => return Ok(true),
+        Some(status) if status.success() => "it ended without a result".to_owned(),
+        Some(status) => status.to_string(),
+        None => format!("stopped after {} s", LIMIT.as_secs()),
+    };
+    eprintln!("{text}");
+    progress::note(&format!("FAILED {name}: {problem}"));
+    Ok(false)
+}
