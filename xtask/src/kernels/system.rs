@@ -15,7 +15,7 @@ use crate::command;
 use crate::setup::kernel::Kernel;
 
 /// Programs that netpath and the tests start.
-const PROGRAMS: [&str; 13] = [
+const PROGRAMS: [&str; 16] = [
     "ip",
     "tc",
     "bpftool",
@@ -29,6 +29,10 @@ const PROGRAMS: [&str; 13] = [
     "iptables-nft-restore",
     "ip6tables-nft-restore",
     "nft",
+    // Busybox's lack options.
+    "unshare",
+    "nsenter",
+    "flock",
 ];
 /// Where distributions keep iptables' extensions.
 const EXTENSIONS: [&str; 3] = [
