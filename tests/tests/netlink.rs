@@ -1,7 +1,7 @@
 //! What netpath reads from the kernel and writes to it by netlink, against what `ip` did or shows.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, UdpSocket},
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -491,6 +491,29 @@ fn addresses_of_all_interfaces_are_listed_in_one_go() {
                 .expect("gone already");
         }
         assert!(ip("addr show dev b0").contains("10.0.1.1/24 scope global b0"));
+    });
+}
+
+/// The local route of an IPv6 address is made by a kernel worker, later than the address.
+#[test]
+fn a_new_address_is_usable_at_once() {
+    alone(|_, netlink| {
+        two_links(&netlink);
+        ip("-6 route add default dev a0");
+        let link = netlink.link("b0").expect("b0").expect("b0");
+        let socket = UdpSocket::bind("[::]:0").expect("socket");
+        let port = socket.local_addr().expect("bound").port();
+        let patience = Some(Duration::from_secs(10));
+        socket.set_read_timeout(patience).expect("a time limit");
+        for number in 1..=1000 {
+            let address: IpAddr = format!("fd77::{number:x}").parse().expect("an address");
+            netlink
+                .add_address(&link, address.into(), false)
+                .expect("added");
+            // Otherwise it goes the way of the default route, and is lost.
+            socket.send_to(&[1], (address, port)).expect("sent");
+            socket.recv(&mut [0]).expect("it comes in");
+        }
     });
 }
 

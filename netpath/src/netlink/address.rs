@@ -1,16 +1,24 @@
 //! Addresses of interfaces.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    thread,
+    time::{Duration, Instant},
+};
 
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope},
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteType},
 };
 use netpath_common::Ifindex;
 
 use super::{FAMILIES, Link, Netlink, NetlinkError, Scope, channel::About, family};
+
+/// How long the kernel may take to receive what is sent to a new IPv6 address.
+const USABLE: Duration = Duration::from_secs(5);
 
 /// An address of an interface, as found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +97,7 @@ impl Netlink {
     /// is on the link too. One that is there already is made so.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// When the kernel refuses, or an address of an interface that is up is not usable after five seconds.
     pub fn add_address(
         &self,
         link: &Link,
@@ -125,7 +133,52 @@ impl Netlink {
         };
         let request = RouteNetlinkMessage::NewAddress(message);
         self.channel
-            .request(about, request, NLM_F_CREATE | NLM_F_REPLACE)
+            .request(about, request, NLM_F_CREATE | NLM_F_REPLACE)?;
+        match address {
+            IpNet::V6(v6) if link.up => self.await_local(link, v6.addr()),
+            // What is down receives nothing anyway, and an IPv4 address's local route comes with it.
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until what is sent to an IPv6 address comes in here. An address without duplicate address detection is
+    /// listed as usable at once, but its local route is made by a kernel worker (`addrconf_dad_work`), which took 88 ms
+    /// on a busy machine: until then what is sent to it goes the way of the default route.
+    fn await_local(&self, link: &Link, address: Ipv6Addr) -> Result<(), NetlinkError> {
+        let deadline = Instant::now() + USABLE;
+        while !self.is_local(link, address)? {
+            if Instant::now() >= deadline {
+                return Err(NetlinkError::NotLocal {
+                    address: address.into(),
+                    name: link.name.clone(),
+                    limit: USABLE,
+                });
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
+    }
+
+    /// Whether the kernel would keep what is sent to an address of this interface.
+    fn is_local(&self, link: &Link, address: Ipv6Addr) -> Result<bool, NetlinkError> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family(address.into());
+        message.header.destination_prefix_length = 128;
+        message.attributes = vec![
+            RouteAttribute::Destination(RouteAddress::Inet6(address)),
+            RouteAttribute::Oif(link.ifindex.0),
+        ];
+        let about = About {
+            action: "look up the route to",
+            object: &format!("{address} on {}", link.name),
+        };
+        match self.channel.ask(about, RouteNetlinkMessage::GetRoute(message), 0) {
+            Ok(answer) => Ok(answer.iter().any(|message| {
+                matches!(message, RouteNetlinkMessage::NewRoute(found) if found.header.kind == RouteType::Local)
+            })),
+            Err(error) if error.errno() == Some(libc::ENETUNREACH) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes an address from an interface. One that is gone already is no error.

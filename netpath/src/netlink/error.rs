@@ -1,6 +1,6 @@
 //! What can go wrong with a netlink request.
 
-use std::{io, time::Duration};
+use std::{io, net::IpAddr, time::Duration};
 
 use super::Route;
 
@@ -85,6 +85,19 @@ pub enum NetlinkError {
     #[error("interface {name} is not able to send after {limit:?}")]
     NotOperational {
         /// Its name.
+        name: String,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// An address was given to an interface, and what is sent to it does not come in all the same.
+    #[error(
+        "{address} on {name}: the kernel does not take what is sent to it for its own after {limit:?}: see `ip -6 rule` \
+         and `ip -6 route get {address}`"
+    )]
+    NotLocal {
+        /// The address.
+        address: IpAddr,
+        /// The interface.
         name: String,
         /// How long was waited.
         limit: Duration,
