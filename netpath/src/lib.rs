@@ -7,6 +7,7 @@ pub mod datapath;
 mod descriptors;
 mod ending;
 mod hash;
+pub mod lab;
 pub mod lock;
 pub mod model;
 pub mod mounts;

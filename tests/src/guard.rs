@@ -12,8 +12,11 @@ use std::{
 
 use netpath::{
     datapath::{Capacity, Datapath, DatapathError, NodeIdentity, ObjectKind, Writer, nodes},
+    lab::Lab,
     lock::TopologyLock,
+    model::Topology,
     netns::{NETNS_DIR, Netns, NetnsError},
+    provision::UpOptions,
 };
 
 /// Prefix of every name that tests give out; the number of the process follows.
@@ -49,6 +52,23 @@ impl NetnsGuard {
 impl Drop for NetnsGuard {
     fn drop(&mut self) {
         complain(Netns::remove(self.netns.name()));
+    }
+}
+
+/// A topology, as long as this lives.
+#[derive(Debug)]
+pub(crate) struct LabGuard(Lab);
+
+impl LabGuard {
+    pub(crate) fn up(topology: &Topology, options: &UpOptions) -> Self {
+        let lab = Lab::up(topology, options, &mut |_| {});
+        Self(lab.unwrap_or_else(|error| panic!("{error}")))
+    }
+}
+
+impl Drop for LabGuard {
+    fn drop(&mut self) {
+        complain(self.0.remove());
     }
 }
 
@@ -110,15 +130,17 @@ fn complain<E: std::fmt::Display>(result: Result<(), E>) {
     }
 }
 
+/// Whether a name is `<prefix><process>-...` of a process that is gone.
+pub(crate) fn is_orphan(prefix: &str, name: &str) -> bool {
+    name.strip_prefix(prefix)
+        .and_then(|rest| rest.split('-').next())
+        .is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+}
+
 /// Takes away what tests left that were killed.
 fn sweep() {
-    let is_orphan = |name: &str| {
-        name.strip_prefix(PREFIX)
-            .and_then(|rest| rest.split('-').next())
-            .is_some_and(|pid| !Path::new("/proc").join(pid).exists())
-    };
     for name in nodes().unwrap_or_default() {
-        if is_orphan(&name)
+        if is_orphan(PREFIX, &name)
             && let Ok(Some(datapath)) = Datapath::open(&name)
         {
             complain(datapath.remove());
@@ -129,7 +151,7 @@ fn sweep() {
     };
     for entry in entries.flatten() {
         if let Some(name) = entry.file_name().to_str()
-            && is_orphan(name)
+            && is_orphan(PREFIX, name)
         {
             complain(Netns::remove(name));
         }

@@ -11,10 +11,11 @@ use std::{
 
 use ipnet::IpNet;
 use netpath::{
+    lab,
     model::Topology,
     netlink::{Netlink, VethEnd},
     netns::Netns,
-    provision::{self, Action, Object, ProvisionError, UpOptions},
+    provision::{ProvisionError, UpOptions},
 };
 use netpath_common::{Family, Mac};
 
@@ -82,9 +83,9 @@ pub(super) struct Ends<'a> {
     pub dst: IpAddr,
 }
 
-/// The lab while a run lasts: removed when dropped, also by a panic.
+/// The lab while a run lasts.
 pub(super) struct Lab {
-    made: Vec<String>,
+    lab: lab::Lab,
     /// The nodes, in the order that traffic passes them.
     pub nodes: [LabNode; 2],
     sender: Netns,
@@ -109,12 +110,7 @@ impl Lab {
             interrupted: Arc::clone(interrupted),
             ..UpOptions::default()
         };
-        let mut made = Made(Vec::new());
-        provision::up(&topology, &options, &mut |change| {
-            if change.object == Object::Node && change.action == Action::Create {
-                made.0.push(change.node.clone());
-            }
-        })?;
+        let lab = lab::Lab::up(&topology, &options, &mut |_| {})?;
         let node = |suffix: &str, endpoint_devs| -> Result<LabNode, BenchError> {
             let name = format!("{name}-{suffix}");
             Ok(LabNode {
@@ -133,7 +129,7 @@ impl Lab {
             pair.make(&sender, receiver)?;
         }
         Ok(Self {
-            made: std::mem::take(&mut made.0),
+            lab,
             nodes,
             sender,
             receivers,
@@ -178,33 +174,7 @@ impl Lab {
 
     /// Removes it.
     pub fn remove(&mut self) -> Result<(), ProvisionError> {
-        if !self.made.is_empty() {
-            provision::down(&self.made, &mut |_| {})?;
-            self.made.clear();
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        if let Err(error) = self.remove() {
-            tracing::error!(%error, "the lab is not removed: remove it with `netpath down --all`");
-        }
-    }
-}
-
-/// Nodes of a lab that is not complete yet: removed when dropped.
-struct Made(Vec<String>);
-
-impl Drop for Made {
-    fn drop(&mut self) {
-        if self.0.is_empty() {
-            return;
-        }
-        if let Err(error) = provision::down(&self.0, &mut |_| {}) {
-            tracing::error!(%error, "the lab is not removed: remove it with `netpath down --all`");
-        }
+        self.lab.remove()
     }
 }
 

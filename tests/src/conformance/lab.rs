@@ -18,7 +18,10 @@ use netpath::{
 };
 use netpath_common::Mac;
 
-use crate::Family;
+use crate::{
+    Family,
+    guard::{LabGuard, is_orphan},
+};
 
 /// A namespace of the lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -167,25 +170,12 @@ pub(super) const SPARES: u8 = 12;
 /// The lab, as long as this lives.
 #[derive(Debug)]
 pub struct Lab {
-    nodes: Nodes,
+    _guard: LabGuard,
     names: BTreeMap<Place, String>,
     netns: BTreeMap<Place, Netns>,
     macs: BTreeMap<Place, Mac>,
     host_macs: BTreeMap<Place, Mac>,
     ports: [String; 2],
-}
-
-/// Taken down when dropped, also by a panic.
-#[derive(Debug)]
-struct Nodes(Vec<String>);
-
-impl Drop for Nodes {
-    fn drop(&mut self) {
-        match provision::down(&self.0, &mut |_| ()) {
-            Err(error) if std::thread::panicking() => eprintln!("clean-up: {error}"),
-            result => drop(result.expect("clean-up")),
-        }
-    }
 }
 
 impl Lab {
@@ -196,12 +186,11 @@ impl Lab {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("{PREFIX}{}-{number}", process::id());
         let topology = topology(&prefix);
-        let nodes = Nodes(topology.nodes.iter().map(|n| n.name.to_string()).collect());
         let options = UpOptions {
             fast_path: Some(false),
             ..UpOptions::default()
         };
-        provision::up(&topology, &options, &mut |_| ()).unwrap_or_else(|e| panic!("{e}"));
+        let guard = LabGuard::up(&topology, &options);
 
         let wire = topology.nodes[0].uplinks[0].wire.as_ref().expect("a lab");
         let suffixes = ["a", "b", "a1", "a2", "a3", "b1"];
@@ -236,7 +225,7 @@ impl Lab {
         }
         let ports = [port(0), port(1)];
         let lab = Self {
-            nodes,
+            _guard: guard,
             names,
             netns,
             macs,
@@ -256,7 +245,7 @@ impl Lab {
     /// Switches node A's fast path.
     pub fn set_fast_path(&self, on: bool) {
         let selection = Selection {
-            node: Some(self.nodes.0[0].clone()),
+            node: Some(self.names[&Place::NodeA].clone()),
             endpoint: None,
             ..Selection::default()
         };
@@ -481,11 +470,7 @@ fn sweep() {
     let orphans: Vec<String> = nodes
         .into_iter()
         .map(|node| node.name)
-        .filter(|name| {
-            name.strip_prefix(PREFIX)
-                .and_then(|rest| rest.split('-').next())
-                .is_some_and(|pid| !Path::new("/proc").join(pid).exists())
-        })
+        .filter(|name| is_orphan(PREFIX, name))
         .collect();
     if !orphans.is_empty()
         && let Err(error) = provision::down(&orphans, &mut |_| ())

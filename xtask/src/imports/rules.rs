@@ -46,6 +46,7 @@ const LIBRARY: &[(&str, &[&str])] = &[
             "sysctl",
         ],
     ),
+    ("lab", &["model", "provision"]),
     ("api", &["counters", "provision"]),
 ];
 

@@ -9,24 +9,16 @@ use std::{
 };
 
 use netpath::{
+    lab::Lab,
     model::Topology,
-    provision::{self, Object, UpOptions},
+    provision::{Object, UpOptions},
 };
 
 use super::{
     Run, ScaleError,
-    lab::{io_error, memory, remove, remove_or_say},
+    lab::{io_error, memory},
     results::RealEndpoints,
 };
-
-/// Removes the node, also after a panic.
-struct Guard<'a>(&'a str);
-
-impl Drop for Guard<'_> {
-    fn drop(&mut self) {
-        remove_or_say(self.0);
-    }
-}
 
 /// Makes and removes a node with many endpoints.
 pub fn measure(run: &mut Run<'_>) -> Result<RealEndpoints, ScaleError> {
@@ -39,11 +31,10 @@ pub fn measure(run: &mut Run<'_>) -> Result<RealEndpoints, ScaleError> {
     };
     run.step("endpoints", || format!("{count} come up"))?;
     let available = available()?;
-    let guard = Guard(&name);
     let mut times = Vec::with_capacity(count as usize);
     let mut empty_maps = Ok(Vec::new());
     let start = Instant::now();
-    provision::up(&topology, &options, &mut |change| match change.object {
+    let mut lab = Lab::up(&topology, &options, &mut |change| match change.object {
         Object::Node => empty_maps = memory(&name),
         Object::Endpoint => times.push(start.elapsed()),
         _ => {}
@@ -54,8 +45,7 @@ pub fn measure(run: &mut Run<'_>) -> Result<RealEndpoints, ScaleError> {
     let maps = sum(&memory(&name)?).saturating_sub(sum(&empty_maps?));
     run.step("endpoints", || format!("{count} go"))?;
     let start = Instant::now();
-    std::mem::forget(guard);
-    remove(&name)?;
+    lab.remove()?;
     Ok(RealEndpoints {
         count,
         up_ns: nanoseconds(up),

@@ -11,10 +11,11 @@ use std::{
 use netpath::{
     command,
     datapath::{Datapath, Maps, map_names},
+    lab::Lab,
     lock::TopologyLock,
     model::Topology,
     netns::Netns,
-    provision::{self, UpOptions},
+    provision::UpOptions,
 };
 use netpath_common::{EndpointEntry, Ifindex};
 use nix::net::if_::if_nametoindex;
@@ -74,8 +75,7 @@ pub struct Node {
     pub b: Netns,
     /// Its maps and programs.
     pub datapath: Datapath,
-    /// Set only while it has to be removed.
-    up: bool,
+    lab: Lab,
 }
 
 impl Node {
@@ -98,18 +98,20 @@ impl Node {
             receiver(Family::V4),
             receiver(Family::V6),
         );
-        bring_up(&text, options.fast_path)?;
-        let open = || -> Result<Self, ScaleError> {
-            Ok(Self {
-                name: name.to_owned(),
-                netns: Netns::named(name)?,
-                a: Netns::named(&format!("{name}a"))?,
-                b: Netns::named(&format!("{name}b"))?,
-                datapath: open_datapath(name)?,
-                up: true,
-            })
+        let topology = Topology::parse(FilePath::new("bench"), &text)?;
+        let options = UpOptions {
+            fast_path: Some(options.fast_path),
+            ..UpOptions::default()
         };
-        let node = open().inspect_err(|_| remove_or_say(name))?;
+        let lab = Lab::up(&topology, &options, &mut |_| {})?;
+        let node = Self {
+            name: name.to_owned(),
+            netns: Netns::named(name)?,
+            a: Netns::named(&format!("{name}a"))?,
+            b: Netns::named(&format!("{name}b"))?,
+            datapath: open_datapath(name)?,
+            lab,
+        };
         node.connect()?;
         Ok(node)
     }
@@ -199,16 +201,7 @@ impl Node {
 
     /// Removes it.
     pub fn down(mut self) -> Result<(), ScaleError> {
-        self.up = false;
-        Ok(remove(&self.name)?)
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        if self.up {
-            remove_or_say(&self.name);
-        }
+        Ok(self.lab.remove()?)
     }
 }
 
@@ -230,33 +223,10 @@ pub fn memory(node: &str) -> Result<Vec<MapMemory>, ScaleError> {
         .collect()
 }
 
-/// Brings up a topology that this run has written itself.
-pub fn bring_up(text: &str, fast_path: bool) -> Result<(), ScaleError> {
-    let topology = Topology::parse(FilePath::new("bench"), text)?;
-    let options = UpOptions {
-        fast_path: Some(fast_path),
-        ..UpOptions::default()
-    };
-    provision::up(&topology, &options, &mut |_| {})?;
-    Ok(())
-}
-
 fn open_datapath(name: &str) -> Result<Datapath, ScaleError> {
     Datapath::open(name)?.ok_or_else(|| ScaleError::Lab {
         what: format!("node {name} is gone"),
     })
-}
-
-/// Removes a node.
-pub fn remove(name: &str) -> Result<(), provision::ProvisionError> {
-    provision::down(&[name.to_owned()], &mut |_| {}).map(drop)
-}
-
-/// The same where nobody can be told otherwise.
-pub fn remove_or_say(name: &str) {
-    if let Err(error) = remove(name) {
-        tracing::error!(%error, name, "the node is not removed: remove it with `netpath down --all`");
-    }
 }
 
 /// Runs lines of `ip` commands in a namespace.

@@ -1,70 +1,49 @@
 //! The lab while the story is told: removed however it ends.
 
 use netpath::{
-    datapath,
+    datapath, lab,
     model::{Topology, wire_namespace},
     netns::{NameState, name_state},
-    provision::{self, Action, Object, ProvisionError, UpOptions},
+    provision::{ProvisionError, UpOptions},
 };
 
 use super::error::DemoError;
 
-/// The nodes that this run made. Those that are still there are removed on drop, also by a panic.
+/// The lab, with what the farewell has to find gone.
 pub struct Lab {
-    made: Vec<String>,
+    lab: lab::Lab,
     /// Names of namespaces that were free before.
     namespaces: Vec<String>,
 }
 
 impl Lab {
-    /// Brings the lab up with the fast path off, unless any of it is up already.
+    /// Brings the lab up, unless any of it is up already.
     pub fn up(topology: &Topology, options: &UpOptions) -> Result<Self, DemoError> {
         refuse(&up_already(topology)?)?;
-        let mut lab = Self {
-            made: Vec::new(),
-            namespaces: free_names(topology)?,
-        };
-        let options = UpOptions {
-            fast_path: Some(false),
-            ..options.clone()
-        };
-        let result = provision::up(topology, &options, &mut |change| {
-            if change.object == Object::Node && change.action == Action::Create {
-                lab.made.push(change.node.clone());
-            }
-        });
-        match result {
-            Ok(_) => {}
-            Err(error @ ProvisionError::Undo { .. }) => return Err(error.into()),
-            Err(error) => {
-                // All of it is undone, and whoever makes such a node from now on is somebody else.
-                lab.made.clear();
-                return Err(DemoError::Up(error));
-            }
-        }
+        let namespaces = free_names(topology)?;
+        let lab = lab::Lab::up(topology, options, &mut |_| {}).map_err(|error| match error {
+            ProvisionError::Undo { .. } => error.into(),
+            error => DemoError::Up(error),
+        })?;
         // Somebody brought them up since the first look.
         let foreign: Vec<String> = topology
             .nodes
             .iter()
             .map(|node| node.name.to_string())
-            .filter(|name| !lab.made.contains(name))
+            .filter(|name| !lab.nodes().contains(name))
             .collect();
         refuse(&foreign)?;
-        Ok(lab)
+        Ok(Self { lab, namespaces })
     }
 
     /// Leaves it to the user.
-    pub fn keep(mut self) {
-        self.made.clear();
+    pub fn keep(self) {
+        self.lab.keep();
     }
 
     /// Removes it.
     pub fn remove(&mut self) -> Result<(), ProvisionError> {
-        if !self.made.is_empty() {
-            provision::down(&self.made, &mut |_| {})?;
-            self.made.clear();
-        }
-        Ok(())
+        self.lab.remove()
     }
 
     /// Namespaces of it that are still there.
@@ -76,14 +55,6 @@ impl Lab {
             }
         }
         Ok(left)
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        if let Err(error) = self.remove() {
-            tracing::error!(%error, "the lab is not removed: remove it with `netpath down`");
-        }
     }
 }
 
