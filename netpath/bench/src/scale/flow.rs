@@ -2,14 +2,14 @@
 //! it sends the next, so that the figure is the whole cost of a packet and nothing waits for anybody.
 
 use std::{
-    io, mem,
+    io,
     net::{IpAddr, SocketAddr, UdpSocket},
-    os::fd::AsRawFd as _,
-    ptr,
+    os::fd::AsFd as _,
     time::{Duration, Instant},
 };
 
-use netpath::netns::Netns;
+use netpath::{netns::Netns, probe::measure::batch::Batch};
+use nix::sys::socket::SockaddrStorage;
 
 use super::{
     ScaleError,
@@ -26,53 +26,6 @@ const TURN: usize = 8;
 
 /// How long a batch may take to arrive before what is missing counts as lost.
 const LOST_AFTER: Duration = Duration::from_millis(500);
-
-/// A destination as sendmmsg wants it.
-#[derive(Clone, Copy)]
-pub struct Target {
-    storage: libc::sockaddr_storage,
-    length: libc::socklen_t,
-}
-
-impl Target {
-    pub fn new(address: IpAddr, port: u16) -> Self {
-        // SAFETY: sockaddr_storage holds integers only, for which zero is valid.
-        let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
-        let length = match address {
-            IpAddr::V4(v4) => {
-                let name = libc::sockaddr_in {
-                    sin_family: libc::AF_INET as libc::sa_family_t,
-                    sin_port: port.to_be(),
-                    sin_addr: libc::in_addr {
-                        s_addr: u32::from_ne_bytes(v4.octets()),
-                    },
-                    sin_zero: [0; 8],
-                };
-                // SAFETY: sockaddr_storage is made to hold any address, and is aligned for it.
-                unsafe { ptr::write((&raw mut storage).cast(), name) };
-                size_of_val(&name)
-            }
-            IpAddr::V6(v6) => {
-                let name = libc::sockaddr_in6 {
-                    sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                    sin6_port: port.to_be(),
-                    sin6_flowinfo: 0,
-                    sin6_addr: libc::in6_addr {
-                        s6_addr: v6.octets(),
-                    },
-                    sin6_scope_id: 0,
-                };
-                // SAFETY: as above.
-                unsafe { ptr::write((&raw mut storage).cast(), name) };
-                size_of_val(&name)
-            }
-        };
-        Self {
-            storage,
-            length: length as libc::socklen_t,
-        }
-    }
-}
 
 /// What a stream came to.
 #[derive(Clone, Debug, Default)]
@@ -121,10 +74,10 @@ impl Sockets {
     }
 
     /// Destinations as this stream's sender wants them.
-    pub fn targets(&self, addresses: &[IpAddr]) -> Vec<Target> {
+    pub fn targets(&self, addresses: &[IpAddr]) -> Vec<SockaddrStorage> {
         addresses
             .iter()
-            .map(|&address| Target::new(address, self.port))
+            .map(|&address| SocketAddr::new(address, self.port).into())
             .collect()
     }
 
@@ -132,11 +85,11 @@ impl Sockets {
     /// one after the other and from the start again. What disturbs the machine disturbs both alike.
     pub fn run(
         &self,
-        targets: [&[Target]; 2],
+        targets: [&[SockaddrStorage]; 2],
         payload: usize,
         duration: Duration,
     ) -> Result<[Flow; 2], ScaleError> {
-        let mut batches = [Batch::new(payload), Batch::new(payload)];
+        let mut batches = [(); 2].map(|()| Batch::new(BATCH, &vec![0x5a; payload]));
         let mut next = [0; 2];
         let mut flows = [Flow::default(), Flow::default()];
         let start = Instant::now();
@@ -159,12 +112,12 @@ impl Sockets {
     fn one_batch(&self, [out, back]: &mut [Batch; 2], flow: &mut Flow) -> Result<(), ScaleError> {
         let start = Instant::now();
         let sent = out
-            .send(&self.tx)
+            .send(self.tx.as_fd())
             .map_err(|source| io_error("sendmmsg", source))?;
         let mut missing = sent;
         while missing > 0 {
-            match back.receive(&self.rx) {
-                Ok(got) => missing = missing.saturating_sub(got),
+            match back.receive(self.rx.as_fd()) {
+                Ok(got) => missing = missing.saturating_sub(got.count()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if start.elapsed() > LOST_AFTER {
                         break;
@@ -189,93 +142,6 @@ pub fn bind(netns: &Netns, address: SocketAddr) -> Result<UdpSocket, ScaleError>
     netns
         .run(|| UdpSocket::bind(address))?
         .map_err(|source| io_error(format!("UDP socket {address} in {}", netns.name()), source))
-}
-
-/// Buffers, with all memory set up beforehand.
-struct Batch {
-    headers: Vec<libc::mmsghdr>,
-    names: Vec<libc::sockaddr_storage>,
-    // `headers` point here.
-    _slices: Vec<libc::iovec>,
-    _buffers: Vec<Vec<u8>>,
-}
-
-impl Batch {
-    fn new(payload: usize) -> Self {
-        let mut buffers = vec![vec![0x5a; payload]; BATCH];
-        let mut slices: Vec<_> = buffers
-            .iter_mut()
-            .map(|buffer| libc::iovec {
-                iov_base: buffer.as_mut_ptr().cast(),
-                iov_len: buffer.len(),
-            })
-            .collect();
-        // SAFETY: integers and pointers only, for which zero is valid.
-        let mut names: Vec<libc::sockaddr_storage> = vec![unsafe { mem::zeroed() }; BATCH];
-        let headers = slices
-            .iter_mut()
-            .zip(&mut names)
-            .map(|(slice, name)| {
-                // SAFETY: as above.
-                let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
-                header.msg_hdr.msg_iov = ptr::from_mut(slice);
-                header.msg_hdr.msg_iovlen = 1;
-                header.msg_hdr.msg_name = ptr::from_mut(name).cast();
-                header
-            })
-            .collect();
-        Self {
-            headers,
-            names,
-            _slices: slices,
-            _buffers: buffers,
-        }
-    }
-
-    /// Sets the destinations, from one target on; returns where to go on.
-    fn aim(&mut self, targets: &[Target], mut next: usize) -> usize {
-        for (header, name) in self.headers.iter_mut().zip(&mut self.names) {
-            let target = &targets[next];
-            *name = target.storage;
-            header.msg_hdr.msg_namelen = target.length;
-            next += 1;
-            if next == targets.len() {
-                next = 0;
-            }
-        }
-        next
-    }
-
-    fn send(&mut self, socket: &UdpSocket) -> io::Result<usize> {
-        // SAFETY: the descriptor is open; `headers` and all that they point to are owned by self, which is
-        // borrowed for the call, and have the lengths stated.
-        let sent = unsafe {
-            libc::sendmmsg(
-                socket.as_raw_fd(),
-                self.headers.as_mut_ptr(),
-                self.headers.len() as libc::c_uint,
-                0,
-            )
-        };
-        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
-    }
-
-    fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
-        for header in &mut self.headers {
-            header.msg_hdr.msg_name = ptr::null_mut();
-        }
-        // SAFETY: as in `send`; the kernel writes at most `iov_len` bytes to each buffer.
-        let received = unsafe {
-            libc::recvmmsg(
-                socket.as_raw_fd(),
-                self.headers.as_mut_ptr(),
-                self.headers.len() as libc::c_uint,
-                libc::MSG_DONTWAIT,
-                ptr::null_mut(),
-            )
-        };
-        usize::try_from(received).map_err(|_| io::Error::last_os_error())
-    }
 }
 
 /// Keeps the calling thread on a processor, and puts it before other processes' threads there.

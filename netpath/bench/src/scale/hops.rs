@@ -5,11 +5,12 @@ use std::{fmt::Write as _, net::IpAddr, time::Duration};
 
 use netpath::proc_net;
 use netpath_common::Outcome;
+use nix::sys::socket::SockaddrStorage;
 
 use super::{
     Run, ScaleError,
     fill::Filled,
-    flow::{Flow, Sockets, Target, pin},
+    flow::{Flow, Sockets, pin},
     lab::{self, Node},
     population,
     programs::pick,
@@ -26,8 +27,8 @@ struct Subject<'a> {
     family: Family,
     spread: bool,
     sockets: &'a Sockets,
-    targets: Vec<Target>,
-    direct: Vec<Target>,
+    targets: Vec<SockaddrStorage>,
+    direct: Vec<SockaddrStorage>,
 }
 
 /// Sockets of a node, by family.

@@ -2,15 +2,20 @@
 
 use std::{
     io, mem,
+    net::{Ipv4Addr, SocketAddrV4},
     os::fd::{AsRawFd as _, BorrowedFd},
     ptr,
 };
+
+use nix::sys::socket::{SockaddrLike as _, SockaddrStorage};
 
 /// Equal datagrams to send, or room for received ones.
 pub struct Batch {
     buffers: Vec<Vec<u8>>,
     /// One per buffer, its `msg_iov` pointing into `slices`.
     headers: Vec<libc::mmsghdr>,
+    /// One per buffer: where it goes, once [`Batch::aim`] has said so. Never resized: `headers` point here.
+    targets: Vec<SockaddrStorage>,
     /// One per buffer, pointing to it. Never resized: `headers` point here.
     _slices: Vec<libc::iovec>,
 }
@@ -36,14 +41,35 @@ impl Batch {
                 header
             })
             .collect();
+        let nowhere = SockaddrStorage::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
         Self {
             buffers,
             headers,
+            targets: vec![nowhere; count],
             _slices: slices,
         }
     }
 
-    /// Sends all buffers to the connected peer; returns how many the kernel took, at least one.
+    /// Sets where the datagrams go from now on: the first to the target at `next`, the others to those behind it, and
+    /// from the start of the list again at its end. Returns where to go on.
+    ///
+    /// # Panics
+    /// When there is no target at `next`.
+    pub fn aim(&mut self, targets: &[SockaddrStorage], mut next: usize) -> usize {
+        for (header, target) in self.headers.iter_mut().zip(&mut self.targets) {
+            *target = targets[next];
+            header.msg_hdr.msg_name = ptr::from_mut(target).cast();
+            header.msg_hdr.msg_namelen = target.len();
+            next += 1;
+            if next == targets.len() {
+                next = 0;
+            }
+        }
+        next
+    }
+
+    /// Sends all buffers to where [`Batch::aim`] said, or else to the connected peer; returns how many the kernel took, at
+    /// least one.
     ///
     /// # Errors
     /// When the kernel takes none.
@@ -61,11 +87,16 @@ impl Batch {
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
 
-    /// Waits for one datagram, at most the socket's receive timeout, and takes as many as there are.
+    /// Waits for one datagram, at most the socket's receive timeout and not at all where it does not block, and takes as
+    /// many as there are.
     ///
     /// # Errors
     /// When none came in that time, or the kernel says why none will.
     pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<impl Iterator<Item = &[u8]>> {
+        for header in &mut self.headers {
+            // Otherwise the kernel would write there where a datagram is from.
+            header.msg_hdr.msg_name = ptr::null_mut();
+        }
         // SAFETY: as in `send`; the kernel writes at most `iov_len` bytes to each buffer. No timeout is given.
         let received = unsafe {
             libc::recvmmsg(
