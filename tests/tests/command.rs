@@ -174,7 +174,21 @@ fn up_show_stats_and_down_speak_json() {
     // Damage is shown, and told by the exit status.
     lab.ip("A", "link set va1 down");
     let output = run(&["show", "-f", file.path()]);
-    ends(&output, 3, &["interface va1 is down"]);
+    let endpoint = format!("endpoint {} on {node}", lab.name("a1"));
+    let line = format!("{endpoint}: interface va1 is down: `netpath up` mends it");
+    ends(&output, 3, &[&line]);
+    let output = run(&["show", "-f", file.path(), "-j"]);
+    let shown: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    is_of_schema(SHOW, &shown);
+    let endpoints = shown["nodes"][0]["endpoints"].as_array();
+    let mut endpoints = endpoints.expect("endpoints").iter();
+    let a1 = endpoints.find(|it| it["name"] == lab.name("a1").as_str());
+    let finding = serde_json::json!({
+        "id": "interface_down", "object": endpoint, "problem": "interface va1 is down",
+        "cure": "`netpath up` mends it"
+    });
+    let drift = a1.expect("a1")["drift"].as_array().expect("a list");
+    assert!(drift.contains(&finding), "{drift:?}");
 
     let removed = json(&run(&["down", "-f", file.path(), "-j"]));
     assert_eq!(removed["changes"].as_array().map(Vec::len), Some(3));

@@ -9,6 +9,7 @@ use netpath::{
     lock::TopologyLock,
     netns::{Netns, path_of},
     provision::{self, ProvisionError},
+    reconcile::{Refusal, Refused},
 };
 use netpath_common::{ABI_VERSION, Identity};
 use netpath_tests::{
@@ -36,7 +37,16 @@ fn a_namespace_that_is_not_netpaths_is_refused() {
         let name = lab.name(taken);
         assert_refused(&lab, &[&format!("network namespace {name} exists")]);
         let error = lab.try_converge().expect_err("a refusal");
-        assert!(matches!(error, ProvisionError::NotOurs { .. }), "{error:?}");
+        assert!(
+            matches!(
+                error,
+                ProvisionError::Refused(Refused {
+                    refusal: Refusal::ForeignNamespace(_),
+                    ..
+                })
+            ),
+            "{error:?}"
+        );
         lab.down();
         assert_eq!(lab.netns(taken).cookie().expect("cookie"), cookie);
         Netns::remove(&name).expect("remove");

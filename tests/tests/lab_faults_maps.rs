@@ -69,12 +69,12 @@ fn assert_told_and_mended(lab: &Lab, what: &str) {
     let nodes = provision::observe().unwrap_or_else(|error| panic!("{what}: {error}"));
     let node = nodes.iter().find(|node| node.name == lab.name("A"));
     let node = node.unwrap_or_else(|| panic!("{what}: no row"));
-    let is_told = !node.drift.0.is_empty()
-        || node.uplinks.iter().any(|uplink| !uplink.drift.0.is_empty())
+    let is_told = !node.drift.is_empty()
+        || node.uplinks.iter().any(|uplink| !uplink.drift.is_empty())
         || node
             .endpoints
             .iter()
-            .any(|endpoint| !endpoint.drift.0.is_empty());
+            .any(|endpoint| !endpoint.drift.is_empty());
     assert!(is_told, "{what}: {node:?}");
     assert_ne!(lab.plan(), Vec::<String>::new(), "{what}");
     lab.converge();
@@ -133,7 +133,7 @@ fn a_missing_map_pin_is_told_and_refused() {
         });
         assert_eq!(a.fast_path, FastPath::Unknown, "{map}");
         assert!(
-            a.drift.0.iter().any(|words| words.contains(map)),
+            a.drift.iter().any(|finding| finding.problem.contains(map)),
             "{map}: {a:?}"
         );
         assert_eq!(b.endpoints.len(), 2, "{map}");

@@ -24,11 +24,15 @@ fn drift(lab: &Lab) -> Vec<String> {
     let objects = uplinks.chain(endpoints);
     let words = objects.flat_map(|(name, drift)| {
         drift
-            .0
             .iter()
-            .map(move |text| format!("{name}: {text}").replace(lab.prefix(), ""))
+            .map(move |finding| format!("{name}: {}", finding.problem).replace(lab.prefix(), ""))
     });
-    let all: Vec<String> = node.drift.0.iter().cloned().chain(words).collect();
+    let all: Vec<String> = node
+        .drift
+        .iter()
+        .map(|finding| finding.problem.clone())
+        .chain(words)
+        .collect();
     all
 }
 

@@ -5,6 +5,7 @@ use netpath::{
     Ends as _,
     netns::Netns,
     provision::{self, ProvisionError},
+    reconcile::{Refusal, Refused},
 };
 use netpath_tests::lab::{Bytes::Any, HOST, Lab, addresses, on_a_machine, portrait, run};
 
@@ -150,7 +151,10 @@ fn what_is_somebody_elses_is_refused() {
         assert_refused(lab, "interface va2 exists");
         assert!(matches!(
             lab.try_converge(),
-            Err(ProvisionError::NotOurs { .. })
+            Err(ProvisionError::Refused(Refused {
+                refusal: Refusal::ForeignInterface { .. },
+                ..
+            }))
         ));
         run("ip link del va2");
 
@@ -163,7 +167,10 @@ fn what_is_somebody_elses_is_refused() {
         assert_refused(lab, "already has a route to 10.0.3.0/24 on the link");
         assert!(matches!(
             lab.try_converge(),
-            Err(ProvisionError::Unmet { .. })
+            Err(ProvisionError::Refused(Refused {
+                refusal: Refusal::ForeignRoute { .. },
+                ..
+            }))
         ));
         run("ip route del 10.0.3.0/24");
         for (route, told) in [

@@ -11,6 +11,7 @@ use netpath::{
     netns::{Netns, NetnsError},
     probe::stream::{StreamOptions, udp_stream},
     provision::{self, Change, ProvisionError, UpOptions},
+    reconcile::{Refusal, Refused},
 };
 use netpath_tests::lab::{Lab, ONE_NODE, TWO_NODES, addresses, portrait};
 
@@ -470,7 +471,13 @@ fn what_fails_half_way_leaves_nothing_of_this_run() {
             }
         });
         assert!(
-            matches!(result, Err(ProvisionError::NotOurs { .. })),
+            matches!(
+                result,
+                Err(ProvisionError::Refused(Refused {
+                    refusal: Refusal::MadeMeanwhile(_),
+                    ..
+                }))
+            ),
             "{result:?}"
         );
         assert_eq!(done, 15);
@@ -503,7 +510,13 @@ fn a_change_that_fails_half_way_is_taken_back() {
         },
     );
     assert!(
-        matches!(result, Err(ProvisionError::NotOurs { .. })),
+        matches!(
+            result,
+            Err(ProvisionError::Refused(Refused {
+                refusal: Refusal::MadeMeanwhile(_),
+                ..
+            }))
+        ),
         "{result:?}"
     );
     assert!(

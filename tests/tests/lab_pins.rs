@@ -44,7 +44,8 @@ fn a_missing_map_is_one_nodes_damage() {
 
     let node = shown(&lab, "A");
     assert_eq!(node["fast_path"], "unknown");
-    let drift = node["drift"][0].as_str().expect("drift");
+    assert_eq!(node["drift"][0]["id"], "unreadable");
+    let drift = node["drift"][0]["problem"].as_str().expect("drift");
     assert!(
         drift.contains("its map uplink_records is not pinned"),
         "{drift}"
@@ -70,7 +71,7 @@ fn a_directory_that_is_not_roots_own_is_not_trusted() {
         assert!(error.to_string().contains(why), "{error}");
         let refusal = lab.try_converge().expect_err("untrusted");
         assert!(refusal.is_refusal(), "{refusal:?}");
-        let drift = shown(&lab, "A")["drift"][0].to_string();
+        let drift = shown(&lab, "A")["drift"][0]["problem"].to_string();
         assert!(drift.contains(why), "{drift}");
     };
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).expect("for all");

@@ -19,6 +19,7 @@ use netpath::{
         stream::{StreamOptions, udp_stream},
     },
     provision::{self, ProvisionError, UpOptions},
+    reconcile::{Refusal, Refused},
 };
 use netpath_common::{DropReason, Ifindex, Mac, Outcome};
 use netpath_tests::lab::{Bytes::Exactly, Deadline, Lab, TWO_NODES, addresses, run};
@@ -472,7 +473,7 @@ fn somebodys_interface_of_a_dead_ones_name_is_left_alone() {
     }
     let refused = lab.try_converge();
     assert!(
-        matches!(&refused, Err(ProvisionError::NotOurs { name, .. }) if name == "va2"),
+        matches!(&refused, Err(ProvisionError::Refused(Refused { refusal: Refusal::ForeignInterface { dev, .. }, .. })) if dev == "va2"),
         "{refused:?}"
     );
     assert_eq!(

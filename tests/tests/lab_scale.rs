@@ -57,7 +57,7 @@ fn two_hundred_endpoints_come_and_go() {
         status
             .endpoints
             .iter()
-            .all(|endpoint| endpoint.drift.0.is_empty())
+            .all(|endpoint| endpoint.drift.is_empty())
     );
 
     let before = lab.traffic("A");

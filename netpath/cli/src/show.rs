@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use netpath::{
     api::Status,
-    provision::{self, Drift, FastPath, NodeStatus},
+    finding::Finding,
+    provision::{self, FastPath, NodeStatus},
 };
 
 use super::{Context, Exit, Failure, Table, file, note};
@@ -37,8 +38,8 @@ pub fn run(args: &ShowArgs, context: &Context) -> Result<Exit, Failure> {
     } else if nodes.is_empty() {
         note("nothing is up: `netpath up` brings up the built-in lab");
     }
-    for line in nodes.iter().flat_map(drift) {
-        note(line);
+    for finding in nodes.iter().flat_map(drift) {
+        note(finding);
         exit = Exit::Degraded;
     }
     let document = Status::from(&nodes[..]);
@@ -46,29 +47,11 @@ pub fn run(args: &ShowArgs, context: &Context) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// What is not as it was made, a line each.
-fn drift(node: &NodeStatus) -> Vec<String> {
-    let of = |object: String, drift: &Drift| {
-        drift
-            .0
-            .iter()
-            .map(|text| format!("{object}: {text}"))
-            .collect::<Vec<_>>()
-    };
-    let name = &node.name;
-    let mut lines = of(format!("node {name}"), &node.drift);
-    for uplink in &node.uplinks {
-        let dev = &uplink.interface.dev;
-        lines.extend(of(format!("uplink {dev} on {name}"), &uplink.drift));
-    }
-    for endpoint in &node.endpoints {
-        let endpoint_name = &endpoint.name;
-        lines.extend(of(
-            format!("endpoint {endpoint_name} on {name}"),
-            &endpoint.drift,
-        ));
-    }
-    lines
+/// What is not as it was made, of the node and of all that is on it.
+fn drift(node: &NodeStatus) -> impl Iterator<Item = &Finding> {
+    let uplinks = node.uplinks.iter().flat_map(|uplink| &uplink.drift);
+    let endpoints = node.endpoints.iter().flat_map(|endpoint| &endpoint.drift);
+    node.drift.iter().chain(uplinks).chain(endpoints)
 }
 
 fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
@@ -115,12 +98,7 @@ fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
             node.uplinks.len().to_string(),
             node.endpoints.len().to_string(),
             node.routes.len().to_string(),
-            if drift(node).is_empty() {
-                "ok"
-            } else {
-                "drift"
-            }
-            .to_owned(),
+            state(drift(node)),
         ]);
         for uplink in &node.uplinks {
             uplink_table.row([
@@ -171,8 +149,9 @@ fn on_off(fast_path: FastPath) -> String {
     .to_owned()
 }
 
-fn state(drift: &Drift) -> String {
-    if drift.0.is_empty() { "ok" } else { "drift" }.to_owned()
+fn state<'a>(drift: impl IntoIterator<Item = &'a Finding>) -> String {
+    let is_as_made = drift.into_iter().next().is_none();
+    if is_as_made { "ok" } else { "drift" }.to_owned()
 }
 
 fn made_by(made: bool) -> String {
@@ -189,7 +168,10 @@ fn list<T: ToString>(items: &[T]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use netpath::provision::{EndpointStatus, InterfaceStatus, RouteStatus, UplinkStatus};
+    use netpath::{
+        provision::{EndpointStatus, InterfaceStatus, Object, RouteStatus, UplinkStatus},
+        reconcile::Drift,
+    };
     use netpath_common::{EndpointId, Ifindex};
 
     use super::*;
@@ -212,7 +194,7 @@ mod tests {
                 addresses: vec!["100.100.198.250/24".parse().expect("valid")],
                 wire: Some("lan".into()),
                 made: true,
-                drift: Drift::default(),
+                drift: Vec::new(),
             }],
             routes: vec![RouteStatus {
                 dst: "10.0.3.0/24".parse().expect("valid"),
@@ -230,9 +212,12 @@ mod tests {
                     "fd00:1::2/64".parse().expect("valid"),
                 ],
                 prefixes: vec!["10.9.0.0/28".parse().expect("valid")],
-                drift: Drift(vec!["np-demo01 is down".into()]),
+                drift: vec![
+                    Drift::InterfaceDown("np-demo01".into())
+                        .finding(Object::Endpoint.told("demo01", "node03")),
+                ],
             }],
-            drift: Drift::default(),
+            drift: Vec::new(),
         }
     }
 
@@ -265,9 +250,10 @@ ROUTE        NODE    VIA              MADE BY
 
     #[test]
     fn drift_names_its_object() {
+        let told: Vec<String> = drift(&node()).map(ToString::to_string).collect();
         assert_eq!(
-            drift(&node()),
-            ["endpoint demo01 on node03: np-demo01 is down"]
+            told,
+            ["endpoint demo01 on node03: interface np-demo01 is down: `netpath up` mends it"]
         );
     }
 }

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::provision::{
-    Drift, EndpointStatus, FastPath, InterfaceStatus, NodeStatus, RouteStatus, UplinkStatus,
+use crate::{
+    finding,
+    provision::{EndpointStatus, FastPath, InterfaceStatus, NodeStatus, RouteStatus, UplinkStatus},
 };
 
 /// `netpath show -j`. Schema: docs/schema/show.json.
@@ -20,7 +21,7 @@ pub struct Status {
 
 impl Status {
     /// Of the document.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 }
 
 impl From<&[NodeStatus]> for Status {
@@ -51,8 +52,8 @@ pub struct StatusNode {
     pub routes: Vec<Route>,
     /// Its endpoints.
     pub endpoints: Vec<Endpoint>,
-    /// What is not as it was made, in words; empty where all is.
-    pub drift: Vec<String>,
+    /// What is not as it was made; empty where all is.
+    pub drift: Vec<Finding>,
 }
 
 /// An interface that programs are attached to.
@@ -81,7 +82,7 @@ pub struct Uplink {
     /// Whether netpath made the interface.
     pub made: bool,
     /// As of a node.
-    pub drift: Vec<String>,
+    pub drift: Vec<Finding>,
 }
 
 /// A route towards another node.
@@ -113,7 +114,31 @@ pub struct Endpoint {
     /// Prefixes that are routed to it.
     pub prefixes: Vec<IpNet>,
     /// As of a node.
-    pub drift: Vec<String>,
+    pub drift: Vec<Finding>,
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// Its kind, of docs/findings.md.
+    pub id: &'static str,
+    /// What it is wrong with, such as `endpoint demo01 on node03`.
+    pub object: String,
+    /// What is wrong, for people.
+    pub problem: String,
+    /// What mends it, for people.
+    pub cure: String,
+}
+
+impl From<&finding::Finding> for Finding {
+    fn from(finding: &finding::Finding) -> Self {
+        Self {
+            id: finding.id,
+            object: finding.object.clone(),
+            problem: finding.problem.clone(),
+            cure: finding.cure.clone(),
+        }
+    }
 }
 
 impl From<&NodeStatus> for StatusNode {
@@ -127,7 +152,7 @@ impl From<&NodeStatus> for StatusNode {
             uplinks: node.uplinks.iter().map(Uplink::from).collect(),
             routes: node.routes.iter().map(Route::from).collect(),
             endpoints: node.endpoints.iter().map(Endpoint::from).collect(),
-            drift: words(&node.drift),
+            drift: findings(&node.drift),
         }
     }
 }
@@ -150,7 +175,7 @@ impl From<&UplinkStatus> for Uplink {
             addresses: uplink.addresses.clone(),
             wire: uplink.wire.clone(),
             made: uplink.made,
-            drift: words(&uplink.drift),
+            drift: findings(&uplink.drift),
         }
     }
 }
@@ -175,7 +200,7 @@ impl From<&EndpointStatus> for Endpoint {
             host: Interface::from(&endpoint.interface),
             addresses: endpoint.addresses.clone(),
             prefixes: endpoint.prefixes.clone(),
-            drift: words(&endpoint.drift),
+            drift: findings(&endpoint.drift),
         }
     }
 }
@@ -189,6 +214,6 @@ fn fast_path(state: FastPath) -> &'static str {
     }
 }
 
-fn words(drift: &Drift) -> Vec<String> {
-    drift.0.clone()
+fn findings(drift: &[finding::Finding]) -> Vec<Finding> {
+    drift.iter().map(Finding::from).collect()
 }

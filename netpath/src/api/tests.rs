@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     counters::{HopRow, Reason},
+    finding,
     provision::{
-        self, Action, Drift, EndpointStatus, FastPath, InterfaceStatus, NodeStatus, Object,
-        RouteStatus, UplinkStatus,
+        self, Action, EndpointStatus, FastPath, InterfaceStatus, NodeStatus, Object, RouteStatus,
+        UplinkStatus,
     },
+    reconcile,
 };
 
 const STATS: &str = include_str!("../../../docs/schema/stats.json");
@@ -49,7 +51,7 @@ fn conforms(schema: &str, document: &Value) {
         }
     }
     let mut newer = document.clone();
-    newer["version"] = json!(2);
+    newer["version"] = json!(document["version"].as_u64().map(|version| version + 1));
     assert!(!validator.is_valid(&newer), "of another version");
 }
 
@@ -121,6 +123,11 @@ fn rates_are_of_their_schema() {
     conforms(STATS, &value(&rates));
 }
 
+fn drift() -> finding::Finding {
+    reconcile::Drift::InterfaceDown("np-demo01".into())
+        .finding(Object::Endpoint.told("demo01", "node03"))
+}
+
 #[test]
 fn status_is_of_its_schema() {
     let interface = |fast_path| InterfaceStatus {
@@ -141,7 +148,7 @@ fn status_is_of_its_schema() {
                 addresses: vec!["100.100.198.250/24".parse().expect("valid")],
                 wire,
                 made: true,
-                drift: Drift::default(),
+                drift: Vec::new(),
             })
             .into(),
         routes: vec![RouteStatus {
@@ -157,9 +164,9 @@ fn status_is_of_its_schema() {
             interface: interface(FastPath::Off),
             addresses: vec!["fd00:1::2/64".parse().expect("valid")],
             prefixes: vec!["10.9.0.0/28".parse().expect("valid")],
-            drift: Drift(vec!["np-demo01 is down".into()]),
+            drift: vec![drift()],
         }],
-        drift: Drift::default(),
+        drift: Vec::new(),
     };
     let unreadable = NodeStatus {
         netns: String::new(),
@@ -167,7 +174,7 @@ fn status_is_of_its_schema() {
         uplinks: Vec::new(),
         routes: Vec::new(),
         endpoints: Vec::new(),
-        drift: Drift(vec!["its records are damaged".into()]),
+        drift: vec![drift()],
         ..node.clone()
     };
     conforms(SHOW, &value(&Status::from(&[unreadable][..])));
@@ -195,11 +202,14 @@ fn status_is_of_its_schema() {
                 },
                 "addresses": ["fd00:1::2/64"],
                 "prefixes": ["10.9.0.0/28"],
-                "drift": ["np-demo01 is down"]
+                "drift": [{
+                    "id": "interface_down", "object": "endpoint demo01 on node03",
+                    "problem": "interface np-demo01 is down", "cure": "`netpath up` mends it"
+                }]
             }],
             "drift": []
         }],
-        "version": 1
+        "version": 2
     });
     assert_eq!(document, expected);
 }

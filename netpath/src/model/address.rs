@@ -4,40 +4,57 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::finding::Fault;
+use super::fault::{Fault, FaultKind};
 
 /// An interface's address with its prefix length, fit for a host.
 pub(super) fn interface_address(text: &str) -> Result<IpNet, Fault> {
     let net = prefix(text)?;
     if net.prefix_len() == 0 {
-        let remedy = format!(
+        let cure = format!(
             "write the subnet's prefix length, such as {}",
             example(net.addr())
         );
-        return Err(Fault::new(format!("{net} has prefix length 0"), remedy));
+        return Err(Fault::new(
+            FaultKind::BadPrefixLength,
+            format!("{net} has prefix length 0"),
+            cure,
+        ));
     }
     if let Some(special) = special_prefix(&IpNet::from(net.addr())) {
         return Err(Fault::new(
+            FaultKind::NotForwardable,
             format!("{net} is {}", special.what),
-            special.remedy,
+            special.cure,
         ));
     }
     if let Some(what) = reserved_in_subnet(net.addr(), &net) {
-        let remedy = format!("write the address of a host in {}", net.trunc());
-        return Err(Fault::new(format!("{net} is {what}"), remedy));
+        let cure = format!("write the address of a host in {}", net.trunc());
+        return Err(Fault::new(
+            FaultKind::SubnetReserved,
+            format!("{net} is {what}"),
+            cure,
+        ));
     }
     Ok(net)
 }
 
-/// A prefix that may stand in a route table: no host bits, not the default route, for which `remedy` says what to do.
-fn routable(text: &str, remedy: &str) -> Result<IpNet, Fault> {
+/// A prefix that may stand in a route table: no host bits, not the default route, for which `cure` says what to do.
+fn routable(text: &str, cure: &str) -> Result<IpNet, Fault> {
     let net = prefix(text)?;
     if net.prefix_len() == 0 {
-        return Err(Fault::new(format!("{net} is the default route"), remedy));
+        return Err(Fault::new(
+            FaultKind::DefaultRoute,
+            format!("{net} is the default route"),
+            cure,
+        ));
     }
     if net != net.trunc() {
         let problem = format!("{net} has host bits set");
-        return Err(Fault::new(problem, format!("write {}", net.trunc())));
+        return Err(Fault::new(
+            FaultKind::HostBitsSet,
+            problem,
+            format!("write {}", net.trunc()),
+        ));
     }
     Ok(net)
 }
@@ -50,6 +67,7 @@ pub(super) fn destination(text: &str) -> Result<IpNet, Fault> {
     )?;
     if let Some(special) = special_prefix(&net) {
         return Err(Fault::new(
+            FaultKind::NotForwardable,
             format!("{net} is {}", special.what),
             "write a prefix of other nodes' endpoints",
         ));
@@ -66,13 +84,18 @@ pub(super) fn routed_prefix(text: &str) -> Result<IpNet, Fault> {
     )?;
     if let Some(special) = special_prefix(&net) {
         return Err(Fault::new(
+            FaultKind::NotForwardable,
             format!("{net} is {}", special.what),
-            special.remedy,
+            special.cure,
         ));
     }
     if let Some(special) = SPECIAL.into_iter().find(|s| net.contains(&s.prefix)) {
         let problem = format!("{net} contains {}, which is not forwarded", special.prefix);
-        return Err(Fault::new(problem, "write narrower prefixes"));
+        return Err(Fault::new(
+            FaultKind::NotForwardable,
+            problem,
+            "write narrower prefixes",
+        ));
     }
     Ok(net)
 }
@@ -80,7 +103,7 @@ pub(super) fn routed_prefix(text: &str) -> Result<IpNet, Fault> {
 /// The next hop of a route: an address alone, fit for a host.
 pub(super) fn next_hop(text: &str) -> Result<IpAddr, Fault> {
     let Ok(address) = text.parse::<IpAddr>() else {
-        let (problem, remedy) = match prefix(text) {
+        let (problem, cure) = match prefix(text) {
             Ok(net) => (
                 format!("{text:?} has a prefix length"),
                 format!(
@@ -94,10 +117,11 @@ pub(super) fn next_hop(text: &str) -> Result<IpAddr, Fault> {
                     .to_owned(),
             ),
         };
-        return Err(Fault::new(problem, remedy));
+        return Err(Fault::new(FaultKind::NotAnAddress, problem, cure));
     };
     match special_prefix(&IpNet::from(address)) {
         Some(special) => Err(Fault::new(
+            FaultKind::NotForwardable,
             format!("{address} is {}", special.what),
             "write the other node's address on the uplink's subnet",
         )),
@@ -135,6 +159,7 @@ fn prefix(text: &str) -> Result<IpNet, Fault> {
     let Some((address, length)) = text.split_once('/') else {
         return Err(match text.parse::<IpAddr>() {
             Ok(address) => Fault::new(
+                FaultKind::NoPrefixLength,
                 format!("{text:?} has no prefix length"),
                 format!(
                     "write {:?}, or {:?} for this address alone",
@@ -158,6 +183,7 @@ fn prefix(text: &str) -> Result<IpNet, Fault> {
             let most = host_length(address);
             let problem = format!("{length:?} is not an {} prefix length", family(address));
             Fault::new(
+                FaultKind::BadPrefixLength,
                 problem,
                 format!("write one of 1 to {most}, such as {:?}", example(address)),
             )
@@ -166,6 +192,7 @@ fn prefix(text: &str) -> Result<IpNet, Fault> {
 
 fn not_a_prefix(text: &str) -> Fault {
     Fault::new(
+        FaultKind::NotAPrefix,
         format!("{text:?} is not an IP address with a prefix length"),
         "write one such as \"10.0.1.2/24\" or \"fd00:1::2/64\"",
     )
@@ -180,7 +207,7 @@ fn example(address: IpAddr) -> String {
 struct Special {
     prefix: IpNet,
     what: &'static str,
-    remedy: &'static str,
+    cure: &'static str,
 }
 
 const UNICAST: &str = "write a unicast address";
@@ -223,27 +250,19 @@ const SPECIAL: [Special; 9] = [
     ),
 ];
 
-const fn v4(octets: [u8; 4], length: u8, what: &'static str, remedy: &'static str) -> Special {
+const fn v4(octets: [u8; 4], length: u8, what: &'static str, cure: &'static str) -> Special {
     let [a, b, c, d] = octets;
     let prefix = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), length));
-    Special {
-        prefix,
-        what,
-        remedy,
-    }
+    Special { prefix, what, cure }
 }
 
-const fn v6(segments: [u16; 8], length: u8, what: &'static str, remedy: &'static str) -> Special {
+const fn v6(segments: [u16; 8], length: u8, what: &'static str, cure: &'static str) -> Special {
     let [a, b, c, d, e, f, g, h] = segments;
     let prefix = IpNet::V6(Ipv6Net::new_assert(
         Ipv6Addr::new(a, b, c, d, e, f, g, h),
         length,
     ));
-    Special {
-        prefix,
-        what,
-        remedy,
-    }
+    Special { prefix, what, cure }
 }
 
 /// The special prefix that contains all of `net`.

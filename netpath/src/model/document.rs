@@ -7,7 +7,10 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::finding::{At, Fault, Findings};
+use super::{
+    fault::{Fault, FaultKind},
+    findings::{At, Findings},
+};
 
 /// A table's place in the document and the keys it can have.
 pub(super) struct Schema {
@@ -103,7 +106,11 @@ impl<'t, 'i> Table<'t, 'i> {
         read: impl Fn(&DeValue<'i>) -> Result<T, Fault>,
     ) -> Option<At<T>> {
         if !self.has(key) {
-            let fault = Fault::new("the key is missing", format!("add {key} = {example}"));
+            let fault = Fault::new(
+                FaultKind::MissingKey,
+                "the key is missing",
+                format!("add {key} = {example}"),
+            );
             findings.add(self.line, self.key(key), fault);
         }
         self.optional(key, findings, read)
@@ -120,14 +127,14 @@ impl<'t, 'i> Table<'t, 'i> {
         let value = self.get(key)?;
         let line = findings.line(&value.span());
         let DeValue::Array(entries) = value.get_ref() else {
-            let remedy = match value.get_ref() {
+            let cure = match value.get_ref() {
                 DeValue::String(text) => format!("write {key} = [{text:?}]"),
                 _ => format!("write {key} = [\"...\"]"),
             };
             findings.add(
                 line,
                 self.key(key),
-                wrong_type(value.get_ref(), "a list", remedy),
+                wrong_type(value.get_ref(), "a list", cure),
             );
             return None;
         };
@@ -149,10 +156,10 @@ impl<'t, 'i> Table<'t, 'i> {
         let Some(value) = self.get(key) else {
             return Vec::new();
         };
-        let remedy = format!("start each {key} with [[{}]]", schema.path);
+        let cure = format!("start each {key} with [[{}]]", schema.path);
         let DeValue::Array(entries) = value.get_ref() else {
             let line = findings.line(&value.span());
-            let fault = wrong_type(value.get_ref(), "an array of tables", remedy);
+            let fault = wrong_type(value.get_ref(), "an array of tables", cure);
             findings.add(line, schema.path, fault);
             return Vec::new();
         };
@@ -167,7 +174,7 @@ impl<'t, 'i> Table<'t, 'i> {
                     findings.add(
                         line,
                         schema.path,
-                        wrong_type(other, "a table", remedy.clone()),
+                        wrong_type(other, "a table", cure.clone()),
                     );
                 }
             }
@@ -217,14 +224,20 @@ pub(super) fn integer(
     range: std::ops::RangeInclusive<u32>,
 ) -> impl Fn(&DeValue<'_>) -> Result<u32, Fault> {
     move |value| {
-        let remedy = format!("write a number from {} to {}", range.start(), range.end());
+        let cure = format!("write a number from {} to {}", range.start(), range.end());
         let DeValue::Integer(number) = value else {
-            return Err(wrong_type(value, "an integer", remedy));
+            return Err(wrong_type(value, "an integer", cure));
         };
         u32::from_str_radix(number.as_str(), number.radix())
             .ok()
             .filter(|number| range.contains(number))
-            .ok_or_else(|| Fault::new(format!("{number} is out of range"), remedy))
+            .ok_or_else(|| {
+                Fault::new(
+                    FaultKind::OutOfRange,
+                    format!("{number} is out of range"),
+                    cure,
+                )
+            })
     }
 }
 
@@ -244,14 +257,15 @@ fn convert<'i, T>(
     }
 }
 
-fn wrong_type(value: &DeValue<'_>, wanted: &str, remedy: String) -> Fault {
+fn wrong_type(value: &DeValue<'_>, wanted: &str, cure: String) -> Fault {
     let article = match value {
         DeValue::Integer(_) | DeValue::Array(_) => "an",
         _ => "a",
     };
     Fault::new(
+        FaultKind::WrongType,
         format!("is {article} {}, not {wanted}", value.type_str()),
-        remedy,
+        cure,
     )
 }
 
@@ -263,7 +277,7 @@ fn unknown_key(schema: &Schema, schemas: &Schemas, name: &str) -> Fault {
         .filter(near)
         .min_by_key(|known| edit_distance(name, known));
     let elsewhere = schemas.iter().find(|other| other.keys.contains(&name));
-    let remedy = match (nearest, elsewhere) {
+    let cure = match (nearest, elsewhere) {
         (Some(nearest), _) => format!("write {nearest}"),
         (None, Some(other)) => format!("move it to {}, whose key it is", other.header()),
         (None, None) => format!(
@@ -272,16 +286,16 @@ fn unknown_key(schema: &Schema, schemas: &Schemas, name: &str) -> Fault {
             schema.keys.join(", ")
         ),
     };
-    Fault::new("unknown key", remedy)
+    Fault::new(FaultKind::UnknownKey, "unknown key", cure)
 }
 
 fn syntax_fault(message: &str) -> Fault {
-    let remedy = if message.contains("duplicate key") {
-        "write each key once; a further table of a kind starts with its own [[...]] header"
+    let kind = if message.contains("duplicate key") {
+        FaultKind::DuplicateKey
     } else {
-        "correct the TOML; texts stand in double quotes, lists in square brackets"
+        FaultKind::NotToml
     };
-    Fault::new(message, remedy)
+    Fault::new(kind, message, kind.kind().cure)
 }
 
 /// Levenshtein's distance, in characters.

@@ -12,7 +12,8 @@ mod address;
 mod check;
 mod derived;
 mod document;
-mod finding;
+mod fault;
+mod findings;
 mod name;
 mod read;
 #[cfg(test)]
@@ -26,7 +27,8 @@ use serde::Serialize;
 pub use derived::{
     WIRE_NAMESPACE_PREFIX, derived_host_dev, derived_mac, wire_namespace, wire_port,
 };
-pub use finding::{Finding, TopologyErrors};
+pub use fault::FaultKind;
+pub use findings::TopologyErrors;
 pub use name::{InterfaceName, InterfaceNameError, Name, NameError};
 
 /// The built-in lab as a topology file.
@@ -135,7 +137,7 @@ impl Topology {
     /// # Errors
     /// All that is wrong with the text, by line.
     pub fn parse(file: impl AsRef<Path>, text: &str) -> Result<Self, TopologyErrors> {
-        let mut findings = finding::Findings::new(file.as_ref(), text);
+        let mut findings = findings::Findings::new(file.as_ref(), text);
         let nodes = read::nodes(text, &mut findings);
         check::nodes(&nodes, &mut findings);
         findings.into_result()?;

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use netpath_common::{IFNAME_SIZE, NAME_SIZE};
 use serde::Serialize;
 
-use super::finding::Fault;
+use super::fault::{Fault, FaultKind};
 
 /// Name of a node, an endpoint or a wire: 1 to 63 bytes of `A-Z a-z 0-9 _ -`, the first a letter or a
 /// digit. It is a file name under /run/netns and in the BPF file system, which reserves the dot.
@@ -21,16 +21,16 @@ pub struct InterfaceName(String);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// It has no characters.
-    #[error("a name is empty: {}", self.remedy())]
+    #[error("a name is empty: {}", self.cure())]
     Empty,
     /// It does not fit.
-    #[error("name {name:?} has {} bytes: {}", name.len(), self.remedy())]
+    #[error("name {name:?} has {} bytes: {}", name.len(), self.cure())]
     TooLong {
         /// The text.
         name: String,
     },
     /// It does not start with a letter or a digit.
-    #[error("name {name:?} starts with {character:?}: {}", self.remedy())]
+    #[error("name {name:?} starts with {character:?}: {}", self.cure())]
     Start {
         /// The text.
         name: String,
@@ -38,7 +38,7 @@ pub enum NameError {
         character: char,
     },
     /// It holds a character that names cannot have.
-    #[error("name {name:?} contains {character:?}: {}", self.remedy())]
+    #[error("name {name:?} contains {character:?}: {}", self.cure())]
     Character {
         /// The text.
         name: String,
@@ -51,16 +51,16 @@ pub enum NameError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InterfaceNameError {
     /// It has no characters.
-    #[error("an interface name is empty: {}", self.remedy())]
+    #[error("an interface name is empty: {}", self.cure())]
     Empty,
     /// It does not fit.
-    #[error("interface name {name:?} has {} bytes: {}", name.len(), self.remedy())]
+    #[error("interface name {name:?} has {} bytes: {}", name.len(), self.cure())]
     TooLong {
         /// The text.
         name: String,
     },
     /// It holds a character that interface names cannot have.
-    #[error("interface name {name:?} contains {character:?}: {}", self.remedy())]
+    #[error("interface name {name:?} contains {character:?}: {}", self.cure())]
     Character {
         /// The text.
         name: String,
@@ -68,7 +68,7 @@ pub enum InterfaceNameError {
         character: char,
     },
     /// It means something else already.
-    #[error("interface name {name:?} is reserved: {}", self.remedy())]
+    #[error("interface name {name:?} is reserved: {}", self.cure())]
     Reserved {
         /// The text.
         name: String,
@@ -112,9 +112,13 @@ impl FromStr for Name {
 }
 
 impl NameError {
+    fn kind(&self) -> FaultKind {
+        FaultKind::BadName
+    }
+
     /// What to write instead.
     #[must_use]
-    pub fn remedy(&self) -> String {
+    pub fn cure(&self) -> String {
         match self {
             Self::Empty | Self::TooLong { .. } => {
                 format!("write a name of 1 to {} bytes", Name::MAX)
@@ -161,9 +165,16 @@ impl FromStr for InterfaceName {
 }
 
 impl InterfaceNameError {
+    fn kind(&self) -> FaultKind {
+        match self {
+            Self::Empty | Self::TooLong { .. } | Self::Character { .. } => FaultKind::BadName,
+            Self::Reserved { .. } => FaultKind::ReservedName,
+        }
+    }
+
     /// What to write instead.
     #[must_use]
-    pub fn remedy(&self) -> String {
+    pub fn cure(&self) -> String {
         match self {
             Self::Empty | Self::TooLong { .. } => {
                 format!("write a name of 1 to {} bytes", InterfaceName::MAX)
@@ -196,9 +207,9 @@ macro_rules! name_traits {
 
         impl From<$error> for Fault {
             fn from(error: $error) -> Self {
-                let (remedy, whole) = (error.remedy(), error.to_string());
-                let problem = whole.strip_suffix(&format!(": {remedy}")).unwrap_or(&whole);
-                Self::new(problem, remedy)
+                let (cure, whole) = (error.cure(), error.to_string());
+                let problem = whole.strip_suffix(&format!(": {cure}")).unwrap_or(&whole);
+                Self::new(error.kind(), problem, cure)
             }
         }
     };

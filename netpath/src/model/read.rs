@@ -9,7 +9,8 @@ use super::{
     CAPACITY_RANGE, Capacity, Endpoint, ForwardPolicy, InterfaceName, Name, Node, NodePlace, Route,
     Uplink, address, derived_host_dev,
     document::{self, Schema, Schemas, Table, integer, string},
-    finding::{At, Fault, Findings},
+    fault::{Fault, FaultKind},
+    findings::{At, Findings},
 };
 
 const ROOT: Schema = Schema {
@@ -89,8 +90,12 @@ pub(super) fn nodes(text: &str, findings: &mut Findings<'_>) -> Vec<DraftNode> {
     let root = Table::new(&ROOT, SCHEMAS, &document, 1, findings);
     let tables = root.tables(&NODE, SCHEMAS, findings);
     if tables.is_empty() && findings.is_empty() {
-        let remedy = "write at least one [[node]] with a name and its [[node.endpoint]]s";
-        findings.add(1, "node", Fault::new("the file has no node", remedy));
+        let cure = "write at least one [[node]] with a name and its [[node.endpoint]]s";
+        findings.add(
+            1,
+            "node",
+            Fault::new(FaultKind::NoNodes, "the file has no node", cure),
+        );
     }
     tables
         .iter()
@@ -156,8 +161,12 @@ fn uplink(table: &Table<'_, '_>, is_lab: bool, findings: &mut Findings<'_>) -> O
     let addresses = addresses(table, needed, findings);
     let wire = table.optional("wire", findings, string(name));
     if is_lab && !table.has("wire") {
-        let remedy = "add wire = \"lan\"; uplinks with the same wire share a segment";
-        let fault = Fault::new("an uplink of a lab node needs a wire", remedy);
+        let cure = "add wire = \"lan\"; uplinks with the same wire share a segment";
+        let fault = Fault::new(
+            FaultKind::MissingKey,
+            "an uplink of a lab node needs a wire",
+            cure,
+        );
         findings.add(table.line(), table.key("wire"), fault);
     }
     Some(DraftUplink {
@@ -219,8 +228,12 @@ fn prefixes(table: &Table<'_, '_>, findings: &mut Findings<'_>) -> Vec<At<IpNet>
     };
     if list.len() > PREFIXES_MAX {
         let problem = format!("{} prefixes", list.len());
-        let remedy = format!("write at most {PREFIXES_MAX}; a wider one can hold several");
-        findings.add(line, table.key(KEY), Fault::new(problem, remedy));
+        let cure = format!("write at most {PREFIXES_MAX}; a wider one can hold several");
+        findings.add(
+            line,
+            table.key(KEY),
+            Fault::new(FaultKind::TooMany, problem, cure),
+        );
     }
     list
 }
@@ -238,11 +251,19 @@ fn addresses(
     let list = list.map(|list| list.value).unwrap_or_default();
     if list.len() > ADDRESSES_MAX {
         let problem = format!("{} addresses", list.len());
-        let remedy = format!("write at most {ADDRESSES_MAX}");
-        findings.add(line, table.key(KEY), Fault::new(problem, remedy));
+        let cure = format!("write at most {ADDRESSES_MAX}");
+        findings.add(
+            line,
+            table.key(KEY),
+            Fault::new(FaultKind::TooMany, problem, cure),
+        );
     }
     if let (true, Some(example)) = (list.is_empty() && findings.len() == before, needed) {
-        let fault = Fault::new("no address", format!("add at least one: {KEY} = {example}"));
+        let fault = Fault::new(
+            FaultKind::NoAddresses,
+            "no address",
+            format!("add at least one: {KEY} = {example}"),
+        );
         findings.add(line, table.key(KEY), fault);
     }
     list
@@ -261,6 +282,7 @@ fn netns(text: &str) -> Result<NodePlace, Fault> {
         return Ok(NodePlace::Host);
     }
     Err(Fault::new(
+        FaultKind::UnknownValue,
         format!("{text:?} is not a place for a node"),
         "write \"host\" for this machine, or remove the key for a lab node, whose namespace has its name",
     ))
@@ -271,6 +293,7 @@ fn forward_policy(text: &str) -> Result<ForwardPolicy, Fault> {
         "accept" => Ok(ForwardPolicy::Accept),
         "drop" => Ok(ForwardPolicy::Drop),
         _ => Err(Fault::new(
+            FaultKind::UnknownValue,
             format!("{text:?} is not a policy of the FORWARD chain"),
             "write \"accept\" or \"drop\"",
         )),

@@ -2,8 +2,6 @@
 
 use std::io;
 
-use ipnet::IpNet;
-
 use crate::{
     Ending, Ends,
     datapath::DatapathError,
@@ -13,7 +11,7 @@ use crate::{
     netfilter::NetfilterError,
     netlink::NetlinkError,
     netns::NetnsError,
-    reconcile::{DamagedRecord, Refusal},
+    reconcile::{DamagedRecord, Refused},
     sysctl::SysctlError,
 };
 
@@ -23,26 +21,9 @@ pub enum ProvisionError {
     /// Not root.
     #[error("netpath needs root for namespaces and BPF: run it with sudo")]
     NotRoot,
-    /// Something of that name exists and is not netpath's. Nothing was touched.
-    #[error("{object} {name} exists{} and is not netpath's: {remedy}", within(.netns))]
-    NotOurs {
-        /// A namespace or an interface.
-        object: &'static str,
-        /// Its name.
-        name: String,
-        /// Where it is.
-        netns: Option<String>,
-        /// What to do about it.
-        remedy: &'static str,
-    },
-    /// The machine is not set up for what the topology wants of it. Nothing was touched.
-    #[error("{problem}: {remedy}")]
-    Unmet {
-        /// What is missing.
-        problem: String,
-        /// How to get it.
-        remedy: String,
-    },
+    /// An object cannot be made as it is wanted. Nothing was touched.
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// Another netpath is at work.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -98,16 +79,6 @@ pub enum ProvisionError {
     /// The packet filter could not be read or changed.
     #[error(transparent)]
     Netfilter(#[from] NetfilterError),
-    /// An address that is wanted is not there.
-    #[error(
-        "uplink {dev} has no address {address}: add it, or correct the file (netpath configures no interface that it did not make)"
-    )]
-    NoAddress {
-        /// The interface.
-        dev: String,
-        /// The address.
-        address: IpNet,
-    },
     /// It failed, and so did undoing it.
     #[error("{cause}\nand while undoing what had been done: {}", list(.undoing))]
     Undo {
@@ -121,12 +92,6 @@ pub enum ProvisionError {
     Several(Vec<ProvisionError>),
 }
 
-fn within(netns: &Option<String>) -> String {
-    netns
-        .as_ref()
-        .map_or_else(String::new, |netns| format!(" in namespace {netns}"))
-}
-
 fn list(errors: &[ProvisionError]) -> String {
     errors
         .iter()
@@ -135,38 +100,9 @@ fn list(errors: &[ProvisionError]) -> String {
         .join("\n")
 }
 
-impl From<Refusal> for ProvisionError {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::ForeignNamespace(name) => foreign_namespace(&name),
-            Refusal::ForeignInterface { dev, netns, key } => Self::NotOurs {
-                object: "interface",
-                name: dev,
-                netns,
-                remedy: match key {
-                    "host_dev" => "set host_dev in the topology file to another name",
-                    _ => "set dev in the topology file to another name",
-                },
-            },
-            Refusal::Unmet { problem, remedy } => Self::Unmet { problem, remedy },
-            Refusal::NoAddress { dev, address } => Self::NoAddress { dev, address },
-        }
-    }
-}
-
 impl From<DamagedRecord> for ProvisionError {
     fn from(damaged: DamagedRecord) -> Self {
         Self::DamagedRecord(damaged.to_string())
-    }
-}
-
-/// The error for a name that is taken by a namespace that is not netpath's.
-pub(super) fn foreign_namespace(name: &str) -> ProvisionError {
-    ProvisionError::NotOurs {
-        object: "network namespace",
-        name: name.to_owned(),
-        netns: None,
-        remedy: "choose another name in the topology file, or remove it with `ip netns del` if it is of no use",
     }
 }
 
@@ -196,9 +132,7 @@ impl ProvisionError {
 impl Ends for ProvisionError {
     fn ending(&self) -> Ending {
         match self {
-            Self::NotRoot | Self::NotOurs { .. } | Self::Unmet { .. } | Self::NoAddress { .. } => {
-                Ending::Refused
-            }
+            Self::NotRoot | Self::Refused(_) => Ending::Refused,
             Self::Lock(error) => error.ending(),
             Self::Mounts(error) => error.ending(),
             Self::Descriptors(error) => error.ending(),
@@ -224,24 +158,12 @@ impl Ends for ProvisionError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reconcile::Refusal;
 
     fn refused() -> Vec<ProvisionError> {
         vec![
             ProvisionError::NotRoot,
-            ProvisionError::NotOurs {
-                object: "interface",
-                name: "eth7".to_owned(),
-                netns: None,
-                remedy: "rename it",
-            },
-            ProvisionError::Unmet {
-                problem: "no forwarding".to_owned(),
-                remedy: "switch it on".to_owned(),
-            },
-            ProvisionError::NoAddress {
-                dev: "eth7".to_owned(),
-                address: "10.0.0.1/24".parse().expect("an address"),
-            },
+            ProvisionError::from(Refusal::OtherPlace.of("node node03")),
             ProvisionError::from(DatapathError::KernelLacks { what: "TCX" }),
         ]
     }

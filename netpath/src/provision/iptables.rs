@@ -6,18 +6,14 @@ use super::error::ProvisionError;
 use crate::{
     netfilter::{Iptables, NetfilterError, Policy},
     netns::Inside,
+    reconcile::Refusal,
 };
 
 /// Fails if iptables is not installed.
 pub fn require() -> Result<(), ProvisionError> {
     for iptables in Family::ALL.map(Iptables::new) {
-        iptables.require().map_err(|_| ProvisionError::Unmet {
-            problem: format!(
-                "forward_policy = \"drop\" needs {}, which is not there",
-                iptables.program()
-            ),
-            remedy: "install the package iptables, or leave forward_policy out".into(),
-        })?;
+        let refused = |_| Refusal::NoIptables(iptables.program()).of("this machine");
+        iptables.require().map_err(refused)?;
     }
     Ok(())
 }

@@ -14,7 +14,8 @@ mod up;
 pub use self::{
     error::ProvisionError,
     status::{
-        Drift, EndpointStatus, FastPath, InterfaceStatus, NodeStatus, RouteStatus, UplinkStatus,
+        EndpointStatus, FastPath, InterfaceStatus, NodeStatus, RouteStatus, UNREADABLE,
+        UplinkStatus,
     },
 };
 pub use crate::reconcile::{Action, Change, GATEWAY_V4, GATEWAY_V6, Object};

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use netpath_common::{Ifindex, Mac, ProgramKind};
 
 use super::{
-    Drift, EndpointStatus, FastPath, InterfaceStatus, NodeStatus, RouteStatus, UplinkStatus,
+    EndpointStatus, FastPath, InterfaceStatus, NodeStatus, RouteStatus, UNREADABLE, UplinkStatus,
     error::ProvisionError, root, snapshot,
 };
 use crate::{
     datapath::{Datapath, attach_mode, nodes},
+    finding::Finding,
     model::NodePlace,
     mounts,
-    reconcile::{self, Fresh, Object, Recorded, Wanted, World},
+    reconcile::{self, Drift, Fresh, Object, Recorded, Wanted, World},
 };
 
 /// See [`super::observe`].
@@ -41,7 +42,13 @@ fn unreadable(name: &str, attach_mode: &'static str, error: &ProvisionError) -> 
         uplinks: Vec::new(),
         routes: Vec::new(),
         endpoints: Vec::new(),
-        drift: Drift(vec![error.to_string()]),
+        drift: vec![Finding {
+            id: UNREADABLE.id,
+            object: Object::Node.told(name, name),
+            problem: error.to_string(),
+            cure: UNREADABLE.cure.to_owned(),
+            place: None,
+        }],
     }
 }
 
@@ -67,37 +74,42 @@ fn node(name: &str, attach_mode: &'static str) -> Result<Option<NodeStatus>, Pro
         uplinks: Vec::new(),
         routes: Vec::new(),
         endpoints: Vec::new(),
-        drift: Drift::default(),
+        drift: Vec::new(),
     };
-    if let Some(refusal) = reconcile::elsewhere(&wanted, world) {
-        status.drift = Drift(vec![refusal.to_string()]);
+    if let Some(refused) = reconcile::elsewhere(&wanted, world) {
+        status.drift = vec![refused.finding()];
         status.fast_path = FastPath::Unknown;
         return Ok(Some(status));
     }
     if snapshot.netns.is_none() {
-        status.drift = Drift(vec![format!("namespace {name} is gone")]);
+        let gone = Drift::NamespaceGone(name.to_owned());
+        status.drift = vec![gone.finding(Object::Node.told(name, name))];
         return Ok(Some(status));
     }
     let mut drift = drift(&wanted, world);
-    let mut of = |object: Object, name: &str| {
-        Drift(drift.remove(&(object, name.to_owned())).unwrap_or_default())
-    };
+    let mut of =
+        |object: Object, name: &str| drift.remove(&(object, name.to_owned())).unwrap_or_default();
     status.uplinks = uplinks(recorded, world, &mut of);
     status.endpoints = endpoints(recorded, world, &mut of);
     status.routes = routes(recorded);
     status.drift = of(Object::Node, name);
-    status.drift.0.extend(drift.into_values().flatten());
+    status.drift.extend(drift.into_values().flatten());
     status.fast_path = overall(recorded, &status);
     Ok(Some(status))
 }
 
 /// What is not as it was made, by object: what a plan for what is recorded would mend.
-fn drift(wanted: &Wanted, world: &World) -> BTreeMap<(Object, String), Vec<String>> {
+fn drift(wanted: &Wanted, world: &World) -> BTreeMap<(Object, String), Vec<Finding>> {
     let plan = reconcile::plan(wanted, world, &mut Fresh::new(0));
-    let mut drift: BTreeMap<(Object, String), Vec<String>> = BTreeMap::new();
+    let mut drift: BTreeMap<(Object, String), Vec<Finding>> = BTreeMap::new();
     for step in plan.steps {
-        let words = drift.entry(step.object).or_default();
-        words.extend(step.drift.iter().map(ToString::to_string));
+        let (object, name) = &step.object;
+        let told = object.told(name, &wanted.name);
+        let findings = step.drift.iter().map(|drift| drift.finding(told.clone()));
+        drift
+            .entry(step.object.clone())
+            .or_default()
+            .extend(findings);
     }
     drift
 }
@@ -125,7 +137,7 @@ fn interface(
 fn uplinks(
     recorded: &Recorded,
     world: &World,
-    drift: &mut dyn FnMut(Object, &str) -> Drift,
+    drift: &mut dyn FnMut(Object, &str) -> Vec<Finding>,
 ) -> Vec<UplinkStatus> {
     let status = |(dev, record): (&String, &reconcile::RecordedUplink)| {
         let programs = [ProgramKind::FromUplink];
@@ -143,7 +155,7 @@ fn uplinks(
 fn endpoints(
     recorded: &Recorded,
     world: &World,
-    drift: &mut dyn FnMut(Object, &str) -> Drift,
+    drift: &mut dyn FnMut(Object, &str) -> Vec<Finding>,
 ) -> Vec<EndpointStatus> {
     let status = |(name, record): (&String, &reconcile::RecordedEndpoint)| {
         let programs = [ProgramKind::FromEndpoint, ProgramKind::ToEndpoint];

@@ -12,7 +12,7 @@ use super::error::ProvisionError;
 use crate::{
     datapath::{Maps, from_bytes, to_bytes},
     model::NodePlace,
-    reconcile::{Home, Recorded, RecordedEndpoint, RecordedRoute, RecordedUplink},
+    reconcile::{Home, Recorded, RecordedEndpoint, RecordedRoute, RecordedUplink, Refusal},
 };
 
 /// All that a node's maps record.
@@ -146,9 +146,9 @@ pub fn key(name: &str) -> Result<NameKey, ProvisionError> {
 
 /// A text in a field of a record. The model has checked its length.
 pub fn fixed<const N: usize>(text: &str) -> Result<[u8; N], ProvisionError> {
-    netpath_common::fixed(text).ok_or_else(|| ProvisionError::Unmet {
-        problem: format!("the name {text} is too long"),
-        remedy: "shorten it".into(),
+    netpath_common::fixed(text).ok_or_else(|| {
+        let refused = Refusal::NameTooLong.of(format!("name {text}"));
+        ProvisionError::from(refused)
     })
 }
 

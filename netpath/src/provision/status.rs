@@ -6,6 +6,8 @@ use ipnet::IpNet;
 use netpath_common::{EndpointId, Ifindex};
 use serde::Serialize;
 
+use crate::finding::{Finding, Kind};
+
 /// State of the fast path on an interface or a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -20,10 +22,12 @@ pub enum FastPath {
     Unknown,
 }
 
-/// How what is found differs from what was recorded, in words; empty if it does not.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct Drift(pub Vec<String>);
+/// A node that cannot be read: its problem is the error in words.
+pub const UNREADABLE: Kind = Kind {
+    id: "unreadable",
+    means: "The node cannot be read, so that nothing can be said of what is on it.",
+    cure: "put right what is named, and look again with `netpath show`",
+};
 
 /// A node.
 #[derive(Clone, Debug, Serialize)]
@@ -44,8 +48,8 @@ pub struct NodeStatus {
     pub routes: Vec<RouteStatus>,
     /// Its endpoints.
     pub endpoints: Vec<EndpointStatus>,
-    /// What is not as it was made.
-    pub drift: Drift,
+    /// What is not as it was made; empty if all is.
+    pub drift: Vec<Finding>,
 }
 
 /// An interface that programs are attached to.
@@ -73,8 +77,8 @@ pub struct UplinkStatus {
     pub wire: Option<String>,
     /// Whether netpath made the interface.
     pub made: bool,
-    /// What is not as it was made.
-    pub drift: Drift,
+    /// What is not as it was made; empty if all is.
+    pub drift: Vec<Finding>,
 }
 
 /// A route towards another node.
@@ -106,6 +110,6 @@ pub struct EndpointStatus {
     pub addresses: Vec<IpNet>,
     /// Prefixes that are routed to it.
     pub prefixes: Vec<IpNet>,
-    /// What is not as it was made.
-    pub drift: Drift,
+    /// What is not as it was made; empty if all is.
+    pub drift: Vec<Finding>,
 }

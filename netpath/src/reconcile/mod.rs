@@ -15,13 +15,14 @@ mod observed;
 mod op;
 mod plan;
 mod recorded;
+mod refusal;
 mod step;
 #[cfg(test)]
 mod tests;
 mod wanted;
 
 pub use self::{
-    drift::{Drift, Refusal},
+    drift::Drift,
     observed::{
         Interface, Link, Maps, Namespace, NamespaceState, Neighbour, Observed, Route, Sysctls,
         WireClaim,
@@ -32,6 +33,7 @@ pub use self::{
         node_sysctls, plan, reverse_path_sysctls, switch, veth_sysctls, wire_sysctls,
     },
     recorded::{Home, Recorded, RecordedEndpoint, RecordedRoute, RecordedUplink},
+    refusal::{Refusal, Refused},
     step::{Action, Change, Object, Plan, Step},
     wanted::{
         DamagedRecord, Scope, Sources, Wanted, WantedEndpoint, WantedRoute, WantedUplink,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Drift, Op, Refusal};
+use super::{Drift, Op, Refused};
 
 /// What is done to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -43,6 +43,15 @@ impl Object {
             Self::FastPath => "fast path",
         }
     }
+
+    /// One of this kind, in words: `endpoint demo01 on node03`.
+    #[must_use]
+    pub fn told(self, name: &str, node: &str) -> String {
+        match name == node {
+            true => format!("{} {name}", self.name()),
+            false => format!("{} {name} on {node}", self.name()),
+        }
+    }
 }
 
 /// One change.
@@ -67,10 +76,7 @@ impl fmt::Display for Change {
             Action::Update => '~',
             Action::Remove => '-',
         };
-        write!(f, "{sign} {} {}", self.object.name(), self.name)?;
-        if self.name != self.node {
-            write!(f, " on {}", self.node)?;
-        }
+        write!(f, "{sign} {}", self.object.told(&self.name, &self.node))?;
         if !self.detail.is_empty() {
             write!(f, ": {}", self.detail)?;
         }
@@ -97,7 +103,7 @@ pub struct Plan {
     /// In order.
     pub steps: Vec<Step>,
     /// For what the steps must not be begun.
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<Refused>,
 }
 
 impl Plan {

@@ -17,13 +17,14 @@ pub enum Package {
 /// a command.
 const LIBRARY: &[(&str, &[&str])] = &[
     ("ending", &[]),
+    ("finding", &[]),
     ("hash", &[]),
     ("random", &[]),
     ("command", &[]),
     ("netns", &[]),
     ("lock", &[]),
-    ("model", &["hash"]),
-    ("reconcile", &["model", "random"]),
+    ("model", &["finding", "hash"]),
+    ("reconcile", &["finding", "model", "random"]),
     ("netlink", &["netns"]),
     ("sysctl", &["netns"]),
     ("proc_net", &["netns"]),
@@ -36,6 +37,7 @@ const LIBRARY: &[(&str, &[&str])] = &[
         "provision",
         &[
             "datapath",
+            "finding",
             "lock",
             "model",
             "mounts",
@@ -47,11 +49,11 @@ const LIBRARY: &[(&str, &[&str])] = &[
         ],
     ),
     ("lab", &["model", "provision"]),
-    ("api", &["counters", "provision"]),
+    ("api", &["counters", "finding", "provision"]),
 ];
 
 /// Modules that do no I/O.
-const PURE: [&str; 5] = ["model", "reconcile", "hash", "random", "ending"];
+const PURE: [&str; 6] = ["model", "reconcile", "finding", "hash", "random", "ending"];
 
 /// Parts of the standard library that do.
 const IO: [&str; 6] = ["env", "fs", "io", "os", "process", "thread"];

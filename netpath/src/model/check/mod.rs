@@ -12,7 +12,8 @@ use super::{
     InterfaceName, Name, NodePlace, WIRE_NAMESPACE_PREFIX,
     address::family,
     derived::WIRE_MAX,
-    finding::{At, Fault, Findings},
+    fault::{Fault, FaultKind},
+    findings::{At, Findings},
     read::DraftNode,
 };
 
@@ -53,10 +54,14 @@ fn names(nodes: &[DraftNode], findings: &mut Findings<'_>) {
             let length = wire.value.as_ref().len();
             if length > WIRE_MAX {
                 let problem = format!("name {:?} has {length} bytes", wire.value.as_ref());
-                let remedy = format!(
+                let cure = format!(
                     "write at most {WIRE_MAX}, as its namespace is {WIRE_NAMESPACE_PREFIX}<wire>"
                 );
-                findings.add(wire.line, "node.uplink.wire", Fault::new(problem, remedy));
+                findings.add(
+                    wire.line,
+                    "node.uplink.wire",
+                    Fault::new(FaultKind::BadName, problem, cure),
+                );
             }
         }
     }
@@ -82,21 +87,33 @@ fn name<'n>(
     };
     if reserved {
         let problem = format!("{text:?} is a reserved name");
-        let mut remedy = "choose another name".to_owned();
+        let mut cure = "choose another name".to_owned();
         if (kind, text) == ("node", "host") {
-            remedy += "; for this machine itself add netns = \"host\"";
+            cure += "; for this machine itself add netns = \"host\"";
         }
-        findings.add(name.line, key, Fault::new(problem, remedy));
+        findings.add(
+            name.line,
+            key,
+            Fault::new(FaultKind::ReservedName, problem, cure),
+        );
     }
     if text.starts_with(WIRE_NAMESPACE_PREFIX) {
         let problem = format!("{text:?} starts with {WIRE_NAMESPACE_PREFIX}");
-        let remedy = "choose another name: the wires' namespaces are called so";
-        findings.add(name.line, key, Fault::new(problem, remedy));
+        let cure = "choose another name: the wires' namespaces are called so";
+        findings.add(
+            name.line,
+            key,
+            Fault::new(FaultKind::ReservedName, problem, cure),
+        );
     }
     if let Some((other, line)) = seen.get(&name.value) {
         let problem = format!("{text:?} is the name of another {other} too (line {line})");
-        let remedy = "give each node and each endpoint its own name: all share /run/netns";
-        findings.add(name.line, key, Fault::new(problem, remedy));
+        let cure = "give each node and each endpoint its own name: all share /run/netns";
+        findings.add(
+            name.line,
+            key,
+            Fault::new(FaultKind::DuplicateName, problem, cure),
+        );
     } else {
         seen.insert(&name.value, (kind, name.line));
     }
@@ -111,8 +128,8 @@ fn places(nodes: &[DraftNode], findings: &mut Findings<'_>) {
         }
         let lab_only = "lab nodes only, and this node is the machine itself";
         if let Some(policy) = &node.forward_policy {
-            let remedy = "remove it: netpath leaves the machine's own FORWARD chain as it is";
-            let fault = Fault::new(format!("a setting of {lab_only}"), remedy);
+            let cure = "remove it: netpath leaves the machine's own FORWARD chain as it is";
+            let fault = Fault::new(FaultKind::LabOnly, format!("a setting of {lab_only}"), cure);
             findings.add(policy.line, "node.forward_policy", fault);
         }
         for wire in node
@@ -120,8 +137,8 @@ fn places(nodes: &[DraftNode], findings: &mut Findings<'_>) {
             .iter()
             .filter_map(|uplink| uplink.wire.as_ref())
         {
-            let remedy = "remove it: the machine's uplink is on a wire already";
-            let fault = Fault::new(format!("a setting of {lab_only}"), remedy);
+            let cure = "remove it: the machine's uplink is on a wire already";
+            let fault = Fault::new(FaultKind::LabOnly, format!("a setting of {lab_only}"), cure);
             findings.add(wire.line, "node.uplink.wire", fault);
         }
         if let Some(first) = host {
@@ -129,8 +146,12 @@ fn places(nodes: &[DraftNode], findings: &mut Findings<'_>) {
                 "node {} is the machine itself already (line {})",
                 first.name.value, first.place.line
             );
-            let remedy = "keep one node with netns = \"host\"";
-            findings.add(node.place.line, "node.netns", Fault::new(problem, remedy));
+            let cure = "keep one node with netns = \"host\"";
+            findings.add(
+                node.place.line,
+                "node.netns",
+                Fault::new(FaultKind::SecondHost, problem, cure),
+            );
         }
         host = host.or(Some(node));
     }
@@ -156,8 +177,12 @@ fn devices(node: &DraftNode, findings: &mut Findings<'_>) {
     for (dev, key, user) in uplinks.chain(endpoints) {
         if let Some((other, line)) = seen.get(&dev.value) {
             let problem = format!("{} is used by {other} too (line {line})", dev.value);
-            let remedy = "give each interface of a node its own name";
-            findings.add(dev.line, key, Fault::new(problem, remedy));
+            let cure = "give each interface of a node its own name";
+            findings.add(
+                dev.line,
+                key,
+                Fault::new(FaultKind::DuplicateInterface, problem, cure),
+            );
         } else {
             seen.insert(&dev.value, (user, dev.line));
         }
@@ -202,8 +227,12 @@ fn capacity(node: &DraftNode, findings: &mut Findings<'_>) {
                 "{} is too few for {needed} {family} {what} in this file",
                 limit.value
             );
-            let remedy = format!("write at least {needed}");
-            findings.add(limit.line, key, Fault::new(problem, remedy));
+            let cure = format!("write at least {needed}");
+            findings.add(
+                limit.line,
+                key,
+                Fault::new(FaultKind::CapacityTooSmall, problem, cure),
+            );
         }
     }
 }
@@ -230,9 +259,13 @@ fn families(node: &DraftNode, findings: &mut Findings<'_>) {
                 "{} is {family}, and no uplink of {} has an {family} address",
                 address.value, node.name.value
             );
-            let remedy = format!("add an {family} address to the uplink, or remove this one");
+            let cure = format!("add an {family} address to the uplink, or remove this one");
             let key = "node.endpoint.addresses";
-            findings.add(address.line, key, Fault::new(problem, remedy));
+            findings.add(
+                address.line,
+                key,
+                Fault::new(FaultKind::FamilyWithoutUplink, problem, cure),
+            );
         }
     }
 }

@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use crate::model::{
     InterfaceName, Name,
     address::{family, host_length},
-    finding::{At, Fault, Findings},
+    fault::{Fault, FaultKind},
+    findings::{At, Findings},
     read::{DraftEndpoint, DraftNode},
 };
 
@@ -79,14 +80,18 @@ fn duplicate(claim: &Claim<'_>, first: &Claim<'_>) -> Fault {
     let (address, line) = (claim.net, first.line);
     if first.owner == claim.owner {
         let problem = format!("{address} is in the list already (line {line})");
-        return Fault::new(problem, "write each address once");
+        return Fault::new(
+            FaultKind::DuplicateAddress,
+            problem,
+            "write each address once",
+        );
     }
-    let remedy = match claim.owner {
+    let cure = match claim.owner {
         Owner::Endpoint { .. } => "give each endpoint its own address",
         Owner::Uplink { .. } => "give each uplink its own address",
     };
     let problem = format!("{address} is used by {} too (line {line})", first.owner);
-    Fault::new(problem, remedy)
+    Fault::new(FaultKind::DuplicateAddress, problem, cure)
 }
 
 /// No endpoint's prefix overlaps another endpoint's or an uplink's anywhere, and no uplink's another's of
@@ -109,7 +114,7 @@ fn overlaps(claims: &[Claim<'_>], findings: &mut Findings<'_>) {
             "overlapping prefixes: {} and {} of {} (line {})",
             second.net, first.net, first.owner, first.line
         );
-        let remedy = match (first.owner, second.owner) {
+        let cure = match (first.owner, second.owner) {
             (Owner::Endpoint { .. }, Owner::Endpoint { .. }) if first.routed || second.routed => {
                 format!(
                     "give each endpoint prefixes of its own; an address that is written with /{} claims no more \
@@ -127,7 +132,11 @@ fn overlaps(claims: &[Claim<'_>], findings: &mut Findings<'_>) {
             _ => "endpoints are routed, not bridged: give them a prefix outside of the uplinks'"
                 .to_owned(),
         };
-        findings.add(second.line, second.key(), Fault::new(problem, remedy));
+        findings.add(
+            second.line,
+            second.key(),
+            Fault::new(FaultKind::PrefixOverlap, problem, cure),
+        );
     }
 }
 
@@ -152,10 +161,18 @@ fn among(before: &[At<IpNet>], prefix: IpNet) -> Option<Fault> {
         .find(|at| at.value.contains(&prefix) || prefix.contains(&at.value))?;
     Some(if *first == prefix {
         let problem = format!("{prefix} is in the list already (line {line})");
-        Fault::new(problem, "write each prefix once")
+        Fault::new(
+            FaultKind::DuplicatePrefix,
+            problem,
+            "write each prefix once",
+        )
     } else {
         let problem = format!("{prefix} overlaps {first} of the same endpoint (line {line})");
-        Fault::new(problem, "write the wider one alone")
+        Fault::new(
+            FaultKind::PrefixOverlap,
+            problem,
+            "write the wider one alone",
+        )
     })
 }
 
@@ -165,6 +182,7 @@ fn own_address(endpoint: &DraftEndpoint, prefix: IpNet) -> Option<Fault> {
     let At { line, .. } = addresses.find(|at| IpNet::from(at.value.addr()) == prefix)?;
     let problem = format!("{prefix} is an address of the endpoint itself (line {line})");
     Some(Fault::new(
+        FaultKind::PrefixIsOwnAddress,
         problem,
         "remove it: its addresses are routed to it anyway",
     ))
@@ -179,6 +197,7 @@ fn no_next_hop(endpoint: &DraftEndpoint, prefix: IpNet) -> Option<Fault> {
     }
     let (family, name) = (family(prefix.addr()), &endpoint.name.value);
     Some(Fault::new(
+        FaultKind::PrefixWithoutNextHop,
         format!("{prefix} needs an {family} next hop, and endpoint {name} has no {family} address"),
         format!("add an {family} address to the endpoint, or remove this prefix"),
     ))

@@ -8,14 +8,15 @@ use super::prefixes::nested;
 use crate::model::{
     Name, NodePlace,
     address::{family, reserved_in_subnet},
-    finding::{At, Fault, Findings},
+    fault::{Fault, FaultKind},
+    findings::{At, Findings},
     read::{DraftNode, DraftUplink},
 };
 
 const DST: &str = "node.route.dst";
 const VIA: &str = "node.route.via";
 
-/// How many of a wire's addresses a remedy names.
+/// How many of a wire's addresses a cure names.
 const EXAMPLES: usize = 4;
 
 /// A node's routes against each other, its endpoints and its uplinks.
@@ -27,6 +28,7 @@ pub(super) fn consistent(node: &DraftNode, findings: &mut Findings<'_>) {
         if let Some(first) = seen.get(&dst) {
             let problem = format!("node {} has a route to {dst} already", node.name.value);
             let fault = Fault::new(
+                FaultKind::DuplicateRoute,
                 format!("{problem} (line {first})"),
                 "write each destination once in a node",
             );
@@ -41,8 +43,12 @@ pub(super) fn consistent(node: &DraftNode, findings: &mut Findings<'_>) {
                     "{dst} is the prefix of the node's uplink {}",
                     uplink.dev.value
                 );
-                let remedy = "remove it: the uplink's address makes this route";
-                findings.add(line, DST, Fault::new(problem, remedy));
+                let cure = "remove it: the uplink's address makes this route";
+                findings.add(
+                    line,
+                    DST,
+                    Fault::new(FaultKind::RouteToUplink, problem, cure),
+                );
             }
         }
         next_hop(&own, dst, &route.via, findings);
@@ -56,8 +62,8 @@ fn own_addresses(node: &DraftNode) -> HashMap<IpAddr, Fault> {
     for endpoint in &node.endpoints {
         for address in endpoint.addresses.iter().map(|at| at.value.addr()) {
             let problem = format!("{address} is endpoint {}'s address", endpoint.name.value);
-            let remedy = "write another node's address: endpoints do not forward";
-            own.insert(address, Fault::new(problem, remedy));
+            let cure = "write another node's address: endpoints do not forward";
+            own.insert(address, Fault::new(FaultKind::NextHopOwn, problem, cure));
         }
     }
     for uplink in &node.uplinks {
@@ -66,8 +72,8 @@ fn own_addresses(node: &DraftNode) -> HashMap<IpAddr, Fault> {
                 "{address} is the node's own address, on {}",
                 uplink.dev.value
             );
-            let remedy = "write the address of the node that has the destination's endpoints";
-            own.insert(address, Fault::new(problem, remedy));
+            let cure = "write the address of the node that has the destination's endpoints";
+            own.insert(address, Fault::new(FaultKind::NextHopOwn, problem, cure));
         }
     }
     own
@@ -84,10 +90,14 @@ fn next_hop(
     let (of_dst, of_via) = (family(dst.addr()), family(via));
     if of_dst != of_via {
         let problem = format!("{via} is {of_via} and the destination {dst} is {of_dst}");
-        let remedy = format!(
+        let cure = format!(
             "write the next hop's {of_dst} address: a next hop of the other family is not supported"
         );
-        findings.add(line, VIA, Fault::new(problem, remedy));
+        findings.add(
+            line,
+            VIA,
+            Fault::new(FaultKind::NextHopFamily, problem, cure),
+        );
     }
     if let Some(fault) = own.get(&via) {
         findings.add(line, VIA, fault.clone());
@@ -128,8 +138,12 @@ fn local_destinations(node: &DraftNode, findings: &mut Findings<'_>) {
             "{} overlaps {} of the node's own endpoint {name} (line {})",
             route.value, endpoint.value, endpoint.line
         );
-        let remedy = "write only prefixes of other nodes' endpoints";
-        findings.add(route.line, DST, Fault::new(problem, remedy));
+        let cure = "write only prefixes of other nodes' endpoints";
+        findings.add(
+            route.line,
+            DST,
+            Fault::new(FaultKind::RouteToOwnEndpoint, problem, cure),
+        );
     }
 }
 
@@ -166,6 +180,7 @@ pub(super) fn reachable(nodes: &[DraftNode], index: usize, findings: &mut Findin
             Some((_, net)) if net.addr() == via => None,
             Some((uplink, net)) => match reserved_in_subnet(via, &net) {
                 Some(what) => Some(Fault::new(
+                    FaultKind::SubnetReserved,
                     format!("{via} is {what}"),
                     format!("write the address of another node in {}", net.trunc()),
                 )),
@@ -189,11 +204,13 @@ fn unreachable(node: &DraftNode, via: IpAddr) -> Fault {
     if nets.is_empty() {
         let family = family(via);
         Fault::new(
+            FaultKind::NextHopUnreachable,
             format!("{problem} an {family} address"),
             format!("add an {family} address in the next hop's subnet to an uplink"),
         )
     } else {
         Fault::new(
+            FaultKind::NextHopUnreachable,
             format!("{problem} a subnet that contains it"),
             format!(
                 "write an address in {}, or add an uplink",
@@ -230,13 +247,14 @@ fn nobody(
             others.push(address.to_string());
         }
     }
-    let remedy = if others.is_empty() {
+    let cure = if others.is_empty() {
         format!("put the other node's uplink on wire {wire} too")
     } else {
         format!("write the address of one, such as {}", others.join(", "))
     };
     Some(Fault::new(
+        FaultKind::NextHopUnknown,
         format!("no node on wire {wire} has the address {via}"),
-        remedy,
+        cure,
     ))
 }

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn addresses_by_themselves() {
-    for (address, problem, remedy) in [
+    for (address, problem, cure) in [
         (
             "10.0.1.2",
             "no prefix length",
@@ -53,8 +53,8 @@ fn addresses_by_themselves() {
         let uplink = with_wire("").replacen("192.0.2.2/24", address, 1);
         let endpoint = with_endpoint("e1", &format!("{address:?}"), "");
         cases! {
-            endpoint => 5, "node.endpoint.addresses", problem, remedy;
-            uplink => 11, "node.uplink.addresses", problem, remedy;
+            endpoint => 5, "node.endpoint.addresses", problem, cure;
+            uplink => 11, "node.uplink.addresses", problem, cure;
         }
     }
     // Each entry has its own line.

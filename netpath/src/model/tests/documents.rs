@@ -70,7 +70,7 @@ fn all_findings_are_reported_by_line() {
     let text = "colour = 1\n[[node]]\nname = \"a/b\"\n[[node.endpoint]]\nname = \"e1\"\n\
                 addresses = [\"10.0.1.0/24\", \"10.0.1.300/24\"]\ndev = \"lo\"\n\
                 [[node]]\nname = \"n2\"\n[[node]]\nname = \"n2\"\n";
-    let lines: Vec<_> = findings(text).iter().map(|finding| finding.line).collect();
+    let lines: Vec<_> = findings(text).iter().map(line_of).collect();
     assert_eq!(lines, [1, 3, 6, 6, 7, 11]);
 }
 

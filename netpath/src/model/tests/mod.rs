@@ -1,19 +1,21 @@
-//! Every documented error by line, key, problem and remedy; and that no text makes the parser panic.
+//! Every documented error by line, key, problem and cure; and that no text makes the parser panic.
 
-/// A table of `text => line, key, problem, remedy;`.
+/// A table of `text => line, key, problem, cure;`.
 macro_rules! cases {
-    ($($text:expr => $line:expr, $key:expr, $problem:expr, $remedy:expr;)+) => {
-        $(assert_finding(AsRef::<str>::as_ref(&$text), $line, $key, $problem, $remedy);)+
+    ($($text:expr => $line:expr, $key:expr, $problem:expr, $cure:expr;)+) => {
+        $(assert_finding(AsRef::<str>::as_ref(&$text), $line, $key, $problem, $cure);)+
     };
 }
 
 mod addresses;
 mod documents;
+mod kinds;
 mod names;
 mod prefixes;
 mod routes;
 
 use super::*;
+use crate::finding::Finding;
 
 /// The findings of a text; none when it is valid.
 fn findings(text: &str) -> Vec<Finding> {
@@ -23,15 +25,23 @@ fn findings(text: &str) -> Vec<Finding> {
     }
 }
 
-/// Asserts that a text leads to one finding, whose problem and remedy contain these words.
-fn assert_finding(text: &str, line: usize, key: &str, problem: &str, remedy: &str) {
+fn line_of(finding: &Finding) -> usize {
+    finding.place.as_ref().expect("it is in the file").line
+}
+
+/// Asserts that a text leads to one finding, whose problem and cure contain these words.
+fn assert_finding(text: &str, line: usize, key: &str, problem: &str, cure: &str) {
     let found = findings(text);
     let [one] = found.as_slice() else {
         panic!("one finding expected, with {problem:?}: {found:#?} in\n{text}");
     };
-    assert_eq!((one.line, one.key.as_str()), (line, key), "{one}\n{text}");
+    assert_eq!(
+        (line_of(one), one.object.as_str()),
+        (line, key),
+        "{one}\n{text}"
+    );
     assert!(one.problem.contains(problem), "{one}\nlacks {problem:?}");
-    assert!(one.remedy.contains(remedy), "{one}\nlacks {remedy:?}");
+    assert!(one.cure.contains(cure), "{one}\nlacks {cure:?}");
 }
 
 /// A lab node (line 1), its name (2), an endpoint (3), its name (4), its addresses (5), then `more`.
@@ -175,11 +185,11 @@ fn damaged_texts_are_answered() {
     let check = |text: &str| {
         for finding in findings(text) {
             assert!(
-                (1..=text.lines().count().max(1)).contains(&finding.line),
+                (1..=text.lines().count().max(1)).contains(&line_of(&finding)),
                 "{finding}\n{text}"
             );
             assert!(
-                !finding.problem.is_empty() && !finding.remedy.is_empty(),
+                !finding.problem.is_empty() && !finding.cure.is_empty(),
                 "{finding}"
             );
         }

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn names() {
     let long = "x".repeat(64);
-    for (name, problem, remedy) in [
+    for (name, problem, cure) in [
         ("", "empty", "1 to 63 bytes"),
         (long.as_str(), "64 bytes", "1 to 63 bytes"),
         ("a/b", "'/'", "use only A-Z"),
@@ -28,8 +28,8 @@ fn names() {
         let endpoint = with_endpoint(name, "\"10.0.1.2/24\"", "");
         let node = format!("[[node]]\nname = {name:?}\n");
         cases! {
-            endpoint => 4, "node.endpoint.name", problem, remedy;
-            node => 2, "node.name", problem, remedy;
+            endpoint => 4, "node.endpoint.name", problem, cure;
+            node => 2, "node.name", problem, cure;
         }
     }
     assert_eq!(
@@ -81,7 +81,7 @@ fn wires_and_places() {
 
 #[test]
 fn interface_names() {
-    for (name, problem, remedy) in [
+    for (name, problem, cure) in [
         ("", "empty", "1 to 15 bytes"),
         ("sixteen-bytes-ab", "16 bytes", "1 to 15 bytes"),
         ("a/b", "'/'", "printable ASCII"),
@@ -97,9 +97,9 @@ fn interface_names() {
         let endpoint = |key| with_endpoint("e1", "\"10.0.1.2/24\"", &format!("{key} = {name:?}\n"));
         let uplink = with_wire("").replacen("\"u0\"", &format!("{name:?}"), 1);
         cases! {
-            endpoint("dev") => 6, "node.endpoint.dev", problem, remedy;
-            endpoint("host_dev") => 6, "node.endpoint.host_dev", problem, remedy;
-            uplink => 4, "node.uplink.dev", problem, remedy;
+            endpoint("dev") => 6, "node.endpoint.dev", problem, cure;
+            endpoint("host_dev") => 6, "node.endpoint.host_dev", problem, cure;
+            uplink => 4, "node.uplink.dev", problem, cure;
         }
     }
     for name in ["eth0.100", "sixteen-bytes-a", "br-1a2b"] {

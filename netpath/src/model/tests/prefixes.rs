@@ -54,7 +54,7 @@ fn valid_prefixes_are_accepted() {
 
 #[test]
 fn prefixes_by_themselves() {
-    for (prefix, problem, remedy) in [
+    for (prefix, problem, cure) in [
         ("10.9.0.1/28", "has host bits set", "write 10.9.0.0/28"),
         ("fd00:5::1/64", "has host bits set", "write fd00:5::/64"),
         ("0.0.0.0/0", "is the default route", "behind the endpoint"),
@@ -69,7 +69,7 @@ fn prefixes_by_themselves() {
         ("128.0.0.0/1", "contains 169.254.0.0/16", "narrower"),
         ("fe00::/7", "contains fe80::/10", "narrower"),
     ] {
-        cases! { with_prefixes(&format!("{prefix:?}"), "") => 16, KEY, problem, remedy; }
+        cases! { with_prefixes(&format!("{prefix:?}"), "") => 16, KEY, problem, cure; }
     }
     let many: Vec<_> = (0..17).map(|n| format!("\"10.9.{n}.0/24\"")).collect();
     cases! {

@@ -8,7 +8,7 @@ use super::{super::error::ProvisionError, Site};
 use crate::{
     netlink::{self, Link, Netlink, Replace, VethEnd},
     netns::Inside,
-    reconcile::{NewRoute, Op, Place},
+    reconcile::{NewRoute, Op, Place, Refusal},
     sysctl,
 };
 
@@ -33,7 +33,7 @@ impl Site<'_> {
                 let bridge = link(netlink, bridge)?;
                 Ok(netlink.set_controller(&link(netlink, dev)?, bridge.ifindex)?)
             }
-            Op::DeleteLink { dev, mac, .. } => delete_link(netlink, dev, *mac),
+            Op::DeleteLink { place, dev, mac } => self.delete_link(netlink, place, dev, *mac),
             Op::SetUp { dev, .. } => Ok(netlink.set_up(&link(netlink, dev)?)?),
             Op::SetMtu { dev, mtu, .. } => Ok(netlink.set_mtu(&link(netlink, dev)?, *mtu)?),
             Op::AwaitOperational { dev, .. } => Ok(netlink.await_operational(dev)?),
@@ -73,19 +73,30 @@ impl Site<'_> {
                 } else {
                     there.name
                 };
-                Err(made_meanwhile(taken))
+                Err(self.made_meanwhile(place, taken))
             }
             result => Ok(result?),
         }
     }
-}
 
-fn made_meanwhile(dev: &str) -> ProvisionError {
-    ProvisionError::NotOurs {
-        object: "interface",
-        name: dev.to_owned(),
-        netns: None,
-        remedy: "somebody made it while netpath was at work; run it again",
+    /// One that has become somebody else's since it was looked at is left alone.
+    fn delete_link(
+        &self,
+        netlink: &Netlink,
+        place: &Place,
+        dev: &str,
+        mac: Mac,
+    ) -> Result<(), ProvisionError> {
+        match netlink.link(dev)? {
+            Some(link) if link.mac == Some(mac) => Ok(netlink.delete_link(&link)?),
+            Some(_) => Err(self.made_meanwhile(place, dev)),
+            None => Ok(()),
+        }
+    }
+
+    fn made_meanwhile(&self, place: &Place, dev: &str) -> ProvisionError {
+        let refused = Refusal::MadeMeanwhile(dev.to_owned()).of(self.told(place));
+        ProvisionError::from(refused)
     }
 }
 
@@ -99,15 +110,6 @@ pub(super) fn link(netlink: &Netlink, dev: &str) -> Result<Link, ProvisionError>
         object: "interface",
         name: dev.to_owned(),
     })
-}
-
-/// One that has become somebody else's since it was looked at is left alone.
-fn delete_link(netlink: &Netlink, dev: &str, mac: Mac) -> Result<(), ProvisionError> {
-    match netlink.link(dev)? {
-        Some(link) if link.mac == Some(mac) => Ok(netlink.delete_link(&link)?),
-        Some(_) => Err(made_meanwhile(dev)),
-        None => Ok(()),
-    }
 }
 
 fn add_route(netlink: &Netlink, route: &NewRoute) -> Result<(), ProvisionError> {

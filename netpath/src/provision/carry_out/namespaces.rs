@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use super::{
     super::{
-        error::{ProvisionError, foreign_namespace},
+        error::ProvisionError,
         records::{self, key},
         snapshot,
     },
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     netns::{NameState, Netns, NetnsError, name_state},
-    reconcile::{Home, NamespaceState, Place},
+    reconcile::{Home, NamespaceState, Object, Place, Refusal, Refused},
 };
 
 impl Site<'_> {
@@ -31,7 +31,9 @@ impl Site<'_> {
                 };
                 let (state, netns) = snapshot::home(name, &home)?;
                 let cookie = record.map_or(0, |record| record.netns_cookie);
-                of(name, netns, state, cookie)
+                let recorded = netns.filter(|_| state == NamespaceState::Present(cookie));
+                let foreign = || self.foreign_namespace(place, name);
+                Ok(Arc::new(recorded.ok_or_else(foreign)?))
             }
             Place::Wire(wire) => {
                 let name = snapshot::wire_namespace(wire)?;
@@ -41,10 +43,11 @@ impl Site<'_> {
                     if records::text(&record.wire)? == *wire
                         && state == NamespaceState::Present(record.wire_cookie)
                     {
-                        return of(&name, netns, state, record.wire_cookie);
+                        let foreign = || self.foreign_namespace(place, &name);
+                        return Ok(Arc::new(netns.ok_or_else(foreign)?));
                     }
                 }
-                Err(foreign_namespace(&name))
+                Err(self.foreign_namespace(place, &name).into())
             }
         }
     }
@@ -78,7 +81,7 @@ impl Site<'_> {
             Err(ProvisionError::Netns(NetnsError::Step { source, .. }))
                 if source.kind() == io::ErrorKind::AlreadyExists =>
             {
-                return Err(foreign_namespace(&name));
+                return Err(self.foreign_namespace(place, &name).into());
             }
             result => drop(result?),
         }
@@ -107,6 +110,19 @@ impl Site<'_> {
         }
         Ok(Netns::remove(&name)?)
     }
+
+    /// What a place belongs to, in words.
+    pub(super) fn told(&self, place: &Place) -> String {
+        match place {
+            Place::Node => Object::Node.told(self.name, self.name),
+            Place::Endpoint(name) => Object::Endpoint.told(name, self.name),
+            Place::Wire(wire) => format!("wire {wire}"),
+        }
+    }
+
+    fn foreign_namespace(&self, place: &Place, name: &str) -> Refused {
+        Refusal::ForeignNamespace(name.to_owned()).of(self.told(place))
+    }
 }
 
 fn name(place: &Place) -> Result<String, ProvisionError> {
@@ -114,17 +130,5 @@ fn name(place: &Place) -> Result<String, ProvisionError> {
         Place::Endpoint(name) => Ok(name.clone()),
         Place::Wire(wire) => snapshot::wire_namespace(wire),
         Place::Node => Err(ProvisionError::NoSuchPlace("the node's own".to_owned())),
-    }
-}
-
-fn of(
-    name: &str,
-    netns: Option<Netns>,
-    state: NamespaceState,
-    cookie: u64,
-) -> Result<Arc<Netns>, ProvisionError> {
-    match netns.filter(|_| state == NamespaceState::Present(cookie)) {
-        Some(netns) => Ok(Arc::new(netns)),
-        None => Err(foreign_namespace(name)),
     }
 }

@@ -23,8 +23,8 @@ pub use self::{
     sysctls::{endpoint_sysctls, node_sysctls, reverse_path_sysctls, veth_sysctls, wire_sysctls},
 };
 use super::{
-    Action, Change, NamespaceState, Object, Op, Place, Plan, RecordedUplink, Refusal, Sources,
-    Step, Wanted, World,
+    Action, Change, NamespaceState, Object, Op, Place, Plan, RecordedUplink, Refusal, Refused,
+    Sources, Step, Wanted, World,
 };
 use crate::{model::NodePlace, random::SplitMix64};
 
@@ -97,7 +97,7 @@ pub fn plan(wanted: &Wanted, world: &World, fresh: &mut Fresh) -> Plan {
 
 /// Why what is there under the node's name is not it, if it is not.
 #[must_use]
-pub fn elsewhere(wanted: &Wanted, world: &World) -> Option<Refusal> {
+pub fn elsewhere(wanted: &Wanted, world: &World) -> Option<Refused> {
     let mut fresh = Fresh::new(0);
     let mut planner = Planner::new(wanted, world, &mut fresh);
     planner.refuse_node();
@@ -170,8 +170,9 @@ impl Planner<'_> {
         draft.ops.push(op);
     }
 
-    fn refuse_with(&mut self, refusal: Refusal) {
-        self.plan.refusals.push(refusal);
+    fn refuse_with(&mut self, object: Object, name: &str, refusal: Refusal) {
+        let object = object.told(name, &self.wanted.name);
+        self.plan.refusals.push(refusal.of(object));
     }
 
     /// The value of a sysctl in the world as planned so far.

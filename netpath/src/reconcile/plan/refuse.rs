@@ -4,7 +4,7 @@ use ipnet::IpNet;
 
 use super::{
     super::{
-        Home, NamespaceState, Place, Recorded, RecordedEndpoint, Refusal, WantedEndpoint,
+        Home, NamespaceState, Object, Place, Recorded, RecordedEndpoint, Refusal, WantedEndpoint,
         WantedUplink, WireClaim, wanted::WantedRoute,
     },
     Planner,
@@ -63,17 +63,11 @@ impl Planner<'_> {
         }
         let name = self.wanted.name.clone();
         let refusal = match (self.recorded_node(), self.wanted.place) {
-            (Some(node), place) if node.place != place => Refusal::Unmet {
-                problem: format!("node {name} is up, but not in the place that the file says"),
-                remedy: "run `netpath down` with the file that it was made from, first".into(),
-            },
-            (_, NodePlace::Host) => Refusal::Unmet {
-                problem: format!("node {name} is up in another network namespace"),
-                remedy: "run netpath there".into(),
-            },
-            (_, NodePlace::Lab) => Refusal::ForeignNamespace(name),
+            (Some(node), place) if node.place != place => Refusal::OtherPlace,
+            (_, NodePlace::Host) => Refusal::OtherNamespace,
+            (_, NodePlace::Lab) => Refusal::ForeignNamespace(name.clone()),
         };
-        self.refuse_with(refusal);
+        self.refuse_with(Object::Node, &name, refusal);
     }
 
     /// No endpoint's name may be a namespace that is not netpath's; one that is to be given must be there.
@@ -87,10 +81,8 @@ impl Planner<'_> {
         match &wanted.home {
             Home::Given(path) => {
                 if !matches!(state, NamespaceState::Present(_)) {
-                    self.refuse_with(Refusal::Unmet {
-                        problem: format!("there is no network namespace at {path}"),
-                        remedy: "give the path of one, such as /run/netns/NAME".into(),
-                    });
+                    let refusal = Refusal::NoNamespace(path.clone());
+                    self.refuse_with(Object::Endpoint, &wanted.name, refusal);
                 }
             }
             Home::Made => {
@@ -103,7 +95,8 @@ impl Planner<'_> {
                     NamespaceState::NotANamespace => false,
                 };
                 if !is_free {
-                    self.refuse_with(Refusal::ForeignNamespace(wanted.name.clone()));
+                    let refusal = Refusal::ForeignNamespace(wanted.name.clone());
+                    self.refuse_with(Object::Endpoint, &wanted.name, refusal);
                 }
             }
         }
@@ -136,18 +129,20 @@ impl Planner<'_> {
             NamespaceState::NotANamespace => false,
         };
         if !is_ours {
-            self.refuse_with(Refusal::ForeignNamespace(wire.namespace.clone()));
+            let refusal = Refusal::ForeignNamespace(wire.namespace.clone());
+            self.refuse_with(Object::Uplink, &wanted.dev, refusal);
         }
         let link = self.initial.observed.node.link(&wanted.dev);
         let record = self
             .recorded_node()
             .and_then(|node| node.uplinks.get(&wanted.dev));
         if link.is_some_and(|link| record.is_none_or(|record| link.mac != Some(record.mac))) {
-            self.refuse_with(Refusal::ForeignInterface {
+            let refusal = Refusal::ForeignInterface {
                 dev: wanted.dev.clone(),
                 netns: Some(self.wanted.name.clone()),
                 key: "dev",
-            });
+            };
+            self.refuse_with(Object::Uplink, &wanted.dev, refusal);
         }
     }
 
@@ -165,7 +160,7 @@ impl Planner<'_> {
                 netns: None,
                 key: "host_dev",
             });
-            self.refuse_with(refusal);
+            self.refuse_with(Object::Endpoint, &wanted.name, refusal);
         }
         let place = Place::Endpoint(wanted.name.clone());
         let there = self.initial.namespace(&place);
@@ -185,11 +180,12 @@ impl Planner<'_> {
                         .is_some()
         });
         if !is_ours {
-            self.refuse_with(Refusal::ForeignInterface {
+            let refusal = Refusal::ForeignInterface {
                 dev: wanted.dev.clone(),
                 netns: Some(wanted.name.clone()),
                 key: "dev",
-            });
+            };
+            self.refuse_with(Object::Endpoint, &wanted.name, refusal);
         }
     }
 
@@ -202,12 +198,9 @@ impl Planner<'_> {
             .namespace(&Place::Endpoint(wanted.name.clone()))?;
         there.link_with(record.endpoint_mac)?;
         let (dev, mac) = (&wanted.host_dev, record.host_mac);
-        (record.host_dev == *dev).then(|| Refusal::Unmet {
-            problem: format!("interface {dev} has another MAC than netpath gave it, {mac}"),
-            remedy: format!(
-                "set it back with `ip link set dev {dev} address {mac}` if nobody else made it, or remove the node with \
-                 `netpath down` first"
-            ),
+        (record.host_dev == *dev).then(|| Refusal::OtherMac {
+            dev: dev.clone(),
+            mac,
         })
     }
 
@@ -224,12 +217,12 @@ impl Planner<'_> {
             .any(|address| address.addr().is_ipv6());
         if has_v6 {
             // IPv6 forwards between interfaces only where the whole namespace does.
-            self.must_forward("ipv6/conf/all/forwarding");
+            self.must_forward(Object::Node, &wanted.name, "ipv6/conf/all/forwarding");
         }
         for endpoint in &wanted.endpoints {
             let addresses = endpoint.addresses.iter().map(|a| IpNet::from(a.addr()));
             for net in addresses.chain(endpoint.prefixes.iter().copied()) {
-                self.refuse_taken(net);
+                self.refuse_taken(&endpoint.name, net);
             }
         }
         for route in &wanted.routes {
@@ -239,10 +232,8 @@ impl Planner<'_> {
 
     fn refuse_uplink(&mut self, wanted: &WantedUplink) {
         let Some(link) = self.initial.observed.node.link(&wanted.dev) else {
-            self.refuse_with(Refusal::Unmet {
-                problem: format!("there is no interface {} to be an uplink", wanted.dev),
-                remedy: "name one that `ip link` lists".into(),
-            });
+            let refusal = Refusal::NoUplink(wanted.dev.clone());
+            self.refuse_with(Object::Uplink, &wanted.dev, refusal);
             return;
         };
         let missing = wanted
@@ -250,42 +241,31 @@ impl Planner<'_> {
             .iter()
             .filter(|address| !link.addresses.contains(address));
         for &address in missing.collect::<Vec<_>>() {
-            self.refuse_with(Refusal::NoAddress {
+            let refusal = Refusal::NoAddress {
                 dev: wanted.dev.clone(),
                 address,
-            });
+            };
+            self.refuse_with(Object::Uplink, &wanted.dev, refusal);
         }
-        self.must_forward(&format!("ipv4/conf/{}/forwarding", wanted.dev));
+        let key = format!("ipv4/conf/{}/forwarding", wanted.dev);
+        self.must_forward(Object::Uplink, &wanted.dev, &key);
     }
 
-    fn must_forward(&mut self, key: &str) {
+    fn must_forward(&mut self, object: Object, name: &str, key: &str) {
         let found = self.initial.observed.node.sysctls.get(key);
         if found.is_some_and(|value| value == "1") {
             return;
         }
-        // The name with dots is not one where the interface's has a dot itself: sysctl takes both.
-        let name = match key.contains('.') {
-            true => format!("net/{key}"),
-            false => format!("net.{}", key.replace('/', ".")),
+        let refusal = Refusal::NotForwarding {
+            key: key.to_owned(),
+            found: found.cloned(),
         };
-        let found = found.map_or_else(|| "not there".to_owned(), Clone::clone);
-        self.refuse_with(Refusal::Unmet {
-            problem: format!("this machine does not forward: {name} is {found}"),
-            remedy: format!(
-                "set it with `sysctl -w {name}=1` (netpath changes no setting of the machine's)"
-            ),
-        });
+        self.refuse_with(object, name, refusal);
     }
 
     /// An address or a prefix of an endpoint is wholly the endpoint's: nothing of it may be the machine's own, or be
     /// routed elsewhere.
-    fn refuse_taken(&mut self, net: IpNet) {
-        let is_address = net.prefix_len() == net.max_prefix_len();
-        let what = if is_address {
-            format!("{}", net.addr())
-        } else {
-            format!("{net}")
-        };
+    fn refuse_taken(&mut self, endpoint: &str, net: IpNet) {
         let observed = &self.initial.observed.node;
         let own = observed.links.iter().find_map(|link| {
             let mut addresses = link.addresses.iter().map(IpNet::addr);
@@ -295,18 +275,11 @@ impl Planner<'_> {
         });
         let mut refusals = Vec::new();
         if let Some((address, dev)) = own {
-            let (problem, remedy) = if is_address {
-                (
-                    format!("{address} is this machine's own address, on {dev}"),
-                    "give the endpoint another".to_owned(),
-                )
-            } else {
-                (
-                    format!("{address} of {net} is this machine's own address, on {dev}"),
-                    "route only prefixes to an endpoint that are wholly its own".to_owned(),
-                )
-            };
-            refusals.push(Refusal::Unmet { problem, remedy });
+            refusals.push(Refusal::OwnAddress {
+                net,
+                address,
+                dev: dev.clone(),
+            });
         }
         let foreign = observed.routes.iter().filter(|route| !route.ours);
         let mut foreign = foreign.filter(|route| net.contains(&route.dst));
@@ -317,25 +290,15 @@ impl Planner<'_> {
             .find(|route| own.is_none() || !route.kernel)
             .or(local.filter(|_| own.is_none()));
         if let Some(route) = foreign {
-            let or = if is_address {
-                "give the endpoint another address"
-            } else {
-                "route only prefixes to an endpoint that are wholly its own"
-            };
-            refusals.push(Refusal::Unmet {
-                problem: format!(
-                    "the machine already has a route to {}, and {what} is to be an endpoint's",
-                    route.told
-                ),
-                remedy: format!(
-                    "{or}, or remove the route with `ip route del {}`",
-                    route.text
-                ),
+            refusals.push(Refusal::RoutedElsewhere {
+                net,
+                told: route.told.clone(),
+                text: route.text.clone(),
             });
         }
-        refusals
-            .into_iter()
-            .for_each(|refusal| self.refuse_with(refusal));
+        for refusal in refusals {
+            self.refuse_with(Object::Endpoint, endpoint, refusal);
+        }
     }
 
     fn refuse_route(&mut self, wanted: &WantedRoute) {
@@ -345,14 +308,11 @@ impl Planner<'_> {
             .iter()
             .find(|route| route.dst == dst && !route.ours && route.via != Some(via));
         if let Some(route) = foreign {
-            let refusal = Refusal::Unmet {
-                problem: format!("the machine already has a route to {}", route.told),
-                remedy: format!(
-                    "write that next hop into the topology file, or remove it with `ip route del {}`",
-                    route.text
-                ),
+            let refusal = Refusal::ForeignRoute {
+                told: route.told.clone(),
+                text: route.text.clone(),
             };
-            self.refuse_with(refusal);
+            self.refuse_with(Object::Route, &dst.to_string(), refusal);
         }
     }
 }

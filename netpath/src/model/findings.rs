@@ -1,29 +1,12 @@
-//! What is wrong with a topology file, and where.
+//! The findings in a topology file, and where they are.
 
-use std::{
-    fmt,
-    ops::Range,
-    path::{Path, PathBuf},
+use std::{fmt, ops::Range, path::Path};
+
+use super::fault::Fault;
+use crate::{
+    Ending, Ends,
+    finding::{Finding, Place},
 };
-
-use crate::{Ending, Ends};
-
-/// One thing that is wrong with a topology file.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}:{line}: {key}: {problem}: {remedy}", file.display())]
-pub struct Finding {
-    /// The file, as it was given to the parser.
-    pub file: PathBuf,
-    /// The line, from 1.
-    pub line: usize,
-    /// The key with the tables around it, such as `node.endpoint.addresses`; `TOML` where the text is
-    /// not TOML at all.
-    pub key: String,
-    /// What is wrong.
-    pub problem: String,
-    /// What to write instead.
-    pub remedy: String,
-}
 
 /// All that is wrong with a topology file; shown one finding a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,22 +42,6 @@ impl Ends for TopologyErrors {
     }
 }
 
-/// What is wrong with a value, before it is known where it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub(super) problem: String,
-    pub(super) remedy: String,
-}
-
-impl Fault {
-    pub(super) fn new(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            problem: problem.into(),
-            remedy: remedy.into(),
-        }
-    }
-}
-
 /// A value and the line it stands on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct At<T> {
@@ -107,14 +74,20 @@ impl<'a> Findings<'a> {
     }
 
     pub(super) fn add(&mut self, line: usize, key: impl Into<String>, fault: Fault) {
-        let Fault { problem, remedy } = fault;
-        let file = self.file.to_owned();
-        self.list.push(Finding {
-            file,
-            line,
-            key: key.into(),
+        let Fault {
+            kind,
             problem,
-            remedy,
+            cure,
+        } = fault;
+        self.list.push(Finding {
+            id: kind.kind().id,
+            object: key.into(),
+            problem,
+            cure,
+            place: Some(Place {
+                file: self.file.to_owned(),
+                line,
+            }),
         });
     }
 
@@ -130,7 +103,8 @@ impl<'a> Findings<'a> {
         if self.list.is_empty() {
             return Ok(());
         }
-        self.list.sort_by_key(|finding| finding.line);
+        self.list
+            .sort_by_key(|finding| finding.place.as_ref().map(|place| place.line));
         Err(TopologyErrors {
             findings: self.list,
         })

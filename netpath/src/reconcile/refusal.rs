@@ -1,0 +1,367 @@
+//! What forbids to make a node as it is wanted.
+
+use std::{fmt, net::IpAddr};
+
+use ipnet::IpNet;
+use netpath_common::Mac;
+
+use crate::finding::{Finding, kinds};
+
+kinds! {
+    /// What forbids to make an object as it is wanted. What it is about is told with it ([`Refused`]).
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub enum Refusal {
+        /// A name is taken by a network namespace that no record proves netpath's.
+        ForeignNamespace(String) = "foreign_namespace", "choose another name in the topology file, or remove it with \
+            `ip netns del` if it is of no use";
+        /// A name is taken by an interface that no record proves netpath's.
+        ForeignInterface {
+            /// The interface.
+            dev: String,
+            /// In which namespace; `None` for the node's own.
+            netns: Option<String>,
+            /// The key of the topology file that names it.
+            key: &'static str,
+        } = "foreign_interface", "set dev or host_dev in the topology file to another name";
+        /// An interface of that name was made by somebody while netpath was at work.
+        MadeMeanwhile(String) = "interface_made_meanwhile", "run it again";
+        /// An interface has another MAC than netpath gave it, which proves it to be netpath's no more.
+        OtherMac {
+            /// The interface.
+            dev: String,
+            /// What netpath gave it.
+            mac: Mac,
+        } = "host_mac_changed", "set it back, or remove the node with `netpath down` first";
+        /// The node is up as a lab node and wanted on the machine, or the other way round.
+        OtherPlace = "other_place", "run `netpath down` with the file that it was made from, first";
+        /// The node is up in another network namespace than the one netpath runs in.
+        OtherNamespace = "other_namespace", "run netpath there";
+        /// The network namespace that an endpoint is to have does not exist.
+        NoNamespace(String) = "namespace_missing", "give the path of one, such as /run/netns/NAME";
+        /// The machine has no interface of an uplink's name.
+        NoUplink(String) = "uplink_missing", "name one that `ip link` lists";
+        /// An address that is wanted on an uplink of the machine is not there.
+        NoAddress {
+            /// The uplink.
+            dev: String,
+            /// The address.
+            address: IpNet,
+        } = "uplink_address_missing", "add it, or correct the file (netpath configures no interface that it did not make)";
+        /// A sysctl that makes the machine forward is not 1.
+        NotForwarding {
+            /// Its path below `/proc/sys/net`.
+            key: String,
+            /// What it is; `None` where it is not there.
+            found: Option<String>,
+        } = "machine_not_forwarding", "set it with `sysctl -w` (netpath changes no setting of the machine's)";
+        /// An endpoint's address, or one in a prefix of an endpoint, is the machine's own.
+        OwnAddress {
+            /// The endpoint's address or prefix.
+            net: IpNet,
+            /// The machine's.
+            address: IpAddr,
+            /// Where it is.
+            dev: String,
+        } = "address_of_the_machine", "give the endpoint addresses and prefixes that are wholly its own";
+        /// The machine routes an endpoint's address, or some of its prefix, elsewhere.
+        RoutedElsewhere {
+            /// The endpoint's address or prefix.
+            net: IpNet,
+            /// The machine's route, for people.
+            told: String,
+            /// As `ip route del` takes it.
+            text: String,
+        } = "routed_elsewhere", "give the endpoint others, or remove the route with `ip route del`";
+        /// The machine has another route to a destination already.
+        ForeignRoute {
+            /// The machine's route, for people.
+            told: String,
+            /// As `ip route del` takes it.
+            text: String,
+        } = "foreign_route", "write that next hop into the topology file, or remove it with `ip route del`";
+        /// A FORWARD policy needs iptables, which is not there.
+        NoIptables(&'static str) = "iptables_missing", "install the package iptables, or leave forward_policy out";
+        /// A name does not fit in its record.
+        NameTooLong = "name_too_long", "shorten it";
+    }
+}
+
+impl Refusal {
+    /// What is refused for it: the object's name in words, such as [`Object::told`](super::Object::told) makes.
+    #[must_use]
+    pub fn of(self, object: impl Into<String>) -> Refused {
+        Refused {
+            object: object.into(),
+            refusal: self,
+        }
+    }
+
+    /// What mends it.
+    fn cure(&self) -> String {
+        match self {
+            Self::ForeignInterface { key, .. } => {
+                format!("set {key} in the topology file to another name")
+            }
+            Self::OtherMac { dev, mac } => format!(
+                "set it back with `ip link set dev {dev} address {mac}` if nobody else made it, or remove the node with \
+                 `netpath down` first"
+            ),
+            Self::NotForwarding { key, .. } => format!(
+                "set it with `sysctl -w {}=1` (netpath changes no setting of the machine's)",
+                sysctl_name(key)
+            ),
+            Self::OwnAddress { net, .. } => others(net).to_owned(),
+            Self::RoutedElsewhere { net, text, .. } => {
+                format!(
+                    "{}, or remove the route with `ip route del {text}`",
+                    others(net)
+                )
+            }
+            Self::ForeignRoute { text, .. } => format!(
+                "write that next hop into the topology file, or remove it with `ip route del {text}`"
+            ),
+            _ => self.kind().cure.to_owned(),
+        }
+    }
+}
+
+/// What is wrong.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ForeignNamespace(name) => {
+                write!(f, "network namespace {name} exists and is not netpath's")
+            }
+            Self::ForeignInterface { dev, netns, .. } => {
+                write!(f, "interface {dev} exists")?;
+                if let Some(netns) = netns {
+                    write!(f, " in namespace {netns}")?;
+                }
+                write!(f, " and is not netpath's")
+            }
+            Self::MadeMeanwhile(dev) => write!(
+                f,
+                "interface {dev} exists and is not netpath's: somebody made it while netpath was at work"
+            ),
+            Self::OtherMac { dev, mac } => {
+                write!(
+                    f,
+                    "interface {dev} has another MAC than netpath gave it, {mac}"
+                )
+            }
+            Self::OtherPlace => write!(f, "is up, but not in the place that the file says"),
+            Self::OtherNamespace => write!(f, "is up in another network namespace"),
+            Self::NoNamespace(path) => write!(f, "there is no network namespace at {path}"),
+            Self::NoUplink(dev) => write!(f, "there is no interface {dev} to be an uplink"),
+            Self::NoAddress { dev, address } => write!(f, "uplink {dev} has no address {address}"),
+            Self::NotForwarding { key, found } => {
+                let found = found.as_deref().unwrap_or("not there");
+                let name = sysctl_name(key);
+                write!(f, "this machine does not forward: {name} is {found}")
+            }
+            Self::OwnAddress { net, address, dev } => {
+                write!(f, "{address}")?;
+                if !is_address(net) {
+                    write!(f, " of {net}")?;
+                }
+                write!(f, " is this machine's own address, on {dev}")
+            }
+            Self::RoutedElsewhere { net, told, .. } => {
+                write!(f, "the machine already has a route to {told}, and ")?;
+                match is_address(net) {
+                    true => write!(f, "{}", net.addr())?,
+                    false => write!(f, "{net}")?,
+                }
+                write!(f, " is to be an endpoint's")
+            }
+            Self::ForeignRoute { told, .. } => {
+                write!(f, "the machine already has a route to {told}")
+            }
+            Self::NoIptables(program) => {
+                write!(
+                    f,
+                    "forward_policy = \"drop\" needs {program}, which is not there"
+                )
+            }
+            Self::NameTooLong => write!(f, "is too long for a record"),
+        }
+    }
+}
+
+fn is_address(net: &IpNet) -> bool {
+    net.prefix_len() == net.max_prefix_len()
+}
+
+fn others(net: &IpNet) -> &'static str {
+    match is_address(net) {
+        true => "give the endpoint another address",
+        false => "route only prefixes to an endpoint that are wholly its own",
+    }
+}
+
+/// As sysctl takes it. The name with dots is not one where the interface's has a dot itself: sysctl takes both.
+fn sysctl_name(key: &str) -> String {
+    match key.contains('.') {
+        true => format!("net/{key}"),
+        false => format!("net.{}", key.replace('/', ".")),
+    }
+}
+
+/// An object that is not made as it is wanted, and why. Nothing was touched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.finding())]
+pub struct Refused {
+    /// The object, in words.
+    pub object: String,
+    /// Why.
+    pub refusal: Refusal,
+}
+
+impl Refused {
+    /// As a finding.
+    #[must_use]
+    pub fn finding(&self) -> Finding {
+        Finding {
+            id: self.refusal.kind().id,
+            object: self.object.clone(),
+            problem: self.refusal.to_string(),
+            cure: self.refusal.cure(),
+            place: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_says_what_is_wrong_and_what_mends_it() {
+        let net = |text: &str| text.parse::<IpNet>().expect("a prefix");
+        let own = |text: &str| Refusal::OwnAddress {
+            net: net(text),
+            address: IpAddr::from([10, 0, 1, 2]),
+            dev: "lo".into(),
+        };
+        let foreign = |netns: Option<&str>, key| Refusal::ForeignInterface {
+            dev: "eth7".into(),
+            netns: netns.map(str::to_owned),
+            key,
+        };
+        let forwarding = |dev: &str, found: Option<&str>| Refusal::NotForwarding {
+            key: format!("ipv4/conf/{dev}/forwarding"),
+            found: found.map(str::to_owned),
+        };
+        let (told, text) = ("10.0.1.0/24 on the link", "10.0.1.0/24 dev br7");
+        let elsewhere = |to: &str| Refusal::RoutedElsewhere {
+            net: net(to),
+            told: told.into(),
+            text: text.into(),
+        };
+        let cases = [
+            (
+                Refusal::ForeignNamespace("x".into()),
+                "network namespace x exists and is not netpath's: choose another name in the topology file, or remove it \
+                 with `ip netns del` if it is of no use",
+            ),
+            (
+                foreign(None, "host_dev"),
+                "interface eth7 exists and is not netpath's: set host_dev in the topology file to another name",
+            ),
+            (
+                foreign(Some("x"), "dev"),
+                "interface eth7 exists in namespace x and is not netpath's: set dev in the topology file to another name",
+            ),
+            (
+                Refusal::MadeMeanwhile("eth7".into()),
+                "interface eth7 exists and is not netpath's: somebody made it while netpath was at work: run it again",
+            ),
+            (
+                Refusal::OtherMac {
+                    dev: "eth7".into(),
+                    mac: Mac([2, 0, 0, 0, 0, 9]),
+                },
+                "interface eth7 has another MAC than netpath gave it, 02:00:00:00:00:09: set it back with `ip link set dev \
+                 eth7 address 02:00:00:00:00:09` if nobody else made it, or remove the node with `netpath down` first",
+            ),
+            (
+                Refusal::OtherPlace,
+                "is up, but not in the place that the file says: run `netpath down` with the file that it was made from, \
+                 first",
+            ),
+            (
+                Refusal::OtherNamespace,
+                "is up in another network namespace: run netpath there",
+            ),
+            (
+                Refusal::NoNamespace("/x".into()),
+                "there is no network namespace at /x: give the path of one, such as /run/netns/NAME",
+            ),
+            (
+                Refusal::NoUplink("eth7".into()),
+                "there is no interface eth7 to be an uplink: name one that `ip link` lists",
+            ),
+            (
+                Refusal::NoAddress {
+                    dev: "eth7".into(),
+                    address: net("10.0.0.1/24"),
+                },
+                "uplink eth7 has no address 10.0.0.1/24: add it, or correct the file (netpath configures no interface that \
+                 it did not make)",
+            ),
+            (
+                forwarding("eth7", Some("0")),
+                "this machine does not forward: net.ipv4.conf.eth7.forwarding is 0: set it with `sysctl -w \
+                 net.ipv4.conf.eth7.forwarding=1` (netpath changes no setting of the machine's)",
+            ),
+            (
+                forwarding("bond0.354", None),
+                "this machine does not forward: net/ipv4/conf/bond0.354/forwarding is not there: set it with `sysctl -w \
+                 net/ipv4/conf/bond0.354/forwarding=1` (netpath changes no setting of the machine's)",
+            ),
+            (
+                own("10.0.1.2/32"),
+                "10.0.1.2 is this machine's own address, on lo: give the endpoint another address",
+            ),
+            (
+                own("10.0.1.0/24"),
+                "10.0.1.2 of 10.0.1.0/24 is this machine's own address, on lo: route only prefixes to an endpoint that are \
+                 wholly its own",
+            ),
+            (
+                elsewhere("10.0.1.2/32"),
+                "the machine already has a route to 10.0.1.0/24 on the link, and 10.0.1.2 is to be an endpoint's: give the \
+                 endpoint another address, or remove the route with `ip route del 10.0.1.0/24 dev br7`",
+            ),
+            (
+                elsewhere("10.0.0.0/16"),
+                "the machine already has a route to 10.0.1.0/24 on the link, and 10.0.0.0/16 is to be an endpoint's: route \
+                 only prefixes to an endpoint that are wholly its own, or remove the route with `ip route del 10.0.1.0/24 \
+                 dev br7`",
+            ),
+            (
+                Refusal::ForeignRoute {
+                    told: told.into(),
+                    text: text.into(),
+                },
+                "the machine already has a route to 10.0.1.0/24 on the link: write that next hop into the topology file, or \
+                 remove it with `ip route del 10.0.1.0/24 dev br7`",
+            ),
+            (
+                Refusal::NoIptables("ip6tables"),
+                "forward_policy = \"drop\" needs ip6tables, which is not there: install the package iptables, or leave \
+                 forward_policy out",
+            ),
+            (Refusal::NameTooLong, "is too long for a record: shorten it"),
+        ];
+        let mut ids = std::collections::BTreeSet::new();
+        for (refusal, words) in cases {
+            ids.insert(refusal.kind().id);
+            assert_eq!(
+                refusal.of("node n1").to_string(),
+                format!("node n1: {words}")
+            );
+        }
+        assert_eq!(ids.len(), Refusal::KINDS.len(), "{ids:?}");
+    }
+}

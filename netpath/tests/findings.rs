@@ -1,0 +1,89 @@
+//! All kinds of finding, and the page that lists them.
+
+use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
+
+use netpath::{
+    finding::Kind,
+    model::FaultKind,
+    provision::UNREADABLE,
+    reconcile::{Drift, Refusal},
+};
+
+/// Set to write the page.
+const WRITE: &str = "NETPATH_WRITE";
+
+/// The parts of the page: a title, what is said before the table, the kinds.
+fn parts() -> [(&'static str, &'static str, Vec<&'static Kind>); 3] {
+    [
+        (
+            "Topology files",
+            "What can be wrong with a topology file: told on stderr with the file, the line and the key, exit status 2.",
+            FaultKind::KINDS.iter().collect(),
+        ),
+        (
+            "Refusals",
+            "Why an object is not made as it is wanted: told on stderr, exit status 2. Nothing is touched, or what was is undone.",
+            Refusal::KINDS.iter().collect(),
+        ),
+        (
+            "Drift",
+            "What differs from what was made is told by `netpath show`, exit status 3, and stands in `drift` of `netpath show -j`;\n\
+             what differs from the file is told by `netpath up --dry-run`.",
+            [&UNREADABLE].into_iter().chain(Drift::KINDS).collect(),
+        ),
+    ]
+}
+
+/// A sentence as it stands in a cell.
+fn cell(text: &str) -> String {
+    text.trim().replace('|', "\\|")
+}
+
+fn page() -> String {
+    let mut text = "# Findings\n\n\
+        Written by a test (netpath/tests/findings.rs) from the kinds in the code; do not edit. A finding says with what\n\
+        something is wrong (`object`), what is wrong (`problem`) and what mends it (`cure`), and is of a kind, whose id is\n\
+        stable: it is never changed, and never given to another kind. New kinds may come. The cure in a finding is often\n\
+        more precise than the one here.\n"
+        .to_owned();
+    for (title, about, kinds) in parts() {
+        write!(
+            text,
+            "\n## {title}\n\n{about}\n\n| id | what it means | cure |\n|---|---|---|\n"
+        )
+        .expect("a string takes it");
+        for kind in kinds {
+            let (means, cure) = (cell(kind.means), cell(kind.cure));
+            writeln!(text, "| `{}` | {means} | {cure} |", kind.id).expect("a string takes it");
+        }
+    }
+    text
+}
+
+#[test]
+fn ids_are_unique_and_in_snake_case() {
+    let mut ids = BTreeSet::new();
+    for kind in parts().into_iter().flat_map(|(_, _, kinds)| kinds) {
+        let id = kind.id;
+        let is_snake_case = id.split('_').all(|word| {
+            !word.is_empty()
+                && word
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        });
+        assert!(is_snake_case, "{id}");
+        assert!(ids.insert(id), "two kinds are called {id}");
+        assert!(kind.means.trim().ends_with('.'), "{id}: {}", kind.means);
+        assert!(!kind.cure.is_empty() && !kind.cure.ends_with('.'), "{id}");
+    }
+}
+
+#[test]
+fn the_page_of_the_findings_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/findings.md");
+    if std::env::var_os(WRITE).is_some() {
+        fs::write(&path, page()).expect("it can be written");
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(page(), written, "write docs/findings.md with {WRITE}=1");
+}
