@@ -1,7 +1,7 @@
 //! Findings: what is wrong, with what, and what mends it.
 //!
 //! A finding is told the same way wherever it comes from: a topology file, a plan that is refused, a node that is not
-//! as it was made. Each is of a [`Kind`], whose id scripts may rely on. Kinds are declared with [`kinds!`], beside
+//! as it was made. Each is of a [`Kind`], whose id scripts may rely on. Kinds are declared with `kinds!`, beside
 //! what they are kinds of; docs/findings.md lists them all.
 
 use std::{fmt, path::PathBuf};

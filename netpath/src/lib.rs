@@ -21,6 +21,8 @@ pub mod provision;
 pub mod random;
 pub mod reconcile;
 pub mod sysctl;
+#[cfg(test)]
+mod tests;
 
 pub use self::{
     descriptors::DescriptorsError,

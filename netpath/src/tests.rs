@@ -1,8 +1,8 @@
-//! All kinds of finding, and the page that lists them.
+//! What no module can say alone: all kinds of finding, and the page that lists them.
 
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
-use netpath::{
+use crate::{
     finding::Kind,
     model::FaultKind,
     provision::UNREADABLE,
@@ -41,7 +41,7 @@ fn cell(text: &str) -> String {
 
 fn page() -> String {
     let mut text = "# Findings\n\n\
-        Written by a test (netpath/tests/findings.rs) from the kinds in the code; do not edit. A finding says with what\n\
+        Written by a test (netpath/src/tests.rs) from the kinds in the code; do not edit. A finding says with what\n\
         something is wrong (`object`), what is wrong (`problem`) and what mends it (`cure`), and is of a kind, whose id is\n\
         stable: it is never changed, and never given to another kind. New kinds may come. The cure in a finding is often\n\
         more precise than the one here.\n"
