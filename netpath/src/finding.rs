@@ -58,6 +58,25 @@ pub struct Kind {
     pub cure: &'static str,
 }
 
+impl Kind {
+    /// A finding of this kind; of no file.
+    #[must_use]
+    pub fn found(
+        &self,
+        object: impl Into<String>,
+        problem: impl Into<String>,
+        cure: impl Into<String>,
+    ) -> Finding {
+        Finding {
+            id: self.id,
+            object: object.into(),
+            problem: problem.into(),
+            cure: cure.into(),
+            place: None,
+        }
+    }
+}
+
 /// Declares an enum whose variants are kinds of finding, each with its id and cure; its documentation is what it means.
 /// The enum gets `KINDS`, all of them, and `kind`.
 macro_rules! kinds {

@@ -17,18 +17,19 @@ fn parts() -> [(&'static str, &'static str, Vec<&'static Kind>); 3] {
     [
         (
             "Topology files",
-            "What can be wrong with a topology file: told on stderr with the file, the line and the key, exit status 2.",
+            "What can be wrong with a topology file: told on stderr with file, line and key, exit status 2.",
             FaultKind::KINDS.iter().collect(),
         ),
         (
             "Refusals",
-            "Why an object is not made as it is wanted: told on stderr, exit status 2. Nothing is touched, or what was is undone.",
+            "Why an object is not made as it is wanted: told on stderr, exit status 2. Nothing is touched, or what \
+             was is undone.\nA node that is not where it was made is told so by `netpath show` too, in its `drift`.",
             Refusal::KINDS.iter().collect(),
         ),
         (
             "Drift",
-            "What differs from what was made is told by `netpath show`, exit status 3, and stands in `drift` of `netpath show -j`;\n\
-             what differs from the file is told by `netpath up --dry-run`.",
+            "What differs from what was made is told by `netpath show`, exit status 3, and stands in `drift` of \
+             `netpath show -j`;\nwhat differs from the file is told by `netpath up --dry-run`.",
             [&UNREADABLE].into_iter().chain(Drift::KINDS).collect(),
         ),
     ]
@@ -41,10 +42,10 @@ fn cell(text: &str) -> String {
 
 fn page() -> String {
     let mut text = "# Findings\n\n\
-        Written by a test (netpath/src/tests.rs) from the kinds in the code; do not edit. A finding says with what\n\
-        something is wrong (`object`), what is wrong (`problem`) and what mends it (`cure`), and is of a kind, whose id is\n\
-        stable: it is never changed, and never given to another kind. New kinds may come. The cure in a finding is often\n\
-        more precise than the one here.\n"
+        Written by a test (netpath/src/tests.rs) from the kinds in the code; do not edit.\n\n\
+        A finding says with what something is wrong (`object`), what is wrong (`problem`) and what mends it (`cure`),\n\
+        and is of a kind, whose id is stable: it is never changed, and never given to another kind. New kinds may\n\
+        come. The cure in a finding is often more precise than the one here.\n"
         .to_owned();
     for (title, about, kinds) in parts() {
         write!(

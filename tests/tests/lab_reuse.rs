@@ -472,8 +472,13 @@ fn somebodys_interface_of_a_dead_ones_name_is_left_alone() {
         }
     }
     let refused = lab.try_converge();
+    let expected = Refusal::ForeignInterface {
+        dev: "va2".to_owned(),
+        netns: None,
+        key: "host_dev",
+    };
     assert!(
-        matches!(&refused, Err(ProvisionError::Refused(Refused { refusal: Refusal::ForeignInterface { dev, .. }, .. })) if dev == "va2"),
+        matches!(&refused, Err(ProvisionError::Refused(Refused { refusal, .. })) if *refusal == expected),
         "{refused:?}"
     );
     assert_eq!(

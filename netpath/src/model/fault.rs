@@ -9,7 +9,8 @@ kinds! {
         /// The text is not TOML.
         NotToml = "not_toml", "correct the TOML; texts stand in double quotes, lists in square brackets";
         /// A key or a table stands twice where it may stand once.
-        DuplicateKey = "duplicate_key", "write each key once; a further table of a kind starts with its own [[...]] header";
+        DuplicateKey = "duplicate_key", "write each key once; a further table of a kind starts with its own \
+            [[...]] header";
         /// A table has a key that it cannot have.
         UnknownKey = "unknown_key", "write one of the table's keys, or move it to the table whose key it is";
         /// A key that a table must have is not there.
@@ -66,9 +67,11 @@ kinds! {
         /// A prefix is no more than an address that the endpoint has itself.
         PrefixIsOwnAddress = "prefix_is_own_address", "remove it";
         /// A prefix is of a family that the endpoint has no address of, so it has no next hop.
-        PrefixWithoutNextHop = "prefix_without_next_hop", "add an address of that family to the endpoint, or remove the prefix";
+        PrefixWithoutNextHop = "prefix_without_next_hop", "add an address of that family to the endpoint, or remove \
+            the prefix";
         /// An endpoint has an address of a family that no uplink of its node has.
-        FamilyWithoutUplink = "family_without_uplink", "add an address of that family to the uplink, or remove this one";
+        FamilyWithoutUplink = "family_without_uplink", "add an address of that family to the uplink, or remove this \
+            one";
 
         /// A node has two routes to one destination.
         DuplicateRoute = "duplicate_route", "write each destination once in a node";

@@ -79,15 +79,10 @@ impl<'a> Findings<'a> {
             problem,
             cure,
         } = fault;
+        let file = self.file.to_owned();
         self.list.push(Finding {
-            id: kind.kind().id,
-            object: key.into(),
-            problem,
-            cure,
-            place: Some(Place {
-                file: self.file.to_owned(),
-                line,
-            }),
+            place: Some(Place { file, line }),
+            ..kind.kind().found(key, problem, cure)
         });
     }
 

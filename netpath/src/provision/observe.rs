@@ -42,13 +42,11 @@ fn unreadable(name: &str, attach_mode: &'static str, error: &ProvisionError) -> 
         uplinks: Vec::new(),
         routes: Vec::new(),
         endpoints: Vec::new(),
-        drift: vec![Finding {
-            id: UNREADABLE.id,
-            object: Object::Node.told(name, name),
-            problem: error.to_string(),
-            cure: UNREADABLE.cure.to_owned(),
-            place: None,
-        }],
+        drift: vec![UNREADABLE.found(
+            Object::Node.told(name, name),
+            error.to_string(),
+            UNREADABLE.cure,
+        )],
     }
 }
 

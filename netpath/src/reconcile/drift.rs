@@ -152,13 +152,7 @@ impl Drift {
     #[must_use]
     pub fn finding(&self, object: String) -> Finding {
         let kind = self.kind();
-        Finding {
-            id: kind.id,
-            object,
-            problem: self.to_string(),
-            cure: kind.cure.to_owned(),
-            place: None,
-        }
+        kind.found(object, self.to_string(), kind.cure)
     }
 }
 

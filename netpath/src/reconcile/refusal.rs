@@ -46,7 +46,8 @@ kinds! {
             dev: String,
             /// The address.
             address: IpNet,
-        } = "uplink_address_missing", "add it, or correct the file (netpath configures no interface that it did not make)";
+        } = "uplink_address_missing", "add it, or correct the file (netpath configures no interface that it did not \
+            make)";
         /// A sysctl that makes the machine forward is not 1.
         NotForwarding {
             /// Its path below `/proc/sys/net`.
@@ -103,8 +104,8 @@ impl Refusal {
                 format!("set {key} in the topology file to another name")
             }
             Self::OtherMac { dev, mac } => format!(
-                "set it back with `ip link set dev {dev} address {mac}` if nobody else made it, or remove the node with \
-                 `netpath down` first"
+                "set it back with `ip link set dev {dev} address {mac}` if nobody else made it, or remove the node \
+                 with `netpath down` first"
             ),
             Self::NotForwarding { key, .. } => format!(
                 "set it with `sysctl -w {}=1` (netpath changes no setting of the machine's)",
@@ -221,13 +222,10 @@ impl Refused {
     /// As a finding.
     #[must_use]
     pub fn finding(&self) -> Finding {
-        Finding {
-            id: self.refusal.kind().id,
-            object: self.object.clone(),
-            problem: self.refusal.to_string(),
-            cure: self.refusal.cure(),
-            place: None,
-        }
+        let Self { object, refusal } = self;
+        refusal
+            .kind()
+            .found(object, refusal.to_string(), refusal.cure())
     }
 }
 
@@ -261,33 +259,37 @@ mod tests {
         let cases = [
             (
                 Refusal::ForeignNamespace("x".into()),
-                "network namespace x exists and is not netpath's: choose another name in the topology file, or remove it \
-                 with `ip netns del` if it is of no use",
+                "network namespace x exists and is not netpath's: choose another name in the \
+                 topology file, or remove it with `ip netns del` if it is of no use",
             ),
             (
                 foreign(None, "host_dev"),
-                "interface eth7 exists and is not netpath's: set host_dev in the topology file to another name",
+                "interface eth7 exists and is not netpath's: set host_dev in the topology file to \
+                 another name",
             ),
             (
                 foreign(Some("x"), "dev"),
-                "interface eth7 exists in namespace x and is not netpath's: set dev in the topology file to another name",
+                "interface eth7 exists in namespace x and is not netpath's: set dev in the \
+                 topology file to another name",
             ),
             (
                 Refusal::MadeMeanwhile("eth7".into()),
-                "interface eth7 exists and is not netpath's: somebody made it while netpath was at work: run it again",
+                "interface eth7 exists and is not netpath's: somebody made it while netpath was \
+                 at work: run it again",
             ),
             (
                 Refusal::OtherMac {
                     dev: "eth7".into(),
                     mac: Mac([2, 0, 0, 0, 0, 9]),
                 },
-                "interface eth7 has another MAC than netpath gave it, 02:00:00:00:00:09: set it back with `ip link set dev \
-                 eth7 address 02:00:00:00:00:09` if nobody else made it, or remove the node with `netpath down` first",
+                "interface eth7 has another MAC than netpath gave it, 02:00:00:00:00:09: set it \
+                 back with `ip link set dev eth7 address 02:00:00:00:00:09` if nobody else made \
+                 it, or remove the node with `netpath down` first",
             ),
             (
                 Refusal::OtherPlace,
-                "is up, but not in the place that the file says: run `netpath down` with the file that it was made from, \
-                 first",
+                "is up, but not in the place that the file says: run `netpath down` with the file \
+                 that it was made from, first",
             ),
             (
                 Refusal::OtherNamespace,
@@ -295,7 +297,8 @@ mod tests {
             ),
             (
                 Refusal::NoNamespace("/x".into()),
-                "there is no network namespace at /x: give the path of one, such as /run/netns/NAME",
+                "there is no network namespace at /x: give the path of one, such as \
+                 /run/netns/NAME",
             ),
             (
                 Refusal::NoUplink("eth7".into()),
@@ -306,18 +309,20 @@ mod tests {
                     dev: "eth7".into(),
                     address: net("10.0.0.1/24"),
                 },
-                "uplink eth7 has no address 10.0.0.1/24: add it, or correct the file (netpath configures no interface that \
-                 it did not make)",
+                "uplink eth7 has no address 10.0.0.1/24: add it, or correct the file (netpath \
+                 configures no interface that it did not make)",
             ),
             (
                 forwarding("eth7", Some("0")),
-                "this machine does not forward: net.ipv4.conf.eth7.forwarding is 0: set it with `sysctl -w \
-                 net.ipv4.conf.eth7.forwarding=1` (netpath changes no setting of the machine's)",
+                "this machine does not forward: net.ipv4.conf.eth7.forwarding is 0: set it with \
+                 `sysctl -w net.ipv4.conf.eth7.forwarding=1` (netpath changes no setting of the \
+                 machine's)",
             ),
             (
                 forwarding("bond0.354", None),
-                "this machine does not forward: net/ipv4/conf/bond0.354/forwarding is not there: set it with `sysctl -w \
-                 net/ipv4/conf/bond0.354/forwarding=1` (netpath changes no setting of the machine's)",
+                "this machine does not forward: net/ipv4/conf/bond0.354/forwarding is not there: \
+                 set it with `sysctl -w net/ipv4/conf/bond0.354/forwarding=1` (netpath changes no \
+                 setting of the machine's)",
             ),
             (
                 own("10.0.1.2/32"),
@@ -325,32 +330,33 @@ mod tests {
             ),
             (
                 own("10.0.1.0/24"),
-                "10.0.1.2 of 10.0.1.0/24 is this machine's own address, on lo: route only prefixes to an endpoint that are \
-                 wholly its own",
+                "10.0.1.2 of 10.0.1.0/24 is this machine's own address, on lo: route only \
+                 prefixes to an endpoint that are wholly its own",
             ),
             (
                 elsewhere("10.0.1.2/32"),
-                "the machine already has a route to 10.0.1.0/24 on the link, and 10.0.1.2 is to be an endpoint's: give the \
-                 endpoint another address, or remove the route with `ip route del 10.0.1.0/24 dev br7`",
+                "the machine already has a route to 10.0.1.0/24 on the link, and 10.0.1.2 is to \
+                 be an endpoint's: give the endpoint another address, or remove the route with \
+                 `ip route del 10.0.1.0/24 dev br7`",
             ),
             (
                 elsewhere("10.0.0.0/16"),
-                "the machine already has a route to 10.0.1.0/24 on the link, and 10.0.0.0/16 is to be an endpoint's: route \
-                 only prefixes to an endpoint that are wholly its own, or remove the route with `ip route del 10.0.1.0/24 \
-                 dev br7`",
+                "the machine already has a route to 10.0.1.0/24 on the link, and 10.0.0.0/16 is \
+                 to be an endpoint's: route only prefixes to an endpoint that are wholly its own, \
+                 or remove the route with `ip route del 10.0.1.0/24 dev br7`",
             ),
             (
                 Refusal::ForeignRoute {
                     told: told.into(),
                     text: text.into(),
                 },
-                "the machine already has a route to 10.0.1.0/24 on the link: write that next hop into the topology file, or \
-                 remove it with `ip route del 10.0.1.0/24 dev br7`",
+                "the machine already has a route to 10.0.1.0/24 on the link: write that next hop \
+                 into the topology file, or remove it with `ip route del 10.0.1.0/24 dev br7`",
             ),
             (
                 Refusal::NoIptables("ip6tables"),
-                "forward_policy = \"drop\" needs ip6tables, which is not there: install the package iptables, or leave \
-                 forward_policy out",
+                "forward_policy = \"drop\" needs ip6tables, which is not there: install the \
+                 package iptables, or leave forward_policy out",
             ),
             (Refusal::NameTooLong, "is too long for a record: shorten it"),
         ];
