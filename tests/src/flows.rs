@@ -151,7 +151,7 @@ impl<'a> Flows<'a> {
     /// both wires alike.
     pub fn new(lab: &'a Lab) -> Self {
         run_on_one_cpu();
-        for family in Family::BOTH {
+        for family in Family::ALL {
             for hop in Hop::ALL.into_iter().chain([Hop::END]) {
                 let (address, dev, mac) = (hop.address(family), hop.dev(), hop.mac());
                 lab.ip(

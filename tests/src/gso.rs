@@ -10,7 +10,7 @@ use nix::{
     sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socket},
 };
 
-use crate::Family;
+use crate::{Addresses as _, Family};
 
 /// `VIRTIO_NET_HDR_F_NEEDS_CSUM` of `linux/virtio_net.h`.
 const NEEDS_CSUM: u8 = 1;

@@ -14,7 +14,7 @@ use netpath_common::{
 use nix::net::if_::if_nametoindex;
 
 use crate::{
-    Family,
+    Addresses as _, Family,
     guard::{DatapathGuard, NetnsGuard, unique_name},
     passage::Passage,
     system,
@@ -130,7 +130,7 @@ impl TestNode {
         for device in [self.a, self.b, self.uplink] {
             self.set_interface(device, InterfaceState::Ready);
         }
-        for family in Family::BOTH {
+        for family in Family::ALL {
             self.set_endpoint(family.a(), self.a);
             self.set_endpoint(family.a_too(), self.a);
             self.set_endpoint(family.b(), self.b);
@@ -332,7 +332,7 @@ fn set_up_kernel(node: &Netns, far: &Netns, devices: &[Device]) {
         outside += &format!("link set {name} up\n");
     }
     let uplink = devices.last().expect("the uplink is the last");
-    for family in Family::BOTH {
+    for family in Family::ALL {
         let length = match family {
             Family::V4 => 24,
             Family::V6 => 64,

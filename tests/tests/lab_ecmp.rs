@@ -300,7 +300,7 @@ fn flows_of_a_leg_without_carrier_go_where_the_kernel_sends_them() {
     let [stays, _, _, goes] = Hop::ALL;
     let legs = [(stays, 1), (goes, 1)];
     let mut cases = Vec::new();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         set_policy(&lab, family, "1");
         cases.extend([(family, Way::Route, "0"), (family, Way::Route, "1")]);
         cases.push((family, Way::Group, "0"));
@@ -360,7 +360,7 @@ fn a_member_of_a_group_is_replaced_under_traffic() {
     let (lab, count) = lab();
     let mut sender = Flows::new(&lab);
     let [stays, old, new, _] = Hop::ALL;
-    for family in Family::BOTH {
+    for family in Family::ALL {
         set_policy(&lab, family, "1");
         let sent: Vec<Flow> = flows(Kind::Udp, Distinct::Ports, count).collect();
         let traffic = lab.traffic("A");
@@ -432,7 +432,7 @@ fn real_sockets_stay_on_one_path_which_their_ports_alone_decide() {
     let mut sender = Flows::new(&lab);
     let [one, two, ..] = Hop::ALL;
     let legs = [(one, 1), (two, 1)];
-    for family in Family::BOTH {
+    for family in Family::ALL {
         set_policy(&lab, family, "1");
         let node = match family {
             Family::V4 => "10.9.1.1",

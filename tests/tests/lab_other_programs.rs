@@ -225,7 +225,7 @@ fn lab() {
         "attached with {}",
         attach_mode().expect("the kernel answers").name()
     );
-    for family in Family::BOTH {
+    for family in Family::ALL {
         let mut lab = Lab::up(TWO_NODES);
         the_others_come_and_go(&Scene { lab: &lab, family });
         the_fast_path_goes_and_comes(&Scene { lab: &lab, family });
@@ -349,7 +349,7 @@ fn machine() {
         attach_mode().expect("the kernel answers").name()
     );
     on_a_machine(|lab| {
-        for family in Family::BOTH {
+        for family in Family::ALL {
             let machine = Netns::named(&lab.name("H")).expect("the machine");
             let others = Others::attach(&machine, "up0", family);
             let alone = programs("up0");

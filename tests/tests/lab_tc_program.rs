@@ -100,7 +100,7 @@ fn others_programs() {
     // So that the receiver's kernel does not answer that nobody listens.
     let listen = || addresses("a2").map(|address| UdpSocket::bind((address, PORT)).expect("bind"));
     let listeners = lab.inside("a2", listen);
-    for family in Family::BOTH {
+    for family in Family::ALL {
         let sender = Sender { lab: &lab, family };
         before_and_after(&sender);
         for answer in [Answer::Drop, Answer::Pass] {

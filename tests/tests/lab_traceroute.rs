@@ -120,7 +120,7 @@ fn the_same_hops_with_the_fast_path_on_and_off() {
             lab.set_sysctl(place, key, "0");
         }
     }
-    for family in Family::BOTH {
+    for family in Family::ALL {
         let at = usize::from(family == Family::V6);
         let hop = |of: &str, ttl: u8, is_end: bool| Hop {
             from: addresses(of)[at],

@@ -367,7 +367,7 @@ impl Lab {
             }
         }
         for place in Place::ENDPOINTS {
-            for family in Family::BOTH {
+            for family in Family::ALL {
                 let nested = place.nested(family);
                 self.ip(place, &format!("addr add {nested} dev lo nodad"));
             }
@@ -393,7 +393,7 @@ impl Lab {
             }
         }
         for (place, other) in [(Place::NodeA, Place::NodeB), (Place::NodeB, Place::NodeA)] {
-            for family in Family::BOTH {
+            for family in Family::ALL {
                 let (address, mac) = (other.address(family), self.mac(other));
                 self.ip(
                     place,
@@ -438,7 +438,7 @@ fn topology(prefix: &str) -> Topology {
                 _ => format!(", \"{}/24\"", place.second_address(Family::V4)),
             };
             let second = place.second_address(Family::V6);
-            let [v4, v6] = Family::BOTH.map(|family| place.prefix(family));
+            let [v4, v6] = Family::ALL.map(|family| place.prefix(family));
             text += &format!(
                 "[[node.endpoint]]\nname = \"{prefix}{endpoint}\"\nhost_dev = \"v{endpoint}\"\n\
                  addresses = [\"10.{own}.{number}.2/24\", \"fd00:{own}:{number}::2/64\"{spares}, \"{second}/64\"]\n\

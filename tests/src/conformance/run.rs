@@ -276,7 +276,7 @@ impl Runner {
     /// CPU, in order.
     fn mark(&mut self, case: &str, path: Path, sent: &[Vec<u8>], arrivals: &mut Vec<Arrival>) {
         for _ in 0..2 {
-            for family in Family::BOTH {
+            for family in Family::ALL {
                 let receivers: &[Place] = match path {
                     Path::SameNode | Path::ToRemote => &[Place::A2, Place::A3, Place::B1],
                     Path::FromUplink => &[Place::A1, Place::A2],

@@ -11,7 +11,7 @@ use netpath::{
 };
 use netpath_common::Mac;
 
-use crate::{Device, Family, TestNode, Wrapping, between};
+use crate::{Addresses as _, Device, Family, TestNode, Wrapping, between};
 
 /// A frame on a hook.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub struct Case {
 /// Frames of all kinds, on all hooks, between all sorts of addresses.
 pub fn corpus(node: &TestNode) -> Vec<Case> {
     let mut cases = Vec::new();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         for (program, device, source, destination) in ways(node, family) {
             let base = between(device.frame(), source, destination);
             let plain = base.clone().udp(1, 2).build();

@@ -10,7 +10,7 @@ use netpath::{
 use netpath_common::{HopKey, Ifindex, Mac, Outcome, Verdict};
 
 use super::{Input, Row, Violation};
-use crate::{Device, Family, TestNode};
+use crate::{Addresses as _, Device, Family, TestNode};
 
 /// Who has which address in a [`TestNode`].
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl World {
     /// there is also something remote that an uplink's packets would not turn back to.
     pub fn of(node: &TestNode) -> Self {
         node.ip("route add 10.0.5.0/24 dev epa\nroute add fd00:5::/64 dev epa");
-        let endpoints = Family::BOTH.into_iter().flat_map(|family| {
+        let endpoints = Family::ALL.into_iter().flat_map(|family| {
             [
                 (family.a(), node.a),
                 (family.a_too(), node.a),
@@ -63,7 +63,7 @@ impl World {
             prefixes: OF_A
                 .map(|prefix| (prefix.parse().expect("a prefix"), node.a))
                 .to_vec(),
-            node: Family::BOTH.map(Family::node),
+            node: Family::ALL.map(Family::node),
             remote: [
                 ("10.0.5.0/24", node.a),
                 ("fd00:5::/64", node.a),

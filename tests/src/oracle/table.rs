@@ -5,7 +5,7 @@ use std::fmt;
 use netpath_common::Ifindex;
 
 use super::prefix::{Address, Prefix};
-use crate::{Device, Family, fuzz::Rng};
+use crate::{Addresses as _, Device, Family, fuzz::Rng};
 
 /// An interface of the node.
 #[derive(Clone, Copy, Debug)]
@@ -121,7 +121,7 @@ pub fn generate(rng: &mut Rng, interfaces: &[Interface]) -> Tables {
     let mut tables = Tables {
         interfaces: interfaces.to_vec(),
         endpoints: Vec::new(),
-        node: Family::BOTH
+        node: Family::ALL
             .map(|family| Address::from(family.node()))
             .to_vec(),
         remote: Vec::new(),
@@ -129,7 +129,7 @@ pub fn generate(rng: &mut Rng, interfaces: &[Interface]) -> Tables {
         routes: Vec::new(),
         fixed: fixed(uplinks[0].device.ifindex),
     };
-    for family in Family::BOTH {
+    for family in Family::ALL {
         // Everything happens around a few places, so that it nests and overlaps.
         let places: Vec<_> = (0..1 + rng.below(4)).map(|_| place(rng, family)).collect();
         add_endpoints(rng, &mut tables, &places);

@@ -8,7 +8,7 @@ use netpath::{
     datapath::{ProgramKind, TestPacket},
     netns::Inside,
 };
-use netpath_tests::{Device, Family, TestNode, between};
+use netpath_tests::{Addresses as _, Device, Family, TestNode, between};
 
 /// Runs of one call: each takes one from the TTL.
 const REPEAT: u32 = 200;
@@ -75,7 +75,7 @@ fn cost() {
     }
     with_filter.filter_reverse_path(with_filter.uplink, 1);
     let mut ways = Vec::new();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         let (a, b, remote) = (family.a(), family.b(), family.remote());
         let routed = family.routed();
         for (suffix, node) in [

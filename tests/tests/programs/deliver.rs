@@ -1,12 +1,12 @@
 //! `to_endpoint`: what the kernel itself delivers.
 
 use netpath::datapath::ProgramKind;
-use netpath_tests::{Family, Passage, TestNode, between};
+use netpath_tests::{Addresses as _, Family, Passage, TestNode, between};
 
 #[test]
 fn counts_whatever_the_kernel_delivers() {
     let node = TestNode::new();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         let frame = between(node.b.frame(), family.outside(), family.b()).payload(&[1; 100]);
         let passage = || {
             Passage::new(

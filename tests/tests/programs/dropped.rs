@@ -7,7 +7,7 @@ use netpath::{
     probe::frame::{ETHERTYPE_ARP, EXTENSION_HOP_BY_HOP, FrameBuilder},
 };
 use netpath_common::{DropReason, InterfaceState};
-use netpath_tests::{Device, Family, Passage, TestNode, Wrapping, between};
+use netpath_tests::{Addresses as _, Device, Family, Passage, TestNode, Wrapping, between};
 
 fn address(text: &str) -> IpAddr {
     text.parse().expect("an address")
@@ -33,7 +33,7 @@ fn destinations(family: Family) -> Vec<IpAddr> {
 
 pub fn spoofed(reason: DropReason) {
     let node = TestNode::new();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         // Another endpoint's, the node's own, another node's endpoint's, and nobody's.
         for source in [
             family.b(),
@@ -164,7 +164,7 @@ pub fn not_ready(reason: DropReason) {
                 .payload(&[1; 28])
                 .build(),
         ];
-        for family in Family::BOTH {
+        for family in Family::ALL {
             for source in [own(family), family.outside()] {
                 for destination in destinations(family) {
                     let frame = between(device.frame(), source, destination).udp(1, 2);
@@ -180,7 +180,7 @@ pub fn not_ready(reason: DropReason) {
         Passage::new(node, ProgramKind::FromEndpoint, device, frame).is_dropped(reason);
     };
     let to_b = |node: &TestNode, device: Device, own: &dyn Fn(Family) -> IpAddr| {
-        for family in Family::BOTH {
+        for family in Family::ALL {
             let frame = between(device.frame(), own(family), family.b()).udp(1, 2);
             Passage::new(node, ProgramKind::FromEndpoint, device, frame.build()).goes_to(node.b);
         }
@@ -191,7 +191,7 @@ pub fn not_ready(reason: DropReason) {
     let devices = [(node.a, 1), (last, 6), (beyond, 7)];
     for (device, subnet) in devices {
         let own = move |family: Family| family.subnet(subnet, 2);
-        for family in Family::BOTH {
+        for family in Family::ALL {
             node.set_endpoint(own(family), device);
         }
         for state in [Some(InterfaceState::Preparing), None] {
@@ -214,7 +214,7 @@ pub fn not_ready(reason: DropReason) {
             to_b(&node, device, &own);
         }
         // Now that it is complete, another's address is simply not its own.
-        for family in Family::BOTH {
+        for family in Family::ALL {
             let frame = between(device.frame(), family.outside(), family.b()).udp(1, 2);
             Passage::new(&node, ProgramKind::FromEndpoint, device, frame.build())
                 .is_dropped(DropReason::Spoofed);
@@ -227,7 +227,7 @@ pub fn not_ready(reason: DropReason) {
 fn an_uplink_is_always_let_in() {
     let mut node = TestNode::new();
     node.set_interface(node.uplink, InterfaceState::Preparing);
-    for family in Family::BOTH {
+    for family in Family::ALL {
         let frame = between(node.uplink.frame(), family.remote(), family.b()).udp(1, 2);
         node.from_uplink(frame).goes_to(node.b);
     }

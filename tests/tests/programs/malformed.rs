@@ -2,7 +2,7 @@
 
 use netpath::probe::frame::FrameBuilder;
 use netpath_common::DropReason;
-use netpath_tests::{Family, Passage, TestNode, Wrapping, between};
+use netpath_tests::{Addresses as _, Family, Passage, TestNode, Wrapping, between};
 
 /// From endpoint a and from the uplink to endpoint b, UDP with a payload.
 fn from_both(
@@ -30,7 +30,7 @@ pub fn malformed(reason: DropReason) {
             passage.is_dropped(reason);
         }
     };
-    for family in Family::BOTH {
+    for family in Family::ALL {
         // Cut anywhere behind the IP header; within it, see `wire`.
         let whole = between(node.a.frame(), family.a(), family.b()).udp(1, 2);
         for length in family.headers()..whole.build().len() {
@@ -68,7 +68,7 @@ pub fn malformed(reason: DropReason) {
 #[test]
 fn too_many_tags() {
     let node = TestNode::new();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         for passage in from_both(&node, family, |frame| frame) {
             passage
                 .with(|frame| *frame = Wrapping::TOO_DEEP.wrap(frame))

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use netpath_common::{DropReason, FeatureBits, InterfaceState, PuntReason, RouteEntry};
-use netpath_tests::{Device, Family, TestNode, between};
+use netpath_tests::{Addresses as _, Device, Family, TestNode, between};
 
 use crate::redirect::kinds;
 
@@ -61,7 +61,7 @@ fn of_nobody(family: Family) -> [IpAddr; 2] {
 #[test]
 fn packets_of_every_kind() {
     let node = node_with_prefixes();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         let [_, source, _] = of_a(family);
         let [_, destination, _] = of_b(family);
         for frame in kinds(&between(node.a.frame(), source, destination), family) {
@@ -79,7 +79,7 @@ fn packets_of_every_kind() {
 #[test]
 fn every_address_is_a_destination() {
     let node = node_with_prefixes();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         for destination in of_b(family) {
             let frame = between(node.a.frame(), family.a(), destination).udp(1, 2);
             node.from_a(frame.clone()).goes_to(node.b);
@@ -115,7 +115,7 @@ fn every_address_is_a_destination() {
 #[test]
 fn every_address_is_a_source() {
     let node = node_with_prefixes();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         for source in of_a(family) {
             let frame = between(node.a.frame(), source, family.b()).udp(1, 2);
             node.from_a(frame.clone()).goes_to(node.b);
@@ -176,13 +176,13 @@ fn not_before_it_is_ready() {
         let frame = between(node.a.frame(), source, family.b()).udp(1, 2);
         node.from_a(frame).is_dropped(DropReason::NotReady);
     };
-    for family in Family::BOTH {
+    for family in Family::ALL {
         sent(&node, family);
     }
     for prefix in OF_A {
         node.remove_route(prefix);
     }
-    for family in Family::BOTH {
+    for family in Family::ALL {
         sent(&node, family);
         let [_, source, _] = of_a(family);
         let frame = between(node.uplink.frame(), family.outside(), source).udp(1, 2);
@@ -199,7 +199,7 @@ fn the_entry_says_whose_it_is() {
         let frame = between(node.uplink.frame(), family.outside(), destination).udp(1, 2);
         node.from_uplink(frame).goes_to(to);
     };
-    for (family, prefix) in Family::BOTH.into_iter().zip(OF_B) {
+    for (family, prefix) in Family::ALL.into_iter().zip(OF_B) {
         moved(&node, family, node.b);
         node.route_to(node.a, prefix);
         moved(&node, family, node.a);

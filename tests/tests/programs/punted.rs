@@ -6,7 +6,7 @@ use netpath::probe::frame::{
     ETHERTYPE_ARP, EXTENSION_HOP_BY_HOP, FrameBuilder, TPID_QINQ, TPID_VLAN, Tag,
 };
 use netpath_common::{Mac, PuntReason};
-use netpath_tests::{Family, Passage, TestNode, UNKNOWN_MAC, Wrapping, between};
+use netpath_tests::{Addresses as _, Family, Passage, TestNode, UNKNOWN_MAC, Wrapping, between};
 
 fn address(text: &str) -> IpAddr {
     text.parse().expect("an address")
@@ -70,7 +70,7 @@ pub fn ether_type(reason: PuntReason) {
 
 pub fn vlan(reason: PuntReason) {
     let node = TestNode::new();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         for (tpid, tci) in [(TPID_VLAN, 5), (TPID_VLAN, 0), (TPID_QINQ, 0xe005)] {
             let tagged = |frame: FrameBuilder| udp(frame).tag(Tag { tpid, tci });
             all_punted(to(&node, family, family.b(), &tagged), reason);
@@ -89,7 +89,7 @@ pub fn vlan(reason: PuntReason) {
 #[test]
 fn wrapped() {
     let node = TestNode::new();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         for wrapping in Wrapping::ALL {
             for destination in [family.b(), family.remote(), family.node(), family.outside()] {
                 for passage in to(&node, family, destination, &udp) {
@@ -107,7 +107,7 @@ fn wrapped() {
 #[test]
 fn for_others() {
     let node = TestNode::new();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         let martian = match family {
             Family::V4 => "240.0.0.1",
             Family::V6 => "::ffff:10.0.1.2",
@@ -139,7 +139,7 @@ pub fn not_to_this_host(reason: PuntReason) {
 
 /// A unicast packet in a frame that is not this node's own.
 fn in_a_frame_to(node: &TestNode, destination: Mac, reason: PuntReason) {
-    for family in Family::BOTH {
+    for family in Family::ALL {
         for passage in to(node, family, family.b(), &udp) {
             passage
                 .with(|frame| frame[..6].copy_from_slice(&destination.0))
@@ -269,7 +269,7 @@ pub fn martian_destination(reason: PuntReason) {
 
 pub fn node_address(reason: PuntReason) {
     let node = TestNode::new();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         all_punted(to(&node, family, family.node(), &udp), reason);
         let last_hop = |frame: FrameBuilder| udp(frame).ttl(1);
         all_punted(to(&node, family, family.node(), &last_hop), reason);
@@ -278,7 +278,7 @@ pub fn node_address(reason: PuntReason) {
 
 pub fn no_route(reason: PuntReason) {
     let node = TestNode::new();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         all_punted(to(&node, family, family.outside(), &udp), reason);
         // A punt leaves the padding, too, to the kernel.
         let padded = |frame: FrameBuilder| frame.udp(1, 2).pad_to(110);
@@ -291,7 +291,7 @@ pub fn no_route(reason: PuntReason) {
 
 pub fn ttl_exceeded(reason: PuntReason) {
     let node = TestNode::new();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         for ttl in [0, 1] {
             let expired = |frame: FrameBuilder| udp(frame).ttl(ttl);
             all_punted(to(&node, family, family.b(), &expired), reason);
@@ -314,7 +314,7 @@ pub fn mtu_exceeded(reason: PuntReason) {
              link set up0 mtu 1450\n\
              route add 10.0.4.0/24 via 100.100.198.253 mtu lock 1350\n\
              route add fd00:4::/64 via fd00:198::253 mtu lock 1350");
-    for family in Family::BOTH {
+    for family in Family::ALL {
         let sized = |length: usize| {
             let payload = vec![1; length - (family.headers() - 14) - 8];
             move |frame: FrameBuilder| frame.udp(1, 2).payload(&payload)
@@ -338,7 +338,7 @@ pub fn mtu_exceeded(reason: PuntReason) {
 pub fn same_interface(reason: PuntReason) {
     let node = TestNode::new();
     node.ip("route add 10.0.4.0/24 dev epa\nroute add fd00:4::/64 dev epa");
-    for family in Family::BOTH {
+    for family in Family::ALL {
         for destination in [family.a(), family.a_too(), family.subnet(4, 2)] {
             let frame = between(node.a.frame(), family.a(), destination);
             node.from_a(udp(frame)).is_punted(reason);
@@ -349,7 +349,7 @@ pub fn same_interface(reason: PuntReason) {
 /// Somebody else's veth with the index of the endpoint's, too, is not the endpoint's.
 pub fn endpoint_gone(reason: PuntReason) {
     let node = TestNode::new();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         node.from_a(udp(between(node.a.frame(), family.a(), family.b())))
             .goes_to(node.b);
     }
@@ -359,7 +359,7 @@ pub fn endpoint_gone(reason: PuntReason) {
         format!("link add other index {index} type veth peer name peer\nlink set other up"),
     ] {
         node.ip(&change);
-        for family in Family::BOTH {
+        for family in Family::ALL {
             for (frame, from_uplink) in [
                 (between(node.a.frame(), family.a(), family.b()), false),
                 (

@@ -1,7 +1,7 @@
 //! What is left to the kernel because its own FIB does not forward it.
 
 use netpath_common::PuntReason;
-use netpath_tests::{Family, Passage, TestNode, between};
+use netpath_tests::{Addresses as _, Family, Passage, TestNode, between};
 
 /// From endpoint a to a subnet that the route table calls remote.
 fn to_subnet(node: &TestNode, family: Family, subnet: u8) -> Passage<'_> {
@@ -14,7 +14,7 @@ fn route_of_type(kind: &str, reason: PuntReason) {
     node.ip(&format!(
         "route add {kind} 10.0.4.0/24\nroute add {kind} fd00:4::/64"
     ));
-    for family in Family::BOTH {
+    for family in Family::ALL {
         to_subnet(&node, family, 4).is_punted(reason);
     }
 }
@@ -38,7 +38,7 @@ pub fn not_forwarded(reason: PuntReason) {
              route add broadcast 10.0.5.0/24 dev up0\n\
              route add multicast 10.0.6.0/24 dev up0\n\
              route add throw 10.0.7.0/24");
-    for family in Family::BOTH {
+    for family in Family::ALL {
         to_subnet(&node, family, 4).is_punted(reason);
         // No route at all.
         to_subnet(&node, family, 9).is_punted(reason);
@@ -50,9 +50,9 @@ pub fn not_forwarded(reason: PuntReason) {
 
 pub fn forwarding_disabled(reason: PuntReason) {
     let node = TestNode::new();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         to_subnet(&node, family, 3).goes_out();
-        let key = format!("{}/conf/{}/forwarding", family.sysctl_name(), node.a.name);
+        let key = format!("{family}/conf/{}/forwarding", node.a.name);
         node.sysctl(&key, 0);
         to_subnet(&node, family, 3).is_punted(reason);
     }
@@ -64,7 +64,7 @@ pub fn unsupported(reason: PuntReason) {
         "route add 10.0.4.0/24 encap seg6 mode encap segs fd00:198::253 dev up0\n\
              route add fd00:4::/64 encap seg6 mode encap segs fd00:198::253 dev up0",
     );
-    for family in Family::BOTH {
+    for family in Family::ALL {
         to_subnet(&node, family, 4).is_punted(reason);
     }
 }

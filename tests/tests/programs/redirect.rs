@@ -4,7 +4,7 @@ use netpath::probe::frame::{
     EXTENSION_DESTINATION, EXTENSION_ROUTING, FrameBuilder, PROTOCOL_ICMPV6, PROTOCOL_TCP,
     PROTOCOL_UDP, ParsedFrame,
 };
-use netpath_tests::{Family, MARK, TestNode, as_forwarded, between};
+use netpath_tests::{Addresses as _, Family, MARK, TestNode, as_forwarded, between};
 
 /// Packets of every kind that a router forwards without a thought, with the headers given.
 pub fn kinds(base: &FrameBuilder, family: Family) -> Vec<FrameBuilder> {
@@ -65,7 +65,7 @@ pub fn kinds(base: &FrameBuilder, family: Family) -> Vec<FrameBuilder> {
 #[test]
 fn packets_of_every_kind() {
     let node = TestNode::new();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         let base = between(node.a.frame(), family.a(), family.b());
         for frame in kinds(&base, family) {
             node.from_a(frame).marked(MARK).goes_to(node.b);
@@ -76,7 +76,7 @@ fn packets_of_every_kind() {
 #[test]
 fn ttl_of_two_and_more() {
     let node = TestNode::new();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         let base = between(node.a.frame(), family.a_too(), family.b()).udp(1, 2);
         for ttl in [2, 3, 64, 128, 255] {
             node.from_a(base.clone().ttl(ttl)).goes_to(node.b);
@@ -122,7 +122,7 @@ fn checksums_stay_right() {
 #[test]
 fn padding_is_trimmed() {
     let node = TestNode::new();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         let base = between(node.a.frame(), family.a(), family.b()).udp(1, 2);
         let length = base.build().len();
         for padding in [1, 18, 64] {
@@ -141,7 +141,7 @@ fn padding_is_trimmed() {
 fn mtu_is_reached_exactly() {
     let node = TestNode::new();
     node.ip("link set epb mtu 1400");
-    for family in Family::BOTH {
+    for family in Family::ALL {
         let payload = vec![1; 1400 - (family.headers() - 14) - 8];
         let frame = between(node.a.frame(), family.a(), family.b()).udp(1, 2);
         node.from_a(frame.payload(&payload)).goes_to(node.b);
@@ -153,7 +153,7 @@ fn mtu_is_reached_exactly() {
 #[test]
 fn length_of_a_big_segmented_packet() {
     let node = TestNode::new();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         let big = between(node.a.frame(), family.a(), family.b())
             .tcp(1, 2, 0x10)
             .payload(&[1; 1200])

@@ -1,14 +1,14 @@
 //! `from_endpoint` to another node: the route table says that it is remote, the kernel's FIB says where.
 
 use netpath_common::PuntReason;
-use netpath_tests::{Family, TestNode, between, fib_lookup_takes_marks};
+use netpath_tests::{Addresses as _, Family, TestNode, between, fib_lookup_takes_marks};
 
 use crate::redirect::kinds;
 
 #[test]
 fn packets_of_every_kind() {
     let node = TestNode::new();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         let base = between(node.a.frame(), family.a(), family.remote());
         for frame in kinds(&base, family) {
             node.from_a(frame).goes_out();
@@ -19,7 +19,7 @@ fn packets_of_every_kind() {
 #[test]
 fn padding_is_trimmed() {
     let node = TestNode::new();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         let frame = between(node.a.frame(), family.a(), family.remote()).udp(1, 2);
         let length = frame.build().len();
         node.from_a(frame.pad_to(length + 20))
@@ -64,7 +64,7 @@ fn policy_rules_are_followed() {
     } else {
         PuntReason::FibUnsupported
     };
-    for family in Family::BOTH {
+    for family in Family::ALL {
         node.ip_of(
             family,
             &format!(

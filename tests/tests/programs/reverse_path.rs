@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use netpath_common::PuntReason;
-use netpath_tests::{Family, Passage, TestNode, between};
+use netpath_tests::{Addresses as _, Family, Passage, TestNode, between};
 
 const OFF: u32 = 0;
 const STRICT: u32 = 1;

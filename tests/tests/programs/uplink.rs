@@ -1,13 +1,13 @@
 //! `from_uplink` to an endpoint of this node.
 
-use netpath_tests::{Family, TestNode, between};
+use netpath_tests::{Addresses as _, Family, TestNode, between};
 
 use crate::redirect::kinds;
 
 #[test]
 fn packets_of_every_kind() {
     let node = TestNode::new();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         for source in [family.remote(), family.outside(), family.gateway()] {
             let base = between(node.uplink.frame(), source, family.b());
             for frame in kinds(&base, family) {
@@ -20,7 +20,7 @@ fn packets_of_every_kind() {
 #[test]
 fn to_each_endpoint_its_own() {
     let node = TestNode::new();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         for (destination, endpoint) in [
             (family.a(), node.a),
             (family.a_too(), node.a),
@@ -35,7 +35,7 @@ fn to_each_endpoint_its_own() {
 #[test]
 fn padding_is_trimmed() {
     let node = TestNode::new();
-    for family in Family::BOTH {
+    for family in Family::ALL {
         let frame = between(node.uplink.frame(), family.remote(), family.b()).udp(1, 2);
         let length = frame.build().len();
         node.from_uplink(frame.pad_to(length + 20))

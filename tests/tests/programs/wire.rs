@@ -8,7 +8,7 @@ use netpath::probe::{
 };
 use netpath_common::{DropReason, HopCounter, HopKey, Ifindex, PuntReason, Verdict};
 use netpath_tests::{
-    Device, Family, GsoInjector, TestNode, Wrapping, as_forwarded, between, counted,
+    Addresses as _, Device, Family, GsoInjector, TestNode, Wrapping, as_forwarded, between, counted,
 };
 
 /// Far longer than anything here takes.
@@ -65,7 +65,7 @@ fn arrived(capture: &mut Capture) -> Vec<u8> {
 fn redirected(node: &TestNode, ingress: Device, egress: Device, verdict: Verdict) {
     let (source, mut sink) = (injector(node, ingress), capture(node, egress));
     let hop = HopKey::new(ingress.ifindex, egress.ifindex, verdict);
-    for family in Family::BOTH {
+    for family in Family::ALL {
         let (from, to) = match (ingress.name, egress.name) {
             ("epa", "epb") => (family.a(), family.b()),
             ("epa", _) => (family.a(), family.remote()),
@@ -123,7 +123,7 @@ fn vlan_tag_beside_the_frame() {
         .filter(|wrapping| wrapping.reason == PuntReason::Vlan);
     for (wrapping, device) in tagged.flat_map(|w| [(w, node.a), (w, node.uplink)]) {
         let source = injector(&node, device);
-        for family in Family::BOTH {
+        for family in Family::ALL {
             let own = match device.name {
                 "epa" => family.a(),
                 _ => family.remote(),
@@ -152,7 +152,7 @@ fn truncated_headers() {
         let source = injector(&node, device);
         let malformed = Verdict::Drop(DropReason::Malformed);
         let hop = HopKey::new(device.ifindex, Ifindex(0), malformed);
-        for family in Family::BOTH {
+        for family in Family::ALL {
             let packet = between(device.frame(), family.a(), family.b()).udp(1, 2);
             let frame = packet.build();
             for length in 14..frame.len() {
@@ -184,7 +184,7 @@ fn segments_are_measured() {
         (node.uplink, Verdict::RedirectNeigh),
     ] {
         let mut sink = capture(&node, egress);
-        for family in Family::BOTH {
+        for family in Family::ALL {
             let destination = match verdict {
                 Verdict::RedirectPeer => family.b(),
                 _ => family.remote(),

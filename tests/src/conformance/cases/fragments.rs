@@ -1,7 +1,7 @@
 //! Fragments: routers forward each by itself and never look behind the IP header (RFC 1812, 5.2.6; RFC 8200, 4.5).
 
 use super::List;
-use crate::{Family, conformance::case::Flow};
+use crate::{Addresses as _, Family, conformance::case::Flow};
 
 pub(super) fn add(list: &mut List<'_>) {
     for flow in list.flows() {

@@ -3,7 +3,7 @@
 use netpath::probe::frame::{TPID_VLAN, Tag};
 
 use super::List;
-use crate::{Family, conformance::case::Flow};
+use crate::{Addresses as _, Family, conformance::case::Flow};
 
 pub(super) fn add(list: &mut List<'_>) {
     for flow in list.flows() {

@@ -59,7 +59,7 @@ struct List<'a> {
 impl List<'_> {
     /// Every path, in both families.
     fn flows(&self) -> impl Iterator<Item = Flow> + use<> {
-        let flows: Vec<Flow> = Family::BOTH
+        let flows: Vec<Flow> = Family::ALL
             .into_iter()
             .flat_map(|family| Path::ALL.map(|path| Flow::new(self.lab, family, path)))
             .collect();

@@ -2,7 +2,7 @@
 
 use super::{List, Probe};
 use crate::{
-    Family,
+    Addresses as _, Family,
     conformance::{
         case::{Flow, Path, Step},
         lab::Place,

@@ -163,7 +163,7 @@ pub(super) fn add(list: &mut List<'_>, flow: &Flow) {
             frames(),
         );
         let legs = format!("nexthop via {v4} dev up0 nexthop via inet6 {v6} dev up0");
-        case.steps = Family::BOTH
+        case.steps = Family::ALL
             .into_iter()
             .flat_map(neighbours)
             .chain([

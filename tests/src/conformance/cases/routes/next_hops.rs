@@ -153,7 +153,7 @@ fn objects(list: &mut List<'_>, flow: &Flow, strangers: &[Step]) {
             true => "",
             false => option(family),
         };
-        case.steps = Family::BOTH
+        case.steps = Family::ALL
             .into_iter()
             .flat_map(neighbours)
             .chain(strangers.iter().cloned())
