@@ -1,12 +1,8 @@
 //! Setting up namespaces with iproute2 and sysctls.
 
-use std::{
-    fs,
-    io::Write as _,
-    process::{Command, Stdio},
-};
+use std::fs;
 
-use netpath::netns::Netns;
+use netpath::{command, netns::Netns};
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     unistd::Pid,
@@ -14,29 +10,11 @@ use nix::{
 
 /// Runs lines of `ip` commands (`ip -batch`) inside a namespace, with options that hold for all of them.
 pub(crate) fn ip(netns: &Netns, options: &[&str], lines: &str) {
-    let work = || {
-        let mut child = Command::new("ip")
-            .args(options)
-            .args(["-batch", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("iproute2 is installed");
-        let mut stdin = child.stdin.take().expect("it is piped");
-        stdin
-            .write_all(lines.as_bytes())
-            .expect("ip reads its input");
-        drop(stdin);
-        child.wait_with_output().expect("ip ends")
-    };
-    let output = netns.run(work).expect("entering the namespace");
-    assert!(
-        output.status.success(),
-        "ip in {}: {}\n{lines}",
-        netns.name(),
-        String::from_utf8_lossy(&output.stderr),
-    );
+    let arguments = [options, &["-batch", "-"]].concat();
+    netns
+        .run(|| command::run("ip", &arguments, lines))
+        .expect("entering the namespace")
+        .unwrap_or_else(|error| panic!("in {}: {error}\n{lines}", netns.name()));
 }
 
 /// Sets sysctls below /proc/sys/net inside a namespace.

@@ -5,7 +5,7 @@ use std::{
     fmt, fs,
     net::IpAddr,
     path::Path,
-    process::{self, Command},
+    process,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
@@ -21,6 +21,7 @@ use netpath_common::Mac;
 use crate::{
     Family,
     guard::{LabGuard, is_orphan},
+    lab::run,
 };
 
 /// A namespace of the lab.
@@ -279,17 +280,7 @@ impl Lab {
 
     /// Runs `ip` somewhere and returns what it printed.
     pub fn ip(&self, place: Place, arguments: &str) -> String {
-        let output = Command::new("ip")
-            .args(["-n", self.name(place)])
-            .args(arguments.split_whitespace())
-            .output()
-            .expect("iproute2 is installed");
-        assert!(
-            output.status.success(),
-            "ip {arguments} ({place}): {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        run(&format!("ip -n {} {arguments}", self.name(place)))
     }
 
     /// Writes a sysctl below /proc/sys/net somewhere and returns what it was.

@@ -6,18 +6,18 @@
 //!
 //! Everything here panics where it cannot do its work: without root, or on a kernel without BPF, tests fail.
 
-mod command;
 mod deadline;
 mod inside;
 mod leftovers;
 mod portrait;
+mod processes;
 mod topologies;
 mod traffic;
 
 pub use self::{
-    command::{helper, test_process},
     deadline::Deadline,
     portrait::portrait,
+    processes::{helper, test_process},
     topologies::{HOST, ONE_NODE, TWO_NODES, addresses, on_a_machine},
     traffic::{Bytes, Traffic},
 };
@@ -25,11 +25,12 @@ pub use self::{
 use std::{
     collections::BTreeSet,
     path::Path,
-    process::{self, Command},
+    process,
     sync::atomic::{AtomicU32, Ordering},
 };
 
 use netpath::{
+    command,
     model::Topology,
     netns::{Netns, NetnsError},
     provision::{self, Change, ProvisionError, Selection, UpOptions},
@@ -213,14 +214,7 @@ pub fn parse(text: &str) -> Topology {
 
 /// Runs a command in the calling thread's namespace; it must succeed.
 pub fn run(line: &str) -> String {
-    let mut words = line.split_whitespace();
-    let mut command = Command::new(words.next().expect("a command"));
-    let output = command.args(words).output();
-    let output = output.unwrap_or_else(|error| panic!("{line}: {error}"));
-    assert!(
-        output.status.success(),
-        "{line}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).expect("text")
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let (program, arguments) = words.split_first().expect("a command");
+    command::run(program, arguments, "").unwrap_or_else(|error| panic!("{error}"))
 }
