@@ -8,6 +8,7 @@ use std::{
     thread,
 };
 
+use netpath::probe::measure::StopOnDrop;
 use netpath_tests::{lab::Lab, netpath};
 
 /// Endpoints that are made one by one while logging goes on and off, at most.
@@ -45,15 +46,6 @@ fn log_once(node: &str) {
     child.wait().expect("wait");
 }
 
-/// Set when it is dropped, so that a failing test does not wait for ever.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn logging_beside_an_up_makes_no_endpoint_id_twice() {
     let mut lab = Lab::up(&with(1));
@@ -67,7 +59,7 @@ fn logging_beside_an_up_makes_no_endpoint_id_twice() {
                 rounds.fetch_add(1, Ordering::Relaxed);
             }
         });
-        let _done = Done(&is_done);
+        let _done = StopOnDrop(&is_done);
         while endpoints < ENDPOINTS && rounds.load(Ordering::Relaxed) < ROUNDS {
             endpoints += 1;
             lab.rewrite(&with(endpoints));

@@ -1,8 +1,6 @@
 //! An `up` that fails half-way or is interrupted leaves everything as it was before.
 
-use std::sync::atomic::Ordering;
-
-use netpath::provision::{self, Change, ProvisionError, UpOptions};
+use netpath::provision::{self, ProvisionError, UpOptions};
 use netpath_tests::lab::{Lab, TWO_NODES, addresses, portrait};
 
 const PLACES: [&str; 6] = ["A", "B", "a1", "a2", "b1", "b2"];
@@ -42,17 +40,6 @@ fn state(lab: &Lab) -> Vec<(String, String)> {
         all.push((format!("programs of {node}"), programs));
     }
     all
-}
-
-/// Interrupts an `up` after so many changes.
-fn interrupted_after(lab: &Lab, count: usize) -> Result<Vec<Change>, ProvisionError> {
-    let options = UpOptions::default();
-    let flag = options.interrupted.clone();
-    let mut seen = 0;
-    provision::up(lab.topology(), &options, &mut |_| {
-        seen += 1;
-        flag.store(seen >= count, Ordering::Release);
-    })
 }
 
 fn assert_same(lab: &Lab, before: &[(String, String)], when: &str) {
@@ -98,7 +85,7 @@ fn a_change_that_is_interrupted_anywhere_leaves_everything_as_it_was() {
     let steps = lab.plan().len();
     assert!(steps >= 5, "{:?}", lab.plan());
     for count in 1..steps {
-        let result = interrupted_after(&lab, count);
+        let result = lab.converge_until(count);
         assert!(
             matches!(result, Err(ProvisionError::Interrupted)),
             "{count}: {result:?}"
@@ -131,7 +118,7 @@ fn what_the_new_file_removes_comes_back() {
     let mut lab = Lab::up(TWO_NODES);
     lab.rewrite(&changed_without_b1());
     for count in 1..lab.plan().len() {
-        let result = interrupted_after(&lab, count);
+        let result = lab.converge_until(count);
         assert!(
             matches!(result, Err(ProvisionError::Interrupted)),
             "{count}: {result:?}"

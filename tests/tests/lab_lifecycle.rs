@@ -9,7 +9,10 @@ use std::{
 
 use netpath::{
     netns::{Netns, NetnsError},
-    probe::stream::{StreamOptions, udp_stream},
+    probe::{
+        measure::StopOnDrop,
+        stream::{StreamOptions, udp_stream},
+    },
     provision::{self, Change, ProvisionError, UpOptions},
     reconcile::{Refusal, Refused},
 };
@@ -92,7 +95,7 @@ fn a_changed_file_converges_under_traffic() {
         });
         let before = lab.traffic_now("A");
         // Also when an assertion fails: the other thread must end.
-        let finish = Finish(&done);
+        let finish = StopOnDrop(&done);
 
         lab.rewrite(&with_a3());
         let changes = lab.converge();
@@ -149,14 +152,6 @@ fn a_changed_file_converges_under_traffic() {
             "{packets} of {sent}"
         );
     });
-}
-
-struct Finish<'a>(&'a AtomicBool);
-
-impl Drop for Finish<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
 }
 
 #[test]
@@ -535,29 +530,18 @@ fn a_change_that_fails_half_way_is_taken_back() {
     );
 }
 
-/// Sets the flag after so many changes, and gives back how it ended.
-fn interrupted_after(lab: &Lab, count: usize) -> Result<Vec<Change>, ProvisionError> {
-    let options = UpOptions::default();
-    let flag = options.interrupted.clone();
-    let mut seen = 0;
-    provision::up(lab.topology(), &options, &mut |_| {
-        seen += 1;
-        flag.store(seen >= count, Ordering::Release);
-    })
-}
-
 #[test]
 fn an_interrupted_up_leaves_nothing() {
     let lab = Lab::prepare(TWO_NODES);
     for count in [1, 2, 4, 7, 8, 9, 10, 15] {
-        let result = interrupted_after(&lab, count);
+        let result = lab.converge_until(count);
         assert!(
             matches!(result, Err(ProvisionError::Interrupted)),
             "{count}: {result:?}"
         );
         lab.assert_nothing_left();
     }
-    let result = interrupted_after(&lab, 16);
+    let result = lab.converge_until(16);
     assert_eq!(result.expect("nothing was left to interrupt").len(), 16);
     assert_all_reach(&lab);
 }
@@ -566,7 +550,7 @@ fn an_interrupted_up_leaves_nothing() {
 fn an_interrupted_change_leaves_what_was_there() {
     let mut lab = Lab::up(ONE_NODE);
     lab.rewrite(&with_a3().replace("10.0.2.2/24", "10.0.22.2/24"));
-    let result = interrupted_after(&lab, 1);
+    let result = lab.converge_until(1);
     assert!(
         matches!(result, Err(ProvisionError::Interrupted)),
         "{result:?}"

@@ -17,7 +17,7 @@ use netpath::{
 use netpath_common::Mac;
 use netpath_tests::lab::{
     Bytes::{Any, Exactly},
-    Lab, TWO_NODES, addresses,
+    Lab, TWO_NODES, addresses, udp_port,
 };
 
 const ETHERNET: u64 = 14;
@@ -196,7 +196,7 @@ impl OnTheWire {
     fn check(&self, capture: &mut Capture) {
         let seen = capture
             .wait_for(
-                |frame| port_of(&frame.bytes) == Some(self.port),
+                |frame| udp_port(&frame.bytes) == Some(self.port),
                 Duration::from_secs(3),
             )
             .expect("capture")
@@ -213,22 +213,6 @@ impl OnTheWire {
         if !seen.csum_not_ready {
             ip.verify_checksums().expect("checksums");
         }
-    }
-}
-
-/// The destination port of a UDP datagram.
-fn port_of(bytes: &[u8]) -> Option<u16> {
-    match ParsedFrame::parse(bytes)
-        .ok()?
-        .ip()
-        .ok()?
-        .transport()
-        .ok()?
-    {
-        Transport::Udp {
-            destination_port, ..
-        } => Some(destination_port),
-        _ => None,
     }
 }
 

@@ -281,15 +281,6 @@ fn in_the_maps(lab: &Lab) -> Vec<String> {
     prefixes
 }
 
-fn features(lab: &Lab) -> u32 {
-    lab.datapath("A")
-        .maps
-        .features
-        .get()
-        .expect("features")
-        .bits
-}
-
 #[test]
 fn a_changed_file_converges() {
     let mut lab = Lab::prepare(&two_nodes());
@@ -313,7 +304,7 @@ fn a_changed_file_converges() {
         ]
     );
     assert_eq!(in_the_maps(&lab), ["10.9.1.0/28", "fd00:91::/64"]);
-    assert_eq!(features(&lab), FeatureBits::LOCAL_PREFIXES);
+    assert_eq!(lab.features("A"), FeatureBits::LOCAL_PREFIXES);
     assert_eq!(lab.converge(), Vec::<String>::new());
 
     // One goes, one comes, one moves to the neighbour.
@@ -381,7 +372,7 @@ fn a_changed_file_converges() {
     lab.edit(&format!("prefixes = [{OF_A1}], "), "");
     assert_eq!(lab.converge(), ["~ endpoint a1 on A: no prefixes"]);
     assert_eq!(prefix_routes(&lab), remote);
-    assert_eq!((in_the_maps(&lab), features(&lab)), (Vec::new(), 0));
+    assert_eq!((in_the_maps(&lab), lab.features("A")), (Vec::new(), 0));
     assert_eq!(lab.converge(), Vec::<String>::new());
     lab.down();
 }

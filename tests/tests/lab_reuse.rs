@@ -16,13 +16,14 @@ use netpath::{
     probe::{
         capture::{Capture, CapturedFrame, Direction, Injector},
         frame::{FrameBuilder, ParsedFrame, ParsedIp, Transport},
+        measure::StopOnDrop,
         stream::{StreamOptions, udp_stream},
     },
     provision::{self, ProvisionError, UpOptions},
     reconcile::{Refusal, Refused},
 };
 use netpath_common::{DropReason, Ifindex, Mac, Outcome};
-use netpath_tests::lab::{Bytes::Exactly, Deadline, Lab, TWO_NODES, addresses, run};
+use netpath_tests::lab::{Bytes::Exactly, Deadline, Lab, TWO_NODES, addresses, run, udp_port};
 
 /// Destination port of the datagrams that are watched for, and of those that end a watch.
 const WATCHED: u16 = 4_001;
@@ -64,18 +65,7 @@ fn port(frame: &CapturedFrame) -> Option<u16> {
     if frame.direction == Direction::Outgoing {
         return None;
     }
-    match ParsedFrame::parse(&frame.bytes)
-        .ok()?
-        .ip()
-        .ok()?
-        .transport()
-        .ok()?
-    {
-        Transport::Udp {
-            destination_port, ..
-        } => Some(destination_port),
-        _ => None,
-    }
+    udp_port(&frame.bytes)
 }
 
 /// Datagrams of a watch that have come in so far.
@@ -585,13 +575,4 @@ fn backlog_drops() -> u64 {
     drops
         .map(|drops| u64::from_str_radix(&drops, 16).expect("a number"))
         .sum()
-}
-
-/// Ends a sender also where the test fails meanwhile.
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

@@ -71,15 +71,6 @@ fn assert_filtered(lab: &Lab) {
     lab.assert_counted("A", &before, &[there, answer]);
 }
 
-fn features(lab: &Lab) -> u32 {
-    lab.datapath("A")
-        .maps
-        .features
-        .get()
-        .expect("features")
-        .bits
-}
-
 #[test]
 fn what_the_filter_would_drop_is_left_to_it() {
     let lab = lab();
@@ -94,7 +85,7 @@ fn what_the_filter_would_drop_is_left_to_it() {
         assert!(drift[0].starts_with(&expected), "{drift:?}");
         assert_eq!(lab.converge(), drift);
         assert_eq!(lab.converge(), Vec::<String>::new());
-        assert_eq!(features(&lab), FeatureBits::REVERSE_PATH);
+        assert_eq!(lab.features("A"), FeatureBits::REVERSE_PATH);
         assert_filtered(&lab);
         // The larger of two counts.
         lab.set_sysctl("A", "ipv4/conf/all/rp_filter", other);
@@ -105,7 +96,7 @@ fn what_the_filter_would_drop_is_left_to_it() {
     }
     lab.set_sysctl("A", KEY, "0");
     assert_eq!(lab.converge().len(), 1);
-    assert_eq!(features(&lab), 0);
+    assert_eq!(lab.features("A"), 0);
     assert_delivered(&lab, "up0 > va1 redirect_peer");
 }
 

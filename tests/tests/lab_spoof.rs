@@ -8,7 +8,7 @@ use std::{
 
 use netpath::probe::{
     capture::Capture,
-    frame::{FrameBuilder, ParsedFrame, Transport},
+    frame::{FrameBuilder, ParsedFrame},
     stream::{StreamOptions, udp_stream},
 };
 use netpath_common::Mac;
@@ -16,7 +16,7 @@ use netpath_tests::{
     Wrapping,
     lab::{
         Bytes::{self, Any, Exactly},
-        Lab, TWO_NODES, addresses,
+        Lab, TWO_NODES, addresses, udp_port,
     },
 };
 
@@ -46,26 +46,14 @@ fn bytes(packets: u64, address: IpAddr) -> Bytes {
 
 /// Fails if a forged datagram has arrived before the honest one.
 fn assert_only_the_honest(capture: &mut Capture, source: IpAddr) {
-    let port = |bytes: &[u8]| match ParsedFrame::parse(bytes)
-        .ok()?
-        .ip()
-        .ok()?
-        .transport()
-        .ok()?
-    {
-        Transport::Udp {
-            destination_port, ..
-        } => Some(destination_port),
-        _ => None,
-    };
     let seen = capture
         .wait_for(
-            |frame| matches!(port(&frame.bytes), Some(FORGED | HONEST)),
+            |frame| matches!(udp_port(&frame.bytes), Some(FORGED | HONEST)),
             Duration::from_secs(3),
         )
         .expect("capture")
         .expect("the honest datagram");
-    assert_eq!(port(&seen.bytes), Some(HONEST));
+    assert_eq!(udp_port(&seen.bytes), Some(HONEST));
     let frame = ParsedFrame::parse(&seen.bytes).expect("frame");
     assert_eq!(frame.ip().expect("IP").source, source);
 }
@@ -242,16 +230,7 @@ fn nothing_around_a_forged_packet_helps_an_endpoint() {
 #[test]
 fn nothing_around_a_forged_packet_helps_on_the_wire() {
     let lab = Lab::up(TWO_NODES);
-    let uplink = |node| {
-        let records = lab
-            .datapath(node)
-            .maps
-            .uplink_records
-            .all()
-            .expect("records");
-        records.into_values().next().expect("an uplink").mac
-    };
-    let macs = (uplink("A"), uplink("B"));
+    let macs = (lab.uplink_mac("A"), lab.uplink_mac("B"));
     for command in ["iptables", "ip6tables"] {
         lab.run("B", &format!("{command} -w -P FORWARD ACCEPT"));
     }
@@ -300,16 +279,7 @@ fn an_address_that_an_endpoint_gave_itself_is_not_its_own() {
 #[test]
 fn nobody_on_the_wire_speaks_for_a_local_endpoint() {
     let lab = Lab::up(TWO_NODES);
-    let uplink = |node| {
-        let records = lab
-            .datapath(node)
-            .maps
-            .uplink_records
-            .all()
-            .expect("records");
-        records.into_values().next().expect("an uplink").mac
-    };
-    let macs = (uplink("A"), uplink("B"));
+    let macs = (lab.uplink_mac("A"), lab.uplink_mac("B"));
     let injector = lab.injector("A", "up0");
     for family in [0, 1] {
         let dst = addresses("b1")[family];

@@ -11,7 +11,10 @@ use std::{
 use netpath::{
     Ends as _,
     datapath::{Datapath, DatapathError, Maps},
-    probe::stream::{StreamOptions, udp_stream},
+    probe::{
+        measure::StopOnDrop,
+        stream::{StreamOptions, udp_stream},
+    },
     provision,
 };
 use netpath_common::{
@@ -104,7 +107,7 @@ fn under_traffic<T>(lab: &Lab, work: impl FnOnce() -> T) -> (T, u64) {
             }
             sent
         });
-        let finish = Finish(&done);
+        let finish = StopOnDrop(&done);
         let before = redirected(lab, "A");
         let result = {
             while redirected(lab, "A") < before + 100 {
@@ -115,15 +118,6 @@ fn under_traffic<T>(lab: &Lab, work: impl FnOnce() -> T) -> (T, u64) {
         drop(finish);
         (result, stream.join().expect("the stream"))
     })
-}
-
-/// Ends the stream, also when an assertion fails.
-struct Finish<'a>(&'a AtomicBool);
-
-impl Drop for Finish<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
 }
 
 #[test]

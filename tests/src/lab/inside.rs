@@ -7,10 +7,11 @@ use netpath::{
     netns::Netns,
     probe::{
         capture::{Capture, Injector},
+        frame::{ParsedFrame, Transport},
         ping::{PingOptions, PingReport, ping},
     },
 };
-use netpath_common::{EndpointRecord, text};
+use netpath_common::{EndpointRecord, Mac, text};
 
 use super::{Lab, run};
 
@@ -62,6 +63,19 @@ impl Lab {
             .iter()
             .find(|(key, _)| text(&key.name) == Some(&name));
         *found.unwrap_or_else(|| panic!("no record of {name}")).1
+    }
+
+    /// The MAC of a node's only uplink.
+    pub fn uplink_mac(&self, node: &str) -> Mac {
+        let records = self.datapath(node).maps.uplink_records.all();
+        let mut records = records.expect("records").into_values();
+        records.next().expect("an uplink").mac
+    }
+
+    /// The bits of a node's `features`.
+    pub fn features(&self, node: &str) -> u32 {
+        let features = self.datapath(node).maps.features.get();
+        features.expect("features").bits
     }
 
     /// Starts capturing on an interface.
@@ -123,5 +137,16 @@ impl Lab {
                 .filter(|line| !line.contains("pkts"))
                 .collect()
         })
+    }
+}
+
+/// The destination port of a UDP datagram.
+pub fn udp_port(frame: &[u8]) -> Option<u16> {
+    let ip = ParsedFrame::parse(frame).ok()?.ip().ok()?;
+    match ip.transport().ok()? {
+        Transport::Udp {
+            destination_port, ..
+        } => Some(destination_port),
+        _ => None,
     }
 }

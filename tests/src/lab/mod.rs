@@ -16,6 +16,7 @@ mod traffic;
 
 pub use self::{
     deadline::Deadline,
+    inside::udp_port,
     portrait::portrait,
     processes::{helper, test_process},
     topologies::{HOST, ONE_NODE, TWO_NODES, addresses, on_a_machine},
@@ -26,7 +27,10 @@ use std::{
     collections::BTreeSet,
     path::Path,
     process,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
 };
 
 use netpath::{
@@ -133,6 +137,20 @@ impl Lab {
     /// Brings the topology up.
     pub fn try_converge(&self) -> Result<Vec<Change>, ProvisionError> {
         provision::up(&self.topology, &self.options, &mut |_| {})
+    }
+
+    /// Brings the topology up, as if a signal came after so many changes.
+    pub fn converge_until(&self, count: usize) -> Result<Vec<Change>, ProvisionError> {
+        let interrupted: Arc<AtomicBool> = Arc::default();
+        let options = UpOptions {
+            interrupted: Arc::clone(&interrupted),
+            ..self.options.clone()
+        };
+        let mut seen = 0;
+        provision::up(&self.topology, &options, &mut |_| {
+            seen += 1;
+            interrupted.store(seen >= count, Ordering::Release);
+        })
     }
 
     /// Brings the topology up, and says in words what that changed, without the prefix.

@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use netpath::{
     lock::TopologyLock,
     netlink::{KnownRoutes, Netlink, NewRoute, Replace},
+    probe::measure::StopOnDrop,
     random::SplitMix64,
 };
 use nix::{
@@ -276,15 +277,6 @@ impl<'a> Trial<'a> {
         Ok(self.node.netns.enter(|inside| {
             Netlink::open(inside)?.add_route_among(known, &route, Replace::Ours)
         })??)
-    }
-}
-
-/// Tells the sending thread to end, however its owner's function ends.
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

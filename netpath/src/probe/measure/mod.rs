@@ -69,8 +69,8 @@ impl Pair {
     }
 }
 
-/// Tells the receiving thread to end, however its owner's function ends.
-struct StopOnDrop<'a>(&'a AtomicBool);
+/// Sets a flag when dropped, so that another thread is told to end however its owner's function ends.
+pub struct StopOnDrop<'a>(pub &'a AtomicBool);
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {

@@ -13,7 +13,7 @@ use super::{
     super::{
         DemoError, cast::address, firewall, measure::PAYLOAD, report::Check, snapshot::Snapshot,
     },
-    story::{PINGS, Story, replies_to},
+    story::{PINGS, Story},
 };
 
 /// Datagrams of each family.
@@ -27,16 +27,7 @@ const INITIAL_TTL: u8 = 64;
 pub fn tell(story: &mut Story<'_>) -> Result<(), DemoError> {
     for family in Family::ALL {
         // It also lets the nodes resolve each other, so that nothing waits for that later.
-        let (sender, remote) = (story.cast.sender, story.cast.remote);
-        let report = story.ping(remote, family)?;
-        let replies = replies_to(sender, remote);
-        story.check(Check::same(
-            "reachable",
-            family,
-            replies,
-            PINGS,
-            report.received,
-        ));
+        story.check_replies("reachable", story.cast.remote, family, PINGS)?;
     }
     for family in Family::ALL {
         let forwarded = forwarded(story, family)?;

@@ -1,6 +1,6 @@
 //! Step 3: the rules go, the fast path comes, and FORWARD has nothing to count.
 
-use netpath::netfilter::{Chain, Count, Policy};
+use netpath::netfilter::{Chain, Count};
 use netpath::{
     datapath::{Datapath, ProgramKind},
     model::Node,
@@ -12,7 +12,7 @@ use netpath_common::Family;
 use super::{
     super::{DemoError, firewall::Edit, measure::Path, report::Check},
     rules,
-    story::{PINGS, Story, replies_to},
+    story::{PINGS, Story},
 };
 
 pub fn tell(story: &mut Story<'_>) -> Result<(), DemoError> {
@@ -22,16 +22,7 @@ pub fn tell(story: &mut Story<'_>) -> Result<(), DemoError> {
     switch_on(story)?;
     let before = chains(story)?;
     for family in Family::ALL {
-        let (sender, neighbour) = (story.cast.sender, story.cast.neighbour);
-        let report = story.ping(neighbour, family)?;
-        let replies = replies_to(sender, neighbour);
-        story.check(Check::same(
-            "reachable",
-            family,
-            replies,
-            PINGS,
-            report.received,
-        ));
+        story.check_replies("reachable", story.cast.neighbour, family, PINGS)?;
     }
     story.measure(Path::FastPath)?;
     for ((family, before), (_, after)) in before.into_iter().zip(chains(story)?) {
@@ -94,17 +85,8 @@ fn chains(story: &Story<'_>) -> Result<Vec<(Family, Chain)>, DemoError> {
 
 fn stands_still(story: &mut Story<'_>, family: Family, before: &Chain, after: &Chain) {
     let node = &story.cast.near.name;
-    let policy = format!("policy of FORWARD on {node}");
-    let rules = format!("rules in FORWARD on {node}");
     let counted = format!("counted by FORWARD on {node} during all this");
-    story.check(Check::same(
-        "policy_is_drop",
-        family,
-        policy,
-        Policy::Drop,
-        after.policy,
-    ));
-    story.check(Check::same("no_rules", family, rules, 0, after.rules.len()));
+    story.check_forward_drops(family, after);
     let seen = after.total().since(before.total());
     let still = Count::default();
     story.check(Check::same(

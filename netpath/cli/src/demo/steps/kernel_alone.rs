@@ -1,6 +1,6 @@
 //! Step 1: the lab comes up with the kernel's path only, and FORWARD drops what it is given.
 
-use netpath::netfilter::{Count, Policy};
+use netpath::netfilter::Count;
 use netpath::provision::UpOptions;
 use netpath_common::Family;
 
@@ -12,7 +12,7 @@ use super::{
         packet_log::PacketLog,
         report::{Check, Event},
     },
-    story::{PINGS, Story, ping_length, replies_to},
+    story::{PINGS, Story, ping_length},
 };
 
 pub fn tell(story: &mut Story<'_>) -> Result<(), DemoError> {
@@ -45,19 +45,11 @@ fn bring_up(story: &mut Story<'_>) -> Result<(), DemoError> {
 }
 
 fn unreachable(story: &mut Story<'_>, family: Family) -> Result<(), DemoError> {
-    let (near, sender, neighbour) = (story.cast.near, story.cast.sender, story.cast.neighbour);
+    let (near, sender) = (story.cast.near, story.cast.sender);
     let before = story.near_chain(family)?;
-    let report = story.ping(neighbour, family)?;
+    let report = story.check_replies("unreachable", story.cast.neighbour, family, 0)?;
     let after = story.near_chain(family)?;
 
-    let replies = replies_to(sender, neighbour);
-    story.check(Check::same(
-        "unreachable",
-        family,
-        replies,
-        0,
-        report.received,
-    ));
     let errors = format!("ICMP errors that told {} why", sender.name);
     story.check(Check::same(
         "no_icmp_error",
@@ -69,16 +61,7 @@ fn unreachable(story: &mut Story<'_>, family: Family) -> Result<(), DemoError> {
 
     story.command(&list_command(near.name.as_ref(), family));
     story.tell(Event::Output(&after.text));
-    let policy = format!("policy of FORWARD on {}", near.name);
-    story.check(Check::same(
-        "policy_is_drop",
-        family,
-        policy,
-        Policy::Drop,
-        after.policy,
-    ));
-    let rules = format!("rules in FORWARD on {}", near.name);
-    story.check(Check::same("no_rules", family, rules, 0, after.rules.len()));
+    story.check_forward_drops(family, &after);
     let dropped = format!("dropped by the policy of FORWARD on {}", near.name);
     let expected = Count {
         packets: PINGS.into(),

@@ -11,7 +11,7 @@ use super::{
         measure::Path,
         report::Check,
     },
-    story::{PINGS, Story, ping_length, replies_to},
+    story::{PINGS, Story, ping_length},
 };
 
 pub fn tell(story: &mut Story<'_>) -> Result<(), DemoError> {
@@ -38,23 +38,12 @@ pub fn edit(story: &mut Story<'_>, family: Family, edit: Edit) -> Result<(), Dem
 }
 
 fn reachable(story: &mut Story<'_>, family: Family) -> Result<(), DemoError> {
-    let (near, sender, neighbour) = (story.cast.near, story.cast.sender, story.cast.neighbour);
     let before = story.near_chain(family)?;
-    let report = story.ping(neighbour, family)?;
+    story.check_replies("reachable", story.cast.neighbour, family, PINGS)?;
     let after = story.near_chain(family)?;
 
-    let replies = replies_to(sender, neighbour);
-    story.check(Check::same(
-        "reachable",
-        family,
-        replies,
-        PINGS,
-        report.received,
-    ));
-    let accepted = format!(
-        "requests and replies accepted by the rules on {}",
-        near.name
-    );
+    let near = &story.cast.near.name;
+    let accepted = format!("requests and replies accepted by the rules on {near}");
     let packets = 2 * u64::from(PINGS);
     let expected = Count {
         packets,

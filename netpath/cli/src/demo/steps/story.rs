@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netpath::netfilter::Chain;
+use netpath::netfilter::{Chain, Policy};
 use netpath::{
     datapath::ObjectKind,
     model::{Endpoint, Topology},
@@ -162,8 +162,34 @@ impl<'a> Story<'a> {
         firewall::forward(&Netns::named(self.cast.near.name.as_ref())?, family)
     }
 
+    /// Pings from the sender, and checks how many replies come.
+    pub fn check_replies(
+        &mut self,
+        id: &'static str,
+        to: &Endpoint,
+        family: Family,
+        expected: u16,
+    ) -> Result<PingReport, DemoError> {
+        let report = self.ping(to, family)?;
+        let from = &self.cast.sender.name;
+        let what = format!("replies to {PINGS} pings from {from} to {}", to.name);
+        self.check(Check::same(id, family, what, expected, report.received));
+        Ok(report)
+    }
+
+    /// Checks that the near node's FORWARD chain drops, and has no rules.
+    pub fn check_forward_drops(&mut self, family: Family, chain: &Chain) {
+        let node = &self.cast.near.name;
+        let policy = format!("policy of FORWARD on {node}");
+        let rules = format!("rules in FORWARD on {node}");
+        let (id, drop) = ("policy_is_drop", Policy::Drop);
+        self.check(Check::same(id, family, policy, drop, chain.policy));
+        let id = "no_rules";
+        self.check(Check::same(id, family, rules, 0, chain.rules.len()));
+    }
+
     /// Pings from the sender.
-    pub fn ping(&mut self, to: &Endpoint, family: Family) -> Result<PingReport, DemoError> {
+    fn ping(&mut self, to: &Endpoint, family: Family) -> Result<PingReport, DemoError> {
         self.pause()?;
         let from = self.cast.sender;
         let dst = address(to, family)?;
@@ -199,11 +225,6 @@ impl<'a> Story<'a> {
         self.narrator
             .tell(Event::Measured(&self.report.measurements));
     }
-}
-
-/// "replies to 5 pings from demo01 to demo02".
-pub fn replies_to(from: &Endpoint, to: &Endpoint) -> String {
-    format!("replies to {PINGS} pings from {} to {}", from.name, to.name)
 }
 
 /// Length of an echo request or reply from the IP header on, in bytes.
