@@ -112,3 +112,40 @@ impl Batch {
         Ok(received.map(|(header, buffer)| &buffer[..header.msg_len as usize]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::{SocketAddr, UdpSocket},
+        os::fd::AsFd as _,
+        time::Duration,
+    };
+
+    use super::*;
+
+    fn socket() -> (UdpSocket, SocketAddr) {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("socket");
+        let patience = Some(Duration::from_secs(10));
+        socket.set_read_timeout(patience).expect("a time limit");
+        let address = socket.local_addr().expect("bound");
+        (socket, address)
+    }
+
+    #[test]
+    fn datagrams_go_to_the_targets_in_turn() {
+        let sender = socket().0;
+        let receivers = [socket(), socket(), socket()];
+        let targets = [0, 1, 2].map(|of: usize| SockaddrStorage::from(receivers[of].1));
+        let mut batch = Batch::new(4, b"hello");
+        assert_eq!(batch.aim(&targets, 2), 0);
+        assert_eq!(batch.send(sender.as_fd()).expect("sent"), 4);
+        let mut room = Batch::new(4, &[0; 8]);
+        for ((receiver, _), expected) in receivers.iter().zip([1, 1, 2]) {
+            let got = room.receive(receiver.as_fd()).expect("received");
+            assert!(got.eq([&b"hello"[..]].repeat(expected)));
+        }
+        // A batch that has received can be sent from again.
+        assert_eq!(room.aim(&targets[..1], 0), 0);
+        assert_eq!(room.send(sender.as_fd()).expect("sent"), 4);
+    }
+}
