@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, UdpSocket},
+    os::fd::AsFd as _,
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -10,8 +11,8 @@ use std::{
 use ipnet::IpNet;
 use netpath::{
     netlink::{
-        LinkKind, Netlink, NetlinkError, NewRoute, NextHop, Replace, Route, RouteKind, RuleAction,
-        Scope, Table, VethEnd,
+        LinkKind, NamespacesGone, Netlink, NetlinkError, NewRoute, NextHop, Replace, Route,
+        RouteKind, RuleAction, Scope, Table, VethEnd,
     },
     netns::{Inside, Netns},
     sysctl,
@@ -579,5 +580,82 @@ fn a_setting_of_an_interface_with_dots_in_its_name_is_found() {
             error.is_missing() && error.to_string().contains(&gone),
             "{error}"
         );
+    });
+}
+
+#[test]
+fn many_interfaces_go_at_once_and_no_other() {
+    alone(|_, netlink| {
+        for (name, group) in [("a", 0), ("b", 0), ("c", 7), ("d", 8)] {
+            ip(&format!(
+                "link add {name}0 group {group} type veth peer name {name}1"
+            ));
+        }
+        let links = netlink.links().expect("links");
+        let gone: Vec<_> = links
+            .iter()
+            .filter(|link| ["a0", "b0"].contains(&link.name.as_str()))
+            .collect();
+        // Somebody's interfaces are in these groups.
+        netlink.delete_links(&gone, 7).expect("removed");
+        let left: Vec<String> = netlink
+            .links()
+            .expect("links")
+            .into_iter()
+            .map(|link| link.name)
+            .collect();
+        assert_eq!(left, ["lo", "c1", "c0", "d1", "d0"]);
+        // Gone already.
+        netlink.delete_links(&gone, 0).expect("nothing to do");
+        assert_eq!(netlink.links().expect("links").len(), 5);
+    });
+}
+
+#[test]
+fn an_interface_knows_its_other_end() {
+    let other = Netns::unnamed().expect("namespace");
+    alone(|_, netlink| {
+        let end = |name| VethEnd {
+            name,
+            mac: Mac([2, 0, 0, 0, 0, name.as_bytes()[0]]),
+        };
+        netlink
+            .add_veth(end("here"), end("there"), other.as_fd())
+            .expect("veth");
+        let here = netlink.link("here").expect("asked").expect("here");
+        let there = other
+            .enter(|inside| Netlink::open(inside)?.link("there"))
+            .expect("enter")
+            .expect("asked")
+            .expect("there");
+        let peer = here.peer.expect("a peer");
+        assert_eq!(peer.ifindex, there.ifindex);
+        let id = netlink.namespace_id(other.as_fd()).expect("asked");
+        assert!(id.is_some());
+        assert_eq!(peer.netns, id);
+        assert_eq!(
+            netlink.name_namespace(other.as_fd()).expect("asked"),
+            id.expect("an id")
+        );
+        assert_eq!(netlink.namespace_ids().expect("listed").len(), 1);
+    });
+}
+
+#[test]
+fn a_namespace_that_goes_is_heard_of() {
+    alone(|inside, netlink| {
+        let gone = NamespacesGone::open(inside).expect("socket");
+        let soon = || Instant::now() + Duration::from_secs(10);
+        assert_eq!(gone.next(Instant::now()).expect("heard"), None);
+        let other = Netns::unnamed().expect("namespace");
+        assert_eq!(netlink.namespace_id(other.as_fd()).expect("asked"), None);
+        let id = netlink.name_namespace(other.as_fd()).expect("named");
+        drop(other);
+        let mut heard = Vec::new();
+        while heard.is_empty() {
+            heard = gone.next(soon()).expect("heard").expect("in time");
+        }
+        assert_eq!(heard, [id]);
+        assert!(netlink.namespace_ids().expect("listed").is_empty());
     });
 }

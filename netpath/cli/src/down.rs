@@ -34,16 +34,22 @@ pub fn run(args: &DownArgs, context: &Context) -> Result<Exit, Failure> {
     };
     let mut report = ChangeReport::new(context);
     let mut told = false;
-    let changes = provision::down_unless(&nodes, &context.interrupted, &mut |change| {
+    let removed = provision::down_unless(&nodes, &context.interrupted, &mut |change| {
         report.add(change);
         if context.is_interrupted() && !told {
             told = true;
             note("interrupted; removing the rest first, so that nothing is left half-made");
         }
     })?;
-    report.finish(&changes)?;
+    report.finish(&removed.changes)?;
+    for remaining in &removed.remaining {
+        note(&remaining.to_string());
+    }
     if context.is_interrupted() {
         note("interrupted, but everything was removed");
     }
-    Ok(Exit::Done)
+    Ok(match removed.remaining.is_empty() {
+        true => Exit::Done,
+        false => Exit::Degraded,
+    })
 }

@@ -32,8 +32,9 @@ Exit status:
   1  failed, or interrupted and undone
   2  wrong usage, or refused before anything was touched: a topology file with
      mistakes, something of that name that is not netpath's, no root
-  3  done, but degraded: not all is as it was made, counters overflowed, or
-     cells of the benchmark were rejected";
+  3  done, but degraded: not all is as it was made, counters overflowed,
+     something keeps alive what was removed, or cells of the benchmark were
+     rejected";
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -106,6 +106,40 @@ impl Channel {
         Ok(Self::over(socket, PATIENCE))
     }
 
+    /// Hears what the kernel tells a multicast group (`RTNLGRP_*` of linux/rtnetlink.h) of the calling thread's namespace
+    /// from now on.
+    pub fn subscribe(group: u32) -> Result<Self, NetlinkError> {
+        let channel = Self::open()?;
+        let step = |source| NetlinkError::Socket {
+            step: "NETLINK_ADD_MEMBERSHIP",
+            source,
+        };
+        channel.socket.add_membership(group).map_err(step)?;
+        Ok(channel)
+    }
+
+    /// The next that the group was told; waits for something until then. `None` if there was nothing.
+    pub fn hear(
+        &self,
+        about: About<'_>,
+        until: Instant,
+    ) -> Result<Option<Vec<RouteNetlinkMessage>>, NetlinkError> {
+        let mut buffer = self.buffer.borrow_mut();
+        let length = match self.datagram(about, &mut buffer, until) {
+            Err(NetlinkError::Timeout { .. }) => return Ok(None),
+            length => length?,
+        };
+        messages(&buffer[..length])
+            .map(|message| {
+                let message = message?;
+                RouteNetlinkMessage::parse_with_param(message.payload(), message.message_type())
+                    .map_err(|error| error.to_string())
+            })
+            .collect::<Result<_, _>>()
+            .map(Some)
+            .map_err(|problem| about.undecoded(problem))
+    }
+
     /// Over a connected socket, whoever is at its other end.
     pub fn over(socket: Socket, patience: Duration) -> Self {
         Self {
@@ -205,7 +239,8 @@ impl Channel {
         let mut failed = None;
         loop {
             let mut buffer = self.buffer.borrow_mut();
-            let length = match self.datagram(about, &mut buffer) {
+            let until = Instant::now() + self.patience;
+            let length = match self.datagram(about, &mut buffer, until) {
                 // Part of the list is lost; the rest of it follows. An acknowledgement would not be repeated.
                 Err(NetlinkError::Overrun { .. }) if last == NLMSG_DONE => {
                     changed = true;
@@ -249,11 +284,15 @@ impl Channel {
         }
     }
 
-    /// Waits for one datagram and returns its length.
-    fn datagram(&self, about: About<'_>, buffer: &mut Vec<u8>) -> Result<usize, NetlinkError> {
-        let deadline = Instant::now() + self.patience;
+    /// Waits for one datagram until then and returns its length.
+    fn datagram(
+        &self,
+        about: About<'_>,
+        buffer: &mut Vec<u8>,
+        until: Instant,
+    ) -> Result<usize, NetlinkError> {
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = until.saturating_duration_since(Instant::now());
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
             let mut ready = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
             match poll(&mut ready, timeout) {

@@ -1,6 +1,7 @@
 //! Interfaces.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     os::fd::{AsRawFd as _, BorrowedFd},
     time::{Duration, Instant},
@@ -16,7 +17,7 @@ use netlink_packet_route::{
 };
 use netpath_common::{Ifindex, Mac};
 
-use super::{Netlink, NetlinkError, channel::About};
+use super::{Netlink, NetlinkError, channel::About, namespace::NamespaceId};
 
 /// How long the two ends of a veth pair may take to see each other.
 const OPERATIONAL: Duration = Duration::from_secs(5);
@@ -40,6 +41,17 @@ pub struct Link {
     pub mtu: u32,
     /// What it is.
     pub kind: LinkKind,
+    /// The other end of a pair, where the kernel tells of one.
+    pub peer: Option<Peer>,
+}
+
+/// The other end of a pair of interfaces: an index is unique in its namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its index there.
+    pub ifindex: Ifindex,
+    /// Its namespace, as that of the interface knows it; `None` for the same one.
+    pub netns: Option<NamespaceId>,
 }
 
 /// What an interface is.
@@ -282,6 +294,98 @@ impl Netlink {
         }
     }
 
+    /// Whether there is an interface with this index.
+    ///
+    /// # Errors
+    /// When the kernel refuses for another reason than that there is none.
+    pub fn has_index(&self, ifindex: Ifindex) -> Result<bool, NetlinkError> {
+        let about = About {
+            action: "find interface with index",
+            object: &ifindex.0.to_string(),
+        };
+        let mut message = LinkMessage::default();
+        message.header.index = ifindex.0;
+        match self
+            .channel
+            .ask(about, RouteNetlinkMessage::GetLink(message), 0)
+        {
+            Ok(_) => Ok(true),
+            Err(error) if error.errno() == Some(libc::ENODEV) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives an interface another Ethernet address.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_mac(&self, link: &Link, mac: Mac) -> Result<(), NetlinkError> {
+        self.change("set the MAC of", link, |message| {
+            let attribute = LinkAttribute::Address(mac.0.to_vec());
+            message.attributes.push(attribute);
+        })
+    }
+
+    /// Removes many interfaces at once. Each removal on its own has the kernel wait for all that may still use the
+    /// interface, tens of milliseconds; together they wait once. Those that are gone already are no error.
+    ///
+    /// They are put into a group of their own, and that is removed. `group` is any number: the next one that no
+    /// interface has is taken.
+    ///
+    /// # Errors
+    /// When the kernel refuses: then none of them is removed.
+    pub fn delete_links(&self, links: &[&Link], group: u32) -> Result<(), NetlinkError> {
+        let groups = self.groups()?;
+        let mut group = group;
+        // 0 is that of all others.
+        while group == 0 || groups.contains(&group) {
+            group = group.wrapping_add(1);
+        }
+        let mut any = false;
+        for link in links {
+            let grouped = self.change("group", link, |message| {
+                message.attributes.push(LinkAttribute::Group(group));
+            });
+            match grouped {
+                Err(error) if error.errno() == Some(libc::ENODEV) => {}
+                result => {
+                    result?;
+                    any = true;
+                }
+            }
+        }
+        if !any {
+            return Ok(());
+        }
+        let about = About {
+            action: "remove",
+            object: &format!("{} interfaces", links.len()),
+        };
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::Group(group));
+        let request = RouteNetlinkMessage::DelLink(message);
+        match self.channel.request(about, request, 0) {
+            Err(error) if error.errno() == Some(libc::ENODEV) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// The groups of all interfaces.
+    fn groups(&self) -> Result<BTreeSet<u32>, NetlinkError> {
+        let about = About {
+            action: "list",
+            object: "groups of interfaces",
+        };
+        let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        let groups = self
+            .channel
+            .dump(about, &request, |message| match message {
+                RouteNetlinkMessage::NewLink(message) => Ok(group(&message)),
+                _ => Ok(None),
+            })?;
+        Ok(groups.into_iter().collect())
+    }
+
     /// Removes an interface. One that is gone already is no error.
     ///
     /// # Errors
@@ -301,6 +405,16 @@ impl Netlink {
     }
 }
 
+fn group(message: &LinkMessage) -> Option<u32> {
+    message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            LinkAttribute::Group(group) => Some(*group),
+            _ => None,
+        })
+}
+
 pub(super) fn decode(message: &LinkMessage) -> Result<Link, String> {
     let mut link = Link {
         ifindex: Ifindex(message.header.index),
@@ -311,7 +425,9 @@ pub(super) fn decode(message: &LinkMessage) -> Result<Link, String> {
         controller: Ifindex(0),
         mtu: 0,
         kind: LinkKind::Unsaid,
+        peer: None,
     };
+    let mut peer_netns = None;
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
@@ -321,6 +437,14 @@ pub(super) fn decode(message: &LinkMessage) -> Result<Link, String> {
             LinkAttribute::OperState(state) => link.operational = *state == State::Up,
             LinkAttribute::Controller(index) => link.controller = Ifindex(*index),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            // Without one it points to nothing, or to itself.
+            LinkAttribute::Link(index) if *index != 0 => {
+                link.peer = Some(Peer {
+                    ifindex: Ifindex(*index),
+                    netns: None,
+                });
+            }
+            LinkAttribute::LinkNetNsId(id) => peer_netns = NamespaceId::from_number(*id),
             LinkAttribute::LinkInfo(infos) => {
                 for info in infos {
                     if let LinkInfo::Kind(kind) = info {
@@ -334,6 +458,9 @@ pub(super) fn decode(message: &LinkMessage) -> Result<Link, String> {
             }
             _ => {}
         }
+    }
+    if let Some(peer) = &mut link.peer {
+        peer.netns = peer_netns;
     }
     if link.name.is_empty() {
         return Err(format!("interface {} has no name", link.ifindex.0));

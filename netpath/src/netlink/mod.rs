@@ -10,6 +10,7 @@ mod channel;
 mod error;
 mod filter;
 mod link;
+mod namespace;
 mod neighbour;
 mod route;
 mod rule;
@@ -25,7 +26,8 @@ pub use self::{
     address::InterfaceAddress,
     error::NetlinkError,
     filter::FilterProgram,
-    link::{Link, LinkKind, VethEnd},
+    link::{Link, LinkKind, Peer, VethEnd},
+    namespace::{NamespaceId, NamespacesGone},
     neighbour::{Neighbour, NeighbourState},
     route::{KnownRoutes, NewRoute, NextHop, ROUTE_PROTOCOL, Replace, Route, RouteKind, Table},
     rule::{Rule, RuleAction},

@@ -1,10 +1,14 @@
 //! Network namespaces: making them, finding them, working inside one.
 
+mod holders;
 mod inside;
 #[cfg(test)]
 mod tests;
 
-pub use self::inside::Inside;
+pub use self::{
+    holders::{Holder, holders},
+    inside::Inside,
+};
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -156,6 +160,24 @@ impl Netns {
         })
     }
 
+    /// Makes a namespace without a name: it ends with what is returned.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn unnamed() -> Result<Self, NetnsError> {
+        let name = "without a name";
+        thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    unshare(CloneFlags::CLONE_NEWNET)
+                        .map_err(|errno| step(name, "unshare", errno.into()))?;
+                    Self::open_path(Path::new("/proc/thread-self/ns/net"), name)
+                })
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
     /// Takes away the name; the namespace ends with its last user. A name that is not there is no error,
     /// nor is the empty file that an interrupted [`Netns::create`] may have left.
     ///
@@ -214,6 +236,17 @@ impl Netns {
             }
             Ok(cookie)
         })?
+    }
+
+    /// The number of its file, by which /proc knows it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn inode(&self) -> Result<u64, NetnsError> {
+        let metadata = self.file.metadata();
+        Ok(metadata
+            .map_err(|source| step(&self.name, "stat", source))?
+            .ino())
     }
 
     /// Runs `work` on a thread of its own inside the namespace, so that no other code is ever moved there.

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::{
     carry_out::Site,
+    departures::{Departures, Remaining},
     error::{self, ProvisionError},
     root, snapshot,
 };
@@ -15,12 +16,21 @@ use crate::{
     reconcile::{self, Change, Object, Op},
 };
 
+/// What [`super::down_unless`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// What was removed.
+    pub changes: Vec<Change>,
+    /// What the kernel still has of it.
+    pub remaining: Vec<Remaining>,
+}
+
 /// See [`super::down`].
 pub fn down(
     nodes: &[String],
     interrupted: &AtomicBool,
     progress: &mut dyn FnMut(&Change),
-) -> Result<Vec<Change>, ProvisionError> {
+) -> Result<Removed, ProvisionError> {
     root()?;
     mounts::require_visible("down")?;
     descriptors::require(2)?;
@@ -29,17 +39,25 @@ pub fn down(
         mounts::require_shared_namespaces("down")?;
     }
     let lock = TopologyLock::take(interrupted)?;
+    let mut departures = Departures::new()?;
     let mut changes = Vec::new();
     let mut errors = Vec::new();
     for name in nodes {
-        let result = node(name, &lock, &mut |change| {
+        let result = node(name, &lock, Some(&mut departures), &mut |change| {
             progress(change);
             changes.push(change.clone());
         });
         errors.extend(result.err());
     }
+    let remaining = match departures.wait() {
+        Ok(remaining) => remaining,
+        Err(error) => {
+            errors.push(error);
+            Vec::new()
+        }
+    };
     match error::all(errors) {
-        None => Ok(changes),
+        None => Ok(Removed { changes, remaining }),
         Some(error) => Err(error),
     }
 }
@@ -49,6 +67,7 @@ pub fn down(
 pub fn node(
     name: &str,
     lock: &TopologyLock,
+    departures: Option<&mut Departures>,
     report: &mut dyn FnMut(&Change),
 ) -> Result<(), ProvisionError> {
     // What an older netpath made is removed by what this one knows.
@@ -64,6 +83,9 @@ pub fn node(
         .map(ProvisionError::from)
         .collect();
     let mut site = Site::new(name, lock, snapshot, None);
+    if let Some(departures) = departures {
+        site = site.watched(departures);
+    }
     for step in &plan.steps {
         let ends_the_node = step.object.0 == Object::Node
             && step
@@ -75,7 +97,13 @@ pub fn node(
         }
         match site.step(step) {
             Ok(()) => step.change.iter().for_each(&mut *report),
-            Err(error) => errors.push(error),
+            Err(error) => {
+                errors.push(error);
+                // Their records are what proves them netpath's.
+                if step.ops.iter().any(|op| matches!(op, Op::DeleteVeths(_))) {
+                    break;
+                }
+            }
         }
     }
     match error::all(errors) {

@@ -1,6 +1,7 @@
 //! Namespaces, veths, addresses, routes, sysctls: making a topology true and taking it away again.
 
 mod carry_out;
+mod departures;
 mod down;
 mod error;
 mod iptables;
@@ -12,6 +13,8 @@ mod switch;
 mod up;
 
 pub use self::{
+    departures::Remaining,
+    down::Removed,
     error::ProvisionError,
     status::{
         EndpointStatus, FastPath, InterfaceStatus, NodeStatus, RouteStatus, UNREADABLE,
@@ -84,11 +87,16 @@ pub fn down(
     nodes: &[String],
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
-    down_unless(nodes, &AtomicBool::new(false), progress)
+    let removed = down_unless(nodes, &AtomicBool::new(false), progress)?;
+    for remaining in &removed.remaining {
+        tracing::warn!("{remaining}");
+    }
+    Ok(removed.changes)
 }
 
 /// As [`down`]; but waiting for another netpath ends when `interrupted` is set from outside (by a signal handler). What
-/// is begun is finished all the same.
+/// is begun is finished all the same. Waits until the kernel has cleared up the namespaces that were removed, ten seconds
+/// at most, and says what is left of them.
 ///
 /// # Errors
 /// As for [`down`].
@@ -96,7 +104,7 @@ pub fn down_unless(
     nodes: &[String],
     interrupted: &AtomicBool,
     progress: &mut dyn FnMut(&Change),
-) -> Result<Vec<Change>, ProvisionError> {
+) -> Result<Removed, ProvisionError> {
     down::down(nodes, interrupted, progress)
 }
 

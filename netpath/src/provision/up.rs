@@ -221,7 +221,7 @@ fn take_back(cause: ProvisionError, begun: Vec<Before>, lock: &TopologyLock) -> 
 
 fn restore(before: &Before, lock: &TopologyLock) -> Result<(), ProvisionError> {
     let Some(wanted) = &before.wanted else {
-        return super::down::node(&before.name, lock, &mut |_| {});
+        return super::down::node(&before.name, lock, None, &mut |_| {});
     };
     let mut snapshot = snapshot::take(&before.name, Some(wanted))?;
     snapshot.world.observed.programs_current = true;

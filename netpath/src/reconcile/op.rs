@@ -159,6 +159,8 @@ pub enum Op {
         /// Its MAC.
         mac: Mac,
     },
+    /// Remove many of the node's veths in one go: each by its name, if it still is the one with its MAC.
+    DeleteVeths(Vec<(String, Mac)>),
     /// Set an interface up.
     SetUp {
         /// Where.

@@ -4,7 +4,10 @@ use std::os::fd::AsFd as _;
 
 use netpath_common::Mac;
 
-use super::{super::error::ProvisionError, Site};
+use super::{
+    super::{error::ProvisionError, random},
+    Site,
+};
 use crate::{
     netlink::{self, Link, Netlink, Replace, VethEnd},
     netns::Inside,
@@ -34,6 +37,7 @@ impl Site<'_> {
                 Ok(netlink.set_controller(&link(netlink, dev)?, bridge.ifindex)?)
             }
             Op::DeleteLink { place, dev, mac } => self.delete_link(netlink, place, dev, *mac),
+            Op::DeleteVeths(veths) => self.delete_veths(netlink, veths),
             Op::SetUp { dev, .. } => Ok(netlink.set_up(&link(netlink, dev)?)?),
             Op::SetMtu { dev, mtu, .. } => Ok(netlink.set_mtu(&link(netlink, dev)?, *mtu)?),
             Op::AwaitOperational { dev, .. } => Ok(netlink.await_operational(dev)?),
@@ -91,6 +95,28 @@ impl Site<'_> {
             Some(link) if link.mac == Some(mac) => Ok(netlink.delete_link(&link)?),
             Some(_) => Err(self.made_meanwhile(place, dev)),
             None => Ok(()),
+        }
+    }
+
+    /// As [`Self::delete_link`], for many of the node's.
+    fn delete_veths(
+        &self,
+        netlink: &Netlink,
+        veths: &[(String, Mac)],
+    ) -> Result<(), ProvisionError> {
+        let links = netlink.links()?;
+        let mut ours = Vec::new();
+        for (dev, mac) in veths {
+            match links.iter().find(|link| link.name == *dev) {
+                Some(link) if link.mac == Some(*mac) => ours.push(link),
+                Some(_) => return Err(self.made_meanwhile(&Place::Node, dev)),
+                None => {}
+            }
+        }
+        match ours.as_slice() {
+            [] => Ok(()),
+            [link] => Ok(netlink.delete_link(link)?),
+            links => Ok(netlink.delete_links(links, random()? as u32)?),
         }
     }
 

@@ -54,7 +54,7 @@ impl Site<'_> {
             }
             Op::Unregister(ifindex) => {
                 let writer = self.writer()?;
-                match netlink.links()?.iter().any(|link| link.ifindex == *ifindex) {
+                match netlink.has_index(*ifindex)? {
                     true => Ok(writer.forget_interface(*ifindex)?),
                     false => Ok(writer.retire_interface(*ifindex)?),
                 }

@@ -8,7 +8,7 @@ mod node;
 use std::{collections::BTreeMap, sync::Arc};
 
 pub use self::node::Making;
-use super::{error::ProvisionError, snapshot::Snapshot};
+use super::{departures::Departures, error::ProvisionError, snapshot::Snapshot};
 use crate::{
     datapath::{Datapath, Writer},
     lock::TopologyLock,
@@ -26,6 +26,7 @@ pub struct Site<'a> {
     netns: Option<Arc<Netns>>,
     /// Cookies of the namespaces that were made on the way: what was planned for them is not what they got.
     cookies: BTreeMap<Place, u64>,
+    departures: Option<&'a mut Departures>,
 }
 
 impl<'a> Site<'a> {
@@ -43,6 +44,20 @@ impl<'a> Site<'a> {
             datapath: snapshot.datapath,
             netns: snapshot.netns.map(Arc::new),
             cookies: BTreeMap::new(),
+            departures: None,
+        }
+    }
+
+    /// The same, where somebody will wait for the namespaces that are taken away.
+    pub fn watched(mut self, departures: &'a mut Departures) -> Self {
+        self.departures = Some(departures);
+        self
+    }
+
+    fn watch(&mut self, netns: &Netns) -> Result<(), ProvisionError> {
+        match &mut self.departures {
+            Some(departures) => departures.add(netns),
+            None => Ok(()),
         }
     }
 

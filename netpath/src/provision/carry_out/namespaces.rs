@@ -106,7 +106,8 @@ impl Site<'_> {
     pub(super) fn remove_namespace(&mut self, place: &Place) -> Result<(), ProvisionError> {
         let name = name(place)?;
         if name_state(&name)? == NameState::Namespace {
-            self.open(place)?;
+            let netns = self.open(place)?;
+            self.watch(&netns)?;
         }
         Ok(Netns::remove(&name)?)
     }

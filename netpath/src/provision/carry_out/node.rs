@@ -130,7 +130,9 @@ impl Site<'_> {
             Some(datapath) => datapath.maps.meta.get()?.netns_made != 0,
             None => false,
         };
-        self.netns = None;
+        if let Some(netns) = self.netns.take().filter(|_| made) {
+            self.watch(&netns)?;
+        }
         if made {
             Netns::remove(self.name)?;
         }

@@ -69,6 +69,7 @@ impl World {
             | Op::AddBridge { .. }
             | Op::SetController { .. }
             | Op::DeleteLink { .. }
+            | Op::DeleteVeths(_)
             | Op::SetUp { .. }
             | Op::SetMtu { .. }
             | Op::AwaitOperational { .. } => self.apply_to_link(op),
@@ -429,10 +430,10 @@ impl World {
                 });
                 self.change_link(place, bridge, |link| link.mac = mac);
             }
-            Op::DeleteLink { place, dev, .. } => {
-                let link = self.namespace(place).and_then(|there| there.link(dev));
-                if let Some(ifindex) = link.map(|link| link.ifindex) {
-                    self.remove_link(place, ifindex);
+            Op::DeleteLink { place, dev, .. } => self.delete_link(place, dev),
+            Op::DeleteVeths(veths) => {
+                for (dev, _) in veths {
+                    self.delete_link(&Place::Node, dev);
                 }
             }
             Op::SetUp { place, dev } => self.change_link(place, dev, |link| link.up = true),
@@ -440,6 +441,13 @@ impl World {
                 self.change_link(place, dev, |link| link.mtu = *mtu);
             }
             _ => {}
+        }
+    }
+
+    fn delete_link(&mut self, place: &Place, dev: &str) {
+        let link = self.namespace(place).and_then(|there| there.link(dev));
+        if let Some(ifindex) = link.map(|link| link.ifindex) {
+            self.remove_link(place, ifindex);
         }
     }
 

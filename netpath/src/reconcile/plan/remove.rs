@@ -56,9 +56,8 @@ impl Planner<'_> {
         let Some(node) = self.world.recorded.clone() else {
             return;
         };
-        for (name, endpoint) in &node.endpoints {
-            self.remove_endpoint(name, endpoint, None);
-        }
+        let all = node.endpoints.iter();
+        self.remove_endpoints(all.map(|(name, endpoint)| (name, endpoint, None)).collect());
         for (&dst, route) in &node.routes {
             self.remove_route(dst, *route);
         }
@@ -103,13 +102,15 @@ impl Planner<'_> {
         };
         let wanted = self.wanted;
         let names: BTreeSet<&str> = wanted.endpoints.iter().map(|e| e.name.as_str()).collect();
-        for (name, endpoint) in &node.endpoints {
+        let surplus = node.endpoints.iter().filter(|(name, endpoint)| {
             let is_managed = wanted.scope == Scope::All || endpoint.origin == Origin::File;
-            if is_managed && !names.contains(name.as_str()) {
-                let detail = List(&endpoint.addresses).to_string();
-                self.remove_endpoint(name, endpoint, Some(detail));
-            }
-        }
+            is_managed && !names.contains(name.as_str())
+        });
+        let surplus = surplus.map(|(name, endpoint)| {
+            let detail = List(&endpoint.addresses).to_string();
+            (name, endpoint, Some(detail))
+        });
+        self.remove_endpoints(surplus.collect());
         let destinations: BTreeSet<IpNet> = wanted.routes.iter().map(|route| route.dst).collect();
         for (&dst, route) in &node.routes {
             if !destinations.contains(&dst) {
@@ -123,16 +124,41 @@ impl Planner<'_> {
         }
     }
 
-    fn remove_endpoint(&mut self, name: &str, endpoint: &RecordedEndpoint, detail: Option<String>) {
-        let mut draft = Draft::default();
+    /// Takes away endpoints: all that leads to them, then their veths in one go, then what is left of each.
+    fn remove_endpoints(&mut self, gone: Vec<(&String, &RecordedEndpoint, Option<String>)>) {
+        let whole_node = gone.iter().all(|(_, _, detail)| detail.is_none());
         // A lab node's veths end with its namespace, all of them in one go.
-        let whole_node = detail.is_none() && self.wanted.place == NodePlace::Lab;
-        if !whole_node {
+        let with_node = whole_node && self.wanted.place == NodePlace::Lab;
+        if !with_node {
+            self.cut_off(&gone);
+        }
+        for (name, endpoint, detail) in gone {
+            let mut draft = Draft::default();
+            if !with_node {
+                self.remove_veth(&mut draft, endpoint);
+            }
+            self.remove_namespace(&mut draft, name, endpoint);
+            if !with_node {
+                self.act(&mut draft, Op::ForgetEndpoint(name.clone()));
+            }
+            // Told also where nothing of it is left but its record.
+            let detail = Some(detail.unwrap_or_default());
+            self.told(Action::Remove, Object::Endpoint, name, detail, draft);
+        }
+    }
+
+    fn cut_off(&mut self, gone: &[(&String, &RecordedEndpoint, Option<String>)]) {
+        let mut draft = Draft {
+            silent: true,
+            ..Draft::default()
+        };
+        let mut veths = Vec::new();
+        for (name, endpoint, _) in gone {
             let pending = RecordedEndpoint {
                 complete: false,
-                ..endpoint.clone()
+                ..(*endpoint).clone()
             };
-            let op = Op::RecordEndpoint(name.to_owned(), Box::new(pending));
+            let op = Op::RecordEndpoint((*name).clone(), Box::new(pending));
             self.act(&mut draft, op);
             self.withdraw(
                 &mut draft,
@@ -143,15 +169,14 @@ impl Planner<'_> {
             if self.world.observed.maps.devices.contains_key(&endpoint.id) {
                 self.act(&mut draft, Op::RemoveDevice(endpoint.id));
             }
-            self.remove_veth(&mut draft, endpoint);
+            let link = self.world.observed.node.link_with(endpoint.host_mac);
+            veths.extend(link.map(|link| (link.name.clone(), endpoint.host_mac)));
         }
-        self.remove_namespace(&mut draft, name, endpoint);
-        if !whole_node {
-            self.act(&mut draft, Op::ForgetEndpoint(name.to_owned()));
+        if !veths.is_empty() {
+            self.act(&mut draft, Op::DeleteVeths(veths));
         }
-        // Told also where nothing of it is left but its record.
-        let detail = Some(detail.unwrap_or_default());
-        self.told(Action::Remove, Object::Endpoint, name, detail, draft);
+        let name = self.wanted.name.clone();
+        self.step(Action::Update, Object::Node, &name, None, draft);
     }
 
     /// As [`Planner::step`], also without an operation.

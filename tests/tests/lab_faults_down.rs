@@ -1,0 +1,145 @@
+//! `down` returns when what it removed is gone, or says what is left of it.
+
+use std::{
+    collections::BTreeSet,
+    io::Write as _,
+    process::{Child, Command, Output, Stdio},
+    sync::atomic::AtomicBool,
+};
+
+use netpath::{
+    netlink::Netlink,
+    netns::{Holder, path_of},
+    provision::{self, Remaining},
+};
+use netpath_tests::{
+    lab::{Deadline, Lab, ONE_NODE, on_a_machine},
+    netpath,
+};
+
+/// Interfaces by name, but for the loopback device.
+fn interfaces(netlink: &Netlink) -> BTreeSet<String> {
+    let links = netlink.links().expect("links").into_iter();
+    links
+        .map(|link| link.name)
+        .filter(|name| name != "lo")
+        .collect()
+}
+
+/// Somebody's veths into the namespaces of the lab stand for all that the kernel has there: it takes both ends away when
+/// it clears up.
+#[test]
+fn nothing_is_seen_of_it_after_down() {
+    for _ in 0..5 {
+        let mut lab = Lab::prepare(ONE_NODE);
+        let outside = lab.foreign_namespace("X");
+        lab.converge();
+        let netlink = outside
+            .enter(Netlink::open)
+            .expect("enter")
+            .expect("socket");
+        for place in ["A", "a1", "a2"] {
+            let there = lab.name(place);
+            let line = format!("link add w{place} type veth peer name w netns {there}");
+            lab.ip("X", &line);
+        }
+        assert_eq!(interfaces(&netlink).len(), 3);
+        lab.down();
+        assert_eq!(interfaces(&netlink), BTreeSet::new());
+    }
+}
+
+/// A process in a namespace of the lab's, until this is dropped.
+struct Inside(Child);
+
+impl Inside {
+    fn new(lab: &Lab, place: &str) -> Self {
+        let path = path_of(&lab.name(place));
+        let child = Command::new("nsenter")
+            .arg(format!("--net={}", path.display()))
+            .args(["sleep", "1000"])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("nsenter");
+        let inside = Self(child);
+        let deadline = Deadline::new();
+        let comm = format!("/proc/{}/comm", inside.0.id());
+        while std::fs::read_to_string(&comm).expect("comm") != "sleep\n" {
+            deadline.check(|| "it does not start".to_owned());
+        }
+        inside
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.0.kill().expect("kill");
+        self.0.wait().expect("wait");
+    }
+}
+
+#[test]
+fn who_keeps_a_namespace_alive_is_named() {
+    let lab = Lab::up(ONE_NODE);
+    let inside = Inside::new(&lab, "a1");
+    let removed = provision::down_unless(&lab.nodes(), &AtomicBool::new(false), &mut |_| {});
+    let removed = removed.unwrap_or_else(|error| panic!("{error}"));
+    let holder = Holder {
+        pid: inside.pid(),
+        command: "sleep".to_owned(),
+        inside: true,
+    };
+    let expected = Remaining::Namespace {
+        name: lab.name("a1"),
+        holders: vec![holder],
+    };
+    assert_eq!(removed.remaining, [expected]);
+    lab.assert_nothing_left();
+}
+
+/// `netpath down` of the lab.
+fn down(lab: &Lab) -> Output {
+    let mut command = netpath(&["down", "-f", "-"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().expect("start");
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin.write_all(lab.text().as_bytes()).expect("it reads");
+    drop(stdin);
+    child.wait_with_output().expect("it ends")
+}
+
+#[test]
+fn the_command_says_so_and_exits_with_3() {
+    let lab = Lab::up(ONE_NODE);
+    let inside = Inside::new(&lab, "A");
+    let output = down(&lab);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let words = format!(
+        "namespace {} was removed, but lives on with what is in it: process {} (sleep) is in it",
+        lab.name("A"),
+        inside.pid()
+    );
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains(&words), "{stderr}");
+    drop(inside);
+    lab.converge();
+    let output = down(&lab);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+/// Theirs are left.
+#[test]
+fn a_machines_veths_go_together() {
+    on_a_machine(|lab| {
+        lab.converge();
+        let before = lab.ip("H", "-o link");
+        assert!(before.contains("va1") && before.contains("va2"), "{before}");
+        lab.down();
+        let after = lab.ip("H", "-o link");
+        assert!(!after.contains("va1") && !after.contains("va2"), "{after}");
+        assert!(after.contains("up0") && after.contains("br7"), "{after}");
+    });
+}
