@@ -1,9 +1,13 @@
 //! A map entry that somebody took away or altered is drift: `show` names it and `up` mends it.
 
-use std::fs;
+use std::{fs, sync::atomic::AtomicBool};
 
-use netpath::provision::{self, FastPath};
-use netpath_tests::lab::{Lab, TWO_NODES, addresses};
+use netpath::{
+    Ends as _,
+    datapath::Maps,
+    provision::{self, FastPath, Remaining, Removed, Unproven},
+};
+use netpath_tests::lab::{Lab, TWO_NODES, addresses, on_a_machine, run};
 
 const MAPS: [&str; 6] = [
     "endpoints_v4",
@@ -41,25 +45,6 @@ fn assert_works(lab: &Lab) {
     for (from, to, ttl) in [("a1", "a2", 63), ("b1", "a2", 62), ("a1", "b2", 62)] {
         for dst in addresses(to) {
             lab.assert_reaches(from, dst, ttl);
-        }
-    }
-}
-
-/// A pin that is under another name, until this is dropped.
-struct Aside(String);
-
-impl Aside {
-    fn put(pin: &str) -> Self {
-        fs::rename(pin, format!("{pin}_aside")).expect("rename");
-        Self(pin.to_owned())
-    }
-}
-
-impl Drop for Aside {
-    fn drop(&mut self) {
-        let back = fs::rename(format!("{}_aside", self.0), &self.0);
-        if let Err(error) = back {
-            eprintln!("{}: {error}", self.0);
         }
     }
 }
@@ -118,29 +103,162 @@ fn an_altered_entry_is_told_and_mended() {
     }
 }
 
-/// A map that is pinned nowhere may be gone for good: the node is one row that says so, and nothing is made over it.
+/// Every map of a node.
+fn maps() -> impl Iterator<Item = &'static str> {
+    netpath::datapath::map_names()
+}
+
+fn map_id(lab: &Lab, map: &'static str) -> u32 {
+    let info = Maps::info(&lab.name("A"), map);
+    info.unwrap_or_else(|error| panic!("{map}: {error}")).id
+}
+
+/// What `show` says of node A, which cannot be read.
+fn unreadable(lab: &Lab, map: &str) {
+    let nodes = provision::observe().unwrap_or_else(|error| panic!("{map}: {error}"));
+    let [a, b] = ["A", "B"].map(|name| {
+        let mut rows = nodes.iter().filter(|node| node.name == lab.name(name));
+        rows.next()
+            .unwrap_or_else(|| panic!("{map}: no row of {name}"))
+    });
+    assert_eq!(a.fast_path, FastPath::Unknown, "{map}");
+    assert!(format!("{a:?}").contains(map), "{map}: {a:?}");
+    assert_eq!(b.endpoints.len(), 2, "{map}");
+}
+
+/// The programs hold every map, so that nothing is lost with a pin.
 #[test]
-fn a_missing_map_pin_is_told_and_refused() {
-    for map in MAPS.iter().chain(&["hops", "endpoint_records"]) {
-        let lab = Lab::up(TWO_NODES);
-        let pin = path(&lab, map);
-        let aside = Aside::put(&pin);
-        let nodes = provision::observe().unwrap_or_else(|error| panic!("{map}: {error}"));
-        let [a, b] = ["A", "B"].map(|name| {
-            let mut rows = nodes.iter().filter(|node| node.name == lab.name(name));
-            rows.next()
-                .unwrap_or_else(|| panic!("{map}: no row of {name}"))
-        });
-        assert_eq!(a.fast_path, FastPath::Unknown, "{map}");
-        assert!(
-            a.drift.iter().any(|finding| finding.problem.contains(map)),
-            "{map}: {a:?}"
-        );
-        assert_eq!(b.endpoints.len(), 2, "{map}");
-        let error = lab.try_converge().expect_err("a map is missing");
-        assert!(error.to_string().contains(map), "{map}: {error}");
-        drop(aside);
-        assert_eq!(lab.plan(), Vec::<String>::new(), "{map}");
+fn a_missing_map_pin_is_told_and_made_again() {
+    let lab = Lab::up(TWO_NODES);
+    for map in maps() {
+        let id = map_id(&lab, map);
+        fs::remove_file(path(&lab, map)).expect("unpin");
+        unreadable(&lab, map);
+        let told = format!("~ node A: pins that were gone: {map}");
+        assert_eq!(lab.plan(), [told.as_str()], "{map}");
+        assert_eq!(lab.converge(), [told], "{map}");
+        assert_eq!(map_id(&lab, map), id, "{map}");
         assert_works(&lab);
     }
+    // All of them at once, and the programs: the links hold those.
+    for directory in ["maps", "programs"] {
+        for pin in fs::read_dir(directory_of(&lab, directory)).expect("pins") {
+            fs::remove_file(pin.expect("pin").path()).expect("unpin");
+        }
+    }
+    assert_eq!(lab.converge().len(), 1);
+    assert_works(&lab);
+    fs::remove_file(path(&lab, "endpoint_records")).expect("unpin");
+    // Removes all of it.
+    lab.down();
+}
+
+fn directory_of(lab: &Lab, directory: &str) -> String {
+    format!("/sys/fs/bpf/netpath/{}/{directory}", lab.name("A"))
+}
+
+/// Takes all programs and one map from node A: then what was in the map is gone.
+fn lose(lab: &Lab, map: &str) {
+    for directory in ["links", "programs"] {
+        for pin in fs::read_dir(directory_of(lab, directory)).expect("pins") {
+            fs::remove_file(pin.expect("pin").path()).expect("unpin");
+        }
+    }
+    fs::remove_file(path(lab, map)).expect("unpin");
+}
+
+fn down(lab: &Lab) -> Removed {
+    let removed = provision::down_unless(&lab.nodes(), &AtomicBool::new(false), &mut |_| {});
+    removed.unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn a_map_that_is_lost_is_told_and_the_rest_removed() {
+    for map in maps().filter(|map| *map != "meta") {
+        let lab = Lab::up(TWO_NODES);
+        lose(&lab, map);
+        unreadable(&lab, map);
+        let error = lab.try_converge().expect_err("a map is lost");
+        assert!(error.is_refusal(), "{map}: {error}");
+        let text = error.to_string();
+        assert!(
+            text.contains(map) && text.contains("netpath down"),
+            "{map}: {text}"
+        );
+        let remaining = down(&lab).remaining;
+        let expected = match map {
+            "endpoint_records" => vec![
+                format!("ip netns del {}", lab.name("a1")),
+                format!("ip netns del {}", lab.name("a2")),
+            ],
+            "uplink_records" => {
+                vec!["ip netns del netpath-wire-..., where no other node is on the wire".to_owned()]
+            }
+            "route_records" => Vec::new(),
+            _ => {
+                assert_eq!(remaining, [], "{map}");
+                lab.assert_nothing_left();
+                continue;
+            }
+        };
+        let unproven = Unproven {
+            node: lab.name("A"),
+            lost: vec![map],
+            commands: expected,
+        };
+        assert_eq!(remaining, [Remaining::Unproven(unproven)], "{map}");
+        let left = lab.leftovers().len();
+        for command in ["a1", "a2"].iter().filter(|_| map == "endpoint_records") {
+            run(&format!("ip netns del {}", lab.name(command)));
+        }
+        if map == "endpoint_records" {
+            assert_eq!(left, 2);
+        }
+        lab.assert_nothing_left();
+    }
+}
+
+/// A machine keeps what no record proves netpath's.
+#[test]
+fn on_a_machine_nothing_is_guessed() {
+    on_a_machine(|lab| {
+        lab.converge();
+        let directory = format!("/sys/fs/bpf/netpath/{}", lab.nodes()[0]);
+        for place in ["links", "programs"] {
+            for pin in fs::read_dir(format!("{directory}/{place}")).expect("pins") {
+                fs::remove_file(pin.expect("pin").path()).expect("unpin");
+            }
+        }
+        fs::remove_file(format!("{directory}/maps/endpoint_records")).expect("unpin");
+        let removed = down(lab);
+        let [Remaining::Unproven(unproven)] = removed.remaining.as_slice() else {
+            panic!("{removed:?}");
+        };
+        assert_eq!(unproven.commands.len(), 4, "{unproven:?}");
+        assert!(run("ip -o link").contains("va1"));
+        for command in &unproven.commands {
+            run(command);
+        }
+        lab.assert_nothing_left();
+    });
+}
+
+/// Without its identity nobody can say whose a namespace is.
+#[test]
+fn without_identity_the_steps_are_named() {
+    let lab = Lab::up(TWO_NODES);
+    lose(&lab, "meta");
+    let error = provision::down(&lab.nodes(), &mut |_| {}).expect_err("a refusal");
+    let text = error.to_string();
+    assert!(
+        text.contains("rm -r") && text.contains("ip netns"),
+        "{text}"
+    );
+    run(&format!("rm -r {}", directory_of(&lab, "")));
+    for place in ["A", "a1", "a2"] {
+        run(&format!("ip netns del {}", lab.name(place)));
+    }
+    // A node that could not be read might have been on the wire.
+    run(&format!("ip netns del {}", lab.wire_namespace("lan")));
+    lab.assert_nothing_left();
 }

@@ -127,7 +127,7 @@ pub enum DatapathError {
         source: io::Error,
     },
     /// Something of a node is missing.
-    #[error("{}: {problem}: the node is damaged", path.display())]
+    #[error("{}: the node is damaged: {problem}", path.display())]
     Damaged {
         /// The node's directory.
         path: PathBuf,

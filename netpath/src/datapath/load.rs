@@ -12,7 +12,7 @@ use netpath_common::tables::{Capacity, TABLES};
 use super::{
     ObjectKind, ProgramKind,
     error::{DatapathError, file},
-    kernel,
+    kernel, mend,
     pins::Pins,
 };
 use crate::hash::fnv1a_64;
@@ -114,18 +114,31 @@ pub(super) fn create(
     object: ObjectKind,
 ) -> Result<(), DatapathError> {
     let mut ebpf = load(pins, Some(capacity), object)?;
+    let maps = mend::all(pins)?;
     for kind in ProgramKind::ALL {
         let path = pins.program(kind.name());
-        program(&mut ebpf, kind)?
+        let program = program(&mut ebpf, kind)?;
+        mend::bind(program, &maps)?;
+        program
             .pin(&path)
             .map_err(|source| DatapathError::Pin { path, source })?;
     }
     Ok(())
 }
 
+/// Makes and pins the maps of a directory that are not there.
+pub(super) fn replace_maps(
+    pins: &Pins,
+    capacity: Capacity,
+    object: ObjectKind,
+) -> Result<(), DatapathError> {
+    load(pins, Some(capacity), object).map(drop)
+}
+
 /// Pins this build's programs in the place of those that are pinned, on the same maps.
 pub(super) fn replace_programs(pins: &Pins, object: ObjectKind) -> Result<(), DatapathError> {
     let mut ebpf = load(pins, None, object)?;
+    let maps = mend::all(pins)?;
     for kind in ProgramKind::ALL {
         let path = pins.program(kind.name());
         let new = pins.program(&format!("{}_new", kind.name()));
@@ -133,12 +146,12 @@ pub(super) fn replace_programs(pins: &Pins, object: ObjectKind) -> Result<(), Da
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             result => result.map_err(file(&new, "remove"))?,
         }
-        program(&mut ebpf, kind)?
-            .pin(&new)
-            .map_err(|source| DatapathError::Pin {
-                path: new.clone(),
-                source,
-            })?;
+        let program = program(&mut ebpf, kind)?;
+        mend::bind(program, &maps)?;
+        program.pin(&new).map_err(|source| DatapathError::Pin {
+            path: new.clone(),
+            source,
+        })?;
         fs::rename(&new, &path).map_err(file(&new, "rename over the old program"))?;
     }
     Ok(())

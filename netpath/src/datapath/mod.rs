@@ -10,6 +10,7 @@ mod kernel;
 mod load;
 mod log;
 mod maps;
+mod mend;
 mod migrate;
 mod pins;
 mod raw;
@@ -25,6 +26,7 @@ pub use self::{
     kernel::{AttachMode, attach_mode},
     log::DatapathLog,
     maps::{MapSummary, Maps, Writer, from_bytes, map_names, to_bytes},
+    mend::Missing,
     pins::nodes,
     table::{PerCpuTable, Single, Table, Writable},
     test_run::{ReturnCode, TestOutcome, TestPacket},
@@ -262,7 +264,8 @@ fn version(pins: &Pins) -> Result<Found, DatapathError> {
     if !path.exists() {
         return Err(DatapathError::Damaged {
             path: pins.directory().to_owned(),
-            problem: "it holds no map `meta`".to_owned(),
+            problem: "its map meta is not pinned: `netpath up` pins it again if a program holds it"
+                .to_owned(),
         });
     }
     let meta = RawMap::open(&path, "meta")?;

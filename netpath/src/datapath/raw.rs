@@ -62,7 +62,11 @@ pub(super) struct RawMap {
 impl RawMap {
     /// Opens a pinned map.
     pub(super) fn open(path: &Path, name: &'static str) -> Result<Self, DatapathError> {
-        let data = MapData::from_pin(path).map_err(map(name))?;
+        Self::of(MapData::from_pin(path).map_err(map(name))?, name)
+    }
+
+    /// A map that is open.
+    pub(super) fn of(data: MapData, name: &'static str) -> Result<Self, DatapathError> {
         let info = data.info().map_err(map(name))?;
         let layout = Layout {
             kind: info.map_type().map_err(map(name))? as u32,
@@ -79,14 +83,14 @@ impl RawMap {
         let fd = data.fd().as_fd().try_clone_to_owned();
         Ok(Self {
             name,
-            fd: fd.map_err(file(path, "keep open"))?,
+            fd: fd.map_err(file(name, "keep the map open"))?,
             layout,
             max_entries,
             stride,
         })
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 

@@ -14,6 +14,7 @@ pub(super) mod command {
     pub const MAP_LOOKUP_BATCH: libc::c_int = 24;
     pub const MAP_UPDATE_BATCH: libc::c_int = 26;
     pub const MAP_DELETE_BATCH: libc::c_int = 27;
+    pub const PROG_BIND_MAP: libc::c_int = 35;
 }
 
 /// `union bpf_attr` as the commands about one entry use it.
@@ -39,6 +40,25 @@ struct Batch {
     map_fd: u32,
     elem_flags: u64,
     flags: u64,
+}
+
+/// The same for `BPF_PROG_BIND_MAP`.
+#[repr(C)]
+struct Binding {
+    program_fd: u32,
+    map_fd: u32,
+    flags: u32,
+}
+
+/// Has a program hold a map, whether or not it reads it. One that it holds already is no error.
+pub(super) fn bind_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<()> {
+    let mut binding = Binding {
+        program_fd: program.as_raw_fd().cast_unsigned(),
+        map_fd: map.as_raw_fd().cast_unsigned(),
+        flags: 0,
+    };
+    // SAFETY: the layout is the kernel's, and there is no pointer in it.
+    unsafe { bpf(command::PROG_BIND_MAP, &mut binding) }.map(drop)
 }
 
 /// Calls bpf(2) with a part of `union bpf_attr`; returns its result.

@@ -38,7 +38,10 @@ fn open(pins: &Pins, spec: &'static TableSpec) -> Result<RawMap, DatapathError> 
     if !path.exists() {
         return Err(DatapathError::Damaged {
             path: pins.directory().to_owned(),
-            problem: format!("its map {} is not pinned", spec.name),
+            problem: format!(
+                "its map {} is not pinned: `netpath up` pins it again if a program holds it",
+                spec.name
+            ),
         });
     }
     let raw = RawMap::open(&path, spec.name)?;

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::error::ProvisionError;
+use super::{error::ProvisionError, unproven::Unproven};
 use crate::{
     netlink::{NamespaceId, NamespacesGone, Netlink, NetlinkError},
     netns::{Holder, Inside, Netns, holders},
@@ -34,6 +34,8 @@ pub enum Remaining {
         /// Who keeps it alive, as far as /proc shows.
         holders: Vec<Holder>,
     },
+    /// What no record proves to be netpath's any more was left alone.
+    Unproven(Unproven),
     /// The kernel has begun to clear up, and has not finished after so long.
     Unfinished(Duration),
 }
@@ -55,6 +57,7 @@ impl fmt::Display for Remaining {
                 write!(f, "{first}")?;
                 others.iter().try_for_each(|other| write!(f, ", {other}"))
             }
+            Self::Unproven(unproven) => write!(f, "{unproven}"),
             Self::Unfinished(time) => write!(
                 f,
                 "the kernel is still clearing up the namespaces that were removed, after {} seconds",

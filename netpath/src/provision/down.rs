@@ -7,6 +7,7 @@ use super::{
     departures::{Departures, Remaining},
     error::{self, ProvisionError},
     root, snapshot,
+    unproven::Unproven,
 };
 use crate::{
     datapath::{self, Datapath, ObjectKind},
@@ -41,21 +42,21 @@ pub fn down(
     let lock = TopologyLock::take(interrupted)?;
     let mut departures = Departures::new()?;
     let mut changes = Vec::new();
+    let mut unproven = Vec::new();
     let mut errors = Vec::new();
     for name in nodes {
-        let result = node(name, &lock, Some(&mut departures), &mut |change| {
+        let mut report = |change: &Change| {
             progress(change);
             changes.push(change.clone());
-        });
-        errors.extend(result.err());
+        };
+        let departures = Some(&mut departures);
+        errors.extend(node(name, &lock, departures, &mut unproven, &mut report).err());
     }
-    let remaining = match departures.wait() {
-        Ok(remaining) => remaining,
-        Err(error) => {
-            errors.push(error);
-            Vec::new()
-        }
-    };
+    let mut remaining: Vec<Remaining> = unproven.into_iter().map(Remaining::Unproven).collect();
+    match departures.wait() {
+        Ok(namespaces) => remaining.extend(namespaces),
+        Err(error) => errors.push(error),
+    }
     match error::all(errors) {
         None => Ok(Removed { changes, remaining }),
         Some(error) => Err(error),
@@ -68,11 +69,17 @@ pub fn node(
     name: &str,
     lock: &TopologyLock,
     departures: Option<&mut Departures>,
+    unproven: &mut Vec<Unproven>,
     report: &mut dyn FnMut(&Change),
 ) -> Result<(), ProvisionError> {
+    let missing = Datapath::mend(name, ObjectKind::Plain, lock)?;
+    if !missing.lost.is_empty() {
+        Datapath::replace_lost(name, ObjectKind::Plain, lock)?;
+    }
     // What an older netpath made is removed by what this one knows.
     Datapath::migrate(name, ObjectKind::Plain, lock)?;
     let snapshot = snapshot::take(name, None)?;
+    unproven.extend(Unproven::of(name, &missing, &snapshot.world));
     if snapshot.world.recorded.is_none() {
         return Ok(Datapath::remove_unfinished(name)?);
     }

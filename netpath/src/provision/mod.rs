@@ -10,6 +10,7 @@ mod records;
 mod snapshot;
 mod status;
 mod switch;
+mod unproven;
 mod up;
 
 pub use self::{
@@ -20,6 +21,7 @@ pub use self::{
         EndpointStatus, FastPath, InterfaceStatus, NodeStatus, RouteStatus, UNREADABLE,
         UplinkStatus,
     },
+    unproven::Unproven,
 };
 pub use crate::reconcile::{Action, Change, GATEWAY_V4, GATEWAY_V6, Object};
 

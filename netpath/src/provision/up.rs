@@ -12,12 +12,12 @@ use super::{
     snapshot::{self, Snapshot},
 };
 use crate::{
-    datapath::{Capacity, Datapath},
+    datapath::{Capacity, Datapath, Missing},
     descriptors,
     lock::TopologyLock,
     model::{self, ForwardPolicy, NodePlace, Topology},
     mounts,
-    reconcile::{self, Action, Change, Fresh, Object, Plan, Wanted},
+    reconcile::{self, Action, Change, Fresh, Object, Plan, Refusal, Wanted},
 };
 
 /// See [`super::plan`].
@@ -27,6 +27,12 @@ pub fn plan(topology: &Topology, options: &UpOptions) -> Result<Vec<Change>, Pro
     let mut changes = Vec::new();
     let mut older = Vec::new();
     for node in &topology.nodes {
+        let missing = Datapath::missing(node.name.as_ref())?;
+        if !missing.is_empty() {
+            changes.push(mended(node, &missing)?);
+            older.push(node.name.clone());
+            continue;
+        }
         if let Some(version) = Datapath::older_version(node.name.as_ref())? {
             changes.push(migration(node, version));
             older.push(node.name.clone());
@@ -38,6 +44,23 @@ pub fn plan(topology: &Topology, options: &UpOptions) -> Result<Vec<Change>, Pro
     let planned = planned.iter().flat_map(|planned| planned.plan.changes());
     changes.extend(planned.cloned());
     Ok(changes)
+}
+
+/// Pins that were missing; refused where it is not known any more what is the node's.
+fn mended(node: &model::Node, missing: &Missing) -> Result<Change, ProvisionError> {
+    if !missing.lost.is_empty() {
+        let refusal = Refusal::LostMaps(missing.lost.clone());
+        return Err(refusal.of(Object::Node.told(node.name.as_ref(), node.name.as_ref())).into());
+    }
+    let mut pins = missing.held.clone();
+    pins.extend(missing.programs.then_some("programs"));
+    Ok(Change {
+        action: Action::Update,
+        object: Object::Node,
+        node: node.name.to_string(),
+        name: node.name.to_string(),
+        detail: format!("pins that were gone: {}", pins.join(", ")),
+    })
 }
 
 fn migration(node: &model::Node, version: u32) -> Change {
@@ -145,6 +168,10 @@ pub fn up(
         changes.push(change.clone());
     };
     for node in &topology.nodes {
+        let missing = Datapath::mend(node.name.as_ref(), options.object, &lock)?;
+        if !missing.is_empty() {
+            report(&mended(node, &missing)?);
+        }
         if let Some(version) = Datapath::migrate(node.name.as_ref(), options.object, &lock)? {
             report(&migration(node, version));
         }
@@ -221,7 +248,7 @@ fn take_back(cause: ProvisionError, begun: Vec<Before>, lock: &TopologyLock) -> 
 
 fn restore(before: &Before, lock: &TopologyLock) -> Result<(), ProvisionError> {
     let Some(wanted) = &before.wanted else {
-        return super::down::node(&before.name, lock, None, &mut |_| {});
+        return super::down::node(&before.name, lock, None, &mut Vec::new(), &mut |_| {});
     };
     let mut snapshot = snapshot::take(&before.name, Some(wanted))?;
     snapshot.world.observed.programs_current = true;

@@ -82,6 +82,8 @@ kinds! {
         } = "foreign_route", "write that next hop into the topology file, or remove it with `ip route del`";
         /// A FORWARD policy needs iptables, which is not there.
         NoIptables(&'static str) = "iptables_missing", "install the package iptables, or leave forward_policy out";
+        /// Pins of the node's maps are gone that no program holds any more, and with them what they held.
+        LostMaps(Vec<&'static str>) = "maps_lost", "remove what is left of it with `netpath down`, and make it anew";
         /// A name does not fit in its record.
         NameTooLong = "name_too_long", "shorten it";
     }
@@ -184,6 +186,11 @@ impl fmt::Display for Refusal {
                     "forward_policy = \"drop\" needs {program}, which is not there"
                 )
             }
+            Self::LostMaps(maps) => write!(
+                f,
+                "has lost what its maps held whose pins are gone: {}",
+                maps.join(", ")
+            ),
             Self::NameTooLong => write!(f, "is too long for a record"),
         }
     }
@@ -285,6 +292,11 @@ mod tests {
                 "interface eth7 has another MAC than netpath gave it, 02:00:00:00:00:09: set it \
                  back with `ip link set dev eth7 address 02:00:00:00:00:09` if nobody else made \
                  it, or remove the node with `netpath down` first",
+            ),
+            (
+                Refusal::LostMaps(vec!["ids", "meta"]),
+                "has lost what its maps held whose pins are gone: ids, meta: remove what is left \
+                 of it with `netpath down`, and make it anew",
             ),
             (
                 Refusal::OtherPlace,
