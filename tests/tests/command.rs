@@ -1,10 +1,22 @@
 //! The command as users and their scripts see it: exit statuses, messages, JSON, and what bpftool reads.
 
 use std::{
-    fs, os::unix::process::CommandExt as _, path::PathBuf, process::Command, process::Output,
+    fs,
+    io::Write as _,
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
+    path::PathBuf,
+    process::{Command, Output, Stdio},
 };
 
-use netpath_tests::{binary, lab::Lab, netpath};
+use netpath_tests::{
+    binary,
+    lab::{Deadline, Lab},
+    netpath,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
 
 const STATS: &str = include_str!("../../docs/schema/stats.json");
@@ -235,4 +247,56 @@ fn bpftool_prints_the_fields_of_pinned_maps_by_name() {
             assert!(value.get(field).is_some(), "no {field} in {map}: {value}");
         }
     }
+}
+
+/// A command that changes something is told of a signal at any moment, also while it reads its file.
+#[test]
+fn a_signal_before_anything_was_begun_is_said() {
+    for command in ["up", "down"] {
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            let mut netpath = netpath(&[command, "-f", "-"]);
+            let mut child = netpath.stdin(Stdio::piped()).spawn().expect("start");
+            // Held open, so that there is more to come.
+            let stdin = child.stdin.take().expect("piped");
+            let deadline = Deadline::new();
+            let call = format!("/proc/{}/syscall", child.id());
+            // read(2) from stdin.
+            while !fs::read_to_string(&call)
+                .expect("its system call")
+                .starts_with("0 0x0 ")
+            {
+                deadline.check(|| "it does not read its file".to_owned());
+            }
+            let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+            kill(pid, signal).expect("kill");
+            let output = child.wait_with_output().expect("it ends");
+            drop(stdin);
+            ends(&output, 1, &["netpath: interrupted"]);
+        }
+    }
+}
+
+/// One that only reads ends as every process does.
+#[test]
+fn a_signal_ends_what_only_reads() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    // As long as nobody reads, it is stuck once the pipe is full.
+    let filled = vec![b'x'; 1 << 16];
+    (&writer).write_all(&filled).expect("the pipe's room");
+    let mut netpath = netpath(&["man"]);
+    let mut child = netpath.stdout(writer).spawn().expect("start");
+    let deadline = Deadline::new();
+    let call = format!("/proc/{}/syscall", child.id());
+    // write(2) to stdout.
+    while !fs::read_to_string(&call)
+        .expect("its system call")
+        .starts_with("1 0x1 ")
+    {
+        deadline.check(|| "it does not write".to_owned());
+    }
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+    kill(pid, Signal::SIGINT).expect("kill");
+    let status = child.wait().expect("it ends");
+    drop(reader);
+    assert_eq!(status.signal(), Some(Signal::SIGINT as i32));
 }

@@ -259,6 +259,6 @@ fn without_identity_the_steps_are_named() {
         run(&format!("ip netns del {}", lab.name(place)));
     }
     // A node that could not be read might have been on the wire.
-    run(&format!("ip netns del {}", lab.wire_namespace("lan")));
+    run(&format!("ip netns del {}", lab.wire_namespace("w")));
     lab.assert_nothing_left();
 }

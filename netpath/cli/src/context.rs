@@ -11,12 +11,12 @@ use std::{
 };
 
 use netpath::provision::ProvisionError;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tracing_subscriber::EnvFilter;
 
 use super::{
     failure::Failure,
     output::{Output, wants_colour},
+    signals,
 };
 
 /// How long a wait may miss a signal.
@@ -32,7 +32,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// Signals still end the process.
+    /// Signals still end the process ([`signals`]).
     pub fn new(output: Output) -> Self {
         Self {
             output,
@@ -45,11 +45,8 @@ impl Context {
     /// # Errors
     /// When the kernel refuses.
     pub fn catch_signals(&self) -> Result<(), Failure> {
-        for signal in [SIGHUP, SIGINT, SIGTERM] {
-            signal_hook::flag::register(signal, Arc::clone(&self.interrupted))
-                .map_err(|error| Failure::new(format!("catching signals: {error}")))?;
-        }
-        Ok(())
+        signals::note_in(&self.interrupted)
+            .map_err(|error| Failure::new(format!("catching signals: {error}")))
     }
 
     /// Whether a signal came.

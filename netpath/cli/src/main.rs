@@ -13,6 +13,7 @@ mod man;
 mod maps;
 mod output;
 mod show;
+mod signals;
 mod stats;
 mod up;
 
@@ -133,6 +134,20 @@ impl Command {
         }
     }
 
+    /// Whether it is to say so when it is interrupted.
+    fn changes_something(&self) -> bool {
+        match self {
+            Self::Up(_) | Self::Down(_) | Self::Fastpath(_) | Self::Demo(_) | Self::Bench(_) => {
+                true
+            }
+            Self::Show(_)
+            | Self::Stats(_)
+            | Self::Maps(_)
+            | Self::Completions(_)
+            | Self::Man(_) => false,
+        }
+    }
+
     fn run(&self, context: &Context) -> Result<Exit, Failure> {
         match self {
             Self::Up(args) => up::run(args, context),
@@ -161,6 +176,10 @@ fn with_exit_statuses(command: clap::Command) -> clap::Command {
 }
 
 fn main() -> ExitCode {
+    if let Err(error) = signals::catch() {
+        note(format!("catching signals: {error}"));
+        return Exit::Failed.into();
+    }
     let parsed = command()
         .try_get_matches()
         .and_then(|matches| Cli::from_arg_matches(&matches));
@@ -168,6 +187,9 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return explain_usage(&error).into(),
     };
+    if !cli.command.changes_something() {
+        signals::leave();
+    }
     context::trace(cli.verbose, cli.command.logs_packets());
     let format = if cli.json { Format::Json } else { cli.output };
     let context = Context::new(Output::new(format));
