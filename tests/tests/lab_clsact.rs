@@ -1,6 +1,8 @@
 //! The same on a clsact qdisc, as on kernels before 6.6. A process attaches in one way, so these tests run in
 //! a process of their own.
 
+use std::fs;
+
 use netpath::{
     datapath::{AttachMode, ProgramKind, attach_mode},
     netlink::{FilterProgram, Netlink},
@@ -139,6 +141,84 @@ fn assert_asked_of_the_kernel(lab: &Lab) {
     assert_eq!(lab.inside("A", look), (vec![], false));
     assert_eq!(lab.fast_path(true, "A", Some("a1")).len(), 1);
     assert_eq!(lab.inside("A", look), (vec![ours], true));
+}
+
+#[test]
+fn a_failure_on_the_way_leaves_the_filter() {
+    in_a_process("unreadable_program");
+}
+
+/// What stands for a filter in aya takes the filter away when it is dropped: nothing may fail while it is held.
+#[test]
+#[ignore = "a process for the other tests"]
+fn unreadable_program() {
+    if !is_clsact() {
+        return;
+    }
+    let lab = Lab::up(TWO_NODES);
+    let datapath = lab.datapath("A");
+    let pin = datapath.directory().join("programs/from_endpoint");
+    let aside = pin.with_file_name("aside");
+    fs::rename(&pin, &aside).expect("rename");
+    let attach = || datapath.attach(&Inside::current(), ProgramKind::FromEndpoint, "va1");
+    let error = lab.inside("A", attach).expect_err("there is no program");
+    assert!(error.to_string().contains("from_endpoint"), "{error}");
+    assert_eq!(filters(&lab, "A", "va1"), 2);
+    fs::rename(&aside, &pin).expect("rename");
+    assert_counts(&lab);
+}
+
+#[test]
+fn a_filter_that_cannot_be_removed_is_told() {
+    in_a_process("forbidden_detach");
+}
+
+/// Takes from the calling thread what it needs to change a network.
+fn without_net_admin() {
+    const CAP_NET_ADMIN: u32 = 12;
+    /// `_LINUX_CAPABILITY_VERSION_3` of linux/capability.h.
+    const VERSION: u32 = 0x2008_0522;
+    // Version and thread; then effective, permitted and inheritable, the lower 32 and the higher ones.
+    let header = [VERSION, 0];
+    let mut sets = [0u32; 6];
+    // SAFETY: both have the layout and the size that this version has, and outlive the calls.
+    unsafe {
+        assert_eq!(
+            libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()),
+            0
+        );
+        sets[0] &= !(1 << CAP_NET_ADMIN);
+        assert_eq!(
+            libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()),
+            0
+        );
+    }
+}
+
+#[test]
+#[ignore = "a process for the other tests"]
+fn forbidden_detach() {
+    if !is_clsact() {
+        return;
+    }
+    let lab = Lab::up(TWO_NODES);
+    let datapath = lab.datapath("A");
+    // On a thread of its own, which keeps nothing of it.
+    let detach = || {
+        without_net_admin();
+        datapath.detach(&Inside::current(), ProgramKind::FromEndpoint, "va1")
+    };
+    let error = lab.inside("A", detach).expect_err("it is forbidden");
+    assert!(
+        error.to_string().contains("from_endpoint on va1"),
+        "{error}"
+    );
+    assert_eq!(filters(&lab, "A", "va1"), 2);
+    let detach = || datapath.detach(&Inside::current(), ProgramKind::FromEndpoint, "va1");
+    assert!(lab.inside("A", detach).expect("allowed"));
+    // Nothing is there any more, which is no error.
+    assert!(!lab.inside("A", detach).expect("nothing to do"));
+    assert_eq!(filters(&lab, "A", "va1"), 1);
 }
 
 #[test]

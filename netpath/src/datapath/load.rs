@@ -51,7 +51,8 @@ fn load(
     }
     let mut ebpf = loader.load(bytes(object))?;
     for kind in ProgramKind::ALL {
-        verify(program(&mut ebpf, kind)?).map_err(|source| readable(kind, source))?;
+        let program = program(&mut ebpf, kind)?;
+        verify(|| program.load()).map_err(|source| readable(kind, source))?;
     }
     Ok(ebpf)
 }
@@ -61,10 +62,10 @@ const ATTEMPTS: u32 = 5;
 
 /// Has the kernel verify a program. It breaks off with EAGAIN when a signal comes (`do_check` in kernel/bpf/verifier.c), and
 /// then is asked again.
-fn verify(program: &mut SchedClassifier) -> Result<(), ProgramError> {
+fn verify(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
     let mut attempts = 1;
     loop {
-        match program.load() {
+        match load() {
             Err(ProgramError::LoadError { io_error, .. })
                 if io_error.raw_os_error() == Some(libc::EAGAIN) && attempts < ATTEMPTS =>
             {
@@ -155,4 +156,43 @@ pub(super) fn replace_programs(pins: &Pins, object: ObjectKind) -> Result<(), Da
         fs::rename(&new, &path).map_err(file(&new, "rename over the old program"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// A load that fails so often with one error. Returns how it ended, and how often it was tried.
+    fn tried(failures: u32, errno: i32) -> (Result<(), Option<i32>>, u32) {
+        let mut attempts = 0;
+        let result = verify(|| {
+            attempts += 1;
+            if attempts > failures {
+                return Ok(());
+            }
+            Err(ProgramError::LoadError {
+                io_error: io::Error::from_raw_os_error(errno),
+                verifier_log: aya_obj::VerifierLog::new(String::new()),
+            })
+        });
+        let result = result.map_err(|error| match error {
+            ProgramError::LoadError { io_error, .. } => io_error.raw_os_error(),
+            _ => None,
+        });
+        (result, attempts)
+    }
+
+    #[test]
+    fn a_load_that_a_signal_broke_off_is_tried_again() {
+        assert_eq!(tried(0, libc::EAGAIN), (Ok(()), 1));
+        assert_eq!(tried(4, libc::EAGAIN), (Ok(()), 5));
+        assert_eq!(tried(9, libc::EAGAIN), (Err(Some(libc::EAGAIN)), 5));
+    }
+
+    #[test]
+    fn what_the_verifier_refuses_is_refused_at_once() {
+        assert_eq!(tried(9, libc::EINVAL), (Err(Some(libc::EINVAL)), 1));
+    }
 }
