@@ -285,6 +285,26 @@ const DAMAGES: &[(&str, &str, &str)] = &[
         "ip addr flush dev up0",
         "~ uplink up0 on A: address 100.100.198.250/24 is gone",
     ),
+    (
+        "A",
+        "ip link set va1 address 02:00:00:00:00:77",
+        "~ endpoint a1 on A: interface va1 has another MAC",
+    ),
+    (
+        "A",
+        "write ipv4/conf/va1/rp_filter 0",
+        "~ endpoint a1 on A: sysctl net/ipv4/conf/va1/rp_filter is 0",
+    ),
+    (
+        "A",
+        "write ipv4/conf/va1/forwarding 0",
+        "~ endpoint a1 on A: sysctl net/ipv4/conf/va1/forwarding is 0",
+    ),
+    (
+        "A",
+        "write ipv6/conf/va1/accept_ra 1",
+        "~ endpoint a1 on A: sysctl net/ipv6/conf/va1/accept_ra is 1",
+    ),
     ("A", "write ipv4/ip_forward 0", "~ node A: forwarding"),
     (
         "A",

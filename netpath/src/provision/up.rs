@@ -50,7 +50,9 @@ pub fn plan(topology: &Topology, options: &UpOptions) -> Result<Vec<Change>, Pro
 fn mended(node: &model::Node, missing: &Missing) -> Result<Change, ProvisionError> {
     if !missing.lost.is_empty() {
         let refusal = Refusal::LostMaps(missing.lost.clone());
-        return Err(refusal.of(Object::Node.told(node.name.as_ref(), node.name.as_ref())).into());
+        return Err(refusal
+            .of(Object::Node.told(node.name.as_ref(), node.name.as_ref()))
+            .into());
     }
     let mut pins = missing.held.clone();
     pins.extend(missing.programs.then_some("programs"));

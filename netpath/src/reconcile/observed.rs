@@ -44,6 +44,8 @@ pub struct Link {
     pub mtu: u32,
     /// Index of the bridge it is a port of, or 0.
     pub controller: Ifindex,
+    /// Of an endpoint's: index of its other end, if that is in the node's namespace.
+    pub other_end: Option<Ifindex>,
     /// Its addresses, in the kernel's order.
     pub addresses: Vec<IpNet>,
 }

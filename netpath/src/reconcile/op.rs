@@ -177,6 +177,13 @@ pub enum Op {
         /// In bytes.
         mtu: u32,
     },
+    /// Give one of the node's interfaces the MAC back that somebody took from it. The kernel forgets its neighbours.
+    SetMac {
+        /// The interface.
+        dev: String,
+        /// Its MAC.
+        mac: Mac,
+    },
     /// Wait until an interface whose two ends are up can send.
     AwaitOperational {
         /// Where.

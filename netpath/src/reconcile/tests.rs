@@ -266,8 +266,8 @@ fn a_changed_address_is_told_and_nothing_that_follows_from_it() {
     );
 }
 
-#[test]
-fn a_host_side_veth_with_another_mac_is_told_and_refused_with_what_mends_it() {
+/// The lab, and somebody gave a host-side veth another MAC.
+fn with_another_mac() -> World {
     let mut world = made(&lab());
     let links = &mut world.observed.node.links;
     let veth = links
@@ -275,6 +275,33 @@ fn a_host_side_veth_with_another_mac_is_told_and_refused_with_what_mends_it() {
         .find(|link| link.name == "vethhost01")
         .expect("made");
     veth.mac = Some(netpath_common::Mac([2, 0, 0, 0, 0, 9]));
+    world
+}
+
+#[test]
+fn a_host_side_veth_with_another_mac_gets_its_own_back() {
+    let mut world = with_another_mac();
+    let plan = planned(&lab(), &world);
+    assert_eq!(plan.refusals, []);
+    let told: Vec<String> = plan.changes().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        ["~ endpoint demo01 on node03: interface vethhost01 has another MAC"]
+    );
+    let made = |op: &Op| matches!(op, Op::AddVeth { .. } | Op::DeleteLink { .. });
+    assert!(!plan.steps.iter().flat_map(|step| &step.ops).any(made));
+    carry_out(&mut world, &plan);
+    assert_true(&lab(), &world);
+}
+
+/// Somebody's veth under the name, whose other end is not the one inside.
+#[test]
+fn a_host_side_veth_that_nothing_proves_is_refused_with_what_mends_it() {
+    let mut world = with_another_mac();
+    let inside = world.observed.endpoints.get_mut("demo01").expect("made");
+    for link in &mut inside.links {
+        link.other_end = None;
+    }
     let plan = planned(&lab(), &world);
     let refusals: Vec<String> = plan.refusals.iter().map(ToString::to_string).collect();
     assert_eq!(refusals.len(), 1, "{refusals:?}");

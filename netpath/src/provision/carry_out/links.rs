@@ -40,6 +40,7 @@ impl Site<'_> {
             Op::DeleteVeths(veths) => self.delete_veths(netlink, veths),
             Op::SetUp { dev, .. } => Ok(netlink.set_up(&link(netlink, dev)?)?),
             Op::SetMtu { dev, mtu, .. } => Ok(netlink.set_mtu(&link(netlink, dev)?, *mtu)?),
+            Op::SetMac { dev, mac } => Ok(netlink.set_mac(&link(netlink, dev)?, *mac)?),
             Op::AwaitOperational { dev, .. } => Ok(netlink.await_operational(dev)?),
             Op::AddAddress {
                 dev,

@@ -54,7 +54,7 @@ pub fn take(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, ProvisionEr
         datapath::maps(datapath, &mut observed)?;
     }
     observed.pins_links = datapath::pins_links()?;
-    observed.endpoints = endpoints(&subject)?;
+    observed.endpoints = endpoints(&subject, netns.as_ref())?;
     wires(&subject, &mut observed)?;
     Ok(Snapshot {
         world: World { recorded, observed },
@@ -163,7 +163,10 @@ pub fn home(name: &str, home: &Home) -> Result<(NamespaceState, Option<Netns>), 
     }
 }
 
-fn endpoints(subject: &Subject<'_>) -> Result<BTreeMap<String, Namespace>, ProvisionError> {
+fn endpoints(
+    subject: &Subject<'_>,
+    node: Option<&Netns>,
+) -> Result<BTreeMap<String, Namespace>, ProvisionError> {
     let mut homes: BTreeMap<&str, (&Home, &str, u64)> = BTreeMap::new();
     for endpoint in subject.wanted.into_iter().flat_map(|node| &node.endpoints) {
         homes.insert(&endpoint.name, (&endpoint.home, &endpoint.dev, 0));
@@ -184,7 +187,7 @@ fn endpoints(subject: &Subject<'_>) -> Result<BTreeMap<String, Namespace>, Provi
         let is_ours = cookie != 0 && state == NamespaceState::Present(cookie);
         let is_given = matches!(home, Home::Given(_));
         let namespace = match netns.filter(|_| is_ours || is_given) {
-            Some(netns) => namespace::endpoint(&netns, state, dev)?,
+            Some(netns) => namespace::endpoint(&netns, state, dev, node)?,
             None => Namespace {
                 state,
                 ..Namespace::default()

@@ -1,6 +1,9 @@
 //! What the kernel has of a namespace.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd as _, BorrowedFd},
+};
 
 use netpath_common::{Ifindex, ProgramKind};
 
@@ -34,7 +37,7 @@ pub(super) fn node(
     let is_machine = subject.place == NodePlace::Host;
     let (node, local, forward_drop, attached) = netns.enter(|inside| {
         let netlink = Netlink::open(inside)?;
-        let node = read(inside, &netlink, state, &keys)?;
+        let node = read(inside, &netlink, state, &keys, None)?;
         let local = match is_machine {
             true => netlink.routes(Table::Local)?.iter().map(route).collect(),
             false => Vec::new(),
@@ -111,11 +114,12 @@ fn node_keys(subject: &Subject<'_>) -> Vec<String> {
     keys
 }
 
-/// An endpoint's.
+/// An endpoint's, with which of its interfaces have their other end in the node's.
 pub(super) fn endpoint(
     netns: &Netns,
     state: NamespaceState,
     dev: &str,
+    node: Option<&Netns>,
 ) -> Result<Namespace, ProvisionError> {
     let mut keys: Vec<String> = endpoint_sysctls().into_iter().map(|(key, _)| key).collect();
     if !dev.is_empty() {
@@ -125,13 +129,14 @@ pub(super) fn endpoint(
             "disable_ipv6",
         ));
     }
-    netns.enter(|inside| read(inside, &Netlink::open(inside)?, state, &keys))?
+    let node = node.map(Netns::as_fd);
+    netns.enter(|inside| read(inside, &Netlink::open(inside)?, state, &keys, node))?
 }
 
 /// A wire's.
 pub(super) fn wire(netns: &Netns, state: NamespaceState) -> Result<Namespace, ProvisionError> {
     let keys: Vec<String> = wire_sysctls().into_iter().map(|(key, _)| key).collect();
-    netns.enter(|inside| read(inside, &Netlink::open(inside)?, state, &keys))?
+    netns.enter(|inside| read(inside, &Netlink::open(inside)?, state, &keys, None))?
 }
 
 fn read(
@@ -139,9 +144,19 @@ fn read(
     netlink: &Netlink,
     state: NamespaceState,
     keys: &[String],
+    node: Option<BorrowedFd<'_>>,
 ) -> Result<Namespace, ProvisionError> {
     let mut links: BTreeMap<Ifindex, Link> = BTreeMap::new();
-    for link in netlink.links()? {
+    let found = netlink.links()?;
+    // Afterwards: the kernel gives it one when it tells of an interface whose other end is there.
+    let node = match node {
+        Some(node) => netlink.namespace_id(node)?,
+        None => None,
+    };
+    for link in found {
+        let peer = link
+            .peer
+            .filter(|peer| node.is_some() && peer.netns == node);
         links.insert(
             link.ifindex,
             Link {
@@ -152,6 +167,7 @@ fn read(
                 up: link.up,
                 mtu: link.mtu,
                 controller: link.controller,
+                other_end: peer.map(|peer| peer.ifindex),
                 addresses: Vec::new(),
             },
         );

@@ -72,6 +72,7 @@ impl World {
             | Op::DeleteVeths(_)
             | Op::SetUp { .. }
             | Op::SetMtu { .. }
+            | Op::SetMac { .. }
             | Op::AwaitOperational { .. } => self.apply_to_link(op),
             Op::AddAddress {
                 place,
@@ -233,6 +234,7 @@ impl World {
                 up: false,
                 mtu: 65_536,
                 controller: Ifindex(0),
+                other_end: None,
                 addresses: Vec::new(),
             }],
             ..Namespace::default()
@@ -324,11 +326,27 @@ impl World {
             })
     }
 
+    /// Where the other end of an endpoint's veth is, and its index.
+    fn other_end(&self, place: &Place, link: &Link) -> Option<(Place, Ifindex)> {
+        if *place != Place::Node {
+            return Some((Place::Node, link.other_end?));
+        }
+        self.observed.endpoints.iter().find_map(|(name, there)| {
+            let is_it = |other: &&Link| other.other_end == Some(link.ifindex);
+            let other = there.links.iter().find(is_it)?;
+            Some((Place::Endpoint(name.clone()), other.ifindex))
+        })
+    }
+
     /// Takes away an interface, its peer, and all that the kernel keeps for them.
     fn remove_link(&mut self, place: &Place, ifindex: Ifindex) {
         let Some(link) = self.remove_one_link(place, ifindex) else {
             return;
         };
+        if let Some((other, index)) = self.other_end(place, &link) {
+            self.remove_one_link(&other, index);
+            return;
+        }
         let Some((other, mac, dev)) = link.mac.and_then(|mac| self.peer(place, mac)) else {
             return;
         };
@@ -401,6 +419,7 @@ impl World {
             up: false,
             mtu: ETHERNET_MTU,
             controller: Ifindex(0),
+            other_end: None,
             addresses: Vec::new(),
         };
         self.namespace_mut(place).links.push(link);
@@ -417,6 +436,10 @@ impl World {
             } => {
                 self.add_link(&Place::Node, dev, Some(*mac));
                 self.add_link(place, peer, Some(*peer_mac));
+                let outside = self.observed.node.link(dev).map(|link| link.ifindex);
+                if matches!(place, Place::Endpoint(_)) {
+                    self.change_link(place, peer, |link| link.other_end = outside);
+                }
             }
             Op::AddBridge { place, dev } => self.add_link(place, dev, None),
             Op::SetController { place, dev, bridge } => {
@@ -439,6 +462,13 @@ impl World {
             Op::SetUp { place, dev } => self.change_link(place, dev, |link| link.up = true),
             Op::SetMtu { place, dev, mtu } => {
                 self.change_link(place, dev, |link| link.mtu = *mtu);
+            }
+            Op::SetMac { dev, mac } => {
+                self.change_link(&Place::Node, dev, |link| link.mac = Some(*mac));
+                let ifindex = self.ifindex(dev);
+                // `neigh_changeaddr`.
+                let neighbours = &mut self.observed.node.neighbours;
+                neighbours.retain(|found| found.ifindex != ifindex);
             }
             _ => {}
         }

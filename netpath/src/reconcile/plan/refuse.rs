@@ -4,10 +4,11 @@ use ipnet::IpNet;
 
 use super::{
     super::{
-        Home, NamespaceState, Object, Place, Recorded, RecordedEndpoint, Refusal, WantedEndpoint,
-        WantedUplink, WireClaim, wanted::WantedRoute,
+        Home, Link, NamespaceState, Object, Place, Recorded, RecordedEndpoint, Refusal,
+        WantedEndpoint, WantedUplink, WireClaim, wanted::WantedRoute,
     },
     Planner,
+    endpoint::other_end,
 };
 use crate::model::NodePlace;
 
@@ -153,8 +154,17 @@ impl Planner<'_> {
             .into_iter()
             .flat_map(|node| node.endpoints.values());
         let outside = self.initial.observed.node.link(&wanted.host_dev);
-        let is_ours = |mac| recorded.any(|record| Some(record.host_mac) == mac);
-        if outside.is_some_and(|link| !{ is_ours }(link.mac)) {
+        let is_ours = |link: &Link| recorded.any(|record| Some(record.host_mac) == link.mac);
+        let is_proven = |link: &Link| {
+            let mut endpoints = self
+                .recorded_node()
+                .into_iter()
+                .flat_map(|node| &node.endpoints);
+            endpoints.any(|(name, record)| {
+                other_end(self.initial, name, record).is_some_and(|end| end.ifindex == link.ifindex)
+            })
+        };
+        if outside.is_some_and(|link| !{ is_ours }(link) && !is_proven(link)) {
             let refusal = self.other_mac(wanted).unwrap_or(Refusal::ForeignInterface {
                 dev: wanted.host_dev.clone(),
                 netns: None,

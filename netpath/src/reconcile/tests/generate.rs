@@ -23,6 +23,7 @@ pub fn host_world() -> World {
         up: true,
         mtu: 1500,
         controller: Ifindex(0),
+        other_end: None,
         addresses: addresses.iter().map(|text| net(text)).collect(),
     };
     let sysctls = [
@@ -277,11 +278,18 @@ impl Damage {
                     .sysctls
                     .retain(|key, _| !key.starts_with(&scope));
             }
-            5 if matches!(place, Place::Endpoint(_)) && !is_lo => {
-                // Somebody gave the inner end another MAC.
+            // Somebody gave an end of a veth pair another MAC: both ends of one prove nothing any more.
+            5 if matches!(place, Place::Endpoint(_))
+                && !is_lo
+                && outside_is_ours(world, &place) =>
+            {
                 if let Some(link) = link_mut(world, &place, &dev) {
                     link.mac = Some(Mac([6; 6]));
                 }
+            }
+            5 if place == Place::Node && inside_is_ours(world, &dev) => {
+                let mac = Mac([6; 6]);
+                world.apply(&Op::SetMac { dev, mac });
             }
             6 => {
                 let namespace = namespace_mut(world, &place);
@@ -429,6 +437,31 @@ fn link_mut<'w>(world: &'w mut World, place: &Place, dev: &str) -> Option<&'w mu
 }
 
 /// With an interface that goes down go its routes.
+/// The recorded endpoint whose host-side veth has this name.
+fn endpoint_of<'w>(world: &'w World, dev: &str) -> Option<(&'w String, &'w RecordedEndpoint)> {
+    let node = world.recorded.as_ref()?;
+    node.endpoints
+        .iter()
+        .find(|(_, endpoint)| endpoint.host_dev == dev)
+}
+
+fn inside_is_ours(world: &World, dev: &str) -> bool {
+    let inside = endpoint_of(world, dev).and_then(|(name, endpoint)| {
+        let there = world.namespace(&Place::Endpoint(name.clone()))?;
+        there.link_with(endpoint.endpoint_mac)
+    });
+    inside.is_some()
+}
+
+fn outside_is_ours(world: &World, place: &Place) -> bool {
+    let Place::Endpoint(name) = place else {
+        return false;
+    };
+    let node = world.recorded.as_ref();
+    let record = node.and_then(|node| node.endpoints.get(name));
+    record.is_some_and(|record| world.observed.node.link_with(record.host_mac).is_some())
+}
+
 fn set_down(world: &mut World, place: &Place, dev: &str) {
     let Some(link) = link_mut(world, place, dev) else {
         return;

@@ -6,6 +6,8 @@ mod retire;
 mod routes;
 mod veth;
 
+pub(super) use self::veth::other_end;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -92,6 +94,7 @@ impl Planner<'_> {
         draft.quiet |= changes
             .iter()
             .any(|change| matches!(change, Drift::Dev(_) | Drift::HostDev(_) | Drift::Home(_)));
+        self.mac_back(&mut draft, &work);
         self.veth_gone(&mut draft, &work);
         self.routes_gone(&mut draft, &work);
         self.endpoint_namespace(&mut draft, &mut work);

@@ -10,6 +10,19 @@ use super::{
 };
 
 impl Planner<'_> {
+    /// Gives the interface outside its MAC back, where somebody gave it another: the other end proves it.
+    pub(super) fn mac_back(&mut self, draft: &mut Draft, work: &Work<'_>) {
+        let Some(link) = other_end(&self.world, &work.wanted.name, &work.record) else {
+            return;
+        };
+        let (dev, mac) = (link.name.clone(), work.record.host_mac);
+        if link.mac == Some(mac) || self.world.observed.node.link_with(mac).is_some() {
+            return;
+        }
+        draft.note(Drift::OtherMac(dev.clone()));
+        self.act(draft, Op::SetMac { dev, mac });
+    }
+
     /// Notes an interface outside that is not there.
     pub(super) fn veth_gone(&mut self, draft: &mut Draft, work: &Work<'_>) {
         let dev = &work.record.host_dev;
@@ -131,6 +144,22 @@ impl Planner<'_> {
             self.act(draft, Op::AwaitOperational { place, dev });
         }
     }
+}
+
+/// The other end of the endpoint's interface inside, where that is proven to be netpath's by its namespace and its MAC. So
+/// this one is, too, whatever it is called and whatever MAC it has.
+pub(in super::super) fn other_end<'w>(
+    world: &'w World,
+    name: &str,
+    record: &RecordedEndpoint,
+) -> Option<&'w Link> {
+    let there = world.namespace(&Place::Endpoint(name.to_owned()))?;
+    if record.cookie == 0 || there.state != NamespaceState::Present(record.cookie) {
+        return None;
+    }
+    let ifindex = there.link_with(record.endpoint_mac)?.other_end?;
+    let mut links = world.observed.node.links.iter();
+    links.find(|link| link.veth && link.ifindex == ifindex)
 }
 
 /// The host-side veth, if it is there and is the one that netpath made: its MAC says so.
