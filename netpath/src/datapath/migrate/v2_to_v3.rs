@@ -44,7 +44,7 @@ pub(super) fn step(contents: &mut Contents<'_>) -> Result<(), DatapathError> {
     contents.put_value("ids", meta[4..8].to_vec());
     contents.put_value("features", meta[104..108].to_vec());
     contents.put("endpoint_records", converted(endpoints, endpoint));
-    contents.put("uplink_records", converted(uplinks, uplink));
+    contents.put("uplink_records", positioned(uplinks));
     contents.put("route_records", converted(routes, route));
     contents.put("retired", Entries::new());
     let interfaces = contents.entries("interfaces", 4, INTERFACE)?;
@@ -55,11 +55,6 @@ pub(super) fn step(contents: &mut Contents<'_>) -> Result<(), DatapathError> {
 /// A bit for each interface that is ready: key an index, value kind and state (4 bytes each) and what follows.
 fn ready(interfaces: &Entries) -> Entries {
     let mut words: BTreeMap<u32, u64> = BTreeMap::new();
-    let word = |bytes: &[u8]| {
-        bytes
-            .first_chunk()
-            .map_or(0, |word| u32::from_ne_bytes(*word))
-    };
     for (key, value) in interfaces {
         let ifindex = word(key);
         if word(&value[4..]) == READY && ifindex / 64 < READY_WORDS {
@@ -119,11 +114,36 @@ fn endpoint(record: Vec<u8>) -> Vec<u8> {
     .concat()
 }
 
-/// New at the end: fast_path, position. The order of a file's uplinks was not recorded; `up` notes it.
-fn uplink(mut record: Vec<u8>) -> Vec<u8> {
-    record.extend(AS_NODE.to_ne_bytes());
-    record.extend([0; 4]);
-    record
+/// Where an uplink's record has its index; behind it (4 bytes each) whether netpath made it.
+const UPLINK_INDEX: usize = 12;
+
+/// New at the end: fast_path, position. The order of a file's uplinks was not recorded. netpath made those of a lab in that
+/// order, and the kernel counts up; of the machine's own the index tells nothing, and all of them are first until an `up`
+/// notes it.
+fn positioned(uplinks: Entries) -> Entries {
+    let index = |record: &[u8]| word(&record[UPLINK_INDEX..]);
+    let made = |record: &[u8]| word(&record[UPLINK_INDEX + 4..]) != 0;
+    let mut order: Vec<u32> = uplinks.iter().map(|(_, record)| index(record)).collect();
+    order.sort_unstable();
+    let place = |record: &[u8]| match made(record) {
+        true => order.partition_point(|other| *other < index(record)),
+        false => 0,
+    };
+    uplinks
+        .iter()
+        .map(|(key, record)| {
+            let place = u32::try_from(place(record)).unwrap_or(u32::MAX);
+            let new = [AS_NODE.to_ne_bytes(), place.to_ne_bytes()].concat();
+            (key.clone(), [record.as_slice(), &new].concat())
+        })
+        .collect()
+}
+
+/// The number that these bytes begin with.
+fn word(bytes: &[u8]) -> u32 {
+    bytes
+        .first_chunk()
+        .map_or(0, |word| u32::from_ne_bytes(*word))
 }
 
 /// New at the end: origin, metric.
@@ -131,4 +151,38 @@ fn route(mut record: Vec<u8>) -> Vec<u8> {
     record.extend(ORIGIN_FILE.to_ne_bytes());
     record.extend([0; 4]);
     record
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Records by name, with index and whether it was made; returns the positions.
+    fn positions(uplinks: [(&str, u32, u32); 3]) -> Vec<(Vec<u8>, u32)> {
+        let old = uplinks.map(|(name, ifindex, made)| {
+            let mut record = vec![0; UPLINK];
+            record[UPLINK_INDEX..UPLINK_INDEX + 4].copy_from_slice(&ifindex.to_ne_bytes());
+            record[UPLINK_INDEX + 4..UPLINK_INDEX + 8].copy_from_slice(&made.to_ne_bytes());
+            (name.as_bytes().to_vec(), record)
+        });
+        let new = positioned(old.to_vec()).into_iter();
+        new.map(|(name, record)| {
+            assert_eq!(record.len(), UPLINK + 8);
+            (name, word(&record[UPLINK + 4..]))
+        })
+        .collect()
+    }
+
+    #[test]
+    fn uplinks_of_a_lab_keep_their_order() {
+        let found = positions([("c", 7, 1), ("a", 12, 1), ("b", 3, 1)]);
+        let order: Vec<u32> = found.into_iter().map(|(_, position)| position).collect();
+        assert_eq!(order, [1, 2, 0]);
+    }
+
+    #[test]
+    fn of_a_machines_nothing_is_guessed() {
+        let found = positions([("c", 7, 0), ("a", 12, 0), ("b", 3, 0)]);
+        assert!(found.iter().all(|(_, position)| *position == 0));
+    }
 }
