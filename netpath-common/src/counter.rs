@@ -20,15 +20,20 @@ pub struct HopKey {
 
 impl HopKey {
     /// The row that a packet with this verdict is counted in.
+    ///
+    /// It is put together in words, as the kernel's hash reads it: a processor that is to read a word just written in
+    /// parts waits until they are in its cache, which is a good part of what counting a packet costs.
+    #[inline(always)]
     pub const fn new(ingress: Ifindex, egress: Ifindex, verdict: Verdict) -> Self {
         let (outcome, reason) = verdict.numbers();
-        Self {
-            ingress,
-            egress,
-            reason,
-            outcome: outcome.number(),
-            padding: 0,
-        }
+        let (outcome, reason) = (outcome.number() as u32, reason as u32);
+        let why = if cfg!(target_endian = "little") {
+            reason | outcome << 16
+        } else {
+            reason << 16 | outcome << 8
+        };
+        // SAFETY: a `repr(C)` structure of two indexes and, in the third word, the reason, the outcome and a zero.
+        unsafe { core::mem::transmute::<[u32; 3], Self>([ingress.0, egress.0, why]) }
     }
 }
 
@@ -51,3 +56,31 @@ impl core::ops::AddAssign for HopCounter {
 
 map_type!(HopKey, 12, [ingress, egress, reason, outcome, padding]);
 map_type!(HopCounter, 16, [packets, bytes]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DropReason, PuntReason};
+
+    #[test]
+    fn a_row_holds_each_number_in_its_field() {
+        for verdict in [
+            Verdict::RedirectPeer,
+            Verdict::RedirectNeigh,
+            Verdict::Punt(PuntReason::Arp),
+            Verdict::Drop(DropReason::Spoofed),
+            Verdict::Deliver,
+        ] {
+            let (outcome, reason) = verdict.numbers();
+            let expected = HopKey {
+                ingress: Ifindex(0x0102_0304),
+                egress: Ifindex(0x0506_0708),
+                reason,
+                outcome: outcome.number(),
+                padding: 0,
+            };
+            let row = HopKey::new(expected.ingress, expected.egress, verdict);
+            assert_eq!(row, expected, "{verdict:?}");
+        }
+    }
+}
