@@ -4,6 +4,8 @@
 //! takes `&mut Skb`: the borrow checker refuses a pointer that outlived its packet, before the verifier
 //! gets to see it.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     EbpfContext as _,
     bindings::__sk_buff,
@@ -30,6 +32,14 @@ pub enum LinkDestination {
 
 /// The helper did not do its work, mostly for lack of memory. The packet may be read no further.
 pub struct HelperFailed;
+
+/// Why the first bytes of a frame cannot be read.
+pub enum Unreadable {
+    /// It ends before.
+    TooShort,
+    /// The kernel could not bring them together. The packet may be read no further.
+    NoMemory,
+}
 
 /// What can be asked of a packet without moving its bytes: an [`Skb`]'s, or on the host a test's.
 pub trait View {
@@ -126,6 +136,22 @@ impl Skb {
         })
     }
 
+    /// The first `N` bytes of the frame, made directly readable if they are not yet; and the packet itself, which is only
+    /// to be looked at as long as they are.
+    #[inline(always)]
+    pub fn readable<const N: usize>(&mut self) -> Result<(&Self, Header<'_, N>), Unreadable> {
+        let start = match self.header::<N>() {
+            Some(header) => header.start,
+            None if self.length() < N as u32 => return Err(Unreadable::TooShort),
+            None => {
+                self.pull(N as u32).map_err(|_| Unreadable::NoMemory)?;
+                self.header::<N>().ok_or(Unreadable::NoMemory)?.start
+            }
+        };
+        let packet = core::marker::PhantomData;
+        Ok((self, Header { start, packet }))
+    }
+
     /// The first `N` bytes of the frame, to be written.
     #[inline(always)]
     pub fn header_mut<const N: usize>(&mut self) -> Option<HeaderMut<'_, N>> {
@@ -138,7 +164,7 @@ impl Skb {
 
     /// Makes the first `length` bytes directly readable.
     #[inline(always)]
-    pub fn pull(&mut self, length: u32) -> Result<(), HelperFailed> {
+    fn pull(&mut self, length: u32) -> Result<(), HelperFailed> {
         // SAFETY: the context is valid, and `&mut self` proves that no header of it is held.
         match unsafe { bpf_skb_pull_data(self.raw(), length) } {
             0 => Ok(()),
@@ -182,11 +208,12 @@ impl View for Skb {
     /// Also of what is not directly readable; for what few packets need.
     #[inline(always)]
     fn copy<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        let mut bytes = [0; N];
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
         let to = bytes.as_mut_ptr().cast();
         // SAFETY: the context is valid, and `bytes` has room for N bytes.
         match unsafe { bpf_skb_load_bytes(self.raw().cast(), offset, to, N as u32) } {
-            0 => Some(bytes),
+            // SAFETY: the helper has written them all.
+            0 => Some(unsafe { bytes.assume_init() }),
             _ => None,
         }
     }

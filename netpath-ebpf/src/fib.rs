@@ -1,5 +1,7 @@
 //! The next hop, from the kernel's FIB.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     EbpfContext as _, Global,
     bindings::{
@@ -14,8 +16,8 @@ use netpath_common::{Ifindex, PuntReason, Verdict};
 use crate::{
     access::{Skb, View as _},
     checks,
-    family::{Family, V4, V6},
-    parse::Parsed,
+    family::{V4, V6},
+    parse::{Flow, Parse, Parsed},
 };
 
 /// Flags of `bpf_fib_lookup` that this kernel has, set by the loader: `BPF_FIB_LOOKUP_SKIP_NEIGH` from
@@ -33,8 +35,8 @@ const AF_INET6: u8 = 10;
 const IPV6_FLOWINFO_MASK: u32 = 0x0fff_ffffu32.to_be();
 
 /// `struct bpf_fib_lookup` of `linux/bpf.h`, written out because its unions change roles between question
-/// and answer. Addresses and ports in network order.
-#[repr(C)]
+/// and answer. Addresses and ports in network order. On the stack, whose words the verifier wants aligned.
+#[repr(C, align(8))]
 pub struct FibLookup {
     /// In: of source and destination. Out: of the gateway.
     family: u8,
@@ -59,45 +61,46 @@ pub struct FibLookup {
 const _: () = assert!(size_of::<FibLookup>() == 64);
 
 impl FibLookup {
+    /// Zeros all of it, in words: for zeros beside one another the compiler calls `memset`, which takes a loop of a
+    /// step for each byte on the BPF machine.
     #[inline(always)]
-    fn new<F: Family>(family: u8, packet: &Parsed<F>) -> Self {
-        Self {
-            family,
-            protocol: packet.protocol,
-            source_port: packet.source_port,
-            destination_port: packet.destination_port,
-            length_or_mtu: 0,
-            ifindex: 0,
-            class: 0,
-            source: [0; 4],
-            destination: [0; 4],
-            vlan: 0,
-            mark: 0,
-            macs: [0; 2],
+    fn zeroed(place: &mut MaybeUninit<Self>) -> &mut Self {
+        let words = place.as_mut_ptr().cast::<u64>();
+        for at in 0..size_of::<Self>() / size_of::<u64>() {
+            // SAFETY: within `place`, which is aligned for words.
+            unsafe { words.add(at).write_volatile(0) };
         }
+        // SAFETY: all of it was written, and integers may be zero.
+        unsafe { place.assume_init_mut() }
+    }
+
+    #[inline(always)]
+    fn set_flow(&mut self, family: u8, flow: &Flow) {
+        self.family = family;
+        self.protocol = flow.protocol;
+        self.source_port = flow.source_port;
+        self.destination_port = flow.destination_port;
     }
 }
 
 /// How a family asks the FIB.
-pub trait Route: Family {
+pub trait Route: Parse {
     /// Whether the kernel can filter sources of this family by reverse path.
     const HAS_REVERSE_PATH_FILTER: bool;
 
-    /// The question about a packet, but for its interface and length.
-    fn question(packet: &Parsed<Self>) -> FibLookup;
+    /// Asks about a packet, in a question that is all zero; its interface and length are left to the caller.
+    fn ask(question: &mut FibLookup, packet: &Parsed<Self>, flow: &Flow);
 }
 
 impl Route for V4 {
     const HAS_REVERSE_PATH_FILTER: bool = true;
 
     #[inline(always)]
-    fn question(packet: &Parsed<Self>) -> FibLookup {
-        FibLookup {
-            class: u32::from_ne_bytes([packet.class as u8, 0, 0, 0]),
-            source: [u32::from_ne_bytes(packet.source), 0, 0, 0],
-            destination: [u32::from_ne_bytes(packet.destination), 0, 0, 0],
-            ..FibLookup::new(AF_INET, packet)
-        }
+    fn ask(question: &mut FibLookup, packet: &Parsed<Self>, flow: &Flow) {
+        question.set_flow(AF_INET, flow);
+        question.class = u32::from_ne_bytes([flow.class as u8, 0, 0, 0]);
+        question.source[0] = u32::from_ne_bytes(packet.source);
+        question.destination[0] = u32::from_ne_bytes(packet.destination);
     }
 }
 
@@ -105,15 +108,13 @@ impl Route for V6 {
     const HAS_REVERSE_PATH_FILTER: bool = false;
 
     #[inline(always)]
-    fn question(packet: &Parsed<Self>) -> FibLookup {
+    fn ask(question: &mut FibLookup, packet: &Parsed<Self>, flow: &Flow) {
         // SAFETY: sixteen bytes and four words are the same memory, and any value is valid.
         let words = |address| unsafe { core::mem::transmute::<[u8; 16], [u32; 4]>(address) };
-        FibLookup {
-            class: packet.class & IPV6_FLOWINFO_MASK,
-            source: words(packet.source),
-            destination: words(packet.destination),
-            ..FibLookup::new(AF_INET6, packet)
-        }
+        question.set_flow(AF_INET6, flow);
+        question.class = flow.class & IPV6_FLOWINFO_MASK;
+        question.source = words(packet.source);
+        question.destination = words(packet.destination);
     }
 }
 
@@ -134,11 +135,13 @@ pub struct NextHop {
 /// Asks the kernel's FIB, policy rules included, as if the kernel forwarded the packet itself.
 #[inline(always)]
 pub fn next_hop<F: Route>(
-    skb: &Skb,
+    skb: &mut Skb,
     packet: &Parsed<F>,
     next_hop: &mut NextHop,
 ) -> Result<(), Verdict> {
-    let mut question = F::question(packet);
+    let mut place = MaybeUninit::uninit();
+    let question = FibLookup::zeroed(&mut place);
+    F::ask(question, packet, &F::flow(skb)?);
     question.ifindex = skb.interface().0;
     // The length of a GSO packet says nothing about its segments; any length makes the kernel tell the MTU.
     question.length_or_mtu = if skb.is_gso() {
@@ -156,7 +159,7 @@ pub fn next_hop<F: Route>(
     let result = unsafe {
         bpf_fib_lookup(
             skb.context().as_ptr(),
-            (&raw mut question).cast(),
+            (&raw mut *question).cast(),
             size_of::<FibLookup>() as i32,
             flags,
         )
@@ -191,12 +194,15 @@ pub fn next_hop<F: Route>(
 /// (`__fib_validate_source` in net/ipv4/fib_frontend.c): everything the other way round, as if it came in by the
 /// interface that the packet is to leave by, and without its mark.
 #[inline(always)]
-pub fn way_back<F: Route>(skb: &Skb, packet: &Parsed<F>, egress: Ifindex) -> Option<Ifindex> {
+pub fn way_back<F: Route>(skb: &mut Skb, packet: &Parsed<F>, egress: Ifindex) -> Option<Ifindex> {
     // The filter goes by the mark only with `src_valid_mark`; the kernel knows.
     if skb.mark() != 0 {
         return None;
     }
-    let mut question = F::question(packet);
+    let flow = F::flow(skb).ok()?;
+    let mut place = MaybeUninit::uninit();
+    let question = FibLookup::zeroed(&mut place);
+    F::ask(question, packet, &flow);
     core::mem::swap(&mut question.source, &mut question.destination);
     core::mem::swap(&mut question.source_port, &mut question.destination_port);
     question.ifindex = egress.0;
@@ -206,7 +212,7 @@ pub fn way_back<F: Route>(skb: &Skb, packet: &Parsed<F>, egress: Ifindex) -> Opt
     let result = unsafe {
         bpf_fib_lookup(
             skb.context().as_ptr(),
-            (&raw mut question).cast(),
+            (&raw mut *question).cast(),
             size_of::<FibLookup>() as i32,
             FIB_FLAGS.load(),
         )

@@ -2,13 +2,16 @@
 //!
 //! A packet that the fast path will not forward for a reason found here, but whose source can be known, is
 //! not punted at once: the reason is kept in [`Parsed::punt`] until the source has been checked. That holds for
-//! whatever stands around the packet too (VLAN tags, LLC/SNAP, another destination MAC): the kernel may deliver it.
+//! whatever stands around the packet too (VLAN tags, LLC/SNAP, another destination MAC: a [`Frame`]), for the kernel may
+//! deliver it.
+
+use core::mem::MaybeUninit;
 
 use netpath_common::{DropReason, PuntReason, Verdict};
 use network_types::{eth::EtherType, ip::IpProto};
 
 use crate::{
-    access::{Header, LinkDestination, Skb, View},
+    access::{Header, LinkDestination, Skb, Unreadable, View},
     family::{Family, V4, V6},
 };
 
@@ -71,20 +74,22 @@ impl Network {
     }
 }
 
-/// A frame that holds an IP packet.
+/// A frame whose packet is punted for what stands around it, whatever the packet is, once its source is known to be
+/// right.
 #[derive(Clone, Copy)]
 pub struct Frame {
-    /// Which.
+    /// What the packet is.
     pub network: Network,
+    /// Why it is punted.
+    pub reason: PuntReason,
+    /// Whether it is another interface's or another host's, should it be an uplink's: it has a VLAN of its own, or
+    /// somebody else's MAC.
+    pub for_others: bool,
     /// Where the packet begins, in bytes from the start of the frame.
     packet: u32,
-    /// Why the packet has to be punted, whatever it is, once its source is known to be right.
-    punt: Option<PuntReason>,
-    /// As [`Parsed::for_others`].
-    for_others: bool,
 }
 
-/// What later stages need to know of a packet; addresses and ports in network order.
+/// What later stages need to know of a packet; addresses in network order.
 #[derive(Clone, Copy)]
 pub struct Parsed<F: Family> {
     /// Source address.
@@ -93,21 +98,26 @@ pub struct Parsed<F: Family> {
     pub destination: F::Address,
     /// Length of the packet from its IP header on, in bytes, as the header says.
     pub length: u32,
-    /// DSCP and ECN for IPv4; the first word of the header (version, class, flow label) for IPv6.
-    pub class: u32,
     /// TTL or hop limit.
     pub ttl: u8,
-    /// Protocol; in IPv6 that behind routing, destination options and fragment headers.
-    pub protocol: u8,
-    /// Source port, 0 where there is none to read.
-    pub source_port: u16,
-    /// Destination port, 0 where there is none to read.
-    pub destination_port: u16,
     /// Why it has to be punted once its source is known to be right.
     pub punt: Option<PuntReason>,
-    /// Whether the frame is another interface's or another host's, should it be an uplink's: it has a VLAN of its
-    /// own, or somebody else's MAC.
-    pub for_others: bool,
+}
+
+/// Room for a packet, which [`Parse::headers`] fills.
+pub type Place<F> = MaybeUninit<Parsed<F>>;
+
+/// What the kernel's FIB goes by beside the addresses. It is read only when the FIB is asked.
+#[derive(Clone, Copy)]
+pub struct Flow {
+    /// DSCP and ECN for IPv4; the first word of the header (version, class, flow label) for IPv6.
+    pub class: u32,
+    /// Protocol; in IPv6 that behind routing, destination options and fragment headers.
+    pub protocol: u8,
+    /// Source port in network order, 0 where there is none to read.
+    pub source_port: u16,
+    /// Destination port in network order, 0 where there is none to read.
+    pub destination_port: u16,
 }
 
 impl<F: Family> Parsed<F> {
@@ -118,53 +128,50 @@ impl<F: Family> Parsed<F> {
             source,
             destination,
             length: 0,
-            class: 0,
             ttl: 0,
-            protocol: 0,
-            source_port: 0,
-            destination_port: 0,
             punt: None,
-            for_others: false,
         }
     }
 }
 
-/// Stage 1a: the frame.
+/// Stage 1a: what packet there is in a frame that is addressed to this host and has nothing else around it. For any
+/// other frame none: [`frame`] looks into it.
 #[inline(always)]
-pub fn ethernet(skb: &mut Skb) -> Result<Frame, Verdict> {
-    if skb.length() < ETHERNET as u32 {
-        return Err(Verdict::Drop(DropReason::Malformed));
-    }
-    let ether_type = match skb.header::<ETHERNET>() {
-        Some(header) => header.half::<12>(),
-        None => {
-            skb.pull(ETHERNET as u32)
-                .map_err(|_| Verdict::Punt(PuntReason::NoMemory))?;
-            skb.header::<ETHERNET>()
-                .ok_or(Verdict::Punt(PuntReason::NoMemory))?
-                .half::<12>()
-        }
-    };
-    let mut punt = match skb.link_destination() {
+pub fn plain(skb: &mut Skb) -> Result<Option<Network>, Verdict> {
+    let (skb, header) = readable::<ETHERNET>(skb)?;
+    let is_plain =
+        matches!(skb.link_destination(), LinkDestination::ThisHost) && skb.vlan_tag().is_none();
+    Ok(if is_plain {
+        Network::of(header.half::<12>())
+    } else {
+        None
+    })
+}
+
+/// Stage 1a of a frame that is not plain.
+#[inline(always)]
+pub fn frame(skb: &Skb) -> Result<Frame, Verdict> {
+    let ether_type = header::<ETHERNET>(skb)?.half::<12>();
+    let mut reason = match skb.link_destination() {
         LinkDestination::ThisHost => None,
         LinkDestination::Broadcast => Some(PuntReason::Broadcast),
         LinkDestination::Multicast => Some(PuntReason::Multicast),
         LinkDestination::OtherHost => Some(PuntReason::NotToThisHost),
     };
-    let mut for_others = matches!(punt, Some(PuntReason::NotToThisHost));
+    let mut for_others = matches!(reason, Some(PuntReason::NotToThisHost));
     let outermost = skb.vlan_tag();
     if let Some(tag) = outermost {
-        punt = Some(PuntReason::Vlan);
+        reason = Some(PuntReason::Vlan);
         for_others |= tag & VLAN_ID != 0;
     }
-    match Network::of(ether_type) {
-        Some(network) => Ok(Frame {
+    match (Network::of(ether_type), reason) {
+        (Some(network), Some(reason)) => Ok(Frame {
             network,
-            packet: ETHERNET as u32,
-            punt,
+            reason,
             for_others,
+            packet: ETHERNET as u32,
         }),
-        None => wrapped(skb, ether_type, outermost.is_some(), for_others),
+        _ => wrapped(skb, ether_type, outermost.is_some(), for_others),
     }
 }
 
@@ -209,9 +216,9 @@ fn wrapped(
     }
     Ok(Frame {
         network: Network::of(ether_type).ok_or(punt)?,
-        packet,
-        punt: Some(reason),
+        reason,
         for_others,
+        packet,
     })
 }
 
@@ -224,15 +231,11 @@ fn is_tag(ether_type: u16) -> bool {
 
 /// The first `N` bytes, made readable if they are not yet.
 #[inline(always)]
-fn readable<const N: usize>(skb: &mut Skb) -> Result<(), Verdict> {
-    if skb.header::<N>().is_some() {
-        return Ok(());
-    }
-    if skb.length() < N as u32 {
-        return Err(Verdict::Drop(DropReason::Malformed));
-    }
-    skb.pull(N as u32)
-        .map_err(|_| Verdict::Punt(PuntReason::NoMemory))
+fn readable<const N: usize>(skb: &mut Skb) -> Result<(&Skb, Header<'_, N>), Verdict> {
+    skb.readable().map_err(|unreadable| match unreadable {
+        Unreadable::TooShort => Verdict::Drop(DropReason::Malformed),
+        Unreadable::NoMemory => Verdict::Punt(PuntReason::NoMemory),
+    })
 }
 
 /// The frame holds all of the packet.
@@ -282,9 +285,9 @@ fn ports<const N: usize, const SOURCE: usize, const DESTINATION: usize>(
 ) -> (u16, u16) {
     match ports_offset(protocol) {
         None => (0, 0),
-        Some(0) if readable::<N>(skb).is_ok() => match skb.header::<N>() {
-            Some(header) => (header.half::<SOURCE>(), header.half::<DESTINATION>()),
-            None => (0, 0),
+        Some(0) => match readable::<N>(skb) {
+            Ok((_, header)) => (header.half::<SOURCE>(), header.half::<DESTINATION>()),
+            Err(_) => ports_at(skb, SOURCE as u32),
         },
         Some(offset) => ports_at(skb, SOURCE as u32 + offset),
     }
@@ -340,8 +343,12 @@ fn is_extension(protocol: u8) -> bool {
 
 /// Stage 1b: the packet.
 pub trait Parse: Family {
-    /// Checks the headers and copies out what later stages need.
-    fn headers(skb: &mut Skb) -> Result<Parsed<Self>, Verdict>;
+    /// Checks the headers and writes down what later stages need. To a place of its own: within a `Result` an address is
+    /// put together from parts, and the kernel, which hashes it as a map's key in words, would have to wait for them.
+    fn headers<'p>(skb: &mut Skb, place: &'p mut Place<Self>) -> Result<&'p Parsed<Self>, Verdict>;
+
+    /// What the FIB goes by, of a packet whose headers were checked.
+    fn flow(skb: &mut Skb) -> Result<Flow, Verdict>;
 
     /// Source and destination of the packet that begins so many bytes from the start of the frame.
     fn addresses(skb: &impl View, packet: u32) -> Option<(Self::Address, Self::Address)>;
@@ -349,8 +356,13 @@ pub trait Parse: Family {
 
 impl Parse for V4 {
     #[inline(always)]
-    fn headers(skb: &mut Skb) -> Result<Parsed<Self>, Verdict> {
-        ipv4(skb)
+    fn headers<'p>(skb: &mut Skb, place: &'p mut Place<Self>) -> Result<&'p Parsed<Self>, Verdict> {
+        ipv4(skb, place)
+    }
+
+    #[inline(always)]
+    fn flow(skb: &mut Skb) -> Result<Flow, Verdict> {
+        ipv4_flow(skb)
     }
 
     #[inline(always)]
@@ -361,8 +373,13 @@ impl Parse for V4 {
 
 impl Parse for V6 {
     #[inline(always)]
-    fn headers(skb: &mut Skb) -> Result<Parsed<Self>, Verdict> {
-        ipv6(skb)
+    fn headers<'p>(skb: &mut Skb, place: &'p mut Place<Self>) -> Result<&'p Parsed<Self>, Verdict> {
+        ipv6(skb, place)
+    }
+
+    #[inline(always)]
+    fn flow(skb: &mut Skb) -> Result<Flow, Verdict> {
+        ipv6_flow(skb)
     }
 
     #[inline(always)]
@@ -371,29 +388,30 @@ impl Parse for V6 {
     }
 }
 
-/// The packet in a frame. Of one that is punted for its frame nothing is looked at but its addresses: the rest is
-/// the kernel's to judge.
+impl Frame {
+    /// Its packet, of which nothing is looked at but the addresses: the rest is the kernel's to judge.
+    #[inline(always)]
+    pub fn packet<F: Parse>(&self, skb: &impl View) -> Result<Parsed<F>, Verdict> {
+        // Without addresses there is no packet that the kernel would take.
+        let (source, destination) =
+            F::addresses(skb, self.packet).ok_or(Verdict::Punt(self.reason))?;
+        Ok(Parsed {
+            punt: Some(self.reason),
+            ..Parsed::with_addresses(source, destination)
+        })
+    }
+}
+
+/// The first `N` bytes, which have been made readable before.
 #[inline(always)]
-pub fn packet<F: Parse>(skb: &mut Skb, frame: &Frame) -> Result<Parsed<F>, Verdict> {
-    let Some(reason) = frame.punt else {
-        return F::headers(skb);
-    };
-    // Without addresses there is no packet that the kernel would take.
-    let (source, destination) = F::addresses(skb, frame.packet).ok_or(Verdict::Punt(reason))?;
-    Ok(Parsed {
-        punt: Some(reason),
-        for_others: frame.for_others,
-        ..Parsed::with_addresses(source, destination)
-    })
+fn header<const N: usize>(skb: &Skb) -> Result<Header<'_, N>, Verdict> {
+    skb.header().ok_or(Verdict::Punt(PuntReason::NoMemory))
 }
 
 /// RFC 791.
 #[inline(always)]
-fn ipv4(skb: &mut Skb) -> Result<Parsed<V4>, Verdict> {
-    readable::<IPV4_END>(skb)?;
-    let header = skb
-        .header::<IPV4_END>()
-        .ok_or(Verdict::Punt(PuntReason::NoMemory))?;
+fn ipv4<'p>(skb: &mut Skb, place: &'p mut Place<V4>) -> Result<&'p Parsed<V4>, Verdict> {
+    let (view, header) = readable::<IPV4_END>(skb)?;
     let version_and_length = header.byte::<14>();
     if version_and_length >> 4 != 4 || version_and_length & 0xf < 5 {
         return Err(Verdict::Drop(DropReason::Malformed));
@@ -402,37 +420,42 @@ fn ipv4(skb: &mut Skb) -> Result<Parsed<V4>, Verdict> {
     if !has_options && !checksum_is_right(header) {
         return Err(Verdict::Drop(DropReason::BadChecksum));
     }
-    let length = stated_length(skb, header.half::<16>(), 0);
+    let length = stated_length(view, header.half::<16>(), 0);
     if length < u32::from(version_and_length & 0xf) * 4 {
         return Err(Verdict::Drop(DropReason::Malformed));
     }
-    let is_fragment = u16::from_be(header.half::<20>()) & FRAGMENT_MASK != 0;
-    let protocol = header.byte::<23>();
-    let mut packet = Parsed {
+    let packet = place.write(Parsed {
         source: header.word::<26>().to_ne_bytes(),
         destination: header.word::<30>().to_ne_bytes(),
         length,
-        class: u32::from(header.byte::<15>()),
         ttl: header.byte::<22>(),
+        punt: None,
+    });
+    if has_options {
+        packet.punt = Some(PuntReason::IpOptions);
+    } else {
+        is_whole(view, length)?;
+    }
+    Ok(packet)
+}
+
+/// As the kernel's flow dissector: a fragment has no ports.
+#[inline(always)]
+fn ipv4_flow(skb: &mut Skb) -> Result<Flow, Verdict> {
+    let header = header::<IPV4_END>(skb)?;
+    let class = u32::from(header.byte::<15>());
+    let is_fragment = u16::from_be(header.half::<20>()) & FRAGMENT_MASK != 0;
+    let protocol = header.byte::<23>();
+    let mut flow = Flow {
+        class,
         protocol,
         source_port: 0,
         destination_port: 0,
-        punt: if has_options {
-            Some(PuntReason::IpOptions)
-        } else {
-            None
-        },
-        for_others: false,
     };
-    if has_options {
-        return Ok(packet);
-    }
-    is_whole(skb, length)?;
     if !is_fragment {
-        (packet.source_port, packet.destination_port) =
-            ports::<IPV4_WITH_PORTS, 34, 36>(skb, protocol);
+        (flow.source_port, flow.destination_port) = ports::<IPV4_WITH_PORTS, 34, 36>(skb, protocol);
     }
-    Ok(packet)
+    Ok(flow)
 }
 
 /// Whether the header's one's complement sum is all ones (RFC 1071).
@@ -443,8 +466,8 @@ fn checksum_is_right(header: Header<'_, IPV4_END>) -> bool {
         + u64::from(header.word::<22>())
         + u64::from(header.word::<26>())
         + u64::from(header.word::<30>());
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
+    // Five words make less than 35 bits; folded once, less than 20. What is all ones is a multiple of 0xffff, and one
+    // below 2^32 - 1 is 0xffff when it has been folded once more.
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);
     sum == 0xffff
@@ -452,17 +475,14 @@ fn checksum_is_right(header: Header<'_, IPV4_END>) -> bool {
 
 /// RFC 8200.
 #[inline(always)]
-fn ipv6(skb: &mut Skb) -> Result<Parsed<V6>, Verdict> {
-    readable::<IPV6_END>(skb)?;
-    let header = skb
-        .header::<IPV6_END>()
-        .ok_or(Verdict::Punt(PuntReason::NoMemory))?;
+fn ipv6<'p>(skb: &mut Skb, place: &'p mut Place<V6>) -> Result<&'p Parsed<V6>, Verdict> {
+    let (view, header) = readable::<IPV6_END>(skb)?;
     if header.byte::<14>() >> 4 != 6 {
         return Err(Verdict::Drop(DropReason::Malformed));
     }
-    let length = stated_length(skb, header.half::<18>(), (IPV6_END - ETHERNET) as u32);
+    let length = stated_length(view, header.half::<18>(), (IPV6_END - ETHERNET) as u32);
     let next_header = header.byte::<20>();
-    let mut packet = Parsed {
+    let packet = place.write(Parsed {
         source: address(
             header.word::<22>(),
             header.word::<26>(),
@@ -476,44 +496,48 @@ fn ipv6(skb: &mut Skb) -> Result<Parsed<V6>, Verdict> {
             header.word::<50>(),
         ),
         length,
-        class: header.word::<14>(),
         ttl: header.byte::<21>(),
-        protocol: next_header,
-        source_port: 0,
-        destination_port: 0,
         punt: None,
-        for_others: false,
-    };
+    });
     // Every router has to look at hop-by-hop options; other extension headers are for the destination. A
     // jumbogram (RFC 2675) says its length there too.
     if next_header == IpProto::HopOpt as u8 {
         packet.punt = Some(PuntReason::HopByHop);
         return Ok(packet);
     }
-    is_whole(skb, length)?;
+    is_whole(view, length)?;
     if next_header == IpProto::Ipv6Icmp as u8 && is_neighbour_discovery(skb) {
         packet.punt = Some(PuntReason::NeighbourDiscovery);
-        return Ok(packet);
-    }
-    if is_extension(next_header) {
-        (packet.protocol, packet.source_port, packet.destination_port) =
-            behind_extensions(skb, next_header);
-    } else {
-        (packet.source_port, packet.destination_port) =
-            ports::<IPV6_WITH_PORTS, 54, 56>(skb, next_header);
     }
     Ok(packet)
+}
+
+/// Behind the extension headers that the kernel's flow dissector looks behind.
+#[inline(always)]
+fn ipv6_flow(skb: &mut Skb) -> Result<Flow, Verdict> {
+    let header = header::<IPV6_END>(skb)?;
+    let class = header.word::<14>();
+    let next_header = header.byte::<20>();
+    let (protocol, source_port, destination_port) = if is_extension(next_header) {
+        behind_extensions(skb, next_header)
+    } else {
+        let (source, destination) = ports::<IPV6_WITH_PORTS, 54, 56>(skb, next_header);
+        (next_header, source, destination)
+    };
+    Ok(Flow {
+        class,
+        protocol,
+        source_port,
+        destination_port,
+    })
 }
 
 #[inline(always)]
 fn is_neighbour_discovery(skb: &mut Skb) -> bool {
     const TYPE_END: usize = IPV6_END + 1;
-    if readable::<TYPE_END>(skb).is_err() {
-        return false;
-    }
-    match skb.header::<TYPE_END>() {
-        Some(header) => ND_TYPES.contains(&header.byte::<IPV6_END>()),
-        None => false,
+    match readable::<TYPE_END>(skb) {
+        Ok((_, header)) => ND_TYPES.contains(&header.byte::<IPV6_END>()),
+        Err(_) => false,
     }
 }
 

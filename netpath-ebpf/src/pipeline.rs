@@ -9,7 +9,7 @@ use crate::{
     family::{V4, V6},
     features::Features,
     fib::{self, NextHop, Route},
-    parse::{self, Frame, Network, Parse, Parsed},
+    parse::{self, Frame, Network, Parse, Parsed, Place},
     ready, reverse_path,
     rewrite::{self, Hop},
     source,
@@ -36,9 +36,7 @@ impl Decision {
     #[inline(always)]
     fn new(decide: impl FnOnce(&mut NextHop) -> Result<Verdict, Verdict>) -> Self {
         let mut egress = NextHop::default();
-        let verdict = match decide(&mut egress) {
-            Ok(verdict) | Err(verdict) => verdict,
-        };
+        let verdict = either(decide(&mut egress));
         Self { verdict, egress }
     }
 
@@ -56,15 +54,22 @@ impl Decision {
     }
 }
 
+#[inline(always)]
+fn either(verdict: Result<Verdict, Verdict>) -> Verdict {
+    match verdict {
+        Ok(verdict) | Err(verdict) => verdict,
+    }
+}
+
 /// A packet that an endpoint sent.
 #[inline(always)]
 pub fn from_endpoint(skb: &mut Skb) -> Decision {
     Decision::new(|egress| {
         ready::is_complete(skb)?;
-        let frame = parse::ethernet(skb)?;
-        match frame.network {
-            Network::V4 => endpoint_stages::<V4>(skb, &frame, egress),
-            Network::V6 => endpoint_stages::<V6>(skb, &frame, egress),
+        match parse::plain(skb)? {
+            Some(Network::V4) => endpoint_stages::<V4>(skb, egress),
+            Some(Network::V6) => endpoint_stages::<V6>(skb, egress),
+            None => Ok(other_from_endpoint(skb)),
         }
     })
 }
@@ -72,12 +77,10 @@ pub fn from_endpoint(skb: &mut Skb) -> Decision {
 /// A packet from another node.
 #[inline(always)]
 pub fn from_uplink(skb: &mut Skb) -> Decision {
-    Decision::new(|egress| {
-        let frame = parse::ethernet(skb)?;
-        match frame.network {
-            Network::V4 => uplink_stages::<V4>(skb, &frame, egress),
-            Network::V6 => uplink_stages::<V6>(skb, &frame, egress),
-        }
+    Decision::new(|egress| match parse::plain(skb)? {
+        Some(Network::V4) => uplink_stages::<V4>(skb, egress),
+        Some(Network::V6) => uplink_stages::<V6>(skb, egress),
+        None => Ok(other_from_uplink(skb)),
     })
 }
 
@@ -88,47 +91,84 @@ pub fn to_endpoint(_skb: &mut Skb) -> Decision {
 }
 
 #[inline(always)]
-fn endpoint_stages<F: Routed>(
-    skb: &mut Skb,
-    frame: &Frame,
-    egress: &mut NextHop,
-) -> Result<Verdict, Verdict> {
-    let packet = parse::packet::<F>(skb, frame)?;
-    source::of_endpoint(skb, &packet)?;
+fn endpoint_stages<F: Routed>(skb: &mut Skb, egress: &mut NextHop) -> Result<Verdict, Verdict> {
+    let mut place = Place::uninit();
+    let packet = F::headers(skb, &mut place)?;
+    source::of_endpoint(skb, packet)?;
     if let Some(reason) = packet.punt {
         return Err(Verdict::Punt(reason));
     }
-    if let Some(endpoint) = destination::by_address(&packet)? {
-        return to_local(skb, &packet, &endpoint, egress);
+    if let Some(endpoint) = destination::by_address(packet)? {
+        return to_local(skb, packet, &endpoint, egress);
     }
-    if let Some(endpoint) = destination::by_prefix(&packet)? {
-        return to_local(skb, &packet, &endpoint, egress);
+    if let Some(endpoint) = destination::by_prefix(packet)? {
+        return to_local(skb, packet, &endpoint, egress);
     }
-    to_remote(skb, &packet, egress)
+    to_remote(skb, packet, egress)
 }
 
 #[inline(always)]
-fn uplink_stages<F: Routed>(
-    skb: &mut Skb,
-    frame: &Frame,
-    egress: &mut NextHop,
-) -> Result<Verdict, Verdict> {
-    let packet = parse::packet::<F>(skb, frame)?;
+fn uplink_stages<F: Routed>(skb: &mut Skb, egress: &mut NextHop) -> Result<Verdict, Verdict> {
+    let mut place = Place::uninit();
+    let packet = F::headers(skb, &mut place)?;
     let features = Features::of_node();
-    source::of_uplink(&packet, features)?;
+    source::of_uplink(packet, features)?;
     if let Some(reason) = packet.punt {
         return Err(Verdict::Punt(reason));
     }
-    if let Some(endpoint) = destination::by_address(&packet)? {
-        return from_outside(skb, &packet, &endpoint, features, egress);
+    if let Some(endpoint) = destination::by_address(packet)? {
+        return from_outside(skb, packet, &endpoint, features, egress);
     }
     // Other nodes' prefixes are the kernel's here: without local ones there is nothing to look up.
     if features.local_prefixes()
-        && let Some(endpoint) = destination::by_prefix(&packet)?
+        && let Some(endpoint) = destination::by_prefix(packet)?
     {
-        return from_outside(skb, &packet, &endpoint, features, egress);
+        return from_outside(skb, packet, &endpoint, features, egress);
     }
     Err(Verdict::Punt(PuntReason::NoRoute))
+}
+
+/// A frame of an endpoint's that is not plain, and so the kernel's if its source is right. A function of its own, so
+/// that plain frames carry nothing along for it.
+#[inline(never)]
+fn other_from_endpoint(skb: &Skb) -> Verdict {
+    either(endpoint_frame(skb))
+}
+
+#[inline(always)]
+fn endpoint_frame(skb: &Skb) -> Result<Verdict, Verdict> {
+    let frame = parse::frame(skb)?;
+    match frame.network {
+        Network::V4 => source::of_endpoint(skb, &frame.packet::<V4>(skb)?)?,
+        Network::V6 => source::of_endpoint(skb, &frame.packet::<V6>(skb)?)?,
+    }
+    Ok(Verdict::Punt(frame.reason))
+}
+
+/// A frame from outside that is not plain, as [`other_from_endpoint`].
+#[inline(never)]
+fn other_from_uplink(skb: &Skb) -> Verdict {
+    either(uplink_frame(skb))
+}
+
+#[inline(always)]
+fn uplink_frame(skb: &Skb) -> Result<Verdict, Verdict> {
+    let frame = parse::frame(skb)?;
+    match frame.network {
+        Network::V4 => uplink_source(&frame, &frame.packet::<V4>(skb)?)?,
+        Network::V6 => uplink_source(&frame, &frame.packet::<V6>(skb)?)?,
+    }
+    Ok(Verdict::Punt(frame.reason))
+}
+
+#[inline(always)]
+fn uplink_source<F: Routed>(frame: &Frame, packet: &Parsed<F>) -> Result<(), Verdict> {
+    let features = Features::of_node();
+    if frame.for_others {
+        source::of_others(packet, features)
+    } else {
+        source::of_uplink(packet, features)
+    }
 }
 
 /// The stages after the destination for a packet from another node.

@@ -18,7 +18,7 @@ const LOOSE: u32 = 2;
 /// The filter of the uplink accepts a packet that is on its way to `egress`, or is off.
 #[inline(always)]
 pub fn accepts<F: Route>(
-    skb: &Skb,
+    skb: &mut Skb,
     packet: &Parsed<F>,
     egress: Ifindex,
     features: Features,

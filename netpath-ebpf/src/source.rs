@@ -62,9 +62,6 @@ fn link_scoped<F: Family>(packet: &Parsed<F>) -> PuntReason {
 /// to one.
 #[inline(always)]
 pub fn of_uplink<F: Tables>(packet: &Parsed<F>, features: Features) -> Result<(), Verdict> {
-    if packet.for_others {
-        return for_others(packet, features);
-    }
     match F::classify(&packet.source) {
         AddressClass::Unicast => {}
         AddressClass::LinkLocal => return Err(Verdict::Punt(link_scoped(packet))),
@@ -90,7 +87,7 @@ pub fn of_uplink<F: Tables>(packet: &Parsed<F>, features: Features) -> Result<()
 /// machine is not netpath's to judge, and what an endpoint sends may well come back there, on its way to one of them.
 /// But from one address of this node to another nothing comes from outside.
 #[inline(always)]
-fn for_others<F: Tables>(packet: &Parsed<F>, features: Features) -> Result<(), Verdict> {
+pub fn of_others<F: Tables>(packet: &Parsed<F>, features: Features) -> Result<(), Verdict> {
     if is_here::<F>(&packet.source, features) && is_here::<F>(&packet.destination, features) {
         return Err(Verdict::Drop(DropReason::Spoofed));
     }

@@ -13,19 +13,19 @@ fn frame(behind: &[&[u8]]) -> Bytes {
 }
 
 /// Where the packet is, why it is punted, and whether it is for others; or the verdict.
-type Found = Result<(u32, Option<PuntReason>, bool), Verdict>;
+type Found = Result<(u32, PuntReason, bool), Verdict>;
 
 fn unwrap(outer: u16, is_tagged: bool, behind: &[&[u8]]) -> Found {
     let found = wrapped(&frame(behind), outer, is_tagged, false)?;
     assert!(matches!(found.network, Network::V4));
-    Ok((found.packet, found.punt, found.for_others))
+    Ok((found.packet, found.reason, found.for_others))
 }
 
 const PUNT: Found = Err(Verdict::Punt(PuntReason::Vlan));
 
 #[test]
 fn a_packet_is_found_behind_its_tags() {
-    let vlan = Some(PuntReason::Vlan);
+    let vlan = PuntReason::Vlan;
     let zero = [0xa0, 0];
     let inner = [0x81, 0x00];
     for (outer, behind, expected) in [
@@ -61,8 +61,8 @@ fn a_packet_is_found_behind_its_tags() {
 #[test]
 fn eight_tags_are_looked_behind() {
     for (tags, expected) in [
-        (7, Ok((42, Some(PuntReason::Vlan), false))),
-        (8, Ok((46, Some(PuntReason::Vlan), false))),
+        (7, Ok((42, PuntReason::Vlan, false))),
+        (8, Ok((46, PuntReason::Vlan, false))),
         (9, Err(Verdict::Drop(DropReason::Malformed))),
         (10, Err(Verdict::Drop(DropReason::Malformed))),
     ] {
@@ -78,7 +78,7 @@ fn eight_tags_are_looked_behind() {
 fn a_packet_is_found_behind_llc_and_snap() {
     let length = 0x05ffu16.to_be();
     let other = Err(Verdict::Punt(PuntReason::EtherType));
-    let found = Ok((22, Some(PuntReason::EtherType), false));
+    let found = Ok((22, PuntReason::EtherType, false));
     for (outer, llc, expected) in [
         (length, [0xaa, 0xaa, 3], found),
         (0, [0xaa, 0xaa, 3], found),
@@ -95,7 +95,7 @@ fn a_packet_is_found_behind_llc_and_snap() {
         other
     );
     // Within a tag, also one that the kernel has taken out.
-    let vlan = Some(PuntReason::Vlan);
+    let vlan = PuntReason::Vlan;
     let snap: [&[u8]; 3] = [&[0xaa, 0xaa, 3], &[0, 0, 0xf8], &IPV4];
     assert_eq!(unwrap(length, true, &snap), Ok((22, vlan, false)));
     let tagged = [&[0, 0, 0, 50][..], snap[0], snap[1], snap[2]];
@@ -107,6 +107,25 @@ fn what_is_for_others_stays_so() {
     let frame = frame(&[&[0, 0], &IPV4]);
     let found = wrapped(&frame, VLAN, false, true).map(|found| found.for_others);
     assert_eq!(found, Ok(true));
+}
+
+#[test]
+fn a_frame_s_packet_has_its_addresses_and_its_reason() {
+    let around = Frame {
+        network: Network::V4,
+        reason: PuntReason::Vlan,
+        for_others: false,
+        packet: 18,
+    };
+    let bytes: Vec<u8> = (0..38).collect();
+    let packet = around.packet::<V4>(&Bytes::new(bytes.clone()));
+    let read = packet.map(|packet| (packet.source, packet.destination, packet.punt));
+    let addresses = ([30, 31, 32, 33], [34, 35, 36, 37]);
+    let expected = Ok((addresses.0, addresses.1, Some(PuntReason::Vlan)));
+    assert_eq!(read, expected);
+    let cut = around.packet::<V4>(&Bytes::new(&bytes[..37]));
+    let punt = cut.map(|packet| packet.destination);
+    assert_eq!(punt, Err(Verdict::Punt(PuntReason::Vlan)));
 }
 
 #[test]
