@@ -43,7 +43,7 @@ pub fn run(args: &DownArgs, context: &Context) -> Result<Exit, Failure> {
     })?;
     report.finish(&removed.changes)?;
     for remaining in &removed.remaining {
-        note(&remaining.to_string());
+        note(remaining.to_string());
     }
     if context.is_interrupted() {
         note("interrupted, but everything was removed");
