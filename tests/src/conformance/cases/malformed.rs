@@ -86,17 +86,17 @@ fn truncated(list: &mut List<'_>, flow: &Flow) {
     }
 }
 
+fn versions(list: &mut List<'_>, flow: &Flow, source: &'static str, versions: [u8; 5]) {
+    for version in versions {
+        let frame = flow.udp().forge_version(version).build();
+        let name = format!("malformed: version {version}");
+        list.frames(flow, name, source, [frame]);
+    }
+}
+
 fn ipv4(list: &mut List<'_>, flow: &Flow) {
     const SOURCE: &str = "RFC 1812, 5.2.2";
-    for version in [0, 3, 5, 6, 15] {
-        let frame = flow.udp().forge_version(version).build();
-        list.frames(
-            flow,
-            format!("malformed: version {version}"),
-            SOURCE,
-            [frame],
-        );
-    }
+    versions(list, flow, SOURCE, [0, 3, 5, 6, 15]);
     for words in [0, 1, 4, 6, 15] {
         let frame = flow.udp().forge_ihl(words).build();
         list.frames(flow, format!("malformed: IHL {words}"), SOURCE, [frame]);
@@ -152,15 +152,7 @@ fn ipv4(list: &mut List<'_>, flow: &Flow) {
 
 fn ipv6(list: &mut List<'_>, flow: &Flow) {
     const SOURCE: &str = "RFC 8200, 3";
-    for version in [0, 4, 5, 7, 15] {
-        let frame = flow.udp().forge_version(version).build();
-        list.frames(
-            flow,
-            format!("malformed: version {version}"),
-            SOURCE,
-            [frame],
-        );
-    }
+    versions(list, flow, SOURCE, [0, 4, 5, 7, 15]);
     for length in [0, 1, 7, 8, 26, 28, 1000, 65_535] {
         for ttl in [1, 64] {
             let frame = flow.udp().forge_ip_length(length).ttl(ttl).build();

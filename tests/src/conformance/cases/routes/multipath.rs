@@ -53,6 +53,18 @@ pub(super) fn add(list: &mut List<'_>, flow: &Flow) {
         Family::V4 => "ipv4/fib_multipath_hash_policy",
         Family::V6 => "ipv6/fib_multipath_hash_policy",
     };
+    let steps = |policy: &str, legs: &str| {
+        neighbours(family)
+            .chain([
+                Step::sysctl(Place::NodeA, sysctl, policy),
+                Step::ip(
+                    Place::NodeA,
+                    format!("route add {prefix}{legs}"),
+                    format!("route del {prefix}"),
+                ),
+            ])
+            .collect()
+    };
     for (name, weights) in [
         ("1:1", &[1u32, 1][..]),
         ("2:1", &[2, 1]),
@@ -74,16 +86,7 @@ pub(super) fn add(list: &mut List<'_>, flow: &Flow) {
                 "RFC 2992; fib_multipath_hash()",
                 frames(),
             );
-            case.steps = neighbours(family)
-                .chain([
-                    Step::sysctl(Place::NodeA, sysctl, policy),
-                    Step::ip(
-                        Place::NodeA,
-                        format!("route add {prefix}{legs}"),
-                        format!("route del {prefix}"),
-                    ),
-                ])
-                .collect();
+            case.steps = steps(policy, &legs);
         }
     }
     // The kernel sends an error the way of the packets that it is about: here from another address of the
@@ -142,16 +145,7 @@ pub(super) fn add(list: &mut List<'_>, flow: &Flow) {
                 "RFC 2992; icmp_multipath_hash",
                 frames,
             );
-            case.steps = neighbours(family)
-                .chain([
-                    Step::sysctl(Place::NodeA, sysctl, policy),
-                    Step::ip(
-                        Place::NodeA,
-                        format!("route add {prefix}{legs}"),
-                        format!("route del {prefix}"),
-                    ),
-                ])
-                .collect();
+            case.steps = steps(policy, &legs);
         }
     }
     if flow.is_v4() {
