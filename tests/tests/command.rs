@@ -249,6 +249,31 @@ fn bpftool_prints_the_fields_of_pinned_maps_by_name() {
     }
 }
 
+/// A smaller room is not had before `down`, and that is said.
+#[test]
+fn a_smaller_room_is_told() {
+    let text =
+        |room: &str| ONE_NODE.replacen("name = \"@A\"", &format!("name = \"@A\"\n{room}"), 1);
+    let mut lab = Lab::up(&text("max_endpoints = 100\nmax_routes = 300"));
+    let up = |lab: &Lab| {
+        let file = File::new("room.toml", lab.text());
+        let output = run(&["up", "-f", file.path()]);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    assert!(!up(&lab).contains("max_"), "as it is");
+    lab.rewrite(&text("max_endpoints = 99\nmax_routes = 200"));
+    let told = up(&lab);
+    for part in [
+        "max_endpoints of 100, though the file says 99",
+        "max_routes of 300, though the file says 200",
+    ] {
+        assert!(told.contains(part), "no {part:?} in: {told}");
+    }
+    lab.rewrite(&text("max_endpoints = 120\nmax_routes = 300"));
+    assert!(!up(&lab).contains("max_"), "it grows");
+}
+
 /// A command that changes something is told of a signal at any moment, also while it reads its file.
 #[test]
 fn a_signal_before_anything_was_begun_is_said() {

@@ -138,6 +138,7 @@ fn plan_node<'a>(
     if let Some(datapath) = &snapshot.datapath {
         snapshot.world.observed.programs_current = datapath.has_object(options.object)?;
         snapshot.world.observed.has_room = datapath.has_room(&capacity(node))?;
+        tell_surplus_room(node, datapath)?;
     }
     let plan = reconcile::plan(&wanted, &snapshot.world, &mut Fresh::new(random()?));
     Ok(Planned {
@@ -146,6 +147,28 @@ fn plan_node<'a>(
         snapshot,
         plan,
     })
+}
+
+/// A file that wants less room than there is changes nothing, which somebody may not expect.
+fn tell_surplus_room(node: &model::Node, datapath: &Datapath) -> Result<(), ProvisionError> {
+    let settings = datapath.maps.settings.get()?;
+    let name = &node.name;
+    for (key, has, wanted) in [
+        (
+            "max_endpoints",
+            settings.max_endpoints,
+            node.capacity.endpoints,
+        ),
+        ("max_routes", settings.max_routes, node.capacity.routes),
+    ] {
+        if has > wanted {
+            tracing::warn!(
+                "node {name} keeps its {key} of {has}, though the file says {wanted}: maps never shrink while packets flow; \
+                 `netpath down` and `up` make them anew"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// A node as it was before this run.
