@@ -44,6 +44,8 @@ fn is_of(name: &str, prefix: &str) -> bool {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        // `netpath::lab::Lab` removes what it has made itself; here processes that were killed made it too, and what a fault
+        // of netpath's leaves has to be found without asking netpath.
         let down = provision::down(&self.nodes(), &mut |_| {});
         // There is one only if a process was given it.
         let _absent = fs::remove_file(self.file());
