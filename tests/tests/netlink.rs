@@ -1,8 +1,13 @@
 //! What netpath reads from the kernel and writes to it by netlink, against what `ip` did or shows.
 
 use std::{
+    ffi::{OsStr, OsString},
+    fs, io,
     net::{IpAddr, UdpSocket},
-    os::fd::AsFd as _,
+    os::{
+        fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -11,8 +16,9 @@ use std::{
 use ipnet::IpNet;
 use netpath::{
     netlink::{
-        LinkKind, NamespacesGone, Netlink, NetlinkError, NewRoute, NextHop, Replace, Route,
-        RouteKind, RuleAction, Scope, Table, VethEnd,
+        LinkKind, NamespacesGone, Netlink, NetlinkError, NewRoute, NextHop, Peer, QdiscParent,
+        Replace, Route, RouteKind, RuleAction, Scope, Table, VethEnd, XdpMode, XdpProgram, Xfrm,
+        XfrmAction, XfrmDefaults, XfrmDirection, XfrmMark, XfrmPolicy, XfrmPorts, XfrmSelector,
     },
     netns::{Inside, Netns},
     sysctl,
@@ -34,12 +40,19 @@ fn alone<T: Send>(work: impl FnOnce(&Inside<'_>, Netlink) -> T + Send) -> T {
 }
 
 fn ip(arguments: &str) -> String {
-    let output = Command::new("ip")
-        .args(arguments.split_whitespace())
-        .output()
-        .expect("iproute2 is installed");
+    run("ip", arguments.split_whitespace())
+}
+
+fn tc(arguments: &str) -> String {
+    run("tc", arguments.split_whitespace())
+}
+
+fn run(program: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    let output = command.output().expect("it is installed");
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ip {arguments}: {text}");
+    assert!(output.status.success(), "{command:?}: {text}");
     String::from_utf8(output.stdout).expect("text")
 }
 
@@ -495,29 +508,6 @@ fn addresses_of_all_interfaces_are_listed_in_one_go() {
     });
 }
 
-/// The local route of an IPv6 address is made by a kernel worker, later than the address.
-#[test]
-fn a_new_address_is_usable_at_once() {
-    alone(|_, netlink| {
-        two_links(&netlink);
-        ip("-6 route add default dev a0");
-        let link = netlink.link("b0").expect("b0").expect("b0");
-        let socket = UdpSocket::bind("[::]:0").expect("socket");
-        let port = socket.local_addr().expect("bound").port();
-        let patience = Some(Duration::from_secs(10));
-        socket.set_read_timeout(patience).expect("a time limit");
-        for number in 1..=1000 {
-            let address: IpAddr = format!("fd77::{number:x}").parse().expect("an address");
-            netlink
-                .add_address(&link, address.into(), false)
-                .expect("added");
-            // Otherwise it goes the way of the default route, and is lost.
-            socket.send_to(&[1], (address, port)).expect("sent");
-            socket.recv(&mut [0]).expect("it comes in");
-        }
-    });
-}
-
 #[test]
 fn neighbours_and_rules_are_read() {
     alone(|_, netlink| {
@@ -580,6 +570,364 @@ fn a_setting_of_an_interface_with_dots_in_its_name_is_found() {
             error.is_missing() && error.to_string().contains(&gone),
             "{error}"
         );
+    });
+}
+
+#[test]
+fn an_interface_that_has_odd_bytes_hides_no_other() {
+    alone(|_, netlink| {
+        two_links(&netlink);
+        // A VLAN's alias is written by whoever likes; a name only lacks blanks, slashes and colons.
+        let odd = |start: &str| {
+            let mut text = OsString::from(start);
+            text.push(OsStr::from_bytes(b"\xe9\xff"));
+            text
+        };
+        let words = |words: &str| -> Vec<OsString> {
+            words.split_whitespace().map(OsString::from).collect()
+        };
+        let mut alias = words("link set dev a0 alias");
+        alias.push(odd("caf"));
+        run("ip", &alias);
+        let mut rename = words("link set dev b0 down name");
+        rename.push(odd("b"));
+        run("ip", &rename);
+        let links = netlink.links().expect("links");
+        assert_eq!(links.len(), 5);
+        let find = |name: &str| links.iter().find(|link| link.name == name).expect(name);
+        // Nobody needs the alias.
+        assert_eq!(find("a0").undecoded, None);
+        assert_eq!(
+            netlink.link("a0").expect("asked").as_ref(),
+            Some(find("a0"))
+        );
+        let link = find("b\\xe9\\xff");
+        assert_eq!(link.undecoded.as_deref(), Some("its name is not UTF-8"));
+        assert_eq!((link.mtu, &link.kind), (1500, &LinkKind::Veth));
+    });
+}
+
+#[test]
+fn where_an_interface_leads_is_read() {
+    alone(|_, netlink| {
+        let [a, b] = two_links(&netlink);
+        let find = |name: &str| netlink.link(name).expect(name).expect(name);
+        let here = |ifindex| {
+            Some(Peer {
+                ifindex,
+                netns: None,
+            })
+        };
+        assert_eq!(find("a1").peer, here(a));
+        assert_eq!(find("lo").peer, None);
+        ip("link add m0 link b0 type macvlan");
+        assert_eq!(find("m0").peer, here(b));
+        assert_eq!(find("a0").port_of, None);
+        netlink.add_bridge("br0").expect("bridge");
+        ip("link set dev a0 master br0");
+        assert_eq!(find("a0").port_of.as_deref(), Some("bridge"));
+        assert_eq!(find("a0").controller, find("br0").ifindex);
+    });
+}
+
+/// A program that does nothing, by its type (`BPF_PROG_TYPE_*`) and its answer; it ends with the descriptor. Returns its
+/// number too.
+fn bpf_program(kind: u32, answer: i32) -> (OwnedFd, u32) {
+    #[repr(C)]
+    struct Load {
+        kind: u32,
+        count: u32,
+        instructions: *const u64,
+        license: *const libc::c_char,
+        log: [u64; 2],
+    }
+    // r0 = answer; exit.
+    let mut first = [0xb7, 0, 0, 0, 0, 0, 0, 0];
+    first[4..].copy_from_slice(&answer.to_ne_bytes());
+    let instructions = [first, [0x95, 0, 0, 0, 0, 0, 0, 0]].map(u64::from_ne_bytes);
+    let load = Load {
+        kind,
+        count: 2,
+        instructions: instructions.as_ptr(),
+        license: c"GPL".as_ptr(),
+        log: [0; 2],
+    };
+    const PROG_LOAD: libc::c_int = 5;
+    // SAFETY: the structure is what the command takes; what it points to outlives the call and has the length stated.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw const load, size_of::<Load>()) };
+    assert!(fd >= 0, "BPF_PROG_LOAD: {}", io::Error::last_os_error());
+    let fd = i32::try_from(fd).expect("a descriptor");
+    // SAFETY: the kernel has just opened it for this caller.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).expect("info");
+    let id = info
+        .lines()
+        .find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok());
+    (fd, id.expect("a number"))
+}
+
+#[test]
+fn xdp_programs_are_read() {
+    const XDP: u32 = 6;
+    const XDP_PASS: i32 = 2;
+    alone(|_, netlink| {
+        two_links(&netlink);
+        let xdp = |name: &str| netlink.link(name).expect(name).expect(name).xdp;
+        assert_eq!(xdp("a0"), []);
+        let (native, generic) = (bpf_program(XDP, XDP_PASS), bpf_program(XDP, XDP_PASS));
+        for (how, mode, (_, program)) in [
+            ("xdpdrv", XdpMode::Native, native),
+            ("xdpgeneric", XdpMode::Generic, generic),
+        ] {
+            let attach = format!("net attach {how} id {program} dev a1");
+            run("bpftool", attach.split_whitespace());
+            assert_eq!(xdp("a1"), [XdpProgram { mode, program }]);
+            let detach = format!("net detach {how} dev a1");
+            run("bpftool", detach.split_whitespace());
+        }
+        assert_eq!(xdp("a1"), []);
+    });
+}
+
+#[test]
+fn queueing_disciplines_are_read() {
+    alone(|_, netlink| {
+        let [a, b] = two_links(&netlink);
+        let at = |ifindex| {
+            let found = netlink.qdiscs().expect("qdiscs").into_iter();
+            let found = found.filter(move |qdisc| qdisc.ifindex == ifindex);
+            found.collect::<Vec<_>>()
+        };
+        let [default] = &at(a)[..] else {
+            panic!("{:?}", at(a))
+        };
+        assert_eq!(
+            (&*default.kind, default.parent),
+            ("noqueue", QdiscParent::Root)
+        );
+        assert!(default.is_default());
+        tc("qdisc add dev a0 root handle 5: htb");
+        tc("class add dev a0 parent 5: classid 5:1 htb rate 1mbit");
+        tc("qdisc add dev a0 parent 5:1 handle 6: tbf rate 1mbit burst 10k latency 10ms");
+        tc("qdisc add dev a0 ingress_block 7 clsact");
+        tc("qdisc add dev b0 ingress");
+        // The same kind as the kernel's own, but somebody's.
+        tc("qdisc replace dev b0 root pfifo");
+        let found: Vec<_> = at(a)
+            .into_iter()
+            .map(|qdisc| (qdisc.kind.clone(), qdisc.parent, qdisc.is_default()))
+            .collect();
+        let added = |kind: &str, parent| (kind.to_owned(), parent, false);
+        assert_eq!(
+            found,
+            [
+                added("htb", QdiscParent::Root),
+                added("tbf", QdiscParent::Class(0x5_0001)),
+                added("clsact", QdiscParent::Ingress),
+            ]
+        );
+        assert_eq!(at(a)[2].ingress_block, Some(7));
+        assert_eq!(at(a)[2].egress_block, None);
+        let found: Vec<_> = at(b)
+            .into_iter()
+            .map(|qdisc| (qdisc.kind.clone(), qdisc.parent, qdisc.is_default()))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                added("pfifo", QdiscParent::Root),
+                added("ingress", QdiscParent::Ingress)
+            ]
+        );
+    });
+}
+
+#[test]
+fn filters_are_read_those_of_a_shared_block_too() {
+    const SCHED_CLS: u32 = 3;
+    alone(|_, netlink| {
+        two_links(&netlink);
+        let filters = |name: &str, hook| {
+            let link = netlink.link(name).expect(name).expect(name);
+            netlink.filters(&link, hook).expect("filters")
+        };
+        assert_eq!(filters("a0", Hook::Ingress), []);
+        tc("qdisc add dev a0 ingress_block 7 clsact");
+        tc("qdisc add dev b0 clsact");
+        assert_eq!(filters("a0", Hook::Ingress), []);
+        tc("filter add block 7 protocol ipv6 pref 9 u32 match ip6 dst fd00::/64 flowid 1:1");
+        let found = filters("a0", Hook::Ingress);
+        let [.., last] = &found[..] else {
+            panic!("{found:?}")
+        };
+        assert_eq!((&*last.kind, last.priority), ("u32", 9));
+        assert_eq!(last.protocol, 0x86dd);
+        assert!(last.handle != 0, "{found:?}");
+        assert_eq!(filters("a0", Hook::Egress), []);
+        // Classic BPF has a name, eBPF a number too.
+        run(
+            "tc",
+            [
+                "filter",
+                "add",
+                "dev",
+                "b0",
+                "egress",
+                "pref",
+                "2",
+                "bpf",
+                "da",
+                "bytecode",
+                "1,6 0 0 0,",
+            ],
+        );
+        let (_program, id) = bpf_program(SCHED_CLS, -1);
+        let pin = format!("/sys/fs/bpf/netpath-test-{id}");
+        run("bpftool", ["prog", "pin", "id", &id.to_string(), &pin]);
+        let line = format!("filter add dev b0 egress pref 3 chain 4 bpf da pinned {pin}");
+        let added = Command::new("tc").args(line.split_whitespace()).output();
+        fs::remove_file(&pin).expect("unpinned");
+        let added = added.expect("tc is installed");
+        assert!(added.status.success(), "{added:?}");
+        let found = filters("b0", Hook::Egress);
+        let seen: Vec<_> = found
+            .iter()
+            .map(|filter| (filter.priority, filter.chain, filter.handle, filter.program))
+            .collect();
+        assert_eq!(seen, [(2, 0, 1, None), (3, 4, 1, Some(id))]);
+        assert!(found.iter().all(|filter| filter.kind == "bpf"));
+        assert!(found.iter().all(|filter| filter.protocol == 3));
+        let name = found[1].program_name.as_deref().expect("a name");
+        assert!(name.starts_with(&format!("netpath-test-{id}")), "{name}");
+        assert_eq!(filters("b0", Hook::Ingress), []);
+    });
+}
+
+fn selector(source: &str, destination: &str) -> XfrmSelector {
+    XfrmSelector {
+        source: net(source),
+        destination: net(destination),
+        protocol: 0,
+        source_ports: XfrmPorts::default(),
+        destination_ports: XfrmPorts::default(),
+        ifindex: None,
+    }
+}
+
+#[test]
+fn xfrm_policies_are_read() {
+    alone(|inside, netlink| {
+        let [a, _] = two_links(&netlink);
+        assert_eq!(Xfrm::read(inside).expect("asked"), Xfrm::default());
+        for line in [
+            "src 10.1.0.0/16 dst 10.2.0.0/16 dir out priority 9 mark 0x10 mask 0xf0 if_id 3 \
+             tmpl src 10.0.0.1 dst 10.0.0.2 proto esp reqid 1 mode tunnel",
+            "src 10.2.0.0/16 dst 10.1.0.0/16 proto tcp sport 80 dport 443 dir in \
+             tmpl proto ah mode transport tmpl proto esp mode transport",
+            "src fd00:2::/48 dst fd00:1::/48 dev a0 dir fwd action block",
+            "src ::/0 dst ::/0 dir out",
+        ] {
+            ip(&format!("xfrm policy add {line}"));
+        }
+        let mut found = Xfrm::read(inside).expect("policies");
+        found.policies.sort_by_key(|policy| policy.templates);
+        let any = XfrmPolicy {
+            selector: Some(selector("::/0", "::/0")),
+            direction: XfrmDirection::Out,
+            action: XfrmAction::Allow,
+            templates: 0,
+            priority: 0,
+            mark: None,
+            if_id: 0,
+        };
+        let port = |port| XfrmPorts { port, mask: 0xffff };
+        let blocked = XfrmPolicy {
+            selector: Some(XfrmSelector {
+                ifindex: Some(a),
+                ..selector("fd00:2::/48", "fd00:1::/48")
+            }),
+            direction: XfrmDirection::Forward,
+            action: XfrmAction::Block,
+            ..any.clone()
+        };
+        let tunnel = XfrmPolicy {
+            selector: Some(selector("10.1.0.0/16", "10.2.0.0/16")),
+            templates: 1,
+            priority: 9,
+            mark: Some(XfrmMark {
+                value: 0x10,
+                mask: 0xf0,
+            }),
+            if_id: 3,
+            ..any.clone()
+        };
+        let transport = XfrmPolicy {
+            selector: Some(XfrmSelector {
+                protocol: 6,
+                source_ports: port(80),
+                destination_ports: port(443),
+                ..selector("10.2.0.0/16", "10.1.0.0/16")
+            }),
+            direction: XfrmDirection::In,
+            templates: 2,
+            ..any.clone()
+        };
+        // Those without a template in either order.
+        assert_eq!(found.policies.len(), 4);
+        for policy in [&any, &blocked] {
+            assert!(found.policies[..2].contains(policy), "{found:?}");
+        }
+        assert_eq!(found.policies[2..], [tunnel, transport]);
+        assert_eq!(found.defaults, XfrmDefaults::default());
+        ip("xfrm policy setdefault fwd block");
+        assert_eq!(
+            Xfrm::read(inside).expect("policies").defaults,
+            XfrmDefaults {
+                block_forward: true,
+                ..XfrmDefaults::default()
+            }
+        );
+    });
+}
+
+#[test]
+fn many_xfrm_policies_are_read_whole() {
+    alone(|inside, _| {
+        let lines: String = (0..3000)
+            .map(|n| {
+                let (high, low) = (n / 250, n % 250);
+                format!("xfrm policy add src 10.{high}.{low}.0/24 dst 10.99.0.0/16 dir fwd action block\n")
+            })
+            .collect();
+        let batch = std::env::temp_dir().join(format!("netpath-xfrm-{}", std::process::id()));
+        fs::write(&batch, lines).expect("written");
+        run("ip", [OsStr::new("-batch"), batch.as_os_str()]);
+        fs::remove_file(&batch).expect("removed");
+        let found = Xfrm::read(inside).expect("policies");
+        assert_eq!(found.policies.len(), 3000);
+    });
+}
+
+/// The local route of an IPv6 address is made by a kernel worker, later than the address.
+#[test]
+fn a_new_address_is_usable_at_once() {
+    alone(|_, netlink| {
+        two_links(&netlink);
+        ip("-6 route add default dev a0");
+        let link = netlink.link("b0").expect("b0").expect("b0");
+        let socket = UdpSocket::bind("[::]:0").expect("socket");
+        let port = socket.local_addr().expect("bound").port();
+        let patience = Some(Duration::from_secs(10));
+        socket.set_read_timeout(patience).expect("a time limit");
+        for number in 1..=1000 {
+            let address: IpAddr = format!("fd77::{number:x}").parse().expect("an address");
+            netlink
+                .add_address(&link, address.into(), false)
+                .expect("added");
+            // Otherwise it goes the way of the default route, and is lost.
+            socket.send_to(&[1], (address, port)).expect("sent");
+            socket.recv(&mut [0]).expect("it comes in");
+        }
     });
 }
 

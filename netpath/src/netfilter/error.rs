@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::{Ending, Ends, command::CommandError};
+use crate::{Ending, Ends, command::CommandError, netlink::NetlinkError};
 
 /// The packet filter could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -10,6 +10,23 @@ pub enum NetfilterError {
     /// A program is not there, or failed.
     #[error(transparent)]
     Command(#[from] CommandError),
+    /// The kernel did not answer over nfnetlink.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// A part of nf_tables is not in the form that is known.
+    #[error("list nf_tables {what}: {problem}")]
+    Undecoded {
+        /// Which part.
+        what: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Somebody writes rules without a pause.
+    #[error("nf_tables changed during each of {attempts} attempts to read them")]
+    Changing {
+        /// How often it was tried.
+        attempts: u32,
+    },
     /// A file could not be read.
     #[error("{path}: {source}")]
     File {
@@ -41,7 +58,11 @@ impl Ends for NetfilterError {
     fn ending(&self) -> Ending {
         match self {
             Self::Command(error) => error.ending(),
-            Self::File { .. } | Self::Unreadable { .. } => Ending::Failed,
+            Self::Netlink(_)
+            | Self::Undecoded { .. }
+            | Self::Changing { .. }
+            | Self::File { .. }
+            | Self::Unreadable { .. } => Ending::Failed,
         }
     }
 }

@@ -1,10 +1,13 @@
-//! The kernel's packet filter, read and changed the way an administrator would: with `iptables`, `ip6tables` and `nft`.
+//! The kernel's packet filter: read and changed the way an administrator would, with `iptables`, `ip6tables` and `nft`;
+//! and all of nf_tables read over netlink ([`nft`]).
 //!
 //! Everything here acts in the namespace of the calling thread.
 
 mod chain;
 mod error;
 mod iptables;
+mod legacy;
+pub mod nft;
 
 use std::{fs, io};
 
@@ -14,6 +17,7 @@ pub use self::{
     chain::{Chain, Count, Policy, Rule},
     error::NetfilterError,
     iptables::Iptables,
+    legacy::legacy_tables,
 };
 
 use crate::command;

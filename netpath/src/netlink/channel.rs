@@ -8,8 +8,8 @@ use std::{
 };
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage, NlasIterator,
-    ParseableParametrized as _,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkDeserializable, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload, NetlinkSerializable, NlasIterator, ParseableParametrized as _,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -70,6 +70,11 @@ impl About<'_> {
     }
 }
 
+/// What a channel carries: messages of one netlink protocol, or [`Raw`](super::raw::Raw) ones of any.
+pub(super) trait Message: NetlinkSerializable + NetlinkDeserializable + Clone {}
+
+impl<M: NetlinkSerializable + NetlinkDeserializable + Clone> Message for M {}
+
 /// How the answer to a request ended.
 enum End {
     /// With all of it.
@@ -87,10 +92,10 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    /// Opens a socket in the calling thread's namespace.
-    pub fn open() -> Result<Self, NetlinkError> {
+    /// Opens a socket of a protocol (`NETLINK_*` of linux/netlink.h) in the calling thread's namespace.
+    pub fn open(protocol: isize) -> Result<Self, NetlinkError> {
         let step = |step| move |source| NetlinkError::Socket { step, source };
-        let mut socket = Socket::new(NETLINK_ROUTE).map_err(step("open"))?;
+        let mut socket = Socket::new(protocol).map_err(step("open"))?;
         socket.bind_auto().map_err(step("bind"))?;
         // From then on nobody but the kernel can send to it.
         socket
@@ -109,7 +114,7 @@ impl Channel {
     /// Hears what the kernel tells a multicast group (`RTNLGRP_*` of linux/rtnetlink.h) of the calling thread's namespace
     /// from now on.
     pub fn subscribe(group: u32) -> Result<Self, NetlinkError> {
-        let channel = Self::open()?;
+        let channel = Self::open(NETLINK_ROUTE)?;
         let step = |source| NetlinkError::Socket {
             step: "NETLINK_ADD_MEMBERSHIP",
             source,
@@ -154,19 +159,19 @@ impl Channel {
     pub fn request(
         &self,
         about: About<'_>,
-        message: RouteNetlinkMessage,
+        message: impl Message,
         flags: u16,
     ) -> Result<(), NetlinkError> {
         self.ask(about, message, flags).map(drop)
     }
 
     /// As [`Channel::request`]; returns what the kernel answered before that.
-    pub fn ask(
+    pub fn ask<M: Message>(
         &self,
         about: About<'_>,
-        message: RouteNetlinkMessage,
+        message: M,
         flags: u16,
-    ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
+    ) -> Result<Vec<M>, NetlinkError> {
         let sequence = self.send(about, message, NLM_F_REQUEST | NLM_F_ACK | flags)?;
         let mut answer = Vec::new();
         self.receive(about, sequence, NLMSG_ERROR, &mut |message| {
@@ -178,11 +183,11 @@ impl Channel {
 
     /// Lists something, all of it or none. `decode` makes an item of each message, or says that it is not one of those
     /// wanted.
-    pub fn dump<T>(
+    pub fn dump<M: Message, T>(
         &self,
         about: About<'_>,
-        message: &RouteNetlinkMessage,
-        decode: impl Fn(RouteNetlinkMessage) -> Result<Option<T>, String>,
+        message: &M,
+        decode: impl Fn(M) -> Result<Option<T>, String>,
     ) -> Result<Vec<T>, NetlinkError> {
         for _ in 0..ATTEMPTS {
             let sequence = self.send(about, message.clone(), NLM_F_REQUEST | NLM_F_DUMP)?;
@@ -206,12 +211,15 @@ impl Channel {
     fn send(
         &self,
         about: About<'_>,
-        message: RouteNetlinkMessage,
+        message: impl Message,
         flags: u16,
     ) -> Result<u32, NetlinkError> {
         let sequence = self.sequence.get().wrapping_add(1);
         self.sequence.set(sequence);
-        let mut message = NetlinkMessage::from(message);
+        let mut message = NetlinkMessage::new(
+            NetlinkHeader::default(),
+            NetlinkPayload::InnerMessage(message),
+        );
         message.header.flags = flags;
         message.header.sequence_number = sequence;
         message.finalize();
@@ -228,12 +236,12 @@ impl Channel {
 
     /// Reads the answer to a request up to the message that ends it. A message that cannot be decoded fails the request,
     /// but the answer is read to its end, so that the next one finds the socket empty.
-    fn receive(
+    fn receive<M: Message>(
         &self,
         about: About<'_>,
         sequence: u32,
         last: u16,
-        item: &mut dyn FnMut(RouteNetlinkMessage) -> Result<(), String>,
+        item: &mut dyn FnMut(M) -> Result<(), String>,
     ) -> Result<End, NetlinkError> {
         let mut changed = false;
         let mut failed = None;
@@ -271,10 +279,11 @@ impl Channel {
                         };
                     }
                     kind => {
-                        let decoded =
-                            RouteNetlinkMessage::parse_with_param(message.payload(), kind)
-                                .map_err(|error| error.to_string())
-                                .and_then(&mut *item);
+                        let mut header = NetlinkHeader::default();
+                        header.message_type = kind;
+                        let decoded = M::deserialize(&header, message.payload())
+                            .map_err(|error| error.to_string())
+                            .and_then(&mut *item);
                         if let Err(problem) = decoded {
                             failed.get_or_insert(problem);
                         }

@@ -12,12 +12,38 @@ use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{
         BridgeStpState, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask,
-        LinkFlags, LinkInfo, LinkMessage, State,
+        LinkFlags, LinkInfo, LinkMessage,
     },
 };
 use netpath_common::{Ifindex, Mac};
 
-use super::{Netlink, NetlinkError, channel::About, namespace::NamespaceId};
+use super::{
+    Netlink, NetlinkError,
+    attribute::{Attributes, terminated, text},
+    channel::About,
+    namespace::NamespaceId,
+    raw::Raw,
+};
+
+const RTM_NEWLINK: u16 = 16;
+/// Size of `struct ifinfomsg` in bytes.
+const IFINFOMSG: usize = 16;
+// Attributes of linux/if_link.h.
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
+const IFLA_OPERSTATE: u16 = 16;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_XDP: u16 = 43;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_XDP_ATTACHED: u16 = 2;
+const IFLA_XDP_PROG_ID: u16 = 4;
+/// `IF_OPER_UP`.
+const OPERATIONALLY_UP: u8 = 6;
 
 /// How long the two ends of a veth pair may take to see each other.
 const OPERATIONAL: Duration = Duration::from_secs(5);
@@ -27,7 +53,7 @@ const OPERATIONAL: Duration = Duration::from_secs(5);
 pub struct Link {
     /// Its index.
     pub ifindex: Ifindex,
-    /// Its name.
+    /// Its name. Bytes that are not UTF-8 are shown with escapes.
     pub name: String,
     /// Its Ethernet address, if it has one of six bytes.
     pub mac: Option<Mac>,
@@ -35,23 +61,51 @@ pub struct Link {
     pub up: bool,
     /// Able to send: up, and so is the other end.
     pub operational: bool,
-    /// Index of the bridge it is a port of, or 0.
+    /// Index of the bridge, bond, VRF, ... that it is a port of, or 0.
     pub controller: Ifindex,
+    /// What kind its controller is, as `ip link add type` takes it. `None` also where the kernel does not say.
+    pub port_of: Option<String>,
+    /// The interface at its other end (veth) or below it (VLAN, macvlan), where there is one.
+    pub peer: Option<Peer>,
     /// The longest packet that it sends, in bytes, without the Ethernet header.
     pub mtu: u32,
     /// What it is.
     pub kind: LinkKind,
-    /// The other end of a pair, where the kernel tells of one.
-    pub peer: Option<Peer>,
+    /// The XDP programs that see what it receives.
+    pub xdp: Vec<XdpProgram>,
+    /// What of it the kernel told in a form that is not known. The rest holds; what this is about is as if unsaid.
+    pub undecoded: Option<String>,
 }
 
-/// The other end of a pair of interfaces: an index is unique in its namespace.
+/// An interface that another one leads to: an index is unique in its namespace only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Its index there.
     pub ifindex: Ifindex,
     /// Its namespace, as that of the interface knows it; `None` for the same one.
     pub netns: Option<NamespaceId>,
+}
+
+/// An XDP program of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XdpProgram {
+    /// Where it runs.
+    pub mode: XdpMode,
+    /// The kernel's number for it.
+    pub program: u32,
+}
+
+/// Where an XDP program runs: `XDP_ATTACHED_*` of linux/if_link.h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpMode {
+    /// In the driver. On a veth it sees only what comes by the other end.
+    Native,
+    /// In the network stack, before TC.
+    Generic,
+    /// In the hardware.
+    Offload,
+    /// Any other number.
+    Other(u8),
 }
 
 /// What an interface is.
@@ -88,7 +142,8 @@ pub struct VethEnd<'a> {
 }
 
 impl Netlink {
-    /// Every interface.
+    /// Every interface. One that the kernel tells of in an unknown form is among them, and says so
+    /// ([`Link::undecoded`]).
     ///
     /// # Errors
     /// When they cannot be listed, all of them.
@@ -101,11 +156,9 @@ impl Netlink {
         message
             .attributes
             .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        let request = RouteNetlinkMessage::GetLink(message);
-        self.channel.dump(about, &request, |message| match message {
-            RouteNetlinkMessage::NewLink(message) => decode(&message).map(Some),
-            _ => Ok(None),
-        })
+        let request = Raw::of(&RouteNetlinkMessage::GetLink(message));
+        self.channel
+            .dump(about, &request, |message: Raw| found(&message))
     }
 
     /// The interface of this name.
@@ -121,17 +174,14 @@ impl Netlink {
         message
             .attributes
             .push(LinkAttribute::IfName(name.to_owned()));
-        let request = RouteNetlinkMessage::GetLink(message);
+        let request = Raw::of(&RouteNetlinkMessage::GetLink(message));
         match self.channel.ask(about, request, 0) {
             Ok(answer) => answer
-                .into_iter()
-                .find_map(|message| match message {
-                    RouteNetlinkMessage::NewLink(message) => Some(message),
-                    _ => None,
-                })
-                .ok_or_else(|| about.undecoded("it holds no interface"))
-                .and_then(|message| decode(&message).map_err(|problem| about.undecoded(problem)))
-                .map(Some),
+                .iter()
+                .find_map(|message| found(message).transpose())
+                .unwrap_or_else(|| Err("it holds no interface".to_owned()))
+                .map(Some)
+                .map_err(|problem| about.undecoded(problem)),
             Err(error) if error.errno() == Some(libc::ENODEV) => Ok(None),
             Err(error) => Err(error),
         }
@@ -415,55 +465,130 @@ fn group(message: &LinkMessage) -> Option<u32> {
         })
 }
 
-pub(super) fn decode(message: &LinkMessage) -> Result<Link, String> {
+fn found(message: &Raw) -> Result<Option<Link>, String> {
+    match message.kind {
+        RTM_NEWLINK => decode(&message.payload).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Reads the few attributes that are needed and leaves the others alone, so that what stands in them (an alias may be
+/// any bytes) cannot hide the interface. Only without a whole header it is not known which interface it is.
+pub(super) fn decode(payload: &[u8]) -> Result<Link, String> {
+    let (header, attributes) = payload
+        .split_at_checked(IFINFOMSG)
+        .ok_or_else(|| format!("an interface's header of {} bytes", payload.len()))?;
+    let word = |offset: usize| u32::from_ne_bytes(std::array::from_fn(|at| header[offset + at]));
     let mut link = Link {
-        ifindex: Ifindex(message.header.index),
+        ifindex: Ifindex(word(4)),
         name: String::new(),
         mac: None,
-        up: message.header.flags.contains(LinkFlags::Up),
+        up: word(8) & libc::IFF_UP.cast_unsigned() != 0,
         operational: false,
         controller: Ifindex(0),
+        port_of: None,
+        peer: None,
         mtu: 0,
         kind: LinkKind::Unsaid,
-        peer: None,
+        xdp: Vec::new(),
+        undecoded: None,
     };
     let mut peer_netns = None;
-    for attribute in &message.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => link.name.clone_from(name),
-            LinkAttribute::Address(bytes) => {
-                link.mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac);
-            }
-            LinkAttribute::OperState(state) => link.operational = *state == State::Up,
-            LinkAttribute::Controller(index) => link.controller = Ifindex(*index),
-            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
-            // Without one it points to nothing, or to itself.
-            LinkAttribute::Link(index) if *index != 0 => {
-                link.peer = Some(Peer {
-                    ifindex: Ifindex(*index),
-                    netns: None,
-                });
-            }
-            LinkAttribute::LinkNetNsId(id) => peer_netns = NamespaceId::from_number(*id),
-            LinkAttribute::LinkInfo(infos) => {
-                for info in infos {
-                    if let LinkInfo::Kind(kind) = info {
-                        link.kind = match kind {
-                            InfoKind::Veth => LinkKind::Veth,
-                            InfoKind::Bridge => LinkKind::Bridge,
-                            other => LinkKind::Other(other.to_string()),
-                        };
-                    }
+    let mut problems = Vec::new();
+    match Attributes::parse(attributes) {
+        Ok(attributes) => {
+            for (kind, value) in attributes.iter() {
+                if let Err(problem) = take(&mut link, &mut peer_netns, kind, value) {
+                    problems.push(problem);
                 }
             }
-            _ => {}
         }
+        Err(problem) => problems.push(problem),
     }
     if let Some(peer) = &mut link.peer {
         peer.netns = peer_netns;
     }
     if link.name.is_empty() {
-        return Err(format!("interface {} has no name", link.ifindex.0));
+        problems.push("it has no name".to_owned());
+    }
+    if !problems.is_empty() {
+        link.undecoded = Some(problems.join(", "));
     }
     Ok(link)
+}
+
+fn take(
+    link: &mut Link,
+    peer_netns: &mut Option<NamespaceId>,
+    kind: u16,
+    value: &[u8],
+) -> Result<(), String> {
+    match kind {
+        IFLA_IFNAME => {
+            link.name = text(value);
+            std::str::from_utf8(terminated(value)).map_err(|_| "its name is not UTF-8")?;
+        }
+        IFLA_ADDRESS => link.mac = value.try_into().ok().map(Mac),
+        IFLA_OPERSTATE => link.operational = value == [OPERATIONALLY_UP],
+        IFLA_MASTER => link.controller = Ifindex(number("controller", value)?),
+        IFLA_MTU => link.mtu = number("MTU", value)?,
+        IFLA_LINK => {
+            // Without one it points to nothing, or to itself.
+            let index = number("peer", value)?;
+            link.peer = (index != 0).then_some(Peer {
+                ifindex: Ifindex(index),
+                netns: None,
+            });
+        }
+        IFLA_LINK_NETNSID => {
+            let id = number("peer's namespace", value)?.cast_signed();
+            *peer_netns = NamespaceId::from_number(id);
+        }
+        IFLA_LINKINFO => {
+            let infos = Attributes::parse(value)?;
+            link.port_of = infos.text(IFLA_INFO_SLAVE_KIND);
+            link.kind = match infos.text(IFLA_INFO_KIND).as_deref() {
+                None => LinkKind::Unsaid,
+                Some("veth") => LinkKind::Veth,
+                Some("bridge") => LinkKind::Bridge,
+                Some(other) => LinkKind::Other(other.to_owned()),
+            };
+        }
+        IFLA_XDP => link.xdp = xdp(&Attributes::parse(value)?)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn number(what: &str, value: &[u8]) -> Result<u32, String> {
+    let bytes = value.try_into();
+    let bytes = bytes.map_err(|_| format!("its {what} has {} bytes", value.len()))?;
+    Ok(u32::from_ne_bytes(bytes))
+}
+
+/// Each mode has an attribute of its own; the one for the program of the only mode is as old as the list.
+fn xdp(attributes: &Attributes<'_>) -> Result<Vec<XdpProgram>, String> {
+    let mut programs = Vec::new();
+    for (kind, mode) in [
+        (5, XdpMode::Native),
+        (6, XdpMode::Generic),
+        (7, XdpMode::Offload),
+    ] {
+        if let Some(program) = attributes.u32(kind)? {
+            programs.push(XdpProgram { mode, program });
+        }
+    }
+    if !programs.is_empty() {
+        return Ok(programs);
+    }
+    let mode = match attributes.u8(IFLA_XDP_ATTACHED)? {
+        None | Some(0) => return Ok(programs),
+        Some(1) => XdpMode::Native,
+        Some(2) => XdpMode::Generic,
+        Some(3) => XdpMode::Offload,
+        Some(other) => XdpMode::Other(other),
+    };
+    let program = attributes.u32(IFLA_XDP_PROG_ID)?;
+    let program = program.ok_or("its XDP program has no number")?;
+    Ok(vec![XdpProgram { mode, program }])
 }

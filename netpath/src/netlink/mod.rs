@@ -1,36 +1,45 @@
 //! What the kernel says and does over rtnetlink, in words of networking: one blocking socket, one request at a time,
-//! each with its whole answer or an error.
+//! each with its whole answer or an error. The lists of other netlink protocols (XFRM, nfnetlink) are read in the same
+//! way, each over a socket of its own.
 //!
 //! A socket belongs to the namespace where it was opened, whichever thread uses it later. Nothing here needs or makes an
 //! async runtime. A list that could not be read to its end, or of which one message makes no sense, is an error and
 //! never a shorter list.
 
 mod address;
+pub(crate) mod attribute;
 mod channel;
 mod error;
-mod filter;
 mod link;
 mod namespace;
 mod neighbour;
+pub(crate) mod raw;
 mod route;
 mod rule;
+mod tc;
 #[cfg(test)]
 mod tests;
+mod xfrm;
 
 use std::{fmt, net::IpAddr};
 
 use netlink_packet_route::AddressFamily;
+use netlink_sys::protocols::NETLINK_ROUTE;
 
 use self::channel::Channel;
 pub use self::{
     address::InterfaceAddress,
     error::NetlinkError,
-    filter::FilterProgram,
-    link::{Link, LinkKind, Peer, VethEnd},
+    link::{Link, LinkKind, Peer, VethEnd, XdpMode, XdpProgram},
     namespace::{NamespaceId, NamespacesGone},
     neighbour::{Neighbour, NeighbourState},
     route::{KnownRoutes, NewRoute, NextHop, ROUTE_PROTOCOL, Replace, Route, RouteKind, Table},
     rule::{Rule, RuleAction},
+    tc::{Filter, FilterProgram, Qdisc, QdiscParent},
+    xfrm::{
+        Xfrm, XfrmAction, XfrmDefaults, XfrmDirection, XfrmMark, XfrmPolicy, XfrmPorts,
+        XfrmSelector,
+    },
 };
 use crate::netns::Inside;
 
@@ -46,7 +55,7 @@ impl Netlink {
     /// When the process is out of file descriptors, or the kernel is older than 4.20.
     pub fn open(_inside: &Inside<'_>) -> Result<Self, NetlinkError> {
         Ok(Self {
-            channel: Channel::open()?,
+            channel: Channel::open(NETLINK_ROUTE)?,
         })
     }
 }

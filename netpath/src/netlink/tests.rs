@@ -300,9 +300,10 @@ fn done(sequence: u32) -> Vec<u8> {
 fn list(channel: &Channel) -> Result<Vec<u32>, NetlinkError> {
     let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
     channel.dump(ABOUT, &request, |message| match message {
-        RouteNetlinkMessage::NewLink(message) => {
-            link::decode(&message).map(|link| Some(link.ifindex.0))
+        RouteNetlinkMessage::NewLink(message) if message.attributes.is_empty() => {
+            Err("without a name".to_owned())
         }
+        RouteNetlinkMessage::NewLink(message) => Ok(Some(message.header.index)),
         _ => Ok(None),
     })
 }
@@ -426,5 +427,138 @@ fn a_request_is_over_when_the_kernel_says_so() {
         .push(LinkAttribute::IfName("x".to_owned()));
     let request = RouteNetlinkMessage::NewLink(message);
     channel.request(ABOUT, request, 0).expect("done");
+    assert_eq!(kernel.hear(), 1);
+}
+
+/// An interface's message: its index, and attributes.
+fn link_message(attributes: &[(u16, Vec<u8>)]) -> Vec<u8> {
+    let mut payload = vec![0; 16];
+    payload[4] = 7;
+    for (kind, value) in attributes {
+        payload.extend(attribute::attribute(*kind, value));
+    }
+    payload
+}
+
+fn nested(attributes: &[(u16, Vec<u8>)]) -> Vec<u8> {
+    link_message(attributes)[16..].to_vec()
+}
+
+#[test]
+fn what_this_kernel_has_no_interface_of_is_read() {
+    let name = (3, b"x\0".to_vec());
+    let word = |number: u32| number.to_ne_bytes().to_vec();
+    // A port of a VRF, whose index is 9.
+    let info = nested(&[(1, b"veth\0".to_vec()), (4, b"vrf\0".to_vec())]);
+    let link = link::decode(&link_message(&[name.clone(), (10, word(9)), (18, info)]));
+    let link = link.expect("decoded");
+    assert_eq!(link.controller, netpath_common::Ifindex(9));
+    assert_eq!(link.port_of.as_deref(), Some("vrf"));
+    // XDP of several kinds at once, of a kernel that tells of the only one, of a mode that is not known, and of none.
+    let program = |mode, program| XdpProgram { mode, program };
+    for (xdp, expected) in [
+        (
+            vec![(2, vec![4]), (6, word(5)), (7, word(6))],
+            vec![program(XdpMode::Generic, 5), program(XdpMode::Offload, 6)],
+        ),
+        (
+            vec![(2, vec![1]), (4, word(5))],
+            vec![program(XdpMode::Native, 5)],
+        ),
+        (
+            vec![(2, vec![9]), (4, word(5))],
+            vec![program(XdpMode::Other(9), 5)],
+        ),
+        (vec![(2, vec![0])], vec![]),
+    ] {
+        let link = link::decode(&link_message(&[name.clone(), (43, nested(&xdp))]));
+        let link = link.expect("decoded");
+        assert_eq!((link.xdp, link.undecoded), (expected, None));
+    }
+}
+
+#[test]
+fn an_interface_that_makes_no_sense_is_there_and_says_so() {
+    let name = (3, b"x\0".to_vec());
+    for (odd, expected) in [
+        ((4, vec![1, 2]), "its MTU has 2 bytes"),
+        ((43, vec![9, 0, 1, 0]), "attribute 1 of 9 bytes in 4 bytes"),
+        (
+            (43, nested(&[(2, vec![1])])),
+            "its XDP program has no number",
+        ),
+    ] {
+        let link = link::decode(&link_message(&[name.clone(), odd, (10, vec![9, 0, 0, 0])]));
+        let link = link.expect("there");
+        assert_eq!(link.undecoded.as_deref(), Some(expected));
+        // What comes behind it is read all the same.
+        assert_eq!(link.controller, netpath_common::Ifindex(9));
+    }
+    let link = link::decode(&link_message(&[])).expect("there");
+    assert_eq!(link.ifindex, netpath_common::Ifindex(7));
+    assert_eq!(link.undecoded.as_deref(), Some("it has no name"));
+    // Whose it is, nobody knows.
+    assert!(link::decode(&[0; 15]).is_err());
+}
+
+#[test]
+fn a_policy_that_makes_no_sense_is_an_error() {
+    let mut payload = vec![0; 168];
+    // AF_INET, a prefix of 33 bits.
+    payload[40] = 2;
+    assert!(xfrm::decode(&payload).is_ok());
+    payload[42] = 33;
+    assert!(xfrm::decode(&payload).is_err());
+    // Of another family its selector is not known, and it is there.
+    payload[40] = 9;
+    (payload[160], payload[161]) = (3, 2);
+    let policy = xfrm::decode(&payload).expect("there");
+    assert_eq!(policy.selector, None);
+    assert_eq!(policy.direction, XfrmDirection::Other(3));
+    assert_eq!(policy.action, XfrmAction::Other(2));
+    assert!(xfrm::decode(&payload[..160]).is_err());
+    // A mark, and a template, that are cut off.
+    for (kind, length) in [(21, 4), (5, 60)] {
+        let mut payload = payload.clone();
+        payload.extend(attribute::attribute(kind, &vec![0; length]));
+        assert!(xfrm::decode(&payload).is_err(), "{kind}");
+    }
+}
+
+#[test]
+fn a_priority_by_itself_tells_only_of_filters_that_are_not_listed() {
+    let filter = |priority, handle| Filter {
+        kind: "bpf".to_owned(),
+        priority,
+        protocol: 3,
+        chain: 0,
+        handle,
+        program: None,
+        program_name: None,
+    };
+    let listed = vec![filter(1, 0), filter(1, 1), filter(1, 2), filter(2, 0)];
+    let expected = [filter(1, 1), filter(1, 2), filter(2, 0)];
+    assert_eq!(tc::without_heads(listed), expected);
+}
+
+#[test]
+fn messages_of_another_protocol_are_carried_by_their_bytes() {
+    let (channel, kernel) = pair(PATIENCE);
+    let request = raw::Raw {
+        kind: 0x0a04,
+        payload: vec![2, 0, 0, 0],
+    };
+    // The same exchange as rtnetlink's: what changed meanwhile is listed anew, whole.
+    kernel.say(&[message(0x0a03, MULTI | CHANGED, 1, &[1; 4]), done(1)]);
+    kernel.say(&[message(0x0a03, MULTI, 2, &[2; 5])]);
+    kernel.say(&[message(0x0a03, MULTI, 2, &[3; 4]), done(2)]);
+    let found = channel
+        .dump(ABOUT, &request, |message: raw::Raw| Ok(Some(message)))
+        .expect("the second time");
+    let answer = |payload: &[u8]| raw::Raw {
+        kind: 0x0a03,
+        payload: payload.to_vec(),
+    };
+    assert_eq!(found, [answer(&[2; 5]), answer(&[3; 4])]);
     assert_eq!(kernel.hear(), 1);
 }

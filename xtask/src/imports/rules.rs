@@ -29,7 +29,7 @@ const LIBRARY: &[(&str, &[&str])] = &[
     ("sysctl", &["netns"]),
     ("proc_net", &["netns"]),
     ("mounts", &["netns"]),
-    ("netfilter", &["command"]),
+    ("netfilter", &["command", "netlink", "netns"]),
     ("datapath", &["hash", "lock", "netlink", "netns"]),
     ("counters", &["datapath", "netns"]),
     ("probe", &["command", "netns", "random"]),

@@ -1,0 +1,406 @@
+//! What a base chain's rules would do to packets, and to which.
+
+use netpath_common::Family;
+
+use super::{
+    compare::Registers,
+    condition::{Conditions, FamilyTest, NamePattern, Packets, Share},
+    expression::{Expression, Source, Verdict, meta},
+    ruleset::{Base, ChainId, Hook, Rule, Ruleset, TableFamily},
+};
+use crate::netfilter::Policy;
+
+/// How many rules are followed for one base chain: jumps can lead to the same rules again and again.
+const RULES: usize = 1_000_000;
+/// How deep: the kernel refuses more than 16 jumps (`NFT_JUMP_STACK_SIZE`).
+const DEPTH: usize = 32;
+
+/// What is done to a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EffectKind {
+    /// It is dropped, or answered with an error.
+    Drop,
+    /// Its mark is set, by which rules choose a routing table.
+    Mark,
+    /// It goes elsewhere, or a copy of it does: `nat`, `tproxy`, `dup`, `fwd`, ...; by what.
+    Redirect(String),
+    /// It goes to a program.
+    Queue,
+    /// Its connection is not tracked.
+    Notrack,
+    /// Anything else, by its name; also what is not known to change anything.
+    Other(String),
+}
+
+/// One thing that a rule does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effect {
+    /// What.
+    pub kind: EffectKind,
+    /// To which packets.
+    pub conditions: Conditions,
+    /// The chain that says so.
+    pub chain: String,
+    /// The rule, by its number; `None`: the chain's policy.
+    pub rule: Option<u64>,
+    /// What may have ended the way of packets before.
+    after: Option<usize>,
+}
+
+/// Whether an effect meets some packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meeting {
+    /// None of them.
+    No,
+    /// At least some of them, by conditions that are all understood.
+    Yes,
+    /// Some of them, or none: not all conditions are understood.
+    Perhaps,
+}
+
+/// Packets that go no further, and those before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Ended {
+    conditions: Conditions,
+    before: Option<usize>,
+}
+
+/// All that a base chain's rules do, in their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effects {
+    hook: Hook,
+    devices: Vec<NamePattern>,
+    effects: Vec<Effect>,
+    ended: Vec<Ended>,
+}
+
+impl Effects {
+    /// Follows the rules of a base chain.
+    pub fn of(ruleset: &Ruleset, id: &ChainId, base: &Base) -> Self {
+        let mut walk = Walk {
+            ruleset,
+            id,
+            rules: 0,
+            found: Self {
+                hook: base.hook,
+                devices: base.devices.clone(),
+                effects: Vec::new(),
+                ended: Vec::new(),
+            },
+        };
+        let conditions = of_family(id.family);
+        let accepted = walk.chain(&id.name, &conditions, None, 0);
+        if base.policy == Policy::Drop {
+            let mut after = None;
+            for conditions in accepted {
+                after = walk.end(conditions, after);
+            }
+            walk.found.effects.push(Effect {
+                kind: EffectKind::Drop,
+                conditions,
+                chain: id.name.clone(),
+                rule: None,
+                after,
+            });
+        }
+        walk.found
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Effect> {
+        self.effects.iter()
+    }
+
+    /// Whether one of these effects may meet any of those packets.
+    pub fn meeting(&self, effect: &Effect, packets: &Packets<'_>) -> Meeting {
+        let device = match self.hook {
+            Hook::Ingress => packets.iif,
+            Hook::Egress => packets.oif,
+            _ => None,
+        };
+        if device.is_some_and(|device| {
+            let mut devices = self.devices.iter();
+            !devices.any(|pattern| pattern.matches(device.name))
+        }) {
+            return Meeting::No;
+        }
+        if effect.conditions.share(packets) == Share::None {
+            return Meeting::No;
+        }
+        let mut certain = effect.conditions.exact();
+        let mut ended = effect.after;
+        while let Some(index) = ended {
+            let before = &self.ended[index];
+            match before.conditions.share(packets) {
+                Share::All => return Meeting::No,
+                Share::Some => certain = false,
+                Share::None => {}
+            }
+            ended = before.before;
+        }
+        if certain {
+            Meeting::Yes
+        } else {
+            Meeting::Perhaps
+        }
+    }
+}
+
+/// What the family of a chain's table says about its packets.
+fn of_family(family: TableFamily) -> Conditions {
+    let family = match family {
+        TableFamily::Ip => Some(Family::V4),
+        TableFamily::Ip6 => Some(Family::V6),
+        TableFamily::Arp => None,
+        _ => return Conditions::default(),
+    };
+    Conditions {
+        family: vec![FamilyTest {
+            family,
+            negated: false,
+        }],
+        ..Conditions::default()
+    }
+}
+
+struct Walk<'a> {
+    ruleset: &'a Ruleset,
+    /// The base chain; its table is all the others' too.
+    id: &'a ChainId,
+    rules: usize,
+    found: Effects,
+}
+
+/// A rule on the way.
+struct Here<'a> {
+    chain: &'a str,
+    rule: u64,
+    depth: usize,
+    /// What ends the way of packets to the next rule of this chain.
+    after: Option<usize>,
+    /// What ends it for the whole base chain.
+    accepted: Vec<Conditions>,
+}
+
+impl Walk<'_> {
+    /// Follows a chain's rules for packets of which this is true. Returns those that it lets out of the base chain.
+    fn chain(
+        &mut self,
+        name: &str,
+        conditions: &Conditions,
+        after: Option<usize>,
+        depth: usize,
+    ) -> Vec<Conditions> {
+        let mut here = Here {
+            chain: name,
+            rule: 0,
+            depth,
+            after,
+            accepted: Vec::new(),
+        };
+        let chain = self.ruleset.chains.get(&self.named(name));
+        let Some(chain) = chain.filter(|_| depth <= DEPTH) else {
+            let what = format!("chain {name}, which cannot be followed");
+            self.effect(&here, EffectKind::Other(what), conditions);
+            return here.accepted;
+        };
+        for rule in &chain.rules {
+            here.rule = rule.handle;
+            self.rules += 1;
+            if self.rules > RULES {
+                self.stop(&here);
+                break;
+            }
+            self.rule(&mut here, rule, conditions.clone());
+        }
+        here.accepted
+    }
+
+    /// The rules that are left may do anything to anybody.
+    fn stop(&mut self, here: &Here<'_>) {
+        if self.rules > RULES + 1 {
+            return;
+        }
+        let mut conditions = of_family(self.id.family);
+        conditions
+            .others
+            .push("rules that were not followed".to_owned());
+        self.found.effects.push(Effect {
+            kind: EffectKind::Other(format!("more than {RULES} rules")),
+            conditions,
+            chain: here.chain.to_owned(),
+            rule: Some(here.rule),
+            after: None,
+        });
+    }
+
+    fn named(&self, name: &str) -> ChainId {
+        ChainId {
+            name: name.to_owned(),
+            ..self.id.clone()
+        }
+    }
+
+    fn rule(&mut self, here: &mut Here<'_>, rule: &Rule, mut conditions: Conditions) {
+        let mut registers = Registers::default();
+        for expression in &rule.expressions {
+            match expression {
+                Expression::Load { source, into } => registers.load(source, *into),
+                Expression::Bitwise {
+                    from,
+                    into,
+                    mask,
+                    xor,
+                } => registers.bitwise(*from, *into, mask, xor),
+                Expression::Immediate { into, .. } => registers.forget(*into),
+                Expression::Compare {
+                    register,
+                    comparison,
+                    data,
+                } => registers.compare(*register, *comparison, data, &mut conditions),
+                Expression::Lookup { set, into, .. } => {
+                    conditions.others.push(format!("set {set}"));
+                    if let Some(into) = into {
+                        registers.forget(*into);
+                    }
+                }
+                Expression::VerdictMap { map } => {
+                    conditions.others.push(format!("map {map}"));
+                    self.verdicts(here, map, &conditions);
+                }
+                Expression::Verdict(verdict) => self.verdict(here, verdict, &conditions),
+                Expression::Counter { .. } => {}
+                Expression::Condition(name) => conditions.others.push(name.clone()),
+                Expression::Match { name, .. } if name == "comment" => {}
+                Expression::Match { name, .. } => {
+                    conditions.others.push(format!("match {name}"));
+                }
+                Expression::Store { to } => self.effect(here, stored(to), &conditions),
+                Expression::Target {
+                    name,
+                    revision,
+                    data,
+                } => {
+                    self.done(here, target(name, *revision, data), &conditions);
+                }
+                Expression::Action(name) => self.done(here, action(name), &conditions),
+                Expression::Other(name) => {
+                    self.effect(here, EffectKind::Other(name.clone()), &conditions);
+                    conditions.others.push(name.clone());
+                    // It may have written to any register.
+                    registers = Registers::default();
+                }
+            }
+        }
+    }
+
+    fn verdicts(&mut self, here: &mut Here<'_>, map: &str, conditions: &Conditions) {
+        match self.ruleset.verdict_maps.get(&self.named(map)) {
+            Some(verdicts) => {
+                for verdict in verdicts {
+                    self.verdict(here, verdict, conditions);
+                }
+            }
+            None => {
+                let what = EffectKind::Other(format!("verdict map {map}"));
+                self.effect(here, what, conditions);
+            }
+        }
+    }
+
+    fn verdict(&mut self, here: &mut Here<'_>, verdict: &Verdict, conditions: &Conditions) {
+        match verdict {
+            Verdict::Accept => self.accept(here, conditions),
+            Verdict::Drop => self.done(here, EffectKind::Drop, conditions),
+            Verdict::Queue => self.done(here, EffectKind::Queue, conditions),
+            Verdict::Continue => {}
+            Verdict::Return => here.after = self.end(conditions.clone(), here.after),
+            Verdict::Jump(chain) => self.jump(here, chain, conditions),
+            Verdict::Goto(chain) => {
+                self.jump(here, chain, conditions);
+                here.after = self.end(conditions.clone(), here.after);
+            }
+            Verdict::Other(number) => {
+                let what = EffectKind::Other(format!("verdict {number}"));
+                self.effect(here, what, conditions);
+            }
+        }
+    }
+
+    fn jump(&mut self, here: &mut Here<'_>, chain: &str, conditions: &Conditions) {
+        for accepted in self.chain(chain, conditions, here.after, here.depth + 1) {
+            self.accept(here, &accepted);
+        }
+    }
+
+    /// An effect, after which dropped and queued packets go no further.
+    fn done(&mut self, here: &mut Here<'_>, kind: EffectKind, conditions: &Conditions) {
+        let ends = matches!(kind, EffectKind::Drop | EffectKind::Queue);
+        self.effect(here, kind, conditions);
+        if ends {
+            self.accept(here, conditions);
+        }
+    }
+
+    fn effect(&mut self, here: &Here<'_>, kind: EffectKind, conditions: &Conditions) {
+        self.found.effects.push(Effect {
+            kind,
+            conditions: conditions.clone(),
+            chain: here.chain.to_owned(),
+            rule: Some(here.rule),
+            after: here.after,
+        });
+    }
+
+    /// These packets leave the base chain.
+    fn accept(&mut self, here: &mut Here<'_>, conditions: &Conditions) {
+        here.accepted.push(conditions.clone());
+        here.after = self.end(conditions.clone(), here.after);
+    }
+
+    fn end(&mut self, conditions: Conditions, before: Option<usize>) -> Option<usize> {
+        self.found.ended.push(Ended { conditions, before });
+        Some(self.found.ended.len() - 1)
+    }
+}
+
+fn stored(to: &Source) -> EffectKind {
+    match to {
+        Source::Meta(meta::MARK) => EffectKind::Mark,
+        other => EffectKind::Other(other.to_string()),
+    }
+}
+
+fn action(name: &str) -> EffectKind {
+    match name {
+        "reject" => EffectKind::Drop,
+        "queue" => EffectKind::Queue,
+        "notrack" => EffectKind::Notrack,
+        "masq" | "nat" | "redir" | "tproxy" | "dup" | "fwd" => {
+            EffectKind::Redirect(name.to_owned())
+        }
+        other => EffectKind::Other(other.to_owned()),
+    }
+}
+
+/// A target of xtables (linux/netfilter/xt_*.h).
+fn target(name: &str, revision: u32, data: &[u8]) -> EffectKind {
+    /// `XT_CT_NOTRACK`, of the flags that `struct xt_ct_target_info` begins with.
+    const NOTRACK: u8 = 1;
+    /// `XT_CONNMARK_RESTORE`.
+    const RESTORE: u8 = 2;
+    // Where the mode is in `struct xt_connmark_tginfo1`, and in that of revision 2.
+    let mode = if revision < 2 { 12 } else { 14 };
+    match name {
+        "REJECT" | "DROP" => EffectKind::Drop,
+        "MARK" | "HMARK" => EffectKind::Mark,
+        "CONNMARK" if data.get(mode) == Some(&RESTORE) => EffectKind::Mark,
+        "NFQUEUE" => EffectKind::Queue,
+        "NOTRACK" => EffectKind::Notrack,
+        "CT" if data.first().is_some_and(|flags| flags & NOTRACK != 0) => EffectKind::Notrack,
+        "DNAT" | "SNAT" | "MASQUERADE" | "REDIRECT" | "NETMAP" | "TPROXY" | "TEE" => {
+            EffectKind::Redirect(name.to_owned())
+        }
+        other => EffectKind::Other(other.to_owned()),
+    }
+}

@@ -1,0 +1,25 @@
+//! nf_tables, read over nfnetlink: its chains with their rules, and what those would do to packets.
+//!
+//! `iptables-nft` and its kin write the same kind of rules, partly with the matches and targets of xtables. What legacy
+//! xtables holds is not here ([`legacy_tables`](super::legacy_tables)).
+//!
+//! [`Ruleset::read`] reads; [`Effects::of`] follows a base chain's rules, without I/O, and answers what they may do to
+//! which packets. Whatever is not understood is named, and counts as something that may be met.
+
+mod compare;
+mod condition;
+mod effects;
+mod expression;
+mod read;
+mod ruleset;
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    condition::{
+        AddressTest, Conditions, Device, FamilyTest, Interface, InterfaceTest, NamePattern, Packets,
+    },
+    effects::{Effect, EffectKind, Effects, Meeting},
+    expression::{Comparison, Expression, Header, Register, Source, Verdict},
+    ruleset::{Base, Chain, ChainId, Hook, Rule, Ruleset, TableFamily},
+};

@@ -1,0 +1,114 @@
+//! What a namespace's nf_tables hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    condition::NamePattern,
+    expression::{Expression, Verdict},
+};
+use crate::netfilter::{Count, Policy};
+
+/// The family of a table, which says what packets its chains see: `NFPROTO_*` of linux/netfilter.h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TableFamily {
+    /// IPv4 and IPv6.
+    Inet,
+    /// IPv4.
+    Ip,
+    /// IPv6.
+    Ip6,
+    /// ARP.
+    Arp,
+    /// What bridges forward.
+    Bridge,
+    /// All that an interface receives or sends.
+    Netdev,
+    /// Any other number.
+    Other(u8),
+}
+
+/// Where a base chain is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hook {
+    /// Before routing.
+    Prerouting,
+    /// For the node itself.
+    Input,
+    /// Forwarded.
+    Forward,
+    /// From the node itself.
+    Output,
+    /// After routing.
+    Postrouting,
+    /// At an interface, received. It is behind TC's ingress.
+    Ingress,
+    /// At an interface, to be sent. It is before TC's egress.
+    Egress,
+    /// Any other number.
+    Other(u32),
+}
+
+/// A chain's name, unique in a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChainId {
+    /// Its table's family.
+    pub family: TableFamily,
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// What makes a chain one that the kernel calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// `filter`, `nat` or `route`.
+    pub kind: String,
+    /// Where it is called.
+    pub hook: Hook,
+    /// The chain with the lowest number is called first.
+    pub priority: i32,
+    /// What becomes of packets that no rule decides.
+    pub policy: Policy,
+    /// The interfaces of a chain at [`Hook::Ingress`] or [`Hook::Egress`].
+    pub devices: Vec<NamePattern>,
+    /// What the policy has decided, if that is counted.
+    pub count: Option<Count>,
+}
+
+/// A chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// Of a base chain.
+    pub base: Option<Base>,
+    /// Its table is switched off.
+    pub dormant: bool,
+    /// Its rules, in their order.
+    pub rules: Vec<Rule>,
+}
+
+/// A rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Its number in its table, as `nft -a` shows it.
+    pub handle: u64,
+    /// Each is carried out if all before it were true.
+    pub expressions: Vec<Expression>,
+}
+
+/// All chains of a namespace. Empty in a kernel without nf_tables.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ruleset {
+    /// By name.
+    pub chains: BTreeMap<ChainId, Chain>,
+    /// What the verdict maps that rules look up can answer. The name of a map stands where a chain's would.
+    pub verdict_maps: BTreeMap<ChainId, BTreeSet<Verdict>>,
+}
+
+impl Ruleset {
+    /// The chains that the kernel calls.
+    pub fn base_chains(&self) -> impl Iterator<Item = (&ChainId, &Chain, &Base)> {
+        let awake = self.chains.iter().filter(|(_, chain)| !chain.dormant);
+        awake.filter_map(|(id, chain)| Some((id, chain, chain.base.as_ref()?)))
+    }
+}
