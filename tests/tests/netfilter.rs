@@ -161,10 +161,10 @@ fn effects(inside: &Inside<'_>, family: TableFamily, table: &str, name: &str) ->
 
 /// The most that is known of effects of a kind.
 fn meeting(effects: &Effects, kind: &EffectKind, packets: &Packets<'_>) -> Meeting {
-    let of_kind = effects.iter().filter(|effect| effect.kind == *kind);
     let mut found = Meeting::No;
-    for effect in of_kind {
-        match effects.meeting(effect, packets) {
+    for (effect, meeting) in effects.meetings(packets) {
+        match meeting {
+            _ if effect.kind != *kind => {}
             Meeting::Yes => return Meeting::Yes,
             Meeting::Perhaps => found = Meeting::Perhaps,
             Meeting::No => {}
@@ -369,6 +369,12 @@ fn a_family_meets_its_own_packets_only() {
                 TableFamily::Bridge,
                 "ether type arp drop",
                 [No, No],
+            ),
+            (
+                "bridge",
+                TableFamily::Bridge,
+                "ether type ip6 drop",
+                [No, Yes],
             ),
             (
                 "bridge",
@@ -793,6 +799,14 @@ fn many_rules_are_read_whole() {
         ));
         let effects = effects(inside, TableFamily::Ip, "t", "c");
         assert_eq!(effects.iter().count(), 6000);
+        let [v4, _] = &NETS;
+        let packets = v4.packets("10.7.6.0/24", v4.b, None);
+        let met: Vec<_> = effects
+            .meetings(&packets)
+            .into_iter()
+            .filter(|(_, meeting)| *meeting != Meeting::No)
+            .collect();
+        assert!(matches!(met[..], [(_, Meeting::Yes)]), "{met:?}");
         let handles: BTreeSet<_> = effects.iter().map(|effect| effect.rule).collect();
         assert_eq!(handles.len(), 6000);
     });

@@ -111,38 +111,47 @@ impl Effects {
         self.effects.iter()
     }
 
-    /// Whether one of these effects may meet any of those packets.
-    pub fn meeting(&self, effect: &Effect, packets: &Packets<'_>) -> Meeting {
+    /// Each of them, with whether it may meet any of these packets.
+    pub fn meetings(&self, packets: &Packets<'_>) -> Vec<(&Effect, Meeting)> {
+        let before = self.stopped(packets);
+        let elsewhere = self.elsewhere(packets);
+        let meeting = |effect: &Effect| {
+            let before = effect.after.map_or(Share::None, |index| before[index]);
+            let here = effect.conditions.share(packets);
+            match (here, before) {
+                _ if elsewhere => Meeting::No,
+                (Share::None, _) | (_, Share::All) => Meeting::No,
+                (_, Share::None) if effect.conditions.exact() => Meeting::Yes,
+                _ => Meeting::Perhaps,
+            }
+        };
+        self.effects
+            .iter()
+            .map(|effect| (effect, meeting(effect)))
+            .collect()
+    }
+
+    /// Whether the chain is of other interfaces than theirs.
+    fn elsewhere(&self, packets: &Packets<'_>) -> bool {
         let device = match self.hook {
             Hook::Ingress => packets.iif,
             Hook::Egress => packets.oif,
             _ => None,
         };
-        if device.is_some_and(|device| {
+        device.is_some_and(|device| {
             let mut devices = self.devices.iter();
             !devices.any(|pattern| pattern.matches(device.name))
-        }) {
-            return Meeting::No;
+        })
+    }
+
+    /// How many of the packets have been stopped by each end and those before it, each of which is of a lower index.
+    fn stopped(&self, packets: &Packets<'_>) -> Vec<Share> {
+        let mut stopped: Vec<Share> = Vec::with_capacity(self.ended.len());
+        for ended in &self.ended {
+            let before = ended.before.map_or(Share::None, |index| stopped[index]);
+            stopped.push(before.max(ended.conditions.share(packets)));
         }
-        if effect.conditions.share(packets) == Share::None {
-            return Meeting::No;
-        }
-        let mut certain = effect.conditions.exact();
-        let mut ended = effect.after;
-        while let Some(index) = ended {
-            let before = &self.ended[index];
-            match before.conditions.share(packets) {
-                Share::All => return Meeting::No,
-                Share::Some => certain = false,
-                Share::None => {}
-            }
-            ended = before.before;
-        }
-        if certain {
-            Meeting::Yes
-        } else {
-            Meeting::Perhaps
-        }
+        stopped
     }
 }
 
