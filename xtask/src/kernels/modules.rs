@@ -10,15 +10,20 @@ use anyhow::{Context, Result, bail};
 use crate::command;
 
 /// What the labs use. A kernel without one of them fails the run, unless it is built in.
-const NEEDED: [&str; 20] = [
+const NEEDED: [&str; 25] = [
     "veth",
     "bridge",
     "dummy",
     "tun",
     "vrf",
     "8021q",
+    "macvlan",
+    "xfrm_user",
     "sch_ingress",
+    "sch_htb",
+    "sch_tbf",
     "cls_bpf",
+    "cls_u32",
     "nf_tables",
     "nft_compat",
     "nft_chain_nat",
