@@ -16,6 +16,11 @@ pub struct EndpointEntry {
     pub endpoint_mac: Mac,
     /// MAC of the host-side veth.
     pub host_mac: Mac,
+    /// Number of the [`PuntReason`](crate::PuntReason) for which whatever is for this address is the kernel's; 0 for none.
+    pub punt_to: u16,
+    /// Number of the [`PuntReason`](crate::PuntReason) for which packets between this address and another that has one
+    /// are the kernel's, in both directions; 0 for none.
+    pub punt_between: u16,
 }
 
 impl EndpointEntry {
@@ -26,6 +31,8 @@ impl EndpointEntry {
         id: EndpointId(0),
         endpoint_mac: Mac([0; 6]),
         host_mac: Mac([0; 6]),
+        punt_to: 0,
+        punt_between: 0,
     };
 
     /// Whether the address is the node's own.
@@ -46,4 +53,8 @@ pub struct DeviceEntry {
 }
 
 map_type!(DeviceEntry, 8, [ifindex, program]);
-map_type!(EndpointEntry, 20, [ifindex, id, endpoint_mac, host_mac]);
+map_type!(
+    EndpointEntry,
+    24,
+    [ifindex, id, endpoint_mac, host_mac, punt_to, punt_between]
+);

@@ -2,21 +2,48 @@
 
 use crate::{EndpointId, IFNAME_SIZE, Ifindex, NAME_SIZE, map_type};
 
-/// Words of the `ready` map: an array of `u64` in the host's order, with a bit for each interface whose index is
-/// below 64 times as many. Of an interface beyond it, its entry's [`InterfaceState`] alone tells.
-pub const READY_WORDS: u32 = 16_384;
+/// Words of the `gates` map: an array of `u64` in the host's order, with a byte for each interface whose index is below
+/// eight times as many. Of an interface beyond it, its entry alone tells.
+pub const GATE_WORDS: u32 = 32_768;
 
-/// The word of the `ready` map that has an interface's bit; `None` where the index is beyond it.
+/// Interfaces that share a word of the `gates` map.
+const GATES_PER_WORD: u32 = u64::BITS / Gate::BITS;
+
+/// The word of the `gates` map that has an interface's byte; `None` where the index is beyond it.
 #[inline(always)]
-pub const fn ready_word(ifindex: Ifindex) -> Option<u32> {
-    let word = ifindex.0 / u64::BITS;
-    if word < READY_WORDS { Some(word) } else { None }
+pub const fn gate_word(ifindex: Ifindex) -> Option<u32> {
+    let word = ifindex.0 / GATES_PER_WORD;
+    if word < GATE_WORDS { Some(word) } else { None }
 }
 
-/// An interface's bit in its word of the `ready` map: set if its packets are let in.
-#[inline(always)]
-pub const fn ready_bit(ifindex: Ifindex) -> u64 {
-    1 << (ifindex.0 % u64::BITS)
+/// What the programs have to know of an interface for every packet, as bits of one byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gate(pub u8);
+
+impl Gate {
+    /// Its packets are let in: see [`InterfaceState`].
+    pub const READY: u8 = 1;
+    /// It leads to other nodes: what goes to them may leave by it.
+    pub const UPLINK: u8 = 2;
+    /// What comes in by it is the kernel's, for the reason that its entry says.
+    pub const PUNT_INGRESS: u8 = 4;
+    /// What would leave by it is the kernel's, for the reason that its entry says.
+    pub const PUNT_EGRESS: u8 = 8;
+
+    /// Bits of a gate.
+    const BITS: u32 = u8::BITS;
+
+    /// Whether all of these bits are set.
+    #[inline(always)]
+    pub const fn has_all(self, bits: u8) -> bool {
+        self.0 & bits == bits
+    }
+
+    /// Whether one of these bits is set.
+    #[inline(always)]
+    pub const fn has(self, bits: u8) -> bool {
+        self.0 & bits != 0
+    }
 }
 
 /// What an interface leads to.
@@ -48,8 +75,8 @@ impl InterfaceKind {
     }
 }
 
-/// Whether an interface's data is complete. The bit in the `ready` map, by which the programs go, is set after the
-/// entry says [`Self::Ready`] and taken back before it no longer does.
+/// Whether an interface's data is complete. [`Gate::READY`], by which the programs go, is set after the entry says
+/// [`Self::Ready`] and taken back before it no longer does.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum InterfaceState {
@@ -72,56 +99,135 @@ pub struct InterfaceEntry {
     /// Of an uplink, the mode of the kernel's IPv4 reverse-path filter that the programs go by: 0 off, 1 strict,
     /// 2 loose, as in `rp_filter` of Linux's ip-sysctl.rst. 0 for an endpoint, whose source is checked anyway.
     pub rp_filter: u32,
+    /// Number of the [`PuntReason`](crate::PuntReason) for which what comes in by it is the kernel's; 0 for none.
+    pub punt_ingress: u16,
+    /// Number of the [`PuntReason`](crate::PuntReason) for which what would leave by it is the kernel's; 0 for none.
+    pub punt_egress: u16,
     /// Name of the interface, zero-terminated.
     pub name: [u8; IFNAME_SIZE],
     /// Name of the endpoint, zero-terminated; empty for an uplink.
     pub endpoint: [u8; NAME_SIZE],
 }
 
+impl InterfaceEntry {
+    /// Its byte in the `gates` map.
+    #[inline(always)]
+    pub const fn gate(&self) -> Gate {
+        let mut bits = 0;
+        if self.state == InterfaceState::Ready as u32 {
+            bits |= Gate::READY;
+        }
+        if self.kind == InterfaceKind::Uplink as u32 {
+            bits |= Gate::UPLINK;
+        }
+        if self.punt_ingress != 0 {
+            bits |= Gate::PUNT_INGRESS;
+        }
+        if self.punt_egress != 0 {
+            bits |= Gate::PUNT_EGRESS;
+        }
+        Gate(bits)
+    }
+}
+
 map_type!(
     InterfaceEntry,
-    96,
-    [kind, state, endpoint_id, rp_filter, name, endpoint]
+    100,
+    [
+        kind,
+        state,
+        endpoint_id,
+        rp_filter,
+        punt_ingress,
+        punt_egress,
+        name,
+        endpoint
+    ]
 );
 
-/// One word of the `ready` map: the bits of 64 interfaces, by [`ready_word`] and [`ready_bit`].
+/// One word of the `gates` map: the gates of eight interfaces, by [`gate_word`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReadyWord {
-    /// A bit for each interface that is ready.
+pub struct GateWord {
+    /// A byte for each interface, that of the lowest index in the lowest bits.
     pub bits: u64,
 }
 
-map_type!(ReadyWord, 8, [bits]);
+impl GateWord {
+    #[inline(always)]
+    const fn shift(ifindex: Ifindex) -> u32 {
+        ifindex.0 % GATES_PER_WORD * Gate::BITS
+    }
+
+    /// The gate of an interface whose word this is.
+    #[inline(always)]
+    pub const fn gate(self, ifindex: Ifindex) -> Gate {
+        Gate((self.bits >> Self::shift(ifindex)) as u8)
+    }
+
+    /// The word with another gate of an interface whose word this is.
+    pub const fn with(self, ifindex: Ifindex, gate: Gate) -> Self {
+        let others = self.bits & !((u8::MAX as u64) << Self::shift(ifindex));
+        Self {
+            bits: others | (gate.0 as u64) << Self::shift(ifindex),
+        }
+    }
+}
+
+map_type!(GateWord, 8, [bits]);
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     #[test]
-    fn every_interface_has_a_bit_of_its_own() {
-        // From one word to the next, and from the last one to none.
-        let last = READY_WORDS * u64::BITS - 1;
-        let indexes = [0, 1, 62, 63, 64, 65, 127, 128, 4_095, 4_096, last - 1, last];
-        let bits = indexes.map(|index| (ready_word(Ifindex(index)), ready_bit(Ifindex(index))));
-        assert!(
-            bits.iter()
-                .all(|(word, bit)| word.is_some() && bit.count_ones() == 1)
-        );
-        assert_eq!(BTreeSet::from(bits).len(), indexes.len());
-        assert_eq!(bits[0], (Some(0), 1));
-        assert_eq!(bits[3], (Some(0), 1 << 63));
-        assert_eq!(bits[4], (Some(1), 1));
-        assert_eq!(bits[11], (Some(READY_WORDS - 1), 1 << 63));
+    fn every_interface_has_a_gate_of_its_own() {
+        let mut word = GateWord::default();
+        for index in 16..24 {
+            assert_eq!(gate_word(Ifindex(index)), Some(2));
+            word = word.with(Ifindex(index), Gate(index as u8));
+        }
+        for index in 16..24 {
+            assert_eq!(word.gate(Ifindex(index)), Gate(index as u8));
+        }
+        // Another value takes the place of the first, and nothing of its neighbours'.
+        word = word.with(Ifindex(17), Gate(0));
+        let gates = [16, 17, 18].map(|index| word.gate(Ifindex(index)).0);
+        assert_eq!(gates, [16, 0, 18]);
+        assert_eq!(word.with(Ifindex(23), Gate(255)).bits >> 56, 255);
     }
 
     #[test]
     fn beyond_the_map_there_is_none() {
-        assert_eq!(READY_WORDS * u64::BITS, 1_048_576);
-        for index in [1_048_576, 1_048_577, 0x7fff_ffff, u32::MAX] {
-            assert_eq!(ready_word(Ifindex(index)), None);
+        let beyond = GATE_WORDS * GATES_PER_WORD;
+        assert_eq!(beyond, 262_144);
+        assert_eq!(gate_word(Ifindex(beyond - 1)), Some(GATE_WORDS - 1));
+        for index in [beyond, beyond + 1, 0x7fff_ffff, u32::MAX] {
+            assert_eq!(gate_word(Ifindex(index)), None);
         }
+    }
+
+    #[test]
+    fn a_gate_says_what_its_entry_says() {
+        let preparing = InterfaceEntry {
+            kind: InterfaceKind::Endpoint as u32,
+            state: InterfaceState::Preparing as u32,
+            endpoint_id: EndpointId(7),
+            rp_filter: 0,
+            punt_ingress: 0,
+            punt_egress: 0,
+            name: [0; IFNAME_SIZE],
+            endpoint: [0; NAME_SIZE],
+        };
+        assert_eq!(preparing.gate(), Gate(0));
+        let uplink = InterfaceEntry {
+            kind: InterfaceKind::Uplink as u32,
+            state: InterfaceState::Ready as u32,
+            punt_egress: 126,
+            ..preparing
+        };
+        let bits = Gate::READY | Gate::UPLINK | Gate::PUNT_EGRESS;
+        assert_eq!(uplink.gate(), Gate(bits));
+        assert!(uplink.gate().has(Gate::UPLINK) && !uplink.gate().has(Gate::PUNT_INGRESS));
     }
 }

@@ -12,6 +12,8 @@
 //! [`ABI_VERSION`]; user space refuses a pinned directory of another version.
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
 
+#[cfg(feature = "user")]
+mod bypass;
 mod counter;
 mod endpoint;
 mod family;
@@ -24,12 +26,14 @@ mod route;
 pub mod tables;
 mod verdict;
 
+#[cfg(feature = "user")]
+pub use bypass::Bypass;
 pub use counter::{HopCounter, HopKey};
 pub use endpoint::{DeviceEntry, EndpointEntry};
 pub use family::{Family, UnknownFamily};
 pub use id::{EndpointId, Ifindex, Mac};
 pub use interface::{
-    InterfaceEntry, InterfaceKind, InterfaceState, READY_WORDS, ReadyWord, ready_bit, ready_word,
+    GATE_WORDS, Gate, GateWord, InterfaceEntry, InterfaceKind, InterfaceState, gate_word,
 };
 pub use node::{FeatureBits, Identity, Ids, Settings};
 pub use program::{Hook, ProgramKind};
@@ -41,7 +45,7 @@ pub use route::{RouteEntry, RouteKind, TrieKey};
 pub use verdict::{DropReason, Outcome, PuntReason, Verdict};
 
 /// Version of every pinned layout. A pinned directory of another version is refused, never misread.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Default capacity of each endpoint map, in addresses.
 pub const ENDPOINTS_DEFAULT: u32 = 65_536;

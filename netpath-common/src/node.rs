@@ -38,6 +38,10 @@ pub struct Settings {
     pub max_routes: u32,
     /// Routes of the topology file, of both families together, that there is to be room for.
     pub max_route_records: u32,
+    /// What of the kernel's doing may be passed by knowingly, a bit each.
+    pub bypass: u32,
+    /// Zero.
+    pub padding: u32,
 }
 
 /// The `ids` map: what was given out.
@@ -48,13 +52,16 @@ pub struct Ids {
     pub next_endpoint_id: EndpointId,
 }
 
-/// The `features` map: what the programs have to look at on this node beyond the usual, a bit each. They read it for
-/// every packet that needs it.
+/// The `features` map: what the programs have to look at on this node beyond the usual. They read it for every packet
+/// that needs it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FeatureBits {
-    /// [`FeatureBits::LOCAL_PREFIXES`], [`FeatureBits::REVERSE_PATH`].
+    /// [`FeatureBits::LOCAL_PREFIXES`] and the others.
     pub bits: u32,
+    /// The least MTU that a route of the node's has of its own, in bytes: a larger packet to another node may not fit
+    /// its route, whatever its device takes. 0 where no route has one.
+    pub route_mtu: u32,
 }
 
 impl FeatureBits {
@@ -62,6 +69,10 @@ impl FeatureBits {
     pub const LOCAL_PREFIXES: u32 = 1;
     /// The kernel filters by reverse path on some uplink.
     pub const REVERSE_PATH: u32 = 2;
+    /// What comes in by some uplink is the kernel's.
+    pub const PUNT_INGRESS: u32 = 4;
+    /// The kernel goes by paths' MTUs when it forwards IPv4 (`ip_forward_use_pmtu` of Linux's ip-sysctl.rst).
+    pub const PATH_MTU: u32 = 8;
 }
 
 map_type!(
@@ -71,7 +82,7 @@ map_type!(
 );
 map_type!(
     Settings,
-    32,
+    40,
     [
         object,
         fast_path,
@@ -79,8 +90,10 @@ map_type!(
         configured,
         max_endpoints,
         max_routes,
-        max_route_records
+        max_route_records,
+        bypass,
+        padding
     ]
 );
 map_type!(Ids, 4, [next_endpoint_id]);
-map_type!(FeatureBits, 4, [bits]);
+map_type!(FeatureBits, 8, [bits, route_mtu]);

@@ -90,8 +90,8 @@ impl RouteKind {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RouteEntry {
-    /// The endpoint that the prefix is routed to, as at any of its addresses; [`EndpointEntry::NODE`] for a prefix of
-    /// another node's endpoints, which the kernel's routes know the way to.
+    /// The endpoint that the prefix is routed to, as at any of its addresses; [`EndpointEntry::NODE`], but for
+    /// `punt_between`, for a prefix of another node's endpoints, which the kernel's routes know the way to.
     pub endpoint: EndpointEntry,
 }
 
@@ -119,4 +119,4 @@ impl RouteEntry {
     }
 }
 
-map_type!(RouteEntry, 20, [endpoint]);
+map_type!(RouteEntry, 24, [endpoint]);

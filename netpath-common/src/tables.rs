@@ -170,6 +170,8 @@ macro_rules! tables {
                 "IPv6 addresses of endpoints and of the node";
             features: Single<u32, FeatureBits>, 0, Fixed(1), 3,
                 "what the programs look at beyond the usual";
+            gates: Array<u32, GateWord>, 0, Fixed(GATE_WORDS), 4,
+                "a byte for each interface: whether its packets are let in, and what of them is the kernel's";
             hop_overflow: PerCpuHash<HopKey, HopCounter>, 0, Fixed(OVERFLOW_ROWS), 2,
                 "what found no room in `hops`, by outcome and reason";
             hops: PerCpuHash<HopKey, HopCounter>, NO_PREALLOC, Fixed(HOPS_MAX), 2,
@@ -180,8 +182,6 @@ macro_rules! tables {
                 "the interfaces that programs are attached to";
             meta: Single<u32, Identity>, 0, Fixed(1), 2,
                 "ABI version and identity of the node";
-            ready: Array<u32, ReadyWord>, 0, Fixed(READY_WORDS), 3,
-                "a bit for each interface whose packets are let in";
             retired: Hash<Ifindex, u64>, NO_PREALLOC, Fixed(2 * RETIRED_MAX), 3,
                 "interfaces that are gone and whose counters are yet to be swept, in the order that they went";
             route_records: Hash<PrefixBytes, RouteRecord>, NO_PREALLOC, RouteRecords, 2,

@@ -82,6 +82,24 @@ reasons! {
         EndpointGone = 124 => "endpoint_gone",
         /// The kernel's reverse-path filter may not accept this source from the uplink: the kernel judges it.
         ReversePath = 125 => "reverse_path",
+        /// An XFRM (IPsec) policy may apply between its source and its destination.
+        Ipsec = 126 => "ipsec",
+        /// An interface that it passes is in a VRF.
+        Vrf = 127 => "vrf",
+        /// Somebody's queueing discipline, tc filter or TC program acts on an interface that it passes.
+        Shaped = 128 => "shaped",
+        /// Somebody's rules of nf_tables act on an interface that it passes (the hooks of family `netdev`).
+        NetdevHook = 129 => "netdev_hook",
+        /// An XDP program acts on an interface that it passes.
+        Xdp = 130 => "xdp",
+        /// Somebody's rules outside of filter FORWARD may drop, mark, track or redirect it.
+        Rules = 131 => "rules",
+        /// The kernel's route leaves by an interface that is no uplink of the node's.
+        NotAnUplink = 132 => "not_an_uplink",
+        /// A GSO packet with bytes behind the IP packet: to cut them off would lose how it is to be cut into segments.
+        PaddedGso = 133 => "padded_gso",
+        /// An interface that it passes is a port of a bridge, a bond or another such interface.
+        BridgePort = 134 => "bridge_port",
     }
 }
 

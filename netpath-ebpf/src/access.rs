@@ -117,6 +117,13 @@ impl Skb {
         unsafe { (*self.raw()).mark }
     }
 
+    /// Sets the packet's priority in the kernel, by which queueing disciplines and VLANs go.
+    #[inline(always)]
+    pub fn set_priority(&mut self, priority: u32) {
+        // SAFETY: the context is valid; the verifier turns the access into one of the packet's structure.
+        unsafe { (*self.raw()).priority = priority };
+    }
+
     /// Clears the mark, which must not follow the packet into another namespace.
     #[inline(always)]
     pub fn clear_mark(&mut self) {

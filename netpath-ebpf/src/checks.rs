@@ -10,6 +10,8 @@ use netpath_common::{Ifindex, PuntReason, Verdict};
 use crate::{
     access::{Skb, View},
     family::Family,
+    features::Features,
+    fib::{self, NextHop, Route},
     parse::Parsed,
 };
 
@@ -63,21 +65,48 @@ fn to_measure(skb: &impl View, length: u32) -> Option<(u32, u64)> {
     }
 }
 
-/// It fits the path to a next hop. The FIB has judged a single packet by the route's MTU; for a GSO packet
-/// the segments are judged by the device, and a route with a smaller MTU than its device is the kernel's.
+/// It fits the way to a next hop, as `ip_forward` and `ip6_forward` judge it: by the route's own MTU, else by the device;
+/// and by what is known of the path where the kernel goes by that when it forwards, for which the FIB was asked. A GSO
+/// packet's segments are judged by the device, and a way that is narrower than its device is the kernel's.
 #[inline(always)]
-pub fn path_mtu(skb: &Skb, egress: Ifindex, mtu: u32) -> Result<(), Verdict> {
-    if !skb.is_gso() {
-        return Ok(());
+pub fn path_mtu<F: Route>(
+    skb: &Skb,
+    packet: &Parsed<F>,
+    next_hop: &NextHop,
+    features: Features,
+) -> Result<(), Verdict> {
+    let route_mtu = features.route_mtu();
+    let by_path = fib::by_path_mtu::<F>(features);
+    match to_measure(skb, packet.length) {
+        None => return Ok(()),
+        // The FIB has.
+        Some(_) if by_path && !skb.is_gso() => {}
+        Some((length, flags)) => {
+            let device_mtu = ask_device(skb, next_hop.ifindex, length, flags)?;
+            if skb.is_gso() {
+                if by_path {
+                    not_narrower(next_hop.mtu, device_mtu)?;
+                }
+                return fits_route(route_mtu, device_mtu);
+            }
+        }
     }
-    let device_mtu = ask_device(skb, egress, 0, u64::from(BPF_MTU_CHK_SEGS))?;
-    not_narrower(mtu, device_mtu)
+    fits_route(route_mtu, packet.length)
 }
 
-/// A route's MTU is no smaller than its device's, by which segments were judged.
+/// A path's MTU is no smaller than its device's, by which segments were judged.
 #[inline(always)]
 fn not_narrower(mtu: u32, device_mtu: u32) -> Result<(), Verdict> {
     if mtu < device_mtu {
+        return Err(Verdict::Punt(PuntReason::MtuExceeded));
+    }
+    Ok(())
+}
+
+/// So many bytes fit the narrowest route that has an MTU of its own. Which route that is, is for the kernel to say.
+#[inline(always)]
+fn fits_route(route_mtu: u32, length: u32) -> Result<(), Verdict> {
+    if route_mtu != 0 && length > route_mtu {
         return Err(Verdict::Punt(PuntReason::MtuExceeded));
     }
     Ok(())

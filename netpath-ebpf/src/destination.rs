@@ -6,8 +6,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use netpath_common::{
-    ENDPOINTS_DEFAULT, EndpointEntry, Ifindex, PuntReason, ROUTES_DEFAULT, RouteEntry, RouteKind,
-    Verdict,
+    ENDPOINTS_DEFAULT, EndpointEntry, Ifindex, PuntReason, ROUTES_DEFAULT, RouteEntry, Verdict,
 };
 
 use crate::{
@@ -96,17 +95,10 @@ pub fn device(endpoint: &EndpointEntry) -> Result<Ifindex, Verdict> {
     }
 }
 
-/// The endpoint of this node to which the longest prefix leads; none where it leads to another node. One lookup
-/// tells both.
+/// Where the longest prefix leads: to an endpoint of this node, or to another node. One lookup tells both.
 #[inline(always)]
-pub fn by_prefix<F: Tables>(packet: &Parsed<F>) -> Result<Option<EndpointEntry>, Verdict> {
-    match F::route(&packet.destination) {
-        Some(route) => Ok(match route.kind() {
-            RouteKind::Local => Some(route.endpoint),
-            RouteKind::Remote => None,
-        }),
-        None => Err(Verdict::Punt(PuntReason::NoRoute)),
-    }
+pub fn by_prefix<F: Tables>(packet: &Parsed<F>) -> Result<RouteEntry, Verdict> {
+    F::route(&packet.destination).ok_or(Verdict::Punt(PuntReason::NoRoute))
 }
 
 /// `bpf_fib_lookup` finds a way even for what no router forwards, so such destinations stop here.

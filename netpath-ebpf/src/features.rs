@@ -5,26 +5,48 @@ use netpath_common::FeatureBits;
 
 use crate::records::FEATURES;
 
-/// The bits of [`FeatureBits`] that are set on this node.
+/// What is set of [`FeatureBits`] on this node.
 #[derive(Clone, Copy)]
-pub struct Features(u32);
+pub struct Features(FeatureBits);
 
 impl Features {
     /// As they are now.
     #[inline(always)]
     pub fn of_node() -> Self {
-        Self(FEATURES.get(0).map_or(0, |features| features.bits))
+        const NONE: FeatureBits = FeatureBits {
+            bits: 0,
+            route_mtu: 0,
+        };
+        Self(FEATURES.get(0).copied().unwrap_or(NONE))
     }
 
     /// Whether some prefix may be routed to an endpoint of this node.
     #[inline(always)]
     pub fn local_prefixes(self) -> bool {
-        self.0 & FeatureBits::LOCAL_PREFIXES != 0
+        self.0.bits & FeatureBits::LOCAL_PREFIXES != 0
     }
 
     /// Whether the kernel filters by reverse path on some uplink.
     #[inline(always)]
     pub fn reverse_path(self) -> bool {
-        self.0 & FeatureBits::REVERSE_PATH != 0
+        self.0.bits & FeatureBits::REVERSE_PATH != 0
+    }
+
+    /// Whether what comes in by some uplink is the kernel's.
+    #[inline(always)]
+    pub fn punt_ingress(self) -> bool {
+        self.0.bits & FeatureBits::PUNT_INGRESS != 0
+    }
+
+    /// Whether the kernel goes by paths' MTUs when it forwards IPv4.
+    #[inline(always)]
+    pub fn path_mtu(self) -> bool {
+        self.0.bits & FeatureBits::PATH_MTU != 0
+    }
+
+    /// The least MTU that a route has of its own, in bytes; 0 where none has.
+    #[inline(always)]
+    pub fn route_mtu(self) -> u32 {
+        self.0.route_mtu
     }
 }

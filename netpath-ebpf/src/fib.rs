@@ -17,6 +17,7 @@ use crate::{
     access::{Skb, View as _},
     checks,
     family::{V4, V6},
+    features::Features,
     parse::{Flow, Parse, Parsed},
 };
 
@@ -87,6 +88,8 @@ impl FibLookup {
 pub trait Route: Parse {
     /// Whether the kernel can filter sources of this family by reverse path.
     const HAS_REVERSE_PATH_FILTER: bool;
+    /// Whether the kernel always forwards this family by paths' MTUs.
+    const ALWAYS_BY_PATH_MTU: bool;
 
     /// Asks about a packet, in a question that is all zero; its interface and length are left to the caller.
     fn ask(question: &mut FibLookup, packet: &Parsed<Self>, flow: &Flow);
@@ -94,6 +97,7 @@ pub trait Route: Parse {
 
 impl Route for V4 {
     const HAS_REVERSE_PATH_FILTER: bool = true;
+    const ALWAYS_BY_PATH_MTU: bool = false;
 
     #[inline(always)]
     fn ask(question: &mut FibLookup, packet: &Parsed<Self>, flow: &Flow) {
@@ -106,6 +110,7 @@ impl Route for V4 {
 
 impl Route for V6 {
     const HAS_REVERSE_PATH_FILTER: bool = false;
+    const ALWAYS_BY_PATH_MTU: bool = true;
 
     #[inline(always)]
     fn ask(question: &mut FibLookup, packet: &Parsed<Self>, flow: &Flow) {
@@ -132,19 +137,28 @@ pub struct NextHop {
     pub gateway: [u32; 4],
 }
 
+/// Whether the kernel goes by what it knows of a path's MTU when it forwards: for IPv4 only where it was told to
+/// (`ip_dst_mtu_maybe_forward` in net/ip.h), for IPv6 always (`ip6_dst_mtu_forward` in net/ip6_route.h).
+#[inline(always)]
+pub fn by_path_mtu<F: Route>(features: Features) -> bool {
+    F::ALWAYS_BY_PATH_MTU || features.path_mtu()
+}
+
 /// Asks the kernel's FIB, policy rules included, as if the kernel forwarded the packet itself.
 #[inline(always)]
 pub fn next_hop<F: Route>(
     skb: &mut Skb,
     packet: &Parsed<F>,
+    features: Features,
     next_hop: &mut NextHop,
 ) -> Result<(), Verdict> {
     let mut place = MaybeUninit::uninit();
     let question = FibLookup::zeroed(&mut place);
     F::ask(question, packet, &F::flow(skb)?);
     question.ifindex = skb.interface().0;
-    // The length of a GSO packet says nothing about its segments; any length makes the kernel tell the MTU.
-    question.length_or_mtu = if skb.is_gso() {
+    // The FIB's MTU is that of the path. The length of a GSO packet says nothing about its segments; any length makes
+    // the kernel tell the MTU.
+    question.length_or_mtu = if skb.is_gso() || !by_path_mtu::<F>(features) {
         1
     } else {
         packet.length as u16

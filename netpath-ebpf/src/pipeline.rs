@@ -1,6 +1,6 @@
 //! The order of the stages, and nothing else.
 
-use netpath_common::{EndpointEntry, HopKey, Ifindex, PuntReason, Verdict};
+use netpath_common::{EndpointEntry, Gate, HopKey, Ifindex, PuntReason, RouteKind, Verdict};
 
 use crate::{
     access::Skb,
@@ -9,8 +9,9 @@ use crate::{
     family::{V4, V6},
     features::Features,
     fib::{self, NextHop, Route},
+    gate,
     parse::{self, Frame, Network, Parse, Parsed, Place},
-    ready, reverse_path,
+    reverse_path,
     rewrite::{self, Hop},
     source,
 };
@@ -65,10 +66,10 @@ fn either(verdict: Result<Verdict, Verdict>) -> Verdict {
 #[inline(always)]
 pub fn from_endpoint(skb: &mut Skb) -> Decision {
     Decision::new(|egress| {
-        ready::is_complete(skb)?;
+        let gate = gate::complete(skb)?;
         match parse::plain(skb)? {
-            Some(Network::V4) => endpoint_stages::<V4>(skb, egress),
-            Some(Network::V6) => endpoint_stages::<V6>(skb, egress),
+            Some(Network::V4) => endpoint_stages::<V4>(skb, gate, egress),
+            Some(Network::V6) => endpoint_stages::<V6>(skb, gate, egress),
             None => Ok(other_from_endpoint(skb)),
         }
     })
@@ -91,20 +92,28 @@ pub fn to_endpoint(_skb: &mut Skb) -> Decision {
 }
 
 #[inline(always)]
-fn endpoint_stages<F: Routed>(skb: &mut Skb, egress: &mut NextHop) -> Result<Verdict, Verdict> {
+fn endpoint_stages<F: Routed>(
+    skb: &mut Skb,
+    gate: Gate,
+    egress: &mut NextHop,
+) -> Result<Verdict, Verdict> {
     let mut place = Place::uninit();
     let packet = F::headers(skb, &mut place)?;
-    source::of_endpoint(skb, packet)?;
+    let source = source::of_endpoint(skb, packet)?;
     if let Some(reason) = packet.punt {
         return Err(Verdict::Punt(reason));
     }
+    gate::lets_in(skb, gate)?;
     if let Some(endpoint) = destination::by_address(packet)? {
+        gate::lets_between(&endpoint, source)?;
         return to_local(skb, packet, &endpoint, egress);
     }
-    if let Some(endpoint) = destination::by_prefix(packet)? {
-        return to_local(skb, packet, &endpoint, egress);
+    let route = destination::by_prefix(packet)?;
+    gate::lets_between(&route.endpoint, source)?;
+    match route.kind() {
+        RouteKind::Local => to_local(skb, packet, &route.endpoint, egress),
+        RouteKind::Remote => to_remote(skb, packet, egress),
     }
-    to_remote(skb, packet, egress)
 }
 
 #[inline(always)]
@@ -116,14 +125,18 @@ fn uplink_stages<F: Routed>(skb: &mut Skb, egress: &mut NextHop) -> Result<Verdi
     if let Some(reason) = packet.punt {
         return Err(Verdict::Punt(reason));
     }
+    if features.punt_ingress() {
+        gate::uplink_lets_in(skb)?;
+    }
     if let Some(endpoint) = destination::by_address(packet)? {
         return from_outside(skb, packet, &endpoint, features, egress);
     }
     // Other nodes' prefixes are the kernel's here: without local ones there is nothing to look up.
-    if features.local_prefixes()
-        && let Some(endpoint) = destination::by_prefix(packet)?
-    {
-        return from_outside(skb, packet, &endpoint, features, egress);
+    if features.local_prefixes() {
+        let route = destination::by_prefix(packet)?;
+        if route.kind() == RouteKind::Local {
+            return from_outside(skb, packet, &route.endpoint, features, egress);
+        }
     }
     Err(Verdict::Punt(PuntReason::NoRoute))
 }
@@ -141,7 +154,7 @@ fn endpoint_frame(skb: &Skb) -> Result<Verdict, Verdict> {
     match frame.network {
         Network::V4 => source::of_endpoint(skb, &frame.packet::<V4>(skb)?)?,
         Network::V6 => source::of_endpoint(skb, &frame.packet::<V6>(skb)?)?,
-    }
+    };
     Ok(Verdict::Punt(frame.reason))
 }
 
@@ -180,6 +193,9 @@ fn from_outside<F: Routed>(
     features: Features,
     egress: &mut NextHop,
 ) -> Result<Verdict, Verdict> {
+    if endpoint.punt_to != 0 || endpoint.punt_between != 0 {
+        gate::lets_between(endpoint, source::punt_between(packet))?;
+    }
     reverse_path::accepts(skb, packet, endpoint.ifindex, features)?;
     to_local(skb, packet, endpoint, egress)
 }
@@ -208,10 +224,12 @@ fn to_remote<F: Routed>(
     packet: &Parsed<F>,
     egress: &mut NextHop,
 ) -> Result<Verdict, Verdict> {
-    fib::next_hop(skb, packet, egress)?;
+    let features = Features::of_node();
+    fib::next_hop(skb, packet, features, egress)?;
     checks::ttl(packet)?;
-    checks::path_mtu(skb, egress.ifindex, egress.mtu)?;
+    checks::path_mtu(skb, packet, egress, features)?;
     checks::turns_back(skb, egress.ifindex)?;
+    gate::lets_out(egress.ifindex)?;
     rewrite::trim_padding(skb, packet)?;
     rewrite::to_next_hop::<F>(skb)?;
     Ok(Verdict::redirect_neigh())

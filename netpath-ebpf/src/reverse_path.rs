@@ -7,8 +7,8 @@ use crate::{
     access::Skb,
     features::Features,
     fib::{self, Route},
+    gate::INTERFACES,
     parse::Parsed,
-    ready::INTERFACES,
 };
 
 /// `rp_filter` values of Linux's ip-sysctl.rst.

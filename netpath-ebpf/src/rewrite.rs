@@ -15,6 +15,10 @@ use crate::{
 pub fn trim_padding<F: Family>(skb: &mut Skb, packet: &Parsed<F>) -> Result<(), Verdict> {
     let frame = ETHERNET as u32 + packet.length;
     if skb.length() > frame {
+        // The kernel would forget how to cut it into segments (`bpf_skb_change_tail`).
+        if skb.is_gso() {
+            return Err(Verdict::Punt(PuntReason::PaddedGso));
+        }
         skb.trim(frame)
             .map_err(|_| Verdict::Punt(PuntReason::NoMemory))?;
     }
@@ -25,6 +29,9 @@ pub fn trim_padding<F: Family>(skb: &mut Skb, packet: &Parsed<F>) -> Result<(), 
 pub trait Hop: Family {
     /// Lowers TTL or hop limit by one, mends the checksums that cover it, and writes the MAC addresses.
     fn decrement_ttl(skb: &mut Skb, ethernet: Option<&[u32; 3]>) -> Option<()>;
+
+    /// Sets the packet's priority in the kernel as forwarding does.
+    fn set_priority(skb: &mut Skb);
 }
 
 impl Hop for V4 {
@@ -32,6 +39,14 @@ impl Hop for V4 {
     fn decrement_ttl(skb: &mut Skb, ethernet: Option<&[u32; 3]>) -> Option<()> {
         ipv4(&mut skb.header_mut()?, ethernet);
         Some(())
+    }
+
+    #[inline(always)]
+    fn set_priority(skb: &mut Skb) {
+        if let Some(header) = skb.header::<IPV4_END>() {
+            let priority = priority_of(header.byte::<15>());
+            skb.set_priority(priority);
+        }
     }
 }
 
@@ -43,6 +58,10 @@ impl Hop for V6 {
         skb.update_device_checksum(LOWERED_BY_ONE);
         Some(())
     }
+
+    /// `ip6_forward` leaves it as it is.
+    #[inline(always)]
+    fn set_priority(_skb: &mut Skb) {}
 }
 
 /// For a local endpoint: TTL and MAC addresses, as the host-side veth would have sent it.
@@ -57,10 +76,12 @@ pub fn to_endpoint<F: Hop>(skb: &mut Skb, endpoint: &EndpointEntry) -> Result<()
     Ok(())
 }
 
-/// For another node: TTL; the kernel writes the Ethernet header when it has resolved the neighbour.
+/// For another node: TTL, and the priority that queueing disciplines and VLANs go by; the kernel writes the Ethernet
+/// header when it has resolved the neighbour.
 #[inline(always)]
 pub fn to_next_hop<F: Hop>(skb: &mut Skb) -> Result<(), Verdict> {
     F::decrement_ttl(skb, None).ok_or(Verdict::Drop(DropReason::RewriteFailed))?;
+    F::set_priority(skb);
     skb.clear_mark();
     Ok(())
 }
@@ -93,6 +114,15 @@ fn raised_by_one_ttl(checksum: u16) -> u16 {
     (sum + u32::from(sum >= 0xffff)) as u16
 }
 
+/// The priority that an IPv4 packet is forwarded with, by its type of service (`rt_tos2priority` in net/route.h,
+/// `ip_tos2prio` in net/ipv4/route.c): best effort, bulk, interactive or interactive bulk, by bits 3 and 4.
+#[inline(always)]
+fn priority_of(tos: u8) -> u32 {
+    const BY_CLASS: u32 = 0x4620;
+    let class = u32::from(tos >> 3 & 3);
+    BY_CLASS >> (class * 4) & 0xf
+}
+
 /// What a sum over a packet gains when its hop limit, the lower byte of a 16-bit word, goes down by one, in network
 /// order: in one's complement, subtracting one is adding its complement.
 const LOWERED_BY_ONE: u16 = !1u16.to_be();
@@ -108,6 +138,27 @@ fn ipv6(header: &mut HeaderMut<'_, IPV6_END>, ethernet: Option<&[u32; 3]>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn priorities_are_the_kernels() {
+        // `TC_PRIO_*` of linux/pkt_sched.h: 0 best effort, 2 bulk, 6 interactive, 4 interactive bulk.
+        for (tos, priority) in [
+            (0x00, 0),
+            (0x02, 0),
+            (0x04, 0),
+            (0x08, 2),
+            (0x0b, 2),
+            (0x10, 6),
+            (0x16, 6),
+            (0x18, 4),
+            (0x1e, 4),
+            // The upper bits do not count: EF is 0xb8.
+            (0xb8, 4),
+            (0xe0, 0),
+        ] {
+            assert_eq!(priority_of(tos), priority, "{tos:#x}");
+        }
+    }
 
     /// One's complement sum of 16-bit words (RFC 1071), of bytes in network order.
     fn sum(bytes: &[u8]) -> u32 {

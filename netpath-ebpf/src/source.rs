@@ -1,7 +1,7 @@
 //! Stage 2: may this packet come from here? netpath's redirects pass the kernel's reverse-path filter by,
 //! so the check is made here, for every packet.
 
-use netpath_common::{DropReason, Ifindex, PuntReason, RouteKind, Verdict};
+use netpath_common::{DropReason, PuntReason, RouteKind, Verdict};
 
 use crate::{
     access::Skb,
@@ -11,23 +11,34 @@ use crate::{
     parse::Parsed,
 };
 
-/// The source must be an address of the endpoint behind this interface, or of a prefix that is routed to it.
+/// The source must be an address of the endpoint behind this interface, or of a prefix that is routed to it. Returns the
+/// number of the reason for which packets between it and another that has one are the kernel's.
 #[inline(always)]
-pub fn of_endpoint<F: Tables>(skb: &Skb, packet: &Parsed<F>) -> Result<(), Verdict> {
+pub fn of_endpoint<F: Tables>(skb: &Skb, packet: &Parsed<F>) -> Result<u16, Verdict> {
     let interface = skb.interface();
-    match F::endpoint(&packet.source) {
-        Some(owner) if owner.ifindex == interface => Ok(()),
-        None if is_routed_to(interface, packet) => Ok(()),
-        _ => Err(not_the_endpoints(packet)),
+    let owner = match F::endpoint(&packet.source) {
+        Some(owner) => owner,
+        // A wide prefix may hold addresses that no packet may carry.
+        None if F::classify(&packet.source) == AddressClass::Unicast => {
+            match F::route(&packet.source) {
+                Some(route) => route.endpoint,
+                None => return Err(not_the_endpoints(packet)),
+            }
+        }
+        None => return Err(not_the_endpoints(packet)),
+    };
+    if owner.ifindex == interface {
+        Ok(owner.punt_between)
+    } else {
+        Err(not_the_endpoints(packet))
     }
 }
 
-/// Whether the source, which nobody has as an address, is of a prefix that is routed to this interface. A wide
-/// prefix may hold addresses that no packet may carry.
+/// As [`of_endpoint`] returns it, for a source from outside. Where it comes from nowhere that is routed, nobody has looked
+/// whether there is a reason.
 #[inline(always)]
-fn is_routed_to<F: Tables>(interface: Ifindex, packet: &Parsed<F>) -> bool {
-    F::classify(&packet.source) == AddressClass::Unicast
-        && F::route(&packet.source).is_some_and(|route| route.endpoint.ifindex == interface)
+pub fn punt_between<F: Tables>(packet: &Parsed<F>) -> u16 {
+    F::route(&packet.source).map_or(u16::MAX, |route| route.endpoint.punt_between)
 }
 
 /// Why a source that is not the endpoint's is refused.

@@ -6,7 +6,7 @@
 //!
 //! Everything here panics where it cannot do its work: without root, or on a kernel without BPF, tests fail.
 
-pub mod abi2;
+pub mod aged;
 mod binary;
 pub mod conformance;
 mod counters;

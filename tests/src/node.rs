@@ -48,6 +48,7 @@ impl Device {
             id: self.endpoint,
             endpoint_mac: self.far_mac,
             host_mac: self.mac,
+            ..EndpointEntry::NODE
         }
     }
 
@@ -62,6 +63,8 @@ impl Device {
             state: state as u32,
             endpoint_id: self.endpoint,
             rp_filter: 0,
+            punt_ingress: 0,
+            punt_egress: 0,
             name: fixed(self.name).expect("the name is short"),
             endpoint: fixed(endpoint).expect("the name is short"),
         }

@@ -22,7 +22,7 @@ use netpath_common::{
     RouteRecord, Settings, UplinkRecord,
 };
 use netpath_tests::{
-    abi2,
+    aged::{self, Version},
     lab::{self, Lab, TWO_NODES, addresses},
     netpath as binary,
 };
@@ -123,38 +123,45 @@ fn under_traffic<T>(lab: &Lab, work: impl FnOnce() -> T) -> (T, u64) {
 #[test]
 fn an_older_directory_is_brought_up_to_date_under_traffic() {
     let lab = Lab::up(TWO_NODES);
+    for version in Version::ALL {
+        brought_up_to_date(&lab, version);
+    }
+}
+
+fn brought_up_to_date(lab: &Lab, version: Version) {
     for dst in addresses("b1") {
         lab.assert_reaches("a1", dst, 62);
     }
-    let before = kept(&lab, "A");
+    let before = kept(lab, "A");
     assert!(
         !before.endpoints.is_empty() && !before.uplinks.is_empty() && !before.routes.is_empty()
     );
-    let counted = hops(&lab, "A");
-    let ids = ["hops", "hop_overflow", "devices"].map(|map| (map, map_id(&lab, "A", map)));
+    let counted = hops(lab, "A");
+    let ids = ["hops", "hop_overflow", "devices"].map(|map| (map, map_id(lab, "A", map)));
     // Adding to the sum: the stream's own packets start here.
-    let redirected_before = redirected_peer(&lab);
-    let ((), sent) = under_traffic(&lab, || {
-        abi2::age(lab.datapath("A"));
+    let redirected_before = redirected_peer(lab);
+    let ((), sent) = under_traffic(lab, || {
+        aged::age(lab.datapath("A"), version);
         assert!(matches!(
             Datapath::open(&lab.name("A")),
             Err(DatapathError::Older {
-                found: 2,
+                found,
                 expected: ABI_VERSION,
                 ..
-            })
+            }) if found == version.number()
         ));
-        let told = ["~ node A: its maps, from ABI version 2 to 3"];
-        assert_eq!(lab.plan(), told);
-        assert_eq!(lab.converge(), told);
+        let (from, to) = (version.number(), ABI_VERSION);
+        let told = format!("~ node A: its maps, from ABI version {from} to {to}");
+        assert_eq!(lab.plan(), [told.as_str()]);
+        assert_eq!(lab.converge(), [told]);
     });
-    assert_eq!(kept(&lab, "A"), before);
+    assert_eq!(kept(lab, "A"), before);
     for (map, id) in ids {
-        assert_eq!(map_id(&lab, "A", map), id, "{map} is the same map");
+        assert_eq!(map_id(lab, "A", map), id, "{map} is the same map");
     }
     // Every packet of the stream and none else, on the counters that were there.
-    assert_eq!(redirected_peer(&lab) - redirected_before, sent);
-    let after = hops(&lab, "A");
+    assert_eq!(redirected_peer(lab) - redirected_before, sent);
+    let after = hops(lab, "A");
     for (key, counter) in counted {
         assert!(after[&key].packets >= counter.packets, "{key:?}");
     }
@@ -187,12 +194,13 @@ fn killed_at_any_moment_it_forwards_on_and_the_next_run_finishes() {
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command
     };
-    abi2::age(lab.datapath("A"));
+    aged::age(lab.datapath("A"), Version::Two);
     let begun = Instant::now();
     assert!(quiet().status().expect("start").success());
     let time = begun.elapsed();
     for moment in 0..=MOMENTS {
-        abi2::age(lab.datapath("A"));
+        let version = Version::ALL[moment as usize % 2];
+        aged::age(lab.datapath("A"), version);
         let mut child = quiet().spawn().expect("start");
         thread::sleep(time * moment / MOMENTS);
         // SIGKILL; it may be done already.
@@ -214,16 +222,18 @@ fn killed_at_any_moment_it_forwards_on_and_the_next_run_finishes() {
 
 #[test]
 fn an_older_node_is_taken_down() {
-    let lab = Lab::up(TWO_NODES);
-    abi2::age(lab.datapath("A"));
-    // Fails if anything is left.
-    lab.down();
+    for version in Version::ALL {
+        let lab = Lab::up(TWO_NODES);
+        aged::age(lab.datapath("A"), version);
+        // Fails if anything is left.
+        lab.down();
+    }
 }
 
 #[test]
 fn reading_commands_tell_an_older_node_and_go_on_with_the_others() {
     let lab = Lab::up(TWO_NODES);
-    abi2::age(lab.datapath("A"));
+    aged::age(lab.datapath("A"), Version::Two);
     let run = |arguments: &[&str]| {
         let output = binary(arguments).output().expect("start");
         assert_eq!(output.status.code(), Some(3), "{arguments:?}: {output:?}");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use netpath::{
     api::Status,
     finding::Finding,
-    provision::{self, FastPath, NodeStatus},
+    provision::{self, FastPath, InterfaceStatus, NodeStatus},
 };
 
 use super::{Context, Exit, Failure, Table, file, note};
@@ -109,7 +109,7 @@ fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
                 uplink.interface.ifindex.0.to_string(),
                 uplink.wire.clone().unwrap_or_default(),
                 made_by(uplink.made),
-                on_off(uplink.interface.fast_path),
+                fast_path(&uplink.interface),
                 state(&uplink.drift),
             ]);
         }
@@ -123,7 +123,7 @@ fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
                 endpoint.mac.clone(),
                 endpoint.interface.dev.clone(),
                 endpoint.interface.ifindex.0.to_string(),
-                on_off(endpoint.interface.fast_path),
+                fast_path(&endpoint.interface),
                 state(&endpoint.drift),
             ]);
         }
@@ -137,6 +137,14 @@ fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
         }
     }
     vec![node_table, uplink_table, endpoint_table, route_table]
+}
+
+/// Whether programs are attached, and for what they leave packets to the kernel.
+fn fast_path(interface: &InterfaceStatus) -> String {
+    match interface.kernel.as_slice() {
+        [] => on_off(interface.fast_path),
+        reasons => format!("{} ({})", on_off(interface.fast_path), reasons.join(", ")),
+    }
 }
 
 fn on_off(fast_path: FastPath) -> String {
@@ -178,6 +186,7 @@ mod tests {
 
     fn node() -> NodeStatus {
         let interface = |dev: &str, ifindex| InterfaceStatus {
+            kernel: Vec::new(),
             dev: dev.into(),
             ifindex: Ifindex(ifindex),
             mac: "02:00:00:00:00:01".into(),
@@ -197,6 +206,7 @@ mod tests {
                 drift: Vec::new(),
             }],
             routes: vec![RouteStatus {
+                kernel: Vec::new(),
                 dst: "10.0.3.0/24".parse().expect("valid"),
                 via: "100.100.198.253".parse().expect("valid"),
                 made: false,

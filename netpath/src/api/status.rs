@@ -67,6 +67,8 @@ pub struct Interface {
     pub mac: String,
     /// `on` or `off`, or `partly` while only one of its programs is attached.
     pub fast_path: &'static str,
+    /// Names of the reasons for which what passes it is left to the kernel; empty for none.
+    pub kernel: Vec<&'static str>,
 }
 
 /// An uplink.
@@ -94,6 +96,8 @@ pub struct Route {
     pub via: IpAddr,
     /// Whether netpath put it into the kernel's table.
     pub made: bool,
+    /// As of an interface.
+    pub kernel: Vec<&'static str>,
 }
 
 /// An endpoint.
@@ -164,6 +168,7 @@ impl From<&InterfaceStatus> for Interface {
             ifindex: interface.ifindex.0,
             mac: interface.mac.clone(),
             fast_path: fast_path(interface.fast_path),
+            kernel: interface.kernel.clone(),
         }
     }
 }
@@ -186,6 +191,7 @@ impl From<&RouteStatus> for Route {
             dst: route.dst,
             via: route.via,
             made: route.made,
+            kernel: route.kernel.clone(),
         }
     }
 }

@@ -131,6 +131,7 @@ fn drift() -> finding::Finding {
 #[test]
 fn status_is_of_its_schema() {
     let interface = |fast_path| InterfaceStatus {
+        kernel: vec!["shaped"],
         dev: "np-demo01".into(),
         ifindex: Ifindex(3),
         mac: "02:00:00:00:00:0a".into(),
@@ -152,6 +153,7 @@ fn status_is_of_its_schema() {
             })
             .into(),
         routes: vec![RouteStatus {
+            kernel: Vec::new(),
             dst: "10.0.3.0/24".parse().expect("valid"),
             via: "fd00:198::253".parse().expect("valid"),
             made: false,
@@ -183,7 +185,7 @@ fn status_is_of_its_schema() {
     let uplink = |wire: Value| {
         json!({
             "dev": "np-demo01", "ifindex": 3, "mac": "02:00:00:00:00:0a", "fast_path": "on",
-            "addresses": ["100.100.198.250/24"], "wire": wire, "made": true, "drift": []
+            "kernel": ["shaped"], "addresses": ["100.100.198.250/24"], "wire": wire, "made": true, "drift": []
         })
     };
     let expected = json!({
@@ -194,11 +196,12 @@ fn status_is_of_its_schema() {
             "attach_mode": "tcx",
             "fast_path": "partly",
             "uplinks": [uplink(json!("lan")), uplink(Value::Null)],
-            "routes": [{"dst": "10.0.3.0/24", "via": "fd00:198::253", "made": false}],
+            "routes": [{"dst": "10.0.3.0/24", "via": "fd00:198::253", "made": false, "kernel": []}],
             "endpoints": [{
                 "name": "demo01", "id": 7, "dev": "eth0", "mac": "02:00:00:00:00:02",
                 "host": {
-                    "dev": "np-demo01", "ifindex": 3, "mac": "02:00:00:00:00:0a", "fast_path": "off"
+                    "dev": "np-demo01", "ifindex": 3, "mac": "02:00:00:00:00:0a", "fast_path": "off",
+                    "kernel": ["shaped"]
                 },
                 "addresses": ["fd00:1::2/64"],
                 "prefixes": ["10.9.0.0/28"],

@@ -20,6 +20,8 @@ fn interfaces() -> BTreeMap<Ifindex, InterfaceEntry> {
         state: InterfaceState::Ready as u32,
         endpoint_id: EndpointId(id),
         rp_filter: 0,
+        punt_ingress: 0,
+        punt_egress: 0,
         name: fixed(name).expect("fits"),
         endpoint: fixed(endpoint).expect("fits"),
     };

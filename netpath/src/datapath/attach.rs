@@ -3,7 +3,7 @@
 use std::{fs, io};
 
 use aya::programs::{
-    LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+    LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType,
     links::{FdLink, LinkError, PinnedLink},
     tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact},
 };
@@ -17,7 +17,10 @@ use super::{
     migrate::inside,
     pins::Pins,
 };
-use crate::{netlink::Netlink, netns::Inside};
+use crate::{
+    netlink::{self, Netlink},
+    netns::Inside,
+};
 
 /// Priority of netpath's filters on a clsact qdisc: the letters `np`.
 const CLSACT_PRIORITY: u16 = 0x6e70;
@@ -29,6 +32,17 @@ fn attach_type(program: ProgramKind) -> TcAttachType {
     match program.hook() {
         Hook::Ingress => TcAttachType::Ingress,
         Hook::Egress => TcAttachType::Egress,
+    }
+}
+
+/// Whether of the programs of a hook, in their order, some get no packet that ours redirects. Ours is put behind all that
+/// are there.
+fn are_kept(kind: ProgramKind, programs: &[u32], ours: Option<u32>) -> bool {
+    let position = programs.iter().position(|id| Some(*id) == ours);
+    match (kind.hook(), position) {
+        (Hook::Ingress, Some(position)) => position + 1 < programs.len(),
+        (Hook::Ingress, None) => false,
+        (Hook::Egress, position) => programs.len() > usize::from(position.is_some()),
     }
 }
 
@@ -87,6 +101,42 @@ impl Datapath {
                 let filters = netlink.filter_programs(&link, kind.hook())?;
                 Ok(filters.iter().any(|filter| filter.program == ours))
             }
+        }
+    }
+
+    /// Whether a program of netpath's keeps packets from what somebody else put on its hook: programs and filters behind
+    /// it at an ingress, any at an egress, where a packet that was redirected does not come by.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn keeps_from_others(
+        inside: &Inside<'_>,
+        netlink: &Netlink,
+        datapath: Option<&Self>,
+        kind: ProgramKind,
+        link: &netlink::Link,
+    ) -> Result<bool, DatapathError> {
+        let _in_the_namespace_of_the_link = inside;
+        let ours = match datapath {
+            Some(datapath) => Some(datapath.program_id(kind)?),
+            None => None,
+        };
+        let is_ours = |program: Option<u32>| program.is_some() && program == ours;
+        let filters = netlink.filters(link, kind.hook())?;
+        let mut filters = filters.iter().filter(|filter| !is_ours(filter.program));
+        match attach_mode()? {
+            // The kernel runs filters behind all programs.
+            AttachMode::Tcx if filters.next().is_some() => Ok(true),
+            AttachMode::Tcx => match SchedClassifier::query_tcx(&link.name, attach_type(kind)) {
+                Ok((_, programs)) => {
+                    let ids: Vec<u32> = programs.iter().map(ProgramInfo::id).collect();
+                    Ok(are_kept(kind, &ids, ours))
+                }
+                Err(error) if is_missing_device(&error) => Ok(false),
+                Err(error) => Err(failed(kind, Some(&link.name))(error)),
+            },
+            AttachMode::Clsact => Ok(filters
+                .any(|filter| kind.hook() == Hook::Egress || filter.priority >= CLSACT_PRIORITY)),
         }
     }
 

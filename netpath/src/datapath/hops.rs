@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use netpath_common::{HopCounter, HopKey, Ifindex, Outcome, tables::RETIRED_MAX};
+use netpath_common::{Gate, HopCounter, HopKey, Ifindex, Outcome, tables::RETIRED_MAX};
 
 use super::{
     error::DatapathError,
@@ -88,7 +88,7 @@ impl Writer<'_> {
             let last = retired.values().max().copied().unwrap_or_default();
             self.retired.set(&ifindex, &(last + 1))?;
         }
-        self.set_ready(ifindex, false)?;
+        self.set_gate(ifindex, Gate::default())?;
         self.interfaces.remove(&ifindex)
     }
 

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 use netpath_common::{
-    DeviceEntry, EndpointEntry, EndpointId, EndpointRecord, FeatureBits, HopCounter, HopKey,
-    Identity, Ids, Ifindex, InterfaceEntry, InterfaceState, NameKey, PrefixBytes, ReadyWord,
-    RouteEntry, RouteRecord, Settings, TrieKey, UplinkRecord, ready_bit, ready_word, tables,
+    DeviceEntry, EndpointEntry, EndpointId, EndpointRecord, FeatureBits, Gate, GateWord,
+    HopCounter, HopKey, Identity, Ids, Ifindex, InterfaceEntry, NameKey, PrefixBytes, RouteEntry,
+    RouteRecord, Settings, TrieKey, UplinkRecord, gate_word, tables,
     tables::{TABLES, spec},
 };
 
@@ -124,24 +124,14 @@ impl Maps {
         Ok(v4.chain(v6).collect())
     }
 
-    /// Whether programs let the packets of an interface in.
+    /// What the programs know of an interface for every packet: what its entry says, unless somebody changed one of them.
     ///
     /// # Errors
     /// As for every method here.
-    pub fn is_ready(
-        &self,
-        ifindex: Ifindex,
-        entry: &InterfaceEntry,
-    ) -> Result<bool, DatapathError> {
-        if entry.state != InterfaceState::Ready as u32 {
-            return Ok(false);
-        }
-        match ready_word(ifindex) {
-            Some(word) => {
-                let word = self.ready.get(&word)?.unwrap_or_default();
-                Ok(word.bits & ready_bit(ifindex) != 0)
-            }
-            None => Ok(true),
+    pub fn gate(&self, ifindex: Ifindex, entry: &InterfaceEntry) -> Result<Gate, DatapathError> {
+        match gate_word(ifindex) {
+            Some(word) => Ok(self.gates.get(&word)?.unwrap_or_default().gate(ifindex)),
+            None => Ok(entry.gate()),
         }
     }
 
@@ -248,7 +238,7 @@ impl Writer<'_> {
     }
 
     /// Describes an interface. Its packets are let in when the entry is there and says that it is ready, and no
-    /// longer before the entry says otherwise.
+    /// longer before the entry says otherwise; they are the kernel's before the entry says so no more.
     ///
     /// # Errors
     /// As for every method here; the interface is then not ready, if it was not before.
@@ -257,33 +247,25 @@ impl Writer<'_> {
         ifindex: Ifindex,
         entry: &InterfaceEntry,
     ) -> Result<(), DatapathError> {
-        let ready = entry.state == InterfaceState::Ready as u32;
-        if !ready {
-            self.set_ready(ifindex, false)?;
+        let gate = entry.gate();
+        if !gate.has(Gate::READY) {
+            self.set_gate(ifindex, gate)?;
         }
         self.interfaces.set(&ifindex, entry)?;
-        if ready {
-            self.set_ready(ifindex, true)?;
-        }
-        Ok(())
+        self.set_gate(ifindex, gate)
     }
 
-    /// Sets or clears the bit by which programs go; of an index beyond the map they go by the entry itself.
-    pub(super) fn set_ready(&self, ifindex: Ifindex, ready: bool) -> Result<(), DatapathError> {
-        let Some(index) = ready_word(ifindex) else {
+    /// Sets the byte by which programs go; of an index beyond the map they go by the entry itself.
+    pub(super) fn set_gate(&self, ifindex: Ifindex, gate: Gate) -> Result<(), DatapathError> {
+        let Some(index) = gate_word(ifindex) else {
             return Ok(());
         };
-        let before = self.ready.get(&index)?.unwrap_or_default();
-        let bit = ready_bit(ifindex);
-        let bits = if ready {
-            before.bits | bit
-        } else {
-            before.bits & !bit
-        };
-        if bits == before.bits {
+        let before = self.gates.get(&index)?.unwrap_or_default();
+        let word = before.with(ifindex, gate);
+        if word == before {
             return Ok(());
         }
-        self.ready.set(&index, &ReadyWord { bits })
+        self.gates.set(&index, &word)
     }
 
     /// Routes a prefix.

@@ -153,6 +153,8 @@ impl Datapath {
                 max_endpoints: capacity.endpoints,
                 max_routes: capacity.routes,
                 max_route_records: capacity.route_records,
+                bypass: 0,
+                padding: 0,
             })?;
         }
         Self::mend(node, object, lock).map(drop)

@@ -136,6 +136,8 @@ impl Datapath {
                 max_endpoints: capacity.endpoints,
                 max_routes: capacity.routes,
                 max_route_records: capacity.route_records,
+                bypass: 0,
+                padding: 0,
             })?;
             writer.ids.set(&Ids {
                 next_endpoint_id: EndpointId(1),

@@ -22,6 +22,7 @@ mod tests;
 use std::{net::IpAddr, path::Path};
 
 use ipnet::IpNet;
+use netpath_common::Bypass;
 use serde::Serialize;
 
 pub use derived::{
@@ -54,6 +55,8 @@ pub struct Node {
     pub place: NodePlace,
     /// The FORWARD chain's policy; always `Accept` for [`NodePlace::Host`], whose chain is left alone.
     pub forward_policy: ForwardPolicy,
+    /// What of the kernel's doing may be passed by knowingly.
+    pub bypass: Bypass,
     /// How large its maps are.
     pub capacity: Capacity,
     /// Its interfaces towards other nodes.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netpath_common::{ADDRESSES_MAX, ENDPOINTS_DEFAULT, PREFIXES_MAX, ROUTES_DEFAULT};
+use netpath_common::{ADDRESSES_MAX, Bypass, ENDPOINTS_DEFAULT, PREFIXES_MAX, ROUTES_DEFAULT};
 
 use super::{
     CAPACITY_RANGE, Capacity, Endpoint, ForwardPolicy, InterfaceName, Name, Node, NodePlace, Route,
@@ -23,6 +23,7 @@ const NODE: Schema = Schema {
         "name",
         "netns",
         "forward_policy",
+        "bypass",
         "max_endpoints",
         "max_routes",
         "uplink",
@@ -52,6 +53,7 @@ pub(super) struct DraftNode {
     pub(super) name: At<Name>,
     pub(super) place: At<NodePlace>,
     pub(super) forward_policy: Option<At<ForwardPolicy>>,
+    pub(super) bypass: Bypass,
     pub(super) max_endpoints: At<u32>,
     pub(super) max_routes: At<u32>,
     pub(super) uplinks: Vec<DraftUplink>,
@@ -114,6 +116,7 @@ fn node(table: &Table<'_, '_>, findings: &mut Findings<'_>) -> Option<DraftNode>
         })
     };
     let forward_policy = table.optional("forward_policy", findings, string(forward_policy));
+    let bypass = table.list("bypass", findings, string(bypass));
     let mut capacity = |key, default| {
         let written = table.optional(key, findings, integer(CAPACITY_RANGE));
         written.unwrap_or(At {
@@ -146,6 +149,10 @@ fn node(table: &Table<'_, '_>, findings: &mut Findings<'_>) -> Option<DraftNode>
         name: name?,
         place: place?,
         forward_policy,
+        bypass: bypass.map_or(Bypass::default(), |list| {
+            let names = list.value.into_iter().map(|name| name.value);
+            names.fold(Bypass::default(), Bypass::and)
+        }),
         max_endpoints,
         max_routes,
         uplinks,
@@ -300,6 +307,17 @@ fn forward_policy(text: &str) -> Result<ForwardPolicy, Fault> {
     }
 }
 
+fn bypass(text: &str) -> Result<Bypass, Fault> {
+    Bypass::named(text).ok_or_else(|| {
+        let names: Vec<String> = Bypass::names().map(|name| format!("{name:?}")).collect();
+        Fault::new(
+            FaultKind::UnknownValue,
+            format!("{text:?} is nothing that the fast path could pass by"),
+            format!("write {}", names.join(", ")),
+        )
+    })
+}
+
 impl From<DraftNode> for Node {
     fn from(draft: DraftNode) -> Self {
         Self {
@@ -309,6 +327,7 @@ impl From<DraftNode> for Node {
                 .forward_policy
                 .map(|policy| policy.value)
                 .unwrap_or_default(),
+            bypass: draft.bypass,
             capacity: Capacity {
                 endpoints: draft.max_endpoints.value,
                 routes: draft.max_routes.value,

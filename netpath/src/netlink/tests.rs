@@ -75,6 +75,7 @@ fn every_next_hop_of_a_multipath_route_is_there() {
     assert_eq!(
         found,
         Route {
+            mtu: None,
             dst: "10.1.0.0/16".parse().expect("prefix"),
             from: None,
             table: 254,

@@ -1,8 +1,8 @@
 //! What is up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use netpath_common::{Ifindex, Mac, ProgramKind};
+use netpath_common::{EndpointEntry, Ifindex, Mac, ProgramKind, PuntReason};
 
 use super::{
     EndpointStatus, FastPath, InterfaceStatus, NodeStatus, RouteStatus, UNREADABLE, UplinkStatus,
@@ -89,7 +89,7 @@ fn node(name: &str, attach_mode: &'static str) -> Result<Option<NodeStatus>, Pro
         |object: Object, name: &str| drift.remove(&(object, name.to_owned())).unwrap_or_default();
     status.uplinks = uplinks(recorded, world, &mut of);
     status.endpoints = endpoints(recorded, world, &mut of);
-    status.routes = routes(recorded);
+    status.routes = routes(recorded, world);
     status.drift = of(Object::Node, name);
     status.drift.extend(drift.into_values().flatten());
     status.fast_path = overall(recorded, &status);
@@ -118,18 +118,34 @@ fn interface(
     ifindex: Ifindex,
     mac: Mac,
     programs: &[ProgramKind],
+    numbers: impl IntoIterator<Item = u16>,
 ) -> InterfaceStatus {
     let link = world.observed.node.link(dev);
     let on = link.is_some_and(|link| {
         let mut programs = programs.iter();
         programs.all(|program| world.observed.attached.contains(&(link.ifindex, *program)))
     });
+    let known = world.observed.maps.interfaces.get(&ifindex);
+    let punts = known.map(|known| [known.punts.ingress, known.punts.egress]);
     InterfaceStatus {
         dev: dev.to_owned(),
         ifindex,
         mac: mac.to_string(),
         fast_path: if on { FastPath::On } else { FastPath::Off },
+        kernel: reasons(punts.into_iter().flatten().chain(numbers)),
     }
+}
+
+/// The names of reasons, each once; 0 is none.
+fn reasons(numbers: impl IntoIterator<Item = u16>) -> Vec<&'static str> {
+    let numbers: BTreeSet<u16> = numbers.into_iter().collect();
+    let reasons = numbers.into_iter().filter_map(PuntReason::from_number);
+    reasons.map(PuntReason::name).collect()
+}
+
+/// Of what goes to an address or a prefix, and between it and others.
+fn of_entry(entry: &EndpointEntry) -> [u16; 2] {
+    [entry.punt_to, entry.punt_between]
 }
 
 fn uplinks(
@@ -140,7 +156,7 @@ fn uplinks(
     let status = |(dev, record): (&String, &reconcile::RecordedUplink)| {
         let programs = [ProgramKind::FromUplink];
         UplinkStatus {
-            interface: interface(world, dev, record.ifindex, record.mac, &programs),
+            interface: interface(world, dev, record.ifindex, record.mac, &programs, []),
             addresses: record.addresses.clone(),
             wire: Some(record.wire.clone()).filter(|wire| !wire.is_empty()),
             made: record.made,
@@ -157,6 +173,12 @@ fn endpoints(
 ) -> Vec<EndpointStatus> {
     let status = |(name, record): (&String, &reconcile::RecordedEndpoint)| {
         let programs = [ProgramKind::FromEndpoint, ProgramKind::ToEndpoint];
+        let maps = &world.observed.maps;
+        let addresses = record.addresses.iter();
+        let entries = addresses.filter_map(|address| maps.endpoints.get(&address.addr()));
+        let prefixes = record.prefixes.iter();
+        let routes = prefixes.filter_map(|prefix| maps.routes.get(prefix));
+        let entries = entries.chain(routes.map(|route| &route.endpoint));
         EndpointStatus {
             name: name.clone(),
             id: record.id,
@@ -168,6 +190,7 @@ fn endpoints(
                 record.ifindex,
                 record.host_mac,
                 &programs,
+                entries.flat_map(of_entry),
             ),
             addresses: record.addresses.clone(),
             prefixes: record.prefixes.clone(),
@@ -177,11 +200,19 @@ fn endpoints(
     recorded.endpoints.iter().map(status).collect()
 }
 
-fn routes(recorded: &Recorded) -> Vec<RouteStatus> {
-    let status = |(&dst, record): (&ipnet::IpNet, &reconcile::RecordedRoute)| RouteStatus {
-        dst,
-        via: record.via,
-        made: record.made,
+fn routes(recorded: &Recorded, world: &World) -> Vec<RouteStatus> {
+    let status = |(&dst, record): (&ipnet::IpNet, &reconcile::RecordedRoute)| {
+        let entry = world.observed.maps.routes.get(&dst);
+        RouteStatus {
+            dst,
+            via: record.via,
+            made: record.made,
+            kernel: reasons(
+                entry
+                    .into_iter()
+                    .flat_map(|route| of_entry(&route.endpoint)),
+            ),
+        }
     };
     recorded.routes.iter().map(status).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use netpath_common::{
-    ADDRESSES_MAX, EndpointRecord, FastPathWish, NameKey, NetnsKind, Origin, PrefixBytes,
+    ADDRESSES_MAX, Bypass, EndpointRecord, FastPathWish, NameKey, NetnsKind, Origin, PrefixBytes,
     RecordState, RouteRecord, UplinkRecord,
 };
 
@@ -40,6 +40,7 @@ pub fn read(maps: &Maps) -> Result<Recorded, ProvisionError> {
         fast_path: settings.fast_path != 0,
         forward_drop: settings.forward_drop != 0,
         configured: settings.configured != 0,
+        bypass: Bypass(settings.bypass),
         next_id: maps.ids.get()?.next_endpoint_id,
         endpoints,
         uplinks,

@@ -63,6 +63,8 @@ pub struct InterfaceStatus {
     pub mac: String,
     /// Whether its programs are attached.
     pub fast_path: FastPath,
+    /// Names of the reasons for which packets that pass it are left to the kernel, on top of what each packet is.
+    pub kernel: Vec<&'static str>,
 }
 
 /// An uplink.
@@ -90,6 +92,8 @@ pub struct RouteStatus {
     pub via: IpAddr,
     /// Whether netpath put it into the kernel's table.
     pub made: bool,
+    /// As of an interface.
+    pub kernel: Vec<&'static str>,
 }
 
 /// An endpoint.

@@ -93,6 +93,18 @@ kinds! {
             /// The programs'.
             recorded: u32,
         } = "reverse_path_filter", TELLS;
+        /// Something of the kernel's acts on packets, and the programs pass it by; or it is gone, and they still leave
+        /// the packets to it.
+        Punts {
+            /// The interface, address or prefix.
+            of: String,
+            /// What there is now, by the name of the reason; `None` for nothing.
+            found: Option<&'static str>,
+            /// What the programs go by.
+            recorded: Option<&'static str>,
+        } = "bypassed", TELLS;
+        /// The node is to pass these by.
+        Bypass(Vec<&'static str>) = "bypass", MENDS;
         /// A program does not run on an interface where it belongs.
         ProgramMissing {
             /// The program.
@@ -205,6 +217,23 @@ impl fmt::Display for Drift {
                 f,
                 "the kernel's rp_filter is {found}, and the fast path goes by {recorded}"
             ),
+            Self::Bypass(names) if names.is_empty() => write!(f, "bypass nothing"),
+            Self::Bypass(names) => write!(f, "bypass {}", List(names)),
+            Self::Punts {
+                of,
+                found,
+                recorded,
+            } => match (found, recorded) {
+                (Some(found), _) => write!(
+                    f,
+                    "{of} is the kernel's ({found}), and the fast path passes it by"
+                ),
+                (None, recorded) => write!(
+                    f,
+                    "{of} is left to the kernel ({}), where it need not be",
+                    recorded.unwrap_or("no reason")
+                ),
+            },
             Self::ProgramMissing { program, dev } => {
                 write!(f, "program {} is not attached to {dev}", program.name())
             }

@@ -10,6 +10,7 @@
 //! ([`World::apply`]), and what comes later is planned against what will be there then. That is why one pass is enough.
 
 mod apply;
+mod bypass;
 mod drift;
 mod observed;
 mod op;
@@ -22,12 +23,13 @@ mod tests;
 mod wanted;
 
 pub use self::{
+    bypass::{Census, InterfaceCensus, Matter},
     drift::Drift,
     observed::{
-        Interface, Link, Maps, Namespace, NamespaceState, Neighbour, Observed, Route, Sysctls,
-        WireClaim,
+        AddressPunts, Interface, InterfacePunts, Link, Maps, Namespace, NamespaceState, Neighbour,
+        Observed, Route, Sysctls, WireClaim,
     },
-    op::{NewRoute, Op, Owner, Place},
+    op::{NewInterface, NewRoute, Op, Owner, Place},
     plan::{
         BRIDGE, Fresh, GATEWAY_V4, GATEWAY_V6, Wishes, down, elsewhere, endpoint_sysctls,
         node_sysctls, plan, reverse_path_sysctls, switch, veth_sysctls, wire_sysctls,

@@ -7,8 +7,10 @@ use std::{
 
 use ipnet::IpNet;
 use netpath_common::{
-    EndpointEntry, EndpointId, Ifindex, InterfaceKind, Mac, ProgramKind, RouteEntry,
+    EndpointEntry, EndpointId, FeatureBits, Ifindex, InterfaceKind, Mac, ProgramKind, RouteEntry,
 };
+
+use super::Census;
 
 /// Sysctls below `/proc/sys/net` by their path there, such as `ipv4/ip_forward`. One that is not there has no entry.
 pub type Sysctls = BTreeMap<String, String>;
@@ -46,6 +48,8 @@ pub struct Link {
     pub controller: Ifindex,
     /// Of an endpoint's: index of its other end, if that is in the node's namespace.
     pub other_end: Option<Ifindex>,
+    /// A native XDP program sees what comes in.
+    pub xdp: bool,
     /// Its addresses, in the kernel's order.
     pub addresses: Vec<IpNet>,
 }
@@ -111,17 +115,38 @@ impl Namespace {
     }
 }
 
+/// Numbers of the reasons ([`PuntReason`](netpath_common::PuntReason)) for which packets of an interface are the kernel's; 0
+/// for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterfacePunts {
+    /// What comes in by it.
+    pub ingress: u16,
+    /// What would leave by it.
+    pub egress: u16,
+}
+
+/// Numbers of the reasons for which packets of an address or a prefix are the kernel's; 0 for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AddressPunts {
+    /// Whatever is for it.
+    pub to: u16,
+    /// Packets between it and another that has a reason.
+    pub between: u16,
+}
+
 /// What the node's maps say of an interface that programs are attached to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
     /// What it leads to; `None` for a number that this version does not know.
     pub kind: Option<InterfaceKind>,
-    /// Whether its packets pass.
+    /// Whether its packets pass, and the programs know all of it.
     pub ready: bool,
     /// The endpoint behind it; 0 for an uplink.
     pub id: EndpointId,
     /// The reverse-path filter that the programs go by.
     pub rp_filter: u32,
+    /// What of its packets is the kernel's.
+    pub punts: InterfacePunts,
     /// Its name.
     pub dev: String,
     /// The endpoint's name; empty for an uplink.
@@ -139,8 +164,8 @@ pub struct Maps {
     pub devices: BTreeMap<EndpointId, Ifindex>,
     /// Interfaces with programs.
     pub interfaces: BTreeMap<Ifindex, Interface>,
-    /// The feature bits.
-    pub features: u32,
+    /// What the programs look at.
+    pub features: FeatureBits,
 }
 
 /// Another node's, or another uplink's, claim on a wire.
@@ -182,6 +207,8 @@ pub struct Observed {
     pub programs_current: bool,
     /// Whether its maps have the room that the topology says.
     pub has_room: bool,
+    /// What else acts on its packets.
+    pub census: Census,
     /// The entries of its maps.
     pub maps: Maps,
 }

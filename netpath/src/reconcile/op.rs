@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netpath_common::{EndpointId, Ifindex, InterfaceKind, Mac, ProgramKind};
+use netpath_common::{Bypass, EndpointId, FeatureBits, Ifindex, InterfaceKind, Mac, ProgramKind};
 
-use super::{RecordedEndpoint, RecordedRoute, RecordedUplink};
+use super::{AddressPunts, InterfacePunts, RecordedEndpoint, RecordedRoute, RecordedUplink};
 use crate::model::NodePlace;
 
 /// A namespace that something is done in.
@@ -35,6 +35,23 @@ pub struct NewRoute {
     /// Whether it takes the place of anybody's route to the destination: in a namespace that netpath made, whose routes
     /// are all netpath's to keep. Elsewhere only of netpath's own.
     pub of_anybody: bool,
+}
+
+/// An interface to be described in the maps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewInterface {
+    /// Its name.
+    pub dev: String,
+    /// What it leads to.
+    pub kind: InterfaceKind,
+    /// The endpoint behind it; 0 for an uplink.
+    pub id: EndpointId,
+    /// The endpoint's name; empty for an uplink.
+    pub endpoint: String,
+    /// The reverse-path filter that the programs go by.
+    pub rp_filter: u32,
+    /// What of its packets is the kernel's.
+    pub punts: InterfacePunts,
 }
 
 /// Whose a map entry is.
@@ -80,8 +97,10 @@ pub enum Op {
     },
     /// Note that all settings of the node's namespace were made.
     NoteConfigured,
-    /// Tell the programs what to look at: the feature bits.
-    SetFeatures(u32),
+    /// Note what of the kernel's doing may be passed by.
+    Accept(Bypass),
+    /// Tell the programs what to look at.
+    SetFeatures(FeatureBits),
     /// Note which endpoint id comes next.
     SetNextId(EndpointId),
     /// Write an endpoint's record.
@@ -237,18 +256,7 @@ pub enum Op {
     RemoveRoute(Place, IpNet),
     /// Describe an interface in the maps. What they hold under its index of another is forgotten first. It is not ready
     /// yet if it was not before.
-    Register {
-        /// The interface.
-        dev: String,
-        /// What it leads to.
-        kind: InterfaceKind,
-        /// The endpoint behind it; 0 for an uplink.
-        id: EndpointId,
-        /// The endpoint's name; empty for an uplink.
-        endpoint: String,
-        /// The reverse-path filter that the programs go by.
-        rp_filter: u32,
-    },
+    Register(NewInterface),
     /// Forget an interface that is gone, and its counters.
     Unregister(Ifindex),
     /// Let an interface's packets pass: everything about it is complete.
@@ -258,11 +266,11 @@ pub enum Op {
     /// Forget an endpoint's host-side veth.
     RemoveDevice(EndpointId),
     /// Write the entry of an address.
-    SetEntry(IpAddr, Owner),
+    SetEntry(IpAddr, Owner, AddressPunts),
     /// Remove the entry of an address.
     RemoveEntry(IpAddr),
     /// Write the entry of a prefix.
-    SetPrefix(IpNet, Owner),
+    SetPrefix(IpNet, Owner, AddressPunts),
     /// Remove the entry of a prefix.
     RemovePrefix(IpNet),
     /// Attach a program.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
-use netpath_common::{EndpointId, FastPathWish, Ifindex, Mac, Origin};
+use netpath_common::{Bypass, EndpointId, FastPathWish, Ifindex, Mac, Origin};
 
 use crate::model::NodePlace;
 
@@ -92,6 +92,8 @@ pub struct Recorded {
     pub forward_drop: bool,
     /// Whether all settings of its namespace were made.
     pub configured: bool,
+    /// What of the kernel's doing may be passed by.
+    pub bypass: Bypass,
     /// The next endpoint id to give out.
     pub next_id: EndpointId,
     /// Its endpoints, by name.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netpath_common::{FastPathWish, Mac, Origin};
+use netpath_common::{Bypass, FastPathWish, Mac, Origin};
 
 use super::{Home, Recorded};
 use crate::model::{self, ForwardPolicy, InterfaceName, Name, NodePlace};
@@ -87,6 +87,8 @@ pub struct Wanted {
     pub forward_drop: bool,
     /// Whether the fast path is to be on; `None` leaves what is recorded, and turns a new node on.
     pub fast_path: Option<bool>,
+    /// What of the kernel's doing may be passed by.
+    pub bypass: Bypass,
     /// For how many endpoint addresses and prefixes of each family there is to be room; 0 and 0 for what there is.
     pub room: (u32, u32),
     /// Which recorded endpoints are removed when they are not among `endpoints`.
@@ -161,6 +163,7 @@ impl Wanted {
             place: node.place,
             forward_drop: node.forward_policy == ForwardPolicy::Drop,
             fast_path,
+            bypass: node.bypass,
             room: (node.capacity.endpoints, node.capacity.routes),
             scope: Scope::File,
             uplinks: (0..).zip(&node.uplinks).map(uplink).collect(),
@@ -213,6 +216,7 @@ impl Wanted {
             place: recorded.place,
             forward_drop: recorded.forward_drop,
             fast_path: Some(recorded.fast_path),
+            bypass: recorded.bypass,
             room: (0, 0),
             scope: Scope::All,
             uplinks,

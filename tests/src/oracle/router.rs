@@ -172,5 +172,6 @@ fn fill(maps: &Writer<'_>, tables: &Tables) -> Result<(), DatapathError> {
             true => 0,
             false => FeatureBits::LOCAL_PREFIXES,
         },
+        route_mtu: 0,
     })
 }

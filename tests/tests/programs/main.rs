@@ -6,6 +6,7 @@
 mod cost;
 mod deliver;
 mod dropped;
+mod kernels;
 mod malformed;
 mod prefixes;
 mod punted;

@@ -2,7 +2,7 @@
 
 use netpath_common::{DropReason, PuntReason};
 
-use crate::{dropped, malformed, punted, punted_by_fib, reverse_path};
+use crate::{dropped, kernels, malformed, punted, punted_by_fib, reverse_path};
 
 /// One test for each reason, which is told the reason that it has to see.
 macro_rules! every_reason {
@@ -64,6 +64,15 @@ every_reason! {
         FibUnsupported => punted_by_fib::unsupported,
         EndpointGone => punted::endpoint_gone,
         ReversePath => reverse_path::reverse_path,
+        Ipsec => kernels::ipsec,
+        Vrf => kernels::vrf,
+        Shaped => kernels::shaped,
+        NetdevHook => kernels::netdev_hook,
+        Xdp => kernels::xdp,
+        Rules => kernels::rules,
+        NotAnUplink => kernels::not_an_uplink,
+        PaddedGso => kernels::padded_gso,
+        BridgePort => kernels::bridge_port,
     }
     not provoked {
         NoMemory: "bpf_skb_pull_data and bpf_skb_change_tail fail only when the kernel is out of memory",

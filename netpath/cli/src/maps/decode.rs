@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use netpath::datapath::{DatapathError, Maps, from_bytes};
 use netpath_common::{
     DeviceEntry, DropReason, EndpointEntry, EndpointId, EndpointRecord, FastPathWish, FeatureBits,
-    HopCounter, HopKey, Identity, Ids, Ifindex, InterfaceEntry, InterfaceKind, InterfaceState, Mac,
-    NameKey, NetnsKind, Origin, Outcome, PrefixBytes, PuntReason, ReadyWord, RecordState,
+    GateWord, HopCounter, HopKey, Identity, Ids, Ifindex, InterfaceEntry, InterfaceKind,
+    InterfaceState, Mac, NameKey, NetnsKind, Origin, Outcome, PrefixBytes, PuntReason, RecordState,
     RouteEntry, RouteRecord, Settings, TrieKey, UplinkRecord, tables, text,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
@@ -98,7 +98,7 @@ macro_rules! decode {
 decode! {
     u32: |index| vec![("index", number(*index))];
     u64: |sequence| vec![("sequence", Field::Number(*sequence))];
-    ReadyWord: |word| match word.bits {
+    GateWord: |word| match word.bits {
         0 => Vec::new(),
         bits => vec![("bits", Field::Text(format!("{bits:#018x}")))],
     };
@@ -110,7 +110,10 @@ decode! {
     EndpointEntry: endpoint;
     EndpointId: |id| vec![("endpoint_id", number(id.0))];
     EndpointRecord: endpoint_record;
-    FeatureBits: |features| vec![("bits", Field::List(feature_names(features.bits)))];
+    FeatureBits: |features| vec![
+        ("bits", Field::List(feature_names(features.bits))),
+        ("route_mtu", number(features.route_mtu)),
+    ];
     HopCounter: counter;
     HopKey: hop;
     Identity: identity;
@@ -265,6 +268,8 @@ fn feature_names(bits: u32) -> Vec<String> {
         .map(|bit| match bit {
             FeatureBits::LOCAL_PREFIXES => "local_prefixes".to_owned(),
             FeatureBits::REVERSE_PATH => "reverse_path".to_owned(),
+            FeatureBits::PUNT_INGRESS => "punt_ingress".to_owned(),
+            FeatureBits::PATH_MTU => "path_mtu".to_owned(),
             unknown => format!("unknown ({unknown:#x})"),
         })
         .collect()
@@ -432,6 +437,7 @@ mod tests {
             id: EndpointId(7),
             endpoint_mac: Mac([2, 0, 0, 0, 0, 0xaa]),
             host_mac: Mac([2, 0, 0, 0, 0, 0xbb]),
+            ..EndpointEntry::NODE
         });
         let prefixes = [
             TrieKey::new(28, [10, 9, 0, 0]),

@@ -8,6 +8,7 @@
 //! Killed at any time, the node forwards on, and its directory is the old one or the new one: the next run begins again.
 
 mod v2_to_v3;
+mod v3_to_v4;
 
 use std::collections::BTreeMap;
 
@@ -36,7 +37,7 @@ pub(super) type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 type Step = fn(&mut Contents<'_>) -> Result<(), DatapathError>;
 
 /// Every step, by the version that it starts from. Each knows the layouts of its two versions only, and those for ever.
-const STEPS: &[(u32, Step)] = &[(2, v2_to_v3::step)];
+const STEPS: &[(u32, Step)] = &[(2, v2_to_v3::step), (3, v3_to_v4::step)];
 
 /// The entries of a node's maps, on their way from version to version.
 pub(super) struct Contents<'a> {
@@ -111,6 +112,11 @@ impl<'a> Contents<'a> {
 
     fn put(&mut self, name: &'static str, entries: Entries) {
         self.changed.insert(name, entries);
+    }
+
+    /// Takes back a map that the next version has no more.
+    fn remove(&mut self, name: &'static str) {
+        self.changed.remove(name);
     }
 
     fn put_value(&mut self, name: &'static str, value: Vec<u8>) {

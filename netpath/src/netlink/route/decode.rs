@@ -6,8 +6,8 @@ use ipnet::IpNet;
 use netlink_packet_route::{
     AddressFamily,
     route::{
-        RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop,
-        RouteNextHopFlags, RouteType, RouteVia,
+        RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric,
+        RouteNextHop, RouteNextHopFlags, RouteType, RouteVia,
     },
 };
 use netpath_common::Ifindex;
@@ -33,6 +33,7 @@ pub(in super::super) fn decode(message: &RouteMessage) -> Result<Option<Route>, 
         source: None,
         next_hops: Vec::new(),
         nexthop_id: None,
+        mtu: None,
     };
     for attribute in &message.attributes {
         match attribute {
@@ -47,6 +48,12 @@ pub(in super::super) fn decode(message: &RouteMessage) -> Result<Option<Route>, 
             RouteAttribute::Table(table) => route.table = *table,
             RouteAttribute::Priority(metric) => route.metric = *metric,
             RouteAttribute::NhId(id) => route.nexthop_id = Some(*id),
+            RouteAttribute::Metrics(metrics) => {
+                route.mtu = metrics.iter().find_map(|metric| match metric {
+                    RouteMetric::Mtu(mtu) if *mtu != 0 => Some(*mtu),
+                    _ => None,
+                });
+            }
             RouteAttribute::MultiPath(hops) => {
                 for hop in hops {
                     route.next_hops.push(multipath(hop)?);

@@ -51,6 +51,8 @@ pub struct Route {
     pub next_hops: Vec<NextHop>,
     /// The number of the nexthop object (`ip nexthop`) that it leads by.
     pub nexthop_id: Option<u32>,
+    /// The MTU that it has of its own, in bytes.
+    pub mtu: Option<u32>,
 }
 
 /// One way on from a route.

@@ -16,7 +16,7 @@ use crate::{
     datapath::{Writer, to_bytes},
     netlink::Netlink,
     netns::Inside,
-    reconcile::{Op, Owner, Place, RecordedEndpoint, RecordedUplink},
+    reconcile::{AddressPunts, Op, Owner, Place, RecordedEndpoint, RecordedUplink},
 };
 
 impl Site<'_> {
@@ -34,23 +34,19 @@ impl Site<'_> {
                 Ok(self.writer()?.route_records.set(&to_bytes(*dst), &bytes)?)
             }
             Op::ForgetRoute(dst) => Ok(self.writer()?.route_records.remove(&to_bytes(*dst))?),
-            Op::Register {
-                dev,
-                kind,
-                id,
-                endpoint,
-                rp_filter,
-            } => {
-                let ifindex = link(netlink, dev)?.ifindex;
+            Op::Register(new) => {
+                let ifindex = link(netlink, &new.dev)?.ifindex;
                 let entry = InterfaceEntry {
-                    kind: *kind as u32,
+                    kind: new.kind as u32,
                     state: InterfaceState::Preparing as u32,
-                    endpoint_id: *id,
-                    rp_filter: *rp_filter,
-                    name: fixed(dev)?,
-                    endpoint: fixed(endpoint)?,
+                    endpoint_id: new.id,
+                    rp_filter: new.rp_filter,
+                    punt_ingress: new.punts.ingress,
+                    punt_egress: new.punts.egress,
+                    name: fixed(&new.dev)?,
+                    endpoint: fixed(&new.endpoint)?,
                 };
-                register(&self.writer()?, ifindex, *kind, entry)
+                register(&self.writer()?, ifindex, new.kind, entry)
             }
             Op::Unregister(ifindex) => {
                 let writer = self.writer()?;
@@ -65,13 +61,13 @@ impl Site<'_> {
                 Ok(self.writer()?.set_device(*id, ifindex)?)
             }
             Op::RemoveDevice(id) => Ok(self.writer()?.devices.remove(id)?),
-            Op::SetEntry(address, owner) => {
-                let entry = entry(netlink, owner)?;
+            Op::SetEntry(address, owner, punts) => {
+                let entry = entry(netlink, owner, *punts)?;
                 Ok(self.writer()?.set_endpoint(*address, &entry)?)
             }
             Op::RemoveEntry(address) => Ok(self.writer()?.remove_endpoint(*address)?),
-            Op::SetPrefix(prefix, owner) => {
-                let entry = RouteEntry::local(&entry(netlink, owner)?);
+            Op::SetPrefix(prefix, owner, punts) => {
+                let entry = RouteEntry::local(&entry(netlink, owner, *punts)?);
                 Ok(self.writer()?.set_route(*prefix, &entry)?)
             }
             Op::RemovePrefix(prefix) => Ok(self.writer()?.remove_route(*prefix)?),
@@ -124,21 +120,31 @@ impl Site<'_> {
     }
 }
 
-fn entry(netlink: &Netlink, owner: &Owner) -> Result<EndpointEntry, ProvisionError> {
-    match owner {
-        Owner::Node => Ok(EndpointEntry::NODE),
+fn entry(
+    netlink: &Netlink,
+    owner: &Owner,
+    punts: AddressPunts,
+) -> Result<EndpointEntry, ProvisionError> {
+    let entry = match owner {
+        Owner::Node => EndpointEntry::NODE,
         Owner::Endpoint {
             id,
             dev,
             endpoint_mac,
             host_mac,
-        } => Ok(EndpointEntry {
+        } => EndpointEntry {
             ifindex: link(netlink, dev)?.ifindex,
             id: *id,
             endpoint_mac: *endpoint_mac,
             host_mac: *host_mac,
-        }),
-    }
+            ..EndpointEntry::NODE
+        },
+    };
+    Ok(EndpointEntry {
+        punt_to: punts.to,
+        punt_between: punts.between,
+        ..entry
+    })
 }
 
 /// What the maps hold under the index of another interface goes first: its counters and addresses are not this one's.

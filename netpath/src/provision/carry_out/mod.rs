@@ -116,7 +116,7 @@ impl<'a> Site<'a> {
             | Op::RecordUplink(..)
             | Op::RecordRoute(..)
             | Op::ForgetRoute(_)
-            | Op::Register { .. }
+            | Op::Register(_)
             | Op::Unregister(_)
             | Op::SetReady(_)
             | Op::SetDevice(..)
@@ -154,6 +154,7 @@ fn group(op: &Op) -> Option<&Place> {
         | Op::Grow
         | Op::WishFastPath(_)
         | Op::NoteConfigured
+        | Op::Accept(_)
         | Op::SetFeatures(_)
         | Op::SetNextId(_)
         | Op::MakeNamespace { .. }

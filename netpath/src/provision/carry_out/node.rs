@@ -32,10 +32,8 @@ impl Site<'_> {
             Op::Grow => self.grow(),
             Op::WishFastPath(on) => self.settings(|settings| settings.fast_path = u32::from(*on)),
             Op::NoteConfigured => self.settings(|settings| settings.configured = 1),
-            Op::SetFeatures(bits) => Ok(self
-                .writer()?
-                .features
-                .update(|features| features.bits = *bits)?),
+            Op::Accept(bypass) => self.settings(|settings| settings.bypass = bypass.0),
+            Op::SetFeatures(features) => Ok(self.writer()?.features.set(features)?),
             Op::SetNextId(id) => Ok(self
                 .writer()?
                 .ids

@@ -1,11 +1,11 @@
 //! What the node's maps hold, and where its programs run.
 
-use netpath_common::InterfaceKind;
+use netpath_common::{Gate, InterfaceKind};
 
 use crate::{
     datapath::{AttachMode, Datapath, attach_mode},
     provision::{error::ProvisionError, records},
-    reconcile::{Interface, Maps, Observed},
+    reconcile::{Interface, InterfacePunts, Maps, Observed},
 };
 
 /// Whether programs are attached by links that are pinned.
@@ -18,11 +18,16 @@ pub(super) fn maps(datapath: &Datapath, observed: &mut Observed) -> Result<(), P
     let maps = &datapath.maps;
     let mut interfaces = std::collections::BTreeMap::new();
     for (ifindex, entry) in maps.interfaces.all()? {
+        let gate = maps.gate(ifindex, &entry)?;
         let interface = Interface {
             kind: InterfaceKind::from_number(entry.kind),
-            ready: maps.is_ready(ifindex, &entry)?,
+            ready: gate.has(Gate::READY) && gate == entry.gate(),
             id: entry.endpoint_id,
             rp_filter: entry.rp_filter,
+            punts: InterfacePunts {
+                ingress: entry.punt_ingress,
+                egress: entry.punt_egress,
+            },
             dev: records::text(&entry.name)?,
             endpoint: records::text(&entry.endpoint)?,
         };
@@ -37,7 +42,7 @@ pub(super) fn maps(datapath: &Datapath, observed: &mut Observed) -> Result<(), P
             .map(|(id, device)| (id, device.ifindex))
             .collect(),
         interfaces,
-        features: maps.features.get()?.bits,
+        features: maps.features.get()?,
     };
     observed.link_pins = datapath.link_pins()?.into_iter().collect();
     Ok(())

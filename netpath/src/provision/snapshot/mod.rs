@@ -1,9 +1,12 @@
 //! What is there of one node, taken once: the only place of provisioning that looks before it acts.
 
+mod census;
 mod datapath;
 mod namespace;
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use netpath_common::PuntReason;
 
 use super::{error::ProvisionError, records};
 use crate::{
@@ -55,6 +58,7 @@ pub fn take(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, ProvisionEr
     }
     observed.pins_links = datapath::pins_links()?;
     observed.endpoints = endpoints(&subject, netns.as_ref())?;
+    inside_endpoints(&mut observed, &subject);
     wires(&subject, &mut observed)?;
     Ok(Snapshot {
         world: World { recorded, observed },
@@ -196,6 +200,23 @@ fn endpoints(
         namespaces.insert(name.to_owned(), namespace);
     }
     Ok(namespaces)
+}
+
+/// What acts at the inner end of an endpoint's veth: a native XDP program is passed by, as `bpf_redirect_peer` gives
+/// packets to the stack behind it.
+fn inside_endpoints(observed: &mut Observed, subject: &Subject<'_>) {
+    let recorded = subject.recorded.into_iter();
+    for (name, endpoint) in recorded.flat_map(|node| &node.endpoints) {
+        let there = observed.endpoints.get(name);
+        let has_xdp = there
+            .and_then(|there| there.link(&endpoint.dev))
+            .is_some_and(|link| link.xdp);
+        let outside = observed.node.link(&endpoint.host_dev);
+        if let (true, Some(outside)) = (has_xdp, outside) {
+            let census = observed.census.interfaces.entry(outside.ifindex);
+            census.or_default().egress.insert(PuntReason::Xdp);
+        }
+    }
 }
 
 fn wires(subject: &Subject<'_>, observed: &mut Observed) -> Result<(), ProvisionError> {

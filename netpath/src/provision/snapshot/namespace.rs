@@ -3,15 +3,16 @@
 use std::{
     collections::BTreeMap,
     os::fd::{AsFd as _, BorrowedFd},
+    sync::PoisonError,
 };
 
 use netpath_common::{Ifindex, ProgramKind};
 
-use super::Subject;
+use super::{Subject, census};
 use crate::{
     datapath::Datapath,
     model::NodePlace,
-    netlink::{self, LinkKind, NeighbourState, Netlink, RouteKind, Table},
+    netlink::{self, LinkKind, NeighbourState, Netlink, RouteKind, Table, XdpMode},
     netns::{Inside, Netns},
     provision::{error::ProvisionError, iptables},
     reconcile::{
@@ -35,7 +36,7 @@ pub(super) fn node(
             || subject.recorded.is_some_and(|node| node.forward_drop));
     let datapath = datapath.map(std::sync::Mutex::new);
     let is_machine = subject.place == NodePlace::Host;
-    let (node, local, forward_drop, attached) = netns.enter(|inside| {
+    let (node, local, forward_drop, attached, census) = netns.enter(|inside| {
         let netlink = Netlink::open(inside)?;
         let node = read(inside, &netlink, state, &keys, None)?;
         let local = match is_machine {
@@ -46,21 +47,22 @@ pub(super) fn node(
             true => Some(iptables::forward_policy_is_drop(inside)?),
             false => None,
         };
-        let attached = match &datapath {
-            Some(datapath) => {
-                let datapath = datapath
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner);
-                attached(subject, inside, &node, &datapath)?
-            }
+        let datapath = datapath
+            .as_ref()
+            .map(|datapath| datapath.lock().unwrap_or_else(PoisonError::into_inner));
+        let datapath = datapath.as_deref().copied();
+        let attached = match datapath {
+            Some(datapath) => attached(subject, inside, &node, datapath)?,
             None => Default::default(),
         };
-        Ok::<_, ProvisionError>((node, local, drop, attached))
+        let census = census::take(subject, inside, &netlink, datapath, &node.sysctls)?;
+        Ok::<_, ProvisionError>((node, local, drop, attached, census))
     })??;
     observed.node = node;
     observed.local = local;
     observed.forward_drop = forward_drop;
     observed.attached = attached;
+    observed.census = census;
     Ok(())
 }
 
@@ -99,6 +101,7 @@ fn attached(
 fn node_keys(subject: &Subject<'_>) -> Vec<String> {
     let mut keys: Vec<String> = Vec::new();
     keys.extend(node_sysctls().into_iter().map(|(key, _)| key));
+    keys.extend(census::sysctls());
     for dev in subject.host_devs() {
         keys.extend(veth_sysctls(dev).into_iter().map(|(key, _)| key));
     }
@@ -168,6 +171,7 @@ fn read(
                 mtu: link.mtu,
                 controller: link.controller,
                 other_end: peer.map(|peer| peer.ifindex),
+                xdp: link.xdp.iter().any(|xdp| xdp.mode == XdpMode::Native),
                 addresses: Vec::new(),
             },
         );

@@ -1,19 +1,13 @@
 //! Entries of the maps, and programs.
 
-use netpath_common::{EndpointEntry, EndpointId, InterfaceKind, ProgramKind, RouteEntry};
+use netpath_common::{EndpointEntry, ProgramKind, RouteEntry};
 
-use super::super::{Op, Owner, World, observed::Interface};
+use super::super::{AddressPunts, NewInterface, Op, Owner, World, observed::Interface};
 
 impl World {
     pub(super) fn apply_to_maps(&mut self, op: &Op) {
         match op {
-            Op::Register {
-                dev,
-                kind,
-                id,
-                endpoint,
-                rp_filter,
-            } => self.register(dev, *kind, *id, endpoint, *rp_filter),
+            Op::Register(new) => self.register(new),
             Op::Unregister(ifindex) => drop(self.observed.maps.interfaces.remove(ifindex)),
             Op::SetReady(dev) => {
                 let ifindex = self.ifindex(dev);
@@ -26,13 +20,13 @@ impl World {
                 self.observed.maps.devices.insert(*id, ifindex);
             }
             Op::RemoveDevice(id) => drop(self.observed.maps.devices.remove(id)),
-            Op::SetEntry(address, owner) => {
-                let entry = self.entry(owner);
+            Op::SetEntry(address, owner, punts) => {
+                let entry = self.entry(owner, *punts);
                 self.observed.maps.endpoints.insert(*address, entry);
             }
             Op::RemoveEntry(address) => drop(self.observed.maps.endpoints.remove(address)),
-            Op::SetPrefix(prefix, owner) => {
-                let entry = RouteEntry::local(&self.entry(owner));
+            Op::SetPrefix(prefix, owner, punts) => {
+                let entry = RouteEntry::local(&self.entry(owner, *punts));
                 self.observed.maps.routes.insert(*prefix, entry);
             }
             Op::RemovePrefix(prefix) => drop(self.observed.maps.routes.remove(prefix)),
@@ -41,8 +35,8 @@ impl World {
     }
 
     /// The map entry of an owner.
-    pub(in crate::reconcile) fn entry(&self, owner: &Owner) -> EndpointEntry {
-        match owner {
+    pub(in crate::reconcile) fn entry(&self, owner: &Owner, punts: AddressPunts) -> EndpointEntry {
+        let entry = match owner {
             Owner::Node => EndpointEntry::NODE,
             Owner::Endpoint {
                 id,
@@ -54,19 +48,19 @@ impl World {
                 id: *id,
                 endpoint_mac: *endpoint_mac,
                 host_mac: *host_mac,
+                ..EndpointEntry::NODE
             },
+        };
+        EndpointEntry {
+            punt_to: punts.to,
+            punt_between: punts.between,
+            ..entry
         }
     }
 
-    fn register(
-        &mut self,
-        dev: &str,
-        kind: InterfaceKind,
-        id: EndpointId,
-        endpoint: &str,
-        rp_filter: u32,
-    ) {
-        let ifindex = self.ifindex(dev);
+    fn register(&mut self, new: &NewInterface) {
+        let NewInterface { kind, id, .. } = *new;
+        let ifindex = self.ifindex(&new.dev);
         let maps = &mut self.observed.maps;
         let before = maps.interfaces.get(&ifindex);
         let same = before.filter(|old| old.kind == Some(kind) && old.id == id);
@@ -81,9 +75,10 @@ impl World {
             kind: Some(kind),
             ready,
             id,
-            rp_filter,
-            dev: dev.to_owned(),
-            endpoint: endpoint.to_owned(),
+            rp_filter: new.rp_filter,
+            punts: new.punts,
+            dev: new.dev.clone(),
+            endpoint: new.endpoint.clone(),
         };
         maps.interfaces.insert(ifindex, interface);
     }

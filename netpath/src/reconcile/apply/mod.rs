@@ -6,7 +6,7 @@ mod maps;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netpath_common::{EndpointId, Ifindex, Mac};
+use netpath_common::{Bypass, EndpointId, Ifindex, Mac};
 
 use super::{
     Link, Maps, Namespace, NamespaceState, Neighbour, NewRoute, Op, Place, Recorded, Route, World,
@@ -54,6 +54,7 @@ impl World {
             Op::WishFastPath(_)
             | Op::SetForwardPolicy { .. }
             | Op::NoteConfigured
+            | Op::Accept(_)
             | Op::SetNextId(_)
             | Op::RecordEndpoint(..)
             | Op::ForgetEndpoint(_)
@@ -111,7 +112,7 @@ impl World {
                 .routes
                 .retain(|route| !(route.ours && route.dst == *dst)),
             Op::SetFeatures(features) => self.observed.maps.features = *features,
-            Op::Register { .. }
+            Op::Register(_)
             | Op::Unregister(_)
             | Op::SetReady(_)
             | Op::SetDevice(..)
@@ -146,6 +147,7 @@ impl World {
             fast_path,
             forward_drop: false,
             configured: false,
+            bypass: Bypass::default(),
             next_id: EndpointId(1),
             endpoints: Default::default(),
             uplinks: Default::default(),
@@ -195,6 +197,7 @@ impl World {
                 self.observed.forward_drop = Some(*drop);
             }
             Op::NoteConfigured => node.configured = true,
+            Op::Accept(bypass) => node.bypass = *bypass,
             Op::SetNextId(id) => node.next_id = *id,
             Op::RecordEndpoint(name, record) => {
                 node.endpoints.insert(name.clone(), (**record).clone());
@@ -235,6 +238,7 @@ impl World {
                 mtu: 65_536,
                 controller: Ifindex(0),
                 other_end: None,
+                xdp: false,
                 addresses: Vec::new(),
             }],
             ..Namespace::default()
@@ -420,6 +424,7 @@ impl World {
             mtu: ETHERNET_MTU,
             controller: Ifindex(0),
             other_end: None,
+            xdp: false,
             addresses: Vec::new(),
         };
         self.namespace_mut(place).links.push(link);

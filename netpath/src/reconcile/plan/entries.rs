@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netpath_common::{InterfaceKind, ProgramKind, RouteEntry};
+use netpath_common::{EndpointEntry, InterfaceKind, ProgramKind, PuntReason, RouteEntry};
 
 use super::{
-    super::{Action, Drift, Object, Op, Owner, World},
+    super::{Action, AddressPunts, Drift, Object, Op, Owner, World, observed::Interface},
     Draft, Planner,
 };
 
@@ -40,43 +40,40 @@ impl Planner<'_> {
         recorded: bool,
         address: IpAddr,
         owner: &Owner,
+        punts: AddressPunts,
     ) {
+        let wanted = self.world.entry(owner, punts);
         let found = self.world.observed.maps.endpoints.get(&address);
-        if found == Some(&self.world.entry(owner)) {
+        if found == Some(&wanted) {
             return;
         }
         if recorded {
             let map = address_map(address);
-            let key = address.to_string();
-            draft.note(match found {
-                Some(_) => Drift::EntryAltered { map, key },
-                None => Drift::EntryGone { map, key },
-            });
+            draft.note(altered(map, address.to_string(), found, &wanted));
         }
-        self.act(draft, Op::SetEntry(address, owner.clone()));
+        self.act(draft, Op::SetEntry(address, owner.clone(), punts));
     }
 
-    /// As [`Planner::entry`], for a prefix of an endpoint.
+    /// As [`Planner::entry`], for a prefix.
     pub(super) fn prefix_entry(
         &mut self,
         draft: &mut Draft,
         recorded: bool,
         prefix: IpNet,
         owner: &Owner,
+        punts: AddressPunts,
     ) {
+        let wanted = self.world.entry(owner, punts);
         let found = self.world.observed.maps.routes.get(&prefix);
-        if found == Some(&RouteEntry::local(&self.world.entry(owner))) {
+        if found == Some(&RouteEntry::local(&wanted)) {
             return;
         }
         if recorded {
+            let found = found.map(|route| &route.endpoint);
             let map = prefix_map(prefix);
-            let key = prefix.to_string();
-            draft.note(match found {
-                Some(_) => Drift::EntryAltered { map, key },
-                None => Drift::EntryGone { map, key },
-            });
+            draft.note(altered(map, prefix.to_string(), found, &wanted));
         }
-        self.act(draft, Op::SetPrefix(prefix, owner.clone()));
+        self.act(draft, Op::SetPrefix(prefix, owner.clone(), punts));
     }
 
     /// Attaches or detaches the programs of an interface.
@@ -129,6 +126,77 @@ impl Planner<'_> {
         let name = self.wanted.name.clone();
         self.step(Action::Update, Object::Node, &name, None, draft);
     }
+}
+
+/// How an entry of a map is not as it is wanted.
+fn altered(
+    map: &'static str,
+    key: String,
+    found: Option<&EndpointEntry>,
+    wanted: &EndpointEntry,
+) -> Drift {
+    let Some(found) = found else {
+        return Drift::EntryGone { map, key };
+    };
+    let other_punts = EndpointEntry {
+        punt_to: wanted.punt_to,
+        punt_between: wanted.punt_between,
+        ..*found
+    };
+    if other_punts != *wanted {
+        return Drift::EntryAltered { map, key };
+    }
+    let number = |entry: &EndpointEntry| match entry.punt_to {
+        0 => entry.punt_between,
+        to => to,
+    };
+    punts(key, number(wanted), number(found))
+}
+
+/// What acts on packets is another thing than the programs go by.
+fn punts(of: String, found: u16, recorded: u16) -> Drift {
+    let name = |number| PuntReason::from_number(number).map(PuntReason::name);
+    Drift::Punts {
+        of,
+        found: name(found),
+        recorded: name(recorded),
+    }
+}
+
+/// How the entry of an interface is not as it is wanted.
+pub(super) fn described_otherwise(
+    key: String,
+    found: Option<&Interface>,
+    wanted: &Interface,
+) -> Drift {
+    let map = "interfaces";
+    let Some(found) = found else {
+        return Drift::EntryGone { map, key };
+    };
+    let as_wanted = Interface {
+        ready: wanted.ready,
+        punts: wanted.punts,
+        rp_filter: wanted.rp_filter,
+        ..found.clone()
+    };
+    if as_wanted != *wanted {
+        return Drift::EntryAltered { map, key };
+    }
+    if found.rp_filter != wanted.rp_filter {
+        return Drift::ReversePath {
+            found: wanted.rp_filter,
+            recorded: found.rp_filter,
+        };
+    }
+    let number = |interface: &Interface| match interface.punts.ingress {
+        0 => interface.punts.egress,
+        ingress => ingress,
+    };
+    punts(
+        format!("what passes interface {}", wanted.dev),
+        number(wanted),
+        number(found),
+    )
 }
 
 fn surplus(world: &World) -> Vec<(Drift, Op)> {

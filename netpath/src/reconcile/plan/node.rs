@@ -1,9 +1,10 @@
 //! The node itself: its namespace's settings, its programs, its policy.
 
-use netpath_common::FeatureBits;
+use ipnet::IpNet;
+use netpath_common::{FeatureBits, Ifindex, InterfaceKind};
 
 use super::{
-    super::{Action, Drift, Object, Op, Place, Recorded},
+    super::{Action, AddressPunts, Drift, InterfacePunts, Object, Op, Place, Recorded},
     Draft, Planner,
     sysctls::{FORWARDING, node_sysctls},
 };
@@ -33,6 +34,7 @@ impl Planner<'_> {
         };
         self.act(&mut draft, op);
         self.configure(&mut draft);
+        self.accept(&mut draft);
         let name = self.wanted.name.clone();
         let detail = Some(format!("{place}{policy}, {fast_path}"));
         self.step(Action::Create, Object::Node, &name, detail, draft);
@@ -47,6 +49,7 @@ impl Planner<'_> {
         }
         self.configure(&mut draft);
         draft.quiet = false;
+        self.accept(&mut draft);
         if !self.world.observed.programs_current {
             draft.note(Drift::Programs);
             self.act(&mut draft, Op::ReplacePrograms);
@@ -58,6 +61,15 @@ impl Planner<'_> {
         }
         let name = self.wanted.name.clone();
         self.step(Action::Update, Object::Node, &name, None, draft);
+    }
+
+    /// Notes what of the kernel's doing may be passed by.
+    fn accept(&mut self, draft: &mut Draft) {
+        let bypass = self.wanted.bypass;
+        if bypass != self.recorded(|node| node.bypass) {
+            draft.note(Drift::Bypass(bypass.listed()));
+            self.act(draft, Op::Accept(bypass));
+        }
     }
 
     fn recorded<T: Default>(&self, of: impl FnOnce(&Recorded) -> T) -> T {
@@ -93,6 +105,21 @@ impl Planner<'_> {
         }
         if !self.recorded(|node| node.configured) {
             self.act(draft, Op::NoteConfigured);
+        }
+    }
+
+    /// What of an interface's packets is the kernel's.
+    pub(super) fn interface_punts(&self, ifindex: Ifindex) -> InterfacePunts {
+        let census = &self.world.observed.census;
+        census.interface(ifindex, self.wanted.bypass)
+    }
+
+    /// What of an address's or a prefix's packets is the kernel's. It is behind this interface; 0 for another node's.
+    pub(super) fn address_punts(&self, ifindex: Ifindex, net: IpNet) -> AddressPunts {
+        let census = &self.world.observed.census;
+        AddressPunts {
+            to: census.interface(ifindex, self.wanted.bypass).egress,
+            ..census.address(net, self.wanted.bypass)
         }
     }
 
@@ -155,9 +182,10 @@ impl Planner<'_> {
 
     /// Tells the programs to look at something. It is done before that is there: it must never be overlooked.
     pub(super) fn feature(&mut self, draft: &mut Draft, feature: u32) {
-        let features = self.world.observed.maps.features;
-        if features & feature == 0 {
-            self.act(draft, Op::SetFeatures(features | feature));
+        let mut features = self.world.observed.maps.features;
+        if features.bits & feature == 0 {
+            features.bits |= feature;
+            self.act(draft, Op::SetFeatures(features));
         }
     }
 
@@ -174,8 +202,22 @@ impl Planner<'_> {
         {
             needed |= FeatureBits::REVERSE_PATH;
         }
-        if needed != self.world.observed.maps.features {
-            self.act(draft, Op::SetFeatures(needed));
+        let interfaces = self.world.observed.maps.interfaces.values();
+        let mut uplinks =
+            interfaces.filter(|interface| interface.kind == Some(InterfaceKind::Uplink));
+        if uplinks.any(|uplink| uplink.punts.ingress != 0) {
+            needed |= FeatureBits::PUNT_INGRESS;
+        }
+        let census = &self.world.observed.census;
+        if census.path_mtu {
+            needed |= FeatureBits::PATH_MTU;
+        }
+        let features = FeatureBits {
+            bits: needed,
+            route_mtu: census.route_mtu,
+        };
+        if features != self.world.observed.maps.features {
+            self.act(draft, Op::SetFeatures(features));
         }
     }
 }

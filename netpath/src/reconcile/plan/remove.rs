@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use netpath_common::{Ifindex, Origin};
+use netpath_common::{Bypass, Ifindex, Origin};
 
 use super::{
     super::{
@@ -28,6 +28,7 @@ pub fn down(name: &str, world: &World) -> Plan {
         place,
         forward_drop: false,
         fast_path: None,
+        bypass: Bypass::default(),
         room: (0, 0),
         scope: Scope::All,
         uplinks: Vec::new(),

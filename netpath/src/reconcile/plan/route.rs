@@ -1,6 +1,6 @@
 //! Routes towards other nodes: in the kernel's table, and as remote in netpath's.
 
-use netpath_common::RouteEntry;
+use netpath_common::Ifindex;
 
 use super::{
     super::{
@@ -60,10 +60,8 @@ impl Planner<'_> {
             };
             self.act(&mut draft, Op::AddRoute(Place::Node, new));
         }
-        if self.world.observed.maps.routes.get(&dst) != Some(&RouteEntry::REMOTE) {
-            self.note_entry(&mut draft, before.is_some(), dst);
-            self.act(&mut draft, Op::SetPrefix(dst, Owner::Node));
-        }
+        let punts = self.address_punts(Ifindex(0), dst);
+        self.prefix_entry(&mut draft, before.is_some(), dst, &Owner::Node, punts);
         let (action, detail) = match before {
             None => (Action::Create, None),
             Some(before) if before.via != via => (Action::Update, None),
@@ -77,18 +75,5 @@ impl Planner<'_> {
         };
         let detail = detail.unwrap_or_else(|| format!("via {via}"));
         self.step(action, Object::Route, &dst.to_string(), Some(detail), draft);
-    }
-
-    fn note_entry(&self, draft: &mut Draft, recorded: bool, dst: ipnet::IpNet) {
-        if !recorded {
-            return;
-        }
-        let map = super::entries::prefix_map(dst);
-        let key = dst.to_string();
-        draft.note(if self.world.observed.maps.routes.contains_key(&dst) {
-            Drift::EntryAltered { map, key }
-        } else {
-            Drift::EntryGone { map, key }
-        });
     }
 }

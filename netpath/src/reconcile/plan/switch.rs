@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use netpath_common::{FastPathWish, FeatureBits, InterfaceKind, Mac, ProgramKind};
 
 use super::{
-    super::{Action, Object, Op, Plan, Recorded, RecordedEndpoint, Wanted, World},
+    super::{Action, NewInterface, Object, Op, Plan, Recorded, RecordedEndpoint, Wanted, World},
     Draft, Fresh, Planner,
     entries::{ENDPOINT, UPLINK},
 };
@@ -212,13 +212,14 @@ impl Planner<'_> {
         if rp_filter != 0 {
             self.feature(draft, FeatureBits::REVERSE_PATH);
         }
-        let op = Op::Register {
+        let new = NewInterface {
             dev: dev.to_owned(),
             kind: InterfaceKind::Uplink,
             id: known.id,
             endpoint: known.endpoint,
             rp_filter,
+            punts: known.punts,
         };
-        self.act(draft, op);
+        self.act(draft, Op::Register(new));
     }
 }

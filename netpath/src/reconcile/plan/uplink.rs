@@ -5,11 +5,11 @@ use netpath_common::{EndpointId, FeatureBits, Ifindex, InterfaceKind};
 
 use super::{
     super::{
-        Action, Drift, Link, NamespaceState, Object, Op, Owner, Place, RecordedUplink,
-        WantedUplink, drift::List, observed::Interface, wanted::WantedWire,
+        Action, AddressPunts, Drift, Link, NamespaceState, NewInterface, Object, Op, Owner, Place,
+        RecordedUplink, WantedUplink, drift::List, observed::Interface, wanted::WantedWire,
     },
     BRIDGE, Draft, Planner,
-    entries::UPLINK,
+    entries::{UPLINK, described_otherwise},
     sysctls::{reverse_path_sysctls, wire_sysctls},
 };
 
@@ -322,11 +322,15 @@ impl Planner<'_> {
             return;
         }
         for address in &wanted.addresses {
-            self.entry(draft, had(address), address.addr(), &Owner::Node);
+            let punts = AddressPunts::default();
+            self.entry(draft, had(address), address.addr(), &Owner::Node, punts);
         }
         let rp_filter = self.reverse_path_filter(&wanted.dev);
         if rp_filter != 0 {
             self.feature(draft, FeatureBits::REVERSE_PATH);
+        }
+        if self.interface_punts(ifindex).ingress != 0 {
+            self.feature(draft, FeatureBits::PUNT_INGRESS);
         }
         self.register_uplink(draft, wanted, record, ifindex, rp_filter);
         let interface = self.world.observed.maps.interfaces.get(&ifindex);
@@ -364,6 +368,7 @@ impl Planner<'_> {
             ready: true,
             id: EndpointId(0),
             rp_filter,
+            punts: self.interface_punts(ifindex),
             dev: wanted.dev.clone(),
             endpoint: String::new(),
         };
@@ -377,21 +382,7 @@ impl Planner<'_> {
                 if found == interface {
                     return;
                 }
-                let other_filter = Interface {
-                    rp_filter,
-                    ..found.clone()
-                };
-                draft.note(if other_filter == interface {
-                    Drift::ReversePath {
-                        found: rp_filter,
-                        recorded: found.rp_filter,
-                    }
-                } else {
-                    Drift::EntryAltered {
-                        map: "interfaces",
-                        key,
-                    }
-                });
+                draft.note(described_otherwise(key, Some(&found), &interface));
             }
             None if record.ifindex == ifindex => draft.note(Drift::EntryGone {
                 map: "interfaces",
@@ -399,14 +390,15 @@ impl Planner<'_> {
             }),
             None => {}
         }
-        let op = Op::Register {
-            dev: wanted.dev.clone(),
+        let new = NewInterface {
+            dev: interface.dev,
             kind: InterfaceKind::Uplink,
-            id: EndpointId(0),
-            endpoint: String::new(),
+            id: interface.id,
+            endpoint: interface.endpoint,
             rp_filter,
+            punts: interface.punts,
         };
-        self.act(draft, op);
+        self.act(draft, Op::Register(new));
     }
 
     /// The mode of the kernel's reverse-path filter on an interface: the larger of its own and that of all

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netpath_common::{EndpointEntry, EndpointId, FastPathWish, Ifindex, Mac, Origin, RouteEntry};
+use netpath_common::{
+    Bypass, EndpointEntry, EndpointId, FastPathWish, Ifindex, Mac, Origin, RouteEntry,
+};
 use proptest::{prelude::*, sample::Index};
 
 use super::super::*;
@@ -16,6 +18,7 @@ fn net(text: &str) -> IpNet {
 /// A machine with an uplink `up0` and another interface.
 pub fn host_world() -> World {
     let link = |index: u32, name: &str, addresses: &[&str]| Link {
+        xdp: false,
         ifindex: Ifindex(index),
         name: name.to_owned(),
         mac: Some(Mac([2, 0, 0, 0, 0, index as u8])),
@@ -142,6 +145,7 @@ prop_compose! {
         Wanted {
             name: "n".to_owned(),
             place,
+            bypass: Bypass::default(),
             forward_drop: forward_drop && !host,
             fast_path,
             room: (16, 16),

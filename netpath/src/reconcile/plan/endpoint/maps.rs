@@ -4,9 +4,9 @@ use netpath_common::{FeatureBits, Ifindex, InterfaceKind};
 
 use super::{
     super::{
-        super::{Drift, Op, observed::Interface},
+        super::{Drift, NewInterface, Op, observed::Interface},
         Draft, Planner,
-        entries::ENDPOINT,
+        entries::{ENDPOINT, described_otherwise},
     },
     Work,
 };
@@ -37,14 +37,16 @@ impl Planner<'_> {
         let owner = work.owner();
         for address in work.record.addresses.clone() {
             let recorded = work.had(&address);
-            self.entry(draft, recorded, address.addr(), &owner);
+            let punts = self.address_punts(ifindex, address.addr().into());
+            self.entry(draft, recorded, address.addr(), &owner, punts);
         }
         if !work.record.prefixes.is_empty() {
             self.feature(draft, FeatureBits::LOCAL_PREFIXES);
         }
         for prefix in work.record.prefixes.clone() {
             let recorded = work.had_prefix(&prefix);
-            self.prefix_entry(draft, recorded, prefix, &owner);
+            let punts = self.address_punts(ifindex, prefix);
+            self.prefix_entry(draft, recorded, prefix, &owner, punts);
         }
         let interface = self.world.observed.maps.interfaces.get(&ifindex);
         if !interface.is_some_and(|interface| interface.ready) {
@@ -68,6 +70,7 @@ impl Planner<'_> {
             ready: true,
             id: record.id,
             rp_filter: 0,
+            punts: self.interface_punts(ifindex),
             dev: record.host_dev.clone(),
             endpoint: work.wanted.name.clone(),
         };
@@ -83,24 +86,16 @@ impl Planner<'_> {
         }
         let key = ifindex.0.to_string();
         if record.ifindex == ifindex {
-            draft.note(match found {
-                Some(_) => Drift::EntryAltered {
-                    map: "interfaces",
-                    key,
-                },
-                None => Drift::EntryGone {
-                    map: "interfaces",
-                    key,
-                },
-            });
+            draft.note(described_otherwise(key, found, &wanted));
         }
-        let op = Op::Register {
+        let new = NewInterface {
             dev: wanted.dev,
             kind: InterfaceKind::Endpoint,
             id: record.id,
             endpoint: wanted.endpoint,
             rp_filter: 0,
+            punts: wanted.punts,
         };
-        self.act(draft, op);
+        self.act(draft, Op::Register(new));
     }
 }

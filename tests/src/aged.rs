@@ -1,5 +1,5 @@
-//! A node's directory as a netpath of ABI version 2 would have pinned it, made by bare system calls from
-//! netpath-common/abi/v2.txt: the netpath that could make one is not in this code any more.
+//! A node's directory as a netpath of an older ABI version would have pinned it, made by bare system calls from
+//! netpath-common/abi: the netpath that could make one is not in this code any more.
 
 use std::{
     ffi::CString,
@@ -12,10 +12,40 @@ use std::{
 };
 
 use netpath::datapath::{Datapath, Maps};
-use netpath_common::{EndpointRecord, Mac, PrefixBytes, RouteRecord, UplinkRecord};
+use netpath_common::{
+    EndpointRecord, Ifindex, InterfaceEntry, InterfaceState, Mac, PrefixBytes, RouteRecord,
+    TrieKey, UplinkRecord,
+};
 
-/// The layouts that were published.
-const LAYOUTS: &str = include_str!("../../netpath-common/abi/v2.txt");
+/// An older version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// 2.
+    Two,
+    /// 3.
+    Three,
+}
+
+impl Version {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Two, Self::Three];
+
+    /// Its number.
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Two => 2,
+            Self::Three => 3,
+        }
+    }
+
+    /// The layouts that were published.
+    const fn published(self) -> &'static str {
+        match self {
+            Self::Two => include_str!("../../netpath-common/abi/v2.txt"),
+            Self::Three => include_str!("../../netpath-common/abi/v3.txt"),
+        }
+    }
+}
 
 /// Commands of `linux/bpf.h`.
 const MAP_CREATE: libc::c_int = 0;
@@ -32,8 +62,8 @@ const KINDS: [(&str, u32); 5] = [
     ("devmap_hash", 25),
 ];
 
-/// Puts the directory of a node that is up, whose programs and links stay as they are, into the form of ABI version 2.
-pub fn age(datapath: Datapath) {
+/// Puts the directory of a node that is up, whose programs and links stay as they are, into the form of an older version.
+pub fn age(datapath: Datapath, version: Version) {
     let directory = datapath.directory().to_owned();
     let node = directory.file_name().expect("a node").to_owned();
     let root = directory.parent().expect("netpath's directory");
@@ -49,39 +79,14 @@ pub fn age(datapath: Datapath) {
         }
     }
     let maps = &datapath.maps;
-    for (name, layout) in layouts() {
+    for (name, layout) in layouts(version) {
         let pinned = directory.join("maps").join(name);
         let aged = old.join("maps").join(name);
-        let entries = match name {
-            "meta" => vec![(0u32.to_ne_bytes().to_vec(), meta(maps))],
-            "endpoint_records" => (maps.endpoint_records.all().expect("records").iter())
-                .map(|(key, record)| (key.name.to_vec(), endpoint(record)))
-                .collect(),
-            "uplink_records" => (maps.uplink_records.all().expect("records").iter())
-                .map(|(key, record)| (key.name.to_vec(), uplink(record)))
-                .collect(),
-            "route_records" => (maps.route_records.all().expect("records").iter())
-                .map(|(key, record)| (prefixes(&[*key]), route(record)))
-                .collect(),
-            // Of the size that they had.
-            "endpoints_v4" => (maps.endpoints_v4.all().expect("entries").iter())
-                .map(|(key, entry)| (key.to_vec(), endpoint_entry(entry)))
-                .collect(),
-            "endpoints_v6" => (maps.endpoints_v6.all().expect("entries").iter())
-                .map(|(key, entry)| (key.to_vec(), endpoint_entry(entry)))
-                .collect(),
-            _ => {
-                pin(&get(&pinned), &aged);
-                continue;
-            }
+        let Some(entries) = entries(maps, version, name) else {
+            pin(&get(&pinned), &aged);
+            continue;
         };
-        let settings = maps.settings.get().expect("settings");
-        let room = match name {
-            "meta" => 1,
-            "uplink_records" => 1024,
-            "endpoints_v4" | "endpoints_v6" => settings.max_endpoints,
-            _ => 131_072,
-        };
+        let room = room(maps, version, name);
         let map = create(&layout, room);
         for (key, value) in entries {
             assert_eq!(
@@ -100,6 +105,124 @@ pub fn age(datapath: Datapath) {
     fs::remove_dir_all(&retired).expect("unpinned");
 }
 
+type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// What a map held; `None` where it is as it is now.
+fn entries(maps: &Maps, version: Version, name: &str) -> Option<Entries> {
+    let single = |value| vec![(0u32.to_ne_bytes().to_vec(), value)];
+    let of_two = version == Version::Two;
+    Some(match name {
+        "meta" if of_two => single(meta(maps)),
+        "meta" => single(identity(maps)),
+        "settings" => single(settings(maps)),
+        "features" => single(
+            maps.features
+                .get()
+                .expect("features")
+                .bits
+                .to_ne_bytes()
+                .to_vec(),
+        ),
+        "endpoint_records" if of_two => (maps.endpoint_records.all().expect("records").iter())
+            .map(|(key, record)| (key.name.to_vec(), endpoint(record)))
+            .collect(),
+        "uplink_records" if of_two => (maps.uplink_records.all().expect("records").iter())
+            .map(|(key, record)| (key.name.to_vec(), uplink(record)))
+            .collect(),
+        "route_records" if of_two => (maps.route_records.all().expect("records").iter())
+            .map(|(key, record)| (prefixes(&[*key]), route(record)))
+            .collect(),
+        "endpoints_v4" => (maps.endpoints_v4.all().expect("entries").iter())
+            .map(|(key, entry)| (key.to_vec(), endpoint_entry(entry)))
+            .collect(),
+        "endpoints_v6" => (maps.endpoints_v6.all().expect("entries").iter())
+            .map(|(key, entry)| (key.to_vec(), endpoint_entry(entry)))
+            .collect(),
+        "routes_v4" => (maps.routes_v4.all().expect("entries").iter())
+            .map(|(key, entry)| (trie_key(key), endpoint_entry(&entry.endpoint)))
+            .collect(),
+        "routes_v6" => (maps.routes_v6.all().expect("entries").iter())
+            .map(|(key, entry)| (trie_key(key), endpoint_entry(&entry.endpoint)))
+            .collect(),
+        "interfaces" => (maps.interfaces.all().expect("entries").iter())
+            .map(|(key, entry)| (key.0.to_ne_bytes().to_vec(), interface(entry)))
+            .collect(),
+        "ready" => ready(maps),
+        _ => return None,
+    })
+}
+
+/// Of the size that it had.
+fn room(maps: &Maps, version: Version, name: &str) -> u32 {
+    let settings = maps.settings.get().expect("settings");
+    match (name, version) {
+        ("meta" | "settings" | "features", _) => 1,
+        ("ready", _) => 16_384,
+        ("uplink_records", _) => 1024,
+        ("endpoints_v4" | "endpoints_v6", Version::Two) => settings.max_endpoints,
+        ("endpoints_v4" | "endpoints_v6", Version::Three) => settings.max_endpoints + 16_384,
+        ("routes_v4" | "routes_v6", _) => settings.max_routes,
+        _ => 2 * settings.max_endpoints + 1024,
+    }
+}
+
+fn identity(maps: &Maps) -> Vec<u8> {
+    let identity = maps.meta.get().expect("identity");
+    [
+        &3u32.to_ne_bytes()[..],
+        &identity.netns_made.to_ne_bytes(),
+        &identity.netns_cookie.to_ne_bytes(),
+        &identity.name,
+        &identity.reserved,
+    ]
+    .concat()
+}
+
+fn settings(maps: &Maps) -> Vec<u8> {
+    let settings = maps.settings.get().expect("settings");
+    [
+        // Of other programs than this build's.
+        &1u64.to_ne_bytes()[..],
+        &settings.fast_path.to_ne_bytes(),
+        &settings.forward_drop.to_ne_bytes(),
+        &settings.configured.to_ne_bytes(),
+        &settings.max_endpoints.to_ne_bytes(),
+        &settings.max_routes.to_ne_bytes(),
+        &settings.max_route_records.to_ne_bytes(),
+    ]
+    .concat()
+}
+
+fn interface(entry: &InterfaceEntry) -> Vec<u8> {
+    [
+        &entry.kind.to_ne_bytes()[..],
+        &entry.state.to_ne_bytes(),
+        &entry.endpoint_id.0.to_ne_bytes(),
+        &entry.rp_filter.to_ne_bytes(),
+        &entry.name,
+        &entry.endpoint,
+    ]
+    .concat()
+}
+
+/// A bit for each interface that is ready.
+fn ready(maps: &Maps) -> Entries {
+    let mut words = std::collections::BTreeMap::<u32, u64>::new();
+    for (Ifindex(index), entry) in maps.interfaces.all().expect("entries") {
+        if entry.state == InterfaceState::Ready as u32 {
+            *words.entry(index / 64).or_default() |= 1 << (index % 64);
+        }
+    }
+    let words = words.into_iter();
+    words
+        .map(|(word, bits)| (word.to_ne_bytes().to_vec(), bits.to_ne_bytes().to_vec()))
+        .collect()
+}
+
+fn trie_key<const N: usize>(key: &TrieKey<N>) -> Vec<u8> {
+    [&key.length().to_ne_bytes()[..], &key.address()].concat()
+}
+
 #[derive(Clone, Copy)]
 struct Layout {
     kind: u32,
@@ -108,8 +231,8 @@ struct Layout {
     value: usize,
 }
 
-fn layouts() -> Vec<(&'static str, Layout)> {
-    let mut lines = LAYOUTS.lines().skip(1);
+fn layouts(version: Version) -> Vec<(&'static str, Layout)> {
+    let mut lines = version.published().lines().skip(1);
     let mut layouts = Vec::new();
     while let (Some(head), Some(key), Some(value)) = (lines.next(), lines.next(), lines.next()) {
         let size = |line: &str| {

@@ -1,0 +1,76 @@
+//! What the kernel does with packets beside routing them, and the fast path may pass by knowingly.
+
+use crate::PuntReason;
+
+/// What may be passed by knowingly: `bypass` in the topology file. A bit each, as it is recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bypass(pub u32);
+
+/// As a list of names.
+impl serde::Serialize for Bypass {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.listed())
+    }
+}
+
+/// Each that may be accepted, with its bit's number. The numbers are part of the ABI.
+const ACCEPTABLE: [(PuntReason, u32); 7] = [
+    (PuntReason::Ipsec, 0),
+    (PuntReason::Vrf, 1),
+    (PuntReason::Shaped, 2),
+    (PuntReason::NetdevHook, 3),
+    (PuntReason::Xdp, 4),
+    (PuntReason::Rules, 5),
+    (PuntReason::BridgePort, 6),
+];
+
+impl Bypass {
+    /// By name, as in the topology file; `None` for another name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let found = ACCEPTABLE.iter().find(|(reason, _)| reason.name() == name);
+        found.map(|(_, bit)| Self(1 << bit))
+    }
+
+    /// The names that there are.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        ACCEPTABLE.iter().map(|(reason, _)| reason.name())
+    }
+
+    /// Both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The names of all that are accepted.
+    #[must_use]
+    pub fn listed(self) -> Vec<&'static str> {
+        let accepted = ACCEPTABLE.iter().filter(|(reason, _)| self.has(*reason));
+        accepted.map(|(reason, _)| reason.name()).collect()
+    }
+
+    /// Whether packets need not be punted for a reason.
+    #[must_use]
+    pub fn has(self, reason: PuntReason) -> bool {
+        let mut bits = ACCEPTABLE.iter().filter(|(known, _)| *known == reason);
+        bits.any(|(_, bit)| self.0 & 1 << bit != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_bit_of_its_own() {
+        let bits: BTreeSet<u32> = ACCEPTABLE.iter().map(|(_, bit)| *bit).collect();
+        assert_eq!(bits.len(), ACCEPTABLE.len());
+        for name in Bypass::names() {
+            assert!(Bypass::named(name).is_some(), "{name}");
+        }
+        assert_eq!(Bypass::named("no_route"), None);
+    }
+}

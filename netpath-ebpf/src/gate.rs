@@ -1,0 +1,151 @@
+//! What has to be known of an interface for every packet: a byte each, in an array, so that it costs next to nothing.
+//!
+//! Stage 0: is all written that the next stages go by? Until then an endpoint's packets are dropped, whatever entries
+//! there are already. Only endpoints are asked: to drop what an uplink brings would cut the machine off, so an
+//! uplink's entry is complete before its program is attached.
+//!
+//! After the source check: what somebody else put on an interface (a VRF, a queueing discipline, a filter, ...) would be
+//! passed by, and so the kernel gets the packet.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    btf_maps::{Array, HashMap},
+    macros::btf_map,
+};
+use netpath_common::{
+    DropReason, EndpointEntry, GATE_WORDS, Gate, GateWord, Ifindex, InterfaceEntry, PuntReason,
+    Verdict, gate_word,
+};
+
+use crate::access::Skb;
+
+/// The interfaces that programs are attached to, by ifindex: two per endpoint would be generous.
+#[btf_map(name = "interfaces")]
+pub static INTERFACES: HashMap<Ifindex, InterfaceEntry, 131_072, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
+
+/// The gates of eight interfaces in each word.
+#[btf_map(name = "gates")]
+pub static GATES: Array<GateWord, { GATE_WORDS as usize }> = Array::new();
+
+/// The gate of an interface; closed where netpath knows of none.
+#[inline(always)]
+fn of(interface: Ifindex) -> Gate {
+    match gate_word(interface) {
+        Some(word) => GATES.get(word).map_or(Gate(0), |word| word.gate(interface)),
+        // SAFETY: a few numbers are read, and at once.
+        None => unsafe { INTERFACES.get(interface) }.map_or(Gate(0), InterfaceEntry::gate),
+    }
+}
+
+/// The gate that a packet came in by, where its interface's data is complete.
+#[inline(always)]
+pub fn complete(skb: &Skb) -> Result<Gate, Verdict> {
+    let gate = of(skb.interface());
+    if gate.has(Gate::READY) {
+        Ok(gate)
+    } else {
+        Err(Verdict::Drop(DropReason::NotReady))
+    }
+}
+
+/// What comes in by this gate is not the kernel's.
+#[inline(always)]
+pub fn lets_in(skb: &Skb, gate: Gate) -> Result<(), Verdict> {
+    if gate.has(Gate::PUNT_INGRESS) {
+        return Err(ingress_reason(skb.interface().0));
+    }
+    Ok(())
+}
+
+/// As [`lets_in`], for the uplink that a packet came in by.
+#[inline(always)]
+pub fn uplink_lets_in(skb: &Skb) -> Result<(), Verdict> {
+    lets_in(skb, of(skb.interface()))
+}
+
+/// The interface leads to other nodes, is complete, and what leaves by it is not the kernel's.
+#[inline(always)]
+pub fn lets_out(egress: Ifindex) -> Result<(), Verdict> {
+    let gate = of(egress);
+    if !gate.has_all(Gate::UPLINK | Gate::READY) {
+        return Err(Verdict::Punt(PuntReason::NotAnUplink));
+    }
+    if gate.has(Gate::PUNT_EGRESS) {
+        return Err(egress_reason(egress.0));
+    }
+    Ok(())
+}
+
+/// What goes between this endpoint or prefix and a source with these reasons is not the kernel's.
+#[inline(always)]
+pub fn lets_between(entry: &EndpointEntry, source: u16) -> Result<(), Verdict> {
+    if entry.punt_to != 0 {
+        return Err(punt(entry.punt_to.into()));
+    }
+    if entry.punt_between != 0 && source != 0 {
+        return Err(punt(entry.punt_between.into()));
+    }
+    Ok(())
+}
+
+// Functions of their own, so that what is rare takes no room among what is not.
+
+#[inline(never)]
+fn ingress_reason(interface: u32) -> Verdict {
+    // SAFETY: one number is read, and at once.
+    let entry = unsafe { INTERFACES.get(Ifindex(interface)) };
+    named(entry.map_or(0, |entry| entry.punt_ingress))
+}
+
+#[inline(never)]
+fn egress_reason(interface: u32) -> Verdict {
+    // SAFETY: as above.
+    let entry = unsafe { INTERFACES.get(Ifindex(interface)) };
+    named(entry.map_or(0, |entry| entry.punt_egress))
+}
+
+#[inline(never)]
+fn punt(number: u32) -> Verdict {
+    named(number as u16)
+}
+
+/// A number that is none comes of an entry that was damaged: the packet is the kernel's all the same.
+#[inline(always)]
+fn named(number: u16) -> Verdict {
+    Verdict::Punt(PuntReason::from_number(number).unwrap_or(PuntReason::Rules))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn between_two_with_a_reason_it_is_the_kernels() {
+        let ipsec = PuntReason::Ipsec.number();
+        let entry = |to, between| EndpointEntry {
+            punt_to: to,
+            punt_between: between,
+            ..EndpointEntry::NODE
+        };
+        let kernels = Err(Verdict::Punt(PuntReason::Ipsec));
+        assert_eq!(lets_between(&entry(0, 0), 0), Ok(()));
+        assert_eq!(lets_between(&entry(0, 0), ipsec), Ok(()));
+        assert_eq!(lets_between(&entry(0, ipsec), 0), Ok(()));
+        assert_eq!(lets_between(&entry(0, ipsec), ipsec), kernels);
+        assert_eq!(lets_between(&entry(ipsec, 0), 0), kernels);
+        // The first counts.
+        let shaped = PuntReason::Shaped.number();
+        let verdict = lets_between(&entry(shaped, ipsec), ipsec);
+        assert_eq!(verdict, Err(Verdict::Punt(PuntReason::Shaped)));
+    }
+
+    #[test]
+    fn a_number_that_is_no_reason_punts_all_the_same() {
+        assert_eq!(named(0), Verdict::Punt(PuntReason::Rules));
+        assert_eq!(named(7_777), Verdict::Punt(PuntReason::Rules));
+        for &reason in PuntReason::ALL {
+            assert_eq!(named(reason.number()), Verdict::Punt(reason));
+        }
+    }
+}

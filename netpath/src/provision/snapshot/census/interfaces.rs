@@ -1,0 +1,116 @@
+//! What somebody put on the interfaces that packets pass.
+
+use std::collections::BTreeMap;
+
+use netpath_common::{Ifindex, ProgramKind, PuntReason};
+
+use super::{Subject, named};
+use crate::{
+    datapath::Datapath,
+    netfilter::{
+        Policy,
+        nft::{Hook, Ruleset, TableFamily},
+    },
+    netlink::{Link, Netlink, Qdisc, QdiscParent},
+    netns::Inside,
+    provision::error::ProvisionError,
+    reconcile::InterfaceCensus,
+};
+
+/// Reads it, in the node's namespace.
+pub(super) struct Reader<'a> {
+    pub subject: &'a Subject<'a>,
+    pub inside: &'a Inside<'a>,
+    pub netlink: &'a Netlink,
+    pub datapath: Option<&'a Datapath>,
+    pub ruleset: &'a Ruleset,
+}
+
+impl Reader<'_> {
+    pub fn interfaces(
+        &self,
+        links: &[Link],
+    ) -> Result<BTreeMap<Ifindex, InterfaceCensus>, ProvisionError> {
+        let qdiscs = self.netlink.qdiscs()?;
+        let mut found = BTreeMap::new();
+        for dev in self.subject.host_devs() {
+            if let Some(link) = named(links, dev) {
+                found.insert(link.ifindex, self.endpoint(link, &qdiscs)?);
+            }
+        }
+        for dev in self.subject.uplinks() {
+            if let Some(link) = named(links, dev) {
+                found.insert(link.ifindex, self.uplink(link)?);
+            }
+        }
+        found.retain(|_, census| *census != InterfaceCensus::default());
+        Ok(found)
+    }
+
+    /// A host-side veth. What is redirected to its other end passes by all that it would meet here on its way out.
+    fn endpoint(&self, link: &Link, qdiscs: &[Qdisc]) -> Result<InterfaceCensus, ProvisionError> {
+        let mut census = controlled(link);
+        let mut own = qdiscs.iter().filter(|qdisc| qdisc.ifindex == link.ifindex);
+        let queues = own.any(|qdisc| qdisc.parent != QdiscParent::Ingress && !qdisc.is_default());
+        if queues || self.keeps_from_others(ProgramKind::ToEndpoint, link)? {
+            census.egress.insert(PuntReason::Shaped);
+        }
+        if self.keeps_from_others(ProgramKind::FromEndpoint, link)? {
+            census.ingress.insert(PuntReason::Shaped);
+        }
+        if self.is_hooked(link, Hook::Ingress) {
+            census.ingress.insert(PuntReason::NetdevHook);
+        }
+        if self.is_hooked(link, Hook::Egress) {
+            census.egress.insert(PuntReason::NetdevHook);
+        }
+        Ok(census)
+    }
+
+    /// An uplink. What is sent out of it meets its queueing discipline, filters and hooks, by whatever way it came.
+    fn uplink(&self, link: &Link) -> Result<InterfaceCensus, ProvisionError> {
+        let mut census = controlled(link);
+        if self.keeps_from_others(ProgramKind::FromUplink, link)? {
+            census.ingress.insert(PuntReason::Shaped);
+        }
+        if self.is_hooked(link, Hook::Ingress) {
+            census.ingress.insert(PuntReason::NetdevHook);
+        }
+        Ok(census)
+    }
+
+    fn keeps_from_others(&self, kind: ProgramKind, link: &Link) -> Result<bool, ProvisionError> {
+        Ok(Datapath::keeps_from_others(
+            self.inside,
+            self.netlink,
+            self.datapath,
+            kind,
+            link,
+        )?)
+    }
+
+    /// Whether a chain at an interface's own hook does anything.
+    fn is_hooked(&self, link: &Link, hook: Hook) -> bool {
+        let mut chains = self.ruleset.base_chains();
+        chains.any(|(id, chain, base)| {
+            matches!(id.family, TableFamily::Netdev | TableFamily::Inet)
+                && base.hook == hook
+                && base.devices.iter().any(|device| device.matches(&link.name))
+                && (!chain.rules.is_empty() || base.policy == Policy::Drop)
+        })
+    }
+}
+
+/// A port of another interface: of a VRF, its packets are routed by another table; of a bridge, they are not routed.
+fn controlled(link: &Link) -> InterfaceCensus {
+    let mut census = InterfaceCensus::default();
+    if link.controller != Ifindex(0) {
+        let reason = match link.port_of.as_deref() {
+            Some("vrf") => PuntReason::Vrf,
+            _ => PuntReason::BridgePort,
+        };
+        census.ingress.insert(reason);
+        census.egress.insert(reason);
+    }
+    census
+}

@@ -1,0 +1,97 @@
+//! What else of the kernel's acts on a node's packets.
+
+mod addresses;
+mod interfaces;
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+
+use super::Subject;
+use crate::{
+    datapath::Datapath,
+    netfilter::nft::Ruleset,
+    netlink::{self, Netlink, Route, Table, Xfrm},
+    netns::Inside,
+    provision::error::ProvisionError,
+    reconcile::{Census, Sysctls},
+};
+
+/// The sysctl by which the kernel forwards IPv4 by paths' MTUs.
+pub(super) const PATH_MTU: &str = "ipv4/ip_forward_use_pmtu";
+
+/// Takes it, in the node's namespace.
+pub(super) fn take(
+    subject: &Subject<'_>,
+    inside: &Inside<'_>,
+    netlink: &Netlink,
+    datapath: Option<&Datapath>,
+    sysctls: &Sysctls,
+) -> Result<Census, ProvisionError> {
+    let links = netlink.links()?;
+    let ruleset = Ruleset::read(inside)?;
+    let routed = routed(subject);
+    let mut matters = addresses::of_policies(&Xfrm::read(inside)?, &routed);
+    let devices: Vec<&str> = subject
+        .host_devs()
+        .into_iter()
+        .chain(subject.uplinks())
+        .collect();
+    matters.extend(addresses::of_rules(&ruleset, &routed, &links, &devices));
+    let census = interfaces::Reader {
+        subject,
+        inside,
+        netlink,
+        datapath,
+        ruleset: &ruleset,
+    };
+    Ok(Census {
+        interfaces: census.interfaces(&links)?,
+        matters,
+        route_mtu: route_mtu(&netlink.routes(Table::All)?),
+        path_mtu: sysctls.get(PATH_MTU).is_some_and(|value| value != "0"),
+    })
+}
+
+/// All that is routed, or will be, each with the interface that its packets come in by if that is an endpoint's.
+fn routed<'a>(subject: &Subject<'a>) -> BTreeMap<IpNet, Option<&'a str>> {
+    let mut routed = BTreeMap::new();
+    let recorded = subject.recorded.into_iter();
+    for node in recorded {
+        routed.extend(node.routes.keys().map(|dst| (*dst, None)));
+        for endpoint in node.endpoints.values() {
+            let nets = endpoint.addresses.iter().map(|a| IpNet::from(a.addr()));
+            let nets = nets.chain(endpoint.prefixes.iter().copied());
+            routed.extend(nets.map(|net| (net, Some(endpoint.host_dev.as_str()))));
+        }
+    }
+    let wanted = subject.wanted.into_iter();
+    for node in wanted {
+        routed.extend(node.routes.iter().map(|route| (route.dst, None)));
+        for endpoint in &node.endpoints {
+            let nets = endpoint.addresses.iter().map(|a| IpNet::from(a.addr()));
+            let nets = nets.chain(endpoint.prefixes.iter().copied());
+            routed.extend(nets.map(|net| (net, Some(endpoint.host_dev.as_str()))));
+        }
+    }
+    routed
+}
+
+/// The least MTU that a route has of its own; 0 where none has.
+fn route_mtu(routes: &[Route]) -> u32 {
+    routes
+        .iter()
+        .filter_map(|route| route.mtu)
+        .min()
+        .unwrap_or(0)
+}
+
+/// The sysctls that it needs.
+pub(super) fn sysctls() -> [String; 1] {
+    [PATH_MTU.to_owned()]
+}
+
+/// Whether a link is one of these names.
+fn named<'a>(links: &'a [netlink::Link], name: &str) -> Option<&'a netlink::Link> {
+    links.iter().find(|link| link.name == name)
+}

@@ -1,0 +1,148 @@
+//! What the kernel would do with packets beside routing them and asking filter FORWARD: what of it the fast path must not
+//! pass by, and so leaves to the kernel.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+use netpath_common::{Bypass, Ifindex, PuntReason};
+
+use super::{AddressPunts, InterfacePunts};
+
+/// What acts on the packets of an interface and is passed by when they are redirected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceCensus {
+    /// On what comes in by it.
+    pub ingress: BTreeSet<PuntReason>,
+    /// On what leaves by it.
+    pub egress: BTreeSet<PuntReason>,
+}
+
+/// Something that acts on packets from some of the addresses that are routed to some others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matter {
+    /// As which packets are punted for it.
+    pub reason: PuntReason,
+    /// From these.
+    pub sources: BTreeSet<IpNet>,
+    /// To these.
+    pub destinations: BTreeSet<IpNet>,
+}
+
+/// What else acts on the packets of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// By interface.
+    pub interfaces: BTreeMap<Ifindex, InterfaceCensus>,
+    /// By addresses.
+    pub matters: Vec<Matter>,
+    /// The least MTU that a route of the node's has of its own, in bytes; 0 where none has.
+    pub route_mtu: u32,
+    /// The kernel goes by paths' MTUs when it forwards IPv4.
+    pub path_mtu: bool,
+}
+
+impl Census {
+    /// What of an interface's packets is the kernel's.
+    #[must_use]
+    pub fn interface(&self, ifindex: Ifindex, accepted: Bypass) -> InterfacePunts {
+        let first = |reasons: &BTreeSet<PuntReason>| {
+            let mut reasons = reasons.iter().filter(|reason| !accepted.has(**reason));
+            reasons.next().map_or(0, |reason| reason.number())
+        };
+        self.interfaces
+            .get(&ifindex)
+            .map_or_else(InterfacePunts::default, |census| InterfacePunts {
+                ingress: first(&census.ingress),
+                egress: first(&census.egress),
+            })
+    }
+
+    /// What of an address's packets, or a prefix's, is the kernel's whatever interface it is behind.
+    #[must_use]
+    pub fn address(&self, net: IpNet, accepted: Bypass) -> AddressPunts {
+        let mut punts = AddressPunts::default();
+        for matter in &self.matters {
+            let concerns = matter.sources.contains(&net) || matter.destinations.contains(&net);
+            let has_both = !matter.sources.is_empty() && !matter.destinations.is_empty();
+            if concerns && has_both && !accepted.has(matter.reason) && punts.between == 0 {
+                punts.between = matter.reason.number();
+            }
+        }
+        punts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn net(text: &str) -> IpNet {
+        text.parse().expect("a prefix")
+    }
+
+    fn nets(texts: &[&str]) -> BTreeSet<IpNet> {
+        texts.iter().map(|text| net(text)).collect()
+    }
+
+    fn matter(sources: &[&str], destinations: &[&str]) -> Matter {
+        Matter {
+            reason: PuntReason::Ipsec,
+            sources: nets(sources),
+            destinations: nets(destinations),
+        }
+    }
+
+    #[test]
+    fn both_ends_of_what_acts_are_marked() {
+        let census = Census {
+            matters: vec![matter(&["10.0.1.2/32"], &["10.0.3.0/24"])],
+            ..Census::default()
+        };
+        let between = |text: &str| census.address(net(text), Bypass::default()).between;
+        let ipsec = PuntReason::Ipsec.number();
+        assert_eq!(between("10.0.1.2/32"), ipsec);
+        assert_eq!(between("10.0.3.0/24"), ipsec);
+        assert_eq!(between("10.0.2.2/32"), 0);
+        let accepted = Bypass::named("ipsec").expect("it is one");
+        let punts = census.address(net("10.0.1.2/32"), accepted);
+        assert_eq!(punts, AddressPunts::default());
+    }
+
+    #[test]
+    fn what_has_one_end_outside_marks_nothing() {
+        let census = Census {
+            matters: vec![matter(&["10.0.1.2/32"], &[])],
+            ..Census::default()
+        };
+        let punts = census.address(net("10.0.1.2/32"), Bypass::default());
+        assert_eq!(punts, AddressPunts::default());
+    }
+
+    #[test]
+    fn an_interface_has_its_first_reason_that_is_not_accepted() {
+        let mut census = Census::default();
+        let of = InterfaceCensus {
+            ingress: BTreeSet::from([PuntReason::Shaped, PuntReason::Xdp]),
+            egress: BTreeSet::from([PuntReason::Shaped]),
+        };
+        census.interfaces.insert(Ifindex(7), of);
+        let punts = |ifindex, accepted| census.interface(Ifindex(ifindex), accepted);
+        let (shaped, xdp) = (PuntReason::Shaped.number(), PuntReason::Xdp.number());
+        assert_eq!(
+            punts(7, Bypass::default()),
+            InterfacePunts {
+                ingress: shaped,
+                egress: shaped
+            }
+        );
+        let accepted = Bypass::named("shaped").expect("it is one");
+        assert_eq!(
+            punts(7, accepted),
+            InterfacePunts {
+                ingress: xdp,
+                egress: 0
+            }
+        );
+        assert_eq!(punts(8, Bypass::default()), InterfacePunts::default());
+    }
+}

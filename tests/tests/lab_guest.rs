@@ -1,0 +1,259 @@
+//! What somebody else has the kernel do with packets goes on being done: IPsec policies, queueing disciplines and
+//! filters, hooks of interfaces, XDP inside an endpoint, rules outside of filter FORWARD. Each drops packets here, so
+//! that a packet that passes it by is seen to arrive.
+
+use std::process::Command;
+
+use netpath::provision;
+use netpath_tests::lab::{Lab, TWO_NODES, addresses};
+
+/// [`TWO_NODES`] with FORWARD at ACCEPT: what the kernel is left arrives, unless something else drops it.
+fn accepting() -> String {
+    TWO_NODES.replace("drop", "accept")
+}
+
+/// Something that drops what goes from a1 to a2, in both families: how it comes, how it goes, and by what name it is told.
+struct Act {
+    reason: &'static str,
+    /// In this namespace.
+    place: &'static str,
+    add: &'static [&'static str],
+    remove: &'static [&'static str],
+}
+
+const ACTS: [Act; 10] = [
+    Act {
+        reason: "ipsec",
+        place: "A",
+        add: &[
+            "ip xfrm policy add src 10.0.1.2/32 dst 10.0.2.0/24 dir fwd action block",
+            "ip xfrm policy add src fd00:1::2/128 dst fd00:2::/64 dir fwd action block",
+        ],
+        remove: &["ip xfrm policy flush"],
+    },
+    Act {
+        reason: "ipsec",
+        place: "A",
+        add: &[
+            "ip xfrm policy add src 0.0.0.0/0 dst 10.0.2.2/32 dir out tmpl proto esp mode transport",
+            "ip xfrm policy add src ::/0 dst fd00:2::2/128 dir out tmpl proto esp mode transport",
+        ],
+        remove: &["ip xfrm policy flush"],
+    },
+    Act {
+        reason: "shaped",
+        place: "A",
+        add: &[
+            "tc qdisc add dev va1 clsact",
+            "tc filter add dev va1 ingress bpf da bytecode 1,6_0_0_2,",
+        ],
+        remove: &["tc qdisc del dev va1 clsact"],
+    },
+    Act {
+        reason: "shaped",
+        place: "A",
+        add: &[
+            "tc qdisc add dev va2 clsact",
+            "tc filter add dev va2 egress bpf da bytecode 1,6_0_0_2,",
+        ],
+        remove: &["tc qdisc del dev va2 clsact"],
+    },
+    Act {
+        reason: "shaped",
+        place: "A",
+        // Takes nothing that is longer than a byte.
+        add: &["tc qdisc add dev va2 root bfifo limit 1"],
+        remove: &["tc qdisc del dev va2 root"],
+    },
+    Act {
+        reason: "netdev_hook",
+        place: "A",
+        add: &[
+            "nft add table netdev t",
+            "nft add chain netdev t c { type filter hook ingress device va1 priority 0 ; }",
+            "nft add rule netdev t c meta protocol { ip, ip6 } drop",
+        ],
+        remove: &["nft delete table netdev t"],
+    },
+    Act {
+        reason: "netdev_hook",
+        place: "A",
+        add: &[
+            "nft add table netdev e",
+            "nft add chain netdev e c { type filter hook egress device va2 priority 0 ; }",
+            "nft add rule netdev e c meta protocol { ip, ip6 } drop",
+        ],
+        remove: &["nft delete table netdev e"],
+    },
+    Act {
+        reason: "rules",
+        place: "A",
+        add: &[
+            "iptables-nft -w -t raw -A PREROUTING -s 10.0.1.2 -d 10.0.2.2 -j DROP",
+            "ip6tables-nft -w -t raw -A PREROUTING -s fd00:1::2 -d fd00:2::2 -j DROP",
+        ],
+        remove: &["iptables-nft -w -t raw -F", "ip6tables-nft -w -t raw -F"],
+    },
+    Act {
+        reason: "rules",
+        place: "A",
+        add: &[
+            "iptables-nft -w -t mangle -A FORWARD -d 10.0.2.2 -j DROP",
+            "ip6tables-nft -w -t mangle -A FORWARD -d fd00:2::2 -j DROP",
+        ],
+        remove: &[
+            "iptables-nft -w -t mangle -F",
+            "ip6tables-nft -w -t mangle -F",
+        ],
+    },
+    Act {
+        reason: "rules",
+        place: "A",
+        add: &[
+            "nft add table inet t",
+            "nft add chain inet t c { type filter hook postrouting priority 50 ; }",
+            "nft add rule inet t c oifname va2 drop",
+        ],
+        remove: &["nft delete table inet t"],
+    },
+];
+
+/// A blank within a word is written `_` in these lines.
+fn run(lab: &Lab, place: &str, lines: &[&str]) {
+    for line in lines {
+        let words: Vec<String> = line.split(' ').map(|word| word.replace('_', " ")).collect();
+        let output = lab.inside(place, || {
+            Command::new(&words[0])
+                .args(&words[1..])
+                .output()
+                .expect("start")
+        });
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{line}: {stderr}");
+    }
+}
+
+fn arrives(lab: &Lab) {
+    for dst in addresses("a2") {
+        lab.assert_reaches("a1", dst, 63);
+    }
+}
+
+fn is_lost(lab: &Lab) {
+    for dst in addresses("a2") {
+        lab.assert_loses("a1", dst);
+    }
+}
+
+fn to_another_node(lab: &Lab) {
+    for dst in addresses("b1") {
+        lab.assert_reaches("a1", dst, 62);
+    }
+}
+
+/// The ids of what `show` tells of node A.
+fn told(lab: &Lab) -> Vec<&'static str> {
+    let nodes = provision::observe().unwrap_or_else(|error| panic!("{error}"));
+    let node = nodes.iter().find(|node| node.name == lab.name("A"));
+    let node = node.expect("node A");
+    let endpoints = node.endpoints.iter().flat_map(|endpoint| &endpoint.drift);
+    let uplinks = node.uplinks.iter().flat_map(|uplink| &uplink.drift);
+    let all = node.drift.iter().chain(endpoints).chain(uplinks);
+    all.map(|finding| finding.id).collect()
+}
+
+#[test]
+fn what_somebody_has_the_kernel_do_is_done() {
+    let lab = Lab::up(&accepting());
+    for (number, act) in ACTS.iter().enumerate() {
+        let Act { reason, place, .. } = act;
+        arrives(&lab);
+        run(&lab, place, act.add);
+        // It came without an `up`.
+        let told = told(&lab);
+        assert!(
+            !told.is_empty() && told.iter().all(|id| *id == "bypassed"),
+            "{number} {reason}: {told:?}"
+        );
+        let plan = lab.plan();
+        assert!(
+            plan.iter()
+                .all(|line| line.contains(&format!("({reason})"))),
+            "{number}: {plan:?}"
+        );
+        assert_eq!(lab.converge(), plan, "{number}");
+        is_lost(&lab);
+        assert_eq!(lab.plan(), Vec::<String>::new(), "{number}");
+        run(&lab, place, act.remove);
+        assert!(!lab.plan().is_empty(), "{number} {reason}");
+        lab.converge();
+        assert_eq!(lab.plan(), Vec::<String>::new(), "{number}");
+        arrives(&lab);
+    }
+}
+
+/// What is there before the node is made acts from the first packet.
+#[test]
+fn what_is_there_before_up_is_found_by_it() {
+    let lab = Lab::up(&accepting());
+    for act in &ACTS {
+        run(&lab, act.place, act.add);
+    }
+    lab.converge();
+    is_lost(&lab);
+    assert_eq!(lab.plan(), Vec::<String>::new());
+    // With the fast path off the kernel does the same.
+    lab.fast_path(false, "A", None);
+    is_lost(&lab);
+    lab.fast_path(true, "A", None);
+    is_lost(&lab);
+}
+
+#[test]
+fn what_is_accepted_is_passed_by() {
+    let mut lab = Lab::up(&accepting());
+    for act in &ACTS {
+        let Act { reason, place, .. } = act;
+        let policy = "forward_policy";
+        let with = format!("bypass = [\"{reason}\"]\n{policy}");
+        lab.rewrite(&accepting().replacen(policy, &with, 1));
+        lab.converge();
+        run(&lab, place, act.add);
+        assert_eq!(lab.converge(), Vec::<String>::new(), "{reason}");
+        arrives(&lab);
+        run(&lab, place, act.remove);
+    }
+    // Not any more.
+    run(&lab, ACTS[2].place, ACTS[2].add);
+    lab.rewrite(&accepting());
+    assert!(!lab.converge().is_empty());
+    is_lost(&lab);
+    assert_eq!(lab.plan(), Vec::<String>::new());
+}
+
+/// What has nothing to do with what is routed, or changes nothing, costs nothing.
+#[test]
+fn what_concerns_others_changes_nothing() {
+    let lab = Lab::up(&accepting());
+    for line in [
+        // Docker's.
+        "iptables-nft -w -t raw -A PREROUTING -d 172.17.0.2 ! -i docker0 -j DROP",
+        "iptables-nft -w -t raw -A PREROUTING -i eth9 -j DROP",
+        "iptables-nft -w -t mangle -A PREROUTING -j LOG",
+        "iptables-nft -w -t filter -A FORWARD -d 10.0.2.2 -j DROP",
+        "ip xfrm policy add src 192.168.1.0/24 dst 192.168.2.0/24 dir fwd action block",
+        "ip xfrm policy add src 10.0.1.2/32 dst 192.168.2.0/24 dir out action block",
+        "ip xfrm policy add src 10.0.1.2/32 dst 10.0.2.2/32 dir in action block",
+        "tc qdisc add dev va1 clsact",
+        "tc qdisc add dev up0 root pfifo limit 100",
+        "nft add table netdev t",
+        "nft add chain netdev t c { type filter hook ingress device va1 priority 0 ; }",
+    ] {
+        run(&lab, "A", &[line]);
+        assert_eq!(lab.plan(), Vec::<String>::new(), "{line}");
+    }
+    for dst in addresses("a2") {
+        lab.assert_reaches("a1", dst, 63);
+    }
+    to_another_node(&lab);
+}
