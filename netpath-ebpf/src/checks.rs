@@ -70,37 +70,31 @@ fn to_measure(skb: &impl View, length: u32) -> Option<(u32, u64)> {
 /// packet's segments are judged by the device, and a way that is narrower than its device is the kernel's.
 #[inline(always)]
 pub fn path_mtu<F: Route>(
-    skb: &Skb,
+    skb: &mut Skb,
     packet: &Parsed<F>,
     next_hop: &NextHop,
     features: Features,
 ) -> Result<(), Verdict> {
     let route_mtu = features.route_mtu();
-    let by_path = fib::by_path_mtu::<F>(features);
-    match to_measure(skb, packet.length) {
-        None => return Ok(()),
-        // The FIB has.
-        Some(_) if by_path && !skb.is_gso() => {}
-        Some((length, flags)) => {
-            let device_mtu = ask_device(skb, next_hop.ifindex, length, flags)?;
-            if skb.is_gso() {
-                if by_path {
-                    not_narrower(next_hop.mtu, device_mtu)?;
-                }
-                return fits_route(route_mtu, device_mtu);
-            }
-        }
+    let Some((length, flags)) = to_measure(skb, packet.length) else {
+        return Ok(());
+    };
+    if fib::by_path_mtu::<F>(features) && !skb.is_gso() {
+        // The FIB has judged it.
+        return fits_route(route_mtu, packet.length);
     }
-    fits_route(route_mtu, packet.length)
-}
-
-/// A path's MTU is no smaller than its device's, by which segments were judged.
-#[inline(always)]
-fn not_narrower(mtu: u32, device_mtu: u32) -> Result<(), Verdict> {
-    if mtu < device_mtu {
+    let device_mtu = ask_device(skb, next_hop.ifindex, length, flags)?;
+    let longest = if skb.is_gso() {
+        device_mtu
+    } else {
+        packet.length
+    };
+    if next_hop.mtu < longest
+        && (fib::by_path_mtu::<F>(features) || !fib::is_of_this_path(skb, packet, next_hop))
+    {
         return Err(Verdict::Punt(PuntReason::MtuExceeded));
     }
-    Ok(())
+    fits_route(route_mtu, longest)
 }
 
 /// So many bytes fit the narrowest route that has an MTU of its own. Which route that is, is for the kernel to say.
@@ -161,15 +155,15 @@ mod tests {
     }
 
     #[test]
-    fn segments_are_the_kernels_where_the_route_is_narrower() {
+    fn what_does_not_fit_the_narrowest_route_is_the_kernels() {
         let exceeded = Err(Verdict::Punt(PuntReason::MtuExceeded));
-        for (route, device, expected) in [
-            (1500, 1500, Ok(())),
+        for (route, length, expected) in [
+            (0, 65_535, Ok(())),
+            (1400, 1400, Ok(())),
+            (1400, 1401, exceeded),
             (9000, 1500, Ok(())),
-            (1499, 1500, exceeded),
-            (0, 1500, exceeded),
         ] {
-            assert_eq!(not_narrower(route, device), expected, "{route} {device}");
+            assert_eq!(fits_route(route, length), expected, "{route} {length}");
         }
     }
 }

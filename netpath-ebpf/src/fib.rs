@@ -204,6 +204,42 @@ pub fn next_hop<F: Route>(
     }
 }
 
+/// Whether the MTU that the FIB told is that of the path to this one destination, which the kernel has learnt from an
+/// ICMP error, and not of the route. The FIB tells one like the other; but its neighbour among the addresses, by the same
+/// route, has not learnt the same. Where that one goes another way, nothing is known. A route to a single address that
+/// has an MTU of its own is known from user space ([`Features::route_mtu`]).
+#[inline(never)]
+pub fn is_of_this_path<F: Route>(skb: &mut Skb, packet: &Parsed<F>, found: &NextHop) -> bool {
+    let Ok(flow) = F::flow(skb) else {
+        return false;
+    };
+    let mut place = MaybeUninit::uninit();
+    let question = FibLookup::zeroed(&mut place);
+    F::ask(question, packet, &flow);
+    // The lowest bit of an IPv4 address in network order; for IPv6 it is not asked.
+    question.destination[0] ^= 1u32.to_be();
+    question.ifindex = skb.interface().0;
+    question.length_or_mtu = 1;
+    let flags = FIB_FLAGS.load();
+    if flags & BPF_FIB_LOOKUP_MARK != 0 {
+        question.mark = skb.mark();
+    }
+    // SAFETY: as in `next_hop`.
+    let result = unsafe {
+        bpf_fib_lookup(
+            skb.context().as_ptr(),
+            (&raw mut *question).cast(),
+            size_of::<FibLookup>() as i32,
+            flags,
+        )
+    };
+    matches!(
+        result as u32,
+        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH
+    ) && question.ifindex == found.ifindex.0
+        && u32::from(question.length_or_mtu) > found.mtu
+}
+
 /// The interface by which the kernel would send to a packet's source, asked as its reverse-path filter asks
 /// (`__fib_validate_source` in net/ipv4/fib_frontend.c): everything the other way round, as if it came in by the
 /// interface that the packet is to leave by, and without its mark.

@@ -173,6 +173,11 @@ pub enum Step {
 }
 
 impl Step {
+    /// Whether it is about a route that has an MTU of its own.
+    pub fn gives_a_route_an_mtu(&self) -> bool {
+        matches!(self, Self::Ip { change, .. } if change.starts_with("route") && change.contains(" mtu "))
+    }
+
     /// An `ip` command and the one that takes it back.
     pub fn ip(place: Place, change: impl Into<String>, undo: impl Into<String>) -> Self {
         Self::Ip {

@@ -6,6 +6,10 @@ use netpath_common::{DropReason, Outcome, PuntReason};
 
 use super::verdict::Result;
 
+/// Of what somebody else has the kernel do.
+const SOMEBODYS: &str = "somebody else would have to have put it there, and it would act in every case: `lab_guest` and the \
+                         tests of the programs show it";
+
 /// Reasons that no packet through a lab has, and why.
 pub const NOT_IN_A_LAB: &[(&str, &str)] = &[
     (
@@ -15,6 +19,21 @@ pub const NOT_IN_A_LAB: &[(&str, &str)] = &[
     (
         "punt(endpoint_gone)",
         "an endpoint's veth would have to be deleted, and the lab with it: `lab_reuse` shows it",
+    ),
+    ("punt(ipsec)", SOMEBODYS),
+    ("punt(vrf)", SOMEBODYS),
+    ("punt(shaped)", SOMEBODYS),
+    ("punt(netdev_hook)", SOMEBODYS),
+    ("punt(xdp)", SOMEBODYS),
+    ("punt(rules)", SOMEBODYS),
+    ("punt(bridge_port)", SOMEBODYS),
+    (
+        "punt(not_an_uplink)",
+        "the lab's only way to another node is its uplink: the tests of the programs show it",
+    ),
+    (
+        "punt(padded_gso)",
+        "no socket sends it: the tests of the programs show it",
     ),
     (
         "drop(not_ready)",

@@ -129,6 +129,11 @@ impl Runner {
     /// When the lab cannot be changed as the case wants, or its end cannot be seen.
     pub fn run(&mut self, case: &Case) -> Run {
         let undo = self.apply(&case.steps);
+        // The programs know of the MTUs of routes as they were at the last `fastpath on`.
+        let changes_routes = self.fast_path && case.steps.iter().any(Step::gives_a_route_an_mtu);
+        if changes_routes {
+            self.lab.set_fast_path(true);
+        }
         self.discard();
         let before = self.counters();
         let mut observation = Observation::default();
@@ -181,6 +186,9 @@ impl Runner {
         self.programs.clear();
         for step in undo.iter().rev() {
             self.apply(std::slice::from_ref(step));
+        }
+        if changes_routes {
+            self.lab.set_fast_path(true);
         }
         Run {
             observation,

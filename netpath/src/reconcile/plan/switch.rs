@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use netpath_common::{FastPathWish, FeatureBits, InterfaceKind, Mac, ProgramKind};
+use ipnet::IpNet;
+use netpath_common::{FastPathWish, FeatureBits, Ifindex, InterfaceKind, Mac, ProgramKind};
 
 use super::{
-    super::{Action, NewInterface, Object, Op, Plan, Recorded, RecordedEndpoint, Wanted, World},
+    super::{
+        Action, NewInterface, Object, Op, Owner, Plan, Recorded, RecordedEndpoint, Wanted, World,
+    },
     Draft, Fresh, Planner,
     entries::{ENDPOINT, UPLINK},
 };
@@ -40,6 +43,9 @@ pub fn switch(wanted: &Wanted, wishes: &Wishes, world: &World) -> Plan {
     let mut fresh = Fresh::new(0);
     let mut planner = Planner::new(wanted, world, &mut fresh);
     planner.wish(wishes);
+    if wishes.node {
+        planner.look_again();
+    }
     for interface in planner.interfaces() {
         planner.switch_one(&interface);
     }
@@ -197,6 +203,80 @@ impl Planner<'_> {
             }
         }
         unpinned
+    }
+
+    /// Tells the programs what else acts on packets as it is now, before they are attached: of what they know of already.
+    fn look_again(&mut self) {
+        let Some(node) = self.world.recorded.clone() else {
+            return;
+        };
+        let mut draft = Draft {
+            silent: true,
+            ..Draft::default()
+        };
+        for record in node.endpoints.values() {
+            let ifindex = self.world.ifindex(&record.host_dev);
+            self.refresh_punts(&mut draft, &record.host_dev);
+            let owner = Owner::Endpoint {
+                id: record.id,
+                dev: record.host_dev.clone(),
+                endpoint_mac: record.endpoint_mac,
+                host_mac: record.host_mac,
+            };
+            for address in record.addresses.iter().map(IpNet::addr) {
+                if self.world.observed.maps.endpoints.contains_key(&address) {
+                    let punts = self.address_punts(ifindex, address.into());
+                    self.entry(&mut draft, false, address, &owner, punts);
+                }
+            }
+            self.refresh_prefixes(&mut draft, ifindex, &record.prefixes, &owner);
+        }
+        for dev in node.uplinks.keys() {
+            self.refresh_punts(&mut draft, dev);
+        }
+        let routes: Vec<IpNet> = node.routes.keys().copied().collect();
+        self.refresh_prefixes(&mut draft, Ifindex(0), &routes, &Owner::Node);
+        self.features(&mut draft);
+        let name = self.wanted.name.clone();
+        self.step(Action::Update, Object::FastPath, &name, None, draft);
+    }
+
+    fn refresh_prefixes(
+        &mut self,
+        draft: &mut Draft,
+        ifindex: Ifindex,
+        prefixes: &[IpNet],
+        owner: &Owner,
+    ) {
+        for &prefix in prefixes {
+            if self.world.observed.maps.routes.contains_key(&prefix) {
+                let punts = self.address_punts(ifindex, prefix);
+                self.prefix_entry(draft, false, prefix, owner, punts);
+            }
+        }
+    }
+
+    fn refresh_punts(&mut self, draft: &mut Draft, dev: &str) {
+        let ifindex = self.world.ifindex(dev);
+        let punts = self.interface_punts(ifindex);
+        let Some(known) = self.world.observed.maps.interfaces.get(&ifindex).cloned() else {
+            return;
+        };
+        let Some(kind) = known.kind.filter(|_| known.punts != punts) else {
+            return;
+        };
+        if kind == InterfaceKind::Uplink && punts.ingress != 0 {
+            self.feature(draft, FeatureBits::PUNT_INGRESS);
+        }
+        let new = NewInterface {
+            dev: dev.to_owned(),
+            kind,
+            id: known.id,
+            endpoint: known.endpoint,
+            rp_filter: known.rp_filter,
+            punts,
+        };
+        self.act(draft, Op::Register(new));
     }
 
     /// Tells the programs of an uplink's reverse-path filter as it is now.
