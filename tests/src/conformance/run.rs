@@ -130,7 +130,9 @@ impl Runner {
     pub fn run(&mut self, case: &Case) -> Run {
         let undo = self.apply(&case.steps);
         // The programs know of the MTUs of routes as they were at the last `fastpath on`.
-        let changes_routes = self.fast_path && case.steps.iter().any(Step::gives_a_route_an_mtu);
+        let changes_routes = self.fast_path
+            && case.path == Path::ToRemote
+            && case.steps.iter().any(Step::gives_a_route_an_mtu);
         if changes_routes {
             self.lab.set_fast_path(true);
         }
