@@ -15,7 +15,7 @@ use crate::command;
 use crate::setup::kernel::Kernel;
 
 /// Programs that netpath and the tests start.
-const PROGRAMS: [&str; 16] = [
+const PROGRAMS: [&str; 17] = [
     "ip",
     "tc",
     "bpftool",
@@ -26,6 +26,7 @@ const PROGRAMS: [&str; 16] = [
     "iptables-restore",
     "ip6tables-restore",
     "iptables-nft",
+    "ip6tables-nft",
     "iptables-nft-restore",
     "ip6tables-nft-restore",
     "nft",
