@@ -10,6 +10,7 @@ use std::{
 
 use netpath::{
     counters,
+    datapath::{AttachMode, attach_mode},
     lock::TopologyLock,
     netns::Netns,
     provision::{self, FastPath, Selection},
@@ -181,24 +182,62 @@ fn a_node_without_a_pin_hides_no_other() {
     }
 }
 
+/// Something that lets attaching to the uplink of A fail.
+enum Obstacle {
+    /// In the place of the link's pin.
+    Directory(PathBuf),
+    /// Of another kind at the priority of netpath's filters, which have no pins.
+    Filter,
+}
+
+impl Obstacle {
+    /// The words of `tc filter` for the place of netpath's filter: the letters `np` as a number.
+    const PLACE: &str = "dev up0 ingress pref 28272";
+
+    fn before_the_uplink(lab: &Lab) -> Self {
+        match attach_mode().expect("the kernel answers") {
+            AttachMode::Tcx => {
+                let links = format!("/sys/fs/bpf/netpath/{}/links", lab.name("A"));
+                let place = PathBuf::from(links).join("from_uplink@up0");
+                fs::create_dir(&place).expect("mkdir");
+                Self::Directory(place)
+            }
+            AttachMode::Clsact => {
+                let place = Self::PLACE;
+                let filter =
+                    format!("tc filter add {place} protocol all u32 match u32 0 0 flowid 1:1");
+                lab.run("A", "tc qdisc replace dev up0 clsact");
+                lab.run("A", &filter);
+                Self::Filter
+            }
+        }
+    }
+
+    fn remove(self, lab: &Lab) {
+        match self {
+            Self::Directory(place) => fs::remove_dir(place).expect("rmdir"),
+            Self::Filter => {
+                let place = Self::PLACE;
+                lab.run("A", &format!("tc filter del {place}"));
+            }
+        }
+    }
+}
+
 #[test]
 fn a_fast_path_that_fails_at_the_third_interface_is_undone_or_told() {
     let lab = Lab::up(ONE_NODE);
     lab.fast_path(false, "A", None);
-    // In the place of the pin, so that attaching there fails.
-    let place = format!(
-        "/sys/fs/bpf/netpath/{}/links/from_uplink@up0",
-        lab.name("A")
-    );
-    fs::create_dir(&place).expect("mkdir");
+    let obstacle = Obstacle::before_the_uplink(&lab);
     let selection = Selection {
         node: Some(lab.name("A")),
         endpoint: None,
         ..Selection::default()
     };
     let result = provision::set_fast_path(true, &selection, &mut |_| {});
-    fs::remove_dir(&place).expect("rmdir");
-    assert!(result.is_err(), "{result:?}");
+    obstacle.remove(&lab);
+    let error = result.expect_err("an obstacle").to_string();
+    assert!(error.contains("up0"), "{error}");
     let nodes = provision::observe().unwrap_or_else(|error| panic!("{error}"));
     let node = nodes.iter().find(|node| node.name == lab.name("A"));
     let node = node.expect("the node");
