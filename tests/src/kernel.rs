@@ -13,6 +13,11 @@ pub fn has_tcx() -> bool {
     is_at_least((6, 6))
 }
 
+/// Whether the kernel counts what is in a BPF map (`map_mem_usage`, Linux 6.4). Before, it tells a figure of the capacity.
+pub fn counts_map_entries() -> bool {
+    is_at_least((6, 4))
+}
+
 fn is_at_least(version: (u32, u32)) -> bool {
     static RUNNING: OnceLock<(u32, u32)> = OnceLock::new();
     let running = RUNNING.get_or_init(|| {

@@ -14,7 +14,7 @@ pub mod flows;
 pub mod fuzz;
 mod gso;
 mod guard;
-mod kernel;
+pub mod kernel;
 pub mod lab;
 mod node;
 pub mod oracle;

@@ -14,11 +14,7 @@ use netpath::{
     provision::{Object, UpOptions},
 };
 
-use super::{
-    Run, ScaleError,
-    lab::{io_error, memory},
-    results::RealEndpoints,
-};
+use super::{Run, ScaleError, lab::io_error, memory::Account, results::RealEndpoints};
 
 /// Makes and removes a node with many endpoints.
 pub fn measure(run: &mut Run<'_>) -> Result<RealEndpoints, ScaleError> {
@@ -32,17 +28,19 @@ pub fn measure(run: &mut Run<'_>) -> Result<RealEndpoints, ScaleError> {
     run.step("endpoints", || format!("{count} come up"))?;
     let available = available()?;
     let mut times = Vec::with_capacity(count as usize);
-    let mut empty_maps = Ok(Vec::new());
+    let mut before = None;
     let start = Instant::now();
     let mut lab = Lab::up(&topology, &options, &mut |change| match change.object {
-        Object::Node => empty_maps = memory(&name),
+        Object::Node => before = Some(Account::of(&name)),
         Object::Endpoint => times.push(start.elapsed()),
         _ => {}
     })?;
     let up = start.elapsed();
     let fall = available - self::available()?;
-    let sum = |maps: &[super::results::MapMemory]| maps.iter().map(|map| map.bytes).sum::<u64>();
-    let maps = sum(&memory(&name)?).saturating_sub(sum(&empty_maps?));
+    let maps = match before {
+        Some(before) => Account::of(&name)?.growth_since(&before?),
+        None => None,
+    };
     run.step("endpoints", || format!("{count} go"))?;
     let start = Instant::now();
     lab.remove()?;

@@ -55,7 +55,7 @@ pub fn fill(run: &Run<'_>, node: Node, size: Size) -> Result<(Filled, Table), Sc
         routes: population::prefixes(family, size.routes as usize, seed),
     };
     let (v4, v6) = (contents(Family::V4), contents(Family::V6));
-    let maps_before = node.memory()?;
+    let before = node.memory()?;
     let single = v4.routes.len().min(SINGLE);
     let mut table = Table {
         size,
@@ -63,7 +63,7 @@ pub fn fill(run: &Run<'_>, node: Node, size: Size) -> Result<(Filled, Table), Sc
         routes_ns: ByFamily::default(),
         single_ns: ByFamily::default(),
         single: single as u32,
-        maps_before,
+        maps_before: Vec::new(),
         maps_after: Vec::new(),
     };
     let processor = run.processor;
@@ -79,7 +79,10 @@ pub fn fill(run: &Run<'_>, node: Node, size: Size) -> Result<(Filled, Table), Sc
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
-    table.maps_after = node.memory()?;
+    let after = node.memory()?;
+    let counts_entries = after.growth_since(&before).is_some();
+    table.maps_before = before.maps(counts_entries);
+    table.maps_after = after.maps(counts_entries);
     Ok((Filled { node, size, v4, v6 }, table))
 }
 

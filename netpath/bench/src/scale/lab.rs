@@ -9,20 +9,15 @@ use std::{
 };
 
 use netpath::{
-    command,
-    datapath::{Datapath, Maps, map_names},
-    lab::Lab,
-    lock::TopologyLock,
-    model::Topology,
-    netns::Netns,
+    command, datapath::Datapath, lab::Lab, lock::TopologyLock, model::Topology, netns::Netns,
     provision::UpOptions,
 };
 use netpath_common::{EndpointEntry, Ifindex};
 use nix::net::if_::if_nametoindex;
 
-use super::results::MapMemory;
 use super::{
     ScaleError,
+    memory::Account,
     population::{DIRECT_V4, DIRECT_V6, LOCAL_V4, LOCAL_V6, REMOTE_V4, REMOTE_V6},
 };
 use crate::Family;
@@ -195,8 +190,8 @@ impl Node {
     }
 
     /// What each of the node's maps takes.
-    pub fn memory(&self) -> Result<Vec<MapMemory>, ScaleError> {
-        memory(&self.name)
+    pub fn memory(&self) -> Result<Account, ScaleError> {
+        Account::of(&self.name)
     }
 
     /// Removes it.
@@ -208,19 +203,6 @@ impl Node {
 /// Holds the machine's topology for a change of maps.
 pub fn hold() -> Result<TopologyLock, ScaleError> {
     Ok(TopologyLock::take(&AtomicBool::new(false))?)
-}
-
-/// What each map of a node takes.
-pub fn memory(node: &str) -> Result<Vec<MapMemory>, ScaleError> {
-    map_names()
-        .map(|map| {
-            let info = Maps::info(node, map)?;
-            Ok(MapMemory {
-                map: map.to_owned(),
-                bytes: info.memory,
-            })
-        })
-        .collect()
 }
 
 fn open_datapath(name: &str) -> Result<Datapath, ScaleError> {

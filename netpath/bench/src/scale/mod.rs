@@ -8,6 +8,7 @@
 //! | `hops` | what does it cost on the wire? |
 //! | `reaction` | how soon is a change seen by a packet? |
 //! | `endpoints` | how long do real endpoints take? |
+//! | `memory` | what do maps take? |
 
 mod endpoints;
 mod error;
@@ -16,6 +17,7 @@ mod flow;
 mod goals;
 mod hops;
 mod lab;
+mod memory;
 mod names;
 mod population;
 mod programs;

@@ -100,8 +100,9 @@ pub struct ByFamily {
 pub struct MapMemory {
     /// Its name.
     pub map: String,
-    /// In bytes.
-    pub bytes: u64,
+    /// In bytes. `None` where the kernel does not count what is in a map, but tells a figure of its capacity: before
+    /// Linux 6.4.
+    pub bytes: Option<u64>,
 }
 
 /// What is done with a packet that a program is run on.
@@ -238,6 +239,6 @@ pub struct RealEndpoints {
     pub down_ns: u64,
     /// Fall of `MemAvailable` in bytes while they came up. Whatever else ran on the machine is in it.
     pub memory: i64,
-    /// Growth of the node's maps in bytes, as the kernel says.
-    pub maps: u64,
+    /// Growth of the node's maps in bytes, as the kernel says; `None` as in [`MapMemory::bytes`].
+    pub maps: Option<u64>,
 }

@@ -155,8 +155,15 @@ fn milliseconds(nanoseconds: u64) -> String {
 
 fn mebibytes(maps: &[MapMemory], prefix: &str) -> String {
     let ours = maps.iter().filter(|map| map.map.starts_with(prefix));
-    let bytes: u64 = ours.map(|map| map.bytes).sum();
-    format!("{:.1}", bytes as f64 / f64::from(1 << 20))
+    let bytes: Option<u64> = ours.map(|map| map.bytes).sum();
+    counted(bytes, f64::from(1 << 20))
+}
+
+fn counted(bytes: Option<u64>, of: f64) -> String {
+    bytes.map_or_else(
+        || "not counted".to_owned(),
+        |bytes| format!("{:.1}", bytes as f64 / of),
+    )
 }
 
 fn real_endpoints(results: &ScaleResults) -> Table {
@@ -180,7 +187,7 @@ fn real_endpoints(results: &ScaleResults) -> Table {
         tenth(found.tenths_ns.last()),
         seconds(found.down_ns),
         format!("{:.0}", found.memory as f64 / count),
-        format!("{:.1}", found.maps as f64 / count),
+        counted(found.maps, count),
     ]);
     table
 }

@@ -46,7 +46,7 @@ fn install_table(results: &ScaleResults) -> String {
         )
     };
     let rows = results.tables.iter().map(|table| {
-        let sum = |maps: &[MapMemory]| format::bytes(memory(maps, ""));
+        let sum = |maps: &[MapMemory]| counted(memory(maps, ""), format::bytes);
         vec![
             table.size.endpoints.to_string(),
             table.size.routes.to_string(),
@@ -88,7 +88,7 @@ fn endpoint_table(results: &ScaleResults) -> String {
         tenths.join(", "),
         format::ns(found.down_ns as f64),
         each(found.memory as f64),
-        each(found.maps as f64),
+        counted(found.maps.map(|bytes| bytes as f64), each),
     ]];
     let head = [
         "endpoints",
@@ -224,11 +224,16 @@ fn settings_table(results: &ScaleResults) -> String {
     machine_and_settings(&results.machine, &rows)
 }
 
-fn memory(maps: &[MapMemory], prefix: &str) -> f64 {
+/// Memory of the maps whose names start so, where the kernel counts it.
+fn memory(maps: &[MapMemory], prefix: &str) -> Option<f64> {
     maps.iter()
         .filter(|map| map.map.starts_with(prefix))
-        .map(|map| map.bytes as f64)
+        .map(|map| map.bytes.map(|bytes| bytes as f64))
         .sum()
+}
+
+fn counted(bytes: Option<f64>, format: impl Fn(f64) -> String) -> String {
+    bytes.map_or_else(|| "not counted by this kernel".to_owned(), format)
 }
 
 #[cfg(test)]

@@ -299,9 +299,11 @@ fn memory_plot(results: &ScaleResults) -> Option<Plot> {
         ("routes_", By::Routes, Colour::Green),
     ];
     let series = kinds.into_iter().map(|(prefix, by, colour)| {
-        let points = results.tables.iter().map(|table| Point {
-            x: by.of(table.size),
-            y: Mark::exact(memory(&table.maps_after, prefix)),
+        let points = results.tables.iter().filter_map(|table| {
+            Some(Point {
+                x: by.of(table.size),
+                y: Mark::exact(memory(&table.maps_after, prefix)?),
+            })
         });
         Series {
             label: prefix.trim_end_matches('_').into(),

@@ -74,7 +74,7 @@ fn run() -> ScaleResults {
             tenths_ns: vec![1_200_000_000; 10],
             down_ns: 9_000_000_000,
             memory: 1000 * 300 * 1024,
-            maps: 1000 * 512,
+            maps: Some(1000 * 512),
         },
     };
     for round in 0..7 {
@@ -123,15 +123,15 @@ fn table(size: Size) -> Table {
         vec![
             MapMemory {
                 map: "endpoints_v4".into(),
-                bytes: 1 << 20,
+                bytes: Some(1 << 20),
             },
             MapMemory {
                 map: "routes_v4".into(),
-                bytes: of,
+                bytes: Some(of),
             },
             MapMemory {
                 map: "hops".into(),
-                bytes: 4096,
+                bytes: Some(4096),
             },
         ]
     };
@@ -276,6 +276,23 @@ fn the_page_holds_every_table() {
         let found = all.iter().any(|cell| cell.starts_with(expected));
         assert!(found, "{expected}: {all:?}");
     }
+}
+
+#[test]
+fn memory_that_the_kernel_does_not_count_is_not_told_as_none() {
+    let mut results = run();
+    results.endpoints.maps = None;
+    for table in &mut results.tables {
+        let maps = table.maps_before.iter_mut().chain(&mut table.maps_after);
+        maps.for_each(|map| map.bytes = None);
+    }
+    let plots = plots(&results);
+    assert!(plots.iter().all(|plot| plot.name != "scale_memory"));
+    // Before and after for each table, and those of the endpoints.
+    let cells = page(&results, &plots)
+        .matches("<td>not counted by this kernel</td>")
+        .count();
+    assert_eq!(cells, 2 * results.tables.len() + 1);
 }
 
 #[test]
