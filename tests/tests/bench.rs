@@ -11,7 +11,7 @@ use std::{
 
 use netpath::{datapath, netns::NETNS_DIR};
 use netpath_bench::{Family, Measure, Path, Reach, Results, SCHEMA, Sample};
-use netpath_tests::netpath;
+use netpath_tests::{kernel, netpath};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -73,7 +73,7 @@ fn text(bytes: &[u8]) -> String {
 fn a_quick_run_is_complete_and_in_time() {
     let (output, took) = Bench::start(&["bench", "--quick", "--seed", "7", "-j"]).end();
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(took < LONGEST, "{took:?}");
+    assert!(took < LONGEST || kernel::is_emulated(), "{took:?}");
     let results: Results = serde_json::from_slice(&output.stdout).expect("the document");
     assert_eq!(results.schema, SCHEMA);
     assert_eq!(results.rejected, []);

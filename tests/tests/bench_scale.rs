@@ -185,8 +185,9 @@ fn reactions(found: &ScaleResults, rounds: &[u32]) {
     assert_eq!(seen, product(&subjects, rounds));
     assert_eq!(found.reactions.len(), seen.len());
     for it in &found.reactions {
-        // The first packet cannot arrive before the request was made; the clock counts nanoseconds.
-        assert!(it.first_packet_ns > 0 && it.request_ns > 0, "{it:?}");
-        assert!(it.interval_ns > 0, "{it:?}");
+        // The clock counts nanoseconds. A packet that the node has received, but not yet looked up when its processor is
+        // taken away may be older than the request.
+        assert!(it.first_packet_ns > 0 || kernel::is_emulated(), "{it:?}");
+        assert!(it.request_ns > 0 && it.interval_ns > 0, "{it:?}");
     }
 }

@@ -6,7 +6,7 @@
 exec </dev/null >/dev/ttyS0 2>&1
 /bin/busybox --install -s /bin
 export PATH=/usr/sbin:/usr/bin:/bin HOME=/ RUST_BACKTRACE=1
-export NETPATH_BIN=/usr/bin/netpath
+export NETPATH_BIN=/usr/bin/netpath NETPATH_EMULATED=1
 
 report() {
     echo "$*" >/dev/ttyS1
