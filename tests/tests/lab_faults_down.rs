@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs::File,
     io::Write as _,
     process::{Child, Command, Output, Stdio},
     sync::atomic::AtomicBool,
@@ -98,6 +99,23 @@ fn who_keeps_a_namespace_alive_is_named() {
         holders: vec![holder],
     };
     assert_eq!(removed.remaining, [expected]);
+    lab.assert_nothing_left();
+}
+
+/// By its name, which is gone when it is looked for.
+#[test]
+fn who_has_a_namespace_open_is_named() {
+    let lab = Lab::up(ONE_NODE);
+    let file = File::open(path_of(&lab.name("a1"))).expect("open");
+    let removed = provision::down_unless(&lab.nodes(), &AtomicBool::new(false), &mut |_| {});
+    let removed = removed.unwrap_or_else(|error| panic!("{error}"));
+    let [Remaining::Namespace { name, holders }] = removed.remaining.as_slice() else {
+        panic!("{removed:?}");
+    };
+    assert_eq!(*name, lab.name("a1"));
+    let found: Vec<_> = holders.iter().map(|it| (it.pid, it.inside)).collect();
+    assert_eq!(found, [(std::process::id(), false)], "{holders:?}");
+    drop(file);
     lab.assert_nothing_left();
 }
 
