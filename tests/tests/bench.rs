@@ -39,6 +39,8 @@ impl Bench {
         let output = self.child.wait_with_output().expect("netpath ends");
         let took = self.began.elapsed();
         assert_eq!(left(&prefix), Vec::<String>::new());
+        let stderr = text(&output.stderr);
+        assert!(!stderr.contains("lives on"), "{stderr}");
         (output, took)
     }
 }

@@ -36,6 +36,7 @@ fn a_quick_run_is_complete_and_leaves_nothing() {
     let output = child.wait_with_output().expect("it ends");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(!stderr.contains("lives on"), "{stderr}");
     let found: ScaleResults = serde_json::from_slice(&output.stdout).expect("the document");
 
     assert_eq!((found.schema, found.settings.seed), (1, 7));

@@ -85,12 +85,13 @@ pub(super) struct Ends<'a> {
 
 /// The lab while a run lasts.
 pub(super) struct Lab {
-    lab: lab::Lab,
     /// The nodes, in the order that traffic passes them.
     pub nodes: [LabNode; 2],
     sender: Netns,
     /// By [`Reach`].
     receivers: [Netns; 2],
+    /// Dropped after the namespaces, which would otherwise live on.
+    lab: lab::Lab,
 }
 
 impl Lab {
@@ -129,10 +130,10 @@ impl Lab {
             pair.make(&sender, receiver)?;
         }
         Ok(Self {
-            lab,
             nodes,
             sender,
             receivers,
+            lab,
         })
     }
 
@@ -173,8 +174,16 @@ impl Lab {
     }
 
     /// Removes it.
-    pub fn remove(&mut self) -> Result<(), ProvisionError> {
-        self.lab.remove()
+    pub fn remove(self) -> Result<(), ProvisionError> {
+        let Self {
+            nodes,
+            sender,
+            receivers,
+            mut lab,
+        } = self;
+        // While they are open the kernel does not clear them up.
+        drop((nodes, sender, receivers));
+        lab.remove()
     }
 }
 

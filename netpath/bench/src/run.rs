@@ -71,7 +71,7 @@ pub fn run(
     let processors = Processors::choose()?;
     let mut warnings = orphans::sweep()?;
     warnings.extend(self::warnings(&processors)?);
-    let mut lab = Lab::up(&options.interrupted)?;
+    let lab = Lab::up(&options.interrupted)?;
     let measured = Run {
         options,
         began,

@@ -195,8 +195,17 @@ impl Node {
     }
 
     /// Removes it.
-    pub fn down(mut self) -> Result<(), ScaleError> {
-        Ok(self.lab.remove()?)
+    pub fn down(self) -> Result<(), ScaleError> {
+        let Self {
+            netns,
+            a,
+            b,
+            mut lab,
+            ..
+        } = self;
+        // While they are open the kernel does not clear them up.
+        drop((netns, a, b));
+        Ok(lab.remove()?)
     }
 }
 
