@@ -247,6 +247,9 @@ fn a_lab_that_is_kept_is_left_alone_by_the_next() {
     assert_eq!(left_behind(), Vec::<PathBuf>::new());
 }
 
+/// What it says when it is interrupted before it makes anything.
+const NOTHING_BEGUN: &str = "netpath: interrupted; nothing was begun\n";
+
 #[test]
 fn interrupted_at_any_moment_it_leaves_nothing() {
     let _lab = Lab::take();
@@ -261,6 +264,8 @@ fn interrupted_at_any_moment_it_leaves_nothing() {
         assert_eq!(left_behind(), Vec::<PathBuf>::new(), "after {delay} ms");
         let stderr = text(&output.stderr);
         match (output.status.code(), output.status.signal()) {
+            // A slow machine has not come to the lab's making by then.
+            (Some(1), _) if delay < 1_000 && stderr == NOTHING_BEGUN => {}
             (Some(1), _) => assert_eq!(stderr, "netpath: interrupted; removed\n", "{delay} ms"),
             // Before signals are caught, nothing has been made.
             (None, Some(2)) if !catches => {}
