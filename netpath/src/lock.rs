@@ -18,6 +18,9 @@ const DIRECTORY: &str = "/run/netpath";
 /// How long another netpath may take: 200 endpoints come up in ten seconds.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// After how long it is said that another netpath is waited for.
+const SILENCE: Duration = Duration::from_millis(500);
+
 /// A lock could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
@@ -102,8 +105,14 @@ impl Lock {
     /// Waits for the lock, until `interrupted` is set.
     pub(crate) fn take(subject: Subject, interrupted: &AtomicBool) -> Result<Self, LockError> {
         let path = subject.path();
-        let deadline = Instant::now() + PATIENCE;
+        let begun = Instant::now();
+        let deadline = begun + PATIENCE;
+        let mut told = false;
         loop {
+            if !told && begun.elapsed() > SILENCE {
+                told = true;
+                tell_waiting(&path);
+            }
             match Self::attempt(&path)? {
                 Some(lock) => return Ok(lock),
                 None if interrupted.load(Ordering::Relaxed) => {
@@ -197,6 +206,31 @@ impl Drop for Lock {
     }
 }
 
+/// Says that the lock is waited for, and for whom, if /proc shows it.
+fn tell_waiting(path: &Path) {
+    let locks = fs::read_to_string("/proc/locks");
+    let holder = match (fs::metadata(path), locks) {
+        (Ok(file), Ok(locks)) => holder(&locks, file.dev(), file.ino()),
+        _ => None,
+    };
+    let who = holder.map_or_else(String::new, |pid| format!(" (process {pid})"));
+    tracing::warn!("another netpath is at work{who}: waiting for it to end");
+}
+
+/// The process that holds a lock on a file, as /proc/locks has it (`lock_get_status` in fs/locks.c): `1: FLOCK  ADVISORY
+/// WRITE 4711 00:1a:42 0 EOF`, with the device in hexadecimal. One that another pid namespace hides is 0; a line with an
+/// arrow is one that waits.
+fn holder(locks: &str, device: u64, inode: u64) -> Option<u32> {
+    let (major, minor) = (libc::major(device), libc::minor(device));
+    let file = format!("{major:02x}:{minor:02x}:{inode}");
+    locks.lines().find_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (kind, pid) = (fields.next()?, fields.nth(2)?);
+        let is_it = kind == "FLOCK" && fields.next()? == file;
+        pid.parse().ok().filter(|&pid| is_it && pid != 0)
+    })
+}
+
 /// Only root's own, which nobody else may write, excludes what it is to exclude.
 fn trusted(path: &Path, found: &fs::Metadata) -> Result<(), LockError> {
     if found.uid() != 0 {
@@ -223,6 +257,20 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> LockError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_holder_of_a_lock_is_found() {
+        let locks = "1: POSIX  ADVISORY  WRITE 7 00:1a:42 0 EOF\n\
+                     2: FLOCK  ADVISORY  WRITE 8 00:1a:41 0 EOF\n\
+                     3: FLOCK  ADVISORY  WRITE 4711 00:1a:42 0 EOF\n\
+                     3: -> FLOCK  ADVISORY  WRITE 9 00:1a:42 0 EOF\n\
+                     4: FLOCK  ADVISORY  WRITE 0 00:1a:43 0 EOF\n";
+        let device = libc::makedev(0, 0x1a);
+        assert_eq!(holder(locks, device, 42), Some(4711));
+        assert_eq!(holder(locks, device, 43), None);
+        assert_eq!(holder(locks, libc::makedev(1, 0x1a), 42), None);
+        assert_eq!(holder("a\n\n1: FLOCK", device, 42), None);
+    }
 
     #[test]
     fn a_lock_that_cannot_be_had_is_a_failure() {

@@ -2,15 +2,21 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{BufRead as _, BufReader, Write as _},
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::PathBuf,
     process::{Command, Output, Stdio},
+    sync::atomic::AtomicBool,
 };
 
+use netpath::{
+    datapath::{Datapath, map_names},
+    lock::TopologyLock,
+};
+use netpath_common::{ABI_VERSION, Identity};
 use netpath_tests::{
     binary,
-    lab::{Deadline, Lab},
+    lab::{Deadline, Lab, TWO_NODES},
     netpath,
 };
 use nix::{
@@ -22,6 +28,8 @@ use serde_json::Value;
 const STATS: &str = include_str!("../../docs/schema/stats.json");
 const SHOW: &str = include_str!("../../docs/schema/show.json");
 const UP: &str = include_str!("../../docs/schema/up.json");
+const MAPS: &str = include_str!("../../docs/schema/maps.json");
+const DUMP: &str = include_str!("../../docs/schema/maps-dump.json");
 
 const ONE_NODE: &str = r#"
 [[node]]
@@ -205,6 +213,107 @@ fn up_show_stats_and_down_speak_json() {
     let removed = json(&run(&["down", "-f", file.path(), "-j"]));
     assert_eq!(removed["changes"].as_array().map(Vec::len), Some(3));
     lab.assert_nothing_left();
+}
+
+/// One node's trouble, and what the others were changed all the same is told, and was no refusal.
+#[test]
+fn a_failure_tells_what_was_done_before_it() {
+    let lab = Lab::up(TWO_NODES);
+    let file = File::new("two.toml", lab.text());
+    let datapath = lab.datapath("B");
+    let identity = datapath.maps.meta.get().expect("identity");
+    write(
+        &datapath,
+        &Identity {
+            abi_version: ABI_VERSION + 1,
+            ..identity
+        },
+    );
+    let output = run(&["down", "-f", file.path(), "-j"]);
+    ends(&output, 1, &["newer netpath", &lab.name("B")]);
+    let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    is_of_schema(UP, &document);
+    assert_eq!(document["failed"], true);
+    let changes = document["changes"].as_array().expect("changes");
+    let is_a = |change: &Value| change["node"] == lab.name("A").as_str();
+    assert!(
+        !changes.is_empty() && changes.iter().all(is_a),
+        "{document}"
+    );
+    // Nothing was done: a refusal.
+    let output = run(&["down", "-f", file.path(), "-j"]);
+    ends(&output, 2, &["newer netpath"]);
+    assert!(output.stdout.is_empty(), "{output:?}");
+    write(&datapath, &identity);
+}
+
+fn write(datapath: &Datapath, identity: &Identity) {
+    let lock = TopologyLock::take(&AtomicBool::new(false)).expect("the lock");
+    datapath.writer(&lock).meta.set(identity).expect("write");
+}
+
+#[test]
+fn maps_are_documents_with_a_version() {
+    let lab = Lab::up(ONE_NODE);
+    lab.assert_reaches("a1", "10.77.2.2".parse().expect("an address"), 63);
+    let node = lab.name("A");
+    let maps = json(&run(&["maps", "--node", &node, "-j"]));
+    is_of_schema(MAPS, &maps);
+    assert_eq!(
+        maps["maps"].as_array().map(Vec::len),
+        Some(map_names().count())
+    );
+    for map in map_names() {
+        let dump = json(&run(&["maps", "dump", map, "--node", &node, "-j"]));
+        is_of_schema(DUMP, &dump);
+        assert_eq!((&dump["map"], &dump["version"]), (&map.into(), &1.into()));
+    }
+}
+
+#[test]
+fn what_is_not_up_is_told_with_the_node_that_was_named() {
+    let lab = Lab::up(TWO_NODES);
+    let [a1, b] = ["a1", "B"].map(|name| lab.name(name));
+    let output = run(&["fastpath", "off", "--endpoint", &a1, "--node", &b]);
+    ends(
+        &output,
+        1,
+        &[&format!("no endpoint {a1} on node {b} is up")],
+    );
+}
+
+/// As `up` and `down` do.
+#[test]
+fn show_raises_its_limit_of_open_files() {
+    let lab = Lab::up(TWO_NODES);
+    let file = File::new("limit.toml", lab.text());
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -Sn 20; exec \"$0\" show -f \"$1\""])
+        .args([binary().as_os_str(), file.0.as_os_str()])
+        .output();
+    ends(&output.expect("start"), 0, &[]);
+}
+
+#[test]
+fn waiting_for_another_netpath_is_told_with_its_process() {
+    let lock = TopologyLock::take(&AtomicBool::new(false)).expect("the lock");
+    let mut netpath = netpath(&["fastpath", "off", "--node", "nobody"]);
+    let mut child = netpath.stderr(Stdio::piped()).spawn().expect("start");
+    let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+    let mut line = String::new();
+    stderr.read_line(&mut line).expect("text");
+    let who = format!(
+        "another netpath is at work (process {})",
+        std::process::id()
+    );
+    assert!(line.contains(&who), "{line}");
+    drop(lock);
+    let rest: Vec<String> = stderr.lines().map(|line| line.expect("text")).collect();
+    assert_eq!(
+        rest,
+        ["netpath: no node nobody is up: `netpath show` lists what is"]
+    );
+    assert_eq!(child.wait().expect("it ends").code(), Some(1));
 }
 
 #[test]

@@ -34,14 +34,18 @@ pub fn run(args: &DownArgs, context: &Context) -> Result<Exit, Failure> {
     };
     let mut report = ChangeReport::new(context);
     let mut told = false;
-    let removed = provision::down_unless(&nodes, &context.interrupted, &mut |change| {
+    let result = provision::down_unless(&nodes, &context.interrupted, &mut |change| {
         report.add(change);
         if context.is_interrupted() && !told {
             told = true;
             note("interrupted; removing the rest first, so that nothing is left half-made");
         }
-    })?;
-    report.finish(&removed.changes)?;
+    });
+    let removed = match result {
+        Ok(removed) => removed,
+        Err(error) => return Err(report.fail(error.into())),
+    };
+    report.finish()?;
     for remaining in &removed.remaining {
         note(remaining.to_string());
     }

@@ -71,8 +71,10 @@ pub fn run(args: &FastpathArgs, context: &Context) -> Result<Exit, Failure> {
         Switch::Off { selection } => (false, selection.selection(context)),
     };
     let mut report = ChangeReport::new(context);
-    let changes = provision::set_fast_path(on, &selection, &mut |change| report.add(change))?;
-    report.finish(&changes)?;
+    match provision::set_fast_path(on, &selection, &mut |change| report.add(change)) {
+        Ok(_) => report.finish()?,
+        Err(error) => return Err(report.fail(error.into())),
+    }
     if args.logs_packets() {
         debug_log::follow(&selected_nodes(&selection)?, context)?;
     }

@@ -10,20 +10,36 @@ use netpath::model::Topology;
 
 use super::{Failure, Refusal};
 
+/// What a topology file may have, in bytes: many times what the largest one that netpath can make takes.
+const SIZE_MAX: u64 = 64 << 20;
+
 /// Reads and checks a topology file; `-` is stdin, and without a file it is the built-in lab.
 pub(super) fn load(file: Option<&PathBuf>) -> Result<Topology, Failure> {
     let Some(file) = file else {
         return Ok(Topology::builtin_lab());
     };
     if file.as_os_str() == "-" {
-        let mut text = String::new();
-        io::stdin()
-            .read_to_string(&mut text)
-            .map_err(|error| unreadable(Path::new("stdin"), &error))?;
-        return Ok(Topology::parse("stdin", &text)?);
+        let file = Path::new("stdin");
+        return Ok(Topology::parse(file, &read(file, io::stdin().lock())?)?);
     }
-    let text = fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
-    Ok(Topology::parse(file, &text)?)
+    let opened = fs::File::open(file).map_err(|error| unreadable(file, &error))?;
+    Ok(Topology::parse(file, &read(file, opened)?)?)
+}
+
+/// All of a file. A device may never end, so no more is read than any topology takes.
+fn read(file: &Path, from: impl io::Read) -> Result<String, Refusal> {
+    let mut bytes = Vec::new();
+    from.take(SIZE_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(file, &error))?;
+    if bytes.len() as u64 > SIZE_MAX {
+        let size = SIZE_MAX >> 20;
+        let file = file.display();
+        return Err(Refusal(format!(
+            "{file}: it is larger than {size} MiB, which no topology file is: name one with -f"
+        )));
+    }
+    String::from_utf8(bytes).map_err(|_| unreadable(file, &io::ErrorKind::InvalidData.into()))
 }
 
 /// The names of a topology's nodes.
@@ -71,5 +87,16 @@ mod tests {
         let failure = load(Some(&"/proc".into())).expect_err("a directory");
         assert_eq!(failure.exit, Exit::Refused);
         assert!(failure.text.contains("directory"), "{failure:?}");
+    }
+
+    #[test]
+    fn a_file_without_an_end_is_refused() {
+        let failure = load(Some(&"/dev/zero".into())).expect_err("no topology");
+        assert_eq!(failure.exit, Exit::Refused);
+        let start = "/dev/zero: it is larger than 64 MiB";
+        assert!(failure.text.starts_with(start), "{}", failure.text);
+        let failure = load(Some(&std::env::current_exe().expect("this test")));
+        let failure = failure.expect_err("no text").text;
+        assert!(failure.contains("not UTF-8"), "{failure}");
     }
 }

@@ -48,12 +48,13 @@ pub fn run(args: &UpArgs, context: &Context) -> Result<Exit, Failure> {
     if args.dry_run {
         let changes = provision::plan(&topology, &options)?;
         changes.iter().for_each(|change| report.add(change));
-        report.finish(&changes)?;
+        report.finish()?;
         return Ok(Exit::Done);
     }
-    let changes =
-        provision::up(&topology, &options, &mut |change| report.add(change)).map_err(ended)?;
-    report.finish(&changes)?;
+    match provision::up(&topology, &options, &mut |change| report.add(change)) {
+        Ok(_) => report.finish()?,
+        Err(error) => return Err(report.fail(ended(error))),
+    }
     if args.debug_datapath {
         debug_log::follow(&file::node_names(&topology), context)?;
     }
@@ -71,6 +72,7 @@ fn ended(error: ProvisionError) -> Failure {
 /// Prints changes: one by one for people, all at the end for programs.
 pub(super) struct ChangeReport<'a> {
     context: &'a Context,
+    changes: Vec<Change>,
     unwritten: Option<StdoutError>,
 }
 
@@ -78,6 +80,7 @@ impl<'a> ChangeReport<'a> {
     pub(super) fn new(context: &'a Context) -> Self {
         Self {
             context,
+            changes: Vec::new(),
             unwritten: None,
         }
     }
@@ -87,11 +90,12 @@ impl<'a> ChangeReport<'a> {
         if self.context.output.is_table() && self.unwritten.is_none() {
             self.unwritten = self.context.output.line(change).err();
         }
+        self.changes.push(change.clone());
     }
 
     /// All changes are done.
-    pub(super) fn finish(self, changes: &[Change]) -> Result<(), StdoutError> {
-        if changes.is_empty() {
+    pub(super) fn finish(self) -> Result<(), StdoutError> {
+        if self.changes.is_empty() {
             note("nothing to do");
         }
         match self.unwritten {
@@ -101,7 +105,27 @@ impl<'a> ChangeReport<'a> {
         if self.context.output.is_table() {
             return Ok(());
         }
-        match self.context.output.show(&Changes::from(changes), Vec::new) {
+        self.document(false)
+    }
+
+    /// The command failed, and what it had done before is told all the same. Then it is no refusal either.
+    pub(super) fn fail(self, mut failure: Failure) -> Failure {
+        if self.changes.is_empty() {
+            return failure;
+        }
+        failure.exit = Exit::Failed;
+        if self.context.output.is_table() {
+            return failure;
+        }
+        match self.document(true) {
+            Ok(()) => failure,
+            Err(error) => failure.and(&error.to_string()),
+        }
+    }
+
+    fn document(&self, failed: bool) -> Result<(), StdoutError> {
+        let document = Changes::new(&self.changes, failed);
+        match self.context.output.show(&document, Vec::new) {
             Err(StdoutError::Closed) => Ok(()),
             result => result,
         }

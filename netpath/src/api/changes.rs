@@ -9,6 +9,8 @@ use crate::provision::{self, Action, Object};
 pub struct Changes {
     /// In the order in which they were made.
     pub changes: Vec<Change>,
+    /// Whether the command failed after them. `up` has then taken back what it could.
+    pub failed: bool,
     /// [`Changes::VERSION`].
     pub version: u32,
 }
@@ -16,12 +18,13 @@ pub struct Changes {
 impl Changes {
     /// Of the document.
     pub const VERSION: u32 = 1;
-}
 
-impl From<&[provision::Change]> for Changes {
-    fn from(changes: &[provision::Change]) -> Self {
+    /// Of a command that is over.
+    #[must_use]
+    pub fn new(changes: &[provision::Change], failed: bool) -> Self {
         Self {
             changes: changes.iter().map(Change::from).collect(),
+            failed,
             version: Self::VERSION,
         }
     }

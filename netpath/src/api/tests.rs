@@ -238,8 +238,9 @@ fn changes_are_of_their_schema() {
             detail: String::new(),
         })
         .collect();
-    let document = value(&Changes::from(&changes[..]));
+    let document = value(&Changes::new(&changes, false));
     conforms(UP, &document);
+    conforms(UP, &value(&Changes::new(&changes, true)));
     let words = |key: &str| -> Vec<&str> {
         let changes = document["changes"].as_array().expect("a list");
         changes

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     datapath::{Datapath, attach_mode, nodes},
+    descriptors,
     finding::Finding,
     model::NodePlace,
     mounts,
@@ -20,6 +21,8 @@ use crate::{
 pub fn observe() -> Result<Vec<NodeStatus>, ProvisionError> {
     root()?;
     mounts::require_visible("show")?;
+    // One node after the other, and another whose wire is asked about.
+    descriptors::require(2)?;
     let attach_mode = attach_mode()?.name();
     let mut status = Vec::new();
     for name in nodes()? {

@@ -49,7 +49,8 @@ pub fn set(
     }
     let (object, name) = match (&selection.endpoint, &selection.node) {
         _ if matched => return Ok(changes),
-        (Some(endpoint), _) => ("endpoint", endpoint.clone()),
+        (Some(endpoint), Some(node)) => ("endpoint", format!("{endpoint} on node {node}")),
+        (Some(endpoint), None) => ("endpoint", endpoint.clone()),
         (None, Some(node)) => ("node", node.clone()),
         (None, None) => return Err(ProvisionError::NothingUp),
     };

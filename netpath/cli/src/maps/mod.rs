@@ -36,9 +36,14 @@ enum Action {
     },
 }
 
+/// Of both documents.
+const VERSION: u32 = 1;
+
+/// Schema: docs/schema/maps.json.
 #[derive(Serialize)]
 struct Summaries {
     maps: Vec<NodeMap>,
+    version: u32,
 }
 
 #[derive(Serialize)]
@@ -48,10 +53,12 @@ struct NodeMap {
     map: MapSummary,
 }
 
+/// Schema: docs/schema/maps-dump.json.
 #[derive(Serialize)]
 struct Dump {
     map: &'static str,
     entries: Vec<NodeEntry>,
+    version: u32,
 }
 
 #[derive(Serialize)]
@@ -125,7 +132,10 @@ fn list(nodes: &[Datapath], context: &Context) -> Result<(), Failure> {
             });
         }
     }
-    let document = Summaries { maps };
+    let document = Summaries {
+        maps,
+        version: VERSION,
+    };
     context
         .output
         .show(&document, || vec![summary_table(&document.maps)])?;
@@ -170,7 +180,11 @@ fn dump(name: &'static str, nodes: &[Datapath], context: &Context) -> Result<(),
     if entries.is_empty() && !nodes.is_empty() {
         note(format_args!("map {name} is empty"));
     }
-    let document = Dump { map: name, entries };
+    let document = Dump {
+        map: name,
+        entries,
+        version: VERSION,
+    };
     context
         .output
         .show(&document, || vec![dump_table(&document.entries)])?;
