@@ -155,3 +155,31 @@ fn pins_of_another_version_are_refused_by_every_command() {
     drop(datapath);
     assert_eq!(lab.plan(), Vec::<String>::new());
 }
+
+/// There is no step from it to this version, and no command says that there were.
+#[test]
+fn pins_that_are_too_old_are_told_with_the_way_out() {
+    let lab = Lab::up(ONE_NODE);
+    let datapath = lab.datapath("A");
+    let identity = datapath.maps.meta.get().expect("identity");
+    let mut other = identity;
+    other.abi_version = 1;
+    write(&datapath, &other);
+    let errors = [
+        provision::plan(lab.topology(), &Default::default()).map(drop),
+        lab.try_converge().map(drop),
+        provision::down(&lab.nodes(), &mut |_| {}).map(drop),
+        Datapath::open(&lab.name("A")).map(drop).map_err(Into::into),
+    ];
+    for error in errors {
+        let error = error.expect_err("a refusal");
+        assert!(error.is_refusal(), "{error:?}");
+        let told = error.to_string();
+        assert!(told.contains("too old") && told.contains("rm -r"), "{told}");
+        assert!(!told.contains("netpath up"), "{told}");
+    }
+    lab.assert_reaches("a1", addresses("a2")[0], 63);
+    write(&datapath, &identity);
+    drop(datapath);
+    assert_eq!(lab.plan(), Vec::<String>::new());
+}

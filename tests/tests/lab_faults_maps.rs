@@ -157,6 +157,30 @@ fn a_missing_map_pin_is_told_and_made_again() {
     lab.down();
 }
 
+/// Whole directories of pins: what is in them is made again, and so are they.
+#[test]
+fn directories_of_pins_that_are_gone_are_made_again() {
+    for directories in [
+        &["links"][..],
+        &["programs"],
+        &["programs", "links"],
+        &["maps"],
+    ] {
+        let lab = Lab::up(TWO_NODES);
+        for directory in directories {
+            fs::remove_dir_all(directory_of(&lab, directory)).expect("remove");
+        }
+        assert_ne!(lab.plan(), Vec::<String>::new(), "{directories:?}");
+        lab.converge();
+        assert_works(&lab);
+    }
+    // A switch attaches, too.
+    let lab = Lab::up(TWO_NODES);
+    fs::remove_dir_all(directory_of(&lab, "links")).expect("remove");
+    assert!(!lab.fast_path(true, "A", None).is_empty());
+    assert_works(&lab);
+}
+
 fn directory_of(lab: &Lab, directory: &str) -> String {
     format!("/sys/fs/bpf/netpath/{}/{directory}", lab.name("A"))
 }

@@ -165,6 +165,8 @@ impl Datapath {
         if self.is_attached(inside, kind, dev)? {
             return Ok(false);
         }
+        // Somebody may have removed the directory with its links.
+        self.pins.complete()?;
         let path = self.pins.link(kind.name(), dev);
         // A pin without a program on the hook is the link of an earlier interface of that name.
         unpin(&path)?;

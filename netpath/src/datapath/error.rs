@@ -28,6 +28,21 @@ pub enum DatapathError {
         /// Ours.
         expected: u32,
     },
+    /// The pinned directory was made by a version that this one cannot bring up to date.
+    #[error(
+        "{}: made by a netpath too old for this one (ABI version {found}, the oldest that this one brings up to date is \
+         {oldest}): remove the node with that netpath's `down`; or the directory with `rm -r`, which detaches its \
+         programs, and what `ip netns` and `ip link` show of the node by hand",
+        path.display()
+    )]
+    TooOld {
+        /// The node's directory.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The oldest that there is a way from.
+        oldest: u32,
+    },
     /// The pinned directory was made by a newer version.
     #[error(
         "{}: made by a newer netpath (ABI version {found}, this one knows {expected}): use that one",
@@ -186,6 +201,7 @@ impl Ends for DatapathError {
     fn ending(&self) -> Ending {
         match self {
             Self::Older { .. }
+            | Self::TooOld { .. }
             | Self::Newer { .. }
             | Self::NoBpffs { .. }
             | Self::KernelLacks { .. }
@@ -217,6 +233,7 @@ impl DatapathError {
         matches!(
             self,
             Self::Older { .. }
+                | Self::TooOld { .. }
                 | Self::Newer { .. }
                 | Self::Foreign { .. }
                 | Self::Damaged { .. }

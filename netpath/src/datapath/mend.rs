@@ -104,6 +104,7 @@ impl Datapath {
             return Ok(Missing::default());
         }
         let (missing, held) = missing(&pins)?;
+        pins.complete()?;
         for map in held {
             map.pin_too(pins.map(map.name))?;
         }

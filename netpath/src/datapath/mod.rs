@@ -103,9 +103,11 @@ impl Datapath {
     /// The ABI version of what an older netpath has pinned for a node; `None` where nothing is, or nothing older.
     ///
     /// # Errors
-    /// When it is damaged or not netpath's.
+    /// When it is too old for this build, damaged or not netpath's.
     pub fn older_version(node: &str) -> Result<Option<u32>, DatapathError> {
-        match version(&Pins::of(node))? {
+        let pins = Pins::of(node);
+        match version(&pins)? {
+            Found::Older(found) if found < migrate::OLDEST => Err(older(&pins, found)),
             Found::Older(found) => Ok(Some(found)),
             Found::Absent | Found::Same | Found::Newer(_) => Ok(None),
         }
@@ -290,10 +292,18 @@ fn version(pins: &Pins) -> Result<Found, DatapathError> {
 }
 
 fn older(pins: &Pins, found: u32) -> DatapathError {
-    DatapathError::Older {
-        path: pins.directory().to_owned(),
-        found,
-        expected: ABI_VERSION,
+    let path = pins.directory().to_owned();
+    match found < migrate::OLDEST {
+        true => DatapathError::TooOld {
+            path,
+            found,
+            oldest: migrate::OLDEST,
+        },
+        false => DatapathError::Older {
+            path,
+            found,
+            expected: ABI_VERSION,
+        },
     }
 }
 

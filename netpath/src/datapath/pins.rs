@@ -48,19 +48,17 @@ impl Pins {
         is_trusted(Path::new(ROOT))?;
         Self::remove_unfinished(node)?;
         let pins = Self::staging(node);
-        for directory in [
-            PathBuf::from(ROOT),
-            pins.directory.clone(),
-            pins.directory.join("maps"),
-            pins.directory.join("programs"),
-            pins.directory.join("links"),
-        ] {
-            match fs::DirBuilder::new().mode(0o700).create(&directory) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                result => result.map_err(file(directory, "create"))?,
-            }
-        }
+        make(Path::new(ROOT))?;
+        make(&pins.directory)?;
+        pins.complete()?;
         Ok(pins)
+    }
+
+    /// Makes the directories within the node's that are not there.
+    pub(super) fn complete(&self) -> Result<(), DatapathError> {
+        ["maps", "programs", "links"]
+            .iter()
+            .try_for_each(|part| make(&self.directory.join(part)))
     }
 
     /// Makes a staged directory the node's, in one step.
@@ -143,6 +141,13 @@ impl Pins {
 
     fn staging(node: &str) -> Self {
         Self::of(&format!("{STAGING}{node}"))
+    }
+}
+
+fn make(directory: &Path) -> Result<(), DatapathError> {
+    match fs::DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result.map_err(file(directory, "create")),
     }
 }
 

@@ -39,6 +39,9 @@ type Step = fn(&mut Contents<'_>) -> Result<(), DatapathError>;
 /// Every step, by the version that it starts from. Each knows the layouts of its two versions only, and those for ever.
 const STEPS: &[(u32, Step)] = &[(2, v2_to_v3::step), (3, v3_to_v4::step)];
 
+/// The oldest version that there is a way from.
+pub(super) const OLDEST: u32 = STEPS[0].0;
+
 /// The entries of a node's maps, on their way from version to version.
 pub(super) struct Contents<'a> {
     pins: &'a Pins,
