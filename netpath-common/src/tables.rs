@@ -10,7 +10,7 @@ pub const UPLINKS_MAX: u32 = 1024;
 pub const RETIRED_MAX: u32 = 1024;
 
 /// Room for the addresses of uplinks beside those of endpoints, of each family: more than any machine has.
-const UPLINK_ADDRESSES: u32 = UPLINKS_MAX * crate::ADDRESSES_MAX as u32;
+pub const UPLINK_ADDRESSES: u32 = UPLINKS_MAX * crate::ADDRESSES_MAX as u32;
 
 /// A map type, by its number in `enum bpf_map_type` of `linux/bpf.h`.
 #[repr(u32)]

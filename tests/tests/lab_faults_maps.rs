@@ -2,11 +2,14 @@
 
 use std::{fs, sync::atomic::AtomicBool};
 
+use aya::Pod;
 use netpath::{
     Ends as _,
-    datapath::{AttachMode, Maps, attach_mode},
+    datapath::{AttachMode, DatapathError, Maps, Table, Writable, Writer, attach_mode},
+    lock::TopologyLock,
     provision::{self, FastPath, Remaining, Removed, Unproven},
 };
+use netpath_common::{EndpointId, FeatureBits, Ifindex};
 use netpath_tests::lab::{Lab, TWO_NODES, addresses, on_a_machine, run};
 
 const MAPS: [&str; 6] = [
@@ -101,6 +104,70 @@ fn an_altered_entry_is_told_and_mended() {
         lab.run("A", &line);
         assert_told_and_mended(&lab, map);
     }
+}
+
+/// Numbers that nothing but the maps themselves keeps are compared with what they follow from.
+#[test]
+fn altered_numbers_are_told_and_mended() {
+    type Alter = fn(&Writer<'_>) -> Result<(), DatapathError>;
+    let cases: [(&str, Alter); 9] = [
+        ("features", |maps| {
+            maps.features.set(&FeatureBits::default())
+        }),
+        ("features", |maps| {
+            maps.features.update(|features| features.route_mtu = 1280)
+        }),
+        ("ids", |maps| {
+            maps.ids.update(|ids| ids.next_endpoint_id = EndpointId(1))
+        }),
+        ("settings", |maps| {
+            maps.settings.update(|settings| settings.max_endpoints = 7)
+        }),
+        ("settings", |maps| {
+            maps.settings.update(|settings| settings.max_routes += 1)
+        }),
+        ("uplink_records", |maps| {
+            alter(&maps.uplink_records, |record| record.ifindex = Ifindex(0))
+        }),
+        ("uplink_records", |maps| {
+            alter(&maps.uplink_records, |record| record.ifindex.0 += 1)
+        }),
+        ("uplink_records", |maps| {
+            alter(&maps.uplink_records, |record| record.wire_cookie += 1)
+        }),
+        ("endpoint_records", |maps| {
+            alter(&maps.endpoint_records, |record| record.host_ifindex.0 += 1)
+        }),
+    ];
+    let prefixes = "host_dev = \"va1\", prefixes = [\"10.9.0.0/28\"]";
+    let lab = Lab::up(&TWO_NODES.replacen("host_dev = \"va1\"", prefixes, 1));
+    for (map, alter) in cases {
+        let before = entries(&lab, map);
+        {
+            let datapath = lab.datapath("A");
+            let lock = TopologyLock::take(&AtomicBool::new(false)).expect("the lock");
+            alter(&datapath.writer(&lock)).expect("write");
+        }
+        assert_ne!(entries(&lab, map), before, "{map}");
+        let words = format!("in map {map} was altered");
+        let plan = lab.plan();
+        assert!(
+            plan.iter().any(|line| line.contains(&words)),
+            "{map}: {plan:?}"
+        );
+        assert_told_and_mended(&lab, map);
+        assert_eq!(entries(&lab, map), before, "{map}");
+    }
+}
+
+/// Alters the first entry of a map.
+fn alter<K: Pod + Ord, V: Pod>(
+    map: &Writable<'_, Table<K, V>>,
+    with: impl FnOnce(&mut V),
+) -> Result<(), DatapathError> {
+    let (key, mut value) = map.all()?.pop_first().expect("an entry");
+    with(&mut value);
+    map.set(&key, &value)
 }
 
 /// Every map of a node.

@@ -311,18 +311,6 @@ impl Writer<'_> {
             EitherKey::V6(key) => self.routes_v6.remove(&key),
         }
     }
-
-    /// Gives out an endpoint id that was never used before.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn next_endpoint_id(&self) -> Result<EndpointId, DatapathError> {
-        let id = self.ids.get()?.next_endpoint_id;
-        self.ids.set(&Ids {
-            next_endpoint_id: EndpointId(id.0 + 1),
-        })?;
-        Ok(id)
-    }
 }
 
 /// A prefix as the key of its family's trie.

@@ -36,7 +36,10 @@ pub use netpath_common::tables::Capacity;
 
 use std::path::{Path, PathBuf};
 
-use netpath_common::{ABI_VERSION, EndpointId, Identity, Ids, Settings, tables::MapKind};
+use netpath_common::{
+    ABI_VERSION, EndpointId, Identity, Ids, Settings,
+    tables::{MapKind, UPLINK_ADDRESSES},
+};
 pub use netpath_common::{Hook, ProgramKind};
 
 use self::{error::and_then, pins::Pins, raw::RawMap};
@@ -204,6 +207,42 @@ impl Datapath {
     /// When the kernel refuses.
     pub fn has_object(&self, object: ObjectKind) -> Result<bool, DatapathError> {
         Ok(self.maps.settings.get()?.object == load::fingerprint(object))
+    }
+
+    /// The room that its maps have, whatever its settings say.
+    fn room(&self) -> Capacity {
+        let addresses = self.maps.endpoints_v4.max_entries();
+        Capacity {
+            endpoints: addresses.saturating_sub(UPLINK_ADDRESSES),
+            routes: self.maps.routes_v4.max_entries(),
+            route_records: self.maps.route_records.max_entries(),
+        }
+    }
+
+    /// Whether its settings say what room its maps have.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn room_is_noted(&self) -> Result<bool, DatapathError> {
+        let settings = self.maps.settings.get()?;
+        let room = self.room();
+        Ok(
+            (settings.max_endpoints, settings.max_routes) == (room.endpoints, room.routes)
+                && settings.max_route_records == room.route_records,
+        )
+    }
+
+    /// Writes into its settings what room its maps have.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn note_room(&self, lock: &TopologyLock) -> Result<(), DatapathError> {
+        let room = self.room();
+        self.maps.writer(lock).settings.update(|settings| {
+            settings.max_endpoints = room.endpoints;
+            settings.max_routes = room.routes;
+            settings.max_route_records = room.route_records;
+        })
     }
 
     /// The node's name.

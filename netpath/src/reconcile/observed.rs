@@ -207,6 +207,8 @@ pub struct Observed {
     pub programs_current: bool,
     /// Whether its maps have the room that the topology says.
     pub has_room: bool,
+    /// Whether its settings note the room that its maps have.
+    pub room_noted: bool,
     /// What else acts on its packets.
     pub census: Census,
     /// The entries of its maps.

@@ -88,6 +88,8 @@ pub enum Op {
     ReplacePrograms,
     /// Give the maps the room that the topology says, while packets flow.
     Grow,
+    /// Note the room that the maps have in the settings.
+    NoteRoom,
     /// Wish the fast path on or off.
     WishFastPath(bool),
     /// Set the FORWARD policy of both families, and record that it was set to DROP or back.

@@ -103,3 +103,13 @@ pub struct Recorded {
     /// Its routes, by destination.
     pub routes: BTreeMap<IpNet, RecordedRoute>,
 }
+
+impl Recorded {
+    /// The id that the next endpoint gets: never one that another has, whatever is noted.
+    #[must_use]
+    pub fn free_id(&self) -> EndpointId {
+        let used = self.endpoints.values().map(|endpoint| endpoint.id.0).max();
+        let after = used.unwrap_or(0).saturating_add(1);
+        EndpointId(self.next_id.0.max(after))
+    }
+}

@@ -57,6 +57,17 @@ fn assert_true(wanted: &Wanted, world: &World) {
         })
         .collect();
     assert_eq!(told, Vec::<String>::new(), "a second plan is empty");
+    let node = world.recorded.as_ref().expect("made");
+    let mut ids: Vec<EndpointId> = node.endpoints.values().map(|it| it.id).collect();
+    ids.push(node.next_id);
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(
+        ids.len(),
+        count,
+        "each its own, and the next nobody's: {ids:?}"
+    );
 }
 
 /// What is recorded, as it could be wanted again, without what is different each time.

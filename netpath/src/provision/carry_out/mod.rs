@@ -152,6 +152,7 @@ fn group(op: &Op) -> Option<&Place> {
         | Op::RemoveNode
         | Op::ReplacePrograms
         | Op::Grow
+        | Op::NoteRoom
         | Op::WishFastPath(_)
         | Op::NoteConfigured
         | Op::Accept(_)

@@ -33,6 +33,7 @@ pub(super) fn maps(datapath: &Datapath, observed: &mut Observed) -> Result<(), P
         };
         interfaces.insert(ifindex, interface);
     }
+    observed.room_noted = datapath.room_is_noted()?;
     let devices = maps.devices.all()?;
     observed.maps = Maps {
         endpoints: maps.endpoints()?,

@@ -50,6 +50,7 @@ impl World {
             Op::MakeNode { place, fast_path } => self.make_node(*place, *fast_path),
             Op::ReplacePrograms => self.observed.programs_current = true,
             Op::Grow => self.observed.has_room = true,
+            Op::NoteRoom => self.observed.room_noted = true,
             Op::RemoveNode => self.remove_node(),
             Op::WishFastPath(_)
             | Op::SetForwardPolicy { .. }
@@ -141,6 +142,7 @@ impl World {
         self.observed.maps = Maps::default();
         self.observed.programs_current = true;
         self.observed.has_room = true;
+        self.observed.room_noted = true;
         self.recorded = Some(Recorded {
             place,
             cookie,

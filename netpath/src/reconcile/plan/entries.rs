@@ -117,12 +117,11 @@ impl Planner<'_> {
             draft.note(drift);
             self.act(&mut draft, op);
         }
-        let told = !draft.drift.is_empty();
         for (program, dev) in surplus_pins(&self.world) {
             self.act(&mut draft, Op::Detach(program, dev));
         }
         self.features(&mut draft);
-        draft.silent = !told;
+        draft.silent = draft.drift.is_empty();
         let name = self.wanted.name.clone();
         self.step(Action::Update, Object::Node, &name, None, draft);
     }

@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use netpath_common::{FeatureBits, Ifindex, InterfaceKind};
 
 use super::{
-    super::{Action, AddressPunts, Drift, InterfacePunts, Object, Op, Place, Recorded},
+    super::{Action, AddressPunts, Drift, InterfacePunts, Object, Op, Place, Recorded, World},
     Draft, Planner,
     sysctls::{FORWARDING, node_sysctls},
 };
@@ -50,6 +50,7 @@ impl Planner<'_> {
         self.configure(&mut draft);
         draft.quiet = false;
         self.accept(&mut draft);
+        self.bookkeeping(&mut draft);
         if !self.world.observed.programs_current {
             draft.note(Drift::Programs);
             self.act(&mut draft, Op::ReplacePrograms);
@@ -189,35 +190,69 @@ impl Planner<'_> {
         }
     }
 
-    /// Clears the feature bits that nothing in the planned world needs, and sets those that it needs.
+    /// Clears the feature bits that nothing in the planned world needs, and sets those that it needs. One that was needed
+    /// before and not set is drift: the programs overlook what it stands for.
     pub(super) fn features(&mut self, draft: &mut Draft) {
-        let mut needed = 0;
-        if self.recorded(|node| node.endpoints.values().any(|e| !e.prefixes.is_empty())) {
-            needed |= FeatureBits::LOCAL_PREFIXES;
+        let before = needed_features(self.initial);
+        let found = self.initial.observed.maps.features;
+        let lacks = before.bits & !found.bits != 0 || before.route_mtu != found.route_mtu;
+        if self.initial.recorded.is_some() && lacks {
+            draft.note(Drift::EntryAltered {
+                map: "features",
+                key: "0".to_owned(),
+            });
         }
-        let interfaces = self.world.observed.maps.interfaces.values();
-        if interfaces
-            .into_iter()
-            .any(|interface| interface.rp_filter != 0)
-        {
-            needed |= FeatureBits::REVERSE_PATH;
-        }
-        let interfaces = self.world.observed.maps.interfaces.values();
-        let mut uplinks =
-            interfaces.filter(|interface| interface.kind == Some(InterfaceKind::Uplink));
-        if uplinks.any(|uplink| uplink.punts.ingress != 0) {
-            needed |= FeatureBits::PUNT_INGRESS;
-        }
-        let census = &self.world.observed.census;
-        if census.path_mtu {
-            needed |= FeatureBits::PATH_MTU;
-        }
-        let features = FeatureBits {
-            bits: needed,
-            route_mtu: census.route_mtu,
-        };
+        let features = needed_features(&self.world);
         if features != self.world.observed.maps.features {
             self.act(draft, Op::SetFeatures(features));
         }
+    }
+
+    /// Notes in the maps what their names do not say: which id comes next, and how much room there is.
+    fn bookkeeping(&mut self, draft: &mut Draft) {
+        let Some(node) = &self.world.recorded else {
+            return;
+        };
+        let next = node.free_id();
+        if next != node.next_id {
+            draft.note(Drift::EntryAltered {
+                map: "ids",
+                key: "0".to_owned(),
+            });
+            self.act(draft, Op::SetNextId(next));
+        }
+        if !self.world.observed.room_noted {
+            draft.note(Drift::EntryAltered {
+                map: "settings",
+                key: "0".to_owned(),
+            });
+            self.act(draft, Op::NoteRoom);
+        }
+    }
+}
+
+/// What the programs have to look at.
+fn needed_features(world: &World) -> FeatureBits {
+    let mut bits = 0;
+    let recorded = world.recorded.as_ref();
+    if recorded.is_some_and(|node| node.endpoints.values().any(|e| !e.prefixes.is_empty())) {
+        bits |= FeatureBits::LOCAL_PREFIXES;
+    }
+    let mut interfaces = world.observed.maps.interfaces.values();
+    if interfaces.any(|interface| interface.rp_filter != 0) {
+        bits |= FeatureBits::REVERSE_PATH;
+    }
+    let interfaces = world.observed.maps.interfaces.values();
+    let mut uplinks = interfaces.filter(|interface| interface.kind == Some(InterfaceKind::Uplink));
+    if uplinks.any(|uplink| uplink.punts.ingress != 0) {
+        bits |= FeatureBits::PUNT_INGRESS;
+    }
+    let census = &world.observed.census;
+    if census.path_mtu {
+        bits |= FeatureBits::PATH_MTU;
+    }
+    FeatureBits {
+        bits,
+        route_mtu: census.route_mtu,
     }
 }

@@ -201,6 +201,13 @@ impl Planner<'_> {
         match state {
             NamespaceState::Present(cookie) if cookie == record.wire_cookie => {}
             NamespaceState::Present(_) => {
+                let there = self.initial.namespace(place);
+                // The uplink's own port is in it.
+                if record.complete
+                    && there.is_some_and(|there| there.link_with(record.port_mac).is_some())
+                {
+                    draft.note(altered_record(wanted));
+                }
                 let op = Op::JoinWire {
                     dev: wanted.dev.clone(),
                     wire: wire.name.clone(),
@@ -345,10 +352,15 @@ impl Planner<'_> {
             .is_some_and(|node| node.fast_path);
         self.programs(draft, &wanted.dev, &UPLINK, on);
         let old = record.ifindex;
-        if old != Ifindex(0)
-            && old != ifindex
-            && self.world.observed.maps.interfaces.contains_key(&old)
-        {
+        let there = self.initial.observed.node.link_with(record.mac);
+        if record.made && record.complete && there.is_some_and(|link| link.ifindex != old) {
+            draft.note(altered_record(wanted));
+        }
+        let known = self.world.observed.maps.interfaces.get(&old);
+        let is_own = known.is_some_and(|known| {
+            known.kind == Some(InterfaceKind::Uplink) && known.dev == wanted.dev
+        });
+        if old != ifindex && is_own {
             self.act(draft, Op::Unregister(old));
         }
         record.ifindex = ifindex;
@@ -498,4 +510,11 @@ fn description(wanted: &WantedUplink) -> String {
     let wire = wanted.wire.as_ref();
     let wire = wire.map_or_else(String::new, |wire| format!(", wire {}", wire.name));
     format!("{}{wire}", List(&wanted.addresses))
+}
+
+fn altered_record(uplink: &WantedUplink) -> Drift {
+    Drift::EntryAltered {
+        map: "uplink_records",
+        key: uplink.dev.clone(),
+    }
 }

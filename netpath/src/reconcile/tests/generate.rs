@@ -167,7 +167,7 @@ pub struct Damage {
     which: Index,
 }
 
-const KINDS: u8 = 25;
+const KINDS: u8 = 32;
 
 pub fn damages() -> impl Strategy<Value = Vec<Damage>> {
     let damage = (0..KINDS, any::<Index>()).prop_map(|(kind, which)| Damage { kind, which });
@@ -413,15 +413,48 @@ impl Damage {
                     endpoint.complete = false;
                 }
             }
-            _ => {
-                if let Some(node) = &mut world.recorded
-                    && let Some(name) = self.pick(node.uplinks.keys().cloned())
-                    && let Some(uplink) = node.uplinks.get_mut(&name)
-                {
+            24 => {
+                if let Some(uplink) = self.uplink(world) {
                     uplink.complete = false;
                 }
             }
+            _ => self.inflict_on_records(world),
         }
+    }
+
+    /// Numbers that are altered.
+    fn inflict_on_records(&self, world: &mut World) {
+        match self.kind {
+            25 => {
+                if let Some(node) = &mut world.recorded {
+                    node.next_id = node.next_id.min(EndpointId(1));
+                }
+            }
+            26 => world.observed.maps.features.bits = 0,
+            27 => world.observed.room_noted = false,
+            28 => {
+                if let Some(node) = &mut world.recorded
+                    && let Some(name) = self.pick(node.endpoints.keys().cloned())
+                    && let Some(endpoint) = node.endpoints.get_mut(&name)
+                {
+                    endpoint.ifindex = Ifindex(1);
+                }
+            }
+            29 | 30 => {
+                let ifindex = Ifindex(u32::from(self.kind == 30));
+                if let Some(uplink) = self.uplink(world).filter(|uplink| uplink.made) {
+                    uplink.ifindex = ifindex;
+                }
+            }
+            _ => world.observed.maps.features.route_mtu = 1280,
+        }
+    }
+
+    /// One of the recorded uplinks.
+    fn uplink<'w>(&self, world: &'w mut World) -> Option<&'w mut RecordedUplink> {
+        let node = world.recorded.as_mut()?;
+        let dev = self.pick(node.uplinks.keys().cloned())?;
+        node.uplinks.get_mut(&dev)
     }
 }
 

@@ -54,6 +54,14 @@ impl Planner<'_> {
             self.act(draft, Op::SetReady(work.record.host_dev.clone()));
         }
         let old = work.record.ifindex;
+        let there = self.initial.observed.node.link_with(work.record.host_mac);
+        let was_complete = work.before.as_ref().is_some_and(|before| before.complete);
+        if was_complete && there.is_some_and(|link| link.ifindex != old) {
+            draft.note(Drift::EntryAltered {
+                map: "endpoint_records",
+                key: work.wanted.name.clone(),
+            });
+        }
         if old != Ifindex(0) && old != ifindex {
             let known = self.world.observed.maps.interfaces.get(&old);
             if known.is_some_and(|known| known.id == id) {

@@ -15,7 +15,7 @@ use netpath_common::{FastPathWish, Ifindex};
 
 use super::{
     super::{
-        Action, Drift, Home, Object, Op, Owner, Place, RecordedEndpoint, WantedEndpoint,
+        Action, Drift, Home, Object, Op, Owner, Place, Recorded, RecordedEndpoint, WantedEndpoint,
         drift::List,
     },
     Draft, Planner, first_of_family,
@@ -166,8 +166,8 @@ impl Planner<'_> {
             .world
             .recorded
             .as_ref()
-            .map_or_else(Default::default, |node| node.next_id);
-        let next = netpath_common::EndpointId(id.0 + 1);
+            .map_or_else(Default::default, Recorded::free_id);
+        let next = netpath_common::EndpointId(id.0.saturating_add(1));
         self.act(draft, Op::SetNextId(next));
         RecordedEndpoint {
             origin: wanted.origin,
