@@ -7,7 +7,7 @@ use netpath::{
     Ends as _,
     datapath::{AttachMode, DatapathError, Maps, Table, Writable, Writer, attach_mode},
     lock::TopologyLock,
-    provision::{self, FastPath, Remaining, Removed, Unproven},
+    provision::{self, FastPath, Remaining, Removed, Selection, Unproven},
 };
 use netpath_common::{EndpointId, FeatureBits, Ifindex};
 use netpath_tests::lab::{Lab, TWO_NODES, addresses, on_a_machine, run};
@@ -110,7 +110,10 @@ fn an_altered_entry_is_told_and_mended() {
 #[test]
 fn altered_numbers_are_told_and_mended() {
     type Alter = fn(&Writer<'_>) -> Result<(), DatapathError>;
-    let cases: [(&str, Alter); 9] = [
+    let cases: [(&str, Alter); 10] = [
+        ("interfaces", |maps| {
+            alter(&maps.interfaces, |entry| entry.name = [0xff; 16])
+        }),
         ("features", |maps| {
             maps.features.set(&FeatureBits::default())
         }),
@@ -303,6 +306,7 @@ fn a_map_that_is_lost_is_told_and_the_rest_removed() {
         let unproven = Unproven {
             node: lab.name("A"),
             lost: vec![map],
+            damaged: Vec::new(),
             commands: expected,
         };
         assert_eq!(remaining, [Remaining::Unproven(unproven)], "{map}");
@@ -312,6 +316,85 @@ fn a_map_that_is_lost_is_told_and_the_rest_removed() {
         }
         if map == "endpoint_records" {
             assert_eq!(left, 2);
+        }
+        lab.assert_nothing_left();
+    }
+}
+
+/// A record that cannot be read is told by map and key, and does not keep the rest from being removed.
+#[test]
+fn a_damaged_record_is_told_and_the_rest_removed() {
+    type Alter = fn(&Writer<'_>) -> Result<(), DatapathError>;
+    let cases: [(&str, &str, Alter); 7] = [
+        ("route_records", "10.0.3.0/24", |maps| {
+            alter(&maps.route_records, |record| record.via.length = 34)
+        }),
+        ("route_records", "10.0.3.0/34", |maps| {
+            let (mut key, value) = maps.route_records.all()?.pop_first().expect("one");
+            maps.route_records.remove(&key)?;
+            key.length = 34;
+            maps.route_records.set(&key, &value)
+        }),
+        ("endpoint_records", "a1", |maps| {
+            alter(&maps.endpoint_records, |record| record.origin = 99)
+        }),
+        ("endpoint_records", "a1", |maps| {
+            alter(&maps.endpoint_records, |record| record.host_dev[1] = 0xff)
+        }),
+        ("endpoint_records", "a1", |maps| {
+            alter(&maps.endpoint_records, |record| {
+                record.addresses[1].family = 5
+            })
+        }),
+        ("uplink_records", "up0", |maps| {
+            alter(&maps.uplink_records, |record| record.wire[0] = 0xff)
+        }),
+        ("uplink_records", "up0", |maps| {
+            alter(&maps.uplink_records, |record| {
+                record.addresses[0].length = 64
+            })
+        }),
+    ];
+    for (map, key, alter) in cases {
+        let lab = Lab::up(TWO_NODES);
+        {
+            let datapath = lab.datapath("A");
+            let lock = TopologyLock::take(&AtomicBool::new(false)).expect("the lock");
+            alter(&datapath.writer(&lock)).expect("write");
+        }
+        unreadable(&lab, map);
+        let selection = Selection {
+            node: Some(lab.name("A")),
+            ..Selection::default()
+        };
+        let errors = [
+            lab.try_converge().expect_err("a refusal"),
+            provision::plan(lab.topology(), &Default::default()).expect_err("a refusal"),
+            provision::set_fast_path(false, &selection, &mut |_| {}).expect_err("a refusal"),
+        ];
+        for error in errors {
+            assert!(error.is_refusal(), "{map}: {error}");
+            let text = error.to_string();
+            for word in [map, key, "netpath down"] {
+                assert!(text.contains(word), "{word}: {text}");
+            }
+        }
+        // The other node is none the worse.
+        for dst in addresses("b2") {
+            lab.assert_reaches("b1", dst, 63);
+        }
+        let remaining = down(&lab).remaining;
+        let [Remaining::Unproven(unproven)] = remaining.as_slice() else {
+            panic!("{map}: {remaining:?}");
+        };
+        let [told] = unproven.damaged.as_slice() else {
+            panic!("{map}: {unproven:?}");
+        };
+        assert!(told.contains(map) && told.contains(key), "{told}");
+        if map == "endpoint_records" {
+            let command = format!("ip netns del {}", lab.name("a1"));
+            assert_eq!(unproven.commands, [command.as_str()]);
+            run(&command);
         }
         lab.assert_nothing_left();
     }

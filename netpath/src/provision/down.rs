@@ -78,8 +78,9 @@ pub fn node(
     }
     // What an older netpath made is removed by what this one knows.
     Datapath::migrate(name, ObjectKind::Plain, lock)?;
-    let snapshot = snapshot::take(name, None)?;
-    unproven.extend(Unproven::of(name, &missing, &snapshot.world));
+    // What proves nothing any more must not keep the rest.
+    let snapshot = snapshot::take_readable(name, None)?;
+    unproven.extend(Unproven::of(name, &missing, &snapshot));
     if snapshot.world.recorded.is_none() {
         return Ok(Datapath::remove_unfinished(name)?);
     }

@@ -1,6 +1,11 @@
 //! Between the records of the maps, which are bytes, and what they say.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
 
 use ipnet::IpNet;
 use netpath_common::{
@@ -11,27 +16,64 @@ use netpath_common::{
 use super::error::ProvisionError;
 use crate::{
     datapath::{Maps, from_bytes, to_bytes},
-    model::NodePlace,
+    model::{InterfaceName, Name, NodePlace},
     reconcile::{Home, Recorded, RecordedEndpoint, RecordedRoute, RecordedUplink, Refusal},
 };
 
-/// All that a node's maps record.
-pub fn read(maps: &Maps) -> Result<Recorded, ProvisionError> {
+/// A record that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    /// The map that it is in.
+    pub map: &'static str,
+    /// Its key, as far as that can be read.
+    key: String,
+    /// What is wrong with it.
+    problem: String,
+}
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { map, key, problem } = self;
+        write!(f, "that of {key} in map {map} ({problem})")
+    }
+}
+
+/// All that a node's maps record, and what of it cannot be read.
+pub fn read(maps: &Maps) -> Result<(Recorded, Vec<Damaged>), ProvisionError> {
     let identity = maps.meta.get()?;
     let settings = maps.settings.get()?;
+    let mut damaged = Vec::new();
     let mut endpoints = BTreeMap::new();
-    for (name, record) in maps.endpoint_records.all()? {
-        endpoints.insert(text(&name.name)?, endpoint(&record)?);
+    for (key, record) in maps.endpoint_records.all()? {
+        let read = name::<Name>(&key.name).and_then(|name| Ok((name, endpoint(&record)?)));
+        endpoints.extend(sound(
+            read,
+            "endpoint_records",
+            || shown(&key.name),
+            &mut damaged,
+        )?);
     }
     let mut uplinks = BTreeMap::new();
-    for (dev, record) in maps.uplink_records.all()? {
-        uplinks.insert(text(&dev.name)?, uplink(&record)?);
+    for (key, record) in maps.uplink_records.all()? {
+        let read = name::<InterfaceName>(&key.name).and_then(|dev| Ok((dev, uplink(&record)?)));
+        uplinks.extend(sound(
+            read,
+            "uplink_records",
+            || shown(&key.name),
+            &mut damaged,
+        )?);
     }
     let mut routes = BTreeMap::new();
-    for (dst, record) in maps.route_records.all()? {
-        routes.insert(net(&dst)?, route(&record)?);
+    for (key, record) in maps.route_records.all()? {
+        let read = net(&key).and_then(|dst| Ok((dst, route(&record)?)));
+        routes.extend(sound(
+            read,
+            "route_records",
+            || shown_net(&key),
+            &mut damaged,
+        )?);
     }
-    Ok(Recorded {
+    let recorded = Recorded {
         place: match identity.netns_made {
             0 => NodePlace::Host,
             _ => NodePlace::Lab,
@@ -45,7 +87,29 @@ pub fn read(maps: &Maps) -> Result<Recorded, ProvisionError> {
         endpoints,
         uplinks,
         routes,
-    })
+    };
+    Ok((recorded, damaged))
+}
+
+/// A record, unless it is damaged.
+fn sound<T>(
+    read: Result<T, ProvisionError>,
+    map: &'static str,
+    key: impl FnOnce() -> String,
+    damaged: &mut Vec<Damaged>,
+) -> Result<Option<T>, ProvisionError> {
+    match read {
+        Ok(record) => Ok(Some(record)),
+        Err(ProvisionError::DamagedRecord(problem)) => {
+            damaged.push(Damaged {
+                map,
+                key: key(),
+                problem,
+            });
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn endpoint(record: &EndpointRecord) -> Result<RecordedEndpoint, ProvisionError> {
@@ -59,10 +123,10 @@ fn endpoint(record: &EndpointRecord) -> Result<RecordedEndpoint, ProvisionError>
         ifindex: record.host_ifindex,
         endpoint_mac: record.endpoint_mac,
         host_mac: record.host_mac,
-        dev: text(&record.dev)?,
-        host_dev: text(&record.host_dev)?,
-        addresses: nets(&record.addresses),
-        prefixes: nets(&record.prefixes),
+        dev: name::<InterfaceName>(&record.dev)?,
+        host_dev: name::<InterfaceName>(&record.host_dev)?,
+        addresses: nets(&record.addresses)?,
+        prefixes: nets(&record.prefixes)?,
         fast_path: FastPathWish::from_number(record.fast_path)
             .ok_or_else(|| damaged("wish for the fast path", record.fast_path))?,
     })
@@ -70,14 +134,17 @@ fn endpoint(record: &EndpointRecord) -> Result<RecordedEndpoint, ProvisionError>
 
 fn uplink(record: &UplinkRecord) -> Result<RecordedUplink, ProvisionError> {
     Ok(RecordedUplink {
-        wire: text(&record.wire)?,
+        wire: match text(&record.wire)?.as_str() {
+            "" => String::new(),
+            _ => name::<Name>(&record.wire)?,
+        },
         wire_cookie: record.wire_cookie,
         complete: record.state == RecordState::Complete as u32,
         ifindex: record.ifindex,
         made: record.made != 0,
         mac: record.mac,
         port_mac: record.port_mac,
-        addresses: nets(&record.addresses),
+        addresses: nets(&record.addresses)?,
         position: record.position,
     })
 }
@@ -154,12 +221,49 @@ pub fn fixed<const N: usize>(text: &str) -> Result<[u8; N], ProvisionError> {
 }
 
 /// The text of a field.
-pub fn text(field: &[u8]) -> Result<String, ProvisionError> {
+fn text(field: &[u8]) -> Result<String, ProvisionError> {
     match netpath_common::text(field) {
         Some(text) => Ok(text.to_owned()),
         None => Err(ProvisionError::DamagedRecord(format!(
-            "a name in it is no text: {field:?}"
+            "{} is no text",
+            shown(field)
         ))),
+    }
+}
+
+/// A field with a name such as netpath writes there.
+fn name<T: FromStr>(field: &[u8]) -> Result<String, ProvisionError> {
+    let text = text(field)?;
+    match text.parse::<T>() {
+        Ok(_) => Ok(text),
+        Err(_) => Err(ProvisionError::DamagedRecord(format!(
+            "{text:?} is no name that netpath writes"
+        ))),
+    }
+}
+
+/// A text field, also one that is none.
+pub fn shown(field: &[u8]) -> String {
+    let text = netpath_common::text(field).map(str::to_owned);
+    text.unwrap_or_else(|| {
+        let end = field
+            .iter()
+            .rposition(|&byte| byte != 0)
+            .map_or(0, |last| last + 1);
+        field[..end].escape_ascii().to_string()
+    })
+}
+
+/// An address with its length, also where that is too long for it.
+fn shown_net(bytes: &PrefixBytes) -> String {
+    let length = bytes.length;
+    match bytes.family {
+        4 => {
+            let [a, b, c, d, ..] = bytes.address;
+            format!("{}/{length}", Ipv4Addr::new(a, b, c, d))
+        }
+        6 => format!("{}/{length}", Ipv6Addr::from(bytes.address)),
+        family => format!("family {family}"),
     }
 }
 
@@ -168,13 +272,14 @@ fn damaged(what: &str, number: u32) -> ProvisionError {
 }
 
 fn net(bytes: &PrefixBytes) -> Result<IpNet, ProvisionError> {
-    from_bytes(bytes)
-        .ok_or_else(|| ProvisionError::DamagedRecord(format!("{bytes:?} is no prefix")))
+    let problem = || format!("{} is no prefix", shown_net(bytes));
+    from_bytes(bytes).ok_or_else(|| ProvisionError::DamagedRecord(problem()))
 }
 
 /// Unused slots are empty.
-fn nets(slots: &[PrefixBytes]) -> Vec<IpNet> {
-    slots.iter().filter_map(from_bytes).collect()
+fn nets(slots: &[PrefixBytes]) -> Result<Vec<IpNet>, ProvisionError> {
+    let used = slots.iter().filter(|slot| **slot != PrefixBytes::default());
+    used.map(net).collect()
 }
 
 /// The model has checked their number.

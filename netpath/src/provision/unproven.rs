@@ -1,9 +1,10 @@
-//! What is left of a node whose records were lost with the pins of their maps.
+//! What is left of a node whose records were lost with the pins of their maps, or cannot be read.
 
 use std::fmt;
 
 use netpath_common::InterfaceKind;
 
+use super::snapshot::Snapshot;
 use crate::{
     datapath::Missing,
     model::NodePlace,
@@ -19,31 +20,36 @@ pub struct Unproven {
     pub node: String,
     /// The maps that are lost.
     pub lost: Vec<&'static str>,
+    /// Single records that could not be read, in words.
+    pub damaged: Vec<String>,
     /// Commands that remove it, for somebody who knows better.
     pub commands: Vec<String>,
 }
 
 impl Unproven {
-    /// Of a node before it is removed; `None` where no record was lost.
-    pub(super) fn of(node: &str, missing: &Missing, world: &World) -> Option<Self> {
+    /// Of a node before it is removed; `None` where no record was lost or damaged.
+    pub(super) fn of(node: &str, missing: &Missing, snapshot: &Snapshot) -> Option<Self> {
+        let Snapshot { world, damaged, .. } = snapshot;
         let is_record = |name: &&&str| name.ends_with("_records");
         let lost: Vec<&'static str> = missing.lost.iter().filter(is_record).copied().collect();
-        if lost.is_empty() {
+        if lost.is_empty() && damaged.is_empty() {
             return None;
         }
+        let concerns =
+            |map| lost.contains(&map) || damaged.iter().any(|damaged| damaged.map == map);
         let mut commands = Vec::new();
         let is_machine = world
             .recorded
             .as_ref()
             .is_some_and(|node| node.place == NodePlace::Host);
-        if lost.contains(&"endpoint_records") {
+        if concerns("endpoint_records") {
             commands.extend(endpoints(world, is_machine));
         }
-        if lost.contains(&"uplink_records") && !is_machine {
+        if concerns("uplink_records") && !is_machine {
             commands
                 .push("ip netns del netpath-wire-..., where no other node is on the wire".into());
         }
-        if lost.contains(&"route_records") && is_machine {
+        if concerns("route_records") && is_machine {
             commands.push(format!(
                 "ip route flush proto {ROUTE_PROTOCOL}; ip -6 route flush proto {ROUTE_PROTOCOL}"
             ));
@@ -51,15 +57,21 @@ impl Unproven {
         Some(Self {
             node: node.to_owned(),
             lost,
+            damaged: damaged.iter().map(ToString::to_string).collect(),
             commands,
         })
     }
 }
 
-/// The endpoints that the programs knew.
+/// The endpoints that the programs knew, and of which there is no record.
 fn endpoints(world: &World, is_machine: bool) -> Vec<String> {
     let interfaces = world.observed.maps.interfaces.values();
-    let endpoints = interfaces.filter(|interface| interface.kind == Some(InterfaceKind::Endpoint));
+    let recorded = world.recorded.as_ref();
+    let endpoints = interfaces.filter(|interface| {
+        let is_recorded =
+            recorded.is_some_and(|node| node.endpoints.contains_key(&interface.endpoint));
+        interface.kind == Some(InterfaceKind::Endpoint) && !is_recorded
+    });
     let mut commands = Vec::new();
     for endpoint in endpoints {
         if is_machine && world.observed.node.link(&endpoint.dev).is_some() {
@@ -78,13 +90,18 @@ impl fmt::Display for Unproven {
         let Self {
             node,
             lost,
+            damaged,
             commands,
         } = self;
-        let lost = lost.join(", ");
-        write!(
-            f,
-            "node {node} had lost its {lost}: what they proved netpath's was left alone"
-        )?;
+        write!(f, "node {node} had ")?;
+        if !lost.is_empty() {
+            write!(f, "lost its {}", lost.join(", "))?;
+        }
+        if !damaged.is_empty() {
+            let and = if lost.is_empty() { "" } else { ", and " };
+            write!(f, "{and}damaged records: {}", damaged.join(", "))?;
+        }
+        write!(f, ": what they proved netpath's was left alone")?;
         match commands.is_empty() {
             true => Ok(()),
             false => write!(f, "; to remove it: {}", commands.join("; ")),

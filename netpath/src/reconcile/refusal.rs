@@ -84,6 +84,9 @@ kinds! {
         NoIptables(&'static str) = "iptables_missing", "install the package iptables, or leave forward_policy out";
         /// Pins of the node's maps are gone that no program holds any more, and with them what they held.
         LostMaps(Vec<&'static str>) = "maps_lost", "remove what is left of it with `netpath down`, and make it anew";
+        /// Records of the node's cannot be read: somebody altered them.
+        DamagedRecords(Vec<String>) = "records_damaged", "remove the node with `netpath down`, which says what they no \
+            longer prove netpath's, and make it anew";
         /// A name does not fit in its record.
         NameTooLong = "name_too_long", "shorten it";
     }
@@ -191,6 +194,9 @@ impl fmt::Display for Refusal {
                 "has lost what its maps held whose pins are gone: {}",
                 maps.join(", ")
             ),
+            Self::DamagedRecords(records) => {
+                write!(f, "has records that cannot be read: {}", records.join(", "))
+            }
             Self::NameTooLong => write!(f, "is too long for a record"),
         }
     }
@@ -297,6 +303,11 @@ mod tests {
                 Refusal::LostMaps(vec!["ids", "meta"]),
                 "has lost what its maps held whose pins are gone: ids, meta: remove what is left \
                  of it with `netpath down`, and make it anew",
+            ),
+            (
+                Refusal::DamagedRecords(vec!["that of x in map y (z)".into()]),
+                "has records that cannot be read: that of x in map y (z): remove the node with \
+                 `netpath down`, which says what they no longer prove netpath's, and make it anew",
             ),
             (
                 Refusal::OtherPlace,

@@ -40,7 +40,7 @@ impl Site<'_> {
                 let (state, netns) = snapshot::home(&name, &Home::Made)?;
                 let uplinks = self.datapath()?.maps.uplink_records.all()?;
                 for record in uplinks.values() {
-                    if records::text(&record.wire)? == *wire
+                    if netpath_common::text(&record.wire) == Some(wire)
                         && state == NamespaceState::Present(record.wire_cookie)
                     {
                         let foreign = || self.foreign_namespace(place, &name);

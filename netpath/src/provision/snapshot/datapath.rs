@@ -28,8 +28,9 @@ pub(super) fn maps(datapath: &Datapath, observed: &mut Observed) -> Result<(), P
                 ingress: entry.punt_ingress,
                 egress: entry.punt_egress,
             },
-            dev: records::text(&entry.name)?,
-            endpoint: records::text(&entry.endpoint)?,
+            // What is no text is no name that is wanted.
+            dev: records::shown(&entry.name),
+            endpoint: records::shown(&entry.endpoint),
         };
         interfaces.insert(ifindex, interface);
     }

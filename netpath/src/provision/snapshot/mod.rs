@@ -8,13 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use netpath_common::PuntReason;
 
-use super::{error::ProvisionError, records};
+use super::{
+    error::ProvisionError,
+    records::{self, Damaged},
+};
 use crate::{
     datapath::{Datapath, DatapathError, nodes},
     model::{self, NodePlace},
     netns::{NameState, Netns, name_state},
     reconcile::{
-        Home, Namespace, NamespaceState, Observed, Recorded, Wanted, WantedUplink, WireClaim, World,
+        Home, Namespace, NamespaceState, Object, Observed, Recorded, Refusal, Wanted, WantedUplink,
+        WireClaim, World,
     },
 };
 
@@ -26,14 +30,31 @@ pub struct Snapshot {
     pub datapath: Option<Datapath>,
     /// The node's namespace, if it is there and is the recorded one.
     pub netns: Option<Netns>,
+    /// Records that cannot be read. What they prove is not in the world.
+    pub damaged: Vec<Damaged>,
 }
 
-/// Takes what is there of a node, of all that is recorded and of all that is wanted.
+/// Takes what is there of a node, of all that is recorded and of all that is wanted. Refuses one whose records cannot all be
+/// read: what is netpath's would be taken for somebody else's.
 pub fn take(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, ProvisionError> {
+    let snapshot = take_readable(name, wanted)?;
+    if snapshot.damaged.is_empty() {
+        return Ok(snapshot);
+    }
+    let damaged = snapshot.damaged.iter().map(ToString::to_string);
+    let refusal = Refusal::DamagedRecords(damaged.collect());
+    Err(refusal.of(Object::Node.told(name, name)).into())
+}
+
+/// As [`take`], of what can be read.
+pub fn take_readable(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, ProvisionError> {
     let datapath = Datapath::open(name)?;
-    let recorded = match &datapath {
-        Some(datapath) => Some(records::read(&datapath.maps)?),
-        None => None,
+    let (recorded, damaged) = match &datapath {
+        Some(datapath) => {
+            let (recorded, damaged) = records::read(&datapath.maps)?;
+            (Some(recorded), damaged)
+        }
+        None => (None, Vec::new()),
     };
     let place = place(recorded.as_ref(), wanted);
     let (state, netns) = node_namespace(name, place, recorded.as_ref())?;
@@ -64,6 +85,7 @@ pub fn take(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, ProvisionEr
         world: World { recorded, observed },
         datapath,
         netns,
+        damaged,
     })
 }
 
@@ -287,9 +309,12 @@ fn claims(name: &str) -> Result<Vec<WireClaim>, ProvisionError> {
         match uplinks {
             Ok(uplinks) => {
                 for record in uplinks.values().filter(|record| record.wire_cookie != 0) {
-                    claims.push(WireClaim::Recorded {
-                        wire: records::text(&record.wire)?,
-                        cookie: record.wire_cookie,
+                    claims.push(match netpath_common::text(&record.wire) {
+                        Some(wire) => WireClaim::Recorded {
+                            wire: wire.to_owned(),
+                            cookie: record.wire_cookie,
+                        },
+                        None => WireClaim::Unknown,
                     });
                 }
             }
