@@ -294,6 +294,31 @@ fn show_raises_its_limit_of_open_files() {
     ends(&output.expect("start"), 0, &[]);
 }
 
+/// What more there is to do can only be told when the pins are mended, and that is said.
+#[test]
+fn a_dry_run_says_where_more_may_follow() {
+    let lab = Lab::up(ONE_NODE);
+    let file = File::new("follow.toml", lab.text());
+    let node = lab.name("A");
+    let pins = lab.datapath("A").directory().to_owned();
+    lab.ip("A", "link set va1 down");
+    let output = run(&["up", "-f", file.path(), "-n"]);
+    ends(&output, 0, &[]);
+    assert!(output.stderr.is_empty(), "{output:?}");
+    for pin in ["maps/hops", "programs/to_endpoint"] {
+        fs::remove_file(pins.join(pin)).expect("unpin");
+        let output = run(&["up", "-f", file.path(), "-n"]);
+        ends(
+            &output,
+            0,
+            &[&format!("node {node}: more changes may follow")],
+        );
+    }
+    let done = json(&run(&["up", "-f", file.path(), "-j"]));
+    assert_eq!(done["changes"].as_array().map(Vec::len), Some(2));
+    assert_eq!(lab.plan(), Vec::<String>::new());
+}
+
 #[test]
 fn waiting_for_another_netpath_is_told_with_its_process() {
     let lock = TopologyLock::take(&AtomicBool::new(false)).expect("the lock");

@@ -39,6 +39,11 @@ pub fn plan(topology: &Topology, options: &UpOptions) -> Result<Vec<Change>, Pro
         }
     }
     // Of these nothing more can be said before.
+    for name in &older {
+        tracing::warn!(
+            "node {name}: more changes may follow, which can be told only when its pins are mended or brought up to date"
+        );
+    }
     topology.nodes.retain(|node| !older.contains(&node.name));
     let planned = planned(&topology, options)?;
     let planned = planned.iter().flat_map(|planned| planned.plan.changes());
