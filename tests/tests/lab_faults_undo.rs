@@ -1,7 +1,7 @@
 //! An `up` that fails half-way or is interrupted leaves everything as it was before.
 
 use netpath::provision::{self, ProvisionError, UpOptions};
-use netpath_tests::lab::{Lab, TWO_NODES, addresses, portrait};
+use netpath_tests::lab::{Lab, ONE_NODE, TWO_NODES, addresses, portrait};
 
 const PLACES: [&str; 6] = ["A", "B", "a1", "a2", "b1", "b2"];
 const MAPS: [&str; 9] = [
@@ -114,21 +114,72 @@ fn a_change_that_fails_leaves_everything_as_it_was() {
 }
 
 #[test]
-fn what_the_new_file_removes_comes_back() {
+fn what_the_new_file_removes_is_as_it_was() {
     let mut lab = Lab::up(TWO_NODES);
+    // Somebody's, in a namespace that is to go, and a namespace that is not replaced by another.
+    lab.ip("b1", "link add mine type veth peer name yours");
+    let inside = lab.netns("b1");
+    let before = state(&lab);
     lab.rewrite(&changed_without_b1());
-    for count in 1..lab.plan().len() {
+    let steps = lab.plan().len();
+    for count in 1..steps {
         let result = lab.converge_until(count);
         assert!(
             matches!(result, Err(ProvisionError::Interrupted)),
             "{count}: {result:?}"
         );
-        // Made again it may have another id and other MACs, but the old file is true.
-        lab.rewrite(TWO_NODES);
-        assert_eq!(lab.plan(), Vec::<String>::new(), "after {count}");
+        assert_same(&lab, &before, &format!("after {count} of {steps}"));
+        assert_eq!(
+            lab.netns("b1").cookie().ok(),
+            inside.cookie().ok(),
+            "{count}"
+        );
         for dst in addresses("b1") {
             lab.assert_reaches("a2", dst, 62);
         }
-        lab.rewrite(&changed_without_b1());
+    }
+    let told = lab.converge();
+    assert_eq!(told.len(), steps);
+    assert!(
+        told[steps - 1].starts_with("- endpoint b1 on B"),
+        "{told:#?}"
+    );
+    assert_eq!(lab.plan(), Vec::<String>::new());
+}
+
+/// The name, the address and the prefix of one that goes are had by one that comes, before the other is gone.
+#[test]
+fn what_one_that_goes_has_another_gets() {
+    let with = |name: &str| {
+        ONE_NODE.replace(
+            r#"{ name = "@a2", addresses = ["10.0.2.2/24", "fd00:2::2/64"], host_dev = "va2" }"#,
+            &format!(
+                r#"{{ name = "@{name}", addresses = ["10.0.2.2/24", "fd00:2::2/64"], host_dev = "va2", prefixes = ["10.9.0.0/28"] }}"#
+            ),
+        )
+    };
+    let mut lab = Lab::up(&with("a2"));
+    let before = portrait(&lab.netns("A"));
+    let cookie = lab.netns("a2").cookie().expect("cookie");
+    lab.rewrite(&with("a3"));
+    let steps = lab.plan().len();
+    for count in 1..steps {
+        let result = lab.converge_until(count);
+        assert!(
+            matches!(result, Err(ProvisionError::Interrupted)),
+            "{count}: {result:?}"
+        );
+        assert_eq!(portrait(&lab.netns("A")), before);
+        assert_eq!(lab.netns("a2").cookie().expect("cookie"), cookie);
+        for dst in addresses("a2") {
+            lab.assert_reaches("a1", dst, 63);
+        }
+    }
+    let planned = lab.plan();
+    assert_eq!(lab.converge(), planned);
+    assert_eq!(lab.plan(), Vec::<String>::new());
+    for dst in addresses("a2") {
+        lab.assert_reaches("a1", dst, 63);
+        lab.assert_reaches("a3", addresses("a1")[usize::from(dst.is_ipv6())], 63);
     }
 }

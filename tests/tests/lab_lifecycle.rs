@@ -195,6 +195,15 @@ fn the_forward_policy_follows_the_file() {
     lab.edit(r#"forward_policy = "drop""#, r#"forward_policy = "accept""#);
     assert_eq!(lab.converge(), ["~ node A: FORWARD policy ACCEPT"]);
     assert_eq!(policy(&lab), ["-P FORWARD ACCEPT\n"; 2]);
+    for command in ["iptables", "ip6tables"] {
+        lab.run("A", &format!("{command} -w -P FORWARD DROP"));
+        assert_eq!(
+            lab.converge(),
+            ["~ node A: FORWARD policy ACCEPT"],
+            "{command}"
+        );
+        assert_eq!(policy(&lab), ["-P FORWARD ACCEPT\n"; 2]);
+    }
     lab.edit(r#"forward_policy = "accept""#, r#"forward_policy = "drop""#);
     lab.converge();
     assert_eq!(policy(&lab), ["-P FORWARD DROP\n"; 2]);

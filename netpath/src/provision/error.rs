@@ -87,6 +87,11 @@ pub enum ProvisionError {
         /// What went wrong after it.
         undoing: Vec<ProvisionError>,
     },
+    /// All that was wanted is there, and something that is wanted no more is, too. That is not undone.
+    #[error(
+        "all of the file is up, but not all that it has no more could be removed: {0}\n`netpath up` goes on with it"
+    )]
+    Surplus(Box<ProvisionError>),
     /// Several things failed.
     #[error("{}", list(.0))]
     Several(Vec<ProvisionError>),
@@ -150,6 +155,7 @@ impl Ends for ProvisionError {
             | Self::DamagedRecord(_)
             | Self::NoSuchPlace(_)
             | Self::File { .. }
+            | Self::Surplus(_)
             | Self::Undo { .. } => Ending::Failed,
         }
     }

@@ -4,7 +4,7 @@ use netpath_common::Family;
 
 use super::error::ProvisionError;
 use crate::{
-    netfilter::{Iptables, NetfilterError, Policy},
+    netfilter::{Iptables, NetfilterError, Policy, legacy_tables, nft::Ruleset},
     netns::Inside,
     reconcile::Refusal,
 };
@@ -28,12 +28,28 @@ pub fn set_forward_policy(_inside: &Inside<'_>, drop: bool) -> Result<(), Provis
     Ok(())
 }
 
-/// Whether the FORWARD policy of both families is DROP.
-pub fn forward_policy_is_drop(_inside: &Inside<'_>) -> Result<bool, ProvisionError> {
-    for iptables in Family::ALL.map(Iptables::new) {
-        if iptables.policy("FORWARD")? != Policy::Drop {
-            return Ok(false);
+/// Whether the FORWARD policy is DROP, of IPv4 and of IPv6.
+pub fn forward_drops(_inside: &Inside<'_>) -> Result<[bool; 2], ProvisionError> {
+    let mut drops = [false; 2];
+    for (drops, iptables) in drops.iter_mut().zip(Family::ALL.map(Iptables::new)) {
+        *drops = iptables.policy("FORWARD")? == Policy::Drop;
+    }
+    Ok(drops)
+}
+
+/// Whether somebody has made a table that may have a FORWARD policy, so that it is worth to ask: asking the legacy
+/// iptables makes one.
+pub fn may_drop_forward(inside: &Inside<'_>) -> Result<bool, ProvisionError> {
+    let ruleset = Ruleset::read(inside)?;
+    let mut chains = ruleset.base_chains();
+    if chains.any(|(id, _, base)| id.name == "FORWARD" && base.policy == Policy::Drop) {
+        return Ok(true);
+    }
+    for family in Family::ALL {
+        let tables = legacy_tables(inside, family)?;
+        if tables.iter().any(|table| table == "filter") {
+            return Ok(true);
         }
     }
-    Ok(true)
+    Ok(false)
 }

@@ -10,7 +10,7 @@ use crate::{
     model::NodePlace,
     netlink::ROUTE_PROTOCOL,
     netns::{NameState, name_state},
-    reconcile::World,
+    reconcile::{self, World},
 };
 
 /// What was most likely made for a node, and which no record proves netpath's any more.
@@ -18,7 +18,7 @@ use crate::{
 pub struct Unproven {
     /// The node.
     pub node: String,
-    /// The maps that are lost.
+    /// The maps that are lost, or of which an entry is.
     pub lost: Vec<&'static str>,
     /// Single records that could not be read, in words.
     pub damaged: Vec<String>,
@@ -31,7 +31,11 @@ impl Unproven {
     pub(super) fn of(node: &str, missing: &Missing, snapshot: &Snapshot) -> Option<Self> {
         let Snapshot { world, damaged, .. } = snapshot;
         let is_record = |name: &&&str| name.ends_with("_records");
-        let lost: Vec<&'static str> = missing.lost.iter().filter(is_record).copied().collect();
+        let mut lost: Vec<&'static str> = missing.lost.iter().filter(is_record).copied().collect();
+        let unproven = reconcile::unproven(world);
+        if !lost.contains(&"endpoint_records") && !unproven.is_empty() {
+            lost.push("endpoint_records");
+        }
         if lost.is_empty() && damaged.is_empty() {
             return None;
         }
@@ -43,7 +47,8 @@ impl Unproven {
             .as_ref()
             .is_some_and(|node| node.place == NodePlace::Host);
         if concerns("endpoint_records") {
-            commands.extend(endpoints(world, is_machine));
+            let is_unproven = |name: &str| unproven.contains_key(name);
+            commands.extend(endpoints(world, is_machine, is_unproven));
         }
         if concerns("uplink_records") && !is_machine {
             commands
@@ -63,14 +68,14 @@ impl Unproven {
     }
 }
 
-/// The endpoints that the programs knew, and of which there is no record.
-fn endpoints(world: &World, is_machine: bool) -> Vec<String> {
+/// The endpoints that the programs knew, and of which there is no record, or one that proves nothing.
+fn endpoints(world: &World, is_machine: bool, is_unproven: impl Fn(&str) -> bool) -> Vec<String> {
     let interfaces = world.observed.maps.interfaces.values();
     let recorded = world.recorded.as_ref();
     let endpoints = interfaces.filter(|interface| {
-        let is_recorded =
-            recorded.is_some_and(|node| node.endpoints.contains_key(&interface.endpoint));
-        interface.kind == Some(InterfaceKind::Endpoint) && !is_recorded
+        let name = &interface.endpoint;
+        let is_recorded = recorded.is_some_and(|node| node.endpoints.contains_key(name));
+        interface.kind == Some(InterfaceKind::Endpoint) && (!is_recorded || is_unproven(name))
     });
     let mut commands = Vec::new();
     for endpoint in endpoints {
@@ -95,7 +100,7 @@ impl fmt::Display for Unproven {
         } = self;
         write!(f, "node {node} had ")?;
         if !lost.is_empty() {
-            write!(f, "lost its {}", lost.join(", "))?;
+            write!(f, "lost of its {}", lost.join(", "))?;
         }
         if !damaged.is_empty() {
             let and = if lost.is_empty() { "" } else { ", and " };

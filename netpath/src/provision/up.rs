@@ -208,19 +208,51 @@ pub fn up(
     }
     let planned = planned(topology, options)?;
     let mut begun = Vec::new();
+    let mut to_clear = Vec::new();
     for (index, planned) in planned.into_iter().enumerate() {
         // A node before this one may have made the wire that they share.
         let planned = match index {
             0 => Ok(planned),
             _ => plan_node(planned.node, options),
         };
-        let result =
-            planned.and_then(|planned| node(planned, options, &lock, &mut begun, &mut report));
+        let result = planned.and_then(|planned| {
+            if !planned.plan.removals.is_empty() {
+                to_clear.push(planned.node);
+            }
+            node(planned, options, &lock, &mut begun, &mut report)
+        });
         if let Err(cause) = result {
             return Err(take_back(cause, begun, &lock));
         }
     }
-    Ok(changes)
+    // What is removed from here on cannot be made again as it was.
+    if !to_clear.is_empty() && options.interrupted.load(Ordering::Relaxed) {
+        return Err(take_back(ProvisionError::Interrupted, begun, &lock));
+    }
+    let failed = to_clear
+        .into_iter()
+        .filter_map(|node| clear(node, options, &lock, &mut report).err());
+    match error::all(failed.collect()) {
+        None => Ok(changes),
+        Some(cause) => Err(ProvisionError::Surplus(Box::new(cause))),
+    }
+}
+
+/// Removes what a node has and the file has no more. Planned anew: who was on a wire may have left it in this run.
+fn clear(
+    node: &model::Node,
+    options: &UpOptions,
+    lock: &TopologyLock,
+    report: &mut dyn FnMut(&Change),
+) -> Result<(), ProvisionError> {
+    let Planned {
+        wanted,
+        snapshot,
+        plan,
+        ..
+    } = plan_node(node, options)?;
+    let mut site = Site::new(&wanted.name, lock, snapshot, None);
+    site.steps(&plan.removals, report)
 }
 
 fn node(
@@ -294,5 +326,6 @@ fn restore(before: &Before, lock: &TopologyLock) -> Result<(), ProvisionError> {
         return Err(error);
     }
     let mut site = Site::new(&before.name, lock, snapshot, Some(before.making));
-    site.steps(&plan.steps, &mut |_| {})
+    site.steps(&plan.steps, &mut |_| {})?;
+    site.steps(&plan.removals, &mut |_| {})
 }

@@ -32,7 +32,7 @@ pub use self::{
     op::{NewInterface, NewRoute, Op, Owner, Place},
     plan::{
         BRIDGE, Fresh, GATEWAY_V4, GATEWAY_V6, Wishes, down, elsewhere, endpoint_sysctls,
-        node_sysctls, plan, reverse_path_sysctls, switch, veth_sysctls, wire_sysctls,
+        node_sysctls, plan, reverse_path_sysctls, switch, unproven, veth_sysctls, wire_sysctls,
     },
     recorded::{Home, Recorded, RecordedEndpoint, RecordedRoute, RecordedUplink},
     refusal::{Refusal, Refused},

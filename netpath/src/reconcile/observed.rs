@@ -46,7 +46,7 @@ pub struct Link {
     pub mtu: u32,
     /// Index of the bridge it is a port of, or 0.
     pub controller: Ifindex,
-    /// Of an endpoint's: index of its other end, if that is in the node's namespace.
+    /// Of an endpoint's or a wire's: index of its other end, if that is in the node's namespace.
     pub other_end: Option<Ifindex>,
     /// A native XDP program sees what comes in.
     pub xdp: bool,
@@ -195,8 +195,10 @@ pub struct Observed {
     pub local: Vec<Route>,
     /// What other nodes claim.
     pub claims: Vec<WireClaim>,
-    /// Whether the FORWARD policy of both families is DROP; `None` where it was not asked.
-    pub forward_drop: Option<bool>,
+    /// Which other node has a record that proves the namespace at a wanted name its own.
+    pub owners: BTreeMap<String, String>,
+    /// Whether the FORWARD policy is DROP, of IPv4 and of IPv6; `None` where it was not asked: ACCEPT.
+    pub forward_drop: Option<[bool; 2]>,
     /// Which of netpath's programs run, and where in the node's namespace.
     pub attached: BTreeSet<(Ifindex, ProgramKind)>,
     /// The pinned links, by program and device. Always empty where programs are clsact filters.

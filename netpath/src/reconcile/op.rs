@@ -189,6 +189,24 @@ pub enum Op {
         /// The interface.
         dev: String,
     },
+    /// Set an interface down. The kernel forgets its routes, its neighbours and its IPv6 addresses.
+    SetDown {
+        /// Where.
+        place: Place,
+        /// The interface.
+        dev: String,
+    },
+    /// Give an interface that is down another name, if it is still the one with this MAC.
+    Rename {
+        /// Where.
+        place: Place,
+        /// The interface.
+        dev: String,
+        /// Its MAC.
+        mac: Mac,
+        /// Its new name.
+        to: String,
+    },
     /// Set an interface's MTU, in bytes.
     SetMtu {
         /// Where.
@@ -292,6 +310,8 @@ impl Op {
             | Self::SetController { place, .. }
             | Self::DeleteLink { place, .. }
             | Self::SetUp { place, .. }
+            | Self::SetDown { place, .. }
+            | Self::Rename { place, .. }
             | Self::SetMtu { place, .. }
             | Self::AwaitOperational { place, .. }
             | Self::AddAddress { place, .. }

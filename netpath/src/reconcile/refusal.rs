@@ -14,6 +14,21 @@ kinds! {
         /// A name is taken by a network namespace that no record proves netpath's.
         ForeignNamespace(String) = "foreign_namespace", "choose another name in the topology file, or remove it with \
             `ip netns del` if it is of no use";
+        /// A name is taken by the network namespace of an endpoint that is up on another node.
+        OnAnotherNode {
+            /// The namespace.
+            name: String,
+            /// That node.
+            node: String,
+        } = "on_another_node", "run `netpath up` first with a file that has it on neither node";
+        /// What was most likely made for an endpoint is there, and its record is gone, or says otherwise: nothing proves it
+        /// netpath's any more.
+        Unproven {
+            /// Its namespace.
+            name: String,
+            /// Its host-side veth.
+            dev: String,
+        } = "record_lost", "remove the node with `netpath down`, which says what it leaves, and make it anew";
         /// A name is taken by an interface that no record proves netpath's.
         ForeignInterface {
             /// The interface.
@@ -40,6 +55,9 @@ kinds! {
         NoNamespace(String) = "namespace_missing", "give the path of one, such as /run/netns/NAME";
         /// The machine has no interface of an uplink's name.
         NoUplink(String) = "uplink_missing", "name one that `ip link` lists";
+        /// An uplink of the machine is down.
+        UplinkDown(String) = "uplink_down", "set it up with `ip link set` (netpath configures no interface that it did \
+            not make)";
         /// An address that is wanted on an uplink of the machine is not there.
         NoAddress {
             /// The uplink.
@@ -112,6 +130,12 @@ impl Refusal {
                 "set it back with `ip link set dev {dev} address {mac}` if nobody else made it, or remove the node \
                  with `netpath down` first"
             ),
+            Self::OnAnotherNode { node, .. } => format!(
+                "run `netpath up` first with a file that has it neither there nor here, or `netpath down` of {node}"
+            ),
+            Self::UplinkDown(dev) => format!(
+                "set it up with `ip link set {dev} up` (netpath configures no interface that it did not make)"
+            ),
             Self::NotForwarding { key, .. } => format!(
                 "set it with `sysctl -w {}=1` (netpath changes no setting of the machine's)",
                 sysctl_name(key)
@@ -138,6 +162,17 @@ impl fmt::Display for Refusal {
             Self::ForeignNamespace(name) => {
                 write!(f, "network namespace {name} exists and is not netpath's")
             }
+            Self::OnAnotherNode { name, node } => {
+                write!(
+                    f,
+                    "namespace {name} is an endpoint's that is up on node {node}"
+                )
+            }
+            Self::Unproven { name, dev } => write!(
+                f,
+                "namespace {name} and interface {dev} were most likely made for it, and no record proves that any more"
+            ),
+            Self::UplinkDown(dev) => write!(f, "uplink {dev} is down"),
             Self::ForeignInterface { dev, netns, .. } => {
                 write!(f, "interface {dev} exists")?;
                 if let Some(netns) = netns {
@@ -274,6 +309,28 @@ mod tests {
                 Refusal::ForeignNamespace("x".into()),
                 "network namespace x exists and is not netpath's: choose another name in the \
                  topology file, or remove it with `ip netns del` if it is of no use",
+            ),
+            (
+                Refusal::OnAnotherNode {
+                    name: "x".into(),
+                    node: "n2".into(),
+                },
+                "namespace x is an endpoint's that is up on node n2: run `netpath up` first with \
+                 a file that has it neither there nor here, or `netpath down` of n2",
+            ),
+            (
+                Refusal::Unproven {
+                    name: "x".into(),
+                    dev: "np-x".into(),
+                },
+                "namespace x and interface np-x were most likely made for it, and no record \
+                 proves that any more: remove the node with `netpath down`, which says what it \
+                 leaves, and make it anew",
+            ),
+            (
+                Refusal::UplinkDown("eth7".into()),
+                "uplink eth7 is down: set it up with `ip link set eth7 up` (netpath configures no \
+                 interface that it did not make)",
             ),
             (
                 foreign(None, "host_dev"),

@@ -102,6 +102,9 @@ pub struct Step {
 pub struct Plan {
     /// In order.
     pub steps: Vec<Step>,
+    /// What is done after them, and after those of all other nodes: it takes away namespaces and interfaces that are wanted no
+    /// more, and nothing makes those again as they were. Until it has begun all can be undone.
+    pub removals: Vec<Step>,
     /// For what the steps must not be begun.
     pub refusals: Vec<Refused>,
 }
@@ -109,6 +112,7 @@ pub struct Plan {
 impl Plan {
     /// What would be told of it.
     pub fn changes(&self) -> impl Iterator<Item = &Change> {
-        self.steps.iter().filter_map(|step| step.change.as_ref())
+        let steps = self.steps.iter().chain(&self.removals);
+        steps.filter_map(|step| step.change.as_ref())
     }
 }

@@ -17,10 +17,12 @@ fn planned(wanted: &Wanted, world: &World) -> Plan {
 }
 
 fn carry_out(world: &mut World, plan: &Plan) {
-    plan.steps
-        .iter()
-        .flat_map(|step| &step.ops)
-        .for_each(|op| world.apply(op));
+    ops(plan).for_each(|op| world.apply(op));
+}
+
+fn ops(plan: &Plan) -> impl Iterator<Item = &Op> {
+    let steps = plan.steps.iter().chain(&plan.removals);
+    steps.flat_map(|step| &step.ops)
 }
 
 /// A node as it is wanted, made from nothing.
@@ -44,9 +46,8 @@ fn made(wanted: &Wanted) -> World {
 fn assert_true(wanted: &Wanted, world: &World) {
     let again = planned(wanted, world);
     assert_eq!(again.refusals, []);
-    let told: Vec<String> = again
-        .steps
-        .iter()
+    let steps = again.steps.iter().chain(&again.removals);
+    let told: Vec<String> = steps
         .map(|step| {
             format!(
                 "{:?}: {:?}: {:?}",
@@ -68,6 +69,33 @@ fn assert_true(wanted: &Wanted, world: &World) {
         count,
         "each its own, and the next nobody's: {ids:?}"
     );
+}
+
+/// The namespaces, and the MACs that are in them and in the node. A bridge has that of a port.
+fn identities(
+    world: &World,
+) -> Vec<(
+    Place,
+    NamespaceState,
+    std::collections::BTreeSet<netpath_common::Mac>,
+)> {
+    let observed = &world.observed;
+    let endpoints = observed.endpoints.iter();
+    let wires = observed.wires.iter();
+    let all = endpoints
+        .map(|(name, there)| (Place::Endpoint(name.clone()), there))
+        .chain(wires.map(|(name, there)| (Place::Wire(name.clone()), there)))
+        .chain([(Place::Node, &observed.node)]);
+    let there = all.filter(|(_, there)| there.state != NamespaceState::Absent);
+    let identity = |(place, there): (Place, &Namespace)| {
+        let veths = there.links.iter().filter(|link| link.veth);
+        (
+            place,
+            there.state,
+            veths.filter_map(|link| link.mac).collect(),
+        )
+    };
+    there.map(identity).collect()
 }
 
 /// What is recorded, as it could be wanted again, without what is different each time.
@@ -121,7 +149,7 @@ proptest! {
         prop_assume!(before.place == after.place);
         let mut world = made(&before);
         let wish = recorded(&world).expect("made");
-        let ops: Vec<Op> = planned(&after, &world).steps.into_iter().flat_map(|step| step.ops).collect();
+        let ops: Vec<Op> = ops(&planned(&after, &world)).cloned().collect();
         let count = (ops.len() as f64 * done) as usize;
         ops.iter().take(count).for_each(|op| world.apply(op));
         let undo = planned(&wish, &world);
@@ -129,6 +157,58 @@ proptest! {
         carry_out(&mut world, &undo);
         assert_true(&wish, &world);
         prop_assert_eq!(recorded(&world), Some(wish));
+    }
+
+    /// What goes is still there, with what is in it, until all that comes is there too.
+    #[test]
+    fn what_is_undone_in_time_keeps_its_namespaces_and_macs(
+        before in wanted(), after in wanted(), damages in damages(), done in 0.0..=1.0f64,
+    ) {
+        prop_assume!(before.place == after.place);
+        // What proves a wire's namespace is its uplink's record, which has room for one wire.
+        let on = |wanted: &Wanted| -> Vec<_> {
+            let wires = wanted.uplinks.iter().map(|uplink| uplink.wire.as_ref().map(|w| w.name.clone()));
+            wires.collect()
+        };
+        prop_assume!(on(&before).iter().zip(on(&after)).all(|(one, other)| *one == other));
+        let mut world = made(&before);
+        let wish = recorded(&world).expect("made");
+        damages.iter().for_each(|damage| damage.inflict(&mut world));
+        let mend = planned(&before, &world);
+        carry_out(&mut world, &mend);
+        let kept = identities(&world);
+        let plan = planned(&after, &world);
+        let ops: Vec<&Op> = plan.steps.iter().flat_map(|step| &step.ops).collect();
+        let count = (ops.len() as f64 * done) as usize;
+        ops.into_iter().take(count).for_each(|op| world.apply(op));
+        let undo = planned(&wish, &world);
+        prop_assert_eq!(&undo.refusals, &[]);
+        carry_out(&mut world, &undo);
+        assert_true(&wish, &world);
+        prop_assert_eq!(identities(&world), kept);
+    }
+
+    #[test]
+    fn names_that_were_exchanged_come_back(wanted in wanted(), order in Just(vec![0, 1, 2, 3, 4]).prop_shuffle()) {
+        let mut world = made(&wanted);
+        let node = world.recorded.clone().expect("made");
+        let macs = node.endpoints.values().map(|endpoint| endpoint.host_mac);
+        let macs: Vec<_> = macs.chain(node.uplinks.values().filter(|u| u.made).map(|u| u.mac)).collect();
+        let kept = identities(&world);
+        let links = &mut world.observed.node.links;
+        let ours: Vec<usize> = (0..links.len()).filter(|&at| macs.iter().any(|mac| links[at].mac == Some(*mac))).collect();
+        let names: Vec<String> = ours.iter().map(|&at| links[at].name.clone()).collect();
+        let order: Vec<usize> = order.into_iter().filter(|&at| at < names.len()).collect();
+        for (&at, &to) in ours.iter().zip(&order) {
+            links[at].name.clone_from(&names[to]);
+        }
+        let plan = planned(&wanted, &world);
+        prop_assert_eq!(&plan.refusals, &[]);
+        let made = |op: &Op| matches!(op, Op::AddVeth { .. } | Op::DeleteLink { .. });
+        prop_assert!(!ops(&plan).any(made), "{:#?}", plan.steps);
+        carry_out(&mut world, &plan);
+        assert_true(&wanted, &world);
+        prop_assert_eq!(identities(&world), kept);
     }
 
     #[test]

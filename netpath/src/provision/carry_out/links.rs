@@ -39,6 +39,13 @@ impl Site<'_> {
             Op::DeleteLink { place, dev, mac } => self.delete_link(netlink, place, dev, *mac),
             Op::DeleteVeths(veths) => self.delete_veths(netlink, veths),
             Op::SetUp { dev, .. } => Ok(netlink.set_up(&link(netlink, dev)?)?),
+            Op::SetDown { dev, .. } => Ok(netlink.set_down(&link(netlink, dev)?)?),
+            Op::Rename {
+                place,
+                dev,
+                mac,
+                to,
+            } => self.rename(netlink, place, (dev, *mac), to),
             Op::SetMtu { dev, mtu, .. } => Ok(netlink.set_mtu(&link(netlink, dev)?, *mtu)?),
             Op::SetMac { dev, mac } => Ok(netlink.set_mac(&link(netlink, dev)?, *mac)?),
             Op::AwaitOperational { dev, .. } => Ok(netlink.await_operational(dev)?),
@@ -96,6 +103,26 @@ impl Site<'_> {
             Some(link) if link.mac == Some(mac) => Ok(netlink.delete_link(&link)?),
             Some(_) => Err(self.made_meanwhile(place, dev)),
             None => Ok(()),
+        }
+    }
+
+    /// One that has become somebody else's since it was looked at is left alone, and so is one that has the new name.
+    fn rename(
+        &self,
+        netlink: &Netlink,
+        place: &Place,
+        (dev, mac): (&str, Mac),
+        to: &str,
+    ) -> Result<(), ProvisionError> {
+        let link = link(netlink, dev)?;
+        if link.mac != Some(mac) {
+            return Err(self.made_meanwhile(place, dev));
+        }
+        match netlink.rename(&link, to) {
+            Err(error) if error.errno() == Some(libc::EEXIST) => {
+                Err(self.made_meanwhile(place, to))
+            }
+            result => Ok(result?),
         }
     }
 

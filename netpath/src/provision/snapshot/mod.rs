@@ -80,7 +80,8 @@ pub fn take_readable(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, Pr
     observed.pins_links = datapath::pins_links()?;
     observed.endpoints = endpoints(&subject, netns.as_ref())?;
     inside_endpoints(&mut observed, &subject);
-    wires(&subject, &mut observed)?;
+    wires(&subject, netns.as_ref(), &mut observed)?;
+    observed.owners = owners(&subject, &observed)?;
     Ok(Snapshot {
         world: World { recorded, observed },
         datapath,
@@ -241,7 +242,11 @@ fn inside_endpoints(observed: &mut Observed, subject: &Subject<'_>) {
     }
 }
 
-fn wires(subject: &Subject<'_>, observed: &mut Observed) -> Result<(), ProvisionError> {
+fn wires(
+    subject: &Subject<'_>,
+    node: Option<&Netns>,
+    observed: &mut Observed,
+) -> Result<(), ProvisionError> {
     let recorded = subject
         .recorded
         .into_iter()
@@ -277,7 +282,7 @@ fn wires(subject: &Subject<'_>, observed: &mut Observed) -> Result<(), Provision
             .into_iter()
             .any(|(claimed, cookie)| claimed == wire && state == NamespaceState::Present(cookie));
         let namespace = match netns.filter(|_| is_ours) {
-            Some(netns) => namespace::wire(&netns, state)?,
+            Some(netns) => namespace::wire(&netns, state, node)?,
             None => Namespace {
                 state,
                 ..Namespace::default()
@@ -286,6 +291,51 @@ fn wires(subject: &Subject<'_>, observed: &mut Observed) -> Result<(), Provision
         observed.wires.insert(wire.to_owned(), namespace);
     }
     Ok(())
+}
+
+/// Which other nodes have a record that proves a namespace theirs, where one stands at a name that is wanted here.
+fn owners(
+    subject: &Subject<'_>,
+    observed: &Observed,
+) -> Result<BTreeMap<String, String>, ProvisionError> {
+    let recorded = |name: &str| {
+        let node = subject.recorded;
+        let endpoint = node.and_then(|node| node.endpoints.get(name));
+        endpoint.map_or(0, |endpoint| endpoint.cookie)
+    };
+    let mut strangers = BTreeMap::new();
+    for endpoint in subject.wanted.into_iter().flat_map(|node| &node.endpoints) {
+        let name = endpoint.name.as_str();
+        let state = observed.endpoints.get(name).map(|there| there.state);
+        if let Some(NamespaceState::Present(cookie)) = state
+            && endpoint.home == Home::Made
+            && cookie != recorded(name)
+        {
+            strangers.insert(cookie, name);
+        }
+    }
+    if let (None, NodePlace::Lab, NamespaceState::Present(cookie)) =
+        (subject.recorded, subject.place, observed.node.state)
+    {
+        strangers.insert(cookie, subject.name);
+    }
+    if strangers.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut owners = BTreeMap::new();
+    for other in nodes()?.into_iter().filter(|other| other != subject.name) {
+        // One that cannot be read proves nothing.
+        let Ok(Some(datapath)) = Datapath::open(&other) else {
+            continue;
+        };
+        let records = datapath.maps.endpoint_records.all();
+        for record in records.iter().flat_map(BTreeMap::values) {
+            if let Some(name) = strangers.get(&record.netns_cookie) {
+                owners.insert((*name).to_owned(), other.clone());
+            }
+        }
+    }
+    Ok(owners)
 }
 
 /// The name of a wire's namespace.

@@ -31,9 +31,9 @@ pub(super) fn node(
 ) -> Result<(), ProvisionError> {
     let keys = node_keys(subject);
     let state = observed.node.state;
-    let may_drop = subject.place == NodePlace::Lab
-        && (subject.wanted.is_some_and(|node| node.forward_drop)
-            || subject.recorded.is_some_and(|node| node.forward_drop));
+    let is_lab = subject.place == NodePlace::Lab;
+    let may_drop = subject.wanted.is_some_and(|node| node.forward_drop)
+        || subject.recorded.is_some_and(|node| node.forward_drop);
     let datapath = datapath.map(std::sync::Mutex::new);
     let is_machine = subject.place == NodePlace::Host;
     let (node, local, forward_drop, attached, census) = netns.enter(|inside| {
@@ -43,8 +43,9 @@ pub(super) fn node(
             true => netlink.routes(Table::Local)?.iter().map(route).collect(),
             false => Vec::new(),
         };
-        let drop = match may_drop {
-            true => Some(iptables::forward_policy_is_drop(inside)?),
+        let asked = is_lab && (may_drop || iptables::may_drop_forward(inside)?);
+        let drop = match asked {
+            true => Some(iptables::forward_drops(inside)?),
             false => None,
         };
         let datapath = datapath
@@ -136,10 +137,15 @@ pub(super) fn endpoint(
     netns.enter(|inside| read(inside, &Netlink::open(inside)?, state, &keys, node))?
 }
 
-/// A wire's.
-pub(super) fn wire(netns: &Netns, state: NamespaceState) -> Result<Namespace, ProvisionError> {
+/// A wire's, with which of its ports have their other end in the node's.
+pub(super) fn wire(
+    netns: &Netns,
+    state: NamespaceState,
+    node: Option<&Netns>,
+) -> Result<Namespace, ProvisionError> {
     let keys: Vec<String> = wire_sysctls().into_iter().map(|(key, _)| key).collect();
-    netns.enter(|inside| read(inside, &Netlink::open(inside)?, state, &keys, None))?
+    let node = node.map(Netns::as_fd);
+    netns.enter(|inside| read(inside, &Netlink::open(inside)?, state, &keys, node))?
 }
 
 fn read(

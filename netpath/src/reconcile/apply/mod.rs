@@ -73,6 +73,8 @@ impl World {
             | Op::DeleteLink { .. }
             | Op::DeleteVeths(_)
             | Op::SetUp { .. }
+            | Op::SetDown { .. }
+            | Op::Rename { .. }
             | Op::SetMtu { .. }
             | Op::SetMac { .. }
             | Op::AwaitOperational { .. } => self.apply_to_link(op),
@@ -196,7 +198,7 @@ impl World {
             Op::WishFastPath(on) => node.fast_path = *on,
             Op::SetForwardPolicy { drop } => {
                 node.forward_drop = *drop;
-                self.observed.forward_drop = Some(*drop);
+                self.observed.forward_drop = Some([*drop; 2]);
             }
             Op::NoteConfigured => node.configured = true,
             Op::Accept(bypass) => node.bypass = *bypass,
@@ -332,15 +334,19 @@ impl World {
             })
     }
 
-    /// Where the other end of an endpoint's veth is, and its index.
+    /// Where the other end of a veth is, and its index.
     fn other_end(&self, place: &Place, link: &Link) -> Option<(Place, Ifindex)> {
         if *place != Place::Node {
             return Some((Place::Node, link.other_end?));
         }
-        self.observed.endpoints.iter().find_map(|(name, there)| {
+        let endpoints = self.observed.endpoints.iter();
+        let endpoints = endpoints.map(|(name, there)| (Place::Endpoint(name.clone()), there));
+        let wires = self.observed.wires.iter();
+        let wires = wires.map(|(name, there)| (Place::Wire(name.clone()), there));
+        endpoints.chain(wires).find_map(|(place, there)| {
             let is_it = |other: &&Link| other.other_end == Some(link.ifindex);
             let other = there.links.iter().find(is_it)?;
-            Some((Place::Endpoint(name.clone()), other.ifindex))
+            Some((place, other.ifindex))
         })
     }
 
@@ -444,9 +450,7 @@ impl World {
                 self.add_link(&Place::Node, dev, Some(*mac));
                 self.add_link(place, peer, Some(*peer_mac));
                 let outside = self.observed.node.link(dev).map(|link| link.ifindex);
-                if matches!(place, Place::Endpoint(_)) {
-                    self.change_link(place, peer, |link| link.other_end = outside);
-                }
+                self.change_link(place, peer, |link| link.other_end = outside);
             }
             Op::AddBridge { place, dev } => self.add_link(place, dev, None),
             Op::SetController { place, dev, bridge } => {
@@ -467,6 +471,8 @@ impl World {
                 }
             }
             Op::SetUp { place, dev } => self.change_link(place, dev, |link| link.up = true),
+            Op::SetDown { place, dev } => self.set_down(place, dev),
+            Op::Rename { place, dev, to, .. } => self.rename(place, dev, to),
             Op::SetMtu { place, dev, mtu } => {
                 self.change_link(place, dev, |link| link.mtu = *mtu);
             }
@@ -479,6 +485,36 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// With an interface that goes down go its routes, its neighbours and its IPv6 addresses (`fib_disable_ip`,
+    /// `neigh_ifdown`, `addrconf_ifdown`).
+    fn set_down(&mut self, place: &Place, dev: &str) {
+        let mut gone = Vec::new();
+        self.change_link(place, dev, |link| {
+            link.up = false;
+            gone.extend(link.addresses.iter().filter(|net| net.addr().is_ipv6()));
+            link.addresses.retain(|net| net.addr().is_ipv4());
+        });
+        let namespace = self.namespace_mut(place);
+        for address in gone {
+            forget_source(namespace, IpNet::addr(&address));
+        }
+        let Some(ifindex) = namespace.link(dev).map(|link| link.ifindex) else {
+            return;
+        };
+        let routes = &mut namespace.routes;
+        routes.retain(|route| route.ifindex != Some(ifindex));
+        let neighbours = &mut namespace.neighbours;
+        neighbours.retain(|found| found.ifindex != ifindex);
+    }
+
+    /// Its sysctls are found under the new name from then on; what they were is not asked.
+    fn rename(&mut self, place: &Place, dev: &str, to: &str) {
+        self.change_link(place, dev, |link| to.clone_into(&mut link.name));
+        let scope = format!("/conf/{dev}/");
+        let sysctls = &mut self.namespace_mut(place).sysctls;
+        sysctls.retain(|key, _| !key.contains(&scope));
     }
 
     fn delete_link(&mut self, place: &Place, dev: &str) {

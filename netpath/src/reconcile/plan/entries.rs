@@ -6,7 +6,9 @@ use ipnet::IpNet;
 use netpath_common::{EndpointEntry, InterfaceKind, ProgramKind, PuntReason, RouteEntry};
 
 use super::{
-    super::{Action, AddressPunts, Drift, Object, Op, Owner, World, observed::Interface},
+    super::{
+        Action, AddressPunts, Drift, Maps, Object, Op, Owner, Recorded, World, observed::Interface,
+    },
     Draft, Planner,
 };
 
@@ -113,7 +115,7 @@ impl Planner<'_> {
     /// Removes what the maps hold and no record explains, and the pins of links to interfaces that are nobody's.
     pub(super) fn surplus_entries(&mut self) {
         let mut draft = Draft::default();
-        for (drift, op) in surplus(&self.world) {
+        for (drift, op) in self.surplus_of_maps() {
             draft.note(drift);
             self.act(&mut draft, op);
         }
@@ -198,11 +200,28 @@ pub(super) fn described_otherwise(
     )
 }
 
-fn surplus(world: &World) -> Vec<(Drift, Op)> {
-    let Some(node) = &world.recorded else {
-        return Vec::new();
-    };
-    let maps = &world.observed.maps;
+impl Planner<'_> {
+    /// What the maps hold and no record explains. What goes has let go of its addresses and prefixes by now.
+    fn surplus_of_maps(&self) -> Vec<(Drift, Op)> {
+        let Some(mut node) = self.world.recorded.clone() else {
+            return Vec::new();
+        };
+        for (name, _) in self.surplus_endpoints() {
+            if let Some(endpoint) = node.endpoints.get_mut(&name) {
+                endpoint.addresses.clear();
+                endpoint.prefixes.clear();
+            }
+        }
+        for (dev, _) in self.surplus_uplinks() {
+            if let Some(uplink) = node.uplinks.get_mut(&dev) {
+                uplink.addresses.clear();
+            }
+        }
+        surplus(&node, &self.world.observed.maps)
+    }
+}
+
+fn surplus(node: &Recorded, maps: &Maps) -> Vec<(Drift, Op)> {
     let gone = |map, key: String, op| (Drift::EntrySurplus { map, key }, op);
     let endpoints = || node.endpoints.values();
     let mut surplus = Vec::new();

@@ -3,6 +3,7 @@
 mod draft;
 mod endpoint;
 mod entries;
+mod names;
 mod node;
 mod refuse;
 mod remove;
@@ -18,6 +19,7 @@ use netpath_common::Mac;
 
 use self::draft::Draft;
 pub use self::{
+    refuse::unproven,
     remove::down,
     switch::{Wishes, switch},
     sysctls::{endpoint_sysctls, node_sysctls, reverse_path_sysctls, veth_sysctls, wire_sysctls},
@@ -105,7 +107,7 @@ pub fn elsewhere(wanted: &Wanted, world: &World) -> Option<Refused> {
 }
 
 impl Planner<'_> {
-    /// Removals come first: they may hold what others are to have.
+    /// What goes lets go first of all that others are to have. What cannot be made again as it was goes last.
     fn node(&mut self) {
         if self.is_elsewhere() {
             return;
@@ -125,6 +127,7 @@ impl Planner<'_> {
         }
         self.surplus();
         self.retire();
+        self.free_names();
         self.switch_wanted();
         for uplink in &self.wanted.uplinks {
             self.uplink(uplink);
@@ -134,6 +137,7 @@ impl Planner<'_> {
             self.endpoint(endpoint);
         }
         self.surplus_entries();
+        self.removals();
     }
 
     /// Adds the step of a draft, if it has anything to say or to do.

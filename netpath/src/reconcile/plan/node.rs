@@ -99,8 +99,8 @@ impl Planner<'_> {
         }
         self.loopback_up(draft, &Place::Node);
         let drop = self.wanted.forward_drop;
-        let is_dropped = self.world.observed.forward_drop;
-        if drop != self.recorded(|node| node.forward_drop) || drop && is_dropped != Some(true) {
+        let found = self.world.observed.forward_drop.unwrap_or_default();
+        if drop != self.recorded(|node| node.forward_drop) || found != [drop; 2] {
             draft.note(Drift::ForwardPolicy { drop });
             self.act(draft, Op::SetForwardPolicy { drop });
         }

@@ -1,16 +1,49 @@
 //! What forbids to make a node as it is wanted: all of it, not only the first.
 
+use std::collections::BTreeMap;
+
 use ipnet::IpNet;
+use netpath_common::{Ifindex, InterfaceKind};
 
 use super::{
     super::{
-        Home, Link, NamespaceState, Object, Place, Recorded, RecordedEndpoint, Refusal,
-        WantedEndpoint, WantedUplink, WireClaim, wanted::WantedRoute,
+        Home, NamespaceState, Object, Place, Recorded, RecordedEndpoint, Refusal, WantedEndpoint,
+        WantedUplink, WireClaim, World, observed::Interface, wanted::WantedRoute,
     },
     Planner,
-    endpoint::other_end,
+    names::{end_on_the_wire, is_ours},
 };
 use crate::model::NodePlace;
+
+/// The endpoints that the programs know and whose host-side veth is there, without a record that proves their namespace: its
+/// entry is gone, or it has another cookie. With each the veth's name.
+#[must_use]
+pub fn unproven(world: &World) -> BTreeMap<String, String> {
+    let Some(node) = &world.recorded else {
+        return BTreeMap::new();
+    };
+    let is_there = |ifindex: &Ifindex, interface: &Interface| {
+        let mut links = world.observed.node.links.iter();
+        links.any(|link| link.veth && link.ifindex == *ifindex && link.name == interface.dev)
+    };
+    let is_proven = |interface: &Interface| {
+        let record = node.endpoints.get(&interface.endpoint);
+        let record = record.filter(|record| record.id == interface.id);
+        let there = world.observed.endpoints.get(&interface.endpoint);
+        record.is_some_and(|record| match there.map(|there| there.state) {
+            Some(NamespaceState::Present(cookie)) => cookie == record.cookie,
+            _ => true,
+        })
+    };
+    let interfaces = world.observed.maps.interfaces.iter();
+    let endpoints = interfaces.filter(|(ifindex, interface)| {
+        interface.kind == Some(InterfaceKind::Endpoint)
+            && is_there(ifindex, interface)
+            && !is_proven(interface)
+    });
+    let named = endpoints.map(|(_, found)| (found.endpoint.clone(), found.dev.clone()));
+    named.collect()
+}
 
 impl Planner<'_> {
     pub(super) fn refuse(&mut self) {
@@ -18,6 +51,7 @@ impl Planner<'_> {
         if self.is_elsewhere() {
             return;
         }
+        self.refuse_unproven();
         let wanted = self.wanted;
         for endpoint in &wanted.endpoints {
             self.refuse_namespace(endpoint);
@@ -66,9 +100,33 @@ impl Planner<'_> {
         let refusal = match (self.recorded_node(), self.wanted.place) {
             (Some(node), place) if node.place != place => Refusal::OtherPlace,
             (_, NodePlace::Host) => Refusal::OtherNamespace,
-            (_, NodePlace::Lab) => Refusal::ForeignNamespace(name.clone()),
+            (_, NodePlace::Lab) => self.foreign_namespace(&name),
         };
         self.refuse_with(Object::Node, &name, refusal);
+    }
+
+    /// Whose a namespace is that is not this node's.
+    fn foreign_namespace(&self, name: &str) -> Refusal {
+        let name = name.to_owned();
+        match self.initial.observed.owners.get(&name).cloned() {
+            Some(node) => Refusal::OnAnotherNode { name, node },
+            None => Refusal::ForeignNamespace(name),
+        }
+    }
+
+    /// Refuses where the programs know an endpoint that no record proves: nobody could tell any more what is netpath's.
+    fn refuse_unproven(&mut self) {
+        for (name, dev) in self.unproven() {
+            let refusal = Refusal::Unproven {
+                name: name.clone(),
+                dev,
+            };
+            self.refuse_with(Object::Endpoint, &name, refusal);
+        }
+    }
+
+    fn unproven(&self) -> BTreeMap<String, String> {
+        unproven(self.initial)
     }
 
     /// No endpoint's name may be a namespace that is not netpath's; one that is to be given must be there.
@@ -95,8 +153,8 @@ impl Planner<'_> {
                     }
                     NamespaceState::NotANamespace => false,
                 };
-                if !is_free {
-                    let refusal = Refusal::ForeignNamespace(wanted.name.clone());
+                if !is_free && !self.unproven().contains_key(&wanted.name) {
+                    let refusal = self.foreign_namespace(&wanted.name);
                     self.refuse_with(Object::Endpoint, &wanted.name, refusal);
                 }
             }
@@ -133,38 +191,46 @@ impl Planner<'_> {
             let refusal = Refusal::ForeignNamespace(wire.namespace.clone());
             self.refuse_with(Object::Uplink, &wanted.dev, refusal);
         }
-        let link = self.initial.observed.node.link(&wanted.dev);
-        let record = self
-            .recorded_node()
-            .and_then(|node| node.uplinks.get(&wanted.dev));
-        if link.is_some_and(|link| record.is_none_or(|record| link.mac != Some(record.mac))) {
-            let refusal = Refusal::ForeignInterface {
-                dev: wanted.dev.clone(),
+        self.refuse_uplink_of_a_wire(wanted);
+    }
+
+    /// The device of an uplink on a wire may be one of netpath's only.
+    fn refuse_uplink_of_a_wire(&mut self, wanted: &WantedUplink) {
+        let Some(link) = self.initial.observed.node.link(&wanted.dev) else {
+            return;
+        };
+        if is_ours(self.initial, link) {
+            return;
+        }
+        let dev = wanted.dev.clone();
+        // As [`Self::other_mac`]: its port is there, and its other end is not told.
+        let record = self.recorded_node().and_then(|n| n.uplinks.get(&dev));
+        let has_port = record.is_some_and(|record| {
+            let wire = self.initial.namespace(&Place::Wire(record.wire.clone()));
+            wire.is_some_and(|wire| wire.link_with(record.port_mac).is_some())
+                && end_on_the_wire(self.initial, record).is_none()
+        });
+        let refusal = match record.filter(|_| has_port) {
+            Some(record) => Refusal::OtherMac {
+                dev,
+                mac: record.mac,
+            },
+            None => Refusal::ForeignInterface {
+                dev,
                 netns: Some(self.wanted.name.clone()),
                 key: "dev",
-            };
-            self.refuse_with(Object::Uplink, &wanted.dev, refusal);
-        }
+            },
+        };
+        self.refuse_with(Object::Uplink, &wanted.dev, refusal);
     }
 
     /// No device of an endpoint may be an interface that is not netpath's: its MAC says whose it is.
     fn refuse_interfaces(&mut self, wanted: &WantedEndpoint) {
-        let mut recorded = self
-            .recorded_node()
-            .into_iter()
-            .flat_map(|node| node.endpoints.values());
+        if self.unproven().contains_key(&wanted.name) {
+            return;
+        }
         let outside = self.initial.observed.node.link(&wanted.host_dev);
-        let is_ours = |link: &Link| recorded.any(|record| Some(record.host_mac) == link.mac);
-        let is_proven = |link: &Link| {
-            let mut endpoints = self
-                .recorded_node()
-                .into_iter()
-                .flat_map(|node| &node.endpoints);
-            endpoints.any(|(name, record)| {
-                other_end(self.initial, name, record).is_some_and(|end| end.ifindex == link.ifindex)
-            })
-        };
-        if outside.is_some_and(|link| !{ is_ours }(link) && !is_proven(link)) {
+        if outside.is_some_and(|link| !is_ours(self.initial, link)) {
             let refusal = self.other_mac(wanted).unwrap_or(Refusal::ForeignInterface {
                 dev: wanted.host_dev.clone(),
                 netns: None,
@@ -178,16 +244,11 @@ impl Planner<'_> {
             return;
         };
         let record = self.recorded_endpoint(&wanted.name);
-        // Whatever its MAC: as the peer of netpath's own veth it goes with it.
+        // Whatever its MAC: as the other end of netpath's own veth it goes with it.
         let is_ours = record.is_some_and(|record| {
+            let outside = self.initial.observed.node.link_with(record.host_mac);
             inside.mac == Some(record.endpoint_mac)
-                || record.dev == wanted.dev
-                    && self
-                        .initial
-                        .observed
-                        .node
-                        .link_with(record.host_mac)
-                        .is_some()
+                || outside.is_some_and(|outside| inside.other_end == Some(outside.ifindex))
         });
         if !is_ours {
             let refusal = Refusal::ForeignInterface {
@@ -246,6 +307,10 @@ impl Planner<'_> {
             self.refuse_with(Object::Uplink, &wanted.dev, refusal);
             return;
         };
+        if !link.up {
+            let refusal = Refusal::UplinkDown(wanted.dev.clone());
+            self.refuse_with(Object::Uplink, &wanted.dev, refusal);
+        }
         let missing = wanted
             .addresses
             .iter()

@@ -1,6 +1,6 @@
 //! Taking away: what is wanted no more, what an interrupted run left, a whole node.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 use netpath_common::{Bypass, Ifindex, Origin};
@@ -12,6 +12,7 @@ use super::{
     },
     Draft, Fresh, Planner,
     entries::{ENDPOINT, UPLINK},
+    names::{own_uplink, own_veth},
 };
 use crate::model::NodePlace;
 
@@ -96,32 +97,143 @@ impl Planner<'_> {
         self.step(Action::Remove, Object::Node, &name, Some(detail), draft);
     }
 
-    /// What is recorded and wanted no more.
+    /// What is recorded and wanted no more lets go of all that others may be to have: addresses, prefixes, routes. Its
+    /// namespaces and interfaces stay for [`Self::removals`].
     pub(super) fn surplus(&mut self) {
         let Some(node) = self.world.recorded.clone() else {
             return;
         };
+        for (name, endpoint) in self.surplus_endpoints() {
+            self.release_endpoint(&name, &endpoint);
+        }
         let wanted = self.wanted;
-        let names: BTreeSet<&str> = wanted.endpoints.iter().map(|e| e.name.as_str()).collect();
-        let surplus = node.endpoints.iter().filter(|(name, endpoint)| {
-            let is_managed = wanted.scope == Scope::All || endpoint.origin == Origin::File;
-            is_managed && !names.contains(name.as_str())
-        });
-        let surplus = surplus.map(|(name, endpoint)| {
-            let detail = List(&endpoint.addresses).to_string();
-            (name, endpoint, Some(detail))
-        });
-        self.remove_endpoints(surplus.collect());
         let destinations: BTreeSet<IpNet> = wanted.routes.iter().map(|route| route.dst).collect();
         for (&dst, route) in &node.routes {
             if !destinations.contains(&dst) {
                 self.remove_route(dst, *route);
             }
         }
-        for (dev, uplink) in &node.uplinks {
-            if !wanted.uplinks.iter().any(|wanted| wanted.dev == *dev) {
-                self.remove_uplink(dev, uplink);
+        for (dev, uplink) in self.surplus_uplinks() {
+            match uplink.made {
+                true => self.release_uplink(&dev, &uplink),
+                false => self.remove_uplink(&dev, &uplink),
             }
+        }
+    }
+
+    /// Takes away what is wanted no more, and what nothing makes again as it was.
+    pub(super) fn removals(&mut self) {
+        let steps = std::mem::take(&mut self.plan.steps);
+        let endpoints = self.surplus_endpoints();
+        let told = endpoints.iter().map(|(name, endpoint)| {
+            let detail = List(&endpoint.addresses).to_string();
+            (name, endpoint, Some(detail))
+        });
+        let told: Vec<_> = told.collect();
+        if !told.is_empty() {
+            self.remove_endpoints(told);
+        }
+        for (dev, uplink) in self.surplus_uplinks() {
+            self.remove_uplink(&dev, &uplink);
+        }
+        if !self.plan.steps.is_empty() {
+            let mut draft = Draft {
+                silent: true,
+                ..Draft::default()
+            };
+            self.features(&mut draft);
+            let name = self.wanted.name.clone();
+            self.step(Action::Update, Object::Node, &name, None, draft);
+        }
+        self.plan.removals = std::mem::replace(&mut self.plan.steps, steps);
+    }
+
+    pub(super) fn surplus_endpoints(&self) -> Vec<(String, RecordedEndpoint)> {
+        let wanted = self.wanted;
+        let names: BTreeSet<&str> = wanted.endpoints.iter().map(|e| e.name.as_str()).collect();
+        let recorded = self.world.recorded.iter().flat_map(|node| &node.endpoints);
+        let surplus = recorded.filter(|(name, endpoint)| {
+            let is_managed = wanted.scope == Scope::All || endpoint.origin == Origin::File;
+            is_managed && !names.contains(name.as_str())
+        });
+        let surplus = surplus.map(|(name, endpoint)| (name.clone(), endpoint.clone()));
+        surplus.collect()
+    }
+
+    pub(super) fn surplus_uplinks(&self) -> Vec<(String, RecordedUplink)> {
+        let recorded = self.world.recorded.iter().flat_map(|node| &node.uplinks);
+        let surplus = recorded.filter(|(dev, _)| {
+            let mut wanted = self.wanted.uplinks.iter();
+            !wanted.any(|wanted| wanted.dev == **dev)
+        });
+        let surplus = surplus.map(|(dev, uplink)| (dev.clone(), uplink.clone()));
+        surplus.collect()
+    }
+
+    fn release_endpoint(&mut self, name: &str, endpoint: &RecordedEndpoint) {
+        let mut draft = Draft {
+            silent: true,
+            ..Draft::default()
+        };
+        self.record_pending(&mut draft, name, endpoint);
+        self.withdraw(
+            &mut draft,
+            endpoint,
+            &endpoint.addresses,
+            &endpoint.prefixes,
+        );
+        let link = own_veth(&self.world, name, endpoint);
+        if let Some(dev) = link.filter(|link| link.up).map(|link| link.name.clone()) {
+            // With it go its routes, and nothing passes it.
+            self.set_down(&mut draft, &Place::Node, &dev);
+        }
+        self.step(Action::Update, Object::Endpoint, name, None, draft);
+    }
+
+    fn record_pending(&mut self, draft: &mut Draft, name: &str, endpoint: &RecordedEndpoint) {
+        if endpoint.complete {
+            let pending = RecordedEndpoint {
+                complete: false,
+                ..endpoint.clone()
+            };
+            let op = Op::RecordEndpoint(name.to_owned(), Box::new(pending));
+            self.act(draft, op);
+        }
+    }
+
+    fn release_uplink(&mut self, dev: &str, uplink: &RecordedUplink) {
+        let mut draft = Draft {
+            silent: true,
+            ..Draft::default()
+        };
+        self.uplink_pending(&mut draft, dev, uplink);
+        self.withdraw_addresses(&mut draft, uplink);
+        if let Some(link) = own_uplink(&self.world, uplink).cloned() {
+            if link.up {
+                self.set_down(&mut draft, &Place::Node, &link.name);
+            }
+            let mut addresses = uplink.addresses.clone();
+            addresses.retain(|net| net.addr().is_ipv4() && link.addresses.contains(net));
+            for address in addresses {
+                let op = Op::RemoveAddress {
+                    place: Place::Node,
+                    dev: link.name.clone(),
+                    address,
+                };
+                self.act(&mut draft, op);
+            }
+        }
+        self.step(Action::Update, Object::Uplink, dev, None, draft);
+    }
+
+    fn uplink_pending(&mut self, draft: &mut Draft, dev: &str, uplink: &RecordedUplink) {
+        if uplink.complete {
+            let pending = RecordedUplink {
+                complete: false,
+                ..uplink.clone()
+            };
+            let op = Op::RecordUplink(dev.to_owned(), Box::new(pending));
+            self.act(draft, op);
         }
     }
 
@@ -155,12 +267,7 @@ impl Planner<'_> {
         };
         let mut veths = Vec::new();
         for (name, endpoint, _) in gone {
-            let pending = RecordedEndpoint {
-                complete: false,
-                ..(*endpoint).clone()
-            };
-            let op = Op::RecordEndpoint((*name).clone(), Box::new(pending));
-            self.act(&mut draft, op);
+            self.record_pending(&mut draft, name, endpoint);
             self.withdraw(
                 &mut draft,
                 endpoint,
@@ -243,8 +350,12 @@ impl Planner<'_> {
             };
             self.act(draft, Op::DeleteLink { place, dev, mac });
         }
-        // The programs went with the interface; what is left of them are pins.
-        for program in ENDPOINT {
+        // The programs went with the interface; what is left of them are pins, or the next one's of that name.
+        let node = self.world.recorded.iter();
+        let mut others = node.flat_map(|node| node.endpoints.values());
+        let is_taken =
+            others.any(|other| other.id != endpoint.id && other.host_dev == endpoint.host_dev);
+        for program in ENDPOINT.into_iter().filter(|_| !is_taken) {
             let pin = (program, endpoint.host_dev.clone());
             if self.world.observed.link_pins.contains(&pin) {
                 self.act(draft, Op::Detach(program, pin.1));
@@ -309,12 +420,7 @@ impl Planner<'_> {
 
     fn remove_uplink(&mut self, dev: &str, uplink: &RecordedUplink) {
         let mut draft = Draft::default();
-        let pending = RecordedUplink {
-            complete: false,
-            ..uplink.clone()
-        };
-        let op = Op::RecordUplink(dev.to_owned(), Box::new(pending));
-        self.act(&mut draft, op);
+        self.uplink_pending(&mut draft, dev, uplink);
         self.withdraw_uplink(&mut draft, dev, uplink);
         self.act(&mut draft, Op::ForgetUplink(dev.to_owned()));
         self.step(
@@ -347,11 +453,7 @@ impl Planner<'_> {
                 self.act(draft, Op::Detach(program, pin.1));
             }
         }
-        for address in uplink.addresses.iter().map(IpNet::addr) {
-            if self.world.observed.maps.endpoints.contains_key(&address) {
-                self.act(draft, Op::RemoveEntry(address));
-            }
-        }
+        self.withdraw_addresses(draft, uplink);
         if self
             .world
             .observed
@@ -361,16 +463,29 @@ impl Planner<'_> {
         {
             self.act(draft, Op::Unregister(uplink.ifindex));
         }
-        let link = self.world.observed.node.link(dev);
-        if uplink.made && link.is_some_and(|link| link.mac == Some(uplink.mac)) {
+        let link = self.world.observed.node.link_with(uplink.mac);
+        if let Some(link) = link.filter(|_| uplink.made) {
             let op = Op::DeleteLink {
                 place: Place::Node,
-                dev: dev.to_owned(),
+                dev: link.name.clone(),
                 mac: uplink.mac,
             };
             self.act(draft, op);
         }
         self.remove_wire(draft, dev, uplink);
+    }
+
+    /// Takes the entries of an uplink's addresses out of the maps, as far as nobody else has them by now.
+    fn withdraw_addresses(&mut self, draft: &mut Draft, uplink: &RecordedUplink) {
+        let kept = self.wanted.uplinks.iter().flat_map(|kept| &kept.addresses);
+        let kept: BTreeSet<IpAddr> = kept.map(IpNet::addr).collect();
+        for address in uplink.addresses.iter().map(IpNet::addr) {
+            let entry = self.world.observed.maps.endpoints.get(&address);
+            let is_its = entry.is_some_and(|entry| entry.ifindex == Ifindex(0));
+            if is_its && !kept.contains(&address) {
+                self.act(draft, Op::RemoveEntry(address));
+            }
+        }
     }
 
     /// Whether somebody else has a port on a wire.

@@ -10,6 +10,7 @@ use super::{
     },
     BRIDGE, Draft, Planner,
     entries::{UPLINK, described_otherwise},
+    names::{end_on_the_wire, own_uplink},
     sysctls::{reverse_path_sysctls, wire_sysctls},
 };
 
@@ -129,14 +130,6 @@ impl Planner<'_> {
         if record.ifindex != Ifindex(0) && record.ifindex != link.ifindex {
             draft.note(Drift::InterfaceRemade(wanted.dev.clone()));
         }
-        if !link.up {
-            draft.note(Drift::InterfaceDown(wanted.dev.clone()));
-        }
-        for &address in &wanted.addresses {
-            if !link.addresses.contains(&address) {
-                draft.note(Drift::AddressGone(address));
-            }
-        }
     }
 
     fn lab_uplink(
@@ -147,11 +140,7 @@ impl Planner<'_> {
         record: &mut RecordedUplink,
         had: &dyn Fn(&IpNet) -> bool,
     ) {
-        let node_link = self.world.observed.node.link(&wanted.dev);
-        if node_link.is_none_or(|link| link.mac != Some(record.mac)) {
-            draft.note(Drift::InterfaceGone(wanted.dev.clone()));
-            draft.quiet = true;
-        }
+        self.uplink_back(draft, &wanted.dev, record);
         let place = Place::Wire(wire.name.clone());
         self.wire(draft, wanted, wire, &place, record);
         let made = self.uplink_veth(draft, wanted, wire, &place, record);
@@ -182,6 +171,37 @@ impl Planner<'_> {
                 let dev = dev.clone();
                 self.act(draft, Op::AwaitOperational { place, dev });
             }
+        }
+    }
+
+    /// Gives an uplink its MAC and its name back, where the other end or the MAC proves it; notes one that is not there.
+    fn uplink_back(&mut self, draft: &mut Draft, dev: &str, record: &RecordedUplink) {
+        let Some(link) = own_uplink(&self.world, record).cloned() else {
+            draft.note(Drift::InterfaceGone(dev.to_owned()));
+            draft.quiet = true;
+            return;
+        };
+        if link.mac != Some(record.mac) {
+            draft.note(Drift::OtherMac(dev.to_owned()));
+            let op = Op::SetMac {
+                dev: link.name.clone(),
+                mac: record.mac,
+            };
+            self.act(draft, op);
+        }
+        if link.name == dev {
+            return;
+        }
+        let mut initially = self.initial.observed.node.links.iter();
+        let initially = initially.find(|found| found.ifindex == link.ifindex);
+        draft.note(Drift::InterfaceRenamed {
+            dev: dev.to_owned(),
+            to: initially.unwrap_or(&link).name.clone(),
+        });
+        draft.quiet = true;
+        let is_whole = end_on_the_wire(&self.world, record).is_some();
+        if is_whole && self.world.observed.node.link(dev).is_none() {
+            self.rename(draft, &Place::Node, &link.name, dev.to_owned());
         }
     }
 

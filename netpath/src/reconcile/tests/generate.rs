@@ -291,6 +291,10 @@ impl Damage {
                     link.mac = Some(Mac([6; 6]));
                 }
             }
+            5 if place == Place::Node && port_is_ours(world, &dev) => {
+                let mac = Mac([6; 6]);
+                world.apply(&Op::SetMac { dev, mac });
+            }
             5 if place == Place::Node && inside_is_ours(world, &dev) => {
                 let mac = Mac([6; 6]);
                 world.apply(&Op::SetMac { dev, mac });
@@ -401,8 +405,15 @@ impl Damage {
                 }
             }
             22 => {
-                if world.observed.forward_drop == Some(true) {
-                    world.observed.forward_drop = Some(false);
+                let is_lab = world
+                    .recorded
+                    .as_ref()
+                    .is_some_and(|node| node.place == NodePlace::Lab);
+                if is_lab {
+                    let mut drops = world.observed.forward_drop.unwrap_or_default();
+                    let family = self.which.index(2);
+                    drops[family] = !drops[family];
+                    world.observed.forward_drop = Some(drops);
                 }
             }
             23 => {
@@ -488,6 +499,16 @@ fn inside_is_ours(world: &World, dev: &str) -> bool {
         there.link_with(endpoint.endpoint_mac)
     });
     inside.is_some()
+}
+
+/// Of an uplink that netpath made.
+fn port_is_ours(world: &World, dev: &str) -> bool {
+    let node = world.recorded.as_ref();
+    let record = node.and_then(|node| node.uplinks.get(dev));
+    record.is_some_and(|record| {
+        let wire = world.namespace(&Place::Wire(record.wire.clone()));
+        record.made && wire.is_some_and(|wire| wire.link_with(record.port_mac).is_some())
+    })
 }
 
 fn outside_is_ours(world: &World, place: &Place) -> bool {

@@ -6,8 +6,6 @@ mod retire;
 mod routes;
 mod veth;
 
-pub(super) use self::veth::other_end;
-
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -95,7 +93,7 @@ impl Planner<'_> {
             .iter()
             .any(|change| matches!(change, Drift::Dev(_) | Drift::HostDev(_) | Drift::Home(_)));
         self.mac_back(&mut draft, &work);
-        self.veth_gone(&mut draft, &work);
+        self.name_back(&mut draft, &work);
         self.routes_gone(&mut draft, &work);
         self.endpoint_namespace(&mut draft, &mut work);
         let made = self.veth(&mut draft, &work);

@@ -4,6 +4,7 @@ use super::{
     super::{
         super::{Drift, Home, Link, NamespaceState, Op, Place, RecordedEndpoint, World},
         Draft, Planner,
+        names::other_end,
         sysctls::endpoint_sysctls,
     },
     Work,
@@ -23,25 +24,54 @@ impl Planner<'_> {
         self.act(draft, Op::SetMac { dev, mac });
     }
 
-    /// Notes an interface outside that is not there.
-    pub(super) fn veth_gone(&mut self, draft: &mut Draft, work: &Work<'_>) {
-        let dev = &work.record.host_dev;
-        if host_link(&self.world, &work.record).is_some() {
+    /// Gives the interface outside its name back, where it is called otherwise; notes one that is not there.
+    pub(super) fn name_back(&mut self, draft: &mut Draft, work: &Work<'_>) {
+        let (record, dev) = (&work.record, &work.record.host_dev);
+        if host_link(&self.world, record).is_some() {
             return;
         }
-        match self.world.observed.node.link_with(work.record.host_mac) {
-            Some(renamed) => {
-                let to = renamed.name.clone();
-                draft.note(Drift::InterfaceRenamed {
-                    dev: dev.clone(),
-                    to,
-                });
-            }
-            None if self.world.observed.node.link(dev).is_some() => {
-                draft.note(Drift::OtherMac(dev.clone()));
-            }
-            None => draft.note(Drift::InterfaceGone(dev.clone())),
+        let Some(link) = self.world.observed.node.link_with(record.host_mac).cloned() else {
+            draft.note(match self.world.observed.node.link(dev) {
+                Some(_) => Drift::OtherMac(dev.clone()),
+                None => Drift::InterfaceGone(dev.clone()),
+            });
+            return;
+        };
+        // It may have another name by now than it had when planning began.
+        let mut initially = self.initial.observed.node.links.iter();
+        let initially = initially.find(|found| found.ifindex == link.ifindex);
+        draft.note(Drift::InterfaceRenamed {
+            dev: dev.clone(),
+            to: initially.unwrap_or(&link).name.clone(),
+        });
+        let is_whole = other_end(&self.world, &work.wanted.name, record).is_some();
+        if is_whole && self.world.observed.node.link(dev).is_none() {
+            draft.quiet = true;
+            self.rename(draft, &Place::Node, &link.name, dev.clone());
         }
+    }
+
+    /// The same for the one inside, as long as the other end is there.
+    fn name_back_inside(&mut self, draft: &mut Draft, work: &Work<'_>) {
+        let (record, dev) = (&work.record, &work.record.dev);
+        let there = self.world.namespace(&work.place);
+        let Some(there) = there.filter(|there| there.link(dev).is_none()) else {
+            return;
+        };
+        let Some(name) = there.link_with(record.endpoint_mac).map(|l| l.name.clone()) else {
+            return;
+        };
+        let outside = host_link(&self.world, record).map(|link| link.ifindex);
+        let end = other_end(&self.world, &work.wanted.name, record).map(|link| link.ifindex);
+        if outside.is_none() || end != outside {
+            return;
+        }
+        draft.note(Drift::InterfaceRenamed {
+            dev: dev.clone(),
+            to: name.clone(),
+        });
+        draft.quiet = true;
+        self.rename(draft, &work.place, &name, dev.clone());
     }
 
     /// Makes the namespace, unless it is somebody else's to make.
@@ -91,6 +121,7 @@ impl Planner<'_> {
 
     /// Makes the veth pair anew unless both of its ends are there. Returns whether it did.
     pub(super) fn veth(&mut self, draft: &mut Draft, work: &Work<'_>) -> bool {
+        self.name_back_inside(draft, work);
         let record = &work.record;
         let there = self.world.namespace(&work.place);
         let inside = there.and_then(|there| there.link(&record.dev));
@@ -144,22 +175,6 @@ impl Planner<'_> {
             self.act(draft, Op::AwaitOperational { place, dev });
         }
     }
-}
-
-/// The other end of the endpoint's interface inside, where that is proven to be netpath's by its namespace and its MAC. So
-/// this one is, too, whatever it is called and whatever MAC it has.
-pub(in super::super) fn other_end<'w>(
-    world: &'w World,
-    name: &str,
-    record: &RecordedEndpoint,
-) -> Option<&'w Link> {
-    let there = world.namespace(&Place::Endpoint(name.to_owned()))?;
-    if record.cookie == 0 || there.state != NamespaceState::Present(record.cookie) {
-        return None;
-    }
-    let ifindex = there.link_with(record.endpoint_mac)?.other_end?;
-    let mut links = world.observed.node.links.iter();
-    links.find(|link| link.veth && link.ifindex == ifindex)
 }
 
 /// The host-side veth, if it is there and is the one that netpath made: its MAC says so.
