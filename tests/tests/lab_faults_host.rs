@@ -71,6 +71,39 @@ fn a_route_of_somebodys_to_an_endpoints_address_is_refused() {
     });
 }
 
+/// It is not netpath's to mend, and `show` does not say that it were.
+#[test]
+fn an_uplink_of_the_machine_that_is_not_as_it_was_is_refused() {
+    on_a_machine(|lab| {
+        lab.converge();
+        for (damage, mend, words) in [
+            (
+                "ip link set up0 down",
+                "ip link set up0 up",
+                ["is down", "`ip link set up0 up`"],
+            ),
+            (
+                "ip addr del 100.100.198.250/24 dev up0",
+                "ip addr add 100.100.198.250/24 dev up0",
+                ["has no address 100.100.198.250/24", "add it"],
+            ),
+        ] {
+            run(damage);
+            assert_refused(lab, &words);
+            let nodes = provision::observe().expect("observe");
+            let node = nodes.iter().find(|node| node.name == lab.name("H"));
+            let uplink = &node.expect("node H").uplinks[0];
+            let told: Vec<String> = uplink.drift.iter().map(ToString::to_string).collect();
+            assert!(told.concat().contains(words[0]), "{told:?}");
+            assert!(!told.concat().contains("netpath up"), "{told:?}");
+            run(mend);
+            run("ip -6 addr replace fd00:198::250/64 dev up0 nodad");
+        }
+        lab.converge();
+        assert_eq!(lab.plan(), Vec::<String>::new());
+    });
+}
+
 #[test]
 fn a_route_that_comes_later_outlives_the_endpoint() {
     on_a_machine(|lab| {

@@ -14,7 +14,7 @@ use crate::{
     finding::Finding,
     model::NodePlace,
     mounts,
-    reconcile::{self, Drift, Fresh, Object, Recorded, Wanted, World},
+    reconcile::{self, Drift, Fresh, Object, Recorded, Refused, Wanted, World},
 };
 
 /// See [`super::observe`].
@@ -103,7 +103,7 @@ fn node(name: &str, attach_mode: &'static str) -> Result<Option<NodeStatus>, Pro
 fn drift(wanted: &Wanted, world: &World) -> BTreeMap<(Object, String), Vec<Finding>> {
     let plan = reconcile::plan(wanted, world, &mut Fresh::new(0));
     let mut drift: BTreeMap<(Object, String), Vec<Finding>> = BTreeMap::new();
-    for step in plan.steps {
+    for step in plan.steps.iter().chain(&plan.removals) {
         let (object, name) = &step.object;
         let told = object.told(name, &wanted.name);
         let findings = step.drift.iter().map(|drift| drift.finding(told.clone()));
@@ -112,7 +112,41 @@ fn drift(wanted: &Wanted, world: &World) -> BTreeMap<(Object, String), Vec<Findi
             .or_default()
             .extend(findings);
     }
+    refused(&plan.refusals, wanted, &mut drift);
     drift
+}
+
+/// What `up` would refuse it does not mend: of such an object that is what is wrong, with its cure.
+fn refused(
+    refusals: &[Refused],
+    wanted: &Wanted,
+    drift: &mut BTreeMap<(Object, String), Vec<Finding>>,
+) {
+    let endpoints = wanted
+        .endpoints
+        .iter()
+        .map(|e| (Object::Endpoint, e.name.clone()));
+    let uplinks = wanted
+        .uplinks
+        .iter()
+        .map(|u| (Object::Uplink, u.dev.clone()));
+    let routes = wanted
+        .routes
+        .iter()
+        .map(|r| (Object::Route, r.dst.to_string()));
+    let objects: Vec<(Object, String)> = endpoints.chain(uplinks).chain(routes).collect();
+    let node = (Object::Node, wanted.name.clone());
+    let mut found: BTreeMap<(Object, String), Vec<Finding>> = BTreeMap::new();
+    for refused in refusals {
+        let is_it =
+            |(object, name): &&(Object, String)| object.told(name, &wanted.name) == refused.object;
+        let object = objects.iter().find(is_it).unwrap_or(&node);
+        found
+            .entry(object.clone())
+            .or_default()
+            .push(refused.finding());
+    }
+    drift.extend(found);
 }
 
 fn interface(
