@@ -251,6 +251,9 @@ fn clear(
         plan,
         ..
     } = plan_node(node, options)?;
+    if let Some(refusal) = plan.refusals.into_iter().next() {
+        return Err(refusal.into());
+    }
     let mut site = Site::new(&wanted.name, lock, snapshot, None);
     site.steps(&plan.removals, report)
 }
