@@ -366,6 +366,10 @@ fn passes(
         PuntReason::MtuExceeded
     } else if choice.egress == packet.ingress {
         PuntReason::SameInterface
+    } else if choice.verdict == Verdict::RedirectNeigh
+        && !tables.interface(choice.egress).is_uplink()
+    {
+        PuntReason::NotAnUplink
     } else {
         return Ok(());
     };

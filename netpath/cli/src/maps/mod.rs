@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(
             error,
             "no map \"hop\": write one of devices, endpoint_records, endpoints_v4, endpoints_v6, \
-             features, hop_overflow, hops, ids, interfaces, meta, ready, retired, route_records, \
+             features, gates, hop_overflow, hops, ids, interfaces, meta, retired, route_records, \
              routes_v4, routes_v6, settings, uplink_records"
         );
         assert_eq!(map_name("hops").expect("known"), "hops");
