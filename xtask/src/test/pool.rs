@@ -22,7 +22,12 @@ const LIMIT: Duration = Duration::from_secs(900);
 const ALONE: [&str; 3] = ["bench", "bench_cross_check", "bench_scale"];
 
 /// These take longest, so they start first.
-const FIRST: [&str; 0] = [];
+const FIRST: [&str; 4] = [
+    "conformance",
+    "lab_faults_maps",
+    "lab_kill",
+    "lab_lifecycle",
+];
 
 /// Runs all with these variables, prints how each ended, and the output of those that failed. What each wrote is kept in
 /// a file of the directory `output`.
