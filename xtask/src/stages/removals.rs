@@ -25,14 +25,19 @@ pub const IN_PARTS: &[(&str, &str)] = &[
     ("F::headers(skb, &mut place)?", "parse.rs"),
 ];
 
+/// Of what somebody else has the kernel do: it would act in every case of the conformance lab.
+#[cfg(test)]
+const KERNELS: &str = "tests/tests/programs/kernels.rs";
+
 /// Checks that no case can show without destroying the lab, and the test that shows them instead.
 #[cfg(test)]
 pub const ELSEWHERE: &[(&str, &str)] = &[
     ("destination::device(endpoint)?", "tests/tests/lab_reuse.rs"),
-    (
-        "ready::is_complete(skb)?",
-        "tests/tests/programs/dropped.rs",
-    ),
+    ("gate::complete(skb)?", "tests/tests/programs/dropped.rs"),
+    ("gate::lets_in(skb, gate)?", KERNELS),
+    ("gate::uplink_lets_in(skb)?", KERNELS),
+    ("gate::lets_between(", KERNELS),
+    ("gate::lets_out(egress.ifindex)?", KERNELS),
 ];
 
 const fn removal(
@@ -286,8 +291,8 @@ pub const REMOVALS: &[Removal] = &[
         "source, from an endpoint",
         PIPELINE,
         ENDPOINT,
-        &["source::of_endpoint(skb, packet)?;"],
-        &[],
+        &["let source = source::of_endpoint(skb, packet)?;"],
+        &["let source = 0;"],
     ),
     removal(
         "source, from an endpoint, with something around it",
@@ -320,8 +325,8 @@ pub const REMOVALS: &[Removal] = &[
         "source, from an endpoint: prefixes routed to it",
         "source.rs",
         "fn of_endpoint",
-        &["None if is_routed_to(interface, packet) => Ok(()),"],
-        &[],
+        &["None if F::classify(&packet.source) == AddressClass::Unicast => {"],
+        &["None if false => {"],
     ),
     removal(
         "source, from an uplink: for others",
@@ -390,6 +395,7 @@ pub const REMOVALS: &[Removal] = &[
         ENDPOINT,
         &[
             "if let Some(endpoint) = destination::by_address(packet)? {",
+            "gate::lets_between(&endpoint, source)?;",
             "return to_local(skb, packet, &endpoint, egress);",
             "}",
         ],
@@ -399,19 +405,15 @@ pub const REMOVALS: &[Removal] = &[
         "destination: local prefix or another node, from an endpoint",
         PIPELINE,
         ENDPOINT,
-        &[
-            "if let Some(endpoint) = destination::by_prefix(packet)? {",
-            "return to_local(skb, packet, &endpoint, egress);",
-            "}",
-        ],
-        &[],
+        &["let route = destination::by_prefix(packet)?;"],
+        &["let route = netpath_common::RouteEntry::REMOTE;"],
     ),
     removal(
         "destination: local prefix, from an endpoint",
-        "destination.rs",
-        "fn by_prefix",
-        &["RouteKind::Local => Some(route.endpoint),"],
-        &["RouteKind::Local => None,"],
+        PIPELINE,
+        ENDPOINT,
+        &["RouteKind::Local => to_local(skb, packet, &route.endpoint, egress),"],
+        &["RouteKind::Local => to_remote(skb, packet, egress),"],
     ),
     removal(
         "destination: local address, from an uplink",
@@ -429,10 +431,9 @@ pub const REMOVALS: &[Removal] = &[
         PIPELINE,
         UPLINK,
         &[
-            "if features.local_prefixes()",
-            "&& let Some(endpoint) = destination::by_prefix(packet)?",
-            "{",
-            "return from_outside(skb, packet, &endpoint, features, egress);",
+            "let route = destination::by_prefix(packet)?;",
+            "if route.kind() == RouteKind::Local {",
+            "return from_outside(skb, packet, &route.endpoint, features, egress);",
             "}",
         ],
         &[],
@@ -462,7 +463,7 @@ pub const REMOVALS: &[Removal] = &[
         "destination: another node",
         PIPELINE,
         REMOTE,
-        &["fib::next_hop(skb, packet, egress)?;"],
+        &["fib::next_hop(skb, packet, features, egress)?;"],
         &[],
     ),
     removal(
@@ -498,7 +499,7 @@ pub const REMOVALS: &[Removal] = &[
         "MTU, to another node",
         PIPELINE,
         REMOTE,
-        &["checks::path_mtu(skb, egress.ifindex, egress.mtu)?;"],
+        &["checks::path_mtu(skb, packet, egress, features)?;"],
         &[],
     ),
     removal(

@@ -190,6 +190,11 @@ pub fn each_damage() -> Vec<Damage> {
 }
 
 impl Damage {
+    /// Whether somebody gives an interface another MAC.
+    pub fn gives_another_mac(&self) -> bool {
+        self.kind == 5
+    }
+
     fn pick<T: Clone>(&self, items: impl IntoIterator<Item = T>) -> Option<T> {
         let items: Vec<T> = items.into_iter().collect();
         (!items.is_empty()).then(|| self.which.get(&items).clone())
