@@ -12,7 +12,10 @@ use netpath::{
     command, datapath::Datapath, lab::Lab, lock::TopologyLock, model::Topology, netns::Netns,
     provision::UpOptions,
 };
-use netpath_common::{EndpointEntry, Ifindex};
+use netpath_common::{
+    EndpointEntry, EndpointId, Ifindex, InterfaceEntry, InterfaceKind, InterfaceState, NAME_SIZE,
+    fixed,
+};
 use nix::net::if_::if_nametoindex;
 
 use super::{
@@ -108,7 +111,31 @@ impl Node {
             lab,
         };
         node.connect()?;
+        node.register_uplinks()?;
         Ok(node)
+    }
+
+    /// The next hops are by interfaces that the topology does not know: what is sent out of none of the node's uplinks is
+    /// left to the kernel.
+    fn register_uplinks(&self) -> Result<(), ScaleError> {
+        let lock = hold()?;
+        let writer = self.datapath.writer(&lock);
+        for dev in UPLINKS {
+            let entry = InterfaceEntry {
+                kind: InterfaceKind::Uplink as u32,
+                state: InterfaceState::Ready as u32,
+                endpoint_id: EndpointId(0),
+                rp_filter: 0,
+                punt_ingress: 0,
+                punt_egress: 0,
+                name: fixed(dev).ok_or_else(|| ScaleError::Lab {
+                    what: format!("{dev} is too long a name"),
+                })?,
+                endpoint: [0; NAME_SIZE],
+            };
+            writer.set_interface(self.ifindex(dev)?, &entry)?;
+        }
+        Ok(())
     }
 
     /// What is not netpath's to make: the direct veth pair, the next hops, and an endpoint that takes every
