@@ -137,6 +137,21 @@ pub struct NextHop {
     pub gateway: [u32; 4],
 }
 
+/// The kernel's answer: one of `BPF_FIB_LKUP_RET_*`, and what it wrote into the question.
+#[inline(always)]
+fn lookup(skb: &Skb, question: &mut FibLookup, flags: u32) -> u32 {
+    // SAFETY: the context is valid, the structure has the kernel's layout and outlives the call.
+    let result = unsafe {
+        bpf_fib_lookup(
+            skb.context().as_ptr(),
+            (&raw mut *question).cast(),
+            size_of::<FibLookup>() as i32,
+            flags,
+        )
+    };
+    result as u32
+}
+
 /// Whether the kernel goes by what it knows of a path's MTU when it forwards: for IPv4 only where it was told to
 /// (`ip_dst_mtu_maybe_forward` in net/ip.h), for IPv6 always (`ip6_dst_mtu_forward` in net/ip6_route.h).
 #[inline(always)]
@@ -169,16 +184,8 @@ pub fn next_hop<F: Route>(
     } else if skb.mark() != 0 {
         return Err(Verdict::Punt(PuntReason::FibUnsupported));
     }
-    // SAFETY: the context is valid, the structure has the kernel's layout and outlives the call.
-    let result = unsafe {
-        bpf_fib_lookup(
-            skb.context().as_ptr(),
-            (&raw mut *question).cast(),
-            size_of::<FibLookup>() as i32,
-            flags,
-        )
-    };
-    match result as u32 {
+    let result = lookup(skb, question, flags);
+    match result {
         // Without SKIP_NEIGH the kernel also says that it has no neighbour yet; it will resolve one.
         BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => {
             *next_hop = NextHop {
@@ -224,19 +231,9 @@ pub fn is_of_this_path<F: Route>(skb: &mut Skb, packet: &Parsed<F>, found: &Next
     if flags & BPF_FIB_LOOKUP_MARK != 0 {
         question.mark = skb.mark();
     }
-    // SAFETY: as in `next_hop`.
-    let result = unsafe {
-        bpf_fib_lookup(
-            skb.context().as_ptr(),
-            (&raw mut *question).cast(),
-            size_of::<FibLookup>() as i32,
-            flags,
-        )
-    };
-    matches!(
-        result as u32,
-        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH
-    ) && question.ifindex == found.ifindex.0
+    let result = lookup(skb, question, flags);
+    matches!(result, BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH)
+        && question.ifindex == found.ifindex.0
         && u32::from(question.length_or_mtu) > found.mtu
 }
 
@@ -258,16 +255,8 @@ pub fn way_back<F: Route>(skb: &mut Skb, packet: &Parsed<F>, egress: Ifindex) ->
     question.ifindex = egress.0;
     // Any length, so that the packet is not measured against the device.
     question.length_or_mtu = 1;
-    // SAFETY: as in `next_hop`.
-    let result = unsafe {
-        bpf_fib_lookup(
-            skb.context().as_ptr(),
-            (&raw mut *question).cast(),
-            size_of::<FibLookup>() as i32,
-            FIB_FLAGS.load(),
-        )
-    };
-    match result as u32 {
+    let result = lookup(skb, question, FIB_FLAGS.load());
+    match result {
         BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => Some(Ifindex(question.ifindex)),
         _ => None,
     }

@@ -7,7 +7,10 @@ use aya::{
     programs::{ProgramError, SchedClassifier},
 };
 
-use netpath_common::tables::{Capacity, TABLES};
+use netpath_common::{
+    Settings,
+    tables::{Capacity, TABLES},
+};
 
 use super::{
     ObjectKind, ProgramKind,
@@ -32,6 +35,22 @@ pub(super) fn bytes(object: ObjectKind) -> &'static [u8] {
 /// Tells one build of the programs from another: a hash of the object.
 pub(super) fn fingerprint(object: ObjectKind) -> u64 {
     fnv1a_64(bytes(object))
+}
+
+/// What is wanted of a node unless somebody says otherwise, also if nobody gets to; `object` is the [`fingerprint`] of its
+/// programs.
+pub(super) fn settings(object: u64, capacity: Capacity) -> Settings {
+    Settings {
+        object,
+        fast_path: 1,
+        forward_drop: 0,
+        configured: 0,
+        max_endpoints: capacity.endpoints,
+        max_routes: capacity.routes,
+        max_route_records: capacity.route_records,
+        bypass: 0,
+        padding: 0,
+    }
 }
 
 /// Loads the object with its maps pinned, or reused where they already are, and its programs verified.

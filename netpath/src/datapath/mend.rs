@@ -146,16 +146,10 @@ impl Datapath {
         load::replace_maps(&pins, capacity, object)?;
         if missing.lost.contains(&"settings") {
             let maps = Maps::open(&pins)?;
+            // Of no programs, so that `up` puts this build's in their place.
             maps.writer(lock).settings.set(&Settings {
-                object: 0,
-                fast_path: 1,
-                forward_drop: 0,
                 configured: 1,
-                max_endpoints: capacity.endpoints,
-                max_routes: capacity.routes,
-                max_route_records: capacity.route_records,
-                bypass: 0,
-                padding: 0,
+                ..load::settings(0, capacity)
             })?;
         }
         Self::mend(node, object, lock).map(drop)

@@ -37,7 +37,7 @@ pub use netpath_common::tables::Capacity;
 use std::path::{Path, PathBuf};
 
 use netpath_common::{
-    ABI_VERSION, EndpointId, Identity, Ids, Settings,
+    ABI_VERSION, EndpointId, Identity, Ids,
     tables::{MapKind, UPLINK_ADDRESSES},
 };
 pub use netpath_common::{Hook, ProgramKind};
@@ -132,18 +132,9 @@ impl Datapath {
         let made = load::create(&staged, capacity, object).and_then(|()| {
             let maps = Maps::open(&staged)?;
             let writer = Writer::unlocked(&maps);
-            writer.settings.set(&Settings {
-                object: load::fingerprint(object),
-                // What is wanted of a node unless somebody says otherwise, also if nobody gets to.
-                fast_path: 1,
-                forward_drop: 0,
-                configured: 0,
-                max_endpoints: capacity.endpoints,
-                max_routes: capacity.routes,
-                max_route_records: capacity.route_records,
-                bypass: 0,
-                padding: 0,
-            })?;
+            writer
+                .settings
+                .set(&load::settings(load::fingerprint(object), capacity))?;
             writer.ids.set(&Ids {
                 next_endpoint_id: EndpointId(1),
             })?;

@@ -102,7 +102,7 @@ fn attached(
 fn node_keys(subject: &Subject<'_>) -> Vec<String> {
     let mut keys: Vec<String> = Vec::new();
     keys.extend(node_sysctls().into_iter().map(|(key, _)| key));
-    keys.extend(census::sysctls());
+    keys.push(census::PATH_MTU.to_owned());
     for dev in subject.host_devs() {
         keys.extend(veth_sysctls(dev).into_iter().map(|(key, _)| key));
     }

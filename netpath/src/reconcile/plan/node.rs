@@ -190,6 +190,21 @@ impl Planner<'_> {
         }
     }
 
+    /// [`Self::feature`], for what an uplink needs.
+    pub(super) fn uplink_features(
+        &mut self,
+        draft: &mut Draft,
+        rp_filter: u32,
+        punts: InterfacePunts,
+    ) {
+        if rp_filter != 0 {
+            self.feature(draft, FeatureBits::REVERSE_PATH);
+        }
+        if punts.ingress != 0 {
+            self.feature(draft, FeatureBits::PUNT_INGRESS);
+        }
+    }
+
     /// Clears the feature bits that nothing in the planned world needs, and sets those that it needs. One that was needed
     /// before and not set is drift: the programs overlook what it stands for.
     pub(super) fn features(&mut self, draft: &mut Draft) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
-use netpath_common::{FastPathWish, FeatureBits, Ifindex, InterfaceKind, Mac, ProgramKind};
+use netpath_common::{FastPathWish, Ifindex, InterfaceKind, Mac, ProgramKind};
 
 use super::{
     super::{
@@ -43,9 +43,7 @@ pub fn switch(wanted: &Wanted, wishes: &Wishes, world: &World) -> Plan {
     let mut fresh = Fresh::new(0);
     let mut planner = Planner::new(wanted, world, &mut fresh);
     planner.wish(wishes);
-    if wishes.node {
-        planner.look_again();
-    }
+    planner.look_again();
     for interface in planner.interfaces() {
         planner.switch_one(&interface);
     }
@@ -181,9 +179,6 @@ impl Planner<'_> {
         if !link.is_some_and(|link| interface.mac.is_none() || link.mac == interface.mac) {
             return unpinned;
         }
-        if interface.on && interface.programs == UPLINK {
-            self.refresh_reverse_path_filter(draft, &interface.dev);
-        }
         let before = draft.ops.len();
         self.programs(draft, &interface.dev, interface.programs, interface.on);
         unpinned || draft.ops.len() != before
@@ -216,7 +211,7 @@ impl Planner<'_> {
         };
         for record in node.endpoints.values() {
             let ifindex = self.world.ifindex(&record.host_dev);
-            self.refresh_punts(&mut draft, &record.host_dev);
+            self.refresh_interface(&mut draft, &record.host_dev);
             let owner = Owner::Endpoint {
                 id: record.id,
                 dev: record.host_dev.clone(),
@@ -232,7 +227,7 @@ impl Planner<'_> {
             self.refresh_prefixes(&mut draft, ifindex, &record.prefixes, &owner);
         }
         for dev in node.uplinks.keys() {
-            self.refresh_punts(&mut draft, dev);
+            self.refresh_interface(&mut draft, dev);
         }
         let routes: Vec<IpNet> = node.routes.keys().copied().collect();
         self.refresh_prefixes(&mut draft, Ifindex(0), &routes, &Owner::Node);
@@ -256,49 +251,31 @@ impl Planner<'_> {
         }
     }
 
-    fn refresh_punts(&mut self, draft: &mut Draft, dev: &str) {
+    /// What the kernel has for an interface beside its programs: its reverse-path filter, and what else acts on it.
+    fn refresh_interface(&mut self, draft: &mut Draft, dev: &str) {
         let ifindex = self.world.ifindex(dev);
-        let punts = self.interface_punts(ifindex);
         let Some(known) = self.world.observed.maps.interfaces.get(&ifindex).cloned() else {
             return;
         };
-        let Some(kind) = known.kind.filter(|_| known.punts != punts) else {
+        let Some(kind) = known.kind else {
             return;
         };
-        if kind == InterfaceKind::Uplink && punts.ingress != 0 {
-            self.feature(draft, FeatureBits::PUNT_INGRESS);
+        let punts = self.interface_punts(ifindex);
+        let mut rp_filter = 0;
+        if kind == InterfaceKind::Uplink {
+            rp_filter = self.reverse_path_filter(dev);
+            self.uplink_features(draft, rp_filter, punts);
+        }
+        if (known.rp_filter, known.punts) == (rp_filter, punts) {
+            return;
         }
         let new = NewInterface {
             dev: dev.to_owned(),
             kind,
             id: known.id,
             endpoint: known.endpoint,
-            rp_filter: known.rp_filter,
-            punts,
-        };
-        self.act(draft, Op::Register(new));
-    }
-
-    /// Tells the programs of an uplink's reverse-path filter as it is now.
-    fn refresh_reverse_path_filter(&mut self, draft: &mut Draft, dev: &str) {
-        let rp_filter = self.reverse_path_filter(dev);
-        let ifindex = self.world.ifindex(dev);
-        let Some(known) = self.world.observed.maps.interfaces.get(&ifindex).cloned() else {
-            return;
-        };
-        if known.rp_filter == rp_filter {
-            return;
-        }
-        if rp_filter != 0 {
-            self.feature(draft, FeatureBits::REVERSE_PATH);
-        }
-        let new = NewInterface {
-            dev: dev.to_owned(),
-            kind: InterfaceKind::Uplink,
-            id: known.id,
-            endpoint: known.endpoint,
             rp_filter,
-            punts: known.punts,
+            punts,
         };
         self.act(draft, Op::Register(new));
     }

@@ -1,7 +1,7 @@
 //! Uplinks, and in a lab the wires that they are on: a bridge in a namespace of its own.
 
 use ipnet::IpNet;
-use netpath_common::{EndpointId, FeatureBits, Ifindex, InterfaceKind};
+use netpath_common::{EndpointId, Ifindex, InterfaceKind};
 
 use super::{
     super::{
@@ -353,12 +353,8 @@ impl Planner<'_> {
             self.entry(draft, had(address), address.addr(), &Owner::Node, punts);
         }
         let rp_filter = self.reverse_path_filter(&wanted.dev);
-        if rp_filter != 0 {
-            self.feature(draft, FeatureBits::REVERSE_PATH);
-        }
-        if self.interface_punts(ifindex).ingress != 0 {
-            self.feature(draft, FeatureBits::PUNT_INGRESS);
-        }
+        let punts = self.interface_punts(ifindex);
+        self.uplink_features(draft, rp_filter, punts);
         self.register_uplink(draft, wanted, record, ifindex, rp_filter);
         let interface = self.world.observed.maps.interfaces.get(&ifindex);
         if !interface.is_some_and(|interface| interface.ready) {

@@ -55,24 +55,21 @@ pub(super) fn take(
 
 /// All that is routed, or will be, each with the interface that its packets come in by if that is an endpoint's.
 fn routed<'a>(subject: &Subject<'a>) -> BTreeMap<IpNet, Option<&'a str>> {
+    let of = |addresses: &[IpNet], prefixes: &[IpNet], dev: &'a str| {
+        let addresses = addresses.iter().map(|address| address.addr().into());
+        let nets: Vec<IpNet> = addresses.chain(prefixes.iter().copied()).collect();
+        nets.into_iter().map(move |net| (net, Some(dev)))
+    };
     let mut routed = BTreeMap::new();
-    let recorded = subject.recorded.into_iter();
-    for node in recorded {
+    if let Some(node) = subject.recorded {
         routed.extend(node.routes.keys().map(|dst| (*dst, None)));
-        for endpoint in node.endpoints.values() {
-            let nets = endpoint.addresses.iter().map(|a| IpNet::from(a.addr()));
-            let nets = nets.chain(endpoint.prefixes.iter().copied());
-            routed.extend(nets.map(|net| (net, Some(endpoint.host_dev.as_str()))));
-        }
+        let endpoints = node.endpoints.values();
+        routed.extend(endpoints.flat_map(|it| of(&it.addresses, &it.prefixes, &it.host_dev)));
     }
-    let wanted = subject.wanted.into_iter();
-    for node in wanted {
+    if let Some(node) = subject.wanted {
         routed.extend(node.routes.iter().map(|route| (route.dst, None)));
-        for endpoint in &node.endpoints {
-            let nets = endpoint.addresses.iter().map(|a| IpNet::from(a.addr()));
-            let nets = nets.chain(endpoint.prefixes.iter().copied());
-            routed.extend(nets.map(|net| (net, Some(endpoint.host_dev.as_str()))));
-        }
+        let endpoints = node.endpoints.iter();
+        routed.extend(endpoints.flat_map(|it| of(&it.addresses, &it.prefixes, &it.host_dev)));
     }
     routed
 }
@@ -86,12 +83,7 @@ fn route_mtu(routes: &[Route]) -> u32 {
         .unwrap_or(0)
 }
 
-/// The sysctls that it needs.
-pub(super) fn sysctls() -> [String; 1] {
-    [PATH_MTU.to_owned()]
-}
-
-/// Whether a link is one of these names.
+/// The interface of this name.
 fn named<'a>(links: &'a [netlink::Link], name: &str) -> Option<&'a netlink::Link> {
     links.iter().find(|link| link.name == name)
 }
