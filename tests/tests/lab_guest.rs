@@ -2,9 +2,12 @@
 //! filters, hooks of interfaces, XDP inside an endpoint, rules outside of filter FORWARD. Each drops packets here, so
 //! that a packet that passes it by is seen to arrive.
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
-use netpath::provision;
+use netpath::{
+    probe::{Fragmentation, ping::PingOptions},
+    provision,
+};
 use netpath_tests::lab::{Lab, TWO_NODES, addresses};
 
 /// [`TWO_NODES`] with FORWARD at ACCEPT: what the kernel is left arrives, unless something else drops it.
@@ -256,4 +259,46 @@ fn what_concerns_others_changes_nothing() {
         lab.assert_reaches("a1", dst, 63);
     }
     to_another_node(&lab);
+}
+
+/// What came while the fast path was off, or of an endpoint alone, is found when it is switched on.
+#[test]
+fn switching_on_looks_again() {
+    let lab = Lab::up(&accepting());
+    for endpoint in [None, Some("a1")] {
+        for act in [&ACTS[0], &ACTS[2], &ACTS[7]] {
+            lab.fast_path(false, "A", endpoint);
+            run(&lab, act.place, act.add);
+            lab.fast_path(true, "A", endpoint);
+            is_lost(&lab);
+            run(&lab, act.place, act.remove);
+            lab.fast_path(true, "A", endpoint);
+            arrives(&lab);
+        }
+    }
+}
+
+/// One ICMP error to the node itself says nothing of what is forwarded: FORWARD at DROP shows that nothing is punted.
+#[test]
+fn a_paths_mtu_that_the_node_has_learnt_is_the_nodes_own() {
+    let lab = Lab::up(TWO_NODES);
+    let large = |from: &str, dst| {
+        let options = PingOptions {
+            payload_len: 1400,
+            timeout: Duration::from_secs(3),
+            fragmentation: Fragmentation::Probe,
+            ..PingOptions::default()
+        };
+        lab.ping(from, dst, &options)
+    };
+    let [v4, _] = addresses("b1");
+    lab.ip("B", "link set vb1 mtu 1300");
+    let _too_big = large("A", v4);
+    lab.ip("B", "link set vb1 mtu 1500");
+    let route = lab.ip("A", &format!("route get {v4}"));
+    assert!(route.contains("mtu 1300"), "{route}");
+    for dst in addresses("b1") {
+        let report = large("a1", dst);
+        assert!(report.is_clean(), "{report:?}");
+    }
 }

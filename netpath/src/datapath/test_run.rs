@@ -17,6 +17,7 @@ const CONTEXT: usize = 192;
 /// Offsets in `struct __sk_buff`, in bytes. These are fields that `convert___skb_to_skb` of
 /// `net/bpf/test_run.c` takes over; it refuses a context in which any field that it does not take is set.
 const MARK: usize = 8;
+const PRIORITY: usize = 32;
 const INGRESS_IFINDEX: usize = 36;
 const IFINDEX: usize = 40;
 const GSO_SEGS: usize = 164;
@@ -92,6 +93,8 @@ pub struct TestOutcome {
     pub frame: Vec<u8>,
     /// `skb->mark` as the program left it.
     pub mark: u32,
+    /// `skb->priority` as the program left it; it was 0.
+    pub priority: u32,
     /// Mean duration of one run; the kernel measures in nanoseconds.
     pub duration: Duration,
 }
@@ -140,12 +143,14 @@ impl Datapath {
             })
             .map_err(failed)?;
         frame.truncate(result.data_size_out as usize);
-        let mut mark = [0; 4];
-        mark.copy_from_slice(&context_after[MARK..MARK + 4]);
+        let field = |offset: usize| {
+            u32::from_ne_bytes(std::array::from_fn(|at| context_after[offset + at]))
+        };
         Ok(TestOutcome {
             code: ReturnCode::from_number(result.return_value.cast_signed()),
             frame,
-            mark: u32::from_ne_bytes(mark),
+            mark: field(MARK),
+            priority: field(PRIORITY),
             duration: result.duration,
         })
     }

@@ -177,3 +177,24 @@ fn the_mtu_of_a_route() {
         node.change(|maps| maps.features.update(|features| features.route_mtu = 0));
     }
 }
+
+/// As `ip_forward` and `ip6_forward` set it: by the type of service of IPv4 what leaves, and nothing else.
+#[test]
+fn the_priority_follows_the_type_of_service() {
+    let node = TestNode::new();
+    for family in Family::ALL {
+        for (tos, of_ipv4) in [(0x00, 0), (0x08, 2), (0x10, 6), (0x18, 4), (0xb8, 4)] {
+            let frame = |destination| {
+                let frame = between(node.a.frame(), family.a(), destination);
+                node.from_a(frame.udp(1000, 2000).tos(tos))
+            };
+            let expected = match family {
+                Family::V4 => of_ipv4,
+                Family::V6 => 0,
+            };
+            let outcome = frame(family.remote()).goes_out();
+            assert_eq!(outcome.priority, expected, "{family} {tos:#x}");
+            assert_eq!(frame(family.b()).goes_to(node.b).priority, 0, "{tos:#x}");
+        }
+    }
+}
