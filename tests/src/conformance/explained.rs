@@ -90,12 +90,10 @@ pub const EXPLAINED: &[Explanation] = &[
     Explanation {
         cases: "small route MTU",
         family: None,
-        paths: &[],
-        counted: &[PEER, NEIGHBOUR],
-        reason: "`bpf_fib_lookup` tells the MTU of a route (`ip route ... mtu N`) only where it is locked \
-                 (`mtu lock N`) or `net.ipv4.ip_forward_use_pmtu` is set, while the kernel's own forwarding \
-                 honours it always (`ip_dst_mtu_maybe_forward`). Towards another node netpath \
-                 judges by the interface's MTU then: write `mtu lock N`, or set the MTU of the interface.",
+        paths: &[Path::SameNode, Path::FromUplink],
+        counted: &[PEER],
+        reason: "A local endpoint is found by its address, before any route: the MTU is that of its veth. A \
+                 smaller one on the host route that netpath itself made is not looked at.",
     },
     Explanation {
         cases: "small locked route MTU",
