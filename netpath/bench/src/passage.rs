@@ -18,7 +18,7 @@ use super::{
 /// multicast listener reports.
 const NOISE: u64 = 64;
 
-/// What one node has counted.
+/// What one node has counted, in packets; in all, or during a cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct NodeCounts {
     /// Received by its interfaces, as the kernel counts.
@@ -29,7 +29,7 @@ struct NodeCounts {
     forwarded: u64,
     /// Accepted by the FORWARD rules of the path; none where it has none.
     accepted: u64,
-    /// Connections that are tracked.
+    /// Connections that are tracked at the end; none are at the beginning of a cell.
     connections: u64,
 }
 
@@ -59,36 +59,17 @@ impl Counts {
     /// What has moved since an earlier reading.
     pub fn since(&self, before: &Self) -> Moved {
         let nodes = self.nodes.iter().zip(&before.nodes);
-        let nodes = nodes.map(|(now, before)| NodeMoved {
-            entered: now.entered.saturating_sub(before.entered),
-            redirected: now.redirected.saturating_sub(before.redirected),
-            forwarded: now.forwarded.saturating_sub(before.forwarded),
-            accepted: now.accepted.saturating_sub(before.accepted),
-            connections: now.connections,
-        });
         Moved {
-            nodes: nodes.collect(),
+            nodes: nodes.map(|(now, before)| now.since(*before)).collect(),
             direct: self.direct.saturating_sub(before.direct),
         }
     }
 }
 
-/// What one node has done during a cell, in packets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct NodeMoved {
-    entered: u64,
-    redirected: u64,
-    forwarded: u64,
-    /// Accepted by the FORWARD rules.
-    accepted: u64,
-    /// Connections that are tracked at the end; none were at the beginning.
-    connections: u64,
-}
-
 /// What the path has done during a cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Moved {
-    nodes: Vec<NodeMoved>,
+    nodes: Vec<NodeCounts>,
     direct: u64,
 }
 
@@ -113,7 +94,17 @@ impl Moved {
     }
 }
 
-impl NodeMoved {
+impl NodeCounts {
+    fn since(self, before: Self) -> Self {
+        Self {
+            entered: self.entered.saturating_sub(before.entered),
+            redirected: self.redirected.saturating_sub(before.redirected),
+            forwarded: self.forwarded.saturating_sub(before.forwarded),
+            accepted: self.accepted.saturating_sub(before.accepted),
+            connections: self.connections,
+        }
+    }
+
     fn check(&self, path: Path, packets: Packets) -> Result<(), String> {
         const REDIRECTED: &str = "redirected by the fast path";
         const FORWARDED: &str = "forwarded by the kernel";

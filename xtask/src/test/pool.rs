@@ -1,5 +1,5 @@
-//! Test programs side by side. A lab's tests wait for the kernel more than they compute, so one program after the
-//! other would leave the machine idle for half of the time.
+//! Test programs side by side. A lab's tests wait for the kernel more than they compute, so one program for each
+//! processor would leave the machine idle for half of the time.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -14,6 +14,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::test_programs::{Counts, TestProgram};
 use crate::{clean, command, progress};
+
+/// Programs at a time, for each processor.
+const PER_PROCESSOR: usize = 2;
 
 /// Longest time of one program.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -45,7 +48,8 @@ pub fn run(programs: Vec<TestProgram>, variables: &[(&str, &Path)], output: &Pat
         .into_iter()
         .partition(|program| ALONE.contains(&program.name.as_str()));
     others.sort_by_key(|program| !FIRST.contains(&program.name.as_str()));
-    let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let workers = PER_PROCESSOR * processors;
     let mut failures = side_by_side(others, workers, variables, output)?;
     failures.extend(side_by_side(alone, 1, variables, output)?);
     match failures.is_empty() {

@@ -6,48 +6,48 @@ const PACKETS: u64 = 1_000;
 const EXACTLY: Packets = Packets::Exactly(PACKETS);
 
 /// As a node counts that has passed them on in one way.
-fn kernel() -> NodeMoved {
-    NodeMoved {
+fn kernel() -> NodeCounts {
+    NodeCounts {
         entered: PACKETS + 3,
         forwarded: PACKETS,
-        ..NodeMoved::default()
+        ..NodeCounts::default()
     }
 }
 
-fn fast() -> NodeMoved {
-    NodeMoved {
+fn fast() -> NodeCounts {
+    NodeCounts {
         entered: PACKETS + 3,
         redirected: PACKETS,
-        ..NodeMoved::default()
+        ..NodeCounts::default()
     }
 }
 
-fn filtered() -> NodeMoved {
-    NodeMoved {
+fn filtered() -> NodeCounts {
+    NodeCounts {
         accepted: PACKETS,
         connections: 1,
         ..kernel()
     }
 }
 
-fn flowed() -> NodeMoved {
-    NodeMoved {
+fn flowed() -> NodeCounts {
+    NodeCounts {
         entered: PACKETS,
         forwarded: 2,
         accepted: 2,
         connections: 1,
-        ..NodeMoved::default()
+        ..NodeCounts::default()
     }
 }
 
-fn idle() -> NodeMoved {
-    NodeMoved {
+fn idle() -> NodeCounts {
+    NodeCounts {
         entered: 4,
-        ..NodeMoved::default()
+        ..NodeCounts::default()
     }
 }
 
-fn moved(nodes: impl Into<Vec<NodeMoved>>, direct: u64) -> Moved {
+fn moved(nodes: impl Into<Vec<NodeCounts>>, direct: u64) -> Moved {
     Moved {
         nodes: nodes.into(),
         direct,
@@ -107,7 +107,7 @@ fn the_second_node_counts_too() {
 
 #[test]
 fn one_packet_too_few_or_on_another_way_is_seen() {
-    let punted = NodeMoved {
+    let punted = NodeCounts {
         forwarded: 1,
         ..fast()
     };
@@ -120,7 +120,7 @@ fn one_packet_too_few_or_on_another_way_is_seen() {
     assert!(moved([kernel()], 0).check(Path::Kernel, fewer).is_err());
     assert!(moved([idle()], PACKETS).check(Path::Direct, fewer).is_err());
 
-    let past_the_rules = NodeMoved {
+    let past_the_rules = NodeCounts {
         accepted: PACKETS - 1,
         ..filtered()
     };
@@ -133,7 +133,7 @@ fn one_packet_too_few_or_on_another_way_is_seen() {
 
 #[test]
 fn what_came_in_and_did_not_go_on_is_seen() {
-    let swallowed = NodeMoved {
+    let swallowed = NodeCounts {
         entered: PACKETS + NOISE + 1,
         ..fast()
     };

@@ -59,18 +59,47 @@ pub(super) fn rejected(rejected: &Rejected) -> String {
     format!("rejected: round {round}, {path}, {reach}, {family}, {measure}: {reason}")
 }
 
-/// One figure of a path, written.
-struct Column {
-    heading: &'static str,
-    write: fn(&Results, Path, Cell) -> Option<String>,
+/// A heading, and what stands below it.
+type Column = (&'static str, Entry);
+
+/// One figure of a path, as it is written.
+#[derive(Clone, Copy)]
+enum Entry {
+    /// The median of a figure, multiplied by this, with so many decimals.
+    Median(Figure, f64, usize),
+    /// The median of the ratios to a path, and its interval of 95 %.
+    Ratio(Path, Figure),
+    /// The share of packets that did not arrive.
+    Lost,
+    /// What a passage through a node costs beyond the path without a router, in nanoseconds.
+    HopCost,
 }
 
-/// The median of a figure.
-fn median(results: &Results, path: Path, cell: Cell, figure: Figure) -> Option<f64> {
-    absolute(results, path, cell, figure).map(|estimate| estimate.median)
+impl Entry {
+    /// A figure as it is measured, without decimals.
+    const fn whole(figure: Figure) -> Self {
+        Self::Median(figure, 1.0, 0)
+    }
+
+    /// A figure that is measured in nanoseconds.
+    const fn microseconds(figure: Figure) -> Self {
+        Self::Median(figure, 1e-3, 2)
+    }
+
+    fn write(self, results: &Results, path: Path, cell: Cell) -> Option<String> {
+        match self {
+            Self::Median(figure, factor, decimals) => {
+                let median = absolute(results, path, cell, figure)?.median;
+                Some(format!("{:.decimals$}", factor * median))
+            }
+            Self::Ratio(base, figure) => ratio(results, path, base, cell, figure),
+            Self::Lost => Some(format!("{:.2} %", 100.0 * loss(results, path, cell)?)),
+            Self::HopCost if path == Path::Direct => None,
+            Self::HopCost => Some(format!("{:.0}", hop_cost(results, path, cell)?.median)),
+        }
+    }
 }
 
-/// The median of the ratios to a base, and its interval of 95 %.
 fn ratio(results: &Results, path: Path, base: Path, cell: Cell, figure: Figure) -> Option<String> {
     let selector = Selector {
         path,
@@ -90,119 +119,40 @@ const P99: Figure = Figure::RoundTrip(Percentile::P99);
 const P99_9: Figure = Figure::RoundTrip(Percentile::P99_9);
 
 const UDP: [Column; 8] = [
-    Column {
-        heading: "#udp ns/packet",
-        write: |r, p, c| Some(format!("{:.0}", median(r, p, c, Figure::Value)?)),
-    },
-    Column {
-        heading: "#packets/s",
-        write: |r, p, c| Some(format!("{:.0}", median(r, p, c, Figure::Rate)?)),
-    },
-    Column {
-        heading: "#lost",
-        write: |r, p, c| Some(format!("{:.2} %", 100.0 * loss(r, p, c)?)),
-    },
-    Column {
-        heading: "#cpu ns",
-        write: |r, p, c| Some(format!("{:.0}", median(r, p, c, Figure::Cpu)?)),
-    },
-    Column {
-        heading: "#hop cost ns",
-        write: |r, p, c| match p {
-            Path::Direct => None,
-            _ => Some(format!("{:.0}", hop_cost(r, p, c)?.median)),
-        },
-    },
-    Column {
-        heading: "#to direct",
-        write: |r, p, c| ratio(r, p, Path::Direct, c, Figure::Value),
-    },
-    Column {
-        heading: "#to iptables",
-        write: |r, p, c| ratio(r, p, Path::Iptables, c, Figure::Value),
-    },
-    Column {
-        heading: "#cpu to direct",
-        write: |r, p, c| ratio(r, p, Path::Direct, c, Figure::Cpu),
-    },
+    ("#udp ns/packet", Entry::whole(Figure::Value)),
+    ("#packets/s", Entry::whole(Figure::Rate)),
+    ("#lost", Entry::Lost),
+    ("#cpu ns", Entry::whole(Figure::Cpu)),
+    ("#hop cost ns", Entry::HopCost),
+    ("#to direct", Entry::Ratio(Path::Direct, Figure::Value)),
+    ("#to iptables", Entry::Ratio(Path::Iptables, Figure::Value)),
+    ("#cpu to direct", Entry::Ratio(Path::Direct, Figure::Cpu)),
 ];
 
 const REQUEST: [Column; 7] = [
-    Column {
-        heading: "#request p50 us",
-        write: |r, p, c| microseconds(median(r, p, c, P50)),
-    },
-    Column {
-        heading: "#p99 us",
-        write: |r, p, c| microseconds(median(r, p, c, P99)),
-    },
-    Column {
-        heading: "#p99.9 us",
-        write: |r, p, c| microseconds(median(r, p, c, P99_9)),
-    },
-    Column {
-        heading: "#cpu us",
-        write: |r, p, c| microseconds(median(r, p, c, Figure::Cpu)),
-    },
-    Column {
-        heading: "#p50 to direct",
-        write: |r, p, c| ratio(r, p, Path::Direct, c, P50),
-    },
-    Column {
-        heading: "#p99 to direct",
-        write: |r, p, c| ratio(r, p, Path::Direct, c, P99),
-    },
-    Column {
-        heading: "#p50 to iptables",
-        write: |r, p, c| ratio(r, p, Path::Iptables, c, P50),
-    },
+    ("#request p50 us", Entry::microseconds(P50)),
+    ("#p99 us", Entry::microseconds(P99)),
+    ("#p99.9 us", Entry::microseconds(P99_9)),
+    ("#cpu us", Entry::microseconds(Figure::Cpu)),
+    ("#p50 to direct", Entry::Ratio(Path::Direct, P50)),
+    ("#p99 to direct", Entry::Ratio(Path::Direct, P99)),
+    ("#p50 to iptables", Entry::Ratio(Path::Iptables, P50)),
 ];
 
 const CONNECT: [Column; 4] = [
-    Column {
-        heading: "#connections/s",
-        write: |r, p, c| Some(format!("{:.0}", median(r, p, c, Figure::Rate)?)),
-    },
-    Column {
-        heading: "#cpu us",
-        write: |r, p, c| microseconds(median(r, p, c, Figure::Cpu)),
-    },
-    Column {
-        heading: "#to direct",
-        write: |r, p, c| ratio(r, p, Path::Direct, c, Figure::Rate),
-    },
-    Column {
-        heading: "#to iptables",
-        write: |r, p, c| ratio(r, p, Path::Iptables, c, Figure::Rate),
-    },
+    ("#connections/s", Entry::whole(Figure::Rate)),
+    ("#cpu us", Entry::microseconds(Figure::Cpu)),
+    ("#to direct", Entry::Ratio(Path::Direct, Figure::Rate)),
+    ("#to iptables", Entry::Ratio(Path::Iptables, Figure::Rate)),
 ];
 
 const BULK: [Column; 5] = [
-    Column {
-        heading: "#bulk Gbit/s",
-        write: |r, p, c| Some(format!("{:.2}", 8e-9 * median(r, p, c, Figure::Rate)?)),
-    },
-    Column {
-        heading: "#cpu ns/byte",
-        write: |r, p, c| Some(format!("{:.3}", median(r, p, c, Figure::Cpu)?)),
-    },
-    Column {
-        heading: "#to direct",
-        write: |r, p, c| ratio(r, p, Path::Direct, c, Figure::Rate),
-    },
-    Column {
-        heading: "#to iptables",
-        write: |r, p, c| ratio(r, p, Path::Iptables, c, Figure::Rate),
-    },
-    Column {
-        heading: "#cpu to direct",
-        write: |r, p, c| ratio(r, p, Path::Direct, c, Figure::Cpu),
-    },
+    ("#bulk Gbit/s", Entry::Median(Figure::Rate, 8e-9, 2)),
+    ("#cpu ns/byte", Entry::Median(Figure::Cpu, 1.0, 3)),
+    ("#to direct", Entry::Ratio(Path::Direct, Figure::Rate)),
+    ("#to iptables", Entry::Ratio(Path::Iptables, Figure::Rate)),
+    ("#cpu to direct", Entry::Ratio(Path::Direct, Figure::Cpu)),
 ];
-
-fn microseconds(nanoseconds: Option<f64>) -> Option<String> {
-    Some(format!("{:.2}", nanoseconds? / 1e3))
-}
 
 /// The paths that have samples of a measure, wherever the endpoints are.
 fn of_measure(results: &Results, measure: Measure) -> Table {
@@ -212,7 +162,7 @@ fn of_measure(results: &Results, measure: Measure) -> Table {
         Measure::TcpConnect => &CONNECT,
         Measure::TcpBulk => &BULK,
     };
-    let headings = columns.iter().map(|column| column.heading);
+    let headings = columns.iter().map(|(heading, _)| *heading);
     let mut table = Table::new(["endpoints", "family", "path"].into_iter().chain(headings));
     for reach in Reach::ALL {
         for family in Family::ALL {
@@ -228,7 +178,7 @@ fn of_measure(results: &Results, measure: Measure) -> Table {
                 let labels = [reach.to_string(), family.to_string(), path.to_string()];
                 let figures = columns
                     .iter()
-                    .map(|column| (column.write)(results, path, cell).unwrap_or_default());
+                    .map(|(_, entry)| entry.write(results, path, cell).unwrap_or_default());
                 table.row(labels.into_iter().chain(figures));
             }
         }
