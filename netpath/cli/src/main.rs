@@ -121,7 +121,7 @@ impl Command {
     /// Whether it shows what the programs log of each packet.
     fn logs_packets(&self) -> bool {
         match self {
-            Self::Up(args) => args.debug_datapath,
+            Self::Up(args) => args.debug.debug_datapath,
             Self::Fastpath(args) => args.logs_packets(),
             Self::Demo(args) => args.debug_datapath,
             Self::Down(_)
@@ -246,6 +246,7 @@ mod tests {
             "fastpath on",
             "fastpath off --node node03 --endpoint demo01",
             "fastpath on --debug-datapath",
+            "fastpath on --debug-datapath --debug-filter outcome=drop --debug-filter address=10.0.1.2",
             "stats -j --node node03",
             "stats --watch",
             "stats --watch --interval 0.5",
@@ -281,6 +282,10 @@ mod tests {
             "down --all -f lab.toml",
             "fastpath",
             "fastpath off --debug-datapath",
+            "up --dry-run --debug-datapath",
+            "up --no-fast-path --debug-datapath",
+            "up --debug-filter outcome=drop",
+            "up --debug-datapath --debug-filter outcome=lost",
             "fastpath on --node ../node03",
             "stats --interval 1",
             "stats --watch --interval 0",

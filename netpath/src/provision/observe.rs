@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipnet::IpNet;
 use netpath_common::{EndpointEntry, Ifindex, Mac, ProgramKind, PuntReason};
 
 use super::{
-    EndpointStatus, FastPath, InterfaceStatus, NodeStatus, RouteStatus, UNREADABLE, UplinkStatus,
-    error::ProvisionError, root, snapshot,
+    EndpointStatus, FastPath, InterfaceStatus, NextHopStatus, NodeStatus, RouteStatus, UNREADABLE,
+    UplinkStatus, error::ProvisionError, root, snapshot,
 };
 use crate::{
     datapath::{Datapath, attach_mode, nodes},
@@ -111,6 +112,11 @@ fn drift(wanted: &Wanted, world: &World) -> BTreeMap<(Object, String), Vec<Findi
             .entry(step.object.clone())
             .or_default()
             .extend(findings);
+    }
+    for told in &plan.told {
+        let (object, name) = &told.object;
+        let finding = told.drift.finding(object.told(name, &wanted.name));
+        drift.entry(told.object.clone()).or_default().push(finding);
     }
     refused(&plan.refusals, wanted, &mut drift);
     drift
@@ -238,11 +244,12 @@ fn endpoints(
 }
 
 fn routes(recorded: &Recorded, world: &World) -> Vec<RouteStatus> {
-    let status = |(&dst, record): (&ipnet::IpNet, &reconcile::RecordedRoute)| {
+    let status = |(&dst, record): (&IpNet, &reconcile::RecordedRoute)| {
         let entry = world.observed.maps.routes.get(&dst);
         RouteStatus {
             dst,
             via: record.via,
+            next_hops: next_hops(world, &dst),
             made: record.made,
             kernel: reasons(
                 entry
@@ -252,6 +259,19 @@ fn routes(recorded: &Recorded, world: &World) -> Vec<RouteStatus> {
         }
     };
     recorded.routes.iter().map(status).collect()
+}
+
+fn next_hops(world: &World, dst: &IpNet) -> Vec<NextHopStatus> {
+    let node = &world.observed.node;
+    let hops = node.route_to(dst).into_iter().flat_map(|route| &route.hops);
+    let hops = hops.map(|hop| NextHopStatus {
+        via: hop.via,
+        dev: hop
+            .ifindex
+            .and_then(|it| node.name_of(it))
+            .map(str::to_owned),
+    });
+    hops.collect()
 }
 
 /// Over all interfaces; without any: what is wanted.
