@@ -3,6 +3,7 @@
 
 use std::{
     ffi::OsStr,
+    io::{BufRead as _, BufReader, Read as _},
     os::unix::ffi::OsStrExt as _,
     process::{Child, Command},
     time::{Duration, Instant},
@@ -170,52 +171,70 @@ impl Drop for Own {
     }
 }
 
-/// A netpath that is stopped while it has the lock: others say whom they wait for, signals end that, and what only reads
-/// does not wait.
+/// A node with so many endpoints that its `up` can be stopped half-way.
+fn many() -> String {
+    let endpoint = |number| {
+        format!(
+            "[[node.endpoint]]\nname = \"@a{number}\"\naddresses = [\"10.91.{number}.2/24\"]\nhost_dev = \"va{number}\"\n"
+        )
+    };
+    let endpoints: String = (1..=40).map(endpoint).collect();
+    format!("[[node]]\nname = \"@A\"\n{endpoints}")
+}
+
+/// A netpath that is stopped while it has the lock: signals end the wait of others, and what only reads does not wait.
 #[test]
 fn a_stopped_netpath_keeps_nobody_from_reading_or_from_stopping() {
-    let lab = Lab::up(ONE_NODE);
-    let node = lab.name("A");
-    let lock = std::path::Path::new("/run/netpath/topology.lock");
-    let begun = Deadline::new();
-    // It may be too quick to be caught.
-    let mut holder = loop {
-        let command = netpath(&["fastpath", "off", "--node", &node]).spawn();
-        let holder = Own(command.expect("start netpath"));
-        let attempt = Deadline::within(Duration::from_secs(2));
-        while !holds(lock, holder.0.id()) && is_running(&holder.0) {
-            attempt.check(|| "it neither holds the lock nor ends".to_owned());
-        }
-        holder.signal(Signal::SIGSTOP);
-        if holds(lock, holder.0.id()) {
-            break holder;
-        }
-        holder.signal(Signal::SIGCONT);
-        begun.check(|| "no netpath was stopped with the lock".to_owned());
-    };
+    let (other, lab) = (Lab::up(ONE_NODE), Lab::prepare(&many()));
+    let node = other.name("A");
+    let path = std::env::temp_dir().join(format!("{}many.toml", lab.prefix()));
+    std::fs::write(&path, lab.text()).expect("a temporary file");
+    let file = path.to_str().expect("UTF-8");
+    let mut holder = Own(netpath(&["up", "-f", file]).spawn().expect("start netpath"));
+    let mut stdout = BufReader::new(holder.0.stdout.take().expect("it is piped"));
+    let mut first = String::new();
+    stdout.read_line(&mut first).expect("its first change");
+    holder.signal(Signal::SIGSTOP);
+    assert!(first.starts_with("+ node"), "{first}");
+    assert!(is_running(&holder.0), "it is at work");
+    let node_of_it = lab.name("A");
     for arguments in [
         &["show"][..],
         &["stats", "--node", &node],
-        &["maps", "--node", &node],
+        &["maps", "--node", &node_of_it],
     ] {
         let mut reader = Own(netpath(arguments).spawn().expect("start netpath"));
-        let status = reader.ends_within(Duration::from_secs(10));
+        let status = reader.ends_within(Duration::from_secs(20));
         assert!(matches!(status, Some(0 | 3)), "{arguments:?}: {status:?}");
     }
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        let command = netpath(&["fastpath", "on", "--node", &node]).spawn();
+        let command = netpath(&["fastpath", "off", "--node", &node]).spawn();
         let mut waiting = Own(command.expect("start netpath"));
-        std::thread::sleep(Duration::from_millis(300));
-        assert!(is_running(&waiting.0), "it waits");
+        let mut stderr = BufReader::new(waiting.0.stderr.take().expect("it is piped"));
+        let mut said = String::new();
+        stderr.read_line(&mut said).expect("what it waits for");
+        assert!(said.contains("waiting for it to end"), "{said}");
         waiting.signal(signal);
         assert_eq!(
-            waiting.ends_within(Duration::from_secs(2)),
+            waiting.ends_within(Duration::from_secs(5)),
             Some(1),
             "{signal}"
         );
     }
     holder.signal(Signal::SIGCONT);
-    assert_eq!(holder.ends_within(Duration::from_secs(10)), Some(0));
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).expect("the other changes");
+    assert_eq!(
+        holder.ends_within(Duration::from_secs(60)),
+        Some(0),
+        "{rest}"
+    );
+    std::fs::remove_file(&path).expect("its own file");
+    assert_eq!(
+        row(&other, "A"),
+        (FastPath::On, vec![]),
+        "nothing of what was interrupted"
+    );
 }
 
 fn is_running(child: &Child) -> bool {
@@ -225,17 +244,4 @@ fn is_running(child: &Child) -> bool {
         .next()
         .and_then(|rest| rest.chars().next());
     state.is_some_and(|state| state != 'Z')
-}
-
-/// Whether a process has a file locked, as /proc/locks says.
-fn holds(file: &std::path::Path, pid: u32) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    let Ok(found) = std::fs::metadata(file) else {
-        return false;
-    };
-    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
-    let (pid, inode) = (format!(" {pid} "), format!(":{} ", found.ino()));
-    locks
-        .lines()
-        .any(|line| line.contains("FLOCK") && line.contains(&pid) && line.contains(&inode))
 }
