@@ -335,3 +335,23 @@ fn a_machine_without_endpoints_of_a_family_is_not_asked_for_it() {
         assert_told(lab, "H", &[]);
     });
 }
+
+#[test]
+fn a_node_that_knows_no_way_back_is_told_where_packets_are_sent_to_it() {
+    let lines = TWO_NODES.lines();
+    let one_way = lines.filter(|line| {
+        !line.contains(r#"dst = "10.0.2.0/24""#) && !line.contains(r#"dst = "fd00:1::/64""#)
+    });
+    let mut lab = Lab::up(&one_way.collect::<Vec<_>>().join("\n"));
+    lab.assert_loses("a2", addresses("b1")[0]);
+    lab.assert_loses("a1", addresses("b1")[1]);
+    assert_told(&lab, "A", &["no_way_back of node A"; 2]);
+    assert_eq!(shown(&lab, "B"), Vec::<String>::new());
+    // Whoever makes it.
+    lab.ip("B", "route add default via 100.100.198.250");
+    assert_told(&lab, "A", &["no_way_back of node A"]);
+    lab.rewrite(TWO_NODES);
+    lab.converge();
+    assert_told(&lab, "A", &[]);
+    lab.assert_reaches("a1", addresses("b1")[1], 62);
+}

@@ -25,13 +25,19 @@ pub fn observe() -> Result<Vec<NodeStatus>, ProvisionError> {
     // One node after the other, and another whose wire is asked about.
     descriptors::require(2)?;
     let attach_mode = attach_mode()?.name();
-    let mut status = Vec::new();
+    let (mut status, mut seen) = (Vec::new(), Vec::new());
     for name in nodes()? {
-        match node(&name, attach_mode) {
+        match node(&name, attach_mode, &mut seen) {
             Ok(found) => status.extend(found),
             // One bad node is one row, and the rest works.
             Err(error) => status.push(unreadable(&name, attach_mode, &error)),
         }
+    }
+    let seen: Vec<(&Wanted, &World)> = seen.iter().map(|(wanted, world)| (wanted, world)).collect();
+    for (name, told) in reconcile::missing_ways_back(&seen) {
+        let node = status.iter_mut().find(|node| node.name == name);
+        node.into_iter()
+            .for_each(|node| node.drift.push(told.finding(&name)));
     }
     Ok(status)
 }
@@ -54,7 +60,12 @@ fn unreadable(name: &str, attach_mode: &'static str, error: &ProvisionError) -> 
     }
 }
 
-fn node(name: &str, attach_mode: &'static str) -> Result<Option<NodeStatus>, ProvisionError> {
+/// One that could be looked at is among those `seen` then.
+fn node(
+    name: &str,
+    attach_mode: &'static str,
+    seen: &mut Vec<(Wanted, World)>,
+) -> Result<Option<NodeStatus>, ProvisionError> {
     let mut snapshot = snapshot::take(name, None)?;
     // Programs of another version are no drift: only `up` knows which are wanted.
     snapshot.world.observed.programs_current = true;
@@ -97,6 +108,7 @@ fn node(name: &str, attach_mode: &'static str) -> Result<Option<NodeStatus>, Pro
     status.drift = of(Object::Node, name);
     status.drift.extend(drift.into_values().flatten());
     status.fast_path = overall(recorded, &status);
+    seen.push((wanted, snapshot.world));
     Ok(Some(status))
 }
 
@@ -114,8 +126,7 @@ fn drift(wanted: &Wanted, world: &World) -> BTreeMap<(Object, String), Vec<Findi
             .extend(findings);
     }
     for told in &plan.told {
-        let (object, name) = &told.object;
-        let finding = told.drift.finding(object.told(name, &wanted.name));
+        let finding = told.finding(&wanted.name);
         drift.entry(told.object.clone()).or_default().push(finding);
     }
     refused(&plan.refusals, wanted, &mut drift);

@@ -60,10 +60,16 @@ pub fn plan(topology: &Topology, options: &UpOptions) -> Result<Raised, Provisio
     let findings = planned
         .iter()
         .flat_map(|it| it.plan.findings(&it.wanted.name));
-    Ok(Raised {
-        changes,
-        findings: findings.collect(),
-    })
+    let findings = findings.chain(between(&planned)).collect();
+    Ok(Raised { changes, findings })
+}
+
+/// What is wrong between the nodes of a file.
+fn between(planned: &[Planned<'_>]) -> Vec<Finding> {
+    let nodes = planned.iter();
+    let nodes: Vec<_> = nodes.map(|it| (&it.wanted, &it.snapshot.world)).collect();
+    let missing = reconcile::missing_ways_back(&nodes).into_iter();
+    missing.map(|(node, told)| told.finding(&node)).collect()
 }
 
 /// Pins that were missing; refused where it is not known any more what is the node's.
@@ -224,7 +230,7 @@ pub fn up(
     let planned = planned(topology, options)?;
     let mut begun = Vec::new();
     let mut to_clear = Vec::new();
-    let mut findings = Vec::new();
+    let mut findings = between(&planned);
     for (index, planned) in planned.into_iter().enumerate() {
         // A node before this one may have made the wire that they share.
         let planned = match index {

@@ -118,6 +118,16 @@ kinds! {
             /// How many routes to other nodes lead there.
             routes: usize,
         } = "next_hop_silent", NEXT_HOP;
+        /// Another node that packets are sent to has no route back to where they come from.
+        NoWayBack {
+            /// The next hop.
+            via: IpAddr,
+            /// The node that has this address.
+            other: String,
+            /// An endpoint's address.
+            address: IpAddr,
+        } = "no_way_back", "give the other node a `[[node.route]]` to that address's prefix, or have whoever makes its routes make \
+            one";
         /// An uplink of the machine does not forward: what comes in by it is left to the kernel.
         UplinkNotForwarding {
             /// The sysctl's path below `/proc/sys/net`.
@@ -292,6 +302,14 @@ impl fmt::Display for Drift {
                 f,
                 "the next hop {via} on {dev} of {routes} route{} has not answered: what is sent to it is lost",
                 if *routes == 1 { "" } else { "s" }
+            ),
+            Self::NoWayBack {
+                via,
+                other,
+                address,
+            } => write!(
+                f,
+                "what is sent to the next hop {via} is not answered: node {other} has no route back to {address}"
             ),
             Self::UplinkNotForwarding { key, found } => {
                 write!(

@@ -21,6 +21,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 mod wanted;
+mod way_back;
 
 pub use self::{
     bypass::{Census, ForwardDrop, InterfaceCensus, Matter},
@@ -42,6 +43,7 @@ pub use self::{
         DamagedRecord, Scope, Sources, Wanted, WantedEndpoint, WantedRoute, WantedUplink,
         WantedWire,
     },
+    way_back::missing_ways_back,
 };
 
 /// What is there of one node: its record, if it has one, and what the kernel has.

@@ -107,6 +107,15 @@ pub struct Told {
     pub drift: Drift,
 }
 
+impl Told {
+    /// As a finding of a node's.
+    #[must_use]
+    pub fn finding(&self, node: &str) -> Finding {
+        let (object, name) = &self.object;
+        self.drift.finding(object.told(name, node))
+    }
+}
+
 /// What is to be done for a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -130,9 +139,6 @@ impl Plan {
 
     /// What is told of a node and not mended.
     pub fn findings(&self, node: &str) -> impl Iterator<Item = Finding> {
-        self.told.iter().map(move |told| {
-            let (object, name) = &told.object;
-            told.drift.finding(object.told(name, node))
-        })
+        self.told.iter().map(move |told| told.finding(node))
     }
 }

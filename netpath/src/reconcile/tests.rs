@@ -552,3 +552,39 @@ fn a_host_side_veth_that_nothing_proves_is_refused_with_what_mends_it() {
         "{drift:?}"
     );
 }
+
+#[test]
+fn whoever_is_sent_packets_must_know_a_way_back() {
+    let topology = crate::model::Topology::builtin_lab();
+    let nodes: Vec<Wanted> = topology
+        .nodes
+        .iter()
+        .map(|node| Wanted::of(node, None))
+        .collect();
+    let worlds: Vec<World> = nodes.iter().map(made).collect();
+    let missing = |nodes: &[Wanted], worlds: &[World]| {
+        let pairs: Vec<(&Wanted, &World)> = nodes.iter().zip(worlds).collect();
+        let missing = missing_ways_back(&pairs).into_iter();
+        missing
+            .map(|(node, told)| (node, told.drift.to_string()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(missing(&nodes, &worlds), []);
+    let mut without = nodes.clone();
+    without[1]
+        .routes
+        .retain(|route| route.dst.to_string() != "10.0.2.0/24");
+    let told = "what is sent to the next hop 100.100.198.253 is not answered: node node02 has no route back to 10.0.2.2";
+    let blank = vec![World::default(); 2];
+    assert_eq!(
+        missing(&without, &blank),
+        [("node03".to_owned(), told.to_owned())]
+    );
+    // Somebody else's route leads there, be it the default one.
+    assert_eq!(missing(&without, &worlds), []);
+    // Another wire, another node.
+    for uplink in &mut without[1].uplinks {
+        uplink.wire.as_mut().expect("a lab").name = "other".to_owned();
+    }
+    assert_eq!(missing(&without, &blank), []);
+}
