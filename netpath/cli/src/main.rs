@@ -30,10 +30,12 @@ use self::{
 const EXIT_STATUSES: &str = "\
 Exit status:
   0  done
-  1  failed, or interrupted and undone
-  2  wrong usage, or refused before anything was touched: a topology file with
-     mistakes, something of that name that is not netpath's, no root
-  3  done, but degraded: not all is as it was made, counters overflowed,
+  1  failed, or interrupted and undone; also where no node or endpoint of a
+     name is up
+  2  wrong usage, or refused before anything was touched: a word, a map or a
+     file that there is not, a topology file with mistakes, something of that
+     name that is not netpath's, no root
+  3  done, but degraded: not all is as it should be, counters overflowed,
      something keeps alive what was removed, or cells of the benchmark were
      rejected";
 
@@ -85,7 +87,7 @@ struct Cli {
     #[arg(short, long, global = true, conflicts_with = "output")]
     json: bool,
 
-    /// Say on stderr what is being done; twice for details, three times for everything
+    /// Say on stderr what is looked at and done; twice for each operation, three times for each request to the kernel
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
 
