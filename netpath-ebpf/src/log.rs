@@ -1,16 +1,69 @@
 //! Per-packet logging, for debugging only: an object built without the feature holds none of it.
+//!
+//! A line is numbers and addresses, which user space reads (`netpath::datapath::LoggedPacket`) and turns into names.
 
 use netpath_common::HopKey;
 
 use crate::access::Skb;
+#[cfg(feature = "debug-log")]
+use crate::access::View as _;
 
 /// Logs what was decided for one packet.
 #[cfg(feature = "debug-log")]
 #[inline(always)]
 pub fn decision(skb: &Skb, hop: &HopKey, length: u32) {
+    // Behind the MAC addresses. What is behind a VLAN tag is not looked into here.
+    match skb.copy::<2>(12) {
+        Some([0x08, 0x00]) => ipv4(skb, hop, length),
+        Some([0x86, 0xdd]) => ipv6(skb, hop, length),
+        _ => other(skb, hop, length),
+    }
+}
+
+#[cfg(feature = "debug-log")]
+#[inline(never)]
+fn ipv4(skb: &Skb, hop: &HopKey, length: u32) {
+    let (Some(source), Some(destination)) = (skb.copy::<4>(26), skb.copy::<4>(30)) else {
+        return other(skb, hop, length);
+    };
     aya_log_ebpf::debug!(
         skb.context(),
-        "ingress {} egress {} outcome {} reason {} bytes {}",
+        "{} {} {} {} {} {:i} {:i}",
+        hop.ingress.0,
+        hop.egress.0,
+        hop.outcome,
+        hop.reason,
+        length,
+        source,
+        destination
+    );
+}
+
+#[cfg(feature = "debug-log")]
+#[inline(never)]
+fn ipv6(skb: &Skb, hop: &HopKey, length: u32) {
+    let (Some(source), Some(destination)) = (skb.copy::<16>(22), skb.copy::<16>(38)) else {
+        return other(skb, hop, length);
+    };
+    aya_log_ebpf::debug!(
+        skb.context(),
+        "{} {} {} {} {} {:i} {:i}",
+        hop.ingress.0,
+        hop.egress.0,
+        hop.outcome,
+        hop.reason,
+        length,
+        source,
+        destination
+    );
+}
+
+#[cfg(feature = "debug-log")]
+#[inline(never)]
+fn other(skb: &Skb, hop: &HopKey, length: u32) {
+    aya_log_ebpf::debug!(
+        skb.context(),
+        "{} {} {} {} {}",
         hop.ingress.0,
         hop.egress.0,
         hop.outcome,

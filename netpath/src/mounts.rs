@@ -6,6 +6,7 @@
 //! may not be looked at, as in a sandbox, it is what the oldest ancestor of this process sees that may.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -106,6 +107,27 @@ pub fn require_shared_namespaces(command: &str) -> Result<(), MountsError> {
     Err(MountsError::Namespaces {
         remedy: remedy(command)?,
     })
+}
+
+/// Whether one BPF filesystem is mounted over another one at the same place, whose pins nobody sees: their programs run on.
+///
+/// # Errors
+/// When /proc does not say.
+pub fn covers_another() -> Result<bool, MountsError> {
+    let path = Path::new("/proc/self/mountinfo");
+    let text = fs::read_to_string(path).map_err(unknown(path))?;
+    Ok(bpffs_count(&text) > 1)
+}
+
+/// How many BPF filesystems are mounted at [`BPFFS`]: the third field is the device, the type follows the dash.
+fn bpffs_count(mountinfo: &str) -> usize {
+    let devices = mountinfo.lines().filter_map(|line| {
+        let (fields, kind) = line.split_once(" - ")?;
+        let fields: Vec<&str> = fields.split(' ').collect();
+        let is_it = fields.get(4) == Some(&BPFFS) && kind.starts_with("bpf ");
+        fields.get(2).copied().filter(|_| is_it)
+    });
+    devices.collect::<BTreeSet<_>>().len()
 }
 
 /// The device number of the BPF filesystem below a root; none where there is no such filesystem.
@@ -234,6 +256,17 @@ fn unknown(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> MountsError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn filesystems_on_one_another_are_counted() {
+        let one = "30 25 0:27 / /sys/fs/bpf rw shared:9 - bpf bpf rw,mode=700\n";
+        assert_eq!(bpffs_count(one), 1);
+        // The same one, bound there once more.
+        assert_eq!(bpffs_count(&one.repeat(2)), 1);
+        let other =
+            "31 30 0:44 / /sys/fs/bpf rw - bpf none rw\n32 30 0:45 / /mnt/bpf rw - bpf none rw\n";
+        assert_eq!(bpffs_count(&format!("{one}{other}")), 2);
+    }
 
     #[test]
     fn the_innermost_mount_counts_and_the_last_on_it() {

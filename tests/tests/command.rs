@@ -113,6 +113,81 @@ fn bad_input_is_refused_with_file_line_and_remedy() {
     ends(&run(&["stats", "--node", "nobody"]), 1, &["nobody"]);
 }
 
+/// What is not up is a failure, whatever command asks for it; what there can never be is wrong usage.
+#[test]
+fn what_is_not_found_ends_by_one_rule() {
+    let lab = Lab::up(ONE_NODE);
+    let node = lab.name("A");
+    for arguments in [
+        &["stats", "--node", "nobody"][..],
+        &["maps", "--node", "nobody"],
+        &["maps", "dump", "hops", "--node", "nobody"],
+        &["fastpath", "on", "--node", "nobody"],
+        &["fastpath", "off", "--node", "nobody"],
+        &["fastpath", "on", "--node", &node, "--endpoint", "nobody"],
+    ] {
+        ends(
+            &run(arguments),
+            1,
+            &["nobody", "is up", "`netpath show` lists what is"],
+        );
+    }
+    for arguments in [
+        &["maps", "dump", "nobody"][..],
+        &["up", "-f", "/nobody"],
+        &["down", "-f", "/nobody"],
+        &["show", "-f", "/nobody"],
+        &["show", "-o", "nobody"],
+        &["nobody"],
+        &[
+            "fastpath",
+            "on",
+            "--debug-datapath",
+            "--debug-filter",
+            "outcome=nobody",
+        ],
+    ] {
+        ends(&run(arguments), 2, &["nobody"]);
+    }
+}
+
+/// Each level says what the one before says, and more.
+#[test]
+fn what_is_said_grows_with_each_v() {
+    let lab = Lab::prepare(ONE_NODE);
+    let (node, file) = (lab.name("A"), File::new("said.toml", lab.text()));
+    let said = |arguments: &[&str]| {
+        let output = run(arguments);
+        ends(&output, 0, &[]);
+        String::from_utf8(output.stderr).expect("UTF-8")
+    };
+    let looked = format!("node {node}: looking at what is there");
+    let made = format!("doing + endpoint {} on {node}", lab.name("a1"));
+    let mut lines = Vec::new();
+    for level in ["", "-v", "-vv", "-vvv"] {
+        let mut arguments = vec!["up", "-f", file.path()];
+        arguments.extend(Some(level).filter(|level| !level.is_empty()));
+        let up = said(&arguments);
+        let words = [&*looked, &made, "AddVeth", "netlink: make veth va1"];
+        let found = words.map(|words| up.contains(words));
+        let level = level.matches('v').count();
+        let expected = [1, 1, 2, 3].map(|from| level >= from);
+        assert_eq!(found, expected, "{level}: {up}");
+        lines.push(up.lines().count());
+        arguments[0] = "down";
+        ends(&run(&arguments), 0, &[]);
+    }
+    assert!(lines.is_sorted() && lines[0] == 0, "{lines:?}");
+    lab.converge();
+    let shown = said(&["show", "-f", file.path(), "-v"]);
+    assert!(shown.contains(&looked), "{shown}");
+    let counted = said(&["stats", "--node", &node, "-v"]);
+    assert!(
+        counted.contains(&format!("reading the counters of node {node}")),
+        "{counted}"
+    );
+}
+
 #[test]
 fn without_root_one_line_says_so() {
     let copy = File::new("binary", "");

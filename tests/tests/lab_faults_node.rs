@@ -122,6 +122,19 @@ fn what_is_no_file_in_a_locks_place_is_refused_at_once() {
     }
 }
 
+/// What is pinned below is not seen, and its programs run on.
+#[test]
+fn a_bpffs_over_another_one_is_said() {
+    let lab = Lab::prepare(ONE_NODE);
+    assert_script(
+        &lab,
+        "until ! umount /sys/fs/bpf 2>/dev/null; do :; done; mount -t bpf bpf /sys/fs/bpf\n\
+         $NETPATH up -f $FILE && ! $NETPATH show 2>&1 | grep 'mounted twice' || exit 1\n\
+         mount -t bpf bpf /sys/fs/bpf; $NETPATH show 2>&1 | grep 'mounted twice' || exit 1\n\
+         umount /sys/fs/bpf; $NETPATH down -f $FILE",
+    );
+}
+
 #[test]
 fn ctrl_c_ends_the_wait_for_the_lock() {
     let lab = Lab::prepare(ONE_NODE);

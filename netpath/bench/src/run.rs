@@ -318,6 +318,7 @@ impl Run<'_> {
 fn reason(error: &CommandError) -> String {
     match error {
         CommandError::Start { command, source } => format!("{command}: {source}"),
+        error @ CommandError::Hung { .. } => error.to_string(),
         CommandError::Failed { command, message } => {
             format!("{command}: {}", message.lines().next().unwrap_or_default())
         }

@@ -87,7 +87,7 @@ pub(super) fn trace(verbose: u8, logs_packets: bool) {
         2 => "info,netpath=debug",
         _ => "trace",
     };
-    let packets = ",netpath::datapath::log=trace,netpath_ebpf=trace";
+    let packets = ",netpath::debug_log=debug";
     let filter = format!("{level}{}", if logs_packets { packets } else { "" });
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))

@@ -5,7 +5,11 @@ use netpath::{
     provision::{self, Selection},
 };
 
-use super::{Context, Exit, Failure, debug_log, up::ChangeReport};
+use super::{
+    Context, Exit, Failure,
+    debug_log::{self, DebugArgs, Filter},
+    up::ChangeReport,
+};
 
 /// Arguments of `netpath fastpath`.
 #[derive(Debug, clap::Args)]
@@ -21,9 +25,8 @@ enum Switch {
         #[command(flatten)]
         selection: SelectionArgs,
 
-        /// Log every packet to stderr until Ctrl-C; slow
-        #[arg(long)]
-        debug_datapath: bool,
+        #[command(flatten)]
+        debug: DebugArgs,
     },
     /// Detach: the kernel forwards as if netpath were not there
     Off {
@@ -45,9 +48,16 @@ struct SelectionArgs {
 
 impl FastpathArgs {
     pub(super) fn logs_packets(&self) -> bool {
-        match self.switch {
-            Switch::On { debug_datapath, .. } => debug_datapath,
+        match &self.switch {
+            Switch::On { debug, .. } => debug.debug_datapath,
             Switch::Off { .. } => false,
+        }
+    }
+
+    fn filters(&self) -> &[Filter] {
+        match &self.switch {
+            Switch::On { debug, .. } => &debug.filters,
+            Switch::Off { .. } => &[],
         }
     }
 }
@@ -76,7 +86,7 @@ pub fn run(args: &FastpathArgs, context: &Context) -> Result<Exit, Failure> {
         Err(error) => return Err(report.fail(error.into())),
     }
     if args.logs_packets() {
-        debug_log::follow(&selected_nodes(&selection)?, context)?;
+        debug_log::follow(&selected_nodes(&selection)?, args.filters(), context)?;
     }
     Ok(Exit::Done)
 }

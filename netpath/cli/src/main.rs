@@ -30,10 +30,12 @@ use self::{
 const EXIT_STATUSES: &str = "\
 Exit status:
   0  done
-  1  failed, or interrupted and undone
-  2  wrong usage, or refused before anything was touched: a topology file with
-     mistakes, something of that name that is not netpath's, no root
-  3  done, but degraded: not all is as it was made, counters overflowed,
+  1  failed, or interrupted and undone; also where no node or endpoint of a
+     name is up
+  2  wrong usage, or refused before anything was touched: a word, a map or a
+     file that there is not, a topology file with mistakes, something of that
+     name that is not netpath's, no root
+  3  done, but degraded: not all is as it should be, counters overflowed,
      something keeps alive what was removed, or cells of the benchmark were
      rejected";
 
@@ -85,7 +87,7 @@ struct Cli {
     #[arg(short, long, global = true, conflicts_with = "output")]
     json: bool,
 
-    /// Say on stderr what is being done; twice for details, three times for everything
+    /// Say on stderr what is looked at and done; twice for each operation, three times for each request to the kernel
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
 
@@ -121,7 +123,7 @@ impl Command {
     /// Whether it shows what the programs log of each packet.
     fn logs_packets(&self) -> bool {
         match self {
-            Self::Up(args) => args.debug_datapath,
+            Self::Up(args) => args.debug.debug_datapath,
             Self::Fastpath(args) => args.logs_packets(),
             Self::Demo(args) => args.debug_datapath,
             Self::Down(_)
@@ -246,6 +248,7 @@ mod tests {
             "fastpath on",
             "fastpath off --node node03 --endpoint demo01",
             "fastpath on --debug-datapath",
+            "fastpath on --debug-datapath --debug-filter outcome=drop --debug-filter address=10.0.1.2",
             "stats -j --node node03",
             "stats --watch",
             "stats --watch --interval 0.5",
@@ -281,6 +284,10 @@ mod tests {
             "down --all -f lab.toml",
             "fastpath",
             "fastpath off --debug-datapath",
+            "up --dry-run --debug-datapath",
+            "up --no-fast-path --debug-datapath",
+            "up --debug-filter outcome=drop",
+            "up --debug-datapath --debug-filter outcome=lost",
             "fastpath on --node ../node03",
             "stats --interval 1",
             "stats --watch --interval 0",

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use netpath::{
     api::Status,
     finding::Finding,
-    provision::{self, FastPath, InterfaceStatus, NodeStatus},
+    mounts,
+    provision::{self, FastPath, InterfaceStatus, NodeStatus, RouteStatus},
 };
 
 use super::{Context, Exit, Failure, Table, file, note};
@@ -26,6 +27,12 @@ pub fn run(args: &ShowArgs, context: &Context) -> Result<Exit, Failure> {
     };
     context.require_root()?;
     let mut nodes = provision::observe()?;
+    if mounts::covers_another()? {
+        note(
+            "/sys/fs/bpf is mounted twice: nodes that are pinned on the one below are not seen, and their programs run on: \
+             `umount /sys/fs/bpf` takes the upper one away",
+        );
+    }
     let mut exit = Exit::Done;
     if let Some(wanted) = wanted {
         nodes.retain(|node| wanted.contains(&node.name));
@@ -88,7 +95,7 @@ fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
         "fast path",
         "state",
     ]);
-    let mut route_table = Table::new(["route", "node", "via", "made by"]);
+    let mut route_table = Table::new(["route", "node", "via", "next hop", "made by"]);
     for node in nodes {
         node_table.row([
             node.name.clone(),
@@ -132,6 +139,7 @@ fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
                 route.dst.to_string(),
                 node.name.clone(),
                 route.via.to_string(),
+                next_hops(route),
                 made_by(route.made),
             ]);
         }
@@ -166,6 +174,16 @@ fn made_by(made: bool) -> String {
     if made { "netpath" } else { "others" }.to_owned()
 }
 
+/// By the kernel's own route: a routing daemon may have chosen another than the file says.
+fn next_hops(route: &RouteStatus) -> String {
+    let hops = route.next_hops.iter().map(|hop| {
+        let via = hop.via.map(|via| via.to_string());
+        let words = [via.as_deref(), hop.dev.as_deref()];
+        words.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    });
+    hops.collect::<Vec<_>>().join(", ")
+}
+
 fn list<T: ToString>(items: &[T]) -> String {
     items
         .iter()
@@ -177,7 +195,7 @@ fn list<T: ToString>(items: &[T]) -> String {
 #[cfg(test)]
 mod tests {
     use netpath::{
-        provision::{EndpointStatus, InterfaceStatus, Object, RouteStatus, UplinkStatus},
+        provision::{EndpointStatus, InterfaceStatus, NextHopStatus, Object, UplinkStatus},
         reconcile::Drift,
     };
     use netpath_common::{EndpointId, Ifindex};
@@ -209,6 +227,10 @@ mod tests {
                 kernel: Vec::new(),
                 dst: "10.0.3.0/24".parse().expect("valid"),
                 via: "100.100.198.253".parse().expect("valid"),
+                next_hops: vec![NextHopStatus {
+                    via: Some("100.100.198.254".parse().expect("valid")),
+                    dev: Some("enp2s0".into()),
+                }],
                 made: false,
             }],
             endpoints: vec![EndpointStatus {
@@ -251,8 +273,8 @@ ENDPOINT  NODE    ADDRESSES                  PREFIXES     DEV   MAC             
 demo01    node03  10.0.1.2/24, fd00:1::2/64  10.9.0.0/28  eth0  02:00:00:00:00:02  np-demo01        3  on         drift
 ",
             "\
-ROUTE        NODE    VIA              MADE BY
-10.0.3.0/24  node03  100.100.198.253  others
+ROUTE        NODE    VIA              NEXT HOP                MADE BY
+10.0.3.0/24  node03  100.100.198.253  100.100.198.254 enp2s0  others
 ",
         ];
         assert_eq!(tables, expected);

@@ -5,10 +5,16 @@ use std::path::PathBuf;
 use netpath::{
     api::Changes,
     datapath::ObjectKind,
+    finding::Finding,
     provision::{self, Change, ProvisionError, UpOptions},
 };
 
-use super::{Context, Exit, Failure, debug_log, file, note, output::StdoutError};
+use super::{
+    Context, Exit, Failure,
+    debug_log::{self, DebugArgs},
+    file, note,
+    output::StdoutError,
+};
 
 /// Arguments of `netpath up`.
 #[derive(Debug, clap::Args)]
@@ -18,16 +24,15 @@ pub struct UpArgs {
     file: Option<PathBuf>,
 
     /// Print what would be changed and touch nothing
-    #[arg(short = 'n', long)]
+    #[arg(short = 'n', long, conflicts_with = "debug_datapath")]
     dry_run: bool,
 
     /// Detach the fast path: the kernel forwards
-    #[arg(long)]
+    #[arg(long, conflicts_with = "debug_datapath")]
     no_fast_path: bool,
 
-    /// Log every packet to stderr until Ctrl-C; slow
-    #[arg(long, conflicts_with_all = ["dry_run", "no_fast_path"])]
-    pub(super) debug_datapath: bool,
+    #[command(flatten)]
+    pub(super) debug: DebugArgs,
 }
 
 /// Makes the topology true.
@@ -37,7 +42,7 @@ pub fn run(args: &UpArgs, context: &Context) -> Result<Exit, Failure> {
     context.catch_signals()?;
     let options = UpOptions {
         fast_path: args.no_fast_path.then_some(false),
-        object: if args.debug_datapath {
+        object: if args.debug.debug_datapath {
             ObjectKind::Logging
         } else {
             ObjectKind::Plain
@@ -46,19 +51,31 @@ pub fn run(args: &UpArgs, context: &Context) -> Result<Exit, Failure> {
     };
     let mut report = ChangeReport::new(context);
     if args.dry_run {
-        let changes = provision::plan(&topology, &options)?;
-        changes.iter().for_each(|change| report.add(change));
+        let planned = provision::plan_telling(&topology, &options)?;
+        planned.changes.iter().for_each(|change| report.add(change));
         report.finish()?;
-        return Ok(Exit::Done);
+        return Ok(told(&planned.findings));
     }
-    match provision::up(&topology, &options, &mut |change| report.add(change)) {
-        Ok(_) => report.finish()?,
+    let raised = match provision::up_telling(&topology, &options, &mut |change| report.add(change))
+    {
+        Ok(raised) => raised,
         Err(error) => return Err(report.fail(ended(error))),
+    };
+    report.finish()?;
+    let exit = told(&raised.findings);
+    if args.debug.debug_datapath {
+        debug_log::follow(&file::node_names(&topology), &args.debug.filters, context)?;
     }
-    if args.debug_datapath {
-        debug_log::follow(&file::node_names(&topology), context)?;
+    Ok(exit)
+}
+
+/// Says what is not as it should be though all of the file is up.
+fn told(findings: &[Finding]) -> Exit {
+    findings.iter().for_each(note);
+    match findings.is_empty() {
+        true => Exit::Done,
+        false => Exit::Degraded,
     }
-    Ok(Exit::Done)
 }
 
 /// That it was undone is part of how an interrupted `up` ends well; where it was not, the error says so itself.

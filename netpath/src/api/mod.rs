@@ -12,5 +12,5 @@ mod tests;
 pub use self::{
     changes::{Change, Changes},
     hops::{Hop, Hops, Rate, Rates},
-    status::{Endpoint, Finding, Interface, Route, Status, StatusNode, Uplink},
+    status::{Endpoint, Finding, Interface, NextHop, Route, Status, StatusNode, Uplink},
 };

@@ -7,7 +7,10 @@ use serde::Serialize;
 
 use crate::{
     finding,
-    provision::{EndpointStatus, FastPath, InterfaceStatus, NodeStatus, RouteStatus, UplinkStatus},
+    provision::{
+        EndpointStatus, FastPath, InterfaceStatus, NextHopStatus, NodeStatus, RouteStatus,
+        UplinkStatus,
+    },
 };
 
 /// `netpath show -j`. Schema: docs/schema/show.json.
@@ -92,12 +95,24 @@ pub struct Uplink {
 pub struct Route {
     /// Destination prefix.
     pub dst: IpNet,
-    /// Next hop.
+    /// Next hop, as it is wanted.
     pub via: IpAddr,
+    /// The next hops that the kernel's route really has; empty where there is none to exactly this prefix, or it leads
+    /// nowhere.
+    pub next_hops: Vec<NextHop>,
     /// Whether netpath put it into the kernel's table.
     pub made: bool,
     /// As of an interface.
     pub kernel: Vec<&'static str>,
+}
+
+/// One way on from a route.
+#[derive(Clone, Debug, Serialize)]
+pub struct NextHop {
+    /// The router; null on the link.
+    pub via: Option<IpAddr>,
+    /// The interface.
+    pub dev: Option<String>,
 }
 
 /// An endpoint.
@@ -190,8 +205,18 @@ impl From<&RouteStatus> for Route {
         Self {
             dst: route.dst,
             via: route.via,
+            next_hops: route.next_hops.iter().map(NextHop::from).collect(),
             made: route.made,
             kernel: route.kernel.clone(),
+        }
+    }
+}
+
+impl From<&NextHopStatus> for NextHop {
+    fn from(hop: &NextHopStatus) -> Self {
+        Self {
+            via: hop.via,
+            dev: hop.dev.clone(),
         }
     }
 }

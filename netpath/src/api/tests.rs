@@ -10,8 +10,8 @@ use crate::{
     counters::{HopRow, Reason},
     finding,
     provision::{
-        self, Action, EndpointStatus, FastPath, InterfaceStatus, NodeStatus, Object, RouteStatus,
-        UplinkStatus,
+        self, Action, EndpointStatus, FastPath, InterfaceStatus, NextHopStatus, NodeStatus, Object,
+        RouteStatus, UplinkStatus,
     },
     reconcile,
 };
@@ -156,6 +156,16 @@ fn status_is_of_its_schema() {
             kernel: Vec::new(),
             dst: "10.0.3.0/24".parse().expect("valid"),
             via: "fd00:198::253".parse().expect("valid"),
+            next_hops: vec![
+                NextHopStatus {
+                    via: Some("fd00:198::9".parse().expect("valid")),
+                    dev: Some("up0".into()),
+                },
+                NextHopStatus {
+                    via: None,
+                    dev: None,
+                },
+            ],
             made: false,
         }],
         endpoints: vec![EndpointStatus {
@@ -196,7 +206,11 @@ fn status_is_of_its_schema() {
             "attach_mode": "tcx",
             "fast_path": "partly",
             "uplinks": [uplink(json!("lan")), uplink(Value::Null)],
-            "routes": [{"dst": "10.0.3.0/24", "via": "fd00:198::253", "made": false, "kernel": []}],
+            "routes": [{
+                "dst": "10.0.3.0/24", "via": "fd00:198::253",
+                "next_hops": [{"via": "fd00:198::9", "dev": "up0"}, {"via": null, "dev": null}],
+                "made": false, "kernel": []
+            }],
             "endpoints": [{
                 "name": "demo01", "id": 7, "dev": "eth0", "mac": "02:00:00:00:00:02",
                 "host": {

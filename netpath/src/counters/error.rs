@@ -35,13 +35,6 @@ impl Ends for CountersError {
     }
 }
 
-impl CountersError {
-    /// Whether it is about one node's directory as a whole: then other nodes are none the worse.
-    pub fn is_about_a_directory(&self) -> bool {
-        matches!(self, Self::Datapath(error) if error.is_about_a_directory())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

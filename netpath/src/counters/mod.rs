@@ -3,6 +3,7 @@
 
 mod difference;
 mod error;
+mod logged;
 mod names;
 mod read;
 mod reason;
@@ -14,6 +15,7 @@ mod totals;
 pub use self::{
     difference::difference,
     error::CountersError,
+    logged::{PacketNames, PacketRow},
     read::{Counters, read, read_all},
     reason::Reason,
     row::HopRow,

@@ -15,6 +15,7 @@ use crate::datapath::{self, Datapath};
 /// # Errors
 /// When the node is not up, or its maps cannot be read.
 pub fn read(node: &str) -> Result<Vec<HopRow>, CountersError> {
+    tracing::info!("reading the counters of node {node}");
     let datapath = Datapath::open(node)?.ok_or_else(|| CountersError::NotUp {
         node: node.to_owned(),
     })?;
@@ -31,14 +32,14 @@ pub fn read(node: &str) -> Result<Vec<HopRow>, CountersError> {
 pub struct Counters {
     /// In a fixed order.
     pub rows: Vec<HopRow>,
-    /// Nodes that cannot be read: damaged ones, and those of another version.
+    /// Nodes that cannot be read: damaged ones, those of another version, and of which the kernel refuses to tell.
     pub unread: Vec<CountersError>,
 }
 
 /// Reads the counters of every node that is up, or of one.
 ///
 /// # Errors
-/// When the one node is not up or cannot be read, or the kernel refuses.
+/// When the one node is not up or cannot be read, or netpath's directory cannot be.
 pub fn read_all(only: Option<&str>) -> Result<Counters, CountersError> {
     let mut all = Counters::default();
     if let Some(node) = only {
@@ -50,8 +51,8 @@ pub fn read_all(only: Option<&str>) -> Result<Counters, CountersError> {
             Ok(rows) => all.rows.extend(rows),
             // Taken down since it was listed.
             Err(CountersError::NotUp { .. }) => {}
-            Err(error) if error.is_about_a_directory() => all.unread.push(error),
-            Err(error) => return Err(error),
+            // One node's trouble is not the others'.
+            Err(error) => all.unread.push(error),
         }
     }
     Ok(all)

@@ -24,7 +24,7 @@ mod timed;
 pub use self::{
     error::DatapathError,
     kernel::{AttachMode, attach_mode},
-    log::DatapathLog,
+    log::{DatapathLog, LoggedPacket},
     maps::{MapSummary, Maps, Writer, from_bytes, map_names, to_bytes},
     mend::Missing,
     pins::nodes,

@@ -214,6 +214,7 @@ impl Channel {
         message: impl Message,
         flags: u16,
     ) -> Result<u32, NetlinkError> {
+        tracing::trace!("netlink: {} {}", about.action, about.object);
         let sequence = self.sequence.get().wrapping_add(1);
         self.sequence.set(sequence);
         let mut message = NetlinkMessage::new(

@@ -36,6 +36,7 @@ const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_OPERSTATE: u16 = 16;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_GROUP: u16 = 27;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
 const IFLA_INFO_KIND: u16 = 1;
@@ -355,10 +356,8 @@ impl Netlink {
         };
         let mut message = LinkMessage::default();
         message.header.index = ifindex.0;
-        match self
-            .channel
-            .ask(about, RouteNetlinkMessage::GetLink(message), 0)
-        {
+        let request = Raw::of(&RouteNetlinkMessage::GetLink(message));
+        match self.channel.ask(about, request, 0) {
             Ok(_) => Ok(true),
             Err(error) if error.errno() == Some(libc::ENODEV) => Ok(false),
             Err(error) => Err(error),
@@ -426,13 +425,10 @@ impl Netlink {
             action: "list",
             object: "groups of interfaces",
         };
-        let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        let request = Raw::of(&RouteNetlinkMessage::GetLink(LinkMessage::default()));
         let groups = self
             .channel
-            .dump(about, &request, |message| match message {
-                RouteNetlinkMessage::NewLink(message) => Ok(group(&message)),
-                _ => Ok(None),
-            })?;
+            .dump(about, &request, |message: Raw| group(&message))?;
         Ok(groups.into_iter().collect())
     }
 
@@ -455,14 +451,14 @@ impl Netlink {
     }
 }
 
-fn group(message: &LinkMessage) -> Option<u32> {
-    message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            LinkAttribute::Group(group) => Some(*group),
-            _ => None,
-        })
+/// Only that attribute is read: whatever else an interface has, its group must be known before one is taken.
+fn group(message: &Raw) -> Result<Option<u32>, String> {
+    match message.kind {
+        RTM_NEWLINK => Attributes::behind(IFINFOMSG, &message.payload)?
+            .1
+            .u32(IFLA_GROUP),
+        _ => Ok(None),
+    }
 }
 
 fn found(message: &Raw) -> Result<Option<Link>, String> {

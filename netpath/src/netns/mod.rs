@@ -2,12 +2,14 @@
 
 mod holders;
 mod inside;
+mod search;
 #[cfg(test)]
 mod tests;
 
 pub use self::{
     holders::{Holder, holders},
     inside::Inside,
+    search::is_there,
 };
 
 use std::{

@@ -59,6 +59,14 @@ pub enum ProvisionError {
     /// A netlink request failed.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+    /// The kernel tells of an interface that matters in a form that is not known.
+    #[error("interface {dev}: cannot decode what the kernel says of it: {problem}")]
+    Interface {
+        /// The interface.
+        dev: String,
+        /// What is not understood.
+        problem: String,
+    },
     /// A sysctl could not be read or written.
     #[error(transparent)]
     Sysctl(#[from] SysctlError),
@@ -151,6 +159,7 @@ impl Ends for ProvisionError {
             | Self::NothingUp
             | Self::Random(_)
             | Self::Netlink(_)
+            | Self::Interface { .. }
             | Self::Sysctl(_)
             | Self::DamagedRecord(_)
             | Self::NoSuchPlace(_)

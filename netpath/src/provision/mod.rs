@@ -18,10 +18,11 @@ pub use self::{
     down::Removed,
     error::ProvisionError,
     status::{
-        EndpointStatus, FastPath, InterfaceStatus, NodeStatus, RouteStatus, UNREADABLE,
-        UplinkStatus,
+        EndpointStatus, FastPath, InterfaceStatus, NextHopStatus, NodeStatus, RouteStatus,
+        UNREADABLE, UplinkStatus,
     },
     unproven::Unproven,
+    up::Raised,
 };
 pub use crate::reconcile::{Action, Change, GATEWAY_V4, GATEWAY_V6, Object};
 
@@ -63,6 +64,14 @@ impl Default for UpOptions {
 /// # Errors
 /// Whatever [`up`] would refuse before it touches anything.
 pub fn plan(topology: &Topology, options: &UpOptions) -> Result<Vec<Change>, ProvisionError> {
+    plan_telling(topology, options).map(|raised| raised.changes)
+}
+
+/// As [`plan`]; with what would still be wrong, and is not netpath's to mend.
+///
+/// # Errors
+/// As for [`plan`].
+pub fn plan_telling(topology: &Topology, options: &UpOptions) -> Result<Raised, ProvisionError> {
     up::plan(topology, options)
 }
 
@@ -77,6 +86,18 @@ pub fn up(
     options: &UpOptions,
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
+    up_telling(topology, options, progress).map(|raised| raised.changes)
+}
+
+/// As [`up`]; with what is still wrong, and is not netpath's to mend.
+///
+/// # Errors
+/// As for [`up`].
+pub fn up_telling(
+    topology: &Topology,
+    options: &UpOptions,
+    progress: &mut dyn FnMut(&Change),
+) -> Result<Raised, ProvisionError> {
     up::up(topology, options, progress)
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipnet::IpNet;
 use netpath_common::{EndpointEntry, Ifindex, Mac, ProgramKind, PuntReason};
 
 use super::{
-    EndpointStatus, FastPath, InterfaceStatus, NodeStatus, RouteStatus, UNREADABLE, UplinkStatus,
-    error::ProvisionError, root, snapshot,
+    EndpointStatus, FastPath, InterfaceStatus, NextHopStatus, NodeStatus, RouteStatus, UNREADABLE,
+    UplinkStatus, error::ProvisionError, root, snapshot,
 };
 use crate::{
     datapath::{Datapath, attach_mode, nodes},
@@ -24,13 +25,19 @@ pub fn observe() -> Result<Vec<NodeStatus>, ProvisionError> {
     // One node after the other, and another whose wire is asked about.
     descriptors::require(2)?;
     let attach_mode = attach_mode()?.name();
-    let mut status = Vec::new();
+    let (mut status, mut seen) = (Vec::new(), Vec::new());
     for name in nodes()? {
-        match node(&name, attach_mode) {
+        match node(&name, attach_mode, &mut seen) {
             Ok(found) => status.extend(found),
             // One bad node is one row, and the rest works.
             Err(error) => status.push(unreadable(&name, attach_mode, &error)),
         }
+    }
+    let seen: Vec<(&Wanted, &World)> = seen.iter().map(|(wanted, world)| (wanted, world)).collect();
+    for (name, told) in reconcile::missing_ways_back(&seen) {
+        let node = status.iter_mut().find(|node| node.name == name);
+        node.into_iter()
+            .for_each(|node| node.drift.push(told.finding(&name)));
     }
     Ok(status)
 }
@@ -53,7 +60,12 @@ fn unreadable(name: &str, attach_mode: &'static str, error: &ProvisionError) -> 
     }
 }
 
-fn node(name: &str, attach_mode: &'static str) -> Result<Option<NodeStatus>, ProvisionError> {
+/// One that could be looked at is among those `seen` then.
+fn node(
+    name: &str,
+    attach_mode: &'static str,
+    seen: &mut Vec<(Wanted, World)>,
+) -> Result<Option<NodeStatus>, ProvisionError> {
     let mut snapshot = snapshot::take(name, None)?;
     // Programs of another version are no drift: only `up` knows which are wanted.
     snapshot.world.observed.programs_current = true;
@@ -96,6 +108,7 @@ fn node(name: &str, attach_mode: &'static str) -> Result<Option<NodeStatus>, Pro
     status.drift = of(Object::Node, name);
     status.drift.extend(drift.into_values().flatten());
     status.fast_path = overall(recorded, &status);
+    seen.push((wanted, snapshot.world));
     Ok(Some(status))
 }
 
@@ -111,6 +124,10 @@ fn drift(wanted: &Wanted, world: &World) -> BTreeMap<(Object, String), Vec<Findi
             .entry(step.object.clone())
             .or_default()
             .extend(findings);
+    }
+    for told in &plan.told {
+        let finding = told.finding(&wanted.name);
+        drift.entry(told.object.clone()).or_default().push(finding);
     }
     refused(&plan.refusals, wanted, &mut drift);
     drift
@@ -238,11 +255,12 @@ fn endpoints(
 }
 
 fn routes(recorded: &Recorded, world: &World) -> Vec<RouteStatus> {
-    let status = |(&dst, record): (&ipnet::IpNet, &reconcile::RecordedRoute)| {
+    let status = |(&dst, record): (&IpNet, &reconcile::RecordedRoute)| {
         let entry = world.observed.maps.routes.get(&dst);
         RouteStatus {
             dst,
             via: record.via,
+            next_hops: next_hops(world, &dst),
             made: record.made,
             kernel: reasons(
                 entry
@@ -252,6 +270,19 @@ fn routes(recorded: &Recorded, world: &World) -> Vec<RouteStatus> {
         }
     };
     recorded.routes.iter().map(status).collect()
+}
+
+fn next_hops(world: &World, dst: &IpNet) -> Vec<NextHopStatus> {
+    let node = &world.observed.node;
+    let hops = node.route_to(dst).into_iter().flat_map(|route| &route.hops);
+    let hops = hops.map(|hop| NextHopStatus {
+        via: hop.via,
+        dev: hop
+            .ifindex
+            .and_then(|it| node.name_of(it))
+            .map(str::to_owned),
+    });
+    hops.collect()
 }
 
 /// Over all interfaces; without any: what is wanted.

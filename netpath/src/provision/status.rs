@@ -83,13 +83,25 @@ pub struct UplinkStatus {
     pub drift: Vec<Finding>,
 }
 
+/// One way on from a route, by the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NextHopStatus {
+    /// The router; `None` on the link.
+    pub via: Option<IpAddr>,
+    /// The interface.
+    pub dev: Option<String>,
+}
+
 /// A route towards another node.
 #[derive(Clone, Debug, Serialize)]
 pub struct RouteStatus {
     /// Destination prefix.
     pub dst: IpNet,
-    /// Next hop.
+    /// Next hop, as it is wanted.
     pub via: IpAddr,
+    /// The next hops that the kernel's route really has; a routing daemon may have chosen others. None where there is no route to
+    /// exactly this prefix, or it leads nowhere.
+    pub next_hops: Vec<NextHopStatus>,
     /// Whether netpath put it into the kernel's table.
     pub made: bool,
     /// As of an interface.

@@ -14,14 +14,24 @@ use super::{
 use crate::{
     datapath::{Capacity, Datapath, Missing},
     descriptors,
+    finding::Finding,
     lock::TopologyLock,
     model::{self, ForwardPolicy, NodePlace, Topology},
     mounts,
     reconcile::{self, Action, Change, Fresh, Object, Plan, Refusal, Wanted},
 };
 
-/// See [`super::plan`].
-pub fn plan(topology: &Topology, options: &UpOptions) -> Result<Vec<Change>, ProvisionError> {
+/// What [`super::up_telling`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Raised {
+    /// What it changed.
+    pub changes: Vec<Change>,
+    /// What is still wrong, and not netpath's to mend.
+    pub findings: Vec<Finding>,
+}
+
+/// See [`super::plan_telling`].
+pub fn plan(topology: &Topology, options: &UpOptions) -> Result<Raised, ProvisionError> {
     root()?;
     let mut topology = topology.clone();
     let mut changes = Vec::new();
@@ -46,9 +56,20 @@ pub fn plan(topology: &Topology, options: &UpOptions) -> Result<Vec<Change>, Pro
     }
     topology.nodes.retain(|node| !older.contains(&node.name));
     let planned = planned(&topology, options)?;
-    let planned = planned.iter().flat_map(|planned| planned.plan.changes());
-    changes.extend(planned.cloned());
-    Ok(changes)
+    changes.extend(planned.iter().flat_map(|it| it.plan.changes()).cloned());
+    let findings = planned
+        .iter()
+        .flat_map(|it| it.plan.findings(&it.wanted.name));
+    let findings = findings.chain(between(&planned)).collect();
+    Ok(Raised { changes, findings })
+}
+
+/// What is wrong between the nodes of a file.
+fn between(planned: &[Planned<'_>]) -> Vec<Finding> {
+    let nodes = planned.iter();
+    let nodes: Vec<_> = nodes.map(|it| (&it.wanted, &it.snapshot.world)).collect();
+    let missing = reconcile::missing_ways_back(&nodes).into_iter();
+    missing.map(|(node, told)| told.finding(&node)).collect()
 }
 
 /// Pins that were missing; refused where it is not known any more what is the node's.
@@ -184,12 +205,12 @@ struct Before {
     making: Making,
 }
 
-/// See [`super::up`].
+/// See [`super::up_telling`].
 pub fn up(
     topology: &Topology,
     options: &UpOptions,
     progress: &mut dyn FnMut(&Change),
-) -> Result<Vec<Change>, ProvisionError> {
+) -> Result<Raised, ProvisionError> {
     root()?;
     let lock = TopologyLock::take(&options.interrupted)?;
     let mut changes = Vec::new();
@@ -209,6 +230,7 @@ pub fn up(
     let planned = planned(topology, options)?;
     let mut begun = Vec::new();
     let mut to_clear = Vec::new();
+    let mut findings = between(&planned);
     for (index, planned) in planned.into_iter().enumerate() {
         // A node before this one may have made the wire that they share.
         let planned = match index {
@@ -216,6 +238,7 @@ pub fn up(
             _ => plan_node(planned.node, options),
         };
         let result = planned.and_then(|planned| {
+            findings.extend(planned.plan.findings(&planned.wanted.name));
             if !planned.plan.removals.is_empty() {
                 to_clear.push(planned.node);
             }
@@ -233,7 +256,7 @@ pub fn up(
         .into_iter()
         .filter_map(|node| clear(node, options, &lock, &mut report).err());
     match error::all(failed.collect()) {
-        None => Ok(changes),
+        None => Ok(Raised { changes, findings }),
         Some(cause) => Err(ProvisionError::Surplus(Box::new(cause))),
     }
 }

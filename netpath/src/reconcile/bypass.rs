@@ -28,6 +28,17 @@ pub struct Matter {
     pub destinations: BTreeSet<IpNet>,
 }
 
+/// Packets that the kernel would drop at filter FORWARD, if it were left them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardDrop {
+    /// From this address of an endpoint.
+    pub source: IpNet,
+    /// To this one, or to this prefix.
+    pub destination: IpNet,
+    /// The chain that drops them.
+    pub chain: String,
+}
+
 /// What else acts on the packets of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Census {
@@ -35,6 +46,8 @@ pub struct Census {
     pub interfaces: BTreeMap<Ifindex, InterfaceCensus>,
     /// By addresses.
     pub matters: Vec<Matter>,
+    /// What filter FORWARD drops for certain, one pair of each endpoint's addresses with others.
+    pub forward_drops: Vec<ForwardDrop>,
     /// The least MTU that a route of the node's has of its own, in bytes; 0 where none has.
     pub route_mtu: u32,
     /// The kernel goes by paths' MTUs when it forwards IPv4.

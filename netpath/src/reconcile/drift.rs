@@ -9,6 +9,14 @@ use crate::finding::{Finding, kinds};
 
 /// `netpath up` does.
 const MENDS: &str = "`netpath up` mends it";
+/// A next hop is somebody else's.
+const NEXT_HOP: &str =
+    "see whether the next hop is up and on that link, with `ip neigh` and `ping`";
+/// A machine's setting.
+const SETTING: &str = "set it with `sysctl -w` (netpath changes no setting of the machine's)";
+/// Rules that decide what is forwarded.
+const FORWARD: &str = "accept these packets in that chain (netpath changes no rule of the machine's), or give them to the \
+    fast path: with `netpath fastpath on`, or with `bypass` for what keeps them from it";
 /// A switch tells the programs too.
 const TELLS: &str = "`netpath up` or `netpath fastpath on` tells the programs";
 
@@ -63,6 +71,13 @@ kinds! {
             /// Its MTU.
             mtu: u32,
         } = "mtu_too_small", MENDS;
+        /// The two ends of a veth pair have different MTUs: what is longer than the smaller one is lost without a word.
+        MtuDiffers {
+            /// The end with the larger one, and that in bytes.
+            larger: (String, u32),
+            /// The end with the smaller one, and that in bytes.
+            smaller: (String, u32),
+        } = "mtu_differs", MENDS;
         /// A sysctl is not as it was set.
         Sysctl {
             /// Its path below `/proc/sys/net`.
@@ -80,6 +95,55 @@ kinds! {
         NodeRouteSource(IpNet) = "node_route_source", MENDS;
         /// The kernel's route to another node's prefix is gone.
         RouteGone(IpNet) = "route_gone", MENDS;
+        /// The kernel's route to another node's prefix leads elsewhere than it was made to.
+        RouteElsewhere {
+            /// The prefix.
+            dst: IpNet,
+            /// Where it leads, in words.
+            told: String,
+        } = "route_elsewhere", MENDS;
+        /// Somebody's route to another node's prefix sends packets nowhere.
+        RouteRefuses {
+            /// The prefix.
+            dst: IpNet,
+            /// The route, in words.
+            told: String,
+        } = "route_refuses", "remove that route, or have whoever made it give it a next hop";
+        /// The next hop of routes has not answered: what is sent to it is lost.
+        NextHopSilent {
+            /// The next hop.
+            via: IpAddr,
+            /// The interface.
+            dev: String,
+            /// How many routes to other nodes lead there.
+            routes: usize,
+        } = "next_hop_silent", NEXT_HOP;
+        /// Another node that packets are sent to has no route back to where they come from.
+        NoWayBack {
+            /// The next hop.
+            via: IpAddr,
+            /// The node that has this address.
+            other: String,
+            /// An endpoint's address.
+            address: IpAddr,
+        } = "no_way_back", "give the other node a `[[node.route]]` to that address's prefix, or have whoever makes its routes make \
+            one";
+        /// An uplink of the machine does not forward: what comes in by it is left to the kernel.
+        UplinkNotForwarding {
+            /// The sysctl's path below `/proc/sys/net`.
+            key: String,
+            /// What it is.
+            found: String,
+        } = "uplink_not_forwarding", SETTING;
+        /// What is left to the kernel is dropped by filter FORWARD.
+        ForwardDrops {
+            /// From here.
+            source: IpNet,
+            /// To there.
+            destination: IpNet,
+            /// The chain that drops it.
+            chain: String,
+        } = "forward_drops", FORWARD;
         /// The default route inside an endpoint, via its gateway, is gone.
         DefaultRouteGone(IpAddr) = "default_route_gone", MENDS;
         /// A permanent neighbour entry is gone.
@@ -163,8 +227,21 @@ impl Drift {
     /// As a finding about an object, which [`Object::told`](super::Object::told) names.
     #[must_use]
     pub fn finding(&self, object: String) -> Finding {
-        let kind = self.kind();
-        kind.found(object, self.to_string(), kind.cure)
+        self.kind().found(object, self.to_string(), self.cure())
+    }
+
+    /// What mends it.
+    fn cure(&self) -> String {
+        match self {
+            Self::NextHopSilent { via, dev, .. } => format!(
+                "see whether {via} is up and on that link: `ip neigh show {via} dev {dev}`, `ping {via}`"
+            ),
+            Self::UplinkNotForwarding { key, .. } => format!(
+                "set it with `sysctl -w net/{key}=1`, and accept_ra of that interface to 2 before if it has its routes by \
+                 router advertisement (netpath changes no setting of the machine's)"
+            ),
+            _ => self.kind().cure.to_owned(),
+        }
     }
 }
 
@@ -195,6 +272,11 @@ impl fmt::Display for Drift {
             Self::Mtu { dev, mtu } => {
                 write!(f, "the MTU of interface {dev} is {mtu}, too small for IPv6")
             }
+            Self::MtuDiffers { larger, smaller } => write!(
+                f,
+                "the MTU of interface {} is {}, and that of its other end, {}, is {}",
+                larger.0, larger.1, smaller.0, smaller.1
+            ),
             Self::Sysctl { key, found } => match found {
                 Some(found) => write!(f, "sysctl net/{key} is {found}"),
                 None => write!(f, "sysctl net/{key} is gone"),
@@ -210,6 +292,41 @@ impl fmt::Display for Drift {
                 Destination(*dst)
             ),
             Self::RouteGone(dst) => write!(f, "the kernel's route to {dst} is gone"),
+            Self::RouteElsewhere { dst, told } => {
+                write!(f, "the kernel's route to {dst} is another one: {told}")
+            }
+            Self::RouteRefuses { dst, told } => {
+                write!(f, "packets to {dst} go nowhere: the kernel has {told}")
+            }
+            Self::NextHopSilent { via, dev, routes } => write!(
+                f,
+                "the next hop {via} on {dev} of {routes} route{} has not answered: what is sent to it is lost",
+                if *routes == 1 { "" } else { "s" }
+            ),
+            Self::NoWayBack {
+                via,
+                other,
+                address,
+            } => write!(
+                f,
+                "what is sent to the next hop {via} is not answered: node {other} has no route back to {address}"
+            ),
+            Self::UplinkNotForwarding { key, found } => {
+                write!(
+                    f,
+                    "the uplink does not forward: sysctl net/{key} is {found}"
+                )
+            }
+            Self::ForwardDrops {
+                source,
+                destination,
+                chain,
+            } => write!(
+                f,
+                "what the kernel is to forward from {} to {} is dropped by chain {chain}",
+                Destination(*source),
+                Destination(*destination)
+            ),
             Self::DefaultRouteGone(via) => write!(f, "the default route via {via} is gone"),
             Self::NeighbourGone(address) => write!(f, "the neighbour entry of {address} is gone"),
             Self::OffTheWire(port) => write!(f, "its port {port} is not on the wire's bridge"),

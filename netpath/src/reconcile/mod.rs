@@ -21,26 +21,29 @@ mod step;
 #[cfg(test)]
 mod tests;
 mod wanted;
+mod way_back;
 
 pub use self::{
-    bypass::{Census, InterfaceCensus, Matter},
+    bypass::{Census, ForwardDrop, InterfaceCensus, Matter},
     drift::Drift,
     observed::{
-        AddressPunts, Interface, InterfacePunts, Link, Maps, Namespace, NamespaceState, Neighbour,
-        Observed, Route, Sysctls, WireClaim,
+        AddressPunts, Hop, Interface, InterfacePunts, Link, Maps, Namespace, NamespaceState,
+        Neighbour, Observed, Route, Sysctls, WireClaim,
     },
     op::{NewInterface, NewRoute, Op, Owner, Place},
     plan::{
         BRIDGE, Fresh, GATEWAY_V4, GATEWAY_V6, Wishes, down, elsewhere, endpoint_sysctls,
-        node_sysctls, plan, reverse_path_sysctls, switch, unproven, veth_sysctls, wire_sysctls,
+        node_sysctls, plan, reverse_path_sysctls, switch, unproven, uplink_sysctls, veth_sysctls,
+        wire_sysctls,
     },
     recorded::{Home, Recorded, RecordedEndpoint, RecordedRoute, RecordedUplink},
     refusal::{Refusal, Refused},
-    step::{Action, Change, Object, Plan, Step},
+    step::{Action, Change, Object, Plan, Step, Told},
     wanted::{
         DamagedRecord, Scope, Sources, Wanted, WantedEndpoint, WantedRoute, WantedUplink,
         WantedWire,
     },
+    way_back::missing_ways_back,
 };
 
 /// What is there of one node: its record, if it has one, and what the kernel has.

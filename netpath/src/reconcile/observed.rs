@@ -63,6 +63,10 @@ pub struct Route {
     pub via: Option<IpAddr>,
     /// Egress interface of the only next hop.
     pub ifindex: Option<Ifindex>,
+    /// All ways on: several for multipath, none where it sends packets nowhere.
+    pub hops: Vec<Hop>,
+    /// Among routes to one destination the lowest wins.
+    pub metric: u32,
     /// The source address that it prefers.
     pub source: Option<IpAddr>,
     /// Whether it carries netpath's protocol number.
@@ -73,6 +77,15 @@ pub struct Route {
     pub told: String,
     /// The route as `ip route del` takes it.
     pub text: String,
+}
+
+/// One way on from a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// The router; `None` on the link.
+    pub via: Option<IpAddr>,
+    /// The interface.
+    pub ifindex: Option<Ifindex>,
 }
 
 /// A neighbour entry that is permanent.
@@ -97,6 +110,8 @@ pub struct Namespace {
     pub routes: Vec<Route>,
     /// Its permanent neighbours.
     pub neighbours: Vec<Neighbour>,
+    /// Neighbours that were asked for and have not answered, by interface and address.
+    pub silent: BTreeSet<(Ifindex, IpAddr)>,
     /// Those sysctls that netpath sets or goes by.
     pub sysctls: Sysctls,
 }
@@ -112,6 +127,18 @@ impl Namespace {
         self.links
             .iter()
             .find(|link| link.veth && link.mac == Some(mac))
+    }
+
+    /// The name of the interface with this index.
+    pub fn name_of(&self, ifindex: Ifindex) -> Option<&str> {
+        let link = self.links.iter().find(|link| link.ifindex == ifindex);
+        link.map(|link| link.name.as_str())
+    }
+
+    /// The route of the main table that packets to this destination take, of those to exactly this one.
+    pub fn route_to(&self, dst: &IpNet) -> Option<&Route> {
+        let routes = self.routes.iter().filter(|route| route.dst == *dst);
+        routes.min_by_key(|route| route.metric)
     }
 }
 

@@ -51,6 +51,8 @@ kinds! {
         OtherPlace = "other_place", "run `netpath down` with the file that it was made from, first";
         /// The node is up in another network namespace than the one netpath runs in.
         OtherNamespace = "other_namespace", "run netpath there";
+        /// The network namespace that the node was made in as the machine itself is gone, and with it all that was in it.
+        NamespaceDead = "namespace_dead", "remove what is left of the node with `netpath down`";
         /// The network namespace that an endpoint is to have does not exist.
         NoNamespace(String) = "namespace_missing", "give the path of one, such as /run/netns/NAME";
         /// The machine has no interface of an uplink's name.
@@ -191,6 +193,7 @@ impl fmt::Display for Refusal {
                 )
             }
             Self::OtherPlace => write!(f, "is up, but not in the place that the file says"),
+            Self::NamespaceDead => write!(f, "the network namespace that it was made in is gone"),
             Self::OtherNamespace => write!(f, "is up in another network namespace"),
             Self::NoNamespace(path) => write!(f, "there is no network namespace at {path}"),
             Self::NoUplink(dev) => write!(f, "there is no interface {dev} to be an uplink"),
@@ -374,6 +377,11 @@ mod tests {
             (
                 Refusal::OtherNamespace,
                 "is up in another network namespace: run netpath there",
+            ),
+            (
+                Refusal::NamespaceDead,
+                "the network namespace that it was made in is gone: remove what is left of the \
+                 node with `netpath down`",
             ),
             (
                 Refusal::NoNamespace("/x".into()),

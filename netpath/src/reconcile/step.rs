@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Drift, Op, Refused};
+use crate::finding::Finding;
 
 /// What is done to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -97,6 +98,24 @@ pub struct Step {
     pub ops: Vec<Op>,
 }
 
+/// What is wrong with an object and not netpath's to mend: it is told, with its cure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Of which object it is.
+    pub object: (Object, String),
+    /// What is wrong.
+    pub drift: Drift,
+}
+
+impl Told {
+    /// As a finding of a node's.
+    #[must_use]
+    pub fn finding(&self, node: &str) -> Finding {
+        let (object, name) = &self.object;
+        self.drift.finding(object.told(name, node))
+    }
+}
+
 /// What is to be done for a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -105,6 +124,8 @@ pub struct Plan {
     /// What is done after them, and after those of all other nodes: it takes away namespaces and interfaces that are wanted no
     /// more, and nothing makes those again as they were. Until it has begun all can be undone.
     pub removals: Vec<Step>,
+    /// What is still wrong after them, for others to mend.
+    pub told: Vec<Told>,
     /// For what the steps must not be begun.
     pub refusals: Vec<Refused>,
 }
@@ -114,5 +135,10 @@ impl Plan {
     pub fn changes(&self) -> impl Iterator<Item = &Change> {
         let steps = self.steps.iter().chain(&self.removals);
         steps.filter_map(|step| step.change.as_ref())
+    }
+
+    /// What is told of a node and not mended.
+    pub fn findings(&self, node: &str) -> impl Iterator<Item = Finding> {
+        self.told.iter().map(move |told| told.finding(node))
     }
 }

@@ -150,7 +150,7 @@ proptest! {
         damages.iter().for_each(|damage| damage.inflict(&mut world));
         let node = world.recorded.as_ref().expect("made");
         let plan = planned(&Wanted::of_recorded("n", node).expect("names"), &world);
-        let told = plan.steps.iter().any(|step| !step.drift.is_empty());
+        let told = plan.steps.iter().any(|step| !step.drift.is_empty()) || !plan.told.is_empty();
         prop_assert_eq!(told, world != intact, "{:#?}", plan.steps);
     }
 
@@ -330,10 +330,146 @@ fn a_wire_that_an_unreadable_node_may_claim_stays() {
 
 /// The ids of a plan's drift.
 fn told(plan: &Plan) -> impl Iterator<Item = &'static str> {
-    plan.steps
+    let mended = plan.steps.iter().flat_map(|step| &step.drift);
+    let drift = mended.chain(plan.told.iter().map(|told| &told.drift));
+    drift.map(|drift| drift.kind().id)
+}
+
+/// A machine with a route to another node that netpath made.
+fn host_with_a_route() -> (Wanted, World) {
+    let mut wanted = Wanted {
+        place: NodePlace::Host,
+        uplinks: vec![generate::host_uplink()],
+        endpoints: Vec::new(),
+        forward_drop: false,
+        ..lab()
+    };
+    wanted.routes = vec![WantedRoute {
+        dst: "10.77.0.0/24".parse().expect("a prefix"),
+        via: std::net::IpAddr::from([100, 64, 0, 5]),
+    }];
+    let world = made(&wanted);
+    (wanted, world)
+}
+
+fn of_a_daemon(route: &mut Route, hops: Vec<Hop>) {
+    route.via = hops.first().and_then(|hop| hop.via);
+    route.hops = hops;
+    route.ours = false;
+    route.told = "10.77.0.0/24 of a daemon's".to_owned();
+}
+
+#[test]
+fn a_route_that_a_daemon_leads_elsewhere_is_neither_gone_nor_refused() {
+    let (wanted, mut world) = host_with_a_route();
+    let before = recorded(&world);
+    let hop = Hop {
+        via: Some([100, 64, 0, 9].into()),
+        ifindex: Some(netpath_common::Ifindex(2)),
+    };
+    of_a_daemon(&mut world.observed.node.routes[0], vec![hop; 2]);
+    let plan = planned(&wanted, &world);
+    assert_eq!(
+        (plan.refusals, plan.steps, plan.told),
+        (vec![], vec![], vec![])
+    );
+    // Nobody answers there.
+    let silent = (netpath_common::Ifindex(2), [100, 64, 0, 9].into());
+    world.observed.node.silent.insert(silent);
+    let plan = planned(&wanted, &world);
+    assert_eq!(told(&plan).collect::<Vec<_>>(), ["next_hop_silent"]);
+    assert_eq!(plan.steps, []);
+    of_a_daemon(&mut world.observed.node.routes[0], Vec::new());
+    let plan = planned(&wanted, &world);
+    assert_eq!(told(&plan).collect::<Vec<_>>(), ["route_refuses"]);
+    // The daemon is gone, and the way of the file is made again.
+    world.observed.node.routes.clear();
+    let plan = planned(&wanted, &world);
+    assert_eq!(told(&plan).collect::<Vec<_>>(), ["route_gone"]);
+    carry_out(&mut world, &plan);
+    assert_true(&wanted, &world);
+    assert_eq!(recorded(&world), before);
+}
+
+/// Another next hop in the file, where somebody's route leads to a third one.
+#[test]
+fn somebodys_route_is_in_the_way_of_a_changed_one() {
+    let (mut wanted, mut world) = host_with_a_route();
+    let hop = Hop {
+        via: Some([100, 64, 0, 9].into()),
+        ifindex: None,
+    };
+    of_a_daemon(&mut world.observed.node.routes[0], vec![hop]);
+    wanted.routes[0].via = [100, 64, 0, 7].into();
+    let plan = planned(&wanted, &world);
+    let ids: Vec<&str> = plan
+        .refusals
         .iter()
-        .flat_map(|step| &step.drift)
-        .map(|drift| drift.kind().id)
+        .map(|it| it.refusal.kind().id)
+        .collect();
+    assert_eq!(ids, ["foreign_route"]);
+}
+
+#[test]
+fn what_the_kernel_drops_matters_where_it_is_left_to_it() {
+    let mut world = made(&lab());
+    let net = |text: &str| text.parse().expect("a prefix");
+    let [source, destination] = ["10.0.1.2/32", "10.0.2.2/32"].map(net);
+    let drop = ForwardDrop {
+        source,
+        destination,
+        chain: "FORWARD".to_owned(),
+    };
+    world.observed.census.forward_drops.push(drop);
+    let objects = |world: &World| {
+        let node = world.recorded.as_ref().expect("made");
+        let plan = planned(&Wanted::of_recorded("n", node).expect("names"), world);
+        let objects = plan.told.into_iter().map(|told| told.object.1);
+        objects.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        objects(&world),
+        Vec::<String>::new(),
+        "the fast path passes it by"
+    );
+    let off = |world: &mut World, wish| {
+        let node = world.recorded.as_mut().expect("made");
+        node.endpoints.get_mut("demo01").expect("wanted").fast_path = wish;
+    };
+    off(&mut world, netpath_common::FastPathWish::Off);
+    assert_eq!(objects(&world), ["demo01"]);
+    off(&mut world, netpath_common::FastPathWish::AsNode);
+    let ifindex = world.ifindex("vethhost02");
+    let census = world.observed.census.interfaces.entry(ifindex).or_default();
+    census.egress.insert(netpath_common::PuntReason::Shaped);
+    assert_eq!(objects(&world), ["demo01"]);
+    world.recorded.as_mut().expect("made").fast_path = false;
+    assert_eq!(objects(&world), ["n"]);
+}
+
+#[test]
+fn what_is_left_of_a_node_whose_machine_is_gone_is_removed() {
+    let (wanted, mut world) = host_with_a_route();
+    world.observed.node = Namespace::default();
+    let plan = planned(&wanted, &world);
+    let ids: Vec<&str> = plan
+        .refusals
+        .iter()
+        .map(|it| it.refusal.kind().id)
+        .collect();
+    assert_eq!((ids, plan.steps), (vec!["namespace_dead"], vec![]));
+    let plan = down("n", &world);
+    assert_eq!(plan.refusals, []);
+    carry_out(&mut world, &plan);
+    assert_eq!(world.recorded, None);
+    // Another one is there: whose it is nobody knows.
+    let (_, mut world) = host_with_a_route();
+    world.observed.node.state = NamespaceState::Present(4711);
+    let ids = down("n", &world)
+        .refusals
+        .into_iter()
+        .map(|it| it.refusal.kind().id);
+    assert_eq!(ids.collect::<Vec<_>>(), ["other_namespace"]);
 }
 
 #[test]
@@ -415,4 +551,40 @@ fn a_host_side_veth_that_nothing_proves_is_refused_with_what_mends_it() {
         drift.contains(&&Drift::OtherMac("vethhost01".to_owned())),
         "{drift:?}"
     );
+}
+
+#[test]
+fn whoever_is_sent_packets_must_know_a_way_back() {
+    let topology = crate::model::Topology::builtin_lab();
+    let nodes: Vec<Wanted> = topology
+        .nodes
+        .iter()
+        .map(|node| Wanted::of(node, None))
+        .collect();
+    let worlds: Vec<World> = nodes.iter().map(made).collect();
+    let missing = |nodes: &[Wanted], worlds: &[World]| {
+        let pairs: Vec<(&Wanted, &World)> = nodes.iter().zip(worlds).collect();
+        let missing = missing_ways_back(&pairs).into_iter();
+        missing
+            .map(|(node, told)| (node, told.drift.to_string()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(missing(&nodes, &worlds), []);
+    let mut without = nodes.clone();
+    without[1]
+        .routes
+        .retain(|route| route.dst.to_string() != "10.0.2.0/24");
+    let told = "what is sent to the next hop 100.100.198.253 is not answered: node node02 has no route back to 10.0.2.2";
+    let blank = vec![World::default(); 2];
+    assert_eq!(
+        missing(&without, &blank),
+        [("node03".to_owned(), told.to_owned())]
+    );
+    // Somebody else's route leads there, be it the default one.
+    assert_eq!(missing(&without, &worlds), []);
+    // Another wire, another node.
+    for uplink in &mut without[1].uplinks {
+        uplink.wire.as_mut().expect("a lab").name = "other".to_owned();
+    }
+    assert_eq!(missing(&without, &blank), []);
 }

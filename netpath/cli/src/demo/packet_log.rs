@@ -11,6 +11,7 @@ use std::{
 use netpath::datapath::{Datapath, DatapathError, DatapathLog};
 
 use super::error::DemoError;
+use crate::debug_log::printer;
 
 /// Passes the log of some nodes on to `tracing` until it is dropped.
 pub struct PacketLog {
@@ -30,8 +31,10 @@ impl PacketLog {
                 continue;
             };
             let reader = DatapathLog::of(&datapath)?;
+            let print = printer(datapath, &[])?;
             let stop = Arc::clone(&log.stop);
-            log.readers.push(thread::spawn(move || reader.run(&stop)));
+            log.readers
+                .push(thread::spawn(move || reader.run(&stop, print)));
         }
         Ok(log)
     }

@@ -63,17 +63,29 @@ impl<'a> Site<'a> {
 
     /// Carries out one step.
     pub fn step(&mut self, step: &Step) -> Result<(), ProvisionError> {
+        match &step.change {
+            Some(change) => tracing::info!("doing {change}"),
+            None => tracing::debug!(
+                "doing what belongs to {}",
+                step.object.0.told(&step.object.1, self.name)
+            ),
+        }
         let groups = step.ops.chunk_by(|one, other| group(one) == group(other));
         for ops in groups {
             let Some(place) = group(&ops[0]) else {
-                ops.iter().try_for_each(|op| self.outside(op))?;
+                ops.iter().try_for_each(|op| {
+                    tracing::debug!("{}: {op:?}", self.name);
+                    self.outside(op)
+                })?;
                 continue;
             };
             let netns = self.open(place)?;
             netns.enter(|inside| {
                 let netlink = Netlink::open(inside)?;
-                ops.iter()
-                    .try_for_each(|op| self.inside(inside, &netlink, op))
+                ops.iter().try_for_each(|op| {
+                    tracing::debug!("{}: {op:?}", self.name);
+                    self.inside(inside, &netlink, op)
+                })
             })??;
         }
         Ok(())

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     datapath::{Datapath, DatapathError, nodes},
     model::{self, NodePlace},
-    netns::{NameState, Netns, name_state},
+    netns::{self, NameState, Netns, name_state},
     reconcile::{
         Home, Namespace, NamespaceState, Object, Observed, Recorded, Refusal, Wanted, WantedUplink,
         WireClaim, World,
@@ -48,6 +48,7 @@ pub fn take(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, ProvisionEr
 
 /// As [`take`], of what can be read.
 pub fn take_readable(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, ProvisionError> {
+    tracing::info!("node {name}: looking at what is there");
     let datapath = Datapath::open(name)?;
     let (recorded, damaged) = match &datapath {
         Some(datapath) => {
@@ -57,7 +58,13 @@ pub fn take_readable(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, Pr
         None => (None, Vec::new()),
     };
     let place = place(recorded.as_ref(), wanted);
-    let (state, netns) = node_namespace(name, place, recorded.as_ref())?;
+    let (mut state, netns) = node_namespace(name, place, recorded.as_ref())?;
+    if let (NodePlace::Host, None, Some(datapath), Some(node)) =
+        (place, &netns, &datapath, &recorded)
+        && is_gone(datapath, node.cookie)?
+    {
+        state = NamespaceState::Absent;
+    }
     let mut observed = Observed {
         node: Namespace {
             state,
@@ -154,6 +161,13 @@ fn node_namespace(
         (None, NodePlace::Lab) => false,
     };
     Ok((state, netns.filter(|_| is_it)))
+}
+
+/// Whether the namespace of a node that is not here is no more. It is not enough that none can be found: a socket or a
+/// mount may keep one that has no name. But then its interfaces are there, and of those of endpoints the kernel says so.
+fn is_gone(datapath: &Datapath, cookie: u64) -> Result<bool, ProvisionError> {
+    let devices = datapath.maps.devices.all()?;
+    Ok(devices.is_empty() && !netns::is_there(cookie))
 }
 
 /// What stands at a namespace's name.

@@ -16,8 +16,9 @@ use crate::{
     netns::{Inside, Netns},
     provision::{error::ProvisionError, iptables},
     reconcile::{
-        self, Link, Namespace, NamespaceState, Neighbour, Observed, Route, Sysctls,
-        endpoint_sysctls, node_sysctls, reverse_path_sysctls, veth_sysctls, wire_sysctls,
+        self, Hop, Link, Namespace, NamespaceState, Neighbour, Observed, Route, Sysctls,
+        endpoint_sysctls, node_sysctls, reverse_path_sysctls, uplink_sysctls, veth_sysctls,
+        wire_sysctls,
     },
     sysctl,
 };
@@ -108,12 +109,7 @@ fn node_keys(subject: &Subject<'_>) -> Vec<String> {
     }
     for dev in subject.uplinks() {
         keys.extend(reverse_path_sysctls(dev));
-        keys.push(sysctl::of_interface(sysctl::Tree::Ipv4, dev, "forwarding"));
-        keys.push(sysctl::of_interface(
-            sysctl::Tree::Ipv6,
-            dev,
-            "disable_ipv6",
-        ));
+        keys.extend(uplink_sysctls(dev).into_iter().map(|(key, _)| key));
     }
     keys
 }
@@ -187,7 +183,11 @@ fn read(
             link.addresses.push(found.address);
         }
     }
-    let neighbours = netlink.neighbours()?.into_iter().filter_map(|found| {
+    let found = netlink.neighbours()?;
+    let is_silent = |state| matches!(state, NeighbourState::Failed | NeighbourState::Incomplete);
+    let silent = found.iter().filter(|found| is_silent(found.state));
+    let silent = silent.map(|found| (found.ifindex, found.address)).collect();
+    let neighbours = found.into_iter().filter_map(|found| {
         let permanent = found.state == NeighbourState::Permanent;
         let mac = found.mac.filter(|_| permanent)?;
         Some(Neighbour {
@@ -199,6 +199,7 @@ fn read(
     Ok(Namespace {
         state,
         neighbours: neighbours.collect(),
+        silent,
         routes: netlink.routes(Table::Main)?.iter().map(route).collect(),
         links: links.into_values().collect(),
         sysctls: sysctls(inside, keys)?,
@@ -229,6 +230,11 @@ fn route(found: &netlink::Route) -> Route {
         dst: found.dst,
         via: plain.and_then(|hop| hop.via),
         ifindex: plain.and_then(|hop| hop.ifindex),
+        hops: match found.kind {
+            RouteKind::Unicast => found.next_hops.iter().map(hop).collect(),
+            _ => Vec::new(),
+        },
+        metric: found.metric,
         source: found.source,
         ours: found.is_ours() && plain.is_some(),
         kernel: found.protocol == RTPROT_KERNEL,
@@ -237,6 +243,13 @@ fn route(found: &netlink::Route) -> Route {
             kind => format!("{kind} {}", found.dst),
         },
         text: text(found),
+    }
+}
+
+fn hop(found: &netlink::NextHop) -> Hop {
+    Hop {
+        via: found.via,
+        ifindex: found.ifindex,
     }
 }
 

@@ -9,7 +9,8 @@ use ipnet::IpNet;
 use netpath_common::{Bypass, EndpointId, Ifindex, Mac};
 
 use super::{
-    Link, Maps, Namespace, NamespaceState, Neighbour, NewRoute, Op, Place, Recorded, Route, World,
+    Hop, Link, Maps, Namespace, NamespaceState, Neighbour, NewRoute, Op, Place, Recorded, Route,
+    World,
 };
 use crate::model::NodePlace;
 
@@ -601,6 +602,11 @@ impl World {
             dst: new.dst,
             via: new.via,
             ifindex,
+            hops: vec![Hop {
+                via: new.via,
+                ifindex,
+            }],
+            metric: 0,
             source: new.source,
             ours: true,
             kernel: false,

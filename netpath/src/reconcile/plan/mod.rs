@@ -10,6 +10,7 @@ mod remove;
 mod route;
 mod switch;
 mod sysctls;
+mod tell;
 mod uplink;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -22,7 +23,10 @@ pub use self::{
     refuse::unproven,
     remove::down,
     switch::{Wishes, switch},
-    sysctls::{endpoint_sysctls, node_sysctls, reverse_path_sysctls, veth_sysctls, wire_sysctls},
+    sysctls::{
+        endpoint_sysctls, node_sysctls, reverse_path_sysctls, uplink_sysctls, veth_sysctls,
+        wire_sysctls,
+    },
 };
 use super::{
     Action, Change, NamespaceState, Object, Op, Place, Plan, RecordedUplink, Refusal, Refused,
@@ -94,6 +98,7 @@ pub fn plan(wanted: &Wanted, world: &World, fresh: &mut Fresh) -> Plan {
     let mut planner = Planner::new(wanted, world, fresh);
     planner.refuse();
     planner.node();
+    planner.tell();
     planner.plan
 }
 

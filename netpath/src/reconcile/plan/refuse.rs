@@ -45,6 +45,13 @@ pub fn unproven(world: &World) -> BTreeMap<String, String> {
     named.collect()
 }
 
+/// Whether a node was on a machine, or in what played one, that is no more.
+pub(super) fn is_dead(world: &World) -> bool {
+    let is_host = |node: &Recorded| node.place == NodePlace::Host;
+    world.recorded.as_ref().is_some_and(is_host)
+        && world.observed.node.state == NamespaceState::Absent
+}
+
 impl Planner<'_> {
     pub(super) fn refuse(&mut self) {
         self.refuse_node();
@@ -99,6 +106,7 @@ impl Planner<'_> {
         let name = self.wanted.name.clone();
         let refusal = match (self.recorded_node(), self.wanted.place) {
             (Some(node), place) if node.place != place => Refusal::OtherPlace,
+            (_, NodePlace::Host) if is_dead(self.initial) => Refusal::NamespaceDead,
             (_, NodePlace::Host) => Refusal::OtherNamespace,
             (_, NodePlace::Lab) => self.foreign_namespace(&name),
         };
@@ -378,6 +386,11 @@ impl Planner<'_> {
 
     fn refuse_route(&mut self, wanted: &WantedRoute) {
         let WantedRoute { dst, via } = *wanted;
+        // What has led there once may be led elsewhere by a routing daemon.
+        let recorded = self.recorded_node().and_then(|node| node.routes.get(&dst));
+        if recorded.is_some_and(|record| record.via == via) {
+            return;
+        }
         let routes = &self.initial.observed.node.routes;
         let foreign = routes
             .iter()

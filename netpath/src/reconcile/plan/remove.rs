@@ -13,6 +13,7 @@ use super::{
     Draft, Fresh, Planner,
     entries::{ENDPOINT, UPLINK},
     names::{own_uplink, own_veth},
+    refuse::is_dead,
 };
 use crate::model::NodePlace;
 
@@ -40,6 +41,10 @@ pub fn down(name: &str, world: &World) -> Plan {
     let mut planner = Planner::new(&nothing, world, &mut fresh);
     let is_lab = place == NodePlace::Lab;
     let state = world.observed.node.state;
+    if is_dead(world) {
+        planner.remains();
+        return planner.plan;
+    }
     planner.refuse_node();
     if world.recorded.is_none() || planner.is_elsewhere() {
         return planner.plan;
@@ -78,7 +83,7 @@ impl Planner<'_> {
         );
     }
 
-    /// What is left of a lab node whose namespace is gone, and with it its interfaces.
+    /// What is left of a node whose namespace is gone, and with it its interfaces.
     pub(super) fn remains(&mut self) {
         let Some(node) = self.world.recorded.clone() else {
             return;
@@ -91,9 +96,14 @@ impl Planner<'_> {
             self.remove_wire(&mut draft, dev, uplink);
             self.act(&mut draft, Op::ForgetUplink(dev.clone()));
         }
+        let is_dead = is_dead(&self.world);
         self.act(&mut draft, Op::RemoveRemains);
         let name = self.wanted.name.clone();
-        let detail = "what an interrupted run left of it".to_owned();
+        let detail = match is_dead {
+            true => "what is left of it: its network namespace is gone",
+            false => "what an interrupted run left of it",
+        };
+        let detail = detail.to_owned();
         self.step(Action::Remove, Object::Node, &name, Some(detail), draft);
     }
 

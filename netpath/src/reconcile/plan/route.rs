@@ -1,5 +1,6 @@
 //! Routes towards other nodes: in the kernel's table, and as remote in netpath's.
 
+use ipnet::IpNet;
 use netpath_common::Ifindex;
 
 use super::{
@@ -20,6 +21,13 @@ impl Planner<'_> {
         }
     }
 
+    /// Whether somebody's route leads to a destination of the machine's: a routing daemon has found a better way. The
+    /// kernel's routes say where next hops are, and the file which destinations there are.
+    pub(super) fn is_led_elsewhere(&self, dst: IpNet) -> bool {
+        let mut routes = self.initial.observed.node.routes.iter();
+        self.wanted.place == NodePlace::Host && routes.any(|route| route.dst == dst && !route.ours)
+    }
+
     fn route(&mut self, wanted: &WantedRoute) {
         let WantedRoute { dst, via } = *wanted;
         let node = self.world.recorded.as_ref();
@@ -31,12 +39,13 @@ impl Planner<'_> {
                 .any(|route| route.dst == dst && route.via == Some(via) && route.ours == ours)
         };
         let foreign = found(false);
-        let there = foreign || found(true);
-        let record = RecordedRoute {
+        let kept = before.filter(|before| before.via == via && self.is_led_elsewhere(dst));
+        let there = foreign || found(true) || kept.is_some();
+        let record = kept.unwrap_or(RecordedRoute {
             via,
             // One that netpath made stays its own, though somebody may have added the same since.
             made: !foreign || found(true) && before.is_some_and(|record| record.made),
-        };
+        });
         let mut draft = Draft::default();
         if before != Some(record) {
             self.act(&mut draft, Op::RecordRoute(dst, record));
@@ -47,8 +56,15 @@ impl Planner<'_> {
             let was_there = initially
                 .iter()
                 .any(|route| route.dst == dst && route.via == Some(via));
-            if before.is_some() && !was_there {
-                draft.note(Drift::RouteGone(dst));
+            if let (Some(before), false) = (before, was_there) {
+                let other = self.initial.observed.node.route_to(&dst);
+                draft.note(match other.filter(|_| before.via == via) {
+                    Some(other) => Drift::RouteElsewhere {
+                        dst,
+                        told: other.told.clone(),
+                    },
+                    None => Drift::RouteGone(dst),
+                });
             }
             let new = NewRoute {
                 dst,
@@ -70,7 +86,14 @@ impl Planner<'_> {
                 (Action::Update, None)
             }
             // The route itself is told by its next hop, as it always was.
-            Some(_) if draft.drift == [Drift::RouteGone(dst)] => (Action::Update, None),
+            Some(_)
+                if matches!(
+                    draft.drift[..],
+                    [Drift::RouteGone(_) | Drift::RouteElsewhere { .. }]
+                ) =>
+            {
+                (Action::Update, None)
+            }
             Some(_) => (Action::Update, Some(draft.detail())),
         };
         let detail = detail.unwrap_or_else(|| format!("via {via}"));

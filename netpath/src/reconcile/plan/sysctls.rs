@@ -51,6 +51,21 @@ pub fn veth_sysctls(dev: &str) -> Vec<(String, &'static str)> {
     sysctls
 }
 
+/// Those of an uplink. On the machine they are looked at, and set by nobody here.
+pub fn uplink_sysctls(dev: &str) -> Vec<(String, &'static str)> {
+    vec![
+        (format!("ipv6/conf/{dev}/disable_ipv6"), "0"),
+        (format!("ipv4/conf/{dev}/forwarding"), "1"),
+        (forwarding_v6(dev), "1"),
+    ]
+}
+
+/// Whether an interface forwards IPv6. Without it bpf_fib_lookup refuses (`BPF_FIB_LKUP_RET_FWD_DISABLED`), though the
+/// kernel itself asks only for that of all interfaces.
+pub(super) fn forwarding_v6(dev: &str) -> String {
+    format!("ipv6/conf/{dev}/forwarding")
+}
+
 /// Those that say which reverse-path filter the kernel has for an interface.
 pub fn reverse_path_sysctls(dev: &str) -> [String; 2] {
     ["all", dev].map(|scope| format!("ipv4/conf/{scope}/rp_filter"))

@@ -9,9 +9,10 @@ use super::{
         RecordedUplink, WantedUplink, drift::List, observed::Interface, wanted::WantedWire,
     },
     BRIDGE, Draft, Planner,
+    endpoint::inside::IPV6_MIN_MTU,
     entries::{UPLINK, described_otherwise},
     names::{end_on_the_wire, own_uplink},
-    sysctls::{reverse_path_sysctls, wire_sysctls},
+    sysctls::{reverse_path_sysctls, uplink_sysctls, wire_sysctls},
 };
 
 impl Planner<'_> {
@@ -145,8 +146,7 @@ impl Planner<'_> {
         self.wire(draft, wanted, wire, &place, record);
         let made = self.uplink_veth(draft, wanted, wire, &place, record);
         self.ipv6_mtu(draft, &Place::Node, &wanted.dev);
-        let disable_ipv6 = format!("ipv6/conf/{}/disable_ipv6", wanted.dev);
-        self.sysctls(draft, &Place::Node, vec![(disable_ipv6, "0")]);
+        self.sysctls(draft, &Place::Node, uplink_sysctls(&wanted.dev));
         let mut set_up = self.up(draft, &Place::Node, &wanted.dev);
         for &address in &wanted.addresses {
             let link = self.world.observed.node.link(&wanted.dev);
@@ -164,7 +164,7 @@ impl Planner<'_> {
             };
             self.act(draft, op);
         }
-        set_up |= self.port(draft, wire, &place);
+        set_up |= self.port(draft, &wanted.dev, wire, &place);
         if made || set_up {
             let ends = [(Place::Node, &wanted.dev), (place, &wire.port)];
             for (place, dev) in ends {
@@ -316,7 +316,7 @@ impl Planner<'_> {
     }
 
     /// The port on the wire's bridge. Returns whether it was set up.
-    fn port(&mut self, draft: &mut Draft, wire: &WantedWire, place: &Place) -> bool {
+    fn port(&mut self, draft: &mut Draft, dev: &str, wire: &WantedWire, place: &Place) -> bool {
         let there = self.world.namespace(place);
         let bridge = there
             .and_then(|there| there.link(BRIDGE))
@@ -332,7 +332,20 @@ impl Planner<'_> {
             self.act(draft, op);
         }
         self.ipv6_mtu(draft, place, &wire.port);
+        let others = self.least_mtu_of_others(wire, place);
+        self.equal_mtus(draft, [(&Place::Node, dev), (place, &wire.port)], others);
         self.up(draft, place, &wire.port)
+    }
+
+    /// What all other ports of the wire's bridge can take; `None` where there are none.
+    fn least_mtu_of_others(&self, wire: &WantedWire, place: &Place) -> Option<u32> {
+        let there = self.world.namespace(place)?;
+        let bridge = there.link(BRIDGE)?.ifindex;
+        let ports = there.links.iter();
+        let others = ports.filter(|link| link.controller == bridge && link.name != wire.port);
+        let mtus = others.map(|link| link.mtu);
+        // One that is smaller is another node's to mend.
+        mtus.filter(|mtu| *mtu >= IPV6_MIN_MTU).min()
     }
 
     /// The uplink in the maps. It is ready before its program is attached: until then its packets are the kernel's,

@@ -32,6 +32,7 @@ pub fn host_world() -> World {
     let sysctls = [
         ("ipv4/conf/up0/forwarding", "1"),
         ("ipv6/conf/all/forwarding", "1"),
+        ("ipv6/conf/up0/forwarding", "1"),
         ("ipv4/conf/all/rp_filter", "0"),
         ("ipv4/conf/up0/rp_filter", "2"),
     ];
@@ -47,6 +48,7 @@ pub fn host_world() -> World {
                 ],
                 routes: vec![],
                 neighbours: vec![],
+                silent: Default::default(),
                 sysctls: sysctls
                     .map(|(key, value)| (key.to_owned(), value.to_owned()))
                     .into(),
@@ -55,6 +57,11 @@ pub fn host_world() -> World {
             ..Observed::default()
         },
     }
+}
+
+/// The uplink of [`host_world`].
+pub fn host_uplink() -> WantedUplink {
+    uplink(NodePlace::Host, 0, 0, 1)
 }
 
 fn uplink(place: NodePlace, index: usize, wire: usize, last: u8) -> WantedUplink {
@@ -167,7 +174,7 @@ pub struct Damage {
     which: Index,
 }
 
-const KINDS: u8 = 32;
+const KINDS: u8 = 36;
 
 pub fn damages() -> impl Strategy<Value = Vec<Damage>> {
     let damage = (0..KINDS, any::<Index>()).prop_map(|(kind, which)| Damage { kind, which });
@@ -205,6 +212,7 @@ impl Damage {
         match self.kind {
             0..=9 => self.inflict_on_namespace(world),
             10..=19 => self.inflict_on_maps(world),
+            32..=35 => self.inflict_on_what_is_told(world),
             _ => self.inflict_on_node(world),
         }
     }
@@ -463,6 +471,49 @@ impl Damage {
                 }
             }
             _ => world.observed.maps.features.route_mtu = 1280,
+        }
+    }
+
+    /// Most of it is for others to mend.
+    fn inflict_on_what_is_told(&self, world: &mut World) {
+        let Some(node) = world.recorded.clone() else {
+            return;
+        };
+        match self.kind {
+            32 => {
+                let there = &world.observed.node;
+                let routes = node.routes.keys().filter_map(|dst| there.route_to(dst));
+                let hops = routes.flat_map(|route| &route.hops);
+                let hops = hops.filter_map(|hop| Some((hop.ifindex?, hop.via?)));
+                if let Some(hop) = self.pick(hops) {
+                    world.observed.node.silent.insert(hop);
+                }
+            }
+            33 => {
+                let ours = |(_, dev): &(Place, String)| dev != "lo" && dev != BRIDGE;
+                if let Some((place, dev)) = self.pick(Self::links(world).into_iter().filter(ours)) {
+                    // Never the same at both ends.
+                    let mtu = if place == Place::Node { 1400 } else { 1450 };
+                    world.apply(&Op::SetMtu { place, dev, mtu });
+                }
+            }
+            34 if node.place == NodePlace::Host && !node.uplinks.is_empty() => {
+                let key = "ipv6/conf/up0/forwarding".to_owned();
+                world.observed.node.sysctls.insert(key, "0".to_owned());
+            }
+            35 => {
+                let endpoints = node.endpoints.values();
+                let off = endpoints.filter(|it| !it.fast_path.wants(node.fast_path));
+                if let Some(endpoint) = self.pick(off) {
+                    let address = endpoint.addresses[0].addr();
+                    world.observed.census.forward_drops.push(ForwardDrop {
+                        source: address.into(),
+                        destination: address.into(),
+                        chain: "FORWARD".to_owned(),
+                    });
+                }
+            }
+            _ => {}
         }
     }
 

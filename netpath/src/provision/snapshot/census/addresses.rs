@@ -18,11 +18,11 @@ use crate::{
 };
 
 /// What is routed, each with the interface that its packets come in by if that is an endpoint's.
-type Routed<'a> = BTreeMap<IpNet, Option<&'a str>>;
+pub(super) type Routed<'a> = BTreeMap<IpNet, Option<&'a str>>;
 
 /// The priority of filter FORWARD (`NF_IP_PRI_FILTER`), which the fast path is there to pass by. What is called before it
 /// at the same hook is something else: `mangle`.
-const FILTER: i32 = 0;
+pub(super) const FILTER: i32 = 0;
 
 /// What changes nothing of a packet.
 const HARMLESS: [&str; 14] = [
@@ -104,16 +104,20 @@ pub(super) fn of_rules(
 /// Whether a forwarded packet meets this chain, and one that is redirected does not. Translation of addresses is kept by
 /// connections, not by packets, and not looked at here.
 fn is_passed_by(id: &ChainId, base: &Base) -> bool {
-    let is_routed = matches!(
-        id.family,
-        TableFamily::Ip | TableFamily::Ip6 | TableFamily::Inet
-    );
     let is_met = match base.hook {
         Hook::Prerouting | Hook::Postrouting => true,
         Hook::Forward => base.priority < FILTER,
         _ => false,
     };
-    is_routed && is_met && base.kind != "nat"
+    is_routed(id) && is_met && base.kind != "nat"
+}
+
+/// Whether a chain's table is of IPv4, IPv6 or both.
+pub(super) fn is_routed(id: &ChainId) -> bool {
+    matches!(
+        id.family,
+        TableFamily::Ip | TableFamily::Ip6 | TableFamily::Inet
+    )
 }
 
 fn matters(kind: &EffectKind) -> bool {
@@ -201,7 +205,7 @@ fn of_chain(
         .collect()
 }
 
-fn device(link: &Link) -> Device<'_> {
+pub(super) fn device(link: &Link) -> Device<'_> {
     Device {
         ifindex: link.ifindex,
         name: &link.name,

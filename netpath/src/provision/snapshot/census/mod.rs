@@ -1,6 +1,7 @@
 //! What else of the kernel's acts on a node's packets.
 
 mod addresses;
+mod forward;
 mod interfaces;
 
 use std::collections::BTreeMap;
@@ -37,20 +38,33 @@ pub(super) fn take(
         .into_iter()
         .chain(subject.uplinks())
         .collect();
+    for dev in &devices {
+        if let Some(problem) = named(&links, dev).and_then(|link| link.undecoded.as_ref()) {
+            return Err(ProvisionError::Interface {
+                dev: (*dev).to_owned(),
+                problem: problem.clone(),
+            });
+        }
+    }
     matters.extend(addresses::of_rules(&ruleset, &routed, &links, &devices));
-    let census = interfaces::Reader {
+    let reader = interfaces::Reader {
         subject,
         inside,
         netlink,
         datapath,
         ruleset: &ruleset,
     };
-    Ok(Census {
-        interfaces: census.interfaces(&links)?,
+    let mut census = Census {
+        interfaces: reader.interfaces(&links)?,
         matters,
+        forward_drops: Vec::new(),
         route_mtu: route_mtu(&netlink.routes(Table::All)?),
         path_mtu: sysctls.get(PATH_MTU).is_some_and(|value| value != "0"),
-    })
+    };
+    if forward::matters(subject, &census) {
+        census.forward_drops = forward::drops(&ruleset, &routed, &links);
+    }
+    Ok(census)
 }
 
 /// All that is routed, or will be, each with the interface that its packets come in by if that is an endpoint's.

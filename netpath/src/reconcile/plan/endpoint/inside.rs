@@ -1,6 +1,6 @@
 //! What is configured on both ends of the veth pair.
 
-use std::net::IpAddr;
+use std::{cmp::Ordering, net::IpAddr};
 
 use ipnet::IpNet;
 use netpath_common::Mac;
@@ -17,7 +17,7 @@ use super::{
 };
 
 /// The smallest MTU with which the kernel does IPv6, in bytes (RFC 8200, section 5).
-const IPV6_MIN_MTU: u32 = 1280;
+pub(in super::super) const IPV6_MIN_MTU: u32 = 1280;
 /// What a veth that is smaller is set to: Ethernet's, in bytes.
 const VETH_MTU: u32 = 1500;
 
@@ -86,6 +86,45 @@ impl Planner<'_> {
         self.act(draft, op);
     }
 
+    /// Each end of a veth pair drops without a word what is longer than its own MTU, so that of both is to be one: `both`, or
+    /// the smaller of theirs.
+    pub(in super::super) fn equal_mtus(
+        &mut self,
+        draft: &mut Draft,
+        ends: [(&Place, &str); 2],
+        both: Option<u32>,
+    ) {
+        let mtu = |(place, dev): (&Place, &str)| {
+            let there = self.world.namespace(place)?;
+            there.link(dev).map(|link| link.mtu)
+        };
+        let [Some(one), Some(other)] = ends.map(mtu) else {
+            return;
+        };
+        let [one, other] = [(ends[0], one), (ends[1], other)];
+        let (larger, smaller) = match one.1.cmp(&other.1) {
+            Ordering::Equal => return,
+            Ordering::Greater => (one, other),
+            Ordering::Less => (other, one),
+        };
+        let told = |((_, dev), mtu): ((&Place, &str), u32)| (dev.to_owned(), mtu);
+        draft.note(Drift::MtuDiffers {
+            larger: told(larger),
+            smaller: told(smaller),
+        });
+        let both = both.unwrap_or(smaller.1);
+        for ((place, dev), mtu) in [larger, smaller] {
+            if mtu != both {
+                let op = Op::SetMtu {
+                    place: place.clone(),
+                    dev: dev.to_owned(),
+                    mtu: both,
+                };
+                self.act(draft, op);
+            }
+        }
+    }
+
     fn neighbour(
         &mut self,
         draft: &mut Draft,
@@ -128,6 +167,11 @@ impl Planner<'_> {
         let record = &work.record;
         let dev = record.dev.clone();
         self.ipv6_mtu(draft, &work.place, &dev);
+        self.equal_mtus(
+            draft,
+            [(&Place::Node, &record.host_dev), (&work.place, &dev)],
+            None,
+        );
         let disable_ipv6 = format!("ipv6/conf/{dev}/disable_ipv6");
         self.sysctls(draft, &work.place, vec![(disable_ipv6, "0")]);
         self.up(draft, &work.place, &dev);

@@ -1,6 +1,6 @@
 //! An endpoint: its namespace, its veth pair, what is configured on both ends, and its entries in the maps.
 
-mod inside;
+pub(super) mod inside;
 mod maps;
 mod retire;
 mod routes;
