@@ -26,13 +26,14 @@ pub use self::{
     bypass::{Census, InterfaceCensus, Matter},
     drift::Drift,
     observed::{
-        AddressPunts, Interface, InterfacePunts, Link, Maps, Namespace, NamespaceState, Neighbour,
-        Observed, Route, Sysctls, WireClaim,
+        AddressPunts, Interface, InterfacePunts, Link, Maps, Namespace, NamespaceOwner,
+        NamespaceState, Neighbour, Observed, Route, Sysctls, WireClaim,
     },
-    op::{NewInterface, NewRoute, Op, Owner, Place},
+    op::{NewInterface, NewRoute, Op, OwnRoute, Owner, Place, Replaces},
     plan::{
         BRIDGE, Fresh, GATEWAY_V4, GATEWAY_V6, Wishes, down, elsewhere, endpoint_sysctls,
-        node_sysctls, plan, reverse_path_sysctls, switch, unproven, veth_sysctls, wire_sysctls,
+        left_routes, node_sysctls, plan, prove_routes, reverse_path_sysctls, switch, unproven,
+        veth_sysctls, wire_sysctls,
     },
     recorded::{Home, Recorded, RecordedEndpoint, RecordedRoute, RecordedUplink},
     refusal::{Refusal, Refused},

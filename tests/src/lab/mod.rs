@@ -17,7 +17,7 @@ mod traffic;
 pub use self::{
     deadline::Deadline,
     inside::udp_port,
-    portrait::portrait,
+    portrait::{assert_same_portrait, portrait},
     processes::{helper, test_process},
     topologies::{HOST, ONE_NODE, TWO_NODES, addresses, on_a_machine},
     traffic::{Bytes, Traffic},

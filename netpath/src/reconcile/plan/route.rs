@@ -1,10 +1,12 @@
 //! Routes towards other nodes: in the kernel's table, and as remote in netpath's.
 
+use ipnet::IpNet;
 use netpath_common::Ifindex;
 
 use super::{
     super::{
-        Action, Drift, NewRoute, Object, Op, Owner, Place, RecordedRoute, wanted::WantedRoute,
+        Action, Drift, NewRoute, Object, Op, Owner, Place, RecordedRoute, Replaces,
+        wanted::WantedRoute,
     },
     Draft, Planner,
 };
@@ -17,6 +19,14 @@ impl Planner<'_> {
         let wanted = self.wanted;
         for route in &wanted.routes {
             self.route(route);
+        }
+    }
+
+    /// Whose place a route of the node's takes.
+    pub(super) fn replaces(&self, dst: IpNet) -> Replaces {
+        match self.wanted.place {
+            NodePlace::Lab => Replaces::Any,
+            NodePlace::Host => Replaces::These(self.world.observed.node.own_routes(dst)),
         }
     }
 
@@ -56,7 +66,7 @@ impl Planner<'_> {
                 dev: None,
                 onlink: false,
                 source: None,
-                of_anybody: self.wanted.place == NodePlace::Lab,
+                replaces: self.replaces(dst),
             };
             self.act(&mut draft, Op::AddRoute(Place::Node, new));
         }
