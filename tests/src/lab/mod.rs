@@ -6,6 +6,7 @@
 //!
 //! Everything here panics where it cannot do its work: without root, or on a kernel without BPF, tests fail.
 
+mod advice;
 mod deadline;
 mod inside;
 mod leftovers;
@@ -15,6 +16,7 @@ mod topologies;
 mod traffic;
 
 pub use self::{
+    advice::{commands, obey, refused},
     deadline::Deadline,
     inside::udp_port,
     portrait::{assert_same_portrait, portrait},
