@@ -222,7 +222,8 @@ fn an_address_that_the_machine_gets_later_stays_the_machines() {
             let words = format!("{ip} is this machine's own address, on {dev}");
             assert!(error.contains(&words), "{error}");
             let nodes = provision::observe().expect("observe");
-            let told = format!("{:?}", nodes[0].endpoints);
+            let node = nodes.iter().find(|node| node.name == lab.name("H"));
+            let told = format!("{:?}", node.expect("node H").endpoints);
             assert!(told.contains("address_of_the_machine"), "{told}");
             run(&format!("ip addr del {address} dev {dev}"));
         }
