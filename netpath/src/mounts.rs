@@ -14,7 +14,10 @@ use std::{
 
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-use crate::{Ending, Ends, netns::NETNS_DIR};
+use crate::{
+    Ending, Ends,
+    netns::{NETNS_DIR, file_of_current},
+};
 
 /// Where the BPF filesystem is mounted.
 const BPFFS: &str = "/sys/fs/bpf";
@@ -227,20 +230,11 @@ fn peer_group_of(mountinfo: &str) -> Option<String> {
 
 /// The command that does the same where everybody sees it: `nsenter --net` changes no mount.
 fn remedy(command: &str) -> Result<String, MountsError> {
-    let here = inode(Path::new("/proc/thread-self/ns/net"))?;
-    let entries = match fs::read_dir(NETNS_DIR) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        result => Some(result.map_err(unknown(NETNS_DIR))?),
-    };
-    for entry in entries.into_iter().flatten() {
-        let path = entry.map_err(unknown(NETNS_DIR))?.path();
-        let metadata = fs::metadata(&path).map_err(unknown(&path))?;
-        if (metadata.dev(), metadata.ino()) == here {
-            return Ok(format!(
-                "nsenter --net={} netpath {command}",
-                path.display()
-            ));
-        }
+    if let Some(path) = file_of_current().map_err(unknown(NETNS_DIR))? {
+        return Ok(format!(
+            "nsenter --net={} netpath {command}",
+            path.display()
+        ));
     }
     let everybody = everybody()?.display().to_string();
     Ok(format!(

@@ -80,7 +80,7 @@ fn an_uplink_of_the_machine_that_is_not_as_it_was_is_refused() {
             (
                 "ip link set up0 down",
                 "ip link set up0 up",
-                ["is down", "`ip link set up0 up`"],
+                ["is down", "ip link set up0 up`"],
             ),
             (
                 "ip addr del 100.100.198.250/24 dev up0",

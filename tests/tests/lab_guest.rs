@@ -47,19 +47,19 @@ const ACTS: [Act; 10] = [
         reason: "shaped",
         place: "A",
         add: &[
-            "tc qdisc add dev va1 clsact",
-            "tc filter add dev va1 ingress bpf da bytecode 1,6_0_0_2,",
+            "tc qdisc replace dev va1 clsact",
+            "tc filter add dev va1 ingress pref 50000 bpf da bytecode 1,6_0_0_2,",
         ],
-        remove: &["tc qdisc del dev va1 clsact"],
+        remove: &["tc filter del dev va1 ingress pref 50000"],
     },
     Act {
         reason: "shaped",
         place: "A",
         add: &[
-            "tc qdisc add dev va2 clsact",
-            "tc filter add dev va2 egress bpf da bytecode 1,6_0_0_2,",
+            "tc qdisc replace dev va2 clsact",
+            "tc filter add dev va2 egress pref 50000 bpf da bytecode 1,6_0_0_2,",
         ],
-        remove: &["tc qdisc del dev va2 clsact"],
+        remove: &["tc filter del dev va2 egress pref 50000"],
     },
     Act {
         reason: "shaped",
@@ -247,7 +247,7 @@ fn what_concerns_others_changes_nothing() {
         "ip xfrm policy add src 192.168.1.0/24 dst 192.168.2.0/24 dir fwd action block",
         "ip xfrm policy add src 10.0.1.2/32 dst 192.168.2.0/24 dir out action block",
         "ip xfrm policy add src 10.0.1.2/32 dst 10.0.2.2/32 dir in action block",
-        "tc qdisc add dev va1 clsact",
+        "tc qdisc replace dev va1 clsact",
         "tc qdisc add dev up0 root pfifo limit 100",
         "nft add table netdev t",
         "nft add chain netdev t c { type filter hook ingress device va1 priority 0 ; }",
@@ -276,6 +276,85 @@ fn switching_on_looks_again() {
             arrives(&lab);
         }
     }
+}
+
+/// How many packets a queueing discipline has sent.
+fn sent(lab: &Lab, dev: &str) -> u64 {
+    let listing = lab.run("A", &format!("tc -s qdisc show dev {dev}"));
+    let mut words = listing
+        .split_whitespace()
+        .skip_while(|word| *word != "Sent");
+    let packets = words.nth(3).and_then(|word| word.parse().ok());
+    packets.unwrap_or_else(|| panic!("no packets in {listing}"))
+}
+
+/// A limit to what an endpoint receives, and one to what an uplink receives (by a filter and an ifb): every packet meets
+/// them, and is counted as the kernel's.
+#[test]
+fn what_is_shaped_passes_the_shaper() {
+    let lab = Lab::up(&accepting());
+    run(
+        &lab,
+        "A",
+        &[
+            "tc qdisc add dev va2 root tbf rate 100mbit burst 100k latency 50ms",
+            "ip link add ifb0 type ifb",
+            "ip link set ifb0 up",
+            "tc qdisc add dev ifb0 root tbf rate 100mbit burst 100k latency 50ms",
+            "tc qdisc replace dev up0 clsact",
+            "tc filter add dev up0 ingress pref 50000 u32 match u32 0 0 action mirred egress redirect dev ifb0",
+        ],
+    );
+    lab.converge();
+    assert_eq!(lab.plan(), Vec::<String>::new());
+    let nodes = provision::observe().unwrap_or_else(|error| panic!("{error}"));
+    let node = nodes.iter().find(|node| node.name == lab.name("A"));
+    let node = node.expect("node A");
+    assert_eq!(node.uplinks[0].interface.kernel, ["shaped"]);
+    let a2 = node.endpoints.iter().find(|it| it.name == lab.name("a2"));
+    assert_eq!(a2.expect("a2").interface.kernel, ["shaped"]);
+    for family in [0, 1] {
+        let (before, queue) = (lab.traffic("A"), sent(&lab, "va2"));
+        lab.assert_reaches("a1", addresses("a2")[family], 63);
+        let counted = lab.traffic("A").since(&before);
+        assert_eq!(counted.row("va1 > - punt shaped").0, 3);
+        assert!(sent(&lab, "va2") >= queue + 3);
+        let (before, queue) = (lab.traffic("A"), sent(&lab, "ifb0"));
+        lab.assert_reaches("a1", addresses("b1")[family], 62);
+        let counted = lab.traffic("A").since(&before);
+        assert_eq!(counted.row("up0 > - punt shaped").0, 3);
+        assert!(sent(&lab, "ifb0") >= queue + 3);
+    }
+    // One that drops all.
+    run(&lab, "A", &["tc qdisc replace dev ifb0 root bfifo limit 1"]);
+    for dst in addresses("b1") {
+        lab.assert_loses("a1", dst);
+    }
+}
+
+/// The same where programs are clsact filters beside other people's.
+#[test]
+fn with_clsact() {
+    let process = Command::new(std::env::current_exe().expect("this binary"))
+        .args([
+            "--exact",
+            "what_somebody_has_the_kernel_do_is_done",
+            "what_is_there_before_up_is_found_by_it",
+            "what_is_accepted_is_passed_by",
+            "what_concerns_others_changes_nothing",
+            "switching_on_looks_again",
+            "what_is_shaped_passes_the_shaper",
+            "--test-threads=2",
+        ])
+        .env("NETPATH_ATTACH", "clsact")
+        .output()
+        .expect("start");
+    let printed = String::from_utf8_lossy(&process.stdout);
+    assert!(
+        process.status.success() && printed.contains("6 passed"),
+        "{printed}{}",
+        String::from_utf8_lossy(&process.stderr)
+    );
 }
 
 /// One ICMP error to the node itself says nothing of what is forwarded: FORWARD at DROP shows that nothing is punted.

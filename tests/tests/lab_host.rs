@@ -42,7 +42,7 @@ fn only_what_is_netpaths_comes_and_goes() {
         for own in [
             "va1",
             "va2",
-            "10.0.1.2 dev va1 proto 110",
+            "10.0.1.2 dev va1 table main proto 110",
             "fd00:3::/64 via fd00:198::253",
         ] {
             assert!(during.contains(own), "no {own} in\n{during}");

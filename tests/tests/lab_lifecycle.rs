@@ -494,13 +494,11 @@ fn what_fails_half_way_leaves_nothing_of_this_run() {
                 }
             }
         });
-        let expected = Refused {
-            object: format!("endpoint {taken} on {node}"),
-            refusal: match obstacle {
-                "interface" => Refusal::MadeMeanwhile("vb2".to_owned()),
-                _ => Refusal::ForeignNamespace(taken.clone()),
-            },
+        let refusal = match obstacle {
+            "interface" => Refusal::MadeMeanwhile("vb2".to_owned()),
+            _ => Refusal::ForeignNamespace(taken.clone()),
         };
+        let expected = refusal.of(format!("endpoint {taken} on {node}"));
         assert!(
             matches!(&result, Err(ProvisionError::Refused(refused)) if *refused == expected),
             "{result:?}"

@@ -135,8 +135,13 @@ impl Datapath {
                 Err(error) if is_missing_device(&error) => Ok(false),
                 Err(error) => Err(failed(kind, Some(&link.name))(error)),
             },
-            AttachMode::Clsact => Ok(filters
-                .any(|filter| kind.hook() == Hook::Egress || filter.priority >= CLSACT_PRIORITY)),
+            // One in front has acted already. What is no program polices or redirects, and what then comes back is not
+            // seen here again: it is told, as it is with TCX.
+            AttachMode::Clsact => Ok(filters.any(|filter| {
+                kind.hook() == Hook::Egress
+                    || filter.priority >= CLSACT_PRIORITY
+                    || filter.kind != "bpf"
+            })),
         }
     }
 

@@ -307,6 +307,30 @@ pub fn path_of(name: &str) -> PathBuf {
     Path::new(NETNS_DIR).join(name)
 }
 
+/// The file by which the namespace of the calling thread can be found by others, if it has a name.
+///
+/// # Errors
+/// When the directory or /proc cannot be read.
+pub fn file_of_current() -> io::Result<Option<PathBuf>> {
+    let of = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
+    let here = of(Path::new("/proc/thread-self/ns/net"))?;
+    let entries = match fs::read_dir(NETNS_DIR) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        result => result?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        match of(&path) {
+            Ok(found) if found == here => return Ok(Some(path)),
+            Ok(_) => {}
+            // It has lost its name meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
 /// What stands at a namespace's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameState {

@@ -80,7 +80,8 @@ pub fn node(
     Datapath::migrate(name, ObjectKind::Plain, lock)?;
     // What proves nothing any more must not keep the rest.
     let snapshot = snapshot::take_readable(name, None)?;
-    unproven.extend(Unproven::of(name, &missing, &snapshot));
+    let others = snapshot::endpoints_of_others(name)?;
+    unproven.extend(Unproven::of(name, &missing, &snapshot, &others));
     if snapshot.world.recorded.is_none() {
         return Ok(Datapath::remove_unfinished(name)?);
     }

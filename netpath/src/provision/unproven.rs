@@ -1,6 +1,6 @@
 //! What is left of a node whose records were lost with the pins of their maps, or cannot be read.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use netpath_common::InterfaceKind;
 
@@ -8,7 +8,6 @@ use super::snapshot::Snapshot;
 use crate::{
     datapath::Missing,
     model::NodePlace,
-    netlink::ROUTE_PROTOCOL,
     netns::{NameState, name_state},
     reconcile::{self, World},
 };
@@ -28,7 +27,13 @@ pub struct Unproven {
 
 impl Unproven {
     /// Of a node before it is removed; `None` where no record was lost or damaged.
-    pub(super) fn of(node: &str, missing: &Missing, snapshot: &Snapshot) -> Option<Self> {
+    /// `others` are the endpoints of other nodes.
+    pub(super) fn of(
+        node: &str,
+        missing: &Missing,
+        snapshot: &Snapshot,
+        others: &BTreeSet<String>,
+    ) -> Option<Self> {
         let Snapshot { world, damaged, .. } = snapshot;
         let is_record = |name: &&&str| name.ends_with("_records");
         let mut lost: Vec<&'static str> = missing.lost.iter().filter(is_record).copied().collect();
@@ -48,16 +53,17 @@ impl Unproven {
             .is_some_and(|node| node.place == NodePlace::Host);
         if concerns("endpoint_records") {
             let is_unproven = |name: &str| unproven.contains_key(name);
-            commands.extend(endpoints(world, is_machine, is_unproven));
+            commands.extend(endpoints(world, others, is_machine, is_unproven));
         }
         if concerns("uplink_records") && !is_machine {
             commands
                 .push("ip netns del netpath-wire-..., where no other node is on the wire".into());
         }
         if concerns("route_records") && is_machine {
-            commands.push(format!(
-                "ip route flush proto {ROUTE_PROTOCOL}; ip -6 route flush proto {ROUTE_PROTOCOL}"
-            ));
+            // Never all that carry the number: other nodes' do, too.
+            let left = reconcile::left_routes(world).into_iter();
+            let entry = &world.observed.entry;
+            commands.extend(left.map(|route| format!("{entry}ip route del {}", route.text)));
         }
         Some(Self {
             node: node.to_owned(),
@@ -69,7 +75,12 @@ impl Unproven {
 }
 
 /// The endpoints that the programs knew, and of which there is no record, or one that proves nothing.
-fn endpoints(world: &World, is_machine: bool, is_unproven: impl Fn(&str) -> bool) -> Vec<String> {
+fn endpoints(
+    world: &World,
+    others: &BTreeSet<String>,
+    is_machine: bool,
+    is_unproven: impl Fn(&str) -> bool,
+) -> Vec<String> {
     let interfaces = world.observed.maps.interfaces.values();
     let recorded = world.recorded.as_ref();
     let endpoints = interfaces.filter(|interface| {
@@ -80,10 +91,12 @@ fn endpoints(world: &World, is_machine: bool, is_unproven: impl Fn(&str) -> bool
     let mut commands = Vec::new();
     for endpoint in endpoints {
         if is_machine && world.observed.node.link(&endpoint.dev).is_some() {
-            commands.push(format!("ip link del {}", endpoint.dev));
+            let entry = &world.observed.entry;
+            commands.push(format!("{entry}ip link del dev {}", endpoint.dev));
         }
         // What cannot be looked at is named too.
-        if !matches!(name_state(&endpoint.endpoint), Ok(NameState::Free)) {
+        let is_free = matches!(name_state(&endpoint.endpoint), Ok(NameState::Free));
+        if !is_free && !others.contains(&endpoint.endpoint) {
             commands.push(format!("ip netns del {}", endpoint.endpoint));
         }
     }

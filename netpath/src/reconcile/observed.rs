@@ -10,7 +10,7 @@ use netpath_common::{
     EndpointEntry, EndpointId, FeatureBits, Ifindex, InterfaceKind, Mac, ProgramKind, RouteEntry,
 };
 
-use super::Census;
+use super::{Census, OwnRoute, Recorded};
 
 /// Sysctls below `/proc/sys/net` by their path there, such as `ipv4/ip_forward`. One that is not there has no entry.
 pub type Sysctls = BTreeMap<String, String>;
@@ -69,14 +69,29 @@ pub struct Route {
     pub metric: u32,
     /// The source address that it prefers.
     pub source: Option<IpAddr>,
-    /// Whether it carries netpath's protocol number.
+    /// Whether a record proves it netpath's. Its protocol number alone proves nothing: anybody may use it, and another node
+    /// does.
     pub ours: bool,
+    /// Whether it looks as if netpath had made it: where netpath puts its own, with its protocol number.
+    pub like_ours: bool,
     /// Whether it was made by the kernel itself, for an address.
     pub kernel: bool,
     /// The route in words: `10.0.3.0/24 via 10.0.0.1`, `10.0.3.0/24 on the link`, `blackhole 10.0.3.0/24`.
     pub told: String,
     /// The route as `ip route del` takes it.
     pub text: String,
+}
+
+impl Route {
+    /// One of netpath's, so exactly that it is taken for no other.
+    pub fn own(&self) -> Option<OwnRoute> {
+        self.ours.then(|| OwnRoute {
+            dst: self.dst,
+            via: self.via,
+            ifindex: self.ifindex,
+            source: self.source,
+        })
+    }
 }
 
 /// One way on from a route.
@@ -120,6 +135,12 @@ impl Namespace {
     /// The interface of this name.
     pub fn link(&self, name: &str) -> Option<&Link> {
         self.links.iter().find(|link| link.name == name)
+    }
+
+    /// Netpath's own routes to a destination.
+    pub fn own_routes(&self, dst: IpNet) -> Vec<OwnRoute> {
+        let to = self.routes.iter().filter(|route| route.dst == dst);
+        to.filter_map(Route::own).collect()
     }
 
     /// The end of a veth pair with this Ethernet address. A bridge has the address of one of its ports, too.
@@ -205,8 +226,19 @@ pub enum WireClaim {
         /// Its namespace's cookie.
         cookie: u64,
     },
-    /// A node cannot be read: it may claim any wire.
-    Unknown,
+    /// This node cannot be read: it may claim any wire.
+    Unknown(String),
+}
+
+/// Whose a namespace is that stands at a wanted name and is not this node's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamespaceOwner {
+    /// An endpoint of this node.
+    EndpointOf(String),
+    /// This node itself.
+    Node(String),
+    /// Perhaps this node, which cannot be read.
+    Perhaps(String),
 }
 
 /// What the kernel has of one node.
@@ -223,7 +255,14 @@ pub struct Observed {
     /// What other nodes claim.
     pub claims: Vec<WireClaim>,
     /// Which other node has a record that proves the namespace at a wanted name its own.
-    pub owners: BTreeMap<String, String>,
+    pub owners: BTreeMap<String, NamespaceOwner>,
+    /// What other nodes in the same network namespace record, as far as they can be read.
+    pub others: BTreeMap<String, Recorded>,
+    /// The interfaces by which a machine has its IPv6 default route from router advertisements, and would lose it when one
+    /// is made to forward.
+    pub advertised: Vec<String>,
+    /// What goes before a command to run it in the node's namespace; empty where netpath itself is run there.
+    pub entry: String,
     /// Whether the FORWARD policy is DROP, of IPv4 and of IPv6; `None` where it was not asked: ACCEPT.
     pub forward_drop: Option<[bool; 2]>,
     /// Which of netpath's programs run, and where in the node's namespace.

@@ -32,9 +32,30 @@ pub struct NewRoute {
     pub onlink: bool,
     /// Source address that the node itself uses.
     pub source: Option<IpAddr>,
-    /// Whether it takes the place of anybody's route to the destination: in a namespace that netpath made, whose routes
-    /// are all netpath's to keep. Elsewhere only of netpath's own.
-    pub of_anybody: bool,
+    /// Whose place it takes.
+    pub replaces: Replaces,
+}
+
+/// Which routes to a destination a new one takes the place of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replaces {
+    /// Anybody's: in a namespace that netpath made, whose routes are all netpath's to keep.
+    Any,
+    /// These, which records prove netpath's, and no others.
+    These(Vec<OwnRoute>),
+}
+
+/// A route of the main table that a record proves netpath's, so exactly that it is taken for no other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnRoute {
+    /// Destination.
+    pub dst: IpNet,
+    /// Next hop; `None` on the link.
+    pub via: Option<IpAddr>,
+    /// Egress interface.
+    pub ifindex: Option<Ifindex>,
+    /// Source address that the node itself uses.
+    pub source: Option<IpAddr>,
 }
 
 /// An interface to be described in the maps.
@@ -270,10 +291,10 @@ pub enum Op {
         /// Its address.
         address: IpAddr,
     },
-    /// Put a route into the main table, in the place of netpath's own to the same destination.
+    /// Put a route into the main table.
     AddRoute(Place, NewRoute),
-    /// Take netpath's own route to a destination out of the main table.
-    RemoveRoute(Place, IpNet),
+    /// Take a route of netpath's own out of the main table.
+    RemoveRoute(Place, OwnRoute),
     /// Describe an interface in the maps. What they hold under its index of another is forgotten first. It is not ready
     /// yet if it was not before.
     Register(NewInterface),

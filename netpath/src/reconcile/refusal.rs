@@ -21,6 +21,32 @@ kinds! {
             /// That node.
             node: String,
         } = "on_another_node", "run `netpath up` first with a file that has it on neither node";
+        /// A name is taken by the network namespace of another node.
+        NodesNamespace {
+            /// The namespace.
+            name: String,
+            /// That node.
+            node: String,
+        } = "namespace_of_another_node", "choose another name in the topology file, or run `netpath down` of that node";
+        /// A name is taken by a network namespace that may be another node's, which cannot be read.
+        PerhapsOnAnotherNode {
+            /// The namespace.
+            name: String,
+            /// That node.
+            node: String,
+        } = "perhaps_on_another_node", "put that node right first (`netpath show` says what is wrong with it), or choose \
+            another name in the topology file";
+        /// A name is taken by an empty file: what is left of a namespace that was made where nobody saw it, or never
+        /// finished.
+        EmptyFile(String) = "empty_namespace_file", "remove the file with `rm`, which fails if somebody is at work there";
+        /// An address, a prefix, a route or an interface is one of another node's in the same network namespace.
+        OfAnotherNode {
+            /// What it is, in words.
+            what: String,
+            /// That node.
+            node: String,
+        } = "of_another_node", "give it to one of the two nodes: `netpath down` of that node, or `netpath up` of a file \
+            that has it there no more, lets go of it";
         /// What was most likely made for an endpoint is there, and its record is gone, or says otherwise: nothing proves it
         /// netpath's any more.
         Unproven {
@@ -38,6 +64,9 @@ kinds! {
             /// The key of the topology file that names it.
             key: &'static str,
         } = "foreign_interface", "set dev or host_dev in the topology file to another name";
+        /// A name is taken by a veth that was most likely made for an endpoint by a netpath whose records are gone.
+        LeftInterface(String) = "left_interface", "remove it with `ip link del` if nothing uses it, or set host_dev in the \
+            topology file to another name";
         /// An interface of that name was made by somebody while netpath was at work.
         MadeMeanwhile(String) = "interface_made_meanwhile", "run it again";
         /// An interface has another MAC than netpath gave it, which proves it to be netpath's no more.
@@ -68,13 +97,19 @@ kinds! {
             address: IpNet,
         } = "uplink_address_missing", "add it, or correct the file (netpath configures no interface that it did not \
             make)";
-        /// A sysctl that makes the machine forward is not 1.
+        /// A sysctl that makes the machine forward is off.
         NotForwarding {
             /// Its path below `/proc/sys/net`.
             key: String,
             /// What it is; `None` where it is not there.
             found: Option<String>,
+            /// Interfaces by which the machine would lose a default route if it were on ([`Refusal::Advertised`]).
+            advertised: Vec<String>,
         } = "machine_not_forwarding", "set it with `sysctl -w` (netpath changes no setting of the machine's)";
+        /// The machine has its IPv6 default route by router advertisements on these interfaces, and the kernel would take it
+        /// away when an endpoint's interface is made to forward.
+        Advertised(Vec<String>) = "default_route_advertised", "set accept_ra of the interface to 2 with `sysctl -w` \
+            (netpath changes no setting of the machine's)";
         /// An endpoint's address, or one in a prefix of an endpoint, is the machine's own.
         OwnAddress {
             /// The endpoint's address or prefix.
@@ -90,8 +125,8 @@ kinds! {
             net: IpNet,
             /// The machine's route, for people.
             told: String,
-            /// As `ip route del` takes it.
-            text: String,
+            /// As `ip route del` takes it; `None` of one that the kernel made for an address.
+            text: Option<String>,
         } = "routed_elsewhere", "give the endpoint others, or remove the route with `ip route del`";
         /// The machine has another route to a destination already.
         ForeignRoute {
@@ -119,38 +154,70 @@ impl Refusal {
         Refused {
             object: object.into(),
             refusal: self,
+            entry: String::new(),
         }
     }
 
-    /// What mends it.
-    fn cure(&self) -> String {
+    /// What mends it. `entry` goes before a command, to run it in the node's namespace.
+    fn cure(&self, entry: &str) -> String {
         match self {
             Self::ForeignInterface { key, .. } => {
                 format!("set {key} in the topology file to another name")
             }
             Self::OtherMac { dev, mac } => format!(
-                "set it back with `ip link set dev {dev} address {mac}` if nobody else made it, or remove the node \
+                "set it back with `{entry}ip link set dev {dev} address {mac}` if nobody else made it, or remove the node \
                  with `netpath down` first"
             ),
             Self::OnAnotherNode { node, .. } => format!(
                 "run `netpath up` first with a file that has it neither there nor here, or `netpath down` of {node}"
             ),
-            Self::UplinkDown(dev) => format!(
-                "set it up with `ip link set {dev} up` (netpath configures no interface that it did not make)"
+            Self::NodesNamespace { node, .. } => {
+                format!("choose another name in the topology file, or run `netpath down` of {node}")
+            }
+            Self::EmptyFile(name) => format!(
+                "remove it with `rm /run/netns/{name}`, which fails if somebody is at work there"
             ),
-            Self::NotForwarding { key, .. } => format!(
-                "set it with `sysctl -w {}=1` (netpath changes no setting of the machine's)",
-                sysctl_name(key)
+            Self::OfAnotherNode { node, .. } => format!(
+                "give it to one of the two: `netpath down` of {node}, or `netpath up` of a file that has it there no more, \
+                 lets go of it"
+            ),
+            Self::LeftInterface(dev) => format!(
+                "remove it with `{entry}ip link del dev {dev}` if nothing uses it, or set host_dev in the topology file to \
+                 another name"
+            ),
+            Self::UplinkDown(dev) => format!(
+                "set it up with `{entry}ip link set {dev} up` (netpath configures no interface that it did not make)"
+            ),
+            Self::NotForwarding {
+                key, advertised, ..
+            } => {
+                let forward = format!("`{entry}sysctl -w {}=1`", sysctl_name(key));
+                match advertised.as_slice() {
+                    [] => format!(
+                        "set it with {forward} (netpath changes no setting of the machine's)"
+                    ),
+                    devs => format!(
+                        "first {}, or the machine loses the IPv6 default route that it has by router advertisements on {}; \
+                         then {forward} (netpath changes no setting of the machine's)",
+                        accept(devs, entry),
+                        devs.join(", ")
+                    ),
+                }
+            }
+            Self::Advertised(devs) => format!(
+                "set {} first (netpath changes no setting of the machine's)",
+                accept(devs, entry)
             ),
             Self::OwnAddress { net, .. } => others(net).to_owned(),
-            Self::RoutedElsewhere { net, text, .. } => {
-                format!(
-                    "{}, or remove the route with `ip route del {text}`",
+            Self::RoutedElsewhere { net, text, .. } => match text {
+                Some(text) => format!(
+                    "{}, or remove the route with `{entry}ip route del {text}`",
                     others(net)
-                )
-            }
+                ),
+                None => others(net).to_owned(),
+            },
             Self::ForeignRoute { text, .. } => format!(
-                "write that next hop into the topology file, or remove it with `ip route del {text}`"
+                "write that next hop into the topology file, or remove it with `{entry}ip route del {text}`"
             ),
             _ => self.kind().cure.to_owned(),
         }
@@ -170,6 +237,33 @@ impl fmt::Display for Refusal {
                     "namespace {name} is an endpoint's that is up on node {node}"
                 )
             }
+            Self::NodesNamespace { name, node } => {
+                write!(f, "network namespace {name} is node {node}'s own")
+            }
+            Self::PerhapsOnAnotherNode { name, node } => write!(
+                f,
+                "network namespace {name} exists, and may be node {node}'s, which cannot be read"
+            ),
+            Self::EmptyFile(name) => write!(
+                f,
+                "/run/netns/{name} is an empty file and no namespace: what is left of one that was made where nobody saw it, or never \
+                 finished"
+            ),
+            Self::OfAnotherNode { what, node } => write!(
+                f,
+                "{what} is node {node}'s, which is in this network namespace too"
+            ),
+            Self::LeftInterface(dev) => write!(
+                f,
+                "interface {dev} was most likely made for an endpoint by a netpath whose records are gone, and nothing \
+                 proves that"
+            ),
+            Self::Advertised(devs) => write!(
+                f,
+                "the machine has its IPv6 default route by router advertisements on {}, and would lose it when an \
+                 endpoint's interface is made to forward",
+                devs.join(", ")
+            ),
             Self::Unproven { name, dev } => write!(
                 f,
                 "namespace {name} and interface {dev} were most likely made for it, and no record proves that any more"
@@ -198,7 +292,7 @@ impl fmt::Display for Refusal {
             Self::NoNamespace(path) => write!(f, "there is no network namespace at {path}"),
             Self::NoUplink(dev) => write!(f, "there is no interface {dev} to be an uplink"),
             Self::NoAddress { dev, address } => write!(f, "uplink {dev} has no address {address}"),
-            Self::NotForwarding { key, found } => {
+            Self::NotForwarding { key, found, .. } => {
                 let found = found.as_deref().unwrap_or("not there");
                 let name = sysctl_name(key);
                 write!(f, "this machine does not forward: {name} is {found}")
@@ -251,6 +345,15 @@ fn others(net: &IpNet) -> &'static str {
     }
 }
 
+/// The commands that make a forwarding machine heed router advertisements all the same.
+fn accept(devs: &[String], entry: &str) -> String {
+    let commands = devs.iter().map(|dev| {
+        let key = format!("ipv6/conf/{dev}/accept_ra");
+        format!("`{entry}sysctl -w {}=2`", sysctl_name(&key))
+    });
+    commands.collect::<Vec<_>>().join(" and ")
+}
+
 /// As sysctl takes it. The name with dots is not one where the interface's has a dot itself: sysctl takes both.
 fn sysctl_name(key: &str) -> String {
     match key.contains('.') {
@@ -267,16 +370,31 @@ pub struct Refused {
     pub object: String,
     /// Why.
     pub refusal: Refusal,
+    /// What goes before a command to run it in the node's namespace; empty where it is run as netpath was.
+    pub entry: String,
 }
 
 impl Refused {
+    /// The same, with what goes before its commands.
+    #[must_use]
+    pub fn entered_by(self, entry: impl Into<String>) -> Self {
+        Self {
+            entry: entry.into(),
+            ..self
+        }
+    }
+
     /// As a finding.
     #[must_use]
     pub fn finding(&self) -> Finding {
-        let Self { object, refusal } = self;
+        let Self {
+            object,
+            refusal,
+            entry,
+        } = self;
         refusal
             .kind()
-            .found(object, refusal.to_string(), refusal.cure())
+            .found(object, refusal.to_string(), refusal.cure(entry))
     }
 }
 
@@ -300,12 +418,13 @@ mod tests {
         let forwarding = |dev: &str, found: Option<&str>| Refusal::NotForwarding {
             key: format!("ipv4/conf/{dev}/forwarding"),
             found: found.map(str::to_owned),
+            advertised: Vec::new(),
         };
         let (told, text) = ("10.0.1.0/24 on the link", "10.0.1.0/24 dev br7");
         let elsewhere = |to: &str| Refusal::RoutedElsewhere {
             net: net(to),
             told: told.into(),
-            text: text.into(),
+            text: Some(text.into()),
         };
         let cases = [
             (
@@ -407,6 +526,57 @@ mod tests {
                  machine's)",
             ),
             (
+                Refusal::NotForwarding {
+                    key: "ipv6/conf/all/forwarding".into(),
+                    found: Some("0".into()),
+                    advertised: vec!["eth7".into(), "bond0.354".into()],
+                },
+                "this machine does not forward: net.ipv6.conf.all.forwarding is 0: first `sysctl -w \
+                 net.ipv6.conf.eth7.accept_ra=2` and `sysctl -w net/ipv6/conf/bond0.354/accept_ra=2`, or the machine \
+                 loses the IPv6 default route that it has by router advertisements on eth7, bond0.354; then `sysctl -w \
+                 net.ipv6.conf.all.forwarding=1` (netpath changes no setting of the machine's)",
+            ),
+            (
+                Refusal::Advertised(vec!["eth7".into()]),
+                "the machine has its IPv6 default route by router advertisements on eth7, and would lose it when an \
+                 endpoint's interface is made to forward: set `sysctl -w net.ipv6.conf.eth7.accept_ra=2` first (netpath \
+                 changes no setting of the machine's)",
+            ),
+            (
+                Refusal::NodesNamespace {
+                    name: "x".into(),
+                    node: "n2".into(),
+                },
+                "network namespace x is node n2's own: choose another name in the topology file, or run `netpath down` of n2",
+            ),
+            (
+                Refusal::PerhapsOnAnotherNode {
+                    name: "x".into(),
+                    node: "n2".into(),
+                },
+                "network namespace x exists, and may be node n2's, which cannot be read: put that node right first \
+                 (`netpath show` says what is wrong with it), or choose another name in the topology file",
+            ),
+            (
+                Refusal::EmptyFile("x".into()),
+                "/run/netns/x is an empty file and no namespace: what is left of one that was made where nobody saw it, \
+                 or never finished: remove it with `rm /run/netns/x`, which fails if somebody is at work there",
+            ),
+            (
+                Refusal::OfAnotherNode {
+                    what: "10.0.1.2".into(),
+                    node: "n2".into(),
+                },
+                "10.0.1.2 is node n2's, which is in this network namespace too: give it to one of the two: `netpath down` \
+                 of n2, or `netpath up` of a file that has it there no more, lets go of it",
+            ),
+            (
+                Refusal::LeftInterface("np-x".into()),
+                "interface np-x was most likely made for an endpoint by a netpath whose records are gone, and nothing \
+                 proves that: remove it with `ip link del dev np-x` if nothing uses it, or set host_dev in the topology \
+                 file to another name",
+            ),
+            (
                 forwarding("bond0.354", None),
                 "this machine does not forward: net/ipv4/conf/bond0.354/forwarding is not there: \
                  set it with `sysctl -w net/ipv4/conf/bond0.354/forwarding=1` (netpath changes no \
@@ -457,5 +627,45 @@ mod tests {
             );
         }
         assert_eq!(ids.len(), Refusal::KINDS.len(), "{ids:?}");
+    }
+
+    /// A command acts where it is run, so each says where that has to be.
+    #[test]
+    fn commands_are_run_in_the_nodes_namespace() {
+        let entry = "nsenter --net=/run/netns/H ";
+        let route = || Refusal::ForeignRoute {
+            told: "10.0.1.0/24 on the link".into(),
+            text: "10.0.1.0/24 dev br7 table main".into(),
+        };
+        let refusals = [
+            route(),
+            Refusal::RoutedElsewhere {
+                net: "10.0.1.0/24".parse().expect("a prefix"),
+                told: "10.0.1.0/24 on the link".into(),
+                text: Some("10.0.1.0/24 dev br7 table main".into()),
+            },
+            Refusal::UplinkDown("eth7".into()),
+            Refusal::LeftInterface("np-x".into()),
+            Refusal::OtherMac {
+                dev: "eth7".into(),
+                mac: Mac([2, 0, 0, 0, 0, 9]),
+            },
+            Refusal::NotForwarding {
+                key: "ipv4/conf/eth7/forwarding".into(),
+                found: None,
+                advertised: vec!["eth7".into()],
+            },
+            Refusal::Advertised(vec!["eth7".into()]),
+        ];
+        for refusal in refusals {
+            let told = refusal.of("node n1").entered_by(entry).to_string();
+            let commands: Vec<&str> = told.split('`').skip(1).step_by(2).collect();
+            let in_it = commands
+                .iter()
+                .filter(|command| !command.starts_with("netpath"));
+            for command in in_it {
+                assert!(command.starts_with(entry), "{command} in {told}");
+            }
+        }
     }
 }

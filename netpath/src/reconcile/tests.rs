@@ -311,7 +311,10 @@ fn ids_are_never_given_twice() {
 #[test]
 fn a_wire_that_an_unreadable_node_may_claim_stays() {
     let mut world = made(&lab());
-    world.observed.claims.push(WireClaim::Unknown);
+    world
+        .observed
+        .claims
+        .push(WireClaim::Unknown("n2".to_owned()));
     let mut alone = world.clone();
     carry_out(&mut alone, &down("n", &world));
     assert_eq!(

@@ -6,6 +6,7 @@
 //!
 //! Everything here panics where it cannot do its work: without root, or on a kernel without BPF, tests fail.
 
+mod advice;
 mod deadline;
 mod inside;
 mod leftovers;
@@ -15,9 +16,10 @@ mod topologies;
 mod traffic;
 
 pub use self::{
+    advice::{commands, obey, refused},
     deadline::Deadline,
     inside::udp_port,
-    portrait::portrait,
+    portrait::{assert_same_portrait, portrait},
     processes::{helper, test_process},
     topologies::{HOST, ONE_NODE, TWO_NODES, addresses, on_a_machine},
     traffic::{Bytes, Traffic},

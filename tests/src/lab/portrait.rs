@@ -1,6 +1,7 @@
 //! What a namespace looks like, to be compared.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -9,40 +10,72 @@ use netpath::netns::Netns;
 
 use super::run;
 
-/// What a namespace looks like: links, addresses, routes, rules, neighbours made by hand, netfilter rules,
-/// sysctls.
+/// What is asked of a namespace.
+const LISTINGS: [&str; 12] = [
+    "ip -o link",
+    "ip -o addr",
+    "ip -d -4 route show table all",
+    "ip -d -6 route show table all",
+    "ip -4 rule",
+    "ip -6 rule",
+    "ip neigh show nud permanent",
+    "ip xfrm policy",
+    "iptables-save",
+    "ip6tables-save",
+    "nft list ruleset",
+    "tc qdisc show",
+];
+
+/// What a namespace looks like: links, addresses, routes, rules, neighbours made by hand, XFRM policies, netfilter rules,
+/// queueing disciplines, filters, sysctls.
 pub fn portrait(netns: &Netns) -> String {
     netns
         .run(|| {
             let mut text = String::new();
-            for line in [
-                "ip -o link",
-                "ip -o addr",
-                "ip -4 route show table all",
-                "ip -6 route show table all",
-                "ip -4 rule",
-                "ip -6 rule",
-                "ip neigh show nud permanent",
-                "iptables-save",
-                "ip6tables-save",
-            ] {
-                text += &format!("# {line}\n");
-                for line in run(line).lines().filter(|line| !line.starts_with('#')) {
-                    // What the kernel counts down by itself.
-                    let (line, _) = line.split_once(" expires ").unwrap_or((line, ""));
-                    let (line, _) = line.split_once("valid_lft").unwrap_or((line, ""));
-                    // A chain's packets and bytes.
-                    let (line, _) = line.split_once(" [").unwrap_or((line, ""));
-                    text += line.trim_end_matches('\\').trim_end();
-                    text.push('\n');
+            for line in LISTINGS {
+                list(line, &mut text);
+            }
+            for dev in interfaces() {
+                for hook in ["root", "ingress", "egress"] {
+                    list(&format!("tc filter show dev {dev} {hook}"), &mut text);
                 }
             }
-            for directory in ["ipv4", "ipv6"] {
-                sysctls(&Path::new("/proc/sys/net").join(directory), &mut text);
-            }
+            sysctls(Path::new("/proc/sys/net"), &mut text);
             text
         })
         .expect("enter")
+}
+
+/// Fails where two portraits differ, and says in which lines.
+pub fn assert_same_portrait(now: &str, before: &str, when: &str) {
+    let lines = |text: &str, other: &str| -> Vec<String> {
+        let known: BTreeSet<&str> = other.lines().collect();
+        let differ = text.lines().filter(|line| !known.contains(line));
+        differ.map(str::to_owned).collect()
+    };
+    let (new, gone) = (lines(now, before), lines(before, now));
+    assert!(now == before, "{when}: new {new:#?}, gone {gone:#?}");
+}
+
+fn list(command: &str, text: &mut String) {
+    *text += &format!("# {command}\n");
+    for line in run(command).lines().filter(|line| !line.starts_with('#')) {
+        // What the kernel counts by itself: down to the end of something, or a chain's packets and bytes.
+        let ends = [" expires ", "valid_lft", " [", " counter packets "];
+        let end = ends.iter().filter_map(|end| line.find(end)).min();
+        let line = &line[..end.unwrap_or(line.len())];
+        *text += line.trim_end_matches('\\').trim_end();
+        text.push('\n');
+    }
+}
+
+/// The interfaces, by name.
+fn interfaces() -> Vec<String> {
+    let listing = run("ip -o link");
+    let names = listing.lines().filter_map(|line| line.split(' ').nth(1));
+    let names = names.map(|name| name.trim_end_matches(':'));
+    let names = names.filter_map(|name| name.split('@').next());
+    names.map(str::to_owned).collect()
 }
 
 /// Every sysctl below a directory that can be read and that the kernel does not change by itself.
@@ -56,10 +89,13 @@ fn sysctls(directory: &Path, text: &mut String) {
     for path in paths {
         if path.is_dir() {
             sysctls(&path, text);
-        } else if !path.ends_with("stable_secret")
+        } else if !COUNTED.iter().any(|name| path.ends_with(name))
             && let Ok(value) = fs::read_to_string(&path)
         {
             *text += &format!("{} = {}\n", path.display(), value.trim_end());
         }
     }
 }
+
+/// Sysctls that cannot be read before they are written, or that count.
+const COUNTED: [&str; 2] = ["stable_secret", "nf_conntrack_count"];

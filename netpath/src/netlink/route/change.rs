@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     route::{
@@ -13,11 +13,11 @@ use netlink_packet_route::{
 };
 use netpath_common::Ifindex;
 
-use super::{KnownRoutes, ROUTE_PROTOCOL, Route, Table};
+use super::{KnownRoutes, ROUTE_PROTOCOL, Route, Table, known::default_metric};
 use crate::netlink::{Link, Netlink, NetlinkError, channel::About, family};
 
 /// A route to be made.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewRoute {
     /// Destination.
     pub dst: IpNet,
@@ -88,6 +88,43 @@ impl Netlink {
         Ok(KnownRoutes::of(self.routes(Table::Main)?))
     }
 
+    /// Puts a route into the main table in the place of these, which the caller knows to be its own: beside them first, so
+    /// that there is one all the time. Nothing else is replaced or removed, whatever stands there by now: NLM_F_REPLACE
+    /// would take the place of whatever it finds.
+    ///
+    /// # Errors
+    /// [`NetlinkError::RouteExists`] where something else stands there; all is left as it is then. Or when the kernel
+    /// refuses.
+    pub fn exchange_routes(&self, old: &[NewRoute], new: &NewRoute) -> Result<(), NetlinkError> {
+        let refused = match self.put(new, NLM_F_CREATE | NLM_F_EXCL) {
+            Err(error) if error.errno() == Some(libc::EEXIST) => error,
+            result => return result,
+        };
+        let known = self.known_routes()?;
+        let there = known.in_place_of(new);
+        if there.is_empty() {
+            return Err(refused);
+        }
+        let mut own = Vec::new();
+        for found in there {
+            let exact = exactly(found).filter(|exact| old.iter().any(|old| is_same(exact, old)));
+            own.push(exact.ok_or_else(|| NetlinkError::RouteExists {
+                found: Box::new(found.clone()),
+            })?);
+        }
+        let is_beside = match self.put(new, NLM_F_CREATE | NLM_F_APPEND) {
+            Ok(()) => true,
+            // IPv6 has no two that lead the same way.
+            Err(error) if error.errno() == Some(libc::EEXIST) => false,
+            Err(error) => return Err(error),
+        };
+        own.iter().try_for_each(|own| self.delete_route(own))?;
+        match is_beside {
+            true => Ok(()),
+            false => self.put(new, NLM_F_CREATE | NLM_F_EXCL),
+        }
+    }
+
     fn put_in_place(
         &self,
         new: &NewRoute,
@@ -112,12 +149,18 @@ impl Netlink {
         self.channel.request(about, request, flags)
     }
 
-    /// Takes a route of netpath's out of the main table. One that is gone already is no error.
+    /// Takes a route of netpath's out of the main table: the one that is exactly so. One that is gone already is no error.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn delete_route(&self, old: &NewRoute) -> Result<(), NetlinkError> {
-        self.delete(old.dst, message(old))
+        let mut message = message(old);
+        // Of IPv4 the kernel takes the one with the least, and nothing is less than netpath's.
+        if old.dst.addr().is_ipv6() {
+            let metric = default_metric(old.dst);
+            message.attributes.push(RouteAttribute::Priority(metric));
+        }
+        self.delete(old.dst, message)
     }
 
     /// Takes netpath's route to a prefix through an interface out of the main table, whatever its next hop. One that
@@ -138,24 +181,6 @@ impl Netlink {
         self.delete(dst, message)
     }
 
-    /// Takes netpath's route to a destination out of the main table, whatever its next hop and interface. One that is
-    /// gone already is no error.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn delete_routes_to(&self, dst: IpNet) -> Result<(), NetlinkError> {
-        let mut message = message(&NewRoute {
-            dst,
-            via: None,
-            ifindex: None,
-            onlink: false,
-            source: None,
-        });
-        // Any: with a next hop it is another one than without.
-        message.header.scope = RouteScope::NoWhere;
-        self.delete(dst, message)
-    }
-
     /// The protocol number in the message keeps the kernel from removing somebody else's.
     fn delete(&self, dst: IpNet, message: RouteMessage) -> Result<(), NetlinkError> {
         let about = About {
@@ -168,6 +193,23 @@ impl Netlink {
             result => result,
         }
     }
+}
+
+/// A route that carries netpath's number, so that it can be taken for no other; `None` for one that netpath never makes.
+fn exactly(found: &Route) -> Option<NewRoute> {
+    let hop = found.single_next_hop().filter(|_| found.is_as_made())?;
+    Some(NewRoute {
+        dst: found.dst,
+        via: hop.via,
+        ifindex: hop.ifindex,
+        onlink: hop.onlink,
+        source: found.source,
+    })
+}
+
+/// Whether two lead the same way. The kernel changes the preferred source itself, when that address goes.
+fn is_same(found: &NewRoute, old: &NewRoute) -> bool {
+    (found.dst, found.via, found.ifindex) == (old.dst, old.via, old.ifindex)
 }
 
 /// NLM_F_REPLACE takes the place of anybody's route, so all that may be meant must be netpath's.

@@ -55,7 +55,7 @@ impl KnownRoutes {
 const MAIN: u32 = 254;
 
 /// The metric that the kernel gives to a route that comes without: `IP6_RT_PRIO_USER` of linux/ipv6_route.h for IPv6.
-fn default_metric(dst: IpNet) -> u32 {
+pub(super) fn default_metric(dst: IpNet) -> u32 {
     match dst {
         IpNet::V4(_) => 0,
         IpNet::V6(_) => 1024,

@@ -21,6 +21,7 @@ use super::{FAMILIES, Netlink, NetlinkError, Scope, channel::About};
 
 #[cfg(test)]
 pub(super) use self::decode::decode;
+use self::known::default_metric;
 
 /// The protocol number that netpath's routes carry: the letter `n`, unassigned in iproute2's `rt_protos`.
 pub const ROUTE_PROTOCOL: u8 = 110;
@@ -118,9 +119,18 @@ impl fmt::Display for RouteKind {
 }
 
 impl Route {
-    /// Whether it carries netpath's protocol number.
+    /// Whether it carries netpath's protocol number. That proves nothing: anybody may use it.
     pub fn is_ours(&self) -> bool {
         self.protocol == ROUTE_PROTOCOL
+    }
+
+    /// Whether it could be one that netpath made: it is where netpath puts its own, and leads as they do.
+    pub fn is_as_made(&self) -> bool {
+        self.is_ours()
+            && self.nexthop_id.is_none()
+            && self.single_next_hop().is_some()
+            && (self.tos, self.from) == (0, None)
+            && self.metric == default_metric(self.dst)
     }
 
     /// The one way on, of a route that leads there and does nothing else: unicast, not multipath, no tunnel.

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     netlink::{self, Link, Netlink, Replace, VethEnd},
     netns::Inside,
-    reconcile::{NewRoute, Op, Place, Refusal},
+    reconcile::{NewRoute, Op, OwnRoute, Place, Refusal, Replaces},
     sysctl,
 };
 
@@ -65,7 +65,7 @@ impl Site<'_> {
                 Ok(netlink.delete_neighbour(&link(netlink, dev)?, *address)?)
             }
             Op::AddRoute(_, route) => add_route(netlink, route),
-            Op::RemoveRoute(_, dst) => Ok(netlink.delete_routes_to(*dst)?),
+            Op::RemoveRoute(_, old) => Ok(netlink.delete_route(&own_route(old))?),
             op => Err(ProvisionError::NoSuchPlace(format!("{op:?}"))),
         }
     }
@@ -171,11 +171,6 @@ fn add_route(netlink: &Netlink, route: &NewRoute) -> Result<(), ProvisionError> 
         Some(dev) => Some(link(netlink, dev)?.ifindex),
         None => None,
     };
-    let replace = if route.of_anybody {
-        Replace::Any
-    } else {
-        Replace::Ours
-    };
     let to = netlink::NewRoute {
         dst: route.dst,
         via: route.via,
@@ -183,5 +178,21 @@ fn add_route(netlink: &Netlink, route: &NewRoute) -> Result<(), ProvisionError> 
         onlink: route.onlink,
         source: route.source,
     };
-    Ok(netlink.add_route(&to, replace)?)
+    match &route.replaces {
+        Replaces::Any => Ok(netlink.add_route(&to, Replace::Any)?),
+        Replaces::These(old) => {
+            let old: Vec<netlink::NewRoute> = old.iter().map(own_route).collect();
+            Ok(netlink.exchange_routes(&old, &to)?)
+        }
+    }
+}
+
+fn own_route(old: &OwnRoute) -> netlink::NewRoute {
+    netlink::NewRoute {
+        dst: old.dst,
+        via: old.via,
+        ifindex: old.ifindex,
+        onlink: false,
+        source: old.source,
+    }
 }

@@ -2,7 +2,11 @@
 
 mod census;
 mod datapath;
+mod machine;
 mod namespace;
+mod others;
+
+pub use self::others::endpoints_of_others;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,12 +17,12 @@ use super::{
     records::{self, Damaged},
 };
 use crate::{
-    datapath::{Datapath, DatapathError, nodes},
+    datapath::Datapath,
     model::{self, NodePlace},
-    netns::{self, NameState, Netns, name_state},
+    netns::{self, NameState, Netns, name_state, path_of},
     reconcile::{
-        Home, Namespace, NamespaceState, Object, Observed, Recorded, Refusal, Wanted, WantedUplink,
-        WireClaim, World,
+        self, Home, Namespace, NamespaceState, Object, Observed, Recorded, Refusal, Wanted,
+        WantedUplink, WireClaim, World,
     },
 };
 
@@ -88,9 +92,17 @@ pub fn take_readable(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, Pr
     observed.endpoints = endpoints(&subject, netns.as_ref())?;
     inside_endpoints(&mut observed, &subject);
     wires(&subject, netns.as_ref(), &mut observed)?;
-    observed.owners = owners(&subject, &observed)?;
+    observed.owners = others::owners(&subject, &observed)?;
+    if netns.is_some() {
+        observed.others = others::in_namespace(name, observed.node.state)?;
+    }
+    if place == NodePlace::Lab {
+        observed.entry = format!("nsenter --net={} ", path_of(name).display());
+    }
+    let mut world = World { recorded, observed };
+    reconcile::prove_routes(&mut world);
     Ok(Snapshot {
-        world: World { recorded, observed },
+        world,
         datapath,
         netns,
         damaged,
@@ -278,7 +290,7 @@ fn wires(
     if wires.is_empty() {
         return Ok(());
     }
-    observed.claims = claims(subject.name)?;
+    observed.claims = others::claims(subject.name)?;
     for wire in wires {
         let name = wire_namespace(wire)?;
         let (state, netns) = named(&name)?;
@@ -290,7 +302,7 @@ fn wires(
             .map(|uplink| (uplink.wire.as_str(), uplink.wire_cookie))
             .chain(observed.claims.iter().filter_map(|claim| match claim {
                 WireClaim::Recorded { wire, cookie } => Some((wire.as_str(), *cookie)),
-                WireClaim::Unknown => None,
+                WireClaim::Unknown(_) => None,
             }));
         let is_ours = claims
             .into_iter()
@@ -307,84 +319,10 @@ fn wires(
     Ok(())
 }
 
-/// Which other nodes have a record that proves a namespace theirs, where one stands at a name that is wanted here.
-fn owners(
-    subject: &Subject<'_>,
-    observed: &Observed,
-) -> Result<BTreeMap<String, String>, ProvisionError> {
-    let recorded = |name: &str| {
-        let node = subject.recorded;
-        let endpoint = node.and_then(|node| node.endpoints.get(name));
-        endpoint.map_or(0, |endpoint| endpoint.cookie)
-    };
-    let mut strangers = BTreeMap::new();
-    for endpoint in subject.wanted.into_iter().flat_map(|node| &node.endpoints) {
-        let name = endpoint.name.as_str();
-        let state = observed.endpoints.get(name).map(|there| there.state);
-        if let Some(NamespaceState::Present(cookie)) = state
-            && endpoint.home == Home::Made
-            && cookie != recorded(name)
-        {
-            strangers.insert(cookie, name);
-        }
-    }
-    if let (None, NodePlace::Lab, NamespaceState::Present(cookie)) =
-        (subject.recorded, subject.place, observed.node.state)
-    {
-        strangers.insert(cookie, subject.name);
-    }
-    if strangers.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let mut owners = BTreeMap::new();
-    for other in nodes()?.into_iter().filter(|other| other != subject.name) {
-        // One that cannot be read proves nothing.
-        let Ok(Some(datapath)) = Datapath::open(&other) else {
-            continue;
-        };
-        let records = datapath.maps.endpoint_records.all();
-        for record in records.iter().flat_map(BTreeMap::values) {
-            if let Some(name) = strangers.get(&record.netns_cookie) {
-                owners.insert((*name).to_owned(), other.clone());
-            }
-        }
-    }
-    Ok(owners)
-}
-
 /// The name of a wire's namespace.
 pub fn wire_namespace(wire: &str) -> Result<String, ProvisionError> {
     let wire: model::Name = wire
         .parse()
         .map_err(|_| ProvisionError::DamagedRecord(format!("{wire:?} is no wire's name")))?;
     Ok(model::wire_namespace(&wire).to_string())
-}
-
-/// What other nodes say of wires. What cannot be read proves nothing, and may claim anything: another node's trouble is
-/// not this one's.
-fn claims(name: &str) -> Result<Vec<WireClaim>, ProvisionError> {
-    let mut claims = Vec::new();
-    for other in nodes()?.into_iter().filter(|other| other != name) {
-        let uplinks = match Datapath::open(&other) {
-            Ok(None) => continue,
-            Ok(Some(datapath)) => datapath.maps.uplink_records.all(),
-            Err(error) => Err(error),
-        };
-        match uplinks {
-            Ok(uplinks) => {
-                for record in uplinks.values().filter(|record| record.wire_cookie != 0) {
-                    claims.push(match netpath_common::text(&record.wire) {
-                        Some(wire) => WireClaim::Recorded {
-                            wire: wire.to_owned(),
-                            cookie: record.wire_cookie,
-                        },
-                        None => WireClaim::Unknown,
-                    });
-                }
-            }
-            Err(DatapathError::Lock(error)) => return Err(error.into()),
-            Err(_) => claims.push(WireClaim::Unknown),
-        }
-    }
-    Ok(claims)
 }

@@ -8,11 +8,14 @@ use std::{
 
 use netpath_common::{Ifindex, ProgramKind};
 
-use super::{Subject, census};
+use super::{
+    Subject, census,
+    machine::{self, Machine},
+};
 use crate::{
     datapath::Datapath,
     model::NodePlace,
-    netlink::{self, LinkKind, NeighbourState, Netlink, RouteKind, Table, XdpMode},
+    netlink::{self, LinkKind, NeighbourState, Netlink, NextHop, RouteKind, Table, XdpMode},
     netns::{Inside, Netns},
     provision::{error::ProvisionError, iptables},
     reconcile::{
@@ -37,12 +40,12 @@ pub(super) fn node(
         || subject.recorded.is_some_and(|node| node.forward_drop);
     let datapath = datapath.map(std::sync::Mutex::new);
     let is_machine = subject.place == NodePlace::Host;
-    let (node, local, forward_drop, attached, census) = netns.enter(|inside| {
+    let (node, machine, forward_drop, attached, census) = netns.enter(|inside| {
         let netlink = Netlink::open(inside)?;
         let node = read(inside, &netlink, state, &keys, None)?;
-        let local = match is_machine {
-            true => netlink.routes(Table::Local)?.iter().map(route).collect(),
-            false => Vec::new(),
+        let machine = match is_machine {
+            true => machine::read(inside, &netlink, &node)?,
+            false => Machine::default(),
         };
         let asked = is_lab && (may_drop || iptables::may_drop_forward(inside)?);
         let drop = match asked {
@@ -58,10 +61,12 @@ pub(super) fn node(
             None => Default::default(),
         };
         let census = census::take(subject, inside, &netlink, datapath, &node.sysctls)?;
-        Ok::<_, ProvisionError>((node, local, drop, attached, census))
+        Ok::<_, ProvisionError>((node, machine, drop, attached, census))
     })??;
     observed.node = node;
-    observed.local = local;
+    observed.local = machine.local;
+    observed.advertised = machine.advertised;
+    observed.entry = machine.entry;
     observed.forward_drop = forward_drop;
     observed.attached = attached;
     observed.census = census;
@@ -200,10 +205,20 @@ fn read(
         state,
         neighbours: neighbours.collect(),
         silent,
-        routes: netlink.routes(Table::Main)?.iter().map(route).collect(),
+        routes: routes(netlink, Table::Main, &links)?,
         links: links.into_values().collect(),
         sysctls: sysctls(inside, keys)?,
     })
+}
+
+/// The routes of a table, in a namespace with these interfaces.
+pub(super) fn routes(
+    netlink: &Netlink,
+    table: Table,
+    links: &BTreeMap<Ifindex, Link>,
+) -> Result<Vec<Route>, ProvisionError> {
+    let found = netlink.routes(table)?;
+    Ok(found.iter().map(|found| route(found, links)).collect())
 }
 
 fn sysctls(inside: &Inside<'_>, keys: &[String]) -> Result<Sysctls, ProvisionError> {
@@ -221,7 +236,7 @@ fn sysctls(inside: &Inside<'_>, keys: &[String]) -> Result<Sysctls, ProvisionErr
 
 /// A route that is not plain (of another type, over several next hops) has neither next hop nor interface here: it is
 /// never one that netpath made.
-fn route(found: &netlink::Route) -> Route {
+fn route(found: &netlink::Route, links: &BTreeMap<Ifindex, Link>) -> Route {
     let plain = match found.next_hops.as_slice() {
         [hop] if found.kind == RouteKind::Unicast && found.nexthop_id.is_none() => Some(hop),
         _ => None,
@@ -236,13 +251,14 @@ fn route(found: &netlink::Route) -> Route {
         },
         metric: found.metric,
         source: found.source,
-        ours: found.is_ours() && plain.is_some(),
+        ours: found.is_as_made(),
+        like_ours: found.is_as_made(),
         kernel: found.protocol == RTPROT_KERNEL,
         told: match found.kind {
             RouteKind::Unicast => format!("{} {}", found.dst, found.way()),
             kind => format!("{kind} {}", found.dst),
         },
-        text: text(found),
+        text: text(found, links),
     }
 }
 
@@ -253,24 +269,56 @@ fn hop(found: &netlink::NextHop) -> Hop {
     }
 }
 
-/// As `ip route del` takes it.
-fn text(found: &netlink::Route) -> String {
-    let kind = match found.kind {
+/// As `ip route del` takes it, whole: it takes the first that it fits.
+fn text(found: &netlink::Route, links: &BTreeMap<Ifindex, Link>) -> String {
+    let mut text = match found.kind {
         RouteKind::Unicast => String::new(),
         kind => format!("{kind} "),
     };
-    let via = match found.next_hops.as_slice() {
-        [hop] => hop
-            .via
-            .map_or_else(String::new, |via| format!(" via {via}")),
-        _ => String::new(),
+    text += &found.dst.to_string();
+    if found.tos != 0 {
+        text += &format!(" tos {:#x}", found.tos);
+    }
+    let hops: Vec<String> = found
+        .next_hops
+        .iter()
+        .map(|hop| hop_text(hop, found, links))
+        .collect();
+    // Several come last.
+    let (one, several) = match hops.as_slice() {
+        [one] => (one.clone(), String::new()),
+        several => (
+            String::new(),
+            several.iter().map(|hop| format!(" nexthop{hop}")).collect(),
+        ),
     };
-    let metric = match found.metric {
-        0 => String::new(),
-        metric => format!(" metric {metric}"),
+    text += &one;
+    if found.metric != 0 {
+        text += &format!(" metric {}", found.metric);
+    }
+    let table = match found.table {
+        MAIN => "main".to_owned(),
+        LOCAL => "local".to_owned(),
+        number => number.to_string(),
     };
-    format!("{kind}{}{via}{metric}", found.dst)
+    format!("{text} table {table}{several}")
 }
+
+fn hop_text(hop: &NextHop, route: &netlink::Route, links: &BTreeMap<Ifindex, Link>) -> String {
+    let mut text = match hop.via {
+        Some(via) if via.is_ipv4() != route.dst.addr().is_ipv4() => format!(" via inet6 {via}"),
+        Some(via) => format!(" via {via}"),
+        None => String::new(),
+    };
+    if let Some(link) = hop.ifindex.and_then(|ifindex| links.get(&ifindex)) {
+        text += &format!(" dev {}", link.name);
+    }
+    text
+}
+
+/// `RT_TABLE_MAIN` and `RT_TABLE_LOCAL` of linux/rtnetlink.h.
+const MAIN: u32 = 254;
+const LOCAL: u32 = 255;
 
 /// `RTPROT_KERNEL` of linux/rtnetlink.h.
 const RTPROT_KERNEL: u8 = 2;

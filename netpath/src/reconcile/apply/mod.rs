@@ -9,8 +9,8 @@ use ipnet::IpNet;
 use netpath_common::{Bypass, EndpointId, Ifindex, Mac};
 
 use super::{
-    Hop, Link, Maps, Namespace, NamespaceState, Neighbour, NewRoute, Op, Place, Recorded, Route,
-    World,
+    Hop, Link, Maps, Namespace, NamespaceState, Neighbour, NewRoute, Op, Place, Recorded, Replaces,
+    Route, World,
 };
 use crate::model::NodePlace;
 
@@ -111,10 +111,12 @@ impl World {
                     .retain(|found| Some(found.ifindex) != ifindex || found.address != *address);
             }
             Op::AddRoute(place, route) => self.add_route(place, route),
-            Op::RemoveRoute(place, dst) => self
-                .namespace_mut(place)
-                .routes
-                .retain(|route| !(route.ours && route.dst == *dst)),
+            Op::RemoveRoute(place, old) => {
+                let is_it = |route: &Route| route.own().as_ref() == Some(old);
+                self.namespace_mut(place)
+                    .routes
+                    .retain(|route| !is_it(route));
+            }
             Op::SetFeatures(features) => self.observed.maps.features = *features,
             Op::Register(_)
             | Op::Unregister(_)
@@ -597,7 +599,11 @@ impl World {
             (None, None) => None,
         };
         let routes = &mut namespace.routes;
-        routes.retain(|route| route.dst != new.dst || !(route.ours || new.of_anybody));
+        routes.retain(|route| match (&new.replaces, route.own()) {
+            (Replaces::Any, _) => route.dst != new.dst,
+            (Replaces::These(old), Some(own)) => !old.contains(&own),
+            (Replaces::These(_), None) => true,
+        });
         routes.push(Route {
             dst: new.dst,
             via: new.via,
@@ -609,6 +615,7 @@ impl World {
             metric: 0,
             source: new.source,
             ours: true,
+            like_ours: true,
             kernel: false,
             told: String::new(),
             text: String::new(),

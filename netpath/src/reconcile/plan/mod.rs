@@ -3,8 +3,10 @@
 mod draft;
 mod endpoint;
 mod entries;
+mod held;
 mod names;
 mod node;
+mod proof;
 mod refuse;
 mod remove;
 mod route;
@@ -20,6 +22,7 @@ use netpath_common::Mac;
 
 use self::draft::Draft;
 pub use self::{
+    proof::{left_routes, prove_routes},
     refuse::unproven,
     remove::down,
     switch::{Wishes, switch},
@@ -181,7 +184,10 @@ impl Planner<'_> {
 
     fn refuse_with(&mut self, object: Object, name: &str, refusal: Refusal) {
         let object = object.told(name, &self.wanted.name);
-        self.plan.refusals.push(refusal.of(object));
+        let entry = &self.initial.observed.entry;
+        self.plan
+            .refusals
+            .push(refusal.of(object).entered_by(entry));
     }
 
     /// The value of a sysctl in the world as planned so far.

@@ -7,13 +7,17 @@ use netpath_common::{Ifindex, InterfaceKind};
 
 use super::{
     super::{
-        Home, NamespaceState, Object, Place, Recorded, RecordedEndpoint, Refusal, WantedEndpoint,
-        WantedUplink, WireClaim, World, observed::Interface, wanted::WantedRoute,
+        Home, NamespaceOwner, NamespaceState, Object, Place, Recorded, RecordedEndpoint, Refusal,
+        WantedEndpoint, WantedUplink, WireClaim, World, observed::Interface, wanted::WantedRoute,
     },
     Planner,
+    held::holds,
     names::{end_on_the_wire, is_ours},
 };
 use crate::model::NodePlace;
+
+/// IPv6 forwards where this is on.
+const ALL_IPV6: &str = "ipv6/conf/all/forwarding";
 
 /// The endpoints that the programs know and whose host-side veth is there, without a record that proves their namespace: its
 /// entry is gone, or it has another cookie. With each the veth's name.
@@ -69,6 +73,7 @@ impl Planner<'_> {
         for endpoint in &wanted.endpoints {
             self.refuse_interfaces(endpoint);
         }
+        self.refuse_held();
         if wanted.place == NodePlace::Host {
             self.refuse_machine();
         }
@@ -104,10 +109,14 @@ impl Planner<'_> {
             return;
         }
         let name = self.wanted.name.clone();
+        let state = self.initial.observed.node.state;
         let refusal = match (self.recorded_node(), self.wanted.place) {
             (Some(node), place) if node.place != place => Refusal::OtherPlace,
             (_, NodePlace::Host) if is_dead(self.initial) => Refusal::NamespaceDead,
             (_, NodePlace::Host) => Refusal::OtherNamespace,
+            (None, NodePlace::Lab) if state == NamespaceState::EmptyFile => {
+                Refusal::EmptyFile(name.clone())
+            }
             (_, NodePlace::Lab) => self.foreign_namespace(&name),
         };
         self.refuse_with(Object::Node, &name, refusal);
@@ -117,7 +126,9 @@ impl Planner<'_> {
     fn foreign_namespace(&self, name: &str) -> Refusal {
         let name = name.to_owned();
         match self.initial.observed.owners.get(&name).cloned() {
-            Some(node) => Refusal::OnAnotherNode { name, node },
+            Some(NamespaceOwner::EndpointOf(node)) => Refusal::OnAnotherNode { name, node },
+            Some(NamespaceOwner::Node(node)) => Refusal::NodesNamespace { name, node },
+            Some(NamespaceOwner::Perhaps(node)) => Refusal::PerhapsOnAnotherNode { name, node },
             None => Refusal::ForeignNamespace(name),
         }
     }
@@ -162,7 +173,10 @@ impl Planner<'_> {
                     NamespaceState::NotANamespace => false,
                 };
                 if !is_free && !self.unproven().contains_key(&wanted.name) {
-                    let refusal = self.foreign_namespace(&wanted.name);
+                    let refusal = match state {
+                        NamespaceState::EmptyFile => Refusal::EmptyFile(wanted.name.clone()),
+                        _ => self.foreign_namespace(&wanted.name),
+                    };
                     self.refuse_with(Object::Endpoint, &wanted.name, refusal);
                 }
             }
@@ -196,7 +210,16 @@ impl Planner<'_> {
             NamespaceState::NotANamespace => false,
         };
         if !is_ours {
-            let refusal = Refusal::ForeignNamespace(wire.namespace.clone());
+            let name = wire.namespace.clone();
+            let mut claims = self.initial.observed.claims.iter();
+            let perhaps = claims.find_map(|claim| match claim {
+                WireClaim::Unknown(node) => Some(node.clone()),
+                WireClaim::Recorded { .. } => None,
+            });
+            let refusal = match perhaps {
+                Some(node) => Refusal::PerhapsOnAnotherNode { name, node },
+                None => Refusal::ForeignNamespace(name),
+            };
             self.refuse_with(Object::Uplink, &wanted.dev, refusal);
         }
         self.refuse_uplink_of_a_wire(wanted);
@@ -239,11 +262,8 @@ impl Planner<'_> {
         }
         let outside = self.initial.observed.node.link(&wanted.host_dev);
         if outside.is_some_and(|link| !is_ours(self.initial, link)) {
-            let refusal = self.other_mac(wanted).unwrap_or(Refusal::ForeignInterface {
-                dev: wanted.host_dev.clone(),
-                netns: None,
-                key: "host_dev",
-            });
+            let refusal = self.other_mac(wanted);
+            let refusal = refusal.unwrap_or_else(|| self.foreign_veth(&wanted.host_dev));
             self.refuse_with(Object::Endpoint, &wanted.name, refusal);
         }
         let place = Place::Endpoint(wanted.name.clone());
@@ -296,8 +316,9 @@ impl Planner<'_> {
             .any(|address| address.addr().is_ipv6());
         if has_v6 {
             // IPv6 forwards between interfaces only where the whole namespace does.
-            self.must_forward(Object::Node, &wanted.name, "ipv6/conf/all/forwarding");
+            self.must_forward(Object::Node, &wanted.name, ALL_IPV6);
         }
+        self.keep_advertised();
         for endpoint in &wanted.endpoints {
             let addresses = endpoint.addresses.iter().map(|a| IpNet::from(a.addr()));
             for net in addresses.chain(endpoint.prefixes.iter().copied()) {
@@ -334,21 +355,59 @@ impl Planner<'_> {
         self.must_forward(Object::Uplink, &wanted.dev, &key);
     }
 
+    /// To the kernel every number but 0 is on.
     fn must_forward(&mut self, object: Object, name: &str, key: &str) {
-        let found = self.initial.observed.node.sysctls.get(key);
-        if found.is_some_and(|value| value == "1") {
+        let observed = &self.initial.observed;
+        let found = observed.node.sysctls.get(key);
+        if found.is_some_and(|value| value != "0") {
             return;
         }
+        let advertised = match key {
+            ALL_IPV6 => observed.advertised.clone(),
+            _ => Vec::new(),
+        };
         let refusal = Refusal::NotForwarding {
             key: key.to_owned(),
             found: found.cloned(),
+            advertised,
         };
         self.refuse_with(object, name, refusal);
+    }
+
+    /// Where any interface is made to forward IPv6, the kernel takes away every default route that came by advertisements,
+    /// unless accept_ra is 2. A new interface starts as `default` says.
+    fn keep_advertised(&mut self) {
+        let observed = &self.initial.observed;
+        let is_on = |dev: &str| {
+            let key = format!("ipv6/conf/{dev}/forwarding");
+            observed
+                .node
+                .sysctls
+                .get(&key)
+                .is_some_and(|value| value != "0")
+        };
+        let starts_on = is_on("default");
+        let makes_forward = self.wanted.endpoints.iter().any(|endpoint| {
+            match observed.node.link(&endpoint.host_dev) {
+                Some(link) => !is_on(&link.name),
+                None => !starts_on,
+            }
+        });
+        // Of one that does not forward at all yet that is told with how to make it.
+        if makes_forward && is_on("all") && !observed.advertised.is_empty() {
+            let refusal = Refusal::Advertised(observed.advertised.clone());
+            let name = self.wanted.name.clone();
+            self.refuse_with(Object::Node, &name, refusal);
+        }
     }
 
     /// An address or a prefix of an endpoint is wholly the endpoint's: nothing of it may be the machine's own, or be
     /// routed elsewhere.
     fn refuse_taken(&mut self, endpoint: &str, net: IpNet) {
+        // Its routes are there too, and not to be removed by hand.
+        if self.holder(|other| holds(other, net)).is_some() {
+            return;
+        }
         let observed = &self.initial.observed.node;
         let own = observed.links.iter().find_map(|link| {
             let mut addresses = link.addresses.iter().map(IpNet::addr);
@@ -368,7 +427,8 @@ impl Planner<'_> {
         let mut foreign = foreign.filter(|route| net.contains(&route.dst));
         // Without an address of the machine's: a whole prefix that it takes for itself.
         let local = &self.initial.observed.local;
-        let local = local.iter().find(|route| route.dst.contains(&net));
+        let mut local = local.iter();
+        let local = local.find(|route| route.dst.contains(&net) || net.contains(&route.dst));
         let foreign = foreign
             .find(|route| own.is_none() || !route.kernel)
             .or(local.filter(|_| own.is_none()));
@@ -376,7 +436,7 @@ impl Planner<'_> {
             refusals.push(Refusal::RoutedElsewhere {
                 net,
                 told: route.told.clone(),
-                text: route.text.clone(),
+                text: (!route.kernel).then(|| route.text.clone()),
             });
         }
         for refusal in refusals {
@@ -386,6 +446,12 @@ impl Planner<'_> {
 
     fn refuse_route(&mut self, wanted: &WantedRoute) {
         let WantedRoute { dst, via } = *wanted;
+        if self
+            .holder(|other| other.routes.contains_key(&dst))
+            .is_some()
+        {
+            return;
+        }
         // What has led there once may be led elsewhere by a routing daemon.
         let recorded = self.recorded_node().and_then(|node| node.routes.get(&dst));
         if recorded.is_some_and(|record| record.via == via) {

@@ -413,9 +413,8 @@ impl Planner<'_> {
         if self.world.observed.maps.routes.contains_key(&dst) {
             self.act(&mut draft, Op::RemovePrefix(dst));
         }
-        let routes = &self.world.observed.node.routes;
-        if route.made && routes.iter().any(|found| found.ours && found.dst == dst) {
-            self.act(&mut draft, Op::RemoveRoute(Place::Node, dst));
+        if route.made {
+            self.remove_own_routes(&mut draft, dst);
         }
         self.act(&mut draft, Op::ForgetRoute(dst));
         let detail = Some(String::new());
@@ -426,6 +425,12 @@ impl Planner<'_> {
             detail,
             draft,
         );
+    }
+
+    pub(super) fn remove_own_routes(&mut self, draft: &mut Draft, dst: IpNet) {
+        for own in self.world.observed.node.own_routes(dst) {
+            self.act(draft, Op::RemoveRoute(Place::Node, own));
+        }
     }
 
     fn remove_uplink(&mut self, dev: &str, uplink: &RecordedUplink) {
@@ -528,7 +533,7 @@ impl Planner<'_> {
             WireClaim::Recorded { wire, cookie } => {
                 (wire, *cookie) == (&uplink.wire, uplink.wire_cookie)
             }
-            WireClaim::Unknown => self.has_others(&uplink.wire),
+            WireClaim::Unknown(_) => self.has_others(&uplink.wire),
         });
         let node = self.world.recorded.as_ref();
         let is_shared = node.is_some_and(|node| {

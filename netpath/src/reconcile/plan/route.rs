@@ -5,7 +5,8 @@ use netpath_common::Ifindex;
 
 use super::{
     super::{
-        Action, Drift, NewRoute, Object, Op, Owner, Place, RecordedRoute, wanted::WantedRoute,
+        Action, Drift, NewRoute, Object, Op, Owner, Place, RecordedRoute, Replaces,
+        wanted::WantedRoute,
     },
     Draft, Planner,
 };
@@ -26,6 +27,14 @@ impl Planner<'_> {
     pub(super) fn is_led_elsewhere(&self, dst: IpNet) -> bool {
         let mut routes = self.initial.observed.node.routes.iter();
         self.wanted.place == NodePlace::Host && routes.any(|route| route.dst == dst && !route.ours)
+    }
+
+    /// Whose place a route of the node's takes.
+    pub(super) fn replaces(&self, dst: IpNet) -> Replaces {
+        match self.wanted.place {
+            NodePlace::Lab => Replaces::Any,
+            NodePlace::Host => Replaces::These(self.world.observed.node.own_routes(dst)),
+        }
     }
 
     fn route(&mut self, wanted: &WantedRoute) {
@@ -72,7 +81,7 @@ impl Planner<'_> {
                 dev: None,
                 onlink: false,
                 source: None,
-                of_anybody: self.wanted.place == NodePlace::Lab,
+                replaces: self.replaces(dst),
             };
             self.act(&mut draft, Op::AddRoute(Place::Node, new));
         }

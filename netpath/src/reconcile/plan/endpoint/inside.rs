@@ -7,7 +7,7 @@ use netpath_common::Mac;
 
 use super::{
     super::{
-        super::{Drift, Home, NewRoute, Op, Place, World},
+        super::{Drift, Home, NewRoute, Op, Place, Replaces, World},
         Draft, Planner, first_of_family, gateways,
         sysctls::veth_sysctls,
     },
@@ -228,13 +228,18 @@ impl Planner<'_> {
         if had == Some(source) && !self.misses_address(work, source) {
             draft.note(Drift::DefaultRouteGone(via));
         }
+        let there = self.world.namespace(&work.place);
+        let own = there.map_or_else(Vec::new, |there| there.own_routes(dst));
         let route = NewRoute {
             dst,
             via: Some(via),
             dev: Some(work.record.dev.clone()),
             onlink: true,
             source,
-            of_anybody: work.wanted.home == Home::Made,
+            replaces: match work.wanted.home {
+                Home::Made => Replaces::Any,
+                Home::Given(_) => Replaces::These(own),
+            },
         };
         self.act(draft, Op::AddRoute(work.place.clone(), route));
     }

@@ -65,10 +65,7 @@ impl Planner<'_> {
             .into_iter()
             .chain(addresses.iter().map(|a| IpNet::from(a.addr())))
         {
-            let routes = &self.world.observed.node.routes;
-            if routes.iter().any(|route| route.ours && route.dst == dst) {
-                self.act(&mut draft, Op::RemoveRoute(Place::Node, dst));
-            }
+            self.remove_own_routes(&mut draft, dst);
         }
         self.step(Action::Update, Object::Endpoint, &wanted.name, None, draft);
     }

@@ -12,7 +12,6 @@ use super::{
     Work,
     veth::host_link,
 };
-use crate::model::NodePlace;
 
 impl Planner<'_> {
     /// Notes routes of the node that are not there, where they could be.
@@ -52,7 +51,7 @@ impl Planner<'_> {
             dev: Some(record.host_dev.clone()),
             onlink: via.is_some(),
             source: self.sources.towards(dst.addr()),
-            of_anybody: self.wanted.place == NodePlace::Lab,
+            replaces: self.replaces(dst),
         };
         let addresses = record
             .addresses

@@ -1,0 +1,99 @@
+//! What other nodes have in the same network namespace: that is not to be had twice.
+
+use ipnet::IpNet;
+
+use super::{
+    super::{Object, Recorded, Refusal, World},
+    GATEWAY_V4, GATEWAY_V6, Planner,
+};
+
+impl Planner<'_> {
+    /// Refuses addresses, prefixes and routes that are another node's here.
+    pub(super) fn refuse_held(&mut self) {
+        let wanted = self.wanted;
+        for endpoint in &wanted.endpoints {
+            let addresses = endpoint.addresses.iter().map(|a| IpNet::from(a.addr()));
+            for net in addresses.chain(endpoint.prefixes.iter().copied()) {
+                let holder = self.holder(|other| holds(other, net));
+                self.refuse_other(Object::Endpoint, &endpoint.name, told(net), holder);
+            }
+        }
+        for route in &wanted.routes {
+            let holder = self.holder(|other| {
+                other.routes.contains_key(&route.dst)
+                    || nets(other).any(|net| route.dst.contains(&net))
+            });
+            let what = format!("the route to {}, or an address in it,", route.dst);
+            self.refuse_other(Object::Route, &route.dst.to_string(), what, holder);
+        }
+    }
+
+    fn refuse_other(&mut self, object: Object, name: &str, what: String, holder: Option<String>) {
+        if let Some(node) = holder {
+            self.refuse_with(object, name, Refusal::OfAnotherNode { what, node });
+        }
+    }
+
+    /// The other node in this namespace of which something is true.
+    pub(super) fn holder(&self, is_it: impl Fn(&Recorded) -> bool) -> Option<String> {
+        let mut others = self.initial.observed.others.iter();
+        let found = others.find(|(_, other)| is_it(other));
+        found.map(|(name, _)| name.clone())
+    }
+
+    /// Why an interface that is not this node's may not be an endpoint's host-side veth.
+    pub(super) fn foreign_veth(&self, dev: &str) -> Refusal {
+        let mac = self
+            .initial
+            .observed
+            .node
+            .link(dev)
+            .and_then(|link| link.mac);
+        let made = |other: &Recorded| {
+            let mut endpoints = other.endpoints.values();
+            endpoints.any(|endpoint| Some(endpoint.host_mac) == mac)
+        };
+        if let Some(node) = self.holder(made) {
+            let what = format!("interface {dev}");
+            return Refusal::OfAnotherNode { what, node };
+        }
+        match is_left(self.initial, dev) {
+            true => Refusal::LeftInterface(dev.to_owned()),
+            false => Refusal::ForeignInterface {
+                dev: dev.to_owned(),
+                netns: None,
+                key: "host_dev",
+            },
+        }
+    }
+}
+
+/// All that leads to the endpoints of a node.
+fn nets(node: &Recorded) -> impl Iterator<Item = IpNet> {
+    node.endpoints.values().flat_map(|endpoint| {
+        let addresses = endpoint.addresses.iter().map(|a| IpNet::from(a.addr()));
+        addresses.chain(endpoint.prefixes.iter().copied())
+    })
+}
+
+/// Whether a node has some of this already, with its endpoints or behind other nodes.
+pub(super) fn holds(node: &Recorded, net: IpNet) -> bool {
+    let overlaps = |other: IpNet| other.contains(&net) || net.contains(&other);
+    nets(node).any(overlaps) || node.routes.keys().copied().any(overlaps)
+}
+
+/// Whether it has a gateway's address, which netpath alone gives to a veth.
+fn is_left(world: &World, dev: &str) -> bool {
+    let link = world.observed.node.link(dev).filter(|link| link.veth);
+    link.is_some_and(|link| {
+        let mut addresses = link.addresses.iter().map(IpNet::addr);
+        addresses.any(|address| address == GATEWAY_V4 || address == GATEWAY_V6)
+    })
+}
+
+fn told(net: IpNet) -> String {
+    match net.prefix_len() == net.max_prefix_len() {
+        true => net.addr().to_string(),
+        false => net.to_string(),
+    }
+}
