@@ -103,6 +103,10 @@ kinds! {
             /// What the programs go by.
             recorded: Option<&'static str>,
         } = "bypassed", TELLS;
+        /// An address is the node's own, and the programs do not know it: they let packets from outside come from it.
+        OwnAddress(IpAddr) = "own_address_unknown", TELLS;
+        /// The programs take an address for the node's own that it no longer has: they refuse packets from it.
+        OwnAddressGone(IpAddr) = "own_address_gone", TELLS;
         /// The node is to pass these by.
         Bypass(Vec<&'static str>) = "bypass", MENDS;
         /// A program does not run on an interface where it belongs.
@@ -216,6 +220,14 @@ impl fmt::Display for Drift {
             Self::ReversePath { found, recorded } => write!(
                 f,
                 "the kernel's rp_filter is {found}, and the fast path goes by {recorded}"
+            ),
+            Self::OwnAddress(address) => write!(
+                f,
+                "the node has the address {address}, and the fast path takes it for anybody's"
+            ),
+            Self::OwnAddressGone(address) => write!(
+                f,
+                "the node no longer has the address {address}, and the fast path takes it for its own"
             ),
             Self::Bypass(names) if names.is_empty() => write!(f, "bypass nothing"),
             Self::Bypass(names) => write!(f, "bypass {}", List(names)),

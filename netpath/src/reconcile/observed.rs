@@ -193,6 +193,9 @@ pub struct Observed {
     pub wires: BTreeMap<String, Namespace>,
     /// What the machine takes for itself: routes of table local, on a node that is the machine's.
     pub local: Vec<Route>,
+    /// The addresses that its namespace takes for its own, whatever interface they are on: of those that are forwarded
+    /// at all.
+    pub own: BTreeSet<IpAddr>,
     /// What other nodes claim.
     pub claims: Vec<WireClaim>,
     /// Which other node has a record that proves the namespace at a wanted name its own.
@@ -207,6 +210,8 @@ pub struct Observed {
     pub pins_links: bool,
     /// Whether the pinned programs are those of this build.
     pub programs_current: bool,
+    /// How many addresses of each family its maps have room for; 0 where it has no maps.
+    pub address_room: u32,
     /// Whether its maps have the room that the topology says.
     pub has_room: bool,
     /// Whether its settings note the room that its maps have.

@@ -35,6 +35,11 @@ pub(super) fn maps(datapath: &Datapath, observed: &mut Observed) -> Result<(), P
         interfaces.insert(ifindex, interface);
     }
     observed.room_noted = datapath.room_is_noted()?;
+    let rooms = [
+        maps.endpoints_v4.max_entries(),
+        maps.endpoints_v6.max_entries(),
+    ];
+    observed.address_room = rooms.into_iter().min().unwrap_or(0);
     let devices = maps.devices.all()?;
     observed.maps = Maps {
         endpoints: maps.endpoints()?,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     os::fd::{AsFd as _, BorrowedFd},
     sync::PoisonError,
 };
@@ -11,7 +12,7 @@ use netpath_common::{Ifindex, ProgramKind};
 use super::{Subject, census};
 use crate::{
     datapath::Datapath,
-    model::NodePlace,
+    model::{NodePlace, is_forwardable},
     netlink::{self, LinkKind, NeighbourState, Netlink, RouteKind, Table, XdpMode},
     netns::{Inside, Netns},
     provision::{error::ProvisionError, iptables},
@@ -36,11 +37,13 @@ pub(super) fn node(
         || subject.recorded.is_some_and(|node| node.forward_drop);
     let datapath = datapath.map(std::sync::Mutex::new);
     let is_machine = subject.place == NodePlace::Host;
-    let (node, local, forward_drop, attached, census) = netns.enter(|inside| {
+    let (node, own, local, forward_drop, attached, census) = netns.enter(|inside| {
         let netlink = Netlink::open(inside)?;
         let node = read(inside, &netlink, state, &keys, None)?;
+        let taken = netlink.routes(Table::Local)?;
+        let own = taken.iter().filter_map(own_address).collect();
         let local = match is_machine {
-            true => netlink.routes(Table::Local)?.iter().map(route).collect(),
+            true => taken.iter().map(route).collect(),
             false => Vec::new(),
         };
         let asked = is_lab && (may_drop || iptables::may_drop_forward(inside)?);
@@ -57,9 +60,10 @@ pub(super) fn node(
             None => Default::default(),
         };
         let census = census::take(subject, inside, &netlink, datapath, &node.sysctls)?;
-        Ok::<_, ProvisionError>((node, local, drop, attached, census))
+        Ok::<_, ProvisionError>((node, own, local, drop, attached, census))
     })??;
     observed.node = node;
+    observed.own = own;
     observed.local = local;
     observed.forward_drop = forward_drop;
     observed.attached = attached;
@@ -216,6 +220,14 @@ fn sysctls(inside: &Inside<'_>, keys: &[String]) -> Result<Sysctls, ProvisionErr
         }
     }
     Ok(sysctls)
+}
+
+/// The address of a route of table local, if it is one that packets may come from: what the kernel takes for its own,
+/// whatever interface has it, or none. An IPv6 address that turned out to be somebody else's is not there.
+fn own_address(found: &netlink::Route) -> Option<IpAddr> {
+    let is_address = found.dst.prefix_len() == found.dst.max_prefix_len();
+    let address = found.dst.addr();
+    (found.kind == RouteKind::Local && is_address && is_forwardable(address)).then_some(address)
 }
 
 /// A route that is not plain (of another type, over several next hops) has neither next hop nor interface here: it is

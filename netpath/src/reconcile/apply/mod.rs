@@ -11,7 +11,7 @@ use netpath_common::{Bypass, EndpointId, Ifindex, Mac};
 use super::{
     Link, Maps, Namespace, NamespaceState, Neighbour, NewRoute, Op, Place, Recorded, Route, World,
 };
-use crate::model::NodePlace;
+use crate::model::{NodePlace, is_forwardable};
 
 /// The first of the indexes and cookies that stand for what is yet to be made: far above those that the kernel gives.
 const UNMADE: u32 = 1 << 30;
@@ -86,6 +86,9 @@ impl World {
             } => {
                 let (address, place) = (*address, place.clone());
                 self.change_link(&place, dev, |link| link.addresses.push(address));
+                if place == Place::Node && is_forwardable(address.addr()) {
+                    self.observed.own.insert(address.addr());
+                }
             }
             Op::RemoveAddress {
                 place,
@@ -136,6 +139,7 @@ impl World {
     fn make_node(&mut self, place: NodePlace, fast_path: bool) {
         if place == NodePlace::Lab {
             self.observed.node = self.new_namespace();
+            self.observed.own.clear();
         }
         let cookie = match self.observed.node.state {
             NamespaceState::Present(cookie) => cookie,
@@ -176,6 +180,7 @@ impl World {
                 self.remove_link(&Place::Node, ifindex);
             }
             self.observed.node = Namespace::default();
+            self.observed.own.clear();
         }
         self.without_node();
     }
@@ -389,6 +394,7 @@ impl World {
             forget_source(namespace, address.addr());
         }
         if *place == Place::Node {
+            self.forget_own(&link.addresses);
             self.observed
                 .attached
                 .retain(|(index, _)| *index != ifindex);
@@ -490,15 +496,15 @@ impl World {
     /// With an interface that goes down go its routes, its neighbours and its IPv6 addresses (`fib_disable_ip`,
     /// `neigh_ifdown`, `addrconf_ifdown`).
     fn set_down(&mut self, place: &Place, dev: &str) {
-        let mut gone = Vec::new();
+        let mut gone: Vec<IpNet> = Vec::new();
         self.change_link(place, dev, |link| {
             link.up = false;
             gone.extend(link.addresses.iter().filter(|net| net.addr().is_ipv6()));
             link.addresses.retain(|net| net.addr().is_ipv4());
         });
         let namespace = self.namespace_mut(place);
-        for address in gone {
-            forget_source(namespace, IpNet::addr(&address));
+        for address in &gone {
+            forget_source(namespace, address.addr());
         }
         let Some(ifindex) = namespace.link(dev).map(|link| link.ifindex) else {
             return;
@@ -507,6 +513,9 @@ impl World {
         routes.retain(|route| route.ifindex != Some(ifindex));
         let neighbours = &mut namespace.neighbours;
         neighbours.retain(|found| found.ifindex != ifindex);
+        if *place == Place::Node {
+            self.forget_own(&gone);
+        }
     }
 
     /// Its sysctls are found under the new name from then on; what they were is not asked.
@@ -546,9 +555,22 @@ impl World {
         });
         self.without_ipv4(place, dev);
         let namespace = self.namespace_mut(place);
-        for address in gone {
+        for address in gone.iter().copied() {
             forget_source(namespace, address.addr());
             forget_next_hops(namespace, &address);
+        }
+        if *place == Place::Node {
+            self.forget_own(&gone);
+        }
+    }
+
+    /// Addresses are gone from one of the node's interfaces: they are its own no more, unless another has them too.
+    fn forget_own(&mut self, gone: &[IpNet]) {
+        for address in gone.iter().map(IpNet::addr) {
+            let mut left = self.observed.node.links.iter().flat_map(|it| &it.addresses);
+            if !left.any(|found| found.addr() == address) {
+                self.observed.own.remove(&address);
+            }
         }
     }
 

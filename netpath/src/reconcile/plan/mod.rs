@@ -5,6 +5,7 @@ mod endpoint;
 mod entries;
 mod names;
 mod node;
+mod own;
 mod refuse;
 mod remove;
 mod route;
@@ -127,6 +128,7 @@ impl Planner<'_> {
         }
         self.surplus();
         self.retire();
+        self.own_addresses();
         self.free_names();
         self.switch_wanted();
         for uplink in &self.wanted.uplinks {

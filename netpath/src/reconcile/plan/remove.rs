@@ -207,7 +207,6 @@ impl Planner<'_> {
             ..Draft::default()
         };
         self.uplink_pending(&mut draft, dev, uplink);
-        self.withdraw_addresses(&mut draft, uplink);
         if let Some(link) = own_uplink(&self.world, uplink).cloned() {
             if link.up {
                 self.set_down(&mut draft, &Place::Node, &link.name);
@@ -223,6 +222,7 @@ impl Planner<'_> {
                 self.act(&mut draft, op);
             }
         }
+        self.withdraw_addresses(&mut draft, uplink);
         self.step(Action::Update, Object::Uplink, dev, None, draft);
     }
 
@@ -475,14 +475,16 @@ impl Planner<'_> {
         self.remove_wire(draft, dev, uplink);
     }
 
-    /// Takes the entries of an uplink's addresses out of the maps, as far as nobody else has them by now.
+    /// Takes the entries of an uplink's addresses out of the maps, as far as nobody else has them by now, nor the machine
+    /// itself.
     fn withdraw_addresses(&mut self, draft: &mut Draft, uplink: &RecordedUplink) {
         let kept = self.wanted.uplinks.iter().flat_map(|kept| &kept.addresses);
         let kept: BTreeSet<IpAddr> = kept.map(IpNet::addr).collect();
         for address in uplink.addresses.iter().map(IpNet::addr) {
             let entry = self.world.observed.maps.endpoints.get(&address);
             let is_its = entry.is_some_and(|entry| entry.ifindex == Ifindex(0));
-            if is_its && !kept.contains(&address) {
+            let is_own = self.world.observed.own.contains(&address);
+            if is_its && !kept.contains(&address) && !is_own {
                 self.act(draft, Op::RemoveEntry(address));
             }
         }

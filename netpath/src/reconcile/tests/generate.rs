@@ -52,6 +52,9 @@ pub fn host_world() -> World {
                     .into(),
             },
             pins_links: true,
+            own: ["192.168.9.9/32", "100.64.0.1/32", "fd64::1/128"]
+                .map(|text| net(text).addr())
+                .into(),
             ..Observed::default()
         },
     }
@@ -167,7 +170,10 @@ pub struct Damage {
     which: Index,
 }
 
-const KINDS: u8 = 32;
+const KINDS: u8 = 34;
+
+/// Addresses that a node may have beside those of its uplinks.
+const OTHERS: [&str; 3] = ["192.168.9.9/32", "10.8.9.9/32", "fd88::9/128"];
 
 pub fn damages() -> impl Strategy<Value = Vec<Damage>> {
     let damage = (0..KINDS, any::<Index>()).prop_map(|(kind, which)| Damage { kind, which });
@@ -462,7 +468,19 @@ impl Damage {
                     uplink.ifindex = ifindex;
                 }
             }
-            _ => world.observed.maps.features.route_mtu = 1280,
+            31 => world.observed.maps.features.route_mtu = 1280,
+            // An address comes, or goes, that is neither the topology's nor an endpoint's.
+            32 => {
+                let address = self.which.get(&OTHERS);
+                world.observed.own.insert(net(address).addr());
+            }
+            _ => {
+                let others = OTHERS.map(|address| net(address).addr());
+                let own = &mut world.observed.own;
+                if let Some(gone) = self.pick(others.into_iter().filter(|it| own.contains(it))) {
+                    own.remove(&gone);
+                }
+            }
         }
     }
 
