@@ -16,6 +16,7 @@ use super::{
     maps::Maps,
     migrate::inside,
     pins::Pins,
+    tcx::Running,
 };
 use crate::{
     netlink::{self, Netlink},
@@ -86,20 +87,32 @@ impl Datapath {
         kind: ProgramKind,
         dev: &str,
     ) -> Result<bool, DatapathError> {
-        let ours = self.program_id(kind)?;
+        Ok(self.runs(inside, kind, dev)? != Running::No)
+    }
+
+    /// Whether a program runs on an interface, and what holds it there.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn runs(
+        &self,
+        inside: &Inside<'_>,
+        kind: ProgramKind,
+        dev: &str,
+    ) -> Result<Running, DatapathError> {
         match attach_mode()? {
-            AttachMode::Tcx => match SchedClassifier::query_tcx(dev, attach_type(kind)) {
-                Ok((_, programs)) => Ok(programs.iter().any(|program| program.id() == ours)),
-                Err(error) if is_missing_device(&error) => Ok(false),
-                Err(error) => Err(failed(kind, Some(dev))(error)),
-            },
+            AttachMode::Tcx => self.runs_by_tcx(kind, dev),
             AttachMode::Clsact => {
+                let ours = self.program_id(kind)?;
                 let netlink = Netlink::open(inside)?;
                 let Some(link) = netlink.link(dev)? else {
-                    return Ok(false);
+                    return Ok(Running::No);
                 };
                 let filters = netlink.filter_programs(&link, kind.hook())?;
-                Ok(filters.iter().any(|filter| filter.program == ours))
+                Ok(match filters.iter().any(|filter| filter.program == ours) {
+                    true => Running::Held,
+                    false => Running::No,
+                })
             }
         }
     }
@@ -162,11 +175,15 @@ impl Datapath {
         kind: ProgramKind,
         dev: &str,
     ) -> Result<bool, DatapathError> {
-        if self.is_attached(inside, kind, dev)? {
+        let running = self.runs(inside, kind, dev)?;
+        if running == Running::Held {
             return Ok(false);
         }
         // Somebody may have removed the directory with its links.
         self.pins.complete()?;
+        if running == Running::Loose && self.hold(kind, dev)? {
+            return Ok(true);
+        }
         let path = self.pins.link(kind.name(), dev);
         // A pin without a program on the hook is the link of an earlier interface of that name.
         unpin(&path)?;
@@ -232,7 +249,10 @@ impl Datapath {
         dev: &str,
     ) -> Result<bool, DatapathError> {
         match attach_mode()? {
-            AttachMode::Tcx => unpin(&self.pins.link(kind.name(), dev)),
+            AttachMode::Tcx => {
+                let unpinned = unpin(&self.pins.link(kind.name(), dev))?;
+                Ok(self.cut(kind, dev)? || unpinned)
+            }
             AttachMode::Clsact => self.detach_clsact(kind, dev),
         }
     }
@@ -385,7 +405,7 @@ fn filter(kind: ProgramKind, dev: &str) -> Result<Option<SchedClassifierLink>, D
     }
 }
 
-fn unpin(path: &std::path::Path) -> Result<bool, DatapathError> {
+pub(super) fn unpin(path: &std::path::Path) -> Result<bool, DatapathError> {
     // Opened first, so that the link is there until the pin is gone, and detached exactly then.
     let link = match PinnedLink::from_pin(path) {
         Ok(link) => link,

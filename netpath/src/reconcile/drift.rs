@@ -123,6 +123,20 @@ kinds! {
             /// The interface.
             dev: String,
         } = "program_surplus", MENDS;
+        /// A program runs, and the pin of the link that holds it there is gone, or leads elsewhere: it may end at any moment.
+        LinkUnpinned {
+            /// The program.
+            program: ProgramKind,
+            /// The interface.
+            dev: String,
+        } = "link_unpinned", MENDS;
+        /// A link is pinned that belongs to nothing that netpath made.
+        LinkSurplus {
+            /// The program.
+            program: ProgramKind,
+            /// The interface that its pin names.
+            dev: String,
+        } = "link_surplus", MENDS;
         /// An entry of a map is gone.
         EntryGone {
             /// The map.
@@ -252,6 +266,16 @@ impl fmt::Display for Drift {
             Self::ProgramSurplus { program, dev } => write!(
                 f,
                 "program {} is attached to {dev}, where it is to be off",
+                program.name()
+            ),
+            Self::LinkUnpinned { program, dev } => write!(
+                f,
+                "program {} runs on {dev}, and no pin of netpath's holds it there",
+                program.name()
+            ),
+            Self::LinkSurplus { program, dev } => write!(
+                f,
+                "the pinned link of program {} to {dev} is nobody's",
                 program.name()
             ),
             Self::EntryGone { map, key } => write!(f, "the entry of {key} in map {map} is gone"),

@@ -164,6 +164,10 @@ pub struct Maps {
     pub devices: BTreeMap<EndpointId, Ifindex>,
     /// Interfaces with programs.
     pub interfaces: BTreeMap<Ifindex, Interface>,
+    /// Interfaces whose gate is not shut, and that the programs know nothing else of.
+    pub strange_gates: BTreeSet<Ifindex>,
+    /// Interfaces whose counters are left out, for they are gone.
+    pub retired: BTreeSet<Ifindex>,
     /// What the programs look at.
     pub features: FeatureBits,
 }
@@ -204,6 +208,8 @@ pub struct Observed {
     pub forward_drop: Option<[bool; 2]>,
     /// Which of netpath's programs run, and where in the node's namespace.
     pub attached: BTreeSet<(Ifindex, ProgramKind)>,
+    /// Those of them that no pinned link of netpath's holds there: they may end at any moment.
+    pub loose: BTreeSet<(Ifindex, ProgramKind)>,
     /// The pinned links, by program and device. Always empty where programs are clsact filters.
     pub link_pins: BTreeSet<(ProgramKind, String)>,
     /// Whether programs are attached by pinned links.
@@ -214,8 +220,10 @@ pub struct Observed {
     pub address_room: u32,
     /// Whether its maps have the room that the topology says.
     pub has_room: bool,
-    /// Whether its settings note the room that its maps have.
-    pub room_noted: bool,
+    /// Whether its settings hold what netpath writes there, with the room that its maps have.
+    pub settings_sound: bool,
+    /// Records that say what they should and hold besides what netpath never writes there: the map, and the key.
+    pub overwritten: BTreeSet<(&'static str, String)>,
     /// What else acts on its packets.
     pub census: Census,
     /// The entries of its maps.

@@ -118,6 +118,7 @@ impl<'a> Site<'a> {
             | Op::ForgetRoute(_)
             | Op::Register(_)
             | Op::Unregister(_)
+            | Op::Unretire(_)
             | Op::SetReady(_)
             | Op::SetDevice(..)
             | Op::RemoveDevice(_)
@@ -152,7 +153,7 @@ fn group(op: &Op) -> Option<&Place> {
         | Op::RemoveNode
         | Op::ReplacePrograms
         | Op::Grow
-        | Op::NoteRoom
+        | Op::MendSettings
         | Op::WishFastPath(_)
         | Op::NoteConfigured
         | Op::Accept(_)

@@ -34,7 +34,7 @@ pub(super) fn maps(datapath: &Datapath, observed: &mut Observed) -> Result<(), P
         };
         interfaces.insert(ifindex, interface);
     }
-    observed.room_noted = datapath.room_is_noted()?;
+    observed.settings_sound = datapath.settings_are_sound()?;
     let rooms = [
         maps.endpoints_v4.max_entries(),
         maps.endpoints_v6.max_entries(),
@@ -48,8 +48,14 @@ pub(super) fn maps(datapath: &Datapath, observed: &mut Observed) -> Result<(), P
             .into_iter()
             .map(|(id, device)| (id, device.ifindex))
             .collect(),
-        interfaces,
+        strange_gates: maps
+            .open_gates()?
+            .into_iter()
+            .filter(|ifindex| !interfaces.contains_key(ifindex))
+            .collect(),
+        retired: maps.retired.all()?.into_keys().collect(),
         features: maps.features.get()?,
+        interfaces,
     };
     observed.link_pins = datapath.link_pins()?.into_iter().collect();
     Ok(())

@@ -49,12 +49,16 @@ pub fn take(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, ProvisionEr
 /// As [`take`], of what can be read.
 pub fn take_readable(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, ProvisionError> {
     let datapath = Datapath::open(name)?;
-    let (recorded, damaged) = match &datapath {
+    let records = match &datapath {
         Some(datapath) => {
-            let (recorded, damaged) = records::read(&datapath.maps)?;
-            (Some(recorded), damaged)
+            datapath.verify()?;
+            Some(records::read(&datapath.maps)?)
         }
-        None => (None, Vec::new()),
+        None => None,
+    };
+    let (recorded, damaged, overwritten) = match records {
+        Some(records) => (Some(records.recorded), records.damaged, records.overwritten),
+        None => Default::default(),
     };
     let place = place(recorded.as_ref(), wanted);
     let (state, netns) = node_namespace(name, place, recorded.as_ref())?;
@@ -63,6 +67,7 @@ pub fn take_readable(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, Pr
             state,
             ..Namespace::default()
         },
+        overwritten,
         ..Observed::default()
     };
     let subject = Subject {

@@ -1,7 +1,7 @@
 //! What the kernel has of a namespace.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     os::fd::{AsFd as _, BorrowedFd},
     sync::PoisonError,
@@ -11,7 +11,7 @@ use netpath_common::{Ifindex, ProgramKind};
 
 use super::{Subject, census};
 use crate::{
-    datapath::Datapath,
+    datapath::{Datapath, Running},
     model::{NodePlace, is_forwardable},
     netlink::{self, LinkKind, NeighbourState, Netlink, RouteKind, Table, XdpMode},
     netns::{Inside, Netns},
@@ -66,17 +66,21 @@ pub(super) fn node(
     observed.own = own;
     observed.local = local;
     observed.forward_drop = forward_drop;
-    observed.attached = attached;
+    (observed.attached, observed.loose) = attached;
     observed.census = census;
     Ok(())
 }
 
+/// Where programs run.
+type Programs = BTreeSet<(Ifindex, ProgramKind)>;
+
+/// Which run, and which of them no pin of netpath's holds.
 fn attached(
     subject: &Subject<'_>,
     inside: &Inside<'_>,
     node: &Namespace,
     datapath: &Datapath,
-) -> Result<std::collections::BTreeSet<(Ifindex, ProgramKind)>, ProvisionError> {
+) -> Result<(Programs, Programs), ProvisionError> {
     let Some(recorded) = subject.recorded else {
         return Ok(Default::default());
     };
@@ -88,18 +92,22 @@ fn attached(
         let programs: &[ProgramKind] = &[ProgramKind::FromUplink];
         (dev.as_str(), programs)
     });
-    let mut attached = std::collections::BTreeSet::new();
+    let (mut attached, mut loose) = (Programs::new(), Programs::new());
     for (dev, programs) in endpoints.chain(uplinks) {
         let Some(link) = node.link(dev) else {
             continue;
         };
         for &program in programs {
-            if datapath.is_attached(inside, program, &link.name)? {
+            let running = datapath.runs(inside, program, &link.name)?;
+            if running != Running::No {
                 attached.insert((link.ifindex, program));
+            }
+            if running == Running::Loose {
+                loose.insert((link.ifindex, program));
             }
         }
     }
-    Ok(attached)
+    Ok((attached, loose))
 }
 
 /// The sysctls that netpath sets in a node's namespace, or goes by there.

@@ -50,7 +50,7 @@ impl World {
             Op::MakeNode { place, fast_path } => self.make_node(*place, *fast_path),
             Op::ReplacePrograms => self.observed.programs_current = true,
             Op::Grow => self.observed.has_room = true,
-            Op::NoteRoom => self.observed.room_noted = true,
+            Op::MendSettings => self.observed.settings_sound = true,
             Op::RemoveNode => self.remove_node(),
             Op::WishFastPath(_)
             | Op::SetForwardPolicy { .. }
@@ -120,6 +120,7 @@ impl World {
             Op::SetFeatures(features) => self.observed.maps.features = *features,
             Op::Register(_)
             | Op::Unregister(_)
+            | Op::Unretire(_)
             | Op::SetReady(_)
             | Op::SetDevice(..)
             | Op::RemoveDevice(_)
@@ -131,6 +132,7 @@ impl World {
             Op::Detach(program, dev) => {
                 let ifindex = self.ifindex(dev);
                 self.observed.attached.remove(&(ifindex, *program));
+                self.observed.loose.remove(&(ifindex, *program));
                 self.observed.link_pins.remove(&(*program, dev.clone()));
             }
         }
@@ -148,7 +150,8 @@ impl World {
         self.observed.maps = Maps::default();
         self.observed.programs_current = true;
         self.observed.has_room = true;
-        self.observed.room_noted = true;
+        self.observed.settings_sound = true;
+        self.observed.overwritten.clear();
         self.recorded = Some(Recorded {
             place,
             cookie,
@@ -189,6 +192,7 @@ impl World {
         self.recorded = None;
         self.observed.maps = Maps::default();
         self.observed.attached.clear();
+        self.observed.loose.clear();
         self.observed.link_pins.clear();
         if self.observed.node.state == NamespaceState::EmptyFile {
             self.observed.node = Namespace::default();
@@ -196,6 +200,22 @@ impl World {
     }
 
     fn apply_to_record(&mut self, op: &Op) {
+        let overwritten = &mut self.observed.overwritten;
+        let mut forget = |map, key: String| {
+            overwritten.remove(&(map, key));
+        };
+        match op {
+            Op::RecordEndpoint(name, _) | Op::ForgetEndpoint(name) => {
+                forget("endpoint_records", name.clone());
+            }
+            Op::RecordUplink(dev, _) | Op::ForgetUplink(dev) => {
+                forget("uplink_records", dev.clone());
+            }
+            Op::RecordRoute(dst, _) | Op::ForgetRoute(dst) => {
+                forget("route_records", dst.to_string());
+            }
+            _ => {}
+        }
         let Some(node) = &mut self.recorded else {
             return;
         };
@@ -398,6 +418,7 @@ impl World {
             self.observed
                 .attached
                 .retain(|(index, _)| *index != ifindex);
+            self.observed.loose.retain(|(index, _)| *index != ifindex);
             // The kernel takes such an entry out itself (`dev_map_notification`).
             self.observed
                 .maps

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
-use netpath_common::{EndpointEntry, InterfaceKind, ProgramKind, PuntReason, RouteEntry};
+use netpath_common::{EndpointEntry, Ifindex, InterfaceKind, ProgramKind, PuntReason, RouteEntry};
 
 use super::{
     super::{
@@ -107,6 +107,13 @@ impl Planner<'_> {
                     });
                     self.act(draft, Op::Detach(program, dev));
                 }
+                (true, true) if self.world.observed.loose.contains(&(ifindex, program)) => {
+                    draft.note(Drift::LinkUnpinned {
+                        program,
+                        dev: dev.clone(),
+                    });
+                    self.act(draft, Op::Attach(program, dev));
+                }
                 (true, true) | (false, false) => {}
             }
         }
@@ -119,7 +126,15 @@ impl Planner<'_> {
             draft.note(drift);
             self.act(&mut draft, op);
         }
+        let before = surplus_pins(self.initial);
         for (program, dev) in surplus_pins(&self.world) {
+            // Else it is of what was renamed or removed in this run.
+            if before.contains(&(program, dev.clone())) {
+                draft.note(Drift::LinkSurplus {
+                    program,
+                    dev: dev.clone(),
+                });
+            }
             self.act(&mut draft, Op::Detach(program, dev));
         }
         self.features(&mut draft);
@@ -255,6 +270,15 @@ fn surplus(node: &Recorded, others: &BTreeSet<IpAddr>, maps: &Maps) -> Vec<(Drif
     let ids: BTreeSet<_> = endpoints().map(|endpoint| endpoint.id).collect();
     for &id in maps.devices.keys().filter(|id| !ids.contains(id)) {
         surplus.push(gone("devices", id.0.to_string(), Op::RemoveDevice(id)));
+    }
+    for &ifindex in &maps.strange_gates {
+        let op = Op::Unregister(ifindex);
+        surplus.push(gone("gates", ifindex.0.to_string(), op));
+    }
+    let is_there = |ifindex: &&Ifindex| maps.interfaces.contains_key(*ifindex);
+    for &ifindex in maps.retired.iter().filter(is_there) {
+        let op = Op::Unretire(ifindex);
+        surplus.push(gone("retired", ifindex.0.to_string(), op));
     }
     for (&ifindex, interface) in &maps.interfaces {
         let known = match interface.kind {

@@ -211,9 +211,11 @@ impl Planner<'_> {
             if link.up {
                 self.set_down(&mut draft, &Place::Node, &link.name);
             }
-            let mut addresses = uplink.addresses.clone();
-            addresses.retain(|net| net.addr().is_ipv4() && link.addresses.contains(net));
-            for address in addresses {
+            // IPv6 addresses go with its being up, unless it was down already.
+            let left = self.world.observed.node.link(&link.name);
+            let left = left.map_or(&[][..], |link| &link.addresses);
+            let left = uplink.addresses.iter().filter(|net| left.contains(net));
+            for address in left.copied().collect::<Vec<_>>() {
                 let op = Op::RemoveAddress {
                     place: Place::Node,
                     dev: link.name.clone(),

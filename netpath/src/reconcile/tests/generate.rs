@@ -170,7 +170,7 @@ pub struct Damage {
     which: Index,
 }
 
-const KINDS: u8 = 34;
+const KINDS: u8 = 40;
 
 /// Addresses that a node may have beside those of its uplinks.
 const OTHERS: [&str; 3] = ["192.168.9.9/32", "10.8.9.9/32", "fd88::9/128"];
@@ -453,7 +453,7 @@ impl Damage {
                 }
             }
             26 => world.observed.maps.features.bits = 0,
-            27 => world.observed.room_noted = false,
+            27 => world.observed.settings_sound = false,
             28 => {
                 if let Some(node) = &mut world.recorded
                     && let Some(name) = self.pick(node.endpoints.keys().cloned())
@@ -473,6 +473,42 @@ impl Damage {
             32 => {
                 let address = self.which.get(&OTHERS);
                 world.observed.own.insert(net(address).addr());
+            }
+            34 => {
+                let attached = world.observed.attached.iter().copied();
+                let picked = self.pick(attached);
+                world.observed.loose.extend(picked);
+            }
+            35 => {
+                let program = netpath_common::ProgramKind::ToEndpoint;
+                world
+                    .observed
+                    .link_pins
+                    .insert((program, "nobodys".to_owned()));
+            }
+            36 => drop(world.observed.maps.strange_gates.insert(Ifindex(7))),
+            37 => {
+                let known = world.observed.maps.interfaces.keys().copied();
+                let picked = self.pick(known);
+                world.observed.maps.retired.extend(picked);
+            }
+            38 => world.observed.maps.features.bits |= 1 << 30,
+            39 => {
+                let node = world.recorded.as_ref().expect("made");
+                let uplinks = node
+                    .uplinks
+                    .keys()
+                    .map(|dev| ("uplink_records", dev.clone()));
+                let endpoints = node
+                    .endpoints
+                    .keys()
+                    .map(|name| ("endpoint_records", name.clone()));
+                let routes = node
+                    .routes
+                    .keys()
+                    .map(|dst| ("route_records", dst.to_string()));
+                let picked = self.pick(uplinks.chain(endpoints).chain(routes));
+                world.observed.overwritten.extend(picked);
             }
             _ => {
                 let others = OTHERS.map(|address| net(address).addr());
