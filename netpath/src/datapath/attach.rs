@@ -25,8 +25,10 @@ use crate::{
 
 /// Priority of netpath's filters on a clsact qdisc: the letters `np`.
 const CLSACT_PRIORITY: u16 = 0x6e70;
+/// Their handle, as a number.
+const CLSACT_NUMBER: u32 = 1;
 /// Their handle.
-const CLSACT_HANDLE: TcHandle = TcHandle::new(0, 1);
+const CLSACT_HANDLE: TcHandle = TcHandle::new(0, CLSACT_NUMBER as u16);
 
 /// The hook of a program, in aya's words.
 fn attach_type(program: ProgramKind) -> TcAttachType {
@@ -148,8 +150,13 @@ impl Datapath {
                 Err(error) if is_missing_device(&error) => Ok(false),
                 Err(error) => Err(failed(kind, Some(&link.name))(error)),
             },
-            AttachMode::Clsact => Ok(filters
-                .any(|filter| kind.hook() == Hook::Egress || filter.priority >= CLSACT_PRIORITY)),
+            AttachMode::Clsact => Ok(filters.any(|filter| {
+                // Whatever stands in the place of netpath's own goes when that is attached.
+                let is_in_its_place =
+                    filter.priority == CLSACT_PRIORITY && filter.handle == CLSACT_NUMBER;
+                !is_in_its_place
+                    && (kind.hook() == Hook::Egress || filter.priority >= CLSACT_PRIORITY)
+            })),
         }
     }
 

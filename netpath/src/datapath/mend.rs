@@ -185,9 +185,14 @@ fn pin_over(map: &RawMap, pins: &Pins) -> Result<(), DatapathError> {
 
 /// What is missing or elsewhere, and the maps of it that are held.
 fn missing(pins: &Pins) -> Result<(Missing, Vec<RawMap>), DatapathError> {
-    // Another version's directory has other maps; whoever opens or migrates it says what is wrong with it.
-    if pins.map("meta").exists() && !matches!(super::version(pins)?, Found::Same) {
-        return Ok((Missing::default(), Vec::new()));
+    // Another version's directory has other maps; whoever opens or migrates it says what is wrong with it. A `meta` that
+    // tells nothing may have been put in the place of the node's.
+    if pins.map("meta").exists() {
+        match super::version(pins) {
+            Ok(Found::Same) | Err(DatapathError::Foreign { .. }) => {}
+            Ok(_) => return Ok((Missing::default(), Vec::new())),
+            Err(error) => return Err(error),
+        }
     }
     let pinned = pinned_maps(pins)?;
     let programs = pinned_programs(pins)?;

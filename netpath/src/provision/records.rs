@@ -9,8 +9,8 @@ use std::{
 
 use ipnet::IpNet;
 use netpath_common::{
-    ADDRESSES_MAX, Bypass, EndpointRecord, FastPathWish, NameKey, NetnsKind, Origin, PrefixBytes,
-    RecordState, RouteRecord, UplinkRecord,
+    ADDRESSES_MAX, Bypass, EndpointRecord, FastPathWish, Mac, NameKey, NetnsKind, Origin,
+    PrefixBytes, RecordState, RouteRecord, UplinkRecord,
 };
 
 use super::error::ProvisionError;
@@ -161,8 +161,8 @@ fn endpoint(record: &EndpointRecord) -> Result<RecordedEndpoint, ProvisionError>
         id: record.id,
         complete: record.state == RecordState::Complete as u32,
         ifindex: record.host_ifindex,
-        endpoint_mac: record.endpoint_mac,
-        host_mac: record.host_mac,
+        endpoint_mac: unicast(record.endpoint_mac)?,
+        host_mac: unicast(record.host_mac)?,
         dev: name::<InterfaceName>(&record.dev)?,
         host_dev: name::<InterfaceName>(&record.host_dev)?,
         addresses: nets(&record.addresses)?,
@@ -182,8 +182,8 @@ fn uplink(record: &UplinkRecord) -> Result<RecordedUplink, ProvisionError> {
         complete: record.state == RecordState::Complete as u32,
         ifindex: record.ifindex,
         made: record.made != 0,
-        mac: record.mac,
-        port_mac: record.port_mac,
+        mac: unicast(record.mac)?,
+        port_mac: unicast(record.port_mac)?,
         addresses: nets(&record.addresses)?,
         position: record.position,
     })
@@ -250,6 +250,16 @@ pub fn route_bytes(record: &RecordedRoute) -> RouteRecord {
 /// The key of a name in the record maps. The model has checked its length.
 pub fn key(name: &str) -> Result<NameKey, ProvisionError> {
     Ok(NameKey { name: fixed(name)? })
+}
+
+/// A MAC that an interface may have: no group's (IEEE 802, the lowest bit of the first byte).
+fn unicast(mac: Mac) -> Result<Mac, ProvisionError> {
+    match mac.0[0] & 1 {
+        0 => Ok(mac),
+        _ => Err(ProvisionError::DamagedRecord(format!(
+            "{mac} is a group's MAC"
+        ))),
+    }
 }
 
 /// A text in a field of a record. The model has checked its length.
