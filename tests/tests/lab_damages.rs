@@ -143,9 +143,11 @@ fn inflict(lab: &Lab, damage: &Damage) -> Result<(), String> {
     let mended = match damage.end {
         End::Mended => mended(lab),
         End::Refused => refused(lab),
-        End::Unseen(_) => Ok(()),
+        End::Unseen(_) | End::Wish => Ok(()),
     };
-    undo(lab);
+    if mended.is_err() || !matches!(damage.end, End::Mended) {
+        undo(lab);
+    }
     let whole = whole(lab);
     result.and(let_through).and(mended).and(whole)
 }

@@ -3,7 +3,7 @@
 use std::{fs, io};
 
 use aya::programs::{
-    LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType,
+    LinkOrder, ProgramError, SchedClassifier, TcAttachType,
     links::{FdLink, LinkError, PinnedLink},
     tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact},
 };
@@ -16,7 +16,7 @@ use super::{
     maps::Maps,
     migrate::inside,
     pins::Pins,
-    tcx::Running,
+    tcx::{self, Running},
 };
 use crate::{
     netlink::{self, Netlink},
@@ -142,14 +142,17 @@ impl Datapath {
         match attach_mode()? {
             // The kernel runs filters behind all programs.
             AttachMode::Tcx if filters.next().is_some() => Ok(true),
-            AttachMode::Tcx => match SchedClassifier::query_tcx(&link.name, attach_type(kind)) {
-                Ok((_, programs)) => {
-                    let ids: Vec<u32> = programs.iter().map(ProgramInfo::id).collect();
-                    Ok(are_kept(kind, &ids, ours))
-                }
-                Err(error) if is_missing_device(&error) => Ok(false),
-                Err(error) => Err(failed(kind, Some(&link.name))(error)),
-            },
+            AttachMode::Tcx => {
+                let pin = datapath.map(|datapath| datapath.pins.link(kind.name(), &link.name));
+                let pinned = pin.and_then(|pin| tcx::pinned_link(&pin));
+                // Whatever runs by netpath's link goes when netpath's program is attached.
+                let programs = tcx::programs(kind, link.ifindex.0)?.into_iter();
+                let programs = programs.map(|(program, link)| match pinned == Some(link) {
+                    true => ours.unwrap_or(program),
+                    false => program,
+                });
+                Ok(are_kept(kind, &programs.collect::<Vec<_>>(), ours))
+            }
             AttachMode::Clsact => Ok(filters.any(|filter| {
                 // Whatever stands in the place of netpath's own goes when that is attached.
                 let is_in_its_place =

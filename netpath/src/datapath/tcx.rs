@@ -67,22 +67,12 @@ impl Datapath {
     /// Ours on a hook; of several the one that is pinned.
     fn on_hook(&self, kind: ProgramKind, dev: &str) -> Result<Option<Found>, DatapathError> {
         let ours = self.program_id(kind)?;
-        let attach_type = match kind.hook() {
-            Hook::Ingress => TCX_INGRESS,
-            Hook::Egress => TCX_EGRESS,
-        };
-        let asked = |source: io::Error| file(dev, "ask for the programs of interface")(source);
         let ifindex = match if_nametoindex(dev) {
             Ok(ifindex) => ifindex,
             Err(Errno::ENODEV | Errno::ENXIO) => return Ok(None),
-            Err(errno) => return Err(asked(errno.into())),
+            Err(errno) => return Err(file(dev, "find interface")(errno.into())),
         };
-        let found = match sys::query_tcx(ifindex, attach_type) {
-            Ok(found) => found,
-            // It went in between.
-            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(None),
-            Err(error) => return Err(asked(error)),
-        };
+        let found = programs(kind, ifindex)?;
         let mut links = found.iter().filter(|(program, _)| *program == ours);
         let Some(&(_, first)) = links.clone().next() else {
             return Ok(None);
@@ -139,13 +129,29 @@ impl Datapath {
     }
 }
 
+/// What runs at the hook of a program, in order: programs by id, each with the id of its link; nothing where the interface
+/// is gone.
+pub(super) fn programs(kind: ProgramKind, ifindex: u32) -> Result<Vec<(u32, u32)>, DatapathError> {
+    let attach_type = match kind.hook() {
+        Hook::Ingress => TCX_INGRESS,
+        Hook::Egress => TCX_EGRESS,
+    };
+    match sys::query_tcx(ifindex, attach_type) {
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(Vec::new()),
+        result => {
+            let interface = format!("interface {ifindex}");
+            result.map_err(file(interface, "ask for the programs of"))
+        }
+    }
+}
+
 /// Whether a link is not found because nobody holds it any more (`bpf_link_by_id`).
 fn is_leaving(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EAGAIN))
 }
 
 /// The id of the link that is pinned there; none where nothing is, or something else.
-fn pinned_link(path: &Path) -> Option<u32> {
+pub(super) fn pinned_link(path: &Path) -> Option<u32> {
     let link = FdLink::from(PinnedLink::from_pin(path).ok()?);
     link.info().ok().map(|info| info.id())
 }

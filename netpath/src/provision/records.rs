@@ -1,7 +1,7 @@
 //! Between the records of the maps, which are bytes, and what they say.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     net::{Ipv4Addr, Ipv6Addr},
     str::FromStr,
@@ -9,8 +9,8 @@ use std::{
 
 use ipnet::IpNet;
 use netpath_common::{
-    ADDRESSES_MAX, Bypass, EndpointRecord, FastPathWish, Mac, NameKey, NetnsKind, Origin,
-    PrefixBytes, RecordState, RouteRecord, UplinkRecord,
+    ADDRESSES_MAX, Bypass, EndpointId, EndpointRecord, FastPathWish, Mac, NameKey, NetnsKind,
+    Origin, PrefixBytes, RecordState, RouteRecord, UplinkRecord,
 };
 
 use super::error::ProvisionError;
@@ -98,6 +98,46 @@ impl Reader {
     }
 }
 
+/// What proves that something was made for a record's object.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Proof {
+    Mac(Mac),
+    Cookie(u64),
+    Id(EndpointId),
+}
+
+impl Reader {
+    /// Records that prove one thing twice prove nothing: what is of the one would be removed with the other.
+    fn drop_doubles<R>(
+        &mut self,
+        records: &mut BTreeMap<String, R>,
+        proofs: impl Fn(&R) -> Vec<Proof>,
+    ) {
+        let all: Vec<(String, Vec<Proof>)> = records
+            .iter()
+            .map(|(name, record)| (name.clone(), proofs(record)))
+            .collect();
+        let mut claims: HashMap<Proof, &str> = HashMap::new();
+        let mut doubles: BTreeMap<String, String> = BTreeMap::new();
+        for (name, proofs) in &all {
+            for proof in proofs {
+                if let Some(other) = claims.insert(*proof, name) {
+                    doubles.insert(name.clone(), other.to_owned());
+                    doubles.insert(other.to_owned(), name.clone());
+                }
+            }
+        }
+        for (key, other) in doubles {
+            records.remove(&key);
+            self.damaged.push(Damaged {
+                map: self.map,
+                problem: format!("that of {other} claims the same interface or namespace"),
+                key,
+            });
+        }
+    }
+}
+
 /// All that a node's maps record, and what of it cannot be read.
 pub fn read(maps: &Maps) -> Result<Records, ProvisionError> {
     let identity = maps.meta.get()?;
@@ -125,6 +165,18 @@ pub fn read(maps: &Maps) -> Result<Records, ProvisionError> {
         let again = |dst: &IpNet, record: &_| Ok((to_bytes(*dst), route_bytes(record)));
         routes.extend(of_routes.take((&raw, &record), read, again, shown_net)?);
     }
+    of_endpoints.drop_doubles(&mut endpoints, |record| {
+        let cookie = Some(record.cookie).filter(|cookie| *cookie != 0);
+        let macs = [record.host_mac, record.endpoint_mac].map(Proof::Mac);
+        let numbers = [Some(Proof::Id(record.id)), cookie.map(Proof::Cookie)];
+        macs.into_iter()
+            .chain(numbers.into_iter().flatten())
+            .collect()
+    });
+    of_uplinks.drop_doubles(&mut uplinks, |record: &RecordedUplink| {
+        let made = record.made.then_some([record.mac, record.port_mac]);
+        made.into_iter().flatten().map(Proof::Mac).collect()
+    });
     let recorded = Recorded {
         place: match identity.netns_made {
             0 => NodePlace::Host,

@@ -21,6 +21,8 @@ pub enum End {
     Mended,
     /// `up` refuses, and says what to do.
     Refused,
+    /// It is a wish, and `up` does as it says; the test takes it back.
+    Wish,
     /// Nobody can tell, for this reason; the test takes it back.
     Unseen(&'static str),
 }

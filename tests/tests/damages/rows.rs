@@ -118,7 +118,7 @@ fn altered(spec: &'static TableSpec, row: &Row) -> Vec<Damage> {
 fn of(map: &'static str, row: &Row, what: &str, altered: Option<Vec<u8>>) -> Damage {
     let row = row.clone();
     let name = format!("{what} in {map} at {}", hex(&row.0));
-    let end = end(map, what, &row, altered.as_deref());
+    let end = end(map, what);
     Damage {
         act: std::rc::Rc::new(move |lab| {
             match &altered {
@@ -126,10 +126,7 @@ fn of(map: &'static str, row: &Row, what: &str, altered: Option<Vec<u8>>) -> Dam
                 None => delete(lab, map, &row.0),
             }
             let row = row.clone();
-            let undo: Undo = match end {
-                End::Mended => Box::new(|_| {}),
-                _ => Box::new(move |lab| write(lab, map, &row.0, &row.1)),
-            };
+            let undo: Undo = Box::new(move |lab| write(lab, map, &row.0, &row.1));
             undo
         }),
         end,
@@ -138,8 +135,21 @@ fn of(map: &'static str, row: &Row, what: &str, altered: Option<Vec<u8>>) -> Dam
 }
 
 /// How it ends, where it does not end with `up` mending it.
-fn end(_map: &str, _what: &str, _row: &Row, _altered: Option<&[u8]>) -> End {
-    End::Mended
+fn end(map: &str, what: &str) -> End {
+    match (map, what) {
+        // What proves whose a namespace and an interface are.
+        (
+            "endpoint_records",
+            "delete" | "alter netns_cookie" | "alter id" | "alter endpoint_mac" | "alter host_mac",
+        ) => End::Refused,
+        // What cannot be read.
+        (
+            "endpoint_records",
+            "alter origin" | "alter netns_kind" | "alter addresses" | "alter prefixes",
+        ) => End::Refused,
+        ("endpoint_records", "alter fast_path") => End::Wish,
+        _ => End::Mended,
+    }
 }
 
 /// A row that is nobody's.
@@ -161,7 +171,20 @@ fn foreign(lab: &Lab, spec: &'static TableSpec) -> Option<Damage> {
             key[last] ^= 0x40;
         }
     }
-    Some(Damage::new(format!("a foreign row in {map}"), move |lab| {
+    // A copy of a record claims what another has.
+    let end = match map {
+        "endpoint_records" | "uplink_records" => End::Refused,
+        _ => End::Mended,
+    };
+    let act = move |lab: &Lab| {
         write(lab, map, &key, &value);
-    }))
+        let key = key.clone();
+        let undo: Undo = Box::new(move |lab| delete(lab, map, &key));
+        undo
+    };
+    Some(Damage {
+        act: std::rc::Rc::new(act),
+        end,
+        ..Damage::new(format!("a foreign row in {map}"), |_| {})
+    })
 }
