@@ -43,6 +43,13 @@ impl Bypass {
         Self(self.0 | other.0)
     }
 
+    /// Without bits that mean nothing.
+    #[must_use]
+    pub fn known(self) -> Self {
+        let bits = ACCEPTABLE.iter().fold(0, |bits, (_, bit)| bits | 1 << bit);
+        Self(self.0 & bits)
+    }
+
     /// The names of all that are accepted.
     #[must_use]
     pub fn listed(self) -> Vec<&'static str> {

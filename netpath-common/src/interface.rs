@@ -16,6 +16,12 @@ pub const fn gate_word(ifindex: Ifindex) -> Option<u32> {
     if word < GATE_WORDS { Some(word) } else { None }
 }
 
+/// The interfaces whose bytes are in a word of the `gates` map.
+pub fn interfaces_of_word(word: u32) -> impl Iterator<Item = Ifindex> {
+    let first = word * GATES_PER_WORD;
+    (first..first + GATES_PER_WORD).map(Ifindex)
+}
+
 /// What the programs have to know of an interface for every packet, as bits of one byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gate(pub u8);

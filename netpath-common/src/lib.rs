@@ -34,6 +34,7 @@ pub use family::{Family, UnknownFamily};
 pub use id::{EndpointId, Ifindex, Mac};
 pub use interface::{
     GATE_WORDS, Gate, GateWord, InterfaceEntry, InterfaceKind, InterfaceState, gate_word,
+    interfaces_of_word,
 };
 pub use node::{FeatureBits, Identity, Ids, Settings};
 pub use program::{Hook, ProgramKind};

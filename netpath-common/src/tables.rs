@@ -9,7 +9,8 @@ pub const UPLINKS_MAX: u32 = 1024;
 /// Most interfaces that may be in `retired` before their counters are swept.
 pub const RETIRED_MAX: u32 = 1024;
 
-/// Room for the addresses of uplinks beside those of endpoints, of each family: more than any machine has.
+/// Room for the node's own addresses beside those of endpoints, of each family: as many as its uplinks may have in a
+/// topology, and more than most machines have on all of their interfaces.
 pub const UPLINK_ADDRESSES: u32 = UPLINKS_MAX * crate::ADDRESSES_MAX as u32;
 
 /// A map type, by its number in `enum bpf_map_type` of `linux/bpf.h`.
@@ -73,7 +74,7 @@ impl Capacity {
 pub enum Room {
     /// Always the same.
     Fixed(u32),
-    /// The endpoint addresses of one family, and those of the uplinks.
+    /// The endpoint addresses of one family, and the node's own.
     Addresses,
     /// Endpoints, each of which has an address of one family at least.
     Endpoints,

@@ -3,7 +3,7 @@
 use std::{fs, io};
 
 use aya::programs::{
-    LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType,
+    LinkOrder, ProgramError, SchedClassifier, TcAttachType,
     links::{FdLink, LinkError, PinnedLink},
     tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact},
 };
@@ -16,6 +16,7 @@ use super::{
     maps::Maps,
     migrate::inside,
     pins::Pins,
+    tcx::{self, Running},
 };
 use crate::{
     netlink::{self, Netlink},
@@ -24,8 +25,10 @@ use crate::{
 
 /// Priority of netpath's filters on a clsact qdisc: the letters `np`.
 const CLSACT_PRIORITY: u16 = 0x6e70;
+/// Their handle, as a number.
+const CLSACT_NUMBER: u32 = 1;
 /// Their handle.
-const CLSACT_HANDLE: TcHandle = TcHandle::new(0, 1);
+const CLSACT_HANDLE: TcHandle = TcHandle::new(0, CLSACT_NUMBER as u16);
 
 /// The hook of a program, in aya's words.
 fn attach_type(program: ProgramKind) -> TcAttachType {
@@ -86,20 +89,32 @@ impl Datapath {
         kind: ProgramKind,
         dev: &str,
     ) -> Result<bool, DatapathError> {
-        let ours = self.program_id(kind)?;
+        Ok(self.runs(inside, kind, dev)? != Running::No)
+    }
+
+    /// Whether a program runs on an interface, and what holds it there.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn runs(
+        &self,
+        inside: &Inside<'_>,
+        kind: ProgramKind,
+        dev: &str,
+    ) -> Result<Running, DatapathError> {
         match attach_mode()? {
-            AttachMode::Tcx => match SchedClassifier::query_tcx(dev, attach_type(kind)) {
-                Ok((_, programs)) => Ok(programs.iter().any(|program| program.id() == ours)),
-                Err(error) if is_missing_device(&error) => Ok(false),
-                Err(error) => Err(failed(kind, Some(dev))(error)),
-            },
+            AttachMode::Tcx => self.runs_by_tcx(kind, dev),
             AttachMode::Clsact => {
+                let ours = self.program_id(kind)?;
                 let netlink = Netlink::open(inside)?;
                 let Some(link) = netlink.link(dev)? else {
-                    return Ok(false);
+                    return Ok(Running::No);
                 };
                 let filters = netlink.filter_programs(&link, kind.hook())?;
-                Ok(filters.iter().any(|filter| filter.program == ours))
+                Ok(match filters.iter().any(|filter| filter.program == ours) {
+                    true => Running::Held,
+                    false => Running::No,
+                })
             }
         }
     }
@@ -127,20 +142,27 @@ impl Datapath {
         match attach_mode()? {
             // The kernel runs filters behind all programs.
             AttachMode::Tcx if filters.next().is_some() => Ok(true),
-            AttachMode::Tcx => match SchedClassifier::query_tcx(&link.name, attach_type(kind)) {
-                Ok((_, programs)) => {
-                    let ids: Vec<u32> = programs.iter().map(ProgramInfo::id).collect();
-                    Ok(are_kept(kind, &ids, ours))
-                }
-                Err(error) if is_missing_device(&error) => Ok(false),
-                Err(error) => Err(failed(kind, Some(&link.name))(error)),
-            },
+            AttachMode::Tcx => {
+                let pin = datapath.map(|datapath| datapath.pins.link(kind.name(), &link.name));
+                let pinned = pin.and_then(|pin| tcx::pinned_link(&pin));
+                // Whatever runs by netpath's link goes when netpath's program is attached.
+                let programs = tcx::programs(kind, link.ifindex.0)?.into_iter();
+                let programs = programs.map(|(program, link)| match pinned == Some(link) {
+                    true => ours.unwrap_or(program),
+                    false => program,
+                });
+                Ok(are_kept(kind, &programs.collect::<Vec<_>>(), ours))
+            }
             // One in front has acted already. What is no program polices or redirects, and what then comes back is not
             // seen here again: it is told, as it is with TCX.
             AttachMode::Clsact => Ok(filters.any(|filter| {
-                kind.hook() == Hook::Egress
-                    || filter.priority >= CLSACT_PRIORITY
-                    || filter.kind != "bpf"
+                // Whatever stands in the place of netpath's own goes when that is attached.
+                let is_in_its_place =
+                    filter.priority == CLSACT_PRIORITY && filter.handle == CLSACT_NUMBER;
+                !is_in_its_place
+                    && (kind.hook() == Hook::Egress
+                        || filter.priority >= CLSACT_PRIORITY
+                        || filter.kind != "bpf")
             })),
         }
     }
@@ -167,11 +189,15 @@ impl Datapath {
         kind: ProgramKind,
         dev: &str,
     ) -> Result<bool, DatapathError> {
-        if self.is_attached(inside, kind, dev)? {
+        let running = self.runs(inside, kind, dev)?;
+        if running == Running::Held {
             return Ok(false);
         }
         // Somebody may have removed the directory with its links.
         self.pins.complete()?;
+        if running == Running::Loose && self.hold(kind, dev)? {
+            return Ok(true);
+        }
         let path = self.pins.link(kind.name(), dev);
         // A pin without a program on the hook is the link of an earlier interface of that name.
         unpin(&path)?;
@@ -237,7 +263,10 @@ impl Datapath {
         dev: &str,
     ) -> Result<bool, DatapathError> {
         match attach_mode()? {
-            AttachMode::Tcx => unpin(&self.pins.link(kind.name(), dev)),
+            AttachMode::Tcx => {
+                let unpinned = unpin(&self.pins.link(kind.name(), dev))?;
+                Ok(self.cut(kind, dev)? || unpinned)
+            }
             AttachMode::Clsact => self.detach_clsact(kind, dev),
         }
     }
@@ -365,17 +394,6 @@ fn pinned_program(pins: &Pins, kind: ProgramKind) -> Result<SchedClassifier, Dat
     SchedClassifier::from_pin(pins.program(kind.name())).map_err(failed(kind, None))
 }
 
-/// Whether an interface was not found: aya says it in one of three ways, each of which hides the number from its
-/// [`source`](std::error::Error::source).
-fn is_missing_device(error: &ProgramError) -> bool {
-    let error = match error {
-        ProgramError::TcError(TcError::IoError(error)) | ProgramError::IOError(error) => error,
-        ProgramError::SyscallError(error) => &error.io_error,
-        _ => return false,
-    };
-    error.raw_os_error() == Some(libc::ENODEV)
-}
-
 /// Our filter on an interface, whether or not it is there; none where the interface is not.
 fn filter(kind: ProgramKind, dev: &str) -> Result<Option<SchedClassifierLink>, DatapathError> {
     let filter =
@@ -390,7 +408,7 @@ fn filter(kind: ProgramKind, dev: &str) -> Result<Option<SchedClassifierLink>, D
     }
 }
 
-fn unpin(path: &std::path::Path) -> Result<bool, DatapathError> {
+pub(super) fn unpin(path: &std::path::Path) -> Result<bool, DatapathError> {
     // Opened first, so that the link is there until the pin is gone, and detached exactly then.
     let link = match PinnedLink::from_pin(path) {
         Ok(link) => link,
@@ -415,21 +433,5 @@ fn failed(kind: ProgramKind, dev: Option<&str>) -> impl FnOnce(ProgramError) -> 
         program: kind.name(),
         dev,
         source,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_interface_that_went_is_missing_however_it_is_told() {
-        let errno = io::Error::from_raw_os_error;
-        let told = |error: io::Error| ProgramError::TcError(TcError::IoError(error));
-        assert!(is_missing_device(&told(errno(libc::ENODEV))));
-        assert!(is_missing_device(&ProgramError::IOError(errno(
-            libc::ENODEV
-        ))));
-        assert!(!is_missing_device(&told(errno(libc::EPERM))));
     }
 }

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use netpath_common::{
     DeviceEntry, EndpointEntry, EndpointId, EndpointRecord, FeatureBits, Gate, GateWord,
     HopCounter, HopKey, Identity, Ids, Ifindex, InterfaceEntry, NameKey, PrefixBytes, RouteEntry,
-    RouteRecord, Settings, TrieKey, UplinkRecord, gate_word, tables,
+    RouteRecord, Settings, TrieKey, UplinkRecord, gate_word, interfaces_of_word, tables,
     tables::{TABLES, spec},
 };
 
@@ -133,6 +133,19 @@ impl Maps {
             Some(word) => Ok(self.gates.get(&word)?.unwrap_or_default().gate(ifindex)),
             None => Ok(entry.gate()),
         }
+    }
+
+    /// The interfaces whose byte says anything to the programs.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn open_gates(&self) -> Result<Vec<Ifindex>, DatapathError> {
+        let words = self.gates.filtered(|word| *word != GateWord::default())?;
+        let gates = words.into_iter().flat_map(|(index, word)| {
+            let open = move |ifindex: &Ifindex| word.gate(*ifindex) != Gate::default();
+            interfaces_of_word(index).filter(open)
+        });
+        Ok(gates.collect())
     }
 
     /// The entry of the longest prefix that holds all of this one: its own, if it has one.

@@ -1,4 +1,4 @@
-//! Pins that somebody removed.
+//! Pins that somebody removed, or put something else in the place of.
 //!
 //! Every program of a node holds every map of it, also those that it does not read ([`bind`]): a map lives as long as a
 //! program does, wherever that is pinned or attached, and can be pinned again. Without any program a map goes with its
@@ -6,11 +6,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs, io,
     os::fd::AsFd as _,
 };
 
 use aya::{
-    maps::MapData,
+    maps::{MapData, MapInfo},
     programs::{
         ProgramInfo, SchedClassifier,
         links::{FdLink, PinnedLink},
@@ -18,8 +19,8 @@ use aya::{
     },
 };
 use netpath_common::{
-    Settings,
-    tables::{Capacity, TABLES, TableSpec},
+    Identity, ProgramKind, Settings,
+    tables::{Capacity, TABLES, spec},
 };
 
 use super::{
@@ -36,7 +37,7 @@ use crate::lock::TopologyLock;
 /// What the kernel keeps of a map's name, in bytes (`BPF_OBJ_NAME_LEN`, less the zero at its end).
 const NAME: usize = 15;
 
-/// Pins that are missing of a node.
+/// Pins of a node that are missing, or lead elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Missing {
     /// Maps that a program still holds.
@@ -45,12 +46,25 @@ pub struct Missing {
     pub lost: Vec<&'static str>,
     /// Whether programs are missing.
     pub programs: bool,
+    /// Maps under whose pin there is another map, while the programs go by the one that they hold.
+    pub replaced: Vec<&'static str>,
+    /// Programs under whose pin there is another: of another name, or one that does not go by the node's maps.
+    pub foreign: Vec<&'static str>,
 }
 
 impl Missing {
     /// Whether there is nothing to mend.
     pub fn is_empty(&self) -> bool {
-        self.held.is_empty() && self.lost.is_empty() && !self.programs
+        self.held.is_empty()
+            && self.lost.is_empty()
+            && self.replaced.is_empty()
+            && self.foreign.is_empty()
+            && !self.programs
+    }
+
+    /// What is there under pins of netpath's and is not what netpath pinned.
+    pub fn elsewhere(&self) -> Vec<&'static str> {
+        [self.replaced.as_slice(), &self.foreign].concat()
     }
 }
 
@@ -106,9 +120,10 @@ impl Datapath {
         let (missing, held) = missing(&pins)?;
         pins.complete()?;
         for map in held {
-            map.pin_too(pins.map(map.name))?;
+            pin_over(&map, &pins)?;
         }
-        if missing.programs && missing.lost.is_empty() {
+        let wants_programs = missing.programs || !missing.foreign.is_empty();
+        if wants_programs && missing.lost.is_empty() {
             load::replace_programs(&pins, object)?;
             let maps = Maps::open(&pins)?;
             attach::point_hooks_at(&pins, &maps)?;
@@ -156,83 +171,201 @@ impl Datapath {
     }
 }
 
-/// What is missing, and the maps of it that are held.
+/// Pins a map under its name, in one step also where another is pinned there.
+fn pin_over(map: &RawMap, pins: &Pins) -> Result<(), DatapathError> {
+    let path = pins.map(map.name);
+    let new = pins.map(&format!("{}_new", map.name));
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        result => result.map_err(file(&new, "remove"))?,
+    }
+    map.pin_too(new.clone())?;
+    fs::rename(&new, &path).map_err(file(&new, "rename over another map"))
+}
+
+/// What is missing or elsewhere, and the maps of it that are held.
 fn missing(pins: &Pins) -> Result<(Missing, Vec<RawMap>), DatapathError> {
-    // Another version's directory has other maps; whoever opens or migrates it says what is wrong with it.
-    if pins.map("meta").exists() && !matches!(super::version(pins)?, Found::Same) {
-        return Ok((Missing::default(), Vec::new()));
-    }
-    let is_missing = |spec: &&TableSpec| !pins.map(spec.name).exists();
-    let specs: Vec<&TableSpec> = TABLES.iter().filter(is_missing).collect();
-    let mut missing = Missing {
-        programs: netpath_common::ProgramKind::ALL
-            .iter()
-            .any(|kind| !pins.program(kind.name()).exists()),
-        ..Missing::default()
-    };
-    if specs.is_empty() {
-        return Ok((missing, Vec::new()));
-    }
-    let mut by_name = held(pins)?;
-    let mut found = Vec::new();
-    for spec in specs {
-        match by_name.remove(kernel_name(spec.name)) {
-            Some(data) => {
-                let map = RawMap::of(data, spec.name)?;
-                if map.layout == Layout::of(spec) {
-                    missing.held.push(spec.name);
-                    found.push(map);
-                } else {
-                    missing.lost.push(spec.name);
-                }
-            }
-            None => missing.lost.push(spec.name),
+    // Another version's directory has other maps; whoever opens or migrates it says what is wrong with it. A `meta` that
+    // tells nothing may have been put in the place of the node's.
+    if pins.map("meta").exists() {
+        match super::version(pins) {
+            Ok(Found::Same) | Err(DatapathError::Foreign { .. }) => {}
+            Ok(_) => return Ok((Missing::default(), Vec::new())),
+            Err(error) => return Err(error),
         }
     }
-    Ok((missing, found))
+    let pinned = pinned_maps(pins)?;
+    let programs = pinned_programs(pins)?;
+    let held = held(pins, &pinned, &programs)?;
+    let mut missing = Missing {
+        programs: programs.len() < ProgramKind::ALL.len(),
+        ..Missing::default()
+    };
+    let mut again = Vec::new();
+    for spec in TABLES {
+        let of_spec = held.get(kernel_name(spec.name));
+        match (pinned.get(spec.name), of_spec) {
+            (Some(pinned), Some(held)) if held.contains_key(pinned) => {}
+            // No program tells.
+            (Some(_), None) => {}
+            (None, None) => missing.lost.push(spec.name),
+            (found, Some(held)) => {
+                let map = match held.first_key_value() {
+                    Some((id, _)) => RawMap::of(by_id(*id)?, spec.name)?,
+                    None => continue,
+                };
+                match (found, map.layout == Layout::of(spec)) {
+                    (None, false) => missing.lost.push(spec.name),
+                    (Some(_), false) => {}
+                    (None, true) => {
+                        missing.held.push(spec.name);
+                        again.push(map);
+                    }
+                    (Some(_), true) => {
+                        missing.replaced.push(spec.name);
+                        again.push(map);
+                    }
+                }
+            }
+        }
+    }
+    let holds_all = |program: &Program| {
+        TABLES.iter().all(|spec| {
+            let wanted = held.get(kernel_name(spec.name));
+            wanted.is_none_or(|held| held.keys().any(|id| program.maps.contains(id)))
+        })
+    };
+    let foreign = programs.iter().filter(|(kind, program)| {
+        program.name.as_deref() != Some(kernel_name(kind.name())) || !holds_all(program)
+    });
+    missing.foreign = foreign.map(|(kind, _)| kind.name()).collect();
+    Ok((missing, again))
 }
 
 fn kernel_name(name: &str) -> &str {
     name.get(..NAME).unwrap_or(name)
 }
 
-/// The maps that a node's programs hold, by the names that the kernel keeps.
-fn held(pins: &Pins) -> Result<BTreeMap<String, MapData>, DatapathError> {
-    let mut ids = BTreeSet::new();
-    for program in programs(pins)? {
-        let failed = |source| DatapathError::Program {
+/// The ids of the maps that are pinned, by name.
+fn pinned_maps(pins: &Pins) -> Result<BTreeMap<&'static str, u32>, DatapathError> {
+    let mut ids = BTreeMap::new();
+    for spec in TABLES {
+        let path = pins.map(spec.name);
+        if path.exists() {
+            let info = MapInfo::from_pin(&path).map_err(map(spec.name))?;
+            ids.insert(spec.name, info.id());
+        }
+    }
+    Ok(ids)
+}
+
+/// A program, as far as it tells whose it is.
+struct Program {
+    name: Option<String>,
+    maps: BTreeSet<u32>,
+}
+
+impl Program {
+    fn of(info: &ProgramInfo) -> Result<Self, DatapathError> {
+        let maps = info.map_ids().map_err(|source| DatapathError::Program {
             program: "of the node",
             dev: None,
             source,
-        };
-        ids.extend(program.map_ids().map_err(failed)?.into_iter().flatten());
+        })?;
+        Ok(Self {
+            name: info.name_as_str().map(str::to_owned),
+            maps: maps.into_iter().flatten().collect(),
+        })
     }
-    let mut held = BTreeMap::new();
-    for id in ids {
-        let data = MapData::from_id(id).map_err(map("of a program"))?;
-        let info = data.info().map_err(map("of a program"))?;
-        if let Some(name) = info.name_as_str() {
-            held.insert(name.to_owned(), data);
+
+    /// Whether it bears the name of one of netpath's, so that what it holds may tell.
+    fn may_be_ours(&self) -> bool {
+        let mut kinds = ProgramKind::ALL.iter();
+        kinds.any(|kind| self.name.as_deref() == Some(kernel_name(kind.name())))
+    }
+}
+
+/// The programs that are pinned.
+fn pinned_programs(pins: &Pins) -> Result<Vec<(ProgramKind, Program)>, DatapathError> {
+    let mut programs = Vec::new();
+    for kind in ProgramKind::ALL {
+        let path = pins.program(kind.name());
+        if !path.exists() {
+            continue;
+        }
+        let failed = |source| DatapathError::Program {
+            program: kind.name(),
+            dev: None,
+            source,
+        };
+        let program = SchedClassifier::from_pin(&path).map_err(failed)?;
+        programs.push((kind, Program::of(&program.info().map_err(failed)?)?));
+    }
+    Ok(programs)
+}
+
+/// The maps that the node's programs hold, by the names that the kernel keeps, each with how many programs hold it. The
+/// programs are the pinned ones; where those do not tell, those that the pinned links run.
+fn held(
+    pins: &Pins,
+    pinned: &BTreeMap<&'static str, u32>,
+    programs: &[(ProgramKind, Program)],
+) -> Result<BTreeMap<String, BTreeMap<u32, usize>>, DatapathError> {
+    let of_pinned = programs.iter().map(|(_, program)| program);
+    let held = of_node(pins, pinned, of_pinned)?;
+    if TABLES
+        .iter()
+        .all(|spec| held.contains_key(kernel_name(spec.name)))
+    {
+        return Ok(held);
+    }
+    of_node(pins, pinned, linked(pins)?.iter())
+}
+
+/// What those of the programs hold that are of this node, as their `meta` says.
+fn of_node<'p>(
+    pins: &Pins,
+    pinned: &BTreeMap<&'static str, u32>,
+    programs: impl Iterator<Item = &'p Program>,
+) -> Result<BTreeMap<String, BTreeMap<u32, usize>>, DatapathError> {
+    let mut held: BTreeMap<String, BTreeMap<u32, usize>> = BTreeMap::new();
+    for program in programs.filter(|program| program.may_be_ours()) {
+        let mut maps = Vec::new();
+        for &id in &program.maps {
+            let info = by_id(id)?.info().map_err(map("of a program"))?;
+            maps.extend(info.name_as_str().map(|name| (name.to_owned(), id)));
+        }
+        let meta = maps.iter().find(|(name, _)| name == "meta");
+        let is_it = match meta {
+            Some((_, id)) if pinned.get("meta") == Some(id) => true,
+            Some((_, id)) => is_named(*id, pins)?,
+            None => false,
+        };
+        for (name, id) in maps.into_iter().filter(|_| is_it) {
+            *held.entry(name).or_default().entry(id).or_default() += 1;
         }
     }
     Ok(held)
 }
 
-/// The programs of a node that are pinned, and those that its pinned links run.
-fn programs(pins: &Pins) -> Result<Vec<ProgramInfo>, DatapathError> {
-    let mut found = Vec::new();
-    for kind in netpath_common::ProgramKind::ALL {
-        let path = pins.program(kind.name());
-        if path.exists() {
-            let failed = |source| DatapathError::Program {
-                program: kind.name(),
-                dev: None,
-                source,
-            };
-            let program = SchedClassifier::from_pin(&path).map_err(failed)?;
-            found.push(program.info().map_err(failed)?);
-        }
+fn by_id(id: u32) -> Result<MapData, DatapathError> {
+    MapData::from_id(id).map_err(map("of a program"))
+}
+
+/// Whether a `meta` names the node that these are the pins of.
+fn is_named(meta: u32, pins: &Pins) -> Result<bool, DatapathError> {
+    let meta = RawMap::of(by_id(meta)?, "meta")?;
+    if meta.layout != Layout::of(spec("meta")) {
+        return Ok(false);
     }
+    let value = meta.get(&0u32.to_ne_bytes())?;
+    let identity = value.map(|bytes| super::table::value::<Identity>(&bytes));
+    let node = pins.directory().file_name().and_then(|name| name.to_str());
+    Ok(identity.is_some_and(|identity| netpath_common::text(&identity.name) == node))
+}
+
+/// The programs that the pinned links run.
+fn linked(pins: &Pins) -> Result<Vec<Program>, DatapathError> {
     let mut linked = BTreeSet::new();
     for (program, dev) in pins.links()? {
         let path = pins.link(&program, &dev);
@@ -243,15 +376,13 @@ fn programs(pins: &Pins) -> Result<Vec<ProgramInfo>, DatapathError> {
         let link = FdLink::from(PinnedLink::from_pin(&path).map_err(failed)?);
         linked.insert(link.info().map_err(failed)?.program_id());
     }
-    for info in &found {
-        linked.remove(&info.id());
+    if linked.is_empty() {
+        return Ok(Vec::new());
     }
-    if !linked.is_empty() {
-        // One that ended meanwhile is none of them.
-        let loaded = loaded_programs().filter_map(Result::ok);
-        found.extend(loaded.filter(|info| linked.contains(&info.id())));
-    }
-    Ok(found)
+    // One that ended meanwhile is none of them.
+    let loaded = loaded_programs().filter_map(Result::ok);
+    let running = loaded.filter(|info| linked.contains(&info.id()));
+    running.map(|info| Program::of(&info)).collect()
 }
 
 #[cfg(test)]

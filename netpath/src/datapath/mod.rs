@@ -18,6 +18,7 @@ mod raw;
 mod registry;
 mod sys;
 mod table;
+mod tcx;
 mod test_run;
 mod timed;
 
@@ -29,6 +30,7 @@ pub use self::{
     mend::Missing,
     pins::nodes,
     table::{PerCpuTable, Single, Table, Writable},
+    tcx::Running,
     test_run::{ReturnCode, TestOutcome, TestPacket},
     timed::TimedProgram,
 };
@@ -37,7 +39,7 @@ pub use netpath_common::tables::Capacity;
 use std::path::{Path, PathBuf};
 
 use netpath_common::{
-    ABI_VERSION, EndpointId, Identity, Ids,
+    ABI_VERSION, Bypass, EndpointId, Identity, Ids, Settings,
     tables::{MapKind, UPLINK_ADDRESSES},
 };
 pub use netpath_common::{Hook, ProgramKind};
@@ -101,6 +103,25 @@ impl Datapath {
                 _ => Err(error),
             },
         }
+    }
+
+    /// Fails where something else is pinned than what netpath pinned, so that what the maps say is not what the programs
+    /// go by, or the pinned programs are none of the node's.
+    ///
+    /// # Errors
+    /// Then, and when the kernel does not tell.
+    pub fn verify(&self) -> Result<(), DatapathError> {
+        let elsewhere = Self::missing(&self.name)?.elsewhere();
+        if elsewhere.is_empty() {
+            return Ok(());
+        }
+        Err(DatapathError::Damaged {
+            path: self.pins.directory().to_owned(),
+            problem: format!(
+                "others are pinned in the place of {}: `netpath up` pins the node's own",
+                elsewhere.join(", ")
+            ),
+        })
     }
 
     /// The ABI version of what an older netpath has pinned for a node; `None` where nothing is, or nothing older.
@@ -210,30 +231,38 @@ impl Datapath {
         }
     }
 
-    /// Whether its settings say what room its maps have.
+    /// Whether its settings hold what netpath writes there, and say what room its maps have.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn room_is_noted(&self) -> Result<bool, DatapathError> {
+    pub fn settings_are_sound(&self) -> Result<bool, DatapathError> {
         let settings = self.maps.settings.get()?;
-        let room = self.room();
-        Ok(
-            (settings.max_endpoints, settings.max_routes) == (room.endpoints, room.routes)
-                && settings.max_route_records == room.route_records,
-        )
+        Ok(settings == self.sound(settings))
     }
 
-    /// Writes into its settings what room its maps have.
+    /// Writes into its settings what room its maps have, and takes out what netpath never writes there.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn note_room(&self, lock: &TopologyLock) -> Result<(), DatapathError> {
+    pub fn mend_settings(&self, lock: &TopologyLock) -> Result<(), DatapathError> {
+        let settings = self.maps.writer(lock).settings;
+        settings.set(&self.sound(settings.get()?))
+    }
+
+    /// These settings as netpath would have written them.
+    fn sound(&self, settings: Settings) -> Settings {
         let room = self.room();
-        self.maps.writer(lock).settings.update(|settings| {
-            settings.max_endpoints = room.endpoints;
-            settings.max_routes = room.routes;
-            settings.max_route_records = room.route_records;
-        })
+        Settings {
+            object: settings.object,
+            fast_path: u32::from(settings.fast_path != 0),
+            forward_drop: u32::from(settings.forward_drop != 0),
+            configured: u32::from(settings.configured != 0),
+            max_endpoints: room.endpoints,
+            max_routes: room.routes,
+            max_route_records: room.route_records,
+            bypass: Bypass(settings.bypass).known().0,
+            padding: 0,
+        }
     }
 
     /// The node's name.

@@ -1,8 +1,9 @@
 //! The system call bpf(2), for what aya does not offer.
 
 use std::{
+    ffi::CStr,
     io,
-    os::fd::{AsRawFd as _, BorrowedFd},
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
 };
 
 /// Commands of `enum bpf_cmd` in `linux/bpf.h`.
@@ -11,9 +12,13 @@ pub(super) mod command {
     pub const MAP_UPDATE_ELEM: libc::c_int = 2;
     pub const MAP_DELETE_ELEM: libc::c_int = 3;
     pub const MAP_GET_NEXT_KEY: libc::c_int = 4;
+    pub const OBJ_PIN: libc::c_int = 6;
+    pub const PROG_QUERY: libc::c_int = 16;
     pub const MAP_LOOKUP_BATCH: libc::c_int = 24;
     pub const MAP_UPDATE_BATCH: libc::c_int = 26;
     pub const MAP_DELETE_BATCH: libc::c_int = 27;
+    pub const LINK_GET_FD_BY_ID: libc::c_int = 30;
+    pub const LINK_DETACH: libc::c_int = 34;
     pub const PROG_BIND_MAP: libc::c_int = 35;
 }
 
@@ -59,6 +64,101 @@ pub(super) fn bind_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Resu
     };
     // SAFETY: the layout is the kernel's, and there is no pointer in it.
     unsafe { bpf(command::PROG_BIND_MAP, &mut binding) }.map(drop)
+}
+
+/// The same for `BPF_PROG_QUERY` of an interface's TCX hook (Linux 6.6).
+#[repr(C)]
+#[derive(Default)]
+struct Query {
+    ifindex: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    programs: u64,
+    count: u32,
+    padding: u32,
+    program_flags: u64,
+    links: u64,
+    link_flags: u64,
+    revision: u64,
+}
+
+/// Most programs on one hook (`BPF_MPROG_MAX` of linux/bpf_mprog.h).
+const HOOK_MAX: usize = 64;
+
+/// What runs at a TCX hook, in order: programs by id, each with the id of its link, 0 where it has none. The interface is
+/// one of the calling thread's namespace.
+pub(super) fn query_tcx(ifindex: u32, attach_type: u32) -> io::Result<Vec<(u32, u32)>> {
+    let mut programs = [0u32; HOOK_MAX];
+    let mut links = [0u32; HOOK_MAX];
+    let mut query = Query {
+        ifindex,
+        attach_type,
+        programs: programs.as_mut_ptr() as u64,
+        count: HOOK_MAX as u32,
+        links: links.as_mut_ptr() as u64,
+        ..Query::default()
+    };
+    // SAFETY: the layout is the kernel's, and both arrays have room for as many numbers as the count says.
+    unsafe { bpf(command::PROG_QUERY, &mut query) }?;
+    let found = programs.into_iter().zip(links);
+    Ok(found.take(query.count as usize).collect())
+}
+
+/// The same for `BPF_LINK_GET_FD_BY_ID`.
+#[repr(C)]
+struct ById {
+    id: u32,
+    next_id: u32,
+    open_flags: u32,
+}
+
+/// Opens a link by its id. One that is on its way out is not found.
+pub(super) fn link_by_id(id: u32) -> io::Result<OwnedFd> {
+    let mut by_id = ById {
+        id,
+        next_id: 0,
+        open_flags: 0,
+    };
+    // SAFETY: the layout is the kernel's, and there is no pointer in it.
+    let fd = unsafe { bpf(command::LINK_GET_FD_BY_ID, &mut by_id) }?;
+    let fd = i32::try_from(fd).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    // SAFETY: the kernel has just made this descriptor for this call, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The same for `BPF_LINK_DETACH`.
+#[repr(C)]
+struct OfLink {
+    link_fd: u32,
+}
+
+/// Takes a link's program off its hook, whoever holds the link.
+pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut of_link = OfLink {
+        link_fd: link.as_raw_fd().cast_unsigned(),
+    };
+    // SAFETY: the layout is the kernel's, and there is no pointer in it.
+    unsafe { bpf(command::LINK_DETACH, &mut of_link) }.map(drop)
+}
+
+/// The same for `BPF_OBJ_PIN`.
+#[repr(C)]
+struct Pin {
+    path: u64,
+    fd: u32,
+    file_flags: u32,
+}
+
+/// Pins an object.
+pub(super) fn pin(object: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
+    let mut pin = Pin {
+        path: path.as_ptr() as u64,
+        fd: object.as_raw_fd().cast_unsigned(),
+        file_flags: 0,
+    };
+    // SAFETY: the layout is the kernel's, and the path outlives the call.
+    unsafe { bpf(command::OBJ_PIN, &mut pin) }.map(drop)
 }
 
 /// Calls bpf(2) with a part of `union bpf_attr`; returns its result.

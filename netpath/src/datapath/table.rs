@@ -138,6 +138,22 @@ impl<K: Pod, V: Pod> Table<K, V> {
         Ok(entries.into_iter().collect())
     }
 
+    /// The entries whose values are wanted, in the map's order: of a large map without keeping all of it.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn filtered(&self, is_wanted: impl Fn(&V) -> bool) -> Result<Vec<(K, V)>, DatapathError> {
+        let mut entries = Vec::new();
+        self.raw.chunks(|keys, values| {
+            let values = values.chunks_exact(size_of::<V>()).map(value::<V>);
+            let keys = keys.chunks_exact(size_of::<K>());
+            let wanted = keys.zip(values).filter(|(_, value)| is_wanted(value));
+            entries.extend(wanted.map(|(key, found)| (value(key), found)));
+            Ok(())
+        })?;
+        Ok(entries)
+    }
+
     /// How many entries it has room for.
     pub fn max_entries(&self) -> u32 {
         self.raw.max_entries

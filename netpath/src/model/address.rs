@@ -265,6 +265,11 @@ const fn v6(segments: [u16; 8], length: u8, what: &'static str, cure: &'static s
     Special { prefix, what, cure }
 }
 
+/// Whether packets to and from this address are forwarded at all.
+pub fn is_forwardable(address: IpAddr) -> bool {
+    special_prefix(&IpNet::from(address)).is_none()
+}
+
 /// The special prefix that contains all of `net`.
 fn special_prefix(net: &IpNet) -> Option<Special> {
     SPECIAL

@@ -25,6 +25,7 @@ use ipnet::IpNet;
 use netpath_common::Bypass;
 use serde::Serialize;
 
+pub use address::is_forwardable;
 pub use derived::{
     WIRE_NAMESPACE_PREFIX, derived_host_dev, derived_mac, wire_namespace, wire_port,
 };

@@ -1,7 +1,7 @@
 //! Between the records of the maps, which are bytes, and what they say.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     net::{Ipv4Addr, Ipv6Addr},
     str::FromStr,
@@ -9,8 +9,8 @@ use std::{
 
 use ipnet::IpNet;
 use netpath_common::{
-    ADDRESSES_MAX, Bypass, EndpointRecord, FastPathWish, NameKey, NetnsKind, Origin, PrefixBytes,
-    RecordState, RouteRecord, UplinkRecord,
+    ADDRESSES_MAX, Bypass, EndpointId, EndpointRecord, FastPathWish, Mac, NameKey, NetnsKind,
+    Origin, PrefixBytes, RecordState, RouteRecord, UplinkRecord,
 };
 
 use super::error::ProvisionError;
@@ -38,41 +38,145 @@ impl fmt::Display for Damaged {
     }
 }
 
+/// What a node's maps record.
+pub struct Records {
+    /// What they say.
+    pub recorded: Recorded,
+    /// What of it cannot be read.
+    pub damaged: Vec<Damaged>,
+    /// Records that say what they should, and hold besides what netpath never writes there: the map, and the key.
+    pub overwritten: BTreeSet<(&'static str, String)>,
+}
+
+/// Records of one kind, as they are read.
+struct Reader {
+    map: &'static str,
+    damaged: Vec<Damaged>,
+    overwritten: BTreeSet<(&'static str, String)>,
+}
+
+impl Reader {
+    fn of(map: &'static str) -> Self {
+        Self {
+            map,
+            damaged: Vec::new(),
+            overwritten: BTreeSet::new(),
+        }
+    }
+
+    /// A record, unless it is damaged. `again` are the key and the value as netpath writes what was read.
+    fn take<K: PartialEq, V: PartialEq, N: ToString, R>(
+        &mut self,
+        (key, value): (&K, &V),
+        read: Result<(N, R), ProvisionError>,
+        again: impl FnOnce(&N, &R) -> Result<(K, V), ProvisionError>,
+        shown: impl FnOnce(&K) -> String,
+    ) -> Result<Option<(N, R)>, ProvisionError> {
+        let read = read.and_then(|(name, record)| {
+            let (own_key, own_value) = again(&name, &record)?;
+            if own_key != *key {
+                let problem = "its key holds more than netpath writes there".to_owned();
+                return Err(ProvisionError::DamagedRecord(problem));
+            }
+            if own_value != *value {
+                self.overwritten.insert((self.map, name.to_string()));
+            }
+            Ok((name, record))
+        });
+        match read {
+            Ok(record) => Ok(Some(record)),
+            Err(ProvisionError::DamagedRecord(problem)) => {
+                self.damaged.push(Damaged {
+                    map: self.map,
+                    key: shown(key),
+                    problem,
+                });
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What proves that something was made for a record's object.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Proof {
+    Mac(Mac),
+    Cookie(u64),
+    Id(EndpointId),
+}
+
+impl Reader {
+    /// Records that prove one thing twice prove nothing: what is of the one would be removed with the other.
+    fn drop_doubles<R>(
+        &mut self,
+        records: &mut BTreeMap<String, R>,
+        proofs: impl Fn(&R) -> Vec<Proof>,
+    ) {
+        let all: Vec<(String, Vec<Proof>)> = records
+            .iter()
+            .map(|(name, record)| (name.clone(), proofs(record)))
+            .collect();
+        let mut claims: HashMap<Proof, &str> = HashMap::new();
+        let mut doubles: BTreeMap<String, String> = BTreeMap::new();
+        for (name, proofs) in &all {
+            for proof in proofs {
+                if let Some(other) = claims.insert(*proof, name) {
+                    doubles.insert(name.clone(), other.to_owned());
+                    doubles.insert(other.to_owned(), name.clone());
+                }
+            }
+        }
+        for (key, other) in doubles {
+            records.remove(&key);
+            self.damaged.push(Damaged {
+                map: self.map,
+                problem: format!("that of {other} claims the same interface or namespace"),
+                key,
+            });
+        }
+    }
+}
+
 /// All that a node's maps record, and what of it cannot be read.
-pub fn read(maps: &Maps) -> Result<(Recorded, Vec<Damaged>), ProvisionError> {
+pub fn read(maps: &Maps) -> Result<Records, ProvisionError> {
     let identity = maps.meta.get()?;
     let settings = maps.settings.get()?;
-    let mut damaged = Vec::new();
+    let mut of_endpoints = Reader::of("endpoint_records");
     let mut endpoints = BTreeMap::new();
-    for (key, record) in maps.endpoint_records.all()? {
-        let read = name::<Name>(&key.name).and_then(|name| Ok((name, endpoint(&record)?)));
-        endpoints.extend(sound(
-            read,
-            "endpoint_records",
-            || shown(&key.name),
-            &mut damaged,
-        )?);
+    for (raw, record) in maps.endpoint_records.all()? {
+        let read = name::<Name>(&raw.name).and_then(|name| Ok((name, endpoint(&record)?)));
+        let again = |name: &String, record: &_| Ok((key(name)?, endpoint_bytes(record)?));
+        let shown = |raw: &NameKey| shown(&raw.name);
+        endpoints.extend(of_endpoints.take((&raw, &record), read, again, shown)?);
     }
+    let mut of_uplinks = Reader::of("uplink_records");
     let mut uplinks = BTreeMap::new();
-    for (key, record) in maps.uplink_records.all()? {
-        let read = name::<InterfaceName>(&key.name).and_then(|dev| Ok((dev, uplink(&record)?)));
-        uplinks.extend(sound(
-            read,
-            "uplink_records",
-            || shown(&key.name),
-            &mut damaged,
-        )?);
+    for (raw, record) in maps.uplink_records.all()? {
+        let read = name::<InterfaceName>(&raw.name).and_then(|dev| Ok((dev, uplink(&record)?)));
+        let again = |dev: &String, record: &_| Ok((key(dev)?, uplink_bytes(record)?));
+        let shown = |raw: &NameKey| shown(&raw.name);
+        uplinks.extend(of_uplinks.take((&raw, &record), read, again, shown)?);
     }
+    let mut of_routes = Reader::of("route_records");
     let mut routes = BTreeMap::new();
-    for (key, record) in maps.route_records.all()? {
-        let read = net(&key).and_then(|dst| Ok((dst, route(&record)?)));
-        routes.extend(sound(
-            read,
-            "route_records",
-            || shown_net(&key),
-            &mut damaged,
-        )?);
+    for (raw, record) in maps.route_records.all()? {
+        let read = net(&raw).and_then(|dst| Ok((dst, route(&record)?)));
+        let again = |dst: &IpNet, record: &_| Ok((to_bytes(*dst), route_bytes(record)));
+        routes.extend(of_routes.take((&raw, &record), read, again, shown_net)?);
     }
+    of_endpoints.drop_doubles(&mut endpoints, |record| {
+        let cookie = Some(record.cookie).filter(|cookie| *cookie != 0);
+        let macs = [record.host_mac, record.endpoint_mac].map(Proof::Mac);
+        let numbers = [Some(Proof::Id(record.id)), cookie.map(Proof::Cookie)];
+        macs.into_iter()
+            .chain(numbers.into_iter().flatten())
+            .collect()
+    });
+    of_uplinks.drop_doubles(&mut uplinks, |record: &RecordedUplink| {
+        let made = record.made.then_some([record.mac, record.port_mac]);
+        made.into_iter().flatten().map(Proof::Mac).collect()
+    });
     let recorded = Recorded {
         place: match identity.netns_made {
             0 => NodePlace::Host,
@@ -88,28 +192,16 @@ pub fn read(maps: &Maps) -> Result<(Recorded, Vec<Damaged>), ProvisionError> {
         uplinks,
         routes,
     };
-    Ok((recorded, damaged))
-}
-
-/// A record, unless it is damaged.
-fn sound<T>(
-    read: Result<T, ProvisionError>,
-    map: &'static str,
-    key: impl FnOnce() -> String,
-    damaged: &mut Vec<Damaged>,
-) -> Result<Option<T>, ProvisionError> {
-    match read {
-        Ok(record) => Ok(Some(record)),
-        Err(ProvisionError::DamagedRecord(problem)) => {
-            damaged.push(Damaged {
-                map,
-                key: key(),
-                problem,
-            });
-            Ok(None)
-        }
-        Err(error) => Err(error),
+    let (mut damaged, mut overwritten) = (Vec::new(), BTreeSet::new());
+    for reader in [of_endpoints, of_uplinks, of_routes] {
+        damaged.extend(reader.damaged);
+        overwritten.extend(reader.overwritten);
     }
+    Ok(Records {
+        recorded,
+        damaged,
+        overwritten,
+    })
 }
 
 fn endpoint(record: &EndpointRecord) -> Result<RecordedEndpoint, ProvisionError> {
@@ -121,8 +213,8 @@ fn endpoint(record: &EndpointRecord) -> Result<RecordedEndpoint, ProvisionError>
         id: record.id,
         complete: record.state == RecordState::Complete as u32,
         ifindex: record.host_ifindex,
-        endpoint_mac: record.endpoint_mac,
-        host_mac: record.host_mac,
+        endpoint_mac: unicast(record.endpoint_mac)?,
+        host_mac: unicast(record.host_mac)?,
         dev: name::<InterfaceName>(&record.dev)?,
         host_dev: name::<InterfaceName>(&record.host_dev)?,
         addresses: nets(&record.addresses)?,
@@ -142,8 +234,8 @@ fn uplink(record: &UplinkRecord) -> Result<RecordedUplink, ProvisionError> {
         complete: record.state == RecordState::Complete as u32,
         ifindex: record.ifindex,
         made: record.made != 0,
-        mac: record.mac,
-        port_mac: record.port_mac,
+        mac: unicast(record.mac)?,
+        port_mac: unicast(record.port_mac)?,
         addresses: nets(&record.addresses)?,
         position: record.position,
     })
@@ -210,6 +302,16 @@ pub fn route_bytes(record: &RecordedRoute) -> RouteRecord {
 /// The key of a name in the record maps. The model has checked its length.
 pub fn key(name: &str) -> Result<NameKey, ProvisionError> {
     Ok(NameKey { name: fixed(name)? })
+}
+
+/// A MAC that an interface may have: no group's (IEEE 802, the lowest bit of the first byte).
+fn unicast(mac: Mac) -> Result<Mac, ProvisionError> {
+    match mac.0[0] & 1 {
+        0 => Ok(mac),
+        _ => Err(ProvisionError::DamagedRecord(format!(
+            "{mac} is a group's MAC"
+        ))),
+    }
 }
 
 /// A text in a field of a record. The model has checked its length.

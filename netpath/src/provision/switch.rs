@@ -83,6 +83,8 @@ fn node(
     }
     match switch(name, lock, &wanted, &wishes, snapshot, report) {
         Ok(()) => Ok(true),
+        // Nothing was touched.
+        Err(cause @ ProvisionError::Refused(_)) => Err(cause),
         Err(cause) => Err(cause.and(restore(name, lock, &wanted, &before).err())),
     }
 }
@@ -118,6 +120,9 @@ fn switch(
     report: &mut dyn FnMut(&Change),
 ) -> Result<(), ProvisionError> {
     let plan = reconcile::switch(wanted, wishes, &snapshot.world);
+    if let Some(refusal) = plan.refusals.into_iter().next() {
+        return Err(refusal.into());
+    }
     Site::new(name, lock, snapshot, None).steps(&plan.steps, report)
 }
 

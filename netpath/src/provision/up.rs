@@ -72,7 +72,7 @@ fn between(planned: &[Planned<'_>]) -> Vec<Finding> {
     missing.map(|(node, told)| told.finding(&node)).collect()
 }
 
-/// Pins that were missing; refused where it is not known any more what is the node's.
+/// Pins that were missing or led elsewhere; refused where it is not known any more what is the node's.
 fn mended(node: &model::Node, missing: &Missing) -> Result<Change, ProvisionError> {
     if !missing.lost.is_empty() {
         let refusal = Refusal::LostMaps(missing.lost.clone());
@@ -80,14 +80,22 @@ fn mended(node: &model::Node, missing: &Missing) -> Result<Change, ProvisionErro
             .of(Object::Node.told(node.name.as_ref(), node.name.as_ref()))
             .into());
     }
-    let mut pins = missing.held.clone();
-    pins.extend(missing.programs.then_some("programs"));
+    let mut gone = missing.held.clone();
+    gone.extend(missing.programs.then_some("programs"));
+    let told = [
+        ("pins that were gone", gone),
+        ("pins that led elsewhere", missing.elsewhere()),
+    ];
+    let told = told.iter().filter(|(_, pins)| !pins.is_empty());
+    let told: Vec<String> = told
+        .map(|(what, pins)| format!("{what}: {}", pins.join(", ")))
+        .collect();
     Ok(Change {
         action: Action::Update,
         object: Object::Node,
         node: node.name.to_string(),
         name: node.name.to_string(),
-        detail: format!("pins that were gone: {}", pins.join(", ")),
+        detail: told.join("; "),
     })
 }
 

@@ -167,6 +167,10 @@ kinds! {
             /// What the programs go by.
             recorded: Option<&'static str>,
         } = "bypassed", TELLS;
+        /// An address is the node's own, and the programs do not know it: they let packets from outside come from it.
+        OwnAddress(IpAddr) = "own_address_unknown", TELLS;
+        /// The programs take an address for the node's own that it no longer has: they refuse packets from it.
+        OwnAddressGone(IpAddr) = "own_address_gone", TELLS;
         /// The node is to pass these by.
         Bypass(Vec<&'static str>) = "bypass", MENDS;
         /// A program does not run on an interface where it belongs.
@@ -183,6 +187,20 @@ kinds! {
             /// The interface.
             dev: String,
         } = "program_surplus", MENDS;
+        /// A program runs, and the pin of the link that holds it there is gone, or leads elsewhere: it may end at any moment.
+        LinkUnpinned {
+            /// The program.
+            program: ProgramKind,
+            /// The interface.
+            dev: String,
+        } = "link_unpinned", MENDS;
+        /// A link is pinned that belongs to nothing that netpath made.
+        LinkSurplus {
+            /// The program.
+            program: ProgramKind,
+            /// The interface that its pin names.
+            dev: String,
+        } = "link_surplus", MENDS;
         /// An entry of a map is gone.
         EntryGone {
             /// The map.
@@ -334,6 +352,14 @@ impl fmt::Display for Drift {
                 f,
                 "the kernel's rp_filter is {found}, and the fast path goes by {recorded}"
             ),
+            Self::OwnAddress(address) => write!(
+                f,
+                "the node has the address {address}, and the fast path takes it for anybody's"
+            ),
+            Self::OwnAddressGone(address) => write!(
+                f,
+                "the node no longer has the address {address}, and the fast path takes it for its own"
+            ),
             Self::Bypass(names) if names.is_empty() => write!(f, "bypass nothing"),
             Self::Bypass(names) => write!(f, "bypass {}", List(names)),
             Self::Punts {
@@ -357,6 +383,16 @@ impl fmt::Display for Drift {
             Self::ProgramSurplus { program, dev } => write!(
                 f,
                 "program {} is attached to {dev}, where it is to be off",
+                program.name()
+            ),
+            Self::LinkUnpinned { program, dev } => write!(
+                f,
+                "program {} runs on {dev}, and no pin of netpath's holds it there",
+                program.name()
+            ),
+            Self::LinkSurplus { program, dev } => write!(
+                f,
+                "the pinned link of program {} to {dev} is nobody's",
                 program.name()
             ),
             Self::EntryGone { map, key } => write!(f, "the entry of {key} in map {map} is gone"),

@@ -212,6 +212,10 @@ pub struct Maps {
     pub devices: BTreeMap<EndpointId, Ifindex>,
     /// Interfaces with programs.
     pub interfaces: BTreeMap<Ifindex, Interface>,
+    /// Interfaces whose gate is not shut, and that the programs know nothing else of.
+    pub strange_gates: BTreeSet<Ifindex>,
+    /// Interfaces whose counters are left out, for they are gone.
+    pub retired: BTreeSet<Ifindex>,
     /// What the programs look at.
     pub features: FeatureBits,
 }
@@ -252,6 +256,9 @@ pub struct Observed {
     pub wires: BTreeMap<String, Namespace>,
     /// What the machine takes for itself: routes of table local, on a node that is the machine's.
     pub local: Vec<Route>,
+    /// The addresses that its namespace takes for its own, whatever interface they are on: of those that are forwarded
+    /// at all.
+    pub own: BTreeSet<IpAddr>,
     /// What other nodes claim.
     pub claims: Vec<WireClaim>,
     /// Which other node has a record that proves the namespace at a wanted name its own.
@@ -267,16 +274,22 @@ pub struct Observed {
     pub forward_drop: Option<[bool; 2]>,
     /// Which of netpath's programs run, and where in the node's namespace.
     pub attached: BTreeSet<(Ifindex, ProgramKind)>,
+    /// Those of them that no pinned link of netpath's holds there: they may end at any moment.
+    pub loose: BTreeSet<(Ifindex, ProgramKind)>,
     /// The pinned links, by program and device. Always empty where programs are clsact filters.
     pub link_pins: BTreeSet<(ProgramKind, String)>,
     /// Whether programs are attached by pinned links.
     pub pins_links: bool,
     /// Whether the pinned programs are those of this build.
     pub programs_current: bool,
+    /// How many addresses of each family its maps have room for; 0 where it has no maps.
+    pub address_room: u32,
     /// Whether its maps have the room that the topology says.
     pub has_room: bool,
-    /// Whether its settings note the room that its maps have.
-    pub room_noted: bool,
+    /// Whether its settings hold what netpath writes there, with the room that its maps have.
+    pub settings_sound: bool,
+    /// Records that say what they should and hold besides what netpath never writes there: the map, and the key.
+    pub overwritten: BTreeSet<(&'static str, String)>,
     /// What else acts on its packets.
     pub census: Census,
     /// The entries of its maps.

@@ -109,8 +109,8 @@ pub enum Op {
     ReplacePrograms,
     /// Give the maps the room that the topology says, while packets flow.
     Grow,
-    /// Note the room that the maps have in the settings.
-    NoteRoom,
+    /// Write what the settings should hold: with the room that the maps have, and nothing that netpath never writes.
+    MendSettings,
     /// Wish the fast path on or off.
     WishFastPath(bool),
     /// Set the FORWARD policy of both families, and record that it was set to DROP or back.
@@ -300,6 +300,8 @@ pub enum Op {
     Register(NewInterface),
     /// Forget an interface that is gone, and its counters.
     Unregister(Ifindex),
+    /// Count an interface again that is there, and that somebody noted as gone.
+    Unretire(Ifindex),
     /// Let an interface's packets pass: everything about it is complete.
     SetReady(String),
     /// Say which interface is an endpoint's host-side veth.

@@ -135,6 +135,17 @@ kinds! {
             /// As `ip route del` takes it.
             text: String,
         } = "foreign_route", "write that next hop into the topology file, or remove it with `ip route del`";
+        /// The addresses of the endpoints, the uplinks and all of the node's other interfaces do not fit into a map.
+        TooManyAddresses {
+            /// Of which family.
+            family: &'static str,
+            /// How many they are.
+            count: u32,
+            /// How many fit.
+            room: u32,
+            /// A `max_endpoints` that makes enough room.
+            max_endpoints: u32,
+        } = "too_many_addresses", "raise max_endpoints in the topology file, and run `netpath up`";
         /// A FORWARD policy needs iptables, which is not there.
         NoIptables(&'static str) = "iptables_missing", "install the package iptables, or leave forward_policy out";
         /// Pins of the node's maps are gone that no program holds any more, and with them what they held.
@@ -154,7 +165,7 @@ impl Refusal {
         Refused {
             object: object.into(),
             refusal: self,
-            entry: String::new(),
+            entry: Box::default(),
         }
     }
 
@@ -209,6 +220,9 @@ impl Refusal {
                 accept(devs, entry)
             ),
             Self::OwnAddress { net, .. } => others(net).to_owned(),
+            Self::TooManyAddresses { max_endpoints, .. } => format!(
+                "set max_endpoints of the node to {max_endpoints} or more in the topology file, and run `netpath up`"
+            ),
             Self::RoutedElsewhere { net, text, .. } => match text {
                 Some(text) => format!(
                     "{}, or remove the route with `{entry}ip route del {text}`",
@@ -315,6 +329,16 @@ impl fmt::Display for Refusal {
             Self::ForeignRoute { told, .. } => {
                 write!(f, "the machine already has a route to {told}")
             }
+            Self::TooManyAddresses {
+                family,
+                count,
+                room,
+                ..
+            } => write!(
+                f,
+                "its endpoints, its uplinks and its other interfaces have {count} {family} addresses, and its maps have \
+                 room for {room}"
+            ),
             Self::NoIptables(program) => {
                 write!(
                     f,
@@ -371,13 +395,13 @@ pub struct Refused {
     /// Why.
     pub refusal: Refusal,
     /// What goes before a command to run it in the node's namespace; empty where it is run as netpath was.
-    pub entry: String,
+    pub entry: Box<str>,
 }
 
 impl Refused {
     /// The same, with what goes before its commands.
     #[must_use]
-    pub fn entered_by(self, entry: impl Into<String>) -> Self {
+    pub fn entered_by(self, entry: impl Into<Box<str>>) -> Self {
         Self {
             entry: entry.into(),
             ..self
@@ -439,6 +463,17 @@ mod tests {
                 },
                 "namespace x is an endpoint's that is up on node n2: run `netpath up` first with \
                  a file that has it neither there nor here, or `netpath down` of n2",
+            ),
+            (
+                Refusal::TooManyAddresses {
+                    family: "IPv6",
+                    count: 16_390,
+                    room: 16_388,
+                    max_endpoints: 6,
+                },
+                "its endpoints, its uplinks and its other interfaces have 16390 IPv6 addresses, and \
+                 its maps have room for 16388: set max_endpoints of the node to 6 or more in the \
+                 topology file, and run `netpath up`",
             ),
             (
                 Refusal::Unproven {

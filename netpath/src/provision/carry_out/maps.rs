@@ -55,6 +55,7 @@ impl Site<'_> {
                     false => Ok(writer.retire_interface(*ifindex)?),
                 }
             }
+            Op::Unretire(ifindex) => Ok(self.writer()?.retired.remove(ifindex)?),
             Op::SetReady(dev) => set_ready(&self.writer()?, link(netlink, dev)?.ifindex),
             Op::SetDevice(id, dev) => {
                 let ifindex = link(netlink, dev)?.ifindex;

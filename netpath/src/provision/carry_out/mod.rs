@@ -130,6 +130,7 @@ impl<'a> Site<'a> {
             | Op::ForgetRoute(_)
             | Op::Register(_)
             | Op::Unregister(_)
+            | Op::Unretire(_)
             | Op::SetReady(_)
             | Op::SetDevice(..)
             | Op::RemoveDevice(_)
@@ -164,7 +165,7 @@ fn group(op: &Op) -> Option<&Place> {
         | Op::RemoveNode
         | Op::ReplacePrograms
         | Op::Grow
-        | Op::NoteRoom
+        | Op::MendSettings
         | Op::WishFastPath(_)
         | Op::NoteConfigured
         | Op::Accept(_)

@@ -30,7 +30,7 @@ impl Site<'_> {
             Op::RemoveNode => self.remove_node(),
             Op::ReplacePrograms => self.replace_programs(),
             Op::Grow => self.grow(),
-            Op::NoteRoom => Ok(self.datapath()?.note_room(self.lock)?),
+            Op::MendSettings => Ok(self.datapath()?.mend_settings(self.lock)?),
             Op::WishFastPath(on) => self.settings(|settings| settings.fast_path = u32::from(*on)),
             Op::NoteConfigured => self.settings(|settings| settings.configured = 1),
             Op::Accept(bypass) => self.settings(|settings| settings.bypass = bypass.0),

@@ -34,7 +34,12 @@ pub(super) fn maps(datapath: &Datapath, observed: &mut Observed) -> Result<(), P
         };
         interfaces.insert(ifindex, interface);
     }
-    observed.room_noted = datapath.room_is_noted()?;
+    observed.settings_sound = datapath.settings_are_sound()?;
+    let rooms = [
+        maps.endpoints_v4.max_entries(),
+        maps.endpoints_v6.max_entries(),
+    ];
+    observed.address_room = rooms.into_iter().min().unwrap_or(0);
     let devices = maps.devices.all()?;
     observed.maps = Maps {
         endpoints: maps.endpoints()?,
@@ -43,8 +48,14 @@ pub(super) fn maps(datapath: &Datapath, observed: &mut Observed) -> Result<(), P
             .into_iter()
             .map(|(id, device)| (id, device.ifindex))
             .collect(),
-        interfaces,
+        strange_gates: maps
+            .open_gates()?
+            .into_iter()
+            .filter(|ifindex| !interfaces.contains_key(ifindex))
+            .collect(),
+        retired: maps.retired.all()?.into_keys().collect(),
         features: maps.features.get()?,
+        interfaces,
     };
     observed.link_pins = datapath.link_pins()?.into_iter().collect();
     Ok(())

@@ -6,7 +6,7 @@ use netpath_common::Ifindex;
 
 use super::namespace;
 use crate::{
-    netlink::{Netlink, Table},
+    netlink::{self, Netlink, Table},
     netns::{self, Inside, NETNS_DIR},
     provision::error::ProvisionError,
     reconcile::{Link, Namespace, Route},
@@ -24,11 +24,12 @@ pub(super) struct Machine {
     pub entry: String,
 }
 
-/// Reads it, in its namespace.
+/// Reads it, in its namespace; what its table local has is known already.
 pub(super) fn read(
     inside: &Inside<'_>,
     netlink: &Netlink,
     node: &Namespace,
+    local: &[netlink::Route],
 ) -> Result<Machine, ProvisionError> {
     let links: BTreeMap<Ifindex, Link> = node
         .links
@@ -36,7 +37,7 @@ pub(super) fn read(
         .map(|link| (link.ifindex, link.clone()))
         .collect();
     Ok(Machine {
-        local: namespace::routes(netlink, Table::Local, &links)?,
+        local: namespace::routes(local, &links),
         advertised: advertised(inside, netlink, &links)?,
         entry: entry()?,
     })

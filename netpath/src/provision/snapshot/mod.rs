@@ -54,12 +54,16 @@ pub fn take(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, ProvisionEr
 pub fn take_readable(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, ProvisionError> {
     tracing::info!("node {name}: looking at what is there");
     let datapath = Datapath::open(name)?;
-    let (recorded, damaged) = match &datapath {
+    let records = match &datapath {
         Some(datapath) => {
-            let (recorded, damaged) = records::read(&datapath.maps)?;
-            (Some(recorded), damaged)
+            datapath.verify()?;
+            Some(records::read(&datapath.maps)?)
         }
-        None => (None, Vec::new()),
+        None => None,
+    };
+    let (recorded, damaged, overwritten) = match records {
+        Some(records) => (Some(records.recorded), records.damaged, records.overwritten),
+        None => Default::default(),
     };
     let place = place(recorded.as_ref(), wanted);
     let (mut state, netns) = node_namespace(name, place, recorded.as_ref())?;
@@ -74,6 +78,7 @@ pub fn take_readable(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, Pr
             state,
             ..Namespace::default()
         },
+        overwritten,
         ..Observed::default()
     };
     let subject = Subject {

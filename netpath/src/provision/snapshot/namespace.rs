@@ -1,7 +1,8 @@
 //! What the kernel has of a namespace.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     os::fd::{AsFd as _, BorrowedFd},
     sync::PoisonError,
 };
@@ -13,8 +14,8 @@ use super::{
     machine::{self, Machine},
 };
 use crate::{
-    datapath::Datapath,
-    model::NodePlace,
+    datapath::{Datapath, Running},
+    model::{NodePlace, is_forwardable},
     netlink::{self, LinkKind, NeighbourState, Netlink, NextHop, RouteKind, Table, XdpMode},
     netns::{Inside, Netns},
     provision::{error::ProvisionError, iptables},
@@ -40,11 +41,13 @@ pub(super) fn node(
         || subject.recorded.is_some_and(|node| node.forward_drop);
     let datapath = datapath.map(std::sync::Mutex::new);
     let is_machine = subject.place == NodePlace::Host;
-    let (node, machine, forward_drop, attached, census) = netns.enter(|inside| {
+    let (node, own, machine, forward_drop, attached, census) = netns.enter(|inside| {
         let netlink = Netlink::open(inside)?;
         let node = read(inside, &netlink, state, &keys, None)?;
+        let taken = netlink.routes(Table::Local)?;
+        let own = taken.iter().filter_map(own_address).collect();
         let machine = match is_machine {
-            true => machine::read(inside, &netlink, &node)?,
+            true => machine::read(inside, &netlink, &node, &taken)?,
             false => Machine::default(),
         };
         let asked = is_lab && (may_drop || iptables::may_drop_forward(inside)?);
@@ -61,24 +64,29 @@ pub(super) fn node(
             None => Default::default(),
         };
         let census = census::take(subject, inside, &netlink, datapath, &node.sysctls)?;
-        Ok::<_, ProvisionError>((node, machine, drop, attached, census))
+        Ok::<_, ProvisionError>((node, own, machine, drop, attached, census))
     })??;
     observed.node = node;
+    observed.own = own;
     observed.local = machine.local;
     observed.advertised = machine.advertised;
     observed.entry = machine.entry;
     observed.forward_drop = forward_drop;
-    observed.attached = attached;
+    (observed.attached, observed.loose) = attached;
     observed.census = census;
     Ok(())
 }
 
+/// Where programs run.
+type Programs = BTreeSet<(Ifindex, ProgramKind)>;
+
+/// Which run, and which of them no pin of netpath's holds.
 fn attached(
     subject: &Subject<'_>,
     inside: &Inside<'_>,
     node: &Namespace,
     datapath: &Datapath,
-) -> Result<std::collections::BTreeSet<(Ifindex, ProgramKind)>, ProvisionError> {
+) -> Result<(Programs, Programs), ProvisionError> {
     let Some(recorded) = subject.recorded else {
         return Ok(Default::default());
     };
@@ -90,18 +98,22 @@ fn attached(
         let programs: &[ProgramKind] = &[ProgramKind::FromUplink];
         (dev.as_str(), programs)
     });
-    let mut attached = std::collections::BTreeSet::new();
+    let (mut attached, mut loose) = (Programs::new(), Programs::new());
     for (dev, programs) in endpoints.chain(uplinks) {
         let Some(link) = node.link(dev) else {
             continue;
         };
         for &program in programs {
-            if datapath.is_attached(inside, program, &link.name)? {
+            let running = datapath.runs(inside, program, &link.name)?;
+            if running != Running::No {
                 attached.insert((link.ifindex, program));
+            }
+            if running == Running::Loose {
+                loose.insert((link.ifindex, program));
             }
         }
     }
-    Ok(attached)
+    Ok((attached, loose))
 }
 
 /// The sysctls that netpath sets in a node's namespace, or goes by there.
@@ -205,20 +217,15 @@ fn read(
         state,
         neighbours: neighbours.collect(),
         silent,
-        routes: routes(netlink, Table::Main, &links)?,
+        routes: routes(&netlink.routes(Table::Main)?, &links),
         links: links.into_values().collect(),
         sysctls: sysctls(inside, keys)?,
     })
 }
 
 /// The routes of a table, in a namespace with these interfaces.
-pub(super) fn routes(
-    netlink: &Netlink,
-    table: Table,
-    links: &BTreeMap<Ifindex, Link>,
-) -> Result<Vec<Route>, ProvisionError> {
-    let found = netlink.routes(table)?;
-    Ok(found.iter().map(|found| route(found, links)).collect())
+pub(super) fn routes(found: &[netlink::Route], links: &BTreeMap<Ifindex, Link>) -> Vec<Route> {
+    found.iter().map(|found| route(found, links)).collect()
 }
 
 fn sysctls(inside: &Inside<'_>, keys: &[String]) -> Result<Sysctls, ProvisionError> {
@@ -232,6 +239,14 @@ fn sysctls(inside: &Inside<'_>, keys: &[String]) -> Result<Sysctls, ProvisionErr
         }
     }
     Ok(sysctls)
+}
+
+/// The address of a route of table local, if it is one that packets may come from: what the kernel takes for its own,
+/// whatever interface has it, or none. An IPv6 address that turned out to be somebody else's is not there.
+fn own_address(found: &netlink::Route) -> Option<IpAddr> {
+    let is_address = found.dst.prefix_len() == found.dst.max_prefix_len();
+    let address = found.dst.addr();
+    (found.kind == RouteKind::Local && is_address && is_forwardable(address)).then_some(address)
 }
 
 /// A route that is not plain (of another type, over several next hops) has neither next hop nor interface here: it is

@@ -102,8 +102,8 @@ pub(super) fn in_namespace(
         if state != NamespaceState::Present(meta.netns_cookie) {
             continue;
         }
-        if let Ok((recorded, _)) = records::read(&datapath.maps) {
-            others.insert(other, recorded);
+        if let Ok(records) = records::read(&datapath.maps) {
+            others.insert(other, records.recorded);
         }
     }
     Ok(others)

@@ -8,7 +8,12 @@ impl World {
     pub(super) fn apply_to_maps(&mut self, op: &Op) {
         match op {
             Op::Register(new) => self.register(new),
-            Op::Unregister(ifindex) => drop(self.observed.maps.interfaces.remove(ifindex)),
+            Op::Unregister(ifindex) => {
+                let maps = &mut self.observed.maps;
+                maps.interfaces.remove(ifindex);
+                maps.strange_gates.remove(ifindex);
+            }
+            Op::Unretire(ifindex) => drop(self.observed.maps.retired.remove(ifindex)),
             Op::SetReady(dev) => {
                 let ifindex = self.ifindex(dev);
                 if let Some(interface) = self.observed.maps.interfaces.get_mut(&ifindex) {
@@ -81,11 +86,14 @@ impl World {
             endpoint: new.endpoint.clone(),
         };
         maps.interfaces.insert(ifindex, interface);
+        maps.strange_gates.remove(&ifindex);
+        maps.retired.remove(&ifindex);
     }
 
     pub(super) fn attach(&mut self, program: ProgramKind, dev: &str) {
         let ifindex = self.ifindex(dev);
         self.observed.attached.insert((ifindex, program));
+        self.observed.loose.remove(&(ifindex, program));
         if self.observed.pins_links {
             self.observed.link_pins.insert((program, dev.to_owned()));
         }

@@ -12,7 +12,7 @@ use super::{
     Hop, Link, Maps, Namespace, NamespaceState, Neighbour, NewRoute, Op, Place, Recorded, Replaces,
     Route, World,
 };
-use crate::model::NodePlace;
+use crate::model::{NodePlace, is_forwardable};
 
 /// The first of the indexes and cookies that stand for what is yet to be made: far above those that the kernel gives.
 const UNMADE: u32 = 1 << 30;
@@ -51,7 +51,7 @@ impl World {
             Op::MakeNode { place, fast_path } => self.make_node(*place, *fast_path),
             Op::ReplacePrograms => self.observed.programs_current = true,
             Op::Grow => self.observed.has_room = true,
-            Op::NoteRoom => self.observed.room_noted = true,
+            Op::MendSettings => self.observed.settings_sound = true,
             Op::RemoveNode => self.remove_node(),
             Op::WishFastPath(_)
             | Op::SetForwardPolicy { .. }
@@ -87,6 +87,9 @@ impl World {
             } => {
                 let (address, place) = (*address, place.clone());
                 self.change_link(&place, dev, |link| link.addresses.push(address));
+                if place == Place::Node && is_forwardable(address.addr()) {
+                    self.observed.own.insert(address.addr());
+                }
             }
             Op::RemoveAddress {
                 place,
@@ -120,6 +123,7 @@ impl World {
             Op::SetFeatures(features) => self.observed.maps.features = *features,
             Op::Register(_)
             | Op::Unregister(_)
+            | Op::Unretire(_)
             | Op::SetReady(_)
             | Op::SetDevice(..)
             | Op::RemoveDevice(_)
@@ -131,6 +135,7 @@ impl World {
             Op::Detach(program, dev) => {
                 let ifindex = self.ifindex(dev);
                 self.observed.attached.remove(&(ifindex, *program));
+                self.observed.loose.remove(&(ifindex, *program));
                 self.observed.link_pins.remove(&(*program, dev.clone()));
             }
         }
@@ -139,6 +144,7 @@ impl World {
     fn make_node(&mut self, place: NodePlace, fast_path: bool) {
         if place == NodePlace::Lab {
             self.observed.node = self.new_namespace();
+            self.observed.own.clear();
         }
         let cookie = match self.observed.node.state {
             NamespaceState::Present(cookie) => cookie,
@@ -147,7 +153,8 @@ impl World {
         self.observed.maps = Maps::default();
         self.observed.programs_current = true;
         self.observed.has_room = true;
-        self.observed.room_noted = true;
+        self.observed.settings_sound = true;
+        self.observed.overwritten.clear();
         self.recorded = Some(Recorded {
             place,
             cookie,
@@ -179,6 +186,7 @@ impl World {
                 self.remove_link(&Place::Node, ifindex);
             }
             self.observed.node = Namespace::default();
+            self.observed.own.clear();
         }
         self.without_node();
     }
@@ -187,6 +195,7 @@ impl World {
         self.recorded = None;
         self.observed.maps = Maps::default();
         self.observed.attached.clear();
+        self.observed.loose.clear();
         self.observed.link_pins.clear();
         if self.observed.node.state == NamespaceState::EmptyFile {
             self.observed.node = Namespace::default();
@@ -194,6 +203,22 @@ impl World {
     }
 
     fn apply_to_record(&mut self, op: &Op) {
+        let overwritten = &mut self.observed.overwritten;
+        let mut forget = |map, key: String| {
+            overwritten.remove(&(map, key));
+        };
+        match op {
+            Op::RecordEndpoint(name, _) | Op::ForgetEndpoint(name) => {
+                forget("endpoint_records", name.clone());
+            }
+            Op::RecordUplink(dev, _) | Op::ForgetUplink(dev) => {
+                forget("uplink_records", dev.clone());
+            }
+            Op::RecordRoute(dst, _) | Op::ForgetRoute(dst) => {
+                forget("route_records", dst.to_string());
+            }
+            _ => {}
+        }
         let Some(node) = &mut self.recorded else {
             return;
         };
@@ -392,9 +417,11 @@ impl World {
             forget_source(namespace, address.addr());
         }
         if *place == Place::Node {
+            self.forget_own(&link.addresses);
             self.observed
                 .attached
                 .retain(|(index, _)| *index != ifindex);
+            self.observed.loose.retain(|(index, _)| *index != ifindex);
             // The kernel takes such an entry out itself (`dev_map_notification`).
             self.observed
                 .maps
@@ -493,15 +520,15 @@ impl World {
     /// With an interface that goes down go its routes, its neighbours and its IPv6 addresses (`fib_disable_ip`,
     /// `neigh_ifdown`, `addrconf_ifdown`).
     fn set_down(&mut self, place: &Place, dev: &str) {
-        let mut gone = Vec::new();
+        let mut gone: Vec<IpNet> = Vec::new();
         self.change_link(place, dev, |link| {
             link.up = false;
             gone.extend(link.addresses.iter().filter(|net| net.addr().is_ipv6()));
             link.addresses.retain(|net| net.addr().is_ipv4());
         });
         let namespace = self.namespace_mut(place);
-        for address in gone {
-            forget_source(namespace, IpNet::addr(&address));
+        for address in &gone {
+            forget_source(namespace, address.addr());
         }
         let Some(ifindex) = namespace.link(dev).map(|link| link.ifindex) else {
             return;
@@ -510,6 +537,9 @@ impl World {
         routes.retain(|route| route.ifindex != Some(ifindex));
         let neighbours = &mut namespace.neighbours;
         neighbours.retain(|found| found.ifindex != ifindex);
+        if *place == Place::Node {
+            self.forget_own(&gone);
+        }
     }
 
     /// Its sysctls are found under the new name from then on; what they were is not asked.
@@ -549,9 +579,22 @@ impl World {
         });
         self.without_ipv4(place, dev);
         let namespace = self.namespace_mut(place);
-        for address in gone {
+        for address in gone.iter().copied() {
             forget_source(namespace, address.addr());
             forget_next_hops(namespace, &address);
+        }
+        if *place == Place::Node {
+            self.forget_own(&gone);
+        }
+    }
+
+    /// Addresses are gone from one of the node's interfaces: they are its own no more, unless another has them too.
+    fn forget_own(&mut self, gone: &[IpNet]) {
+        for address in gone.iter().map(IpNet::addr) {
+            let mut left = self.observed.node.links.iter().flat_map(|it| &it.addresses);
+            if !left.any(|found| found.addr() == address) {
+                self.observed.own.remove(&address);
+            }
         }
     }
 

@@ -1,9 +1,9 @@
 //! Entries of the maps that the programs read.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
-use netpath_common::{EndpointEntry, InterfaceKind, ProgramKind, PuntReason, RouteEntry};
+use netpath_common::{EndpointEntry, Ifindex, InterfaceKind, ProgramKind, PuntReason, RouteEntry};
 
 use super::{
     super::{
@@ -18,7 +18,7 @@ pub(super) const ENDPOINT: [ProgramKind; 2] = [ProgramKind::FromEndpoint, Progra
 pub(super) const UPLINK: [ProgramKind; 1] = [ProgramKind::FromUplink];
 
 /// The map that holds the entry of an address.
-fn address_map(address: IpAddr) -> &'static str {
+pub(super) fn address_map(address: IpAddr) -> &'static str {
     match address {
         IpAddr::V4(_) => "endpoints_v4",
         IpAddr::V6(_) => "endpoints_v6",
@@ -107,6 +107,13 @@ impl Planner<'_> {
                     });
                     self.act(draft, Op::Detach(program, dev));
                 }
+                (true, true) if self.world.observed.loose.contains(&(ifindex, program)) => {
+                    draft.note(Drift::LinkUnpinned {
+                        program,
+                        dev: dev.clone(),
+                    });
+                    self.act(draft, Op::Attach(program, dev));
+                }
                 (true, true) | (false, false) => {}
             }
         }
@@ -119,7 +126,15 @@ impl Planner<'_> {
             draft.note(drift);
             self.act(&mut draft, op);
         }
+        let before = surplus_pins(self.initial);
         for (program, dev) in surplus_pins(&self.world) {
+            // Else it is of what was renamed or removed in this run.
+            if before.contains(&(program, dev.clone())) {
+                draft.note(Drift::LinkSurplus {
+                    program,
+                    dev: dev.clone(),
+                });
+            }
             self.act(&mut draft, Op::Detach(program, dev));
         }
         self.features(&mut draft);
@@ -130,7 +145,7 @@ impl Planner<'_> {
 }
 
 /// How an entry of a map is not as it is wanted.
-fn altered(
+pub(super) fn altered(
     map: &'static str,
     key: String,
     found: Option<&EndpointEntry>,
@@ -217,18 +232,19 @@ impl Planner<'_> {
                 uplink.addresses.clear();
             }
         }
-        surplus(&node, &self.world.observed.maps)
+        surplus(&node, &self.other_addresses(), &self.world.observed.maps)
     }
 }
 
-fn surplus(node: &Recorded, maps: &Maps) -> Vec<(Drift, Op)> {
+fn surplus(node: &Recorded, others: &BTreeSet<IpAddr>, maps: &Maps) -> Vec<(Drift, Op)> {
     let gone = |map, key: String, op| (Drift::EntrySurplus { map, key }, op);
     let endpoints = || node.endpoints.values();
     let mut surplus = Vec::new();
-    let own: std::collections::BTreeSet<IpAddr> = endpoints()
+    let own: BTreeSet<IpAddr> = endpoints()
         .flat_map(|endpoint| &endpoint.addresses)
         .chain(node.uplinks.values().flat_map(|uplink| &uplink.addresses))
         .map(IpNet::addr)
+        .chain(others.iter().copied())
         .collect();
     for &address in maps
         .endpoints
@@ -238,7 +254,7 @@ fn surplus(node: &Recorded, maps: &Maps) -> Vec<(Drift, Op)> {
         let op = Op::RemoveEntry(address);
         surplus.push(gone(address_map(address), address.to_string(), op));
     }
-    let prefixes: std::collections::BTreeSet<IpNet> = endpoints()
+    let prefixes: BTreeSet<IpNet> = endpoints()
         .flat_map(|endpoint| &endpoint.prefixes)
         .chain(node.routes.keys())
         .copied()
@@ -251,9 +267,18 @@ fn surplus(node: &Recorded, maps: &Maps) -> Vec<(Drift, Op)> {
         let op = Op::RemovePrefix(prefix);
         surplus.push(gone(prefix_map(prefix), prefix.to_string(), op));
     }
-    let ids: std::collections::BTreeSet<_> = endpoints().map(|endpoint| endpoint.id).collect();
+    let ids: BTreeSet<_> = endpoints().map(|endpoint| endpoint.id).collect();
     for &id in maps.devices.keys().filter(|id| !ids.contains(id)) {
         surplus.push(gone("devices", id.0.to_string(), Op::RemoveDevice(id)));
+    }
+    for &ifindex in &maps.strange_gates {
+        let op = Op::Unregister(ifindex);
+        surplus.push(gone("gates", ifindex.0.to_string(), op));
+    }
+    let is_there = |ifindex: &&Ifindex| maps.interfaces.contains_key(*ifindex);
+    for &ifindex in maps.retired.iter().filter(is_there) {
+        let op = Op::Unretire(ifindex);
+        surplus.push(gone("retired", ifindex.0.to_string(), op));
     }
     for (&ifindex, interface) in &maps.interfaces {
         let known = match interface.kind {

@@ -6,6 +6,7 @@ mod entries;
 mod held;
 mod names;
 mod node;
+mod own;
 mod proof;
 mod refuse;
 mod remove;
@@ -135,6 +136,7 @@ impl Planner<'_> {
         }
         self.surplus();
         self.retire();
+        self.own_addresses();
         self.free_names();
         self.switch_wanted();
         for uplink in &self.wanted.uplinks {
@@ -184,7 +186,7 @@ impl Planner<'_> {
 
     fn refuse_with(&mut self, object: Object, name: &str, refusal: Refusal) {
         let object = object.told(name, &self.wanted.name);
-        let entry = &self.initial.observed.entry;
+        let entry = self.initial.observed.entry.as_str();
         self.plan
             .refusals
             .push(refusal.of(object).entered_by(entry));

@@ -206,12 +206,12 @@ impl Planner<'_> {
     }
 
     /// Clears the feature bits that nothing in the planned world needs, and sets those that it needs. One that was needed
-    /// before and not set is drift: the programs overlook what it stands for.
+    /// before and not set is drift, for the programs overlook what it stands for; so is one that nothing needed: they look, and
+    /// leave to the kernel what need not be.
     pub(super) fn features(&mut self, draft: &mut Draft) {
         let before = needed_features(self.initial);
         let found = self.initial.observed.maps.features;
-        let lacks = before.bits & !found.bits != 0 || before.route_mtu != found.route_mtu;
-        if self.initial.recorded.is_some() && lacks {
+        if self.initial.recorded.is_some() && before != found {
             draft.note(Drift::EntryAltered {
                 map: "features",
                 key: "0".to_owned(),
@@ -220,6 +220,34 @@ impl Planner<'_> {
         let features = needed_features(&self.world);
         if features != self.world.observed.maps.features {
             self.act(draft, Op::SetFeatures(features));
+        }
+    }
+
+    /// Writes records again that hold what netpath never writes there.
+    fn overwritten(&mut self, draft: &mut Draft) {
+        let Some(node) = self.world.recorded.clone() else {
+            return;
+        };
+        for (map, key) in self.world.observed.overwritten.clone() {
+            let op = match map {
+                "endpoint_records" => node
+                    .endpoints
+                    .get(&key)
+                    .map(|record| Op::RecordEndpoint(key.clone(), Box::new(record.clone()))),
+                "uplink_records" => node
+                    .uplinks
+                    .get(&key)
+                    .map(|record| Op::RecordUplink(key.clone(), Box::new(record.clone()))),
+                _ => {
+                    let mut routes = node.routes.iter();
+                    let route = routes.find(|(dst, _)| dst.to_string() == key);
+                    route.map(|(dst, record)| Op::RecordRoute(*dst, *record))
+                }
+            };
+            if let Some(op) = op {
+                draft.note(Drift::EntryAltered { map, key });
+                self.act(draft, op);
+            }
         }
     }
 
@@ -236,13 +264,14 @@ impl Planner<'_> {
             });
             self.act(draft, Op::SetNextId(next));
         }
-        if !self.world.observed.room_noted {
+        if !self.world.observed.settings_sound {
             draft.note(Drift::EntryAltered {
                 map: "settings",
                 key: "0".to_owned(),
             });
-            self.act(draft, Op::NoteRoom);
+            self.act(draft, Op::MendSettings);
         }
+        self.overwritten(draft);
     }
 }
 

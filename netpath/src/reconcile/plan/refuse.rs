@@ -63,6 +63,7 @@ impl Planner<'_> {
             return;
         }
         self.refuse_unproven();
+        self.refuse_room();
         let wanted = self.wanted;
         for endpoint in &wanted.endpoints {
             self.refuse_namespace(endpoint);

@@ -217,14 +217,15 @@ impl Planner<'_> {
             ..Draft::default()
         };
         self.uplink_pending(&mut draft, dev, uplink);
-        self.withdraw_addresses(&mut draft, uplink);
         if let Some(link) = own_uplink(&self.world, uplink).cloned() {
             if link.up {
                 self.set_down(&mut draft, &Place::Node, &link.name);
             }
-            let mut addresses = uplink.addresses.clone();
-            addresses.retain(|net| net.addr().is_ipv4() && link.addresses.contains(net));
-            for address in addresses {
+            // IPv6 addresses go with its being up, unless it was down already.
+            let left = self.world.observed.node.link(&link.name);
+            let left = left.map_or(&[][..], |link| &link.addresses);
+            let left = uplink.addresses.iter().filter(|net| left.contains(net));
+            for address in left.copied().collect::<Vec<_>>() {
                 let op = Op::RemoveAddress {
                     place: Place::Node,
                     dev: link.name.clone(),
@@ -233,6 +234,7 @@ impl Planner<'_> {
                 self.act(&mut draft, op);
             }
         }
+        self.withdraw_addresses(&mut draft, uplink);
         self.step(Action::Update, Object::Uplink, dev, None, draft);
     }
 
@@ -490,14 +492,16 @@ impl Planner<'_> {
         self.remove_wire(draft, dev, uplink);
     }
 
-    /// Takes the entries of an uplink's addresses out of the maps, as far as nobody else has them by now.
+    /// Takes the entries of an uplink's addresses out of the maps, as far as nobody else has them by now, nor the machine
+    /// itself.
     fn withdraw_addresses(&mut self, draft: &mut Draft, uplink: &RecordedUplink) {
         let kept = self.wanted.uplinks.iter().flat_map(|kept| &kept.addresses);
         let kept: BTreeSet<IpAddr> = kept.map(IpNet::addr).collect();
         for address in uplink.addresses.iter().map(IpNet::addr) {
             let entry = self.world.observed.maps.endpoints.get(&address);
             let is_its = entry.is_some_and(|entry| entry.ifindex == Ifindex(0));
-            if is_its && !kept.contains(&address) {
+            let is_own = self.world.observed.own.contains(&address);
+            if is_its && !kept.contains(&address) && !is_own {
                 self.act(draft, Op::RemoveEntry(address));
             }
         }

@@ -36,12 +36,22 @@ impl Wishes {
     }
 }
 
+impl Wishes {
+    fn wants_any(&self) -> bool {
+        let mut endpoints = self.endpoints.values();
+        self.node || endpoints.any(|wish| wish.wants(self.node))
+    }
+}
+
 /// What attaches and detaches programs as it is wished, and re-creates nothing: an interface that is gone gets its
 /// programs when it is made again.
 #[must_use]
 pub fn switch(wanted: &Wanted, wishes: &Wishes, world: &World) -> Plan {
     let mut fresh = Fresh::new(0);
     let mut planner = Planner::new(wanted, world, &mut fresh);
+    if wishes.wants_any() {
+        planner.refuse_room();
+    }
     planner.wish(wishes);
     planner.look_again();
     for interface in planner.interfaces() {
@@ -231,6 +241,10 @@ impl Planner<'_> {
         }
         let routes: Vec<IpNet> = node.routes.keys().copied().collect();
         self.refresh_prefixes(&mut draft, Ifindex(0), &routes, &Owner::Node);
+        // Without room for them nothing is switched on: then it does not matter what the programs know.
+        if self.without_room().is_empty() {
+            self.refresh_own_addresses(&mut draft);
+        }
         self.features(&mut draft);
         let name = self.wanted.name.clone();
         self.step(Action::Update, Object::FastPath, &name, None, draft);

@@ -500,15 +500,6 @@ impl Planner<'_> {
         before: &RecordedUplink,
         address: IpNet,
     ) {
-        if self
-            .world
-            .observed
-            .maps
-            .endpoints
-            .contains_key(&address.addr())
-        {
-            self.act(draft, Op::RemoveEntry(address.addr()));
-        }
         let link = self.world.observed.node.link(&wanted.dev);
         let is_ours = link
             .is_some_and(|link| link.mac == Some(before.mac) && link.addresses.contains(&address));
@@ -519,6 +510,12 @@ impl Planner<'_> {
                 address,
             };
             self.act(draft, op);
+        }
+        // It may still be an address of the machine's.
+        let observed = &self.world.observed;
+        let is_known = observed.maps.endpoints.contains_key(&address.addr());
+        if is_known && !observed.own.contains(&address.addr()) {
+            self.act(draft, Op::RemoveEntry(address.addr()));
         }
     }
 }

@@ -54,6 +54,9 @@ pub fn host_world() -> World {
                     .into(),
             },
             pins_links: true,
+            own: ["192.168.9.9/32", "100.64.0.1/32", "fd64::1/128"]
+                .map(|text| net(text).addr())
+                .into(),
             ..Observed::default()
         },
     }
@@ -174,7 +177,10 @@ pub struct Damage {
     which: Index,
 }
 
-const KINDS: u8 = 36;
+const KINDS: u8 = 44;
+
+/// Addresses that a node may have beside those of its uplinks.
+const OTHERS: [&str; 3] = ["192.168.9.9/32", "10.8.9.9/32", "fd88::9/128"];
 
 pub fn damages() -> impl Strategy<Value = Vec<Damage>> {
     let damage = (0..KINDS, any::<Index>()).prop_map(|(kind, which)| Damage { kind, which });
@@ -212,7 +218,7 @@ impl Damage {
         match self.kind {
             0..=9 => self.inflict_on_namespace(world),
             10..=19 => self.inflict_on_maps(world),
-            32..=35 => self.inflict_on_what_is_told(world),
+            40..=43 => self.inflict_on_what_is_told(world),
             _ => self.inflict_on_node(world),
         }
     }
@@ -455,7 +461,7 @@ impl Damage {
                 }
             }
             26 => world.observed.maps.features.bits = 0,
-            27 => world.observed.room_noted = false,
+            27 => world.observed.settings_sound = false,
             28 => {
                 if let Some(node) = &mut world.recorded
                     && let Some(name) = self.pick(node.endpoints.keys().cloned())
@@ -470,7 +476,55 @@ impl Damage {
                     uplink.ifindex = ifindex;
                 }
             }
-            _ => world.observed.maps.features.route_mtu = 1280,
+            31 => world.observed.maps.features.route_mtu = 1280,
+            // An address comes, or goes, that is neither the topology's nor an endpoint's.
+            32 => {
+                let address = self.which.get(&OTHERS);
+                world.observed.own.insert(net(address).addr());
+            }
+            34 => {
+                let attached = world.observed.attached.iter().copied();
+                let picked = self.pick(attached);
+                world.observed.loose.extend(picked);
+            }
+            35 => {
+                let program = netpath_common::ProgramKind::ToEndpoint;
+                world
+                    .observed
+                    .link_pins
+                    .insert((program, "nobodys".to_owned()));
+            }
+            36 => drop(world.observed.maps.strange_gates.insert(Ifindex(7))),
+            37 => {
+                let known = world.observed.maps.interfaces.keys().copied();
+                let picked = self.pick(known);
+                world.observed.maps.retired.extend(picked);
+            }
+            38 => world.observed.maps.features.bits |= 1 << 30,
+            39 => {
+                let node = world.recorded.as_ref().expect("made");
+                let uplinks = node
+                    .uplinks
+                    .keys()
+                    .map(|dev| ("uplink_records", dev.clone()));
+                let endpoints = node
+                    .endpoints
+                    .keys()
+                    .map(|name| ("endpoint_records", name.clone()));
+                let routes = node
+                    .routes
+                    .keys()
+                    .map(|dst| ("route_records", dst.to_string()));
+                let picked = self.pick(uplinks.chain(endpoints).chain(routes));
+                world.observed.overwritten.extend(picked);
+            }
+            _ => {
+                let others = OTHERS.map(|address| net(address).addr());
+                let own = &mut world.observed.own;
+                if let Some(gone) = self.pick(others.into_iter().filter(|it| own.contains(it))) {
+                    own.remove(&gone);
+                }
+            }
         }
     }
 
@@ -480,7 +534,7 @@ impl Damage {
             return;
         };
         match self.kind {
-            32 => {
+            40 => {
                 let there = &world.observed.node;
                 let routes = node.routes.keys().filter_map(|dst| there.route_to(dst));
                 let hops = routes.flat_map(|route| &route.hops);
@@ -489,7 +543,7 @@ impl Damage {
                     world.observed.node.silent.insert(hop);
                 }
             }
-            33 => {
+            41 => {
                 let ours = |(_, dev): &(Place, String)| dev != "lo" && dev != BRIDGE;
                 if let Some((place, dev)) = self.pick(Self::links(world).into_iter().filter(ours)) {
                     // Never the same at both ends.
@@ -497,11 +551,11 @@ impl Damage {
                     world.apply(&Op::SetMtu { place, dev, mtu });
                 }
             }
-            34 if node.place == NodePlace::Host && !node.uplinks.is_empty() => {
+            42 if node.place == NodePlace::Host && !node.uplinks.is_empty() => {
                 let key = "ipv6/conf/up0/forwarding".to_owned();
                 world.observed.node.sysctls.insert(key, "0".to_owned());
             }
-            35 => {
+            43 => {
                 let endpoints = node.endpoints.values();
                 let off = endpoints.filter(|it| !it.fast_path.wants(node.fast_path));
                 if let Some(endpoint) = self.pick(off) {

@@ -1,0 +1,190 @@
+//! Rows of the maps: each deleted, each field of each altered, and a foreign one beside them.
+
+use netpath::datapath::map_names;
+use netpath_common::{
+    EndpointEntry, EndpointRecord, FeatureBits, Field, Identity, Ids, InterfaceEntry, Layout,
+    RouteEntry, RouteRecord, Settings, UplinkRecord,
+    tables::{MapKind, TABLES, TableSpec},
+};
+use netpath_tests::lab::Lab;
+
+use super::{Damage, End, Undo};
+
+/// Maps that hold what was counted: nothing else knows what they should hold.
+const COUNTED: [&str; 2] = ["hops", "hop_overflow"];
+
+/// How many rows of a map are altered field by field; all of them are deleted.
+const ALTERED: usize = 2;
+
+/// A row, in bytes.
+type Row = (Vec<u8>, Vec<u8>);
+
+fn path(lab: &Lab, map: &str) -> String {
+    format!("/sys/fs/bpf/netpath/{}/maps/{map}", lab.name("A"))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    bytes.join(" ")
+}
+
+/// Writes a row as somebody with bpftool does.
+pub fn write(lab: &Lab, map: &str, key: &[u8], value: &[u8]) {
+    let (path, key, value) = (path(lab, map), hex(key), hex(value));
+    let line = format!("bpftool map update pinned {path} key hex {key} value hex {value}");
+    lab.run("A", &line);
+}
+
+fn delete(lab: &Lab, map: &str, key: &[u8]) {
+    let line = format!(
+        "bpftool map delete pinned {} key hex {}",
+        path(lab, map),
+        hex(key)
+    );
+    lab.run("A", &line);
+}
+
+fn all(lab: &Lab, map: &str) -> Vec<Row> {
+    let text = lab.run(
+        "A",
+        &format!("bpftool -j map dump pinned {}", path(lab, map)),
+    );
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let bytes = |value: &serde_json::Value| -> Vec<u8> {
+        let bytes = value.as_array().expect("bytes").iter();
+        let bytes = bytes.map(|byte| byte.as_str().expect("text").trim_start_matches("0x"));
+        bytes
+            .map(|byte| u8::from_str_radix(byte, 16).expect("a byte"))
+            .collect()
+    };
+    let rows = json.as_array().expect("rows").iter();
+    rows.map(|row| (bytes(&row["key"]), bytes(&row["value"])))
+        .collect()
+}
+
+/// The fields of a map's values.
+fn fields(map: &str) -> &'static [Field] {
+    match map {
+        "endpoints_v4" | "endpoints_v6" => <EndpointEntry as Layout>::FIELDS,
+        "routes_v4" | "routes_v6" => <RouteEntry as Layout>::FIELDS,
+        "interfaces" => <InterfaceEntry as Layout>::FIELDS,
+        "endpoint_records" => <EndpointRecord as Layout>::FIELDS,
+        "uplink_records" => <UplinkRecord as Layout>::FIELDS,
+        "route_records" => <RouteRecord as Layout>::FIELDS,
+        "settings" => <Settings as Layout>::FIELDS,
+        "features" => <FeatureBits as Layout>::FIELDS,
+        "ids" => <Ids as Layout>::FIELDS,
+        "meta" => <Identity as Layout>::FIELDS,
+        _ => &[],
+    }
+}
+
+/// Rows of all maps but those that only count, and the gates, which are looked at bit by bit.
+pub fn rows(lab: &Lab) -> Vec<Damage> {
+    let mut damages = Vec::new();
+    for map in map_names().filter(|map| !COUNTED.contains(map) && *map != "gates") {
+        let spec = TABLES.iter().find(|spec| spec.name == map).expect("a map");
+        for (index, row) in all(lab, map).iter().enumerate() {
+            damages.extend(deleted(spec, row));
+            if index < ALTERED {
+                damages.extend(altered(spec, row));
+            }
+        }
+        damages.extend(foreign(lab, spec));
+    }
+    damages
+}
+
+fn deleted(spec: &'static TableSpec, row: &Row) -> Option<Damage> {
+    let is_array = matches!(spec.kind, MapKind::Single);
+    (!is_array).then(|| of(spec.name, row, "delete", None))
+}
+
+/// Each field, its first byte. Of devices the kernel takes nothing but devices.
+fn altered(spec: &'static TableSpec, row: &Row) -> Vec<Damage> {
+    let fields = fields(spec.name).iter().map(|field| {
+        let mut altered = row.1.clone();
+        altered[field.offset] ^= 1;
+        of(
+            spec.name,
+            row,
+            &format!("alter {}", field.name),
+            Some(altered),
+        )
+    });
+    fields.collect()
+}
+
+fn of(map: &'static str, row: &Row, what: &str, altered: Option<Vec<u8>>) -> Damage {
+    let row = row.clone();
+    let name = format!("{what} in {map} at {}", hex(&row.0));
+    let end = end(map, what);
+    Damage {
+        act: std::rc::Rc::new(move |lab| {
+            match &altered {
+                Some(value) => write(lab, map, &row.0, value),
+                None => delete(lab, map, &row.0),
+            }
+            let row = row.clone();
+            let undo: Undo = Box::new(move |lab| write(lab, map, &row.0, &row.1));
+            undo
+        }),
+        end,
+        ..Damage::new(name, |_| {})
+    }
+}
+
+/// How it ends, where it does not end with `up` mending it.
+fn end(map: &str, what: &str) -> End {
+    match (map, what) {
+        // What proves whose a namespace and an interface are.
+        (
+            "endpoint_records",
+            "delete" | "alter netns_cookie" | "alter id" | "alter endpoint_mac" | "alter host_mac",
+        ) => End::Refused,
+        // What cannot be read.
+        (
+            "endpoint_records",
+            "alter origin" | "alter netns_kind" | "alter addresses" | "alter prefixes",
+        ) => End::Refused,
+        ("endpoint_records", "alter fast_path") => End::Wish,
+        _ => End::Mended,
+    }
+}
+
+/// A row that is nobody's.
+fn foreign(lab: &Lab, spec: &'static TableSpec) -> Option<Damage> {
+    let map = spec.name;
+    let (mut key, value) = all(lab, map).into_iter().next()?;
+    match (spec.kind, map) {
+        (MapKind::Single, _) => return None,
+        (_, "endpoint_records" | "uplink_records") => key[..2].copy_from_slice(b"zz"),
+        // Of the address, not of its length.
+        (_, "route_records") => key[6] ^= 0x40,
+        _ => {
+            let last = key.len()
+                - if map.starts_with("routes") {
+                    key.len() - 5
+                } else {
+                    1
+                };
+            key[last] ^= 0x40;
+        }
+    }
+    // A copy of a record claims what another has.
+    let end = match map {
+        "endpoint_records" | "uplink_records" => End::Refused,
+        _ => End::Mended,
+    };
+    let act = move |lab: &Lab| {
+        write(lab, map, &key, &value);
+        let key = key.clone();
+        let undo: Undo = Box::new(move |lab| delete(lab, map, &key));
+        undo
+    };
+    Some(Damage {
+        act: std::rc::Rc::new(act),
+        end,
+        ..Damage::new(format!("a foreign row in {map}"), |_| {})
+    })
+}

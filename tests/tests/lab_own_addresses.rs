@@ -1,0 +1,413 @@
+//! A node has addresses beside those that its topology names: on other network cards, bridges, the loopback device. What
+//! says from outside to come from one of them is forged, and what is for them is the kernel's.
+
+use std::net::{IpAddr, UdpSocket};
+
+use netpath::{
+    Ends as _,
+    netlink::Netlink,
+    netns::Inside,
+    probe::{capture::Capture, frame::FrameBuilder, ping::PingOptions},
+    provision,
+};
+use netpath_common::{EndpointEntry, Mac};
+use netpath_tests::{
+    lab::{
+        Bytes::{Any, Exactly},
+        Lab, TWO_NODES, addresses, on_a_machine, run, udp_port,
+    },
+    netpath,
+};
+
+const FORGED: u16 = 4_001;
+const HONEST: u16 = 4_002;
+const COUNT: u64 = 25;
+const PAYLOAD: [u8; 40] = [0x5a; 40];
+
+/// Addresses that no topology names, of both families.
+const OTHERS: [&str; 2] = ["10.9.9.9", "fd99::9"];
+
+fn address(text: &str) -> IpAddr {
+    text.parse().expect(text)
+}
+
+fn datagram(macs: (Mac, Mac), source: IpAddr, destination: IpAddr, port: u16) -> Vec<u8> {
+    let frame = FrameBuilder::new(macs.0, macs.1);
+    let frame = match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => frame.ipv4(source, destination),
+        (IpAddr::V6(source), IpAddr::V6(destination)) => frame.ipv6(source, destination),
+        mixed => panic!("{mixed:?}"),
+    };
+    frame.udp(4_000, port).payload(&PAYLOAD).build()
+}
+
+fn length(address: IpAddr) -> u64 {
+    let header = if address.is_ipv4() { 20 } else { 40 };
+    14 + header + 8 + PAYLOAD.len() as u64
+}
+
+/// Ids of what `show` tells of a node itself.
+fn drift(lab: &Lab, node: &str) -> Vec<String> {
+    let nodes = provision::observe().unwrap_or_else(|error| panic!("{error}"));
+    let node = nodes.iter().find(|found| found.name == lab.name(node));
+    let drift = &node.expect("the node is up").drift;
+    drift.iter().map(|finding| finding.id.to_string()).collect()
+}
+
+/// Sends datagrams from outside that say to come from an address, and an honest one behind them. Only the honest one
+/// arrives, and each of the others is counted.
+struct Wire<'a> {
+    lab: &'a Lab,
+    node: &'static str,
+    outside: (&'static str, &'static str),
+    macs: (Mac, Mac),
+    receiver: &'static str,
+    host_dev: &'static str,
+    honest: &'static str,
+}
+
+impl Wire<'_> {
+    fn assert_forged(&self, source: IpAddr) {
+        let family = usize::from(source.is_ipv6());
+        let (destination, honest) = (
+            addresses(self.receiver)[family],
+            addresses(self.honest)[family],
+        );
+        let (place, dev) = self.outside;
+        let injector = self.lab.injector(place, dev);
+        let mut capture = self.lab.capture(self.receiver, "eth0");
+        let before = self.lab.traffic(self.node);
+        for _ in 0..COUNT {
+            let frame = datagram(self.macs, source, destination, FORGED);
+            injector.send(&frame).expect("send");
+        }
+        let frame = datagram(self.macs, honest, destination, HONEST);
+        injector.send(&frame).expect("send");
+        assert_eq!(arrived(&mut capture), HONEST, "from {source}");
+        let redirected = format!("up0 > {} redirect_peer", self.host_dev);
+        let answered = format!("{} > up0 redirect_neigh", self.host_dev);
+        self.lab.assert_counted(
+            self.node,
+            &before,
+            &[
+                (
+                    "up0 > - drop spoofed",
+                    COUNT,
+                    Exactly(COUNT * length(source)),
+                ),
+                (&redirected, 1, Exactly(length(honest))),
+                // Port Unreachable.
+                (&answered, 1, Any),
+            ],
+        );
+    }
+}
+
+/// The port of the first of the test's datagrams that arrives.
+fn arrived(capture: &mut Capture) -> u16 {
+    let is_one = |frame: &netpath::probe::capture::CapturedFrame| {
+        matches!(udp_port(&frame.bytes), Some(FORGED | HONEST))
+    };
+    let seen = capture.wait_for(is_one, std::time::Duration::from_secs(3));
+    let seen = seen.expect("capture").expect("the honest datagram");
+    udp_port(&seen.bytes).expect("a datagram")
+}
+
+fn machines_wire<'a>(lab: &'a Lab) -> Wire<'a> {
+    let mac = |place, dev: &str| {
+        let look = || {
+            let netlink = Netlink::open(&Inside::current()).expect("socket");
+            netlink.link(dev).expect("asked").expect(dev).mac
+        };
+        lab.inside(place, look).expect("Ethernet")
+    };
+    Wire {
+        lab,
+        node: "H",
+        outside: ("P", "eth0"),
+        macs: (mac("P", "eth0"), mac("H", "up0")),
+        receiver: "a1",
+        host_dev: "va1",
+        honest: "b1",
+    }
+}
+
+fn labs_wire<'a>(lab: &'a Lab) -> Wire<'a> {
+    Wire {
+        lab,
+        node: "B",
+        outside: ("A", "up0"),
+        macs: (lab.uplink_mac("A"), lab.uplink_mac("B")),
+        receiver: "b1",
+        host_dev: "vb1",
+        honest: "a1",
+    }
+}
+
+/// The way from the machine's neighbour to an address of the machine's.
+fn route_there(lab: &Lab, address: &str) {
+    let machine = addresses("A")[usize::from(address.contains(':'))];
+    lab.ip("P", &format!("route add {address} via {machine}"));
+}
+
+fn add(address: &str) {
+    run(&format!(
+        "ip addr add {} dev lo {}",
+        host(address),
+        nodad(address)
+    ));
+}
+
+fn host(address: &str) -> String {
+    let length = if address.contains(':') { 128 } else { 32 };
+    format!("{address}/{length}")
+}
+
+fn nodad(address: &str) -> &'static str {
+    if address.contains(':') { "nodad" } else { "" }
+}
+
+#[test]
+fn nobody_outside_speaks_for_an_address_of_the_machine() {
+    on_a_machine(|lab| {
+        OTHERS.iter().for_each(|address| add(address));
+        run("ip link add nic2 type veth peer name nic3");
+        run("ip link set nic3 up");
+        run("ip link set nic2 up");
+        run("ip addr add 10.8.8.8/24 dev nic2");
+        run("ip addr add fd88::8/64 dev nic2 nodad");
+        lab.converge();
+        assert_eq!(lab.plan(), Vec::<String>::new());
+        assert_eq!(drift(lab, "H"), Vec::<String>::new());
+        let wire = machines_wire(lab);
+        // 192.0.2.1 is on a bridge of the machine's.
+        for source in OTHERS.iter().chain(&["10.8.8.8", "fd88::8", "192.0.2.1"]) {
+            wire.assert_forged(address(source));
+        }
+        // What is for them is the kernel's, also from an endpoint.
+        for family in [0, 1] {
+            let before = lab.traffic("H");
+            lab.assert_reaches("a1", address(OTHERS[family]), 64);
+            let row = ("va1 > - punt node_address", 3, Any);
+            lab.assert_counted("H", &before, &[row]);
+            route_there(lab, OTHERS[family]);
+            lab.assert_reaches_from(
+                "P",
+                Some(addresses("b1")[family]),
+                address(OTHERS[family]),
+                64,
+            );
+        }
+        run("ip link del nic2");
+        assert_eq!(drift(lab, "H"), ["own_address_gone"; 2]);
+        lab.converge();
+        assert_eq!(lab.plan(), Vec::<String>::new());
+    });
+}
+
+/// An endpoint does not, either, whatever the programs know of the machine.
+#[test]
+fn no_endpoint_speaks_for_an_address_of_the_machine() {
+    on_a_machine(|lab| {
+        lab.converge();
+        for known in [false, true] {
+            if known {
+                OTHERS.iter().for_each(|address| add(address));
+                lab.converge();
+            }
+            let record = lab.record("H", "a1");
+            let macs = (record.endpoint_mac, record.host_mac);
+            let injector = lab.injector("a1", "eth0");
+            for (family, source) in OTHERS.into_iter().map(address).enumerate() {
+                let before = lab.traffic("H");
+                for to in ["a2", "b1", "A"] {
+                    let frame = datagram(macs, source, addresses(to)[family], FORGED);
+                    injector.send(&frame).expect("send");
+                }
+                let row = ("va1 > - drop spoofed", 3, Exactly(3 * length(source)));
+                lab.assert_counted("H", &before, &[row]);
+            }
+        }
+    });
+}
+
+#[test]
+fn an_address_that_comes_or_goes_is_told_and_made_known() {
+    on_a_machine(|lab| {
+        lab.converge();
+        // Also of the labs of other tests, so that only what is told of this one counts.
+        let shows = |words: &str| {
+            let output = netpath(&["show"]).output().expect("start");
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(3), "{text}");
+            assert!(text.contains(words), "no {words:?} in {text}");
+        };
+        for by_switch in [false, true] {
+            for other in OTHERS {
+                add(other);
+                assert_eq!(drift(lab, "H"), ["own_address_unknown"], "{other}");
+                shows(&format!("the node has the address {other}"));
+                let planned = format!(
+                    "~ node H: the node has the address {other}, and the fast path takes it for anybody's"
+                );
+                assert_eq!(lab.plan(), [planned.as_str()]);
+                match by_switch {
+                    false => assert_eq!(lab.converge(), [planned]),
+                    true => assert_eq!(lab.fast_path(true, "H", None), Vec::<String>::new()),
+                }
+                assert_eq!(lab.plan(), Vec::<String>::new());
+                machines_wire(lab).assert_forged(address(other));
+                run(&format!("ip addr del {} dev lo", host(other)));
+                assert_eq!(drift(lab, "H"), ["own_address_gone"], "{other}");
+                shows(&format!("the node no longer has the address {other}"));
+                match by_switch {
+                    false => assert_eq!(lab.converge().len(), 1),
+                    true => assert_eq!(lab.fast_path(true, "H", None), Vec::<String>::new()),
+                }
+                assert_eq!(lab.plan(), Vec::<String>::new());
+                assert_eq!(entry(lab, "H", address(other)), None);
+            }
+        }
+    });
+}
+
+fn entry(lab: &Lab, node: &str, address: IpAddr) -> Option<EndpointEntry> {
+    let maps = &lab.datapath(node).maps;
+    maps.endpoint(address)
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Somebody gives the machine an endpoint's address: the endpoint keeps it on the fast path, and `up` refuses.
+#[test]
+fn an_endpoints_address_is_not_taken_over() {
+    on_a_machine(|lab| {
+        lab.converge();
+        for taken in addresses("a1") {
+            let text = taken.to_string();
+            let before = entry(lab, "H", taken);
+            add(&text);
+            let error = lab.try_converge().expect_err("a refusal");
+            assert!(error.is_refusal(), "{error:?}");
+            assert!(
+                error
+                    .to_string()
+                    .contains("is this machine's own address, on lo"),
+                "{error}"
+            );
+            assert!(!drift(lab, "H").contains(&"own_address_unknown".to_owned()));
+            lab.fast_path(true, "H", None);
+            assert_eq!(entry(lab, "H", taken), before);
+            run(&format!("ip addr del {} dev lo", host(&text)));
+            assert_eq!(lab.converge(), Vec::<String>::new());
+        }
+    });
+}
+
+/// An address that the file names no more stays the machine's.
+#[test]
+fn an_uplinks_address_that_leaves_the_file_is_the_machines_still() {
+    on_a_machine(|lab| {
+        run("ip addr add 10.7.7.7/32 dev up0");
+        let addresses = r#"addresses = ["100.100.198.250/24", "fd00:198::250/64""#;
+        lab.edit(addresses, &format!("{addresses}, \"10.7.7.7/32\""));
+        lab.converge();
+        lab.edit(", \"10.7.7.7/32\"", "");
+        assert_eq!(lab.converge().len(), 1);
+        assert_eq!(lab.plan(), Vec::<String>::new());
+        assert_eq!(
+            entry(lab, "H", address("10.7.7.7")),
+            Some(EndpointEntry::NODE)
+        );
+        machines_wire(lab).assert_forged(address("10.7.7.7"));
+    });
+}
+
+#[test]
+fn the_same_in_a_lab() {
+    let lab = Lab::up(TWO_NODES);
+    for other in OTHERS {
+        lab.ip(
+            "B",
+            &format!("addr add {} dev lo {}", host(other), nodad(other)),
+        );
+    }
+    assert_eq!(drift(&lab, "B"), ["own_address_unknown"; 2]);
+    assert_eq!(drift(&lab, "A"), Vec::<String>::new());
+    assert_eq!(lab.converge().len(), 1);
+    assert_eq!(lab.plan(), Vec::<String>::new());
+    for other in OTHERS {
+        labs_wire(&lab).assert_forged(address(other));
+        let from = PingOptions::default();
+        assert!(lab.ping("B", address(other), &from).is_clean());
+    }
+    lab.down();
+}
+
+/// More addresses than the maps hold are told before anything is touched, with what makes room.
+#[test]
+fn a_machine_with_more_addresses_than_fit_is_refused() {
+    on_a_machine(|lab| {
+        lab.edit("netns = \"host\"", "netns = \"host\"\nmax_endpoints = 4");
+        // 16,384 beside those of endpoints: all whole, as somebody does who takes in what is for a load balancer.
+        let lines: String = (0..16_390u32)
+            .map(|number| {
+                format!(
+                    "route add local {} dev lo\n",
+                    IpAddr::from((0x0b00_0000 + number).to_be_bytes())
+                )
+            })
+            .collect();
+        let file = std::env::temp_dir().join(format!("{}-routes", lab.prefix()));
+        std::fs::write(&file, lines).expect("its own file");
+        run(&format!("ip -batch {}", file.display()));
+        std::fs::remove_file(&file).expect("its own file");
+        let error = lab.try_converge().expect_err("a refusal");
+        assert!(error.is_refusal(), "{error:?}");
+        let text = error.to_string();
+        // Two endpoints, an uplink and a bridge have one each.
+        assert!(
+            text.contains("have 16394 IPv4 addresses") && text.contains("room for 16388"),
+            "{text}"
+        );
+        assert!(
+            text.contains("set max_endpoints of the node to 10 or more"),
+            "{text}"
+        );
+        lab.assert_nothing_left();
+        lab.edit("max_endpoints = 4", "max_endpoints = 10");
+        lab.converge();
+        assert_eq!(lab.plan(), Vec::<String>::new());
+        machines_wire(lab).assert_forged(address("11.0.63.1"));
+        run("ip route add local 12.0.0.1 dev lo");
+        let output = netpath(&["fastpath", "on"]).output().expect("start");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(told.contains("16395 IPv4 addresses"), "{told}");
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        lab.fast_path(false, "H", None);
+        run("ip route del local 12.0.0.1 dev lo");
+        lab.fast_path(true, "H", None);
+    });
+}
+
+/// What only listens to an address of the machine's goes on being reached from outside.
+#[test]
+fn a_service_at_such_an_address_is_reached() {
+    on_a_machine(|lab| {
+        OTHERS.iter().for_each(|address| add(address));
+        lab.converge();
+        for (family, other) in OTHERS.into_iter().map(address).enumerate() {
+            let server = UdpSocket::bind((other, HONEST)).expect("a socket");
+            let wait = Some(std::time::Duration::from_secs(3));
+            server.set_read_timeout(wait).expect("a time limit");
+            let source = addresses("b1")[family];
+            route_there(lab, OTHERS[family]);
+            lab.inside("P", || {
+                let client = UdpSocket::bind((source, 0)).expect("a socket");
+                client.send_to(&PAYLOAD, (other, HONEST)).expect("send");
+            });
+            let mut payload = [0; 64];
+            let (length, sender) = server.recv_from(&mut payload).expect("it arrives");
+            assert_eq!((&payload[..length], sender.ip()), (&PAYLOAD[..], source));
+        }
+    });
+}
