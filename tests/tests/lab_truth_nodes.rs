@@ -99,6 +99,28 @@ fn what_is_left_of_a_machine_that_is_gone_is_taken_down() {
     other.assert_reaches("a1", addresses("a2")[0], 63);
 }
 
+/// Nothing finds it, but its interfaces are there: a socket keeps it.
+#[test]
+fn a_machine_that_only_a_socket_keeps_is_not_gone() {
+    let mut lab = Lab::prepare(ALONE);
+    let machine = lab.foreign_namespace("H");
+    machine.run(|| lab.converge()).expect("enter");
+    let socket = machine.run(|| std::net::UdpSocket::bind("0.0.0.0:0").expect("a socket"));
+    let socket = socket.expect("enter");
+    Netns::remove(&lab.name("H")).expect("its name");
+    drop(machine);
+    for _ in 0..20 {
+        assert_eq!(row(&lab, "H").1, ["other_namespace"]);
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    drop(socket);
+    let deadline = Deadline::new();
+    while row(&lab, "H").1 != ["namespace_dead"] {
+        deadline.check(|| format!("{:?}", row(&lab, "H")));
+    }
+    lab.down();
+}
+
 /// Gives an interface an alias that is no text.
 fn alias(lab: &Lab, namespace: &str, dev: &str) {
     let netns = format!("--net=/run/netns/{}", lab.name(namespace));

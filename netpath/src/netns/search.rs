@@ -36,9 +36,16 @@ fn processes() -> impl Iterator<Item = PathBuf> {
         name.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
     };
     let processes = entries(Path::new("/proc")).filter(is_process);
-    processes.flat_map(|process| {
+    let mut seen = BTreeSet::new();
+    processes.flat_map(move |process| {
         let open = entries(&process.join("fd")).filter(|file| is_namespace(file));
-        let mounts = fs::read_to_string(process.join("mountinfo")).unwrap_or_default();
+        // Most processes see the same mounts.
+        let sees = fs::metadata(process.join("ns/mnt")).map(|found| found.ino());
+        let is_new = sees.is_ok_and(|number| seen.insert(number));
+        let mounts = match is_new {
+            true => fs::read_to_string(process.join("mountinfo")).unwrap_or_default(),
+            false => String::new(),
+        };
         let root = process.join("root");
         let mounted: Vec<PathBuf> = mount_points(&mounts)
             .map(|point| root.join(point.trim_start_matches('/')))
