@@ -43,6 +43,9 @@ fn a_machine_in_another_namespace_is_one_row() {
         lab.assert_reaches("a1", addresses("b1")[0], 63);
         lab.inside("P", || {
             assert_eq!(row(lab, "H"), (FastPath::Unknown, vec!["other_namespace"]));
+            let error = lab.try_converge().expect_err("a refusal").to_string();
+            let there = format!("`nsenter --net=/run/netns/{} netpath", lab.name("H"));
+            assert!(error.contains(&there), "{error}");
             assert_eq!(row(&other, "A"), (FastPath::On, vec![]));
             let counters = counters::read_all(None).expect("stats");
             assert!(counters.unread.is_empty(), "{:?}", counters.unread);

@@ -14,15 +14,23 @@ use super::{NETNS_DIR, Netns};
 #[must_use]
 pub fn is_there(cookie: u64) -> bool {
     let mut seen = BTreeSet::new();
-    let is_it = |path: &Path| {
-        // What goes meanwhile is not there.
-        Netns::at(path).is_ok_and(|netns| netns.cookie().is_ok_and(|found| found == cookie))
-    };
     let mut places = names().chain(processes());
     places.any(|path| {
         let number = fs::metadata(&path).map(|found| (found.dev(), found.ino()));
-        number.is_ok_and(|number| seen.insert(number)) && is_it(&path)
+        number.is_ok_and(|number| seen.insert(number)) && has(&path, cookie)
     })
+}
+
+/// The name of the namespace with this cookie, as `ip netns` knows it.
+#[must_use]
+pub fn name_of(cookie: u64) -> Option<String> {
+    let path = names().find(|path| has(path, cookie))?;
+    path.file_name()?.to_str().map(str::to_owned)
+}
+
+/// Whether it is the one at a path. What goes meanwhile is not there.
+fn has(path: &Path, cookie: u64) -> bool {
+    Netns::at(path).is_ok_and(|netns| netns.cookie().is_ok_and(|found| found == cookie))
 }
 
 fn names() -> impl Iterator<Item = PathBuf> {

@@ -59,17 +59,21 @@ pub fn take_readable(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, Pr
     };
     let place = place(recorded.as_ref(), wanted);
     let (mut state, netns) = node_namespace(name, place, recorded.as_ref())?;
+    let mut elsewhere = None;
     if let (NodePlace::Host, None, Some(datapath), Some(node)) =
         (place, &netns, &datapath, &recorded)
-        && is_gone(datapath, node.cookie)?
     {
-        state = NamespaceState::Absent;
+        elsewhere = netns::name_of(node.cookie);
+        if elsewhere.is_none() && is_gone(datapath, node.cookie)? {
+            state = NamespaceState::Absent;
+        }
     }
     let mut observed = Observed {
         node: Namespace {
             state,
             ..Namespace::default()
         },
+        elsewhere,
         ..Observed::default()
     };
     let subject = Subject {
