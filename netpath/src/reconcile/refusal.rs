@@ -49,8 +49,11 @@ kinds! {
         } = "host_mac_changed", "set it back, or remove the node with `netpath down` first";
         /// The node is up as a lab node and wanted on the machine, or the other way round.
         OtherPlace = "other_place", "run `netpath down` with the file that it was made from, first";
-        /// The node is up in another network namespace than the one netpath runs in; that one's name, where it has one.
-        OtherNamespace(Option<String>) = "other_namespace", "run netpath there";
+        /// The node is up in another network namespace than the one netpath runs in.
+        OtherNamespace {
+            /// That one's name, where it has one.
+            name: Option<String>,
+        } = "other_namespace", "run netpath there";
         /// The network namespace that the node was made in as the machine itself is gone, and with it all that was in it.
         NamespaceDead = "namespace_dead", "remove what is left of the node with `netpath down`";
         /// The network namespace that an endpoint is to have does not exist.
@@ -142,7 +145,7 @@ impl Refusal {
                 "set it with `sysctl -w {}=1` (netpath changes no setting of the machine's)",
                 sysctl_name(key)
             ),
-            Self::OtherNamespace(Some(name)) => {
+            Self::OtherNamespace { name: Some(name) } => {
                 format!("run netpath there: `nsenter --net=/run/netns/{name} netpath ...`")
             }
             Self::OwnAddress { net, .. } => others(net).to_owned(),
@@ -197,7 +200,7 @@ impl fmt::Display for Refusal {
             }
             Self::OtherPlace => write!(f, "is up, but not in the place that the file says"),
             Self::NamespaceDead => write!(f, "the network namespace that it was made in is gone"),
-            Self::OtherNamespace(_) => write!(f, "is up in another network namespace"),
+            Self::OtherNamespace { .. } => write!(f, "is up in another network namespace"),
             Self::NoNamespace(path) => write!(f, "there is no network namespace at {path}"),
             Self::NoUplink(dev) => write!(f, "there is no interface {dev} to be an uplink"),
             Self::NoAddress { dev, address } => write!(f, "uplink {dev} has no address {address}"),
@@ -378,11 +381,13 @@ mod tests {
                  that it was made from, first",
             ),
             (
-                Refusal::OtherNamespace(None),
+                Refusal::OtherNamespace { name: None },
                 "is up in another network namespace: run netpath there",
             ),
             (
-                Refusal::OtherNamespace(Some("H".into())),
+                Refusal::OtherNamespace {
+                    name: Some("H".into()),
+                },
                 "is up in another network namespace: run netpath there: `nsenter \
                  --net=/run/netns/H netpath ...`",
             ),
