@@ -167,6 +167,17 @@ fn an_alias_that_is_no_text_is_in_nobodys_way() {
     });
 }
 
+/// A file that goes with the test.
+struct File(std::path::PathBuf);
+
+impl Drop for File {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            eprintln!("{}: {error}", self.0.display());
+        }
+    }
+}
+
 /// A process of the test's own, which is gone at its end.
 struct Own(Child);
 
@@ -212,9 +223,9 @@ fn many() -> String {
 fn a_stopped_netpath_keeps_nobody_from_reading_or_from_stopping() {
     let (other, lab) = (Lab::up(ONE_NODE), Lab::prepare(&many()));
     let node = other.name("A");
-    let path = std::env::temp_dir().join(format!("{}many.toml", lab.prefix()));
-    std::fs::write(&path, lab.text()).expect("a temporary file");
-    let file = path.to_str().expect("UTF-8");
+    let path = File(std::env::temp_dir().join(format!("{}many.toml", lab.prefix())));
+    std::fs::write(&path.0, lab.text()).expect("a temporary file");
+    let file = path.0.to_str().expect("UTF-8");
     let mut holder = Own(netpath(&["up", "-f", file]).spawn().expect("start netpath"));
     let mut stdout = BufReader::new(holder.0.stdout.take().expect("it is piped"));
     let mut first = String::new();
@@ -254,7 +265,6 @@ fn a_stopped_netpath_keeps_nobody_from_reading_or_from_stopping() {
         Some(0),
         "{rest}"
     );
-    std::fs::remove_file(&path).expect("its own file");
     assert_eq!(
         row(&other, "A"),
         (FastPath::On, vec![]),
