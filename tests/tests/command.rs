@@ -173,7 +173,9 @@ fn what_is_said_grows_with_each_v() {
         let level = level.matches('v').count();
         let expected = [1, 1, 2, 3].map(|from| level >= from);
         assert_eq!(found, expected, "{level}: {up}");
-        lines.push(up.lines().count());
+        // Another lab may have it say that it waits.
+        let own = up.lines().filter(|line| !line.contains("another netpath"));
+        lines.push(own.count());
         arguments[0] = "down";
         ends(&run(&arguments), 0, &[]);
     }

@@ -43,6 +43,9 @@ fn a_machine_in_another_namespace_is_one_row() {
         lab.assert_reaches("a1", addresses("b1")[0], 63);
         lab.inside("P", || {
             assert_eq!(row(lab, "H"), (FastPath::Unknown, vec!["other_namespace"]));
+            let error = lab.try_converge().expect_err("a refusal").to_string();
+            let there = format!("`nsenter --net=/run/netns/{} netpath", lab.name("H"));
+            assert!(error.contains(&there), "{error}");
             assert_eq!(row(&other, "A"), (FastPath::On, vec![]));
             let counters = counters::read_all(None).expect("stats");
             assert!(counters.unread.is_empty(), "{:?}", counters.unread);
@@ -99,6 +102,28 @@ fn what_is_left_of_a_machine_that_is_gone_is_taken_down() {
     other.assert_reaches("a1", addresses("a2")[0], 63);
 }
 
+/// Nothing finds it, but its interfaces are there: a socket keeps it.
+#[test]
+fn a_machine_that_only_a_socket_keeps_is_not_gone() {
+    let mut lab = Lab::prepare(ALONE);
+    let machine = lab.foreign_namespace("H");
+    machine.run(|| lab.converge()).expect("enter");
+    let socket = machine.run(|| std::net::UdpSocket::bind("0.0.0.0:0").expect("a socket"));
+    let socket = socket.expect("enter");
+    Netns::remove(&lab.name("H")).expect("its name");
+    drop(machine);
+    for _ in 0..20 {
+        assert_eq!(row(&lab, "H").1, ["other_namespace"]);
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    drop(socket);
+    let deadline = Deadline::new();
+    while row(&lab, "H").1 != ["namespace_dead"] {
+        deadline.check(|| format!("{:?}", row(&lab, "H")));
+    }
+    lab.down();
+}
+
 /// Gives an interface an alias that is no text.
 fn alias(lab: &Lab, namespace: &str, dev: &str) {
     let netns = format!("--net=/run/netns/{}", lab.name(namespace));
@@ -140,6 +165,17 @@ fn an_alias_that_is_no_text_is_in_nobodys_way() {
         lab.down();
         assert!(run("ip -o link show dev br7").contains("br7"));
     });
+}
+
+/// A file that goes with the test.
+struct File(std::path::PathBuf);
+
+impl Drop for File {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            eprintln!("{}: {error}", self.0.display());
+        }
+    }
 }
 
 /// A process of the test's own, which is gone at its end.
@@ -187,9 +223,9 @@ fn many() -> String {
 fn a_stopped_netpath_keeps_nobody_from_reading_or_from_stopping() {
     let (other, lab) = (Lab::up(ONE_NODE), Lab::prepare(&many()));
     let node = other.name("A");
-    let path = std::env::temp_dir().join(format!("{}many.toml", lab.prefix()));
-    std::fs::write(&path, lab.text()).expect("a temporary file");
-    let file = path.to_str().expect("UTF-8");
+    let path = File(std::env::temp_dir().join(format!("{}many.toml", lab.prefix())));
+    std::fs::write(&path.0, lab.text()).expect("a temporary file");
+    let file = path.0.to_str().expect("UTF-8");
     let mut holder = Own(netpath(&["up", "-f", file]).spawn().expect("start netpath"));
     let mut stdout = BufReader::new(holder.0.stdout.take().expect("it is piped"));
     let mut first = String::new();
@@ -229,7 +265,6 @@ fn a_stopped_netpath_keeps_nobody_from_reading_or_from_stopping() {
         Some(0),
         "{rest}"
     );
-    std::fs::remove_file(&path).expect("its own file");
     assert_eq!(
         row(&other, "A"),
         (FastPath::On, vec![]),

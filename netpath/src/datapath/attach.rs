@@ -1,6 +1,6 @@
 //! Attaching and detaching. Everything here acts in the calling thread's network namespace.
 
-use std::{fs, io};
+use std::{fs, io, os::fd::AsRawFd as _};
 
 use aya::programs::{
     LinkOrder, ProgramError, SchedClassifier, TcAttachType,
@@ -16,6 +16,7 @@ use super::{
     maps::Maps,
     migrate::inside,
     pins::Pins,
+    sys,
     tcx::{self, Running},
 };
 use crate::{
@@ -65,6 +66,24 @@ impl Datapath {
     /// When bpffs refuses, or a pin is not one of netpath's.
     pub fn link_pins(&self) -> Result<Vec<(ProgramKind, String)>, DatapathError> {
         link_pins(&self.pins)
+    }
+
+    /// Whether the interface of a pinned link is there, in whatever namespace: the kernel says 0 for the index of one that is
+    /// gone (`tcx_link_fdinfo`).
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn has_living_link(&self) -> Result<bool, DatapathError> {
+        for (kind, dev) in link_pins(&self.pins)? {
+            let path = self.pins.link(kind.name(), &dev);
+            let link = sys::open_pin(&path).map_err(file(&path, "open"))?;
+            let info = format!("/proc/self/fdinfo/{}", link.as_raw_fd());
+            let info = fs::read_to_string(&info).map_err(file(&info, "read"))?;
+            if ifindex(&info) != Some(0) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn pinned(&self, kind: ProgramKind) -> Result<SchedClassifier, DatapathError> {
@@ -406,6 +425,14 @@ fn filter(kind: ProgramKind, dev: &str) -> Result<Option<SchedClassifierLink>, D
             source: source.into(),
         }),
     }
+}
+
+/// The index in what /proc says of a link; `None` where it says none.
+fn ifindex(info: &str) -> Option<u32> {
+    let index = info
+        .lines()
+        .find_map(|line| line.strip_prefix("ifindex:"))?;
+    index.trim().parse().ok()
 }
 
 pub(super) fn unpin(path: &std::path::Path) -> Result<bool, DatapathError> {

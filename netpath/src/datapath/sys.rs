@@ -1,9 +1,13 @@
 //! The system call bpf(2), for what aya does not offer.
 
 use std::{
-    ffi::CStr,
+    ffi::{CStr, CString},
     io,
-    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    os::{
+        fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
 };
 
 /// Commands of `enum bpf_cmd` in `linux/bpf.h`.
@@ -13,6 +17,7 @@ pub(super) mod command {
     pub const MAP_DELETE_ELEM: libc::c_int = 3;
     pub const MAP_GET_NEXT_KEY: libc::c_int = 4;
     pub const OBJ_PIN: libc::c_int = 6;
+    pub const OBJ_GET: libc::c_int = 7;
     pub const PROG_QUERY: libc::c_int = 16;
     pub const MAP_LOOKUP_BATCH: libc::c_int = 24;
     pub const MAP_UPDATE_BATCH: libc::c_int = 26;
@@ -53,6 +58,29 @@ struct Binding {
     program_fd: u32,
     map_fd: u32,
     flags: u32,
+}
+
+/// The same for `BPF_OBJ_GET`.
+#[repr(C)]
+struct Pinned {
+    path: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+/// Opens what is pinned at a path, whatever it is.
+pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut pinned = Pinned {
+        path: path.as_ptr() as u64,
+        bpf_fd: 0,
+        file_flags: 0,
+    };
+    // SAFETY: the layout is the kernel's; the path ends with a zero and outlives the call.
+    let file = unsafe { bpf(command::OBJ_GET, &mut pinned) }?;
+    let file = i32::try_from(file).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just given it to this process.
+    Ok(unsafe { OwnedFd::from_raw_fd(file) })
 }
 
 /// Has a program hold a map, whether or not it reads it. One that it holds already is no error.

@@ -9,7 +9,7 @@ mod tests;
 pub use self::{
     holders::{Holder, holders},
     inside::Inside,
-    search::is_there,
+    search::{is_there, name_of},
 };
 
 use std::{

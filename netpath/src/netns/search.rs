@@ -14,15 +14,23 @@ use super::{NETNS_DIR, Netns};
 #[must_use]
 pub fn is_there(cookie: u64) -> bool {
     let mut seen = BTreeSet::new();
-    let is_it = |path: &Path| {
-        // What goes meanwhile is not there.
-        Netns::at(path).is_ok_and(|netns| netns.cookie().is_ok_and(|found| found == cookie))
-    };
     let mut places = names().chain(processes());
     places.any(|path| {
         let number = fs::metadata(&path).map(|found| (found.dev(), found.ino()));
-        number.is_ok_and(|number| seen.insert(number)) && is_it(&path)
+        number.is_ok_and(|number| seen.insert(number)) && has(&path, cookie)
     })
+}
+
+/// The name of the namespace with this cookie, as `ip netns` knows it.
+#[must_use]
+pub fn name_of(cookie: u64) -> Option<String> {
+    let path = names().find(|path| has(path, cookie))?;
+    path.file_name()?.to_str().map(str::to_owned)
+}
+
+/// Whether it is the one at a path. What goes meanwhile is not there.
+fn has(path: &Path, cookie: u64) -> bool {
+    Netns::at(path).is_ok_and(|netns| netns.cookie().is_ok_and(|found| found == cookie))
 }
 
 fn names() -> impl Iterator<Item = PathBuf> {
@@ -36,9 +44,16 @@ fn processes() -> impl Iterator<Item = PathBuf> {
         name.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
     };
     let processes = entries(Path::new("/proc")).filter(is_process);
-    processes.flat_map(|process| {
+    let mut seen = BTreeSet::new();
+    processes.flat_map(move |process| {
         let open = entries(&process.join("fd")).filter(|file| is_namespace(file));
-        let mounts = fs::read_to_string(process.join("mountinfo")).unwrap_or_default();
+        // Most processes see the same mounts.
+        let sees = fs::metadata(process.join("ns/mnt")).map(|found| found.ino());
+        let is_new = sees.is_ok_and(|number| seen.insert(number));
+        let mounts = match is_new {
+            true => fs::read_to_string(process.join("mountinfo")).unwrap_or_default(),
+            false => String::new(),
+        };
         let root = process.join("root");
         let mounted: Vec<PathBuf> = mount_points(&mounts)
             .map(|point| root.join(point.trim_start_matches('/')))

@@ -250,6 +250,8 @@ pub enum NamespaceOwner {
 pub struct Observed {
     /// Its own namespace.
     pub node: Namespace,
+    /// The name of the namespace that it is in, where that is not the one that was looked at.
+    pub elsewhere: Option<String>,
     /// Those of its endpoints, recorded or wanted, by name.
     pub endpoints: BTreeMap<String, Namespace>,
     /// Those of its wires, recorded or wanted, by the wire's name.

@@ -79,7 +79,10 @@ kinds! {
         /// The node is up as a lab node and wanted on the machine, or the other way round.
         OtherPlace = "other_place", "run `netpath down` with the file that it was made from, first";
         /// The node is up in another network namespace than the one netpath runs in.
-        OtherNamespace = "other_namespace", "run netpath there";
+        OtherNamespace {
+            /// That one's name, where it has one.
+            name: Option<String>,
+        } = "other_namespace", "run netpath there";
         /// The network namespace that the node was made in as the machine itself is gone, and with it all that was in it.
         NamespaceDead = "namespace_dead", "remove what is left of the node with `netpath down`";
         /// The network namespace that an endpoint is to have does not exist.
@@ -219,6 +222,9 @@ impl Refusal {
                 "set {} first (netpath changes no setting of the machine's)",
                 accept(devs, entry)
             ),
+            Self::OtherNamespace { name: Some(name) } => {
+                format!("run netpath there: `nsenter --net=/run/netns/{name} netpath ...`")
+            }
             Self::OwnAddress { net, .. } => others(net).to_owned(),
             Self::TooManyAddresses { max_endpoints, .. } => format!(
                 "set max_endpoints of the node to {max_endpoints} or more in the topology file, and run `netpath up`"
@@ -302,7 +308,7 @@ impl fmt::Display for Refusal {
             }
             Self::OtherPlace => write!(f, "is up, but not in the place that the file says"),
             Self::NamespaceDead => write!(f, "the network namespace that it was made in is gone"),
-            Self::OtherNamespace => write!(f, "is up in another network namespace"),
+            Self::OtherNamespace { .. } => write!(f, "is up in another network namespace"),
             Self::NoNamespace(path) => write!(f, "there is no network namespace at {path}"),
             Self::NoUplink(dev) => write!(f, "there is no interface {dev} to be an uplink"),
             Self::NoAddress { dev, address } => write!(f, "uplink {dev} has no address {address}"),
@@ -529,8 +535,15 @@ mod tests {
                  that it was made from, first",
             ),
             (
-                Refusal::OtherNamespace,
+                Refusal::OtherNamespace { name: None },
                 "is up in another network namespace: run netpath there",
+            ),
+            (
+                Refusal::OtherNamespace {
+                    name: Some("H".into()),
+                },
+                "is up in another network namespace: run netpath there: `nsenter \
+                 --net=/run/netns/H netpath ...`",
             ),
             (
                 Refusal::NamespaceDead,

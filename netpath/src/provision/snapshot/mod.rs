@@ -67,11 +67,14 @@ pub fn take_readable(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, Pr
     };
     let place = place(recorded.as_ref(), wanted);
     let (mut state, netns) = node_namespace(name, place, recorded.as_ref())?;
+    let mut elsewhere = None;
     if let (NodePlace::Host, None, Some(datapath), Some(node)) =
         (place, &netns, &datapath, &recorded)
-        && is_gone(datapath, node.cookie)?
     {
-        state = NamespaceState::Absent;
+        elsewhere = netns::name_of(node.cookie);
+        if elsewhere.is_none() && is_gone(datapath, node.cookie)? {
+            state = NamespaceState::Absent;
+        }
     }
     let mut observed = Observed {
         node: Namespace {
@@ -79,6 +82,7 @@ pub fn take_readable(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, Pr
             ..Namespace::default()
         },
         overwritten,
+        elsewhere,
         ..Observed::default()
     };
     let subject = Subject {
@@ -181,10 +185,10 @@ fn node_namespace(
 }
 
 /// Whether the namespace of a node that is not here is no more. It is not enough that none can be found: a socket or a
-/// mount may keep one that has no name. But then its interfaces are there, and of those of endpoints the kernel says so.
+/// mount may keep one that has no name. But then its interfaces are there, and of those with programs the kernel says so.
 fn is_gone(datapath: &Datapath, cookie: u64) -> Result<bool, ProvisionError> {
-    let devices = datapath.maps.devices.all()?;
-    Ok(devices.is_empty() && !netns::is_there(cookie))
+    let is_empty = datapath.maps.devices.all()?.is_empty();
+    Ok(is_empty && !datapath.has_living_link()? && !netns::is_there(cookie))
 }
 
 /// What stands at a namespace's name.

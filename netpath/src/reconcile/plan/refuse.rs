@@ -114,10 +114,12 @@ impl Planner<'_> {
         let refusal = match (self.recorded_node(), self.wanted.place) {
             (Some(node), place) if node.place != place => Refusal::OtherPlace,
             (_, NodePlace::Host) if is_dead(self.initial) => Refusal::NamespaceDead,
-            (_, NodePlace::Host) => Refusal::OtherNamespace,
             (None, NodePlace::Lab) if state == NamespaceState::EmptyFile => {
                 Refusal::EmptyFile(name.clone())
             }
+            (_, NodePlace::Host) => Refusal::OtherNamespace {
+                name: self.initial.observed.elsewhere.clone(),
+            },
             (_, NodePlace::Lab) => self.foreign_namespace(&name),
         };
         self.refuse_with(Object::Node, &name, refusal);
