@@ -137,6 +137,30 @@ fn a_route_with_netpaths_number_is_not_netpaths_for_that() {
     });
 }
 
+/// Of IPv6 the kernel joins routes to one destination: the one of netpath's goes out of it, and no other.
+#[test]
+fn a_next_hop_beside_netpaths_stays() {
+    on_a_machine(|lab| {
+        lab.converge();
+        for dst in ["fd00:3::/64", "10.0.3.0/24"] {
+            let via = match dst.contains(':') {
+                true => "fd00:198::254",
+                false => "100.100.198.254",
+            };
+            run(&format!("ip route append {dst} via {via}"));
+        }
+        lab.down();
+        assert!(!routes().contains("proto 110"), "{}", routes());
+        for (family, dst) in [(4, "10.0.3.0/24"), (6, "fd00:3::/64")] {
+            let there = run(&format!("ip -{family} route show {dst}"));
+            assert!(
+                there.lines().count() == 1 && there.contains("254 dev up0"),
+                "{there}"
+            );
+        }
+    });
+}
+
 /// Whoever is quicker keeps its route, and what was begun is undone.
 #[test]
 fn a_route_that_comes_while_netpath_is_at_work_stays() {
@@ -269,6 +293,24 @@ fn two_nodes_on_one_machine_have_nothing_in_common() {
             assert_eq!(commands(&error), Vec::<String>::new(), "{error}");
             assert_eq!(lab.plan(), Vec::<String>::new());
         }
+        // One that cannot be read is not told to be nobody's.
+        let pin = format!("/sys/fs/bpf/netpath/{first}/maps/meta");
+        let moved = format!("{pin}_");
+        fs::rename(&pin, &moved).expect("rename");
+        for (own, theirs) in [
+            ("10.0.10.2/24", "10.0.1.2/24"),
+            ("10.0.30.0/24", "10.0.3.0/24"),
+            ("vc1", "va1"),
+        ] {
+            let text = SECOND.replace(own, theirs);
+            let error = refused(&Lab::prepare(&text)).to_string();
+            assert!(
+                error.contains(&format!("may be node {first}'s")),
+                "{own} {theirs}: {error}"
+            );
+            assert_eq!(commands(&error), Vec::<String>::new(), "{error}");
+        }
+        fs::rename(&moved, &pin).expect("rename");
         // Each its own.
         let before = portrait(&machine());
         let second = Lab::up(SECOND);

@@ -63,6 +63,8 @@ pub struct Route {
     pub via: Option<IpAddr>,
     /// Egress interface of the only next hop.
     pub ifindex: Option<Ifindex>,
+    /// Whether it has more than one next hop.
+    pub several: bool,
     /// The source address that it prefers.
     pub source: Option<IpAddr>,
     /// Whether a record proves it netpath's. Its protocol number alone proves nothing: anybody may use it, and another node
@@ -81,7 +83,7 @@ pub struct Route {
 impl Route {
     /// One of netpath's, so exactly that it is taken for no other.
     pub fn own(&self) -> Option<OwnRoute> {
-        self.ours.then(|| OwnRoute {
+        self.ours.then_some(OwnRoute {
             dst: self.dst,
             via: self.via,
             ifindex: self.ifindex,
@@ -231,6 +233,8 @@ pub struct Observed {
     pub owners: BTreeMap<String, NamespaceOwner>,
     /// What other nodes in the same network namespace record, as far as they can be read.
     pub others: BTreeMap<String, Recorded>,
+    /// Another node that cannot be read, if there is one: it may be in this namespace.
+    pub unreadable: Option<String>,
     /// The interfaces by which a machine has its IPv6 default route from router advertisements, and would lose it when one
     /// is made to forward.
     pub advertised: Vec<String>,

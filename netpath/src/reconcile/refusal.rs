@@ -28,14 +28,14 @@ kinds! {
             /// That node.
             node: String,
         } = "namespace_of_another_node", "choose another name in the topology file";
-        /// A name is taken by a network namespace that may be another node's, which cannot be read.
+        /// A network namespace, an interface or a route is in the way that may be another node's, which cannot be read.
         PerhapsOnAnotherNode {
-            /// The namespace.
-            name: String,
+            /// What it is, in words.
+            what: String,
             /// That node.
             node: String,
-        } = "perhaps_on_another_node", "put that node right first (`netpath show` says what is wrong with it), or choose \
-            another name in the topology file";
+        } = "perhaps_on_another_node", "put that node right first (`netpath show` says what is wrong with it), or take \
+            another here";
         /// A name is taken by an empty file: what is left of a namespace that was made where nobody saw it, or never
         /// finished.
         EmptyFile(String) = "empty_namespace_file", "remove the file with `rm`, which fails if somebody is at work there";
@@ -102,7 +102,7 @@ kinds! {
             /// What it is; `None` where it is not there.
             found: Option<String>,
             /// Interfaces by which the machine would lose a default route if it were on ([`Refusal::Advertised`]).
-            advertised: Vec<String>,
+            advertised: Box<[String]>,
         } = "machine_not_forwarding", "set it with `sysctl -w` (netpath changes no setting of the machine's)";
         /// The machine has its IPv6 default route by router advertisements on these interfaces, and the kernel would take it
         /// away when an endpoint's interface is made to forward.
@@ -124,7 +124,7 @@ kinds! {
             /// The machine's route, for people.
             told: String,
             /// As `ip route del` takes it; `None` of one that the kernel made for an address.
-            text: Option<String>,
+            text: Option<Box<str>>,
         } = "routed_elsewhere", "give the endpoint others, or remove the route with `ip route del`";
         /// The machine has another route to a destination already.
         ForeignRoute {
@@ -152,7 +152,7 @@ impl Refusal {
         Refused {
             object: object.into(),
             refusal: self,
-            entry: String::new(),
+            entry: Box::default(),
         }
     }
 
@@ -187,7 +187,7 @@ impl Refusal {
                 key, advertised, ..
             } => {
                 let forward = format!("`{entry}sysctl -w {}=1`", sysctl_name(key));
-                match advertised.as_slice() {
+                match advertised.as_ref() {
                     [] => format!(
                         "set it with {forward} (netpath changes no setting of the machine's)"
                     ),
@@ -235,10 +235,9 @@ impl fmt::Display for Refusal {
             Self::NodesNamespace { name, node } => {
                 write!(f, "node {node} is in network namespace {name}")
             }
-            Self::PerhapsOnAnotherNode { name, node } => write!(
-                f,
-                "network namespace {name} exists, and may be node {node}'s, which cannot be read"
-            ),
+            Self::PerhapsOnAnotherNode { what, node } => {
+                write!(f, "{what} may be node {node}'s, which cannot be read")
+            }
             Self::EmptyFile(name) => write!(
                 f,
                 "/run/netns/{name} is an empty file and no namespace: what is left of one that was made where nobody saw it, or never \
@@ -365,13 +364,13 @@ pub struct Refused {
     /// Why.
     pub refusal: Refusal,
     /// What goes before a command to run it in the node's namespace; empty where it is run as netpath was.
-    pub entry: String,
+    pub entry: Box<str>,
 }
 
 impl Refused {
     /// The same, with what goes before its commands.
     #[must_use]
-    pub fn entered_by(self, entry: impl Into<String>) -> Self {
+    pub fn entered_by(self, entry: &str) -> Self {
         Self {
             entry: entry.into(),
             ..self

@@ -247,6 +247,7 @@ fn route(found: &netlink::Route, links: &BTreeMap<Ifindex, Link>) -> Route {
         source: found.source,
         ours: found.is_as_made(),
         like_ours: found.is_as_made(),
+        several: found.next_hops.len() > 1,
         kernel: found.protocol == RTPROT_KERNEL,
         told: match found.kind {
             RouteKind::Unicast => format!("{} {}", found.dst, found.way()),

@@ -609,6 +609,7 @@ impl World {
             via: new.via,
             ifindex,
             source: new.source,
+            several: false,
             ours: true,
             like_ours: true,
             kernel: false,

@@ -18,7 +18,7 @@ fn each_says_what_is_wrong_and_what_mends_it() {
     let forwarding = |dev: &str, found: Option<&str>| Refusal::NotForwarding {
         key: format!("ipv4/conf/{dev}/forwarding"),
         found: found.map(str::to_owned),
-        advertised: Vec::new(),
+        advertised: Box::default(),
     };
     let (told, text) = ("10.0.1.0/24 on the link", "10.0.1.0/24 dev br7");
     let elsewhere = |to: &str| Refusal::RoutedElsewhere {
@@ -124,7 +124,7 @@ fn each_says_what_is_wrong_and_what_mends_it() {
             Refusal::NotForwarding {
                 key: "ipv6/conf/all/forwarding".into(),
                 found: Some("0".into()),
-                advertised: vec!["eth7".into(), "bond0.354".into()],
+                advertised: ["eth7".into(), "bond0.354".into()].into(),
             },
             "this machine does not forward: net.ipv6.conf.all.forwarding is 0: first `sysctl -w \
              net.ipv6.conf.eth7.accept_ra=2` and `sysctl -w net/ipv6/conf/bond0.354/accept_ra=2`, or the machine \
@@ -146,11 +146,11 @@ fn each_says_what_is_wrong_and_what_mends_it() {
         ),
         (
             Refusal::PerhapsOnAnotherNode {
-                name: "x".into(),
+                what: "network namespace x".into(),
                 node: "n2".into(),
             },
-            "network namespace x exists, and may be node n2's, which cannot be read: put that node right first \
-             (`netpath show` says what is wrong with it), or choose another name in the topology file",
+            "network namespace x may be node n2's, which cannot be read: put that node right first (`netpath show` says \
+             what is wrong with it), or take another here",
         ),
         (
             Refusal::EmptyFile("x".into()),
@@ -248,7 +248,7 @@ fn commands_are_run_in_the_nodes_namespace() {
         Refusal::NotForwarding {
             key: "ipv4/conf/eth7/forwarding".into(),
             found: None,
-            advertised: vec!["eth7".into()],
+            advertised: ["eth7".into()].into(),
         },
         Refusal::Advertised(vec!["eth7".into()]),
     ];
