@@ -2,7 +2,7 @@
 //! replaced.
 
 use netpath::{Ends as _, netns::Netns, provision};
-use netpath_tests::lab::{HOST, Lab, on_a_machine, portrait, run};
+use netpath_tests::lab::{HOST, Lab, assert_same_portrait, on_a_machine, portrait, run};
 
 fn machine() -> Netns {
     Netns::current().expect("namespace")
@@ -24,7 +24,8 @@ fn assert_refused(lab: &Lab, words: &[&str]) {
         planned.expect_err("a refusal").to_string(),
         error.to_string()
     );
-    assert_eq!((portrait(&machine()), lab.leftovers()), before);
+    assert_same_portrait(&portrait(&machine()), &before.0, "refused");
+    assert_eq!(lab.leftovers(), before.1);
 }
 
 /// Somebody's routes, as `ip route add` takes them, to addresses of a1 or a2.
@@ -186,6 +187,7 @@ fn routes_of_any_kind_inside_a_prefix_are_refused() {
             "blackhole 10.9.0.4",
             "unreachable 10.9.0.0/29",
             "10.9.0.0/28 nexthop via 100.100.198.253 nexthop via 100.100.198.254",
+            "local 10.9.0.4 dev lo",
         ] {
             run(&format!("ip route add {route}"));
             assert_refused(lab, &["10.9.0.", "already has a route", "ip route del"]);

@@ -5,6 +5,7 @@
 use std::{process::Command, time::Duration};
 
 use netpath::{
+    datapath::{AttachMode, attach_mode},
     probe::{Fragmentation, ping::PingOptions},
     provision,
 };
@@ -302,7 +303,7 @@ fn what_is_shaped_passes_the_shaper() {
             "ip link set ifb0 up",
             "tc qdisc add dev ifb0 root tbf rate 100mbit burst 100k latency 50ms",
             "tc qdisc replace dev up0 clsact",
-            "tc filter add dev up0 ingress pref 50000 u32 match u32 0 0 action mirred egress redirect dev ifb0",
+            "tc filter add dev up0 ingress pref 5 u32 match u32 0 0 action mirred egress redirect dev ifb0",
         ],
     );
     lab.converge();
@@ -322,7 +323,12 @@ fn what_is_shaped_passes_the_shaper() {
         let (before, queue) = (lab.traffic("A"), sent(&lab, "ifb0"));
         lab.assert_reaches("a1", addresses("b1")[family], 62);
         let counted = lab.traffic("A").since(&before);
-        assert_eq!(counted.row("up0 > - punt shaped").0, 3);
+        // A filter in front of one of netpath's takes them before.
+        let seen = match attach_mode().expect("the kernel answers") {
+            AttachMode::Tcx => 3,
+            AttachMode::Clsact => 0,
+        };
+        assert_eq!(counted.row("up0 > - punt shaped").0, seen);
         assert!(sent(&lab, "ifb0") >= queue + 3);
     }
     // One that drops all.

@@ -1,9 +1,11 @@
 //! Nothing of the machine's is replaced, removed or shadowed, and no advice harms it.
 
+use std::{fs, sync::atomic::AtomicBool};
+
 use netpath::{
     Ends as _,
     netns::{NETNS_DIR, Netns},
-    provision::{self, Change, UpOptions},
+    provision::{self, Change, Remaining, UpOptions},
 };
 use netpath_tests::lab::{
     HOST, Lab, ONE_NODE, assert_same_portrait, commands, obey, on_a_machine, portrait, refused, run,
@@ -132,6 +134,30 @@ fn a_route_with_netpaths_number_is_not_netpaths_for_that() {
         let before = theirs();
         lab.down();
         assert_eq!(theirs(), before);
+    });
+}
+
+/// Of IPv6 the kernel joins routes to one destination: the one of netpath's goes out of it, and no other.
+#[test]
+fn a_next_hop_beside_netpaths_stays() {
+    on_a_machine(|lab| {
+        lab.converge();
+        for dst in ["fd00:3::/64", "10.0.3.0/24"] {
+            let via = match dst.contains(':') {
+                true => "fd00:198::254",
+                false => "100.100.198.254",
+            };
+            run(&format!("ip route append {dst} via {via}"));
+        }
+        lab.down();
+        assert!(!routes().contains("proto 110"), "{}", routes());
+        for (family, dst) in [(4, "10.0.3.0/24"), (6, "fd00:3::/64")] {
+            let there = run(&format!("ip -{family} route show {dst}"));
+            assert!(
+                there.lines().count() == 1 && there.contains("254 dev up0"),
+                "{there}"
+            );
+        }
     });
 }
 
@@ -267,6 +293,24 @@ fn two_nodes_on_one_machine_have_nothing_in_common() {
             assert_eq!(commands(&error), Vec::<String>::new(), "{error}");
             assert_eq!(lab.plan(), Vec::<String>::new());
         }
+        // One that cannot be read is not told to be nobody's.
+        let pin = format!("/sys/fs/bpf/netpath/{first}/maps/meta");
+        let moved = format!("{pin}_");
+        fs::rename(&pin, &moved).expect("rename");
+        for (own, theirs) in [
+            ("10.0.10.2/24", "10.0.1.2/24"),
+            ("10.0.30.0/24", "10.0.3.0/24"),
+            ("vc1", "va1"),
+        ] {
+            let text = SECOND.replace(own, theirs);
+            let error = refused(&Lab::prepare(&text)).to_string();
+            assert!(
+                error.contains(&format!("may be node {first}'s")),
+                "{own} {theirs}: {error}"
+            );
+            assert_eq!(commands(&error), Vec::<String>::new(), "{error}");
+        }
+        fs::rename(&moved, &pin).expect("rename");
         // Each its own.
         let before = portrait(&machine());
         let second = Lab::up(SECOND);
@@ -277,6 +321,39 @@ fn two_nodes_on_one_machine_have_nothing_in_common() {
         lab.converge();
         assert_same_portrait(&portrait(&machine()), &before, "afterwards");
         assert_eq!(lab.plan(), Vec::<String>::new());
+    });
+}
+
+/// Without their records a node's routes are nobody's, and those of another node there are still that one's.
+#[test]
+fn routes_whose_records_are_lost_are_named_one_by_one() {
+    on_a_machine(|lab| {
+        lab.converge();
+        let second = Lab::up(SECOND);
+        let pins = format!("/sys/fs/bpf/netpath/{}", lab.name("H"));
+        for directory in ["links", "programs"] {
+            for pin in fs::read_dir(format!("{pins}/{directory}")).expect("pins") {
+                fs::remove_file(pin.expect("pin").path()).expect("unpin");
+            }
+        }
+        fs::remove_file(format!("{pins}/maps/route_records")).expect("unpin");
+        let removed = provision::down_unless(&lab.nodes(), &AtomicBool::new(false), &mut |_| {});
+        let remaining = removed.expect("down").remaining;
+        let [Remaining::Unproven(left)] = &remaining[..] else {
+            panic!("{remaining:?}");
+        };
+        let entry = format!("nsenter --net=/run/netns/{}", lab.name("H"));
+        let expected = [
+            format!("{entry} ip route del 10.0.3.0/24 via 100.100.198.253 dev up0 table main"),
+            format!(
+                "{entry} ip route del fd00:3::/64 via fd00:198::253 dev up0 metric 1024 table main"
+            ),
+        ];
+        assert_eq!(left.commands, expected);
+        obey(lab, &format!("`{}`", left.commands.join("` `")));
+        assert_eq!(second.plan(), Vec::<String>::new());
+        second.down();
+        assert!(!routes().contains("proto 110"));
     });
 }
 
@@ -304,16 +381,16 @@ fn what_is_another_nodes_is_said_to_be() {
     let taken = lab.name("A");
     let second = Lab::prepare(&ONE_NODE.replace("@a1", &taken));
     let error = second.try_converge().expect_err("a refusal").to_string();
-    let words = format!("network namespace {taken} is node {taken}'s own");
+    let words = format!("node {taken} is in network namespace {taken}");
     assert!(error.contains(&words), "{error}");
     assert_eq!(commands(&error), Vec::<String>::new(), "{error}");
     // A node that cannot be read may have it.
     let pin = format!("/sys/fs/bpf/netpath/{}/maps/meta", lab.name("A"));
     let moved = format!("{pin}_");
-    std::fs::rename(&pin, &moved).expect("rename");
+    fs::rename(&pin, &moved).expect("rename");
     let second = Lab::prepare(&ONE_NODE.replace("@a1", &lab.name("a1")));
     let error = second.try_converge().expect_err("a refusal").to_string();
-    std::fs::rename(&moved, &pin).expect("rename");
+    fs::rename(&moved, &pin).expect("rename");
     let words = format!("may be node {}'s", lab.name("A"));
     assert!(error.contains(&words), "{error}");
     assert!(!error.contains("netns del"), "{error}");
@@ -326,7 +403,7 @@ fn leftovers_without_proof_are_named_exactly() {
     on_a_machine(|lab| {
         let before = portrait(&machine());
         let file = format!("{NETNS_DIR}/{}", lab.name("a1"));
-        std::fs::write(&file, "").expect("an empty file");
+        fs::write(&file, "").expect("an empty file");
         run("ip link add va1 type veth peer name eth0");
         run("ip addr add 169.254.1.1/32 dev va1");
         run("ip link set va1 up");

@@ -85,7 +85,7 @@ pub struct Route {
 impl Route {
     /// One of netpath's, so exactly that it is taken for no other.
     pub fn own(&self) -> Option<OwnRoute> {
-        self.ours.then(|| OwnRoute {
+        self.ours.then_some(OwnRoute {
             dst: self.dst,
             via: self.via,
             ifindex: self.ifindex,
@@ -267,6 +267,8 @@ pub struct Observed {
     pub owners: BTreeMap<String, NamespaceOwner>,
     /// What other nodes in the same network namespace record, as far as they can be read.
     pub others: BTreeMap<String, Recorded>,
+    /// Another node that cannot be read, if there is one: it may be in this namespace.
+    pub unreadable: Option<String>,
     /// The interfaces by which a machine has its IPv6 default route from router advertisements, and would lose it when one
     /// is made to forward.
     pub advertised: Vec<String>,

@@ -64,6 +64,8 @@ fn list(command: &str, text: &mut String) {
         let ends = [" expires ", "valid_lft", " [", " counter packets "];
         let end = ends.iter().filter_map(|end| line.find(end)).min();
         let line = &line[..end.unwrap_or(line.len())];
+        // Nothing that is kept: a new address is so until the kernel is done with it.
+        let line = line.replace(" tentative", "");
         *text += line.trim_end_matches('\\').trim_end();
         text.push('\n');
     }

@@ -103,7 +103,8 @@ pub fn take_readable(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, Pr
     wires(&subject, netns.as_ref(), &mut observed)?;
     observed.owners = others::owners(&subject, &observed)?;
     if netns.is_some() {
-        observed.others = others::in_namespace(name, observed.node.state)?;
+        let found = others::in_namespace(name, observed.node.state)?;
+        (observed.others, observed.unreadable) = found;
     }
     if place == NodePlace::Lab {
         observed.entry = format!("nsenter --net={} ", path_of(name).display());

@@ -86,27 +86,33 @@ fn cookies(name: &str, datapath: &Datapath) -> Result<Vec<(u64, NamespaceOwner)>
     Ok(endpoints.map(of_endpoint).chain([own]).collect())
 }
 
-/// What other nodes in the same network namespace record.
+/// What other nodes in the same network namespace record, and one that cannot be read: it may be there too.
 pub(super) fn in_namespace(
     name: &str,
     state: NamespaceState,
-) -> Result<BTreeMap<String, Recorded>, ProvisionError> {
+) -> Result<(BTreeMap<String, Recorded>, Option<String>), ProvisionError> {
     let mut others = BTreeMap::new();
+    let mut unreadable = None;
     for other in nodes()?.into_iter().filter(|other| other != name) {
-        let Ok(Some(datapath)) = Datapath::open(&other) else {
-            continue;
-        };
-        let Ok(meta) = datapath.maps.meta.get() else {
-            continue;
-        };
-        if state != NamespaceState::Present(meta.netns_cookie) {
-            continue;
-        }
-        if let Ok(records) = records::read(&datapath.maps) {
-            others.insert(other, records.recorded);
+        match recorded_in(&other, state) {
+            Ok(recorded) => others.extend(recorded.map(|recorded| (other, recorded))),
+            Err(ProvisionError::Lock(error)) => return Err(error.into()),
+            Err(_) => unreadable = Some(other),
         }
     }
-    Ok(others)
+    Ok((others, unreadable))
+}
+
+/// What a node records, if it is in this namespace.
+fn recorded_in(name: &str, state: NamespaceState) -> Result<Option<Recorded>, ProvisionError> {
+    let Some(datapath) = Datapath::open(name)? else {
+        return Ok(None);
+    };
+    let cookie = datapath.maps.meta.get()?.netns_cookie;
+    if state != NamespaceState::Present(cookie) {
+        return Ok(None);
+    }
+    Ok(Some(records::read(&datapath.maps)?.recorded))
 }
 
 /// The names of the endpoints of other nodes, as far as they can be read.

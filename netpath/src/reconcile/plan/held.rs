@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::{
-    super::{Object, Recorded, Refusal, World},
+    super::{Object, Recorded, Refusal, Route, World},
     GATEWAY_V4, GATEWAY_V6, Planner,
 };
 
@@ -41,6 +41,14 @@ impl Planner<'_> {
         found.map(|(name, _)| name.clone())
     }
 
+    /// A route that looks as if netpath had made it may be that of a node that cannot be read: it is not to be removed.
+    pub(super) fn perhaps_others(&self, route: &Route) -> Option<Refusal> {
+        let node = self.initial.observed.unreadable.clone();
+        let node = node.filter(|_| route.like_ours)?;
+        let what = format!("the route to {}", route.told);
+        Some(Refusal::PerhapsOnAnotherNode { what, node })
+    }
+
     /// Why an interface that is not this node's may not be an endpoint's host-side veth.
     pub(super) fn foreign_veth(&self, dev: &str) -> Refusal {
         let mac = self
@@ -57,9 +65,14 @@ impl Planner<'_> {
             let what = format!("interface {dev}");
             return Refusal::OfAnotherNode { what, node };
         }
-        match is_left(self.initial, dev) {
-            true => Refusal::LeftInterface(dev.to_owned()),
-            false => Refusal::ForeignInterface {
+        let perhaps = self.initial.observed.unreadable.clone();
+        match (is_left(self.initial, dev), perhaps) {
+            (true, Some(node)) => Refusal::PerhapsOnAnotherNode {
+                what: format!("interface {dev}"),
+                node,
+            },
+            (true, None) => Refusal::LeftInterface(dev.to_owned()),
+            (false, _) => Refusal::ForeignInterface {
                 dev: dev.to_owned(),
                 netns: None,
                 key: "host_dev",

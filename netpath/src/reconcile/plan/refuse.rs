@@ -8,7 +8,8 @@ use netpath_common::{Ifindex, InterfaceKind};
 use super::{
     super::{
         Home, NamespaceOwner, NamespaceState, Object, Place, Recorded, RecordedEndpoint, Refusal,
-        WantedEndpoint, WantedUplink, WireClaim, World, observed::Interface, wanted::WantedRoute,
+        Route, WantedEndpoint, WantedUplink, WireClaim, World, observed::Interface,
+        wanted::WantedRoute,
     },
     Planner,
     held::holds,
@@ -131,7 +132,10 @@ impl Planner<'_> {
         match self.initial.observed.owners.get(&name).cloned() {
             Some(NamespaceOwner::EndpointOf(node)) => Refusal::OnAnotherNode { name, node },
             Some(NamespaceOwner::Node(node)) => Refusal::NodesNamespace { name, node },
-            Some(NamespaceOwner::Perhaps(node)) => Refusal::PerhapsOnAnotherNode { name, node },
+            Some(NamespaceOwner::Perhaps(node)) => {
+                let what = format!("network namespace {name}");
+                Refusal::PerhapsOnAnotherNode { what, node }
+            }
             None => Refusal::ForeignNamespace(name),
         }
     }
@@ -220,7 +224,10 @@ impl Planner<'_> {
                 WireClaim::Recorded { .. } => None,
             });
             let refusal = match perhaps {
-                Some(node) => Refusal::PerhapsOnAnotherNode { name, node },
+                Some(node) => {
+                    let what = format!("network namespace {name}");
+                    Refusal::PerhapsOnAnotherNode { what, node }
+                }
                 None => Refusal::ForeignNamespace(name),
             };
             self.refuse_with(Object::Uplink, &wanted.dev, refusal);
@@ -366,8 +373,8 @@ impl Planner<'_> {
             return;
         }
         let advertised = match key {
-            ALL_IPV6 => observed.advertised.clone(),
-            _ => Vec::new(),
+            ALL_IPV6 => observed.advertised.clone().into(),
+            _ => Box::default(),
         };
         let refusal = Refusal::NotForwarding {
             key: key.to_owned(),
@@ -436,11 +443,14 @@ impl Planner<'_> {
             .find(|route| own.is_none() || !route.kernel)
             .or(local.filter(|_| own.is_none()));
         if let Some(route) = foreign {
-            refusals.push(Refusal::RoutedElsewhere {
-                net,
-                told: route.told.clone(),
-                text: (!route.kernel).then(|| route.text.clone()),
-            });
+            refusals.push(
+                self.perhaps_others(route)
+                    .unwrap_or_else(|| Refusal::RoutedElsewhere {
+                        net,
+                        told: route.told.clone(),
+                        text: (!route.kernel).then(|| route.text.as_str().into()),
+                    }),
+            );
         }
         for refusal in refusals {
             self.refuse_with(Object::Endpoint, endpoint, refusal);
@@ -460,15 +470,19 @@ impl Planner<'_> {
         if recorded.is_some_and(|record| record.via == via) {
             return;
         }
-        let routes = &self.initial.observed.node.routes;
-        let foreign = routes
-            .iter()
-            .find(|route| route.dst == dst && !route.ours && route.via != Some(via));
+        let observed = &self.initial.observed;
+        // One to the same next hop is used, unless it may be another node's to remove.
+        let is_fit = |route: &Route| {
+            route.via == Some(via) && !(route.like_ours && observed.unreadable.is_some())
+        };
+        let mut routes = observed.node.routes.iter();
+        let foreign = routes.find(|route| route.dst == dst && !route.ours && !is_fit(route));
         if let Some(route) = foreign {
-            let refusal = Refusal::ForeignRoute {
+            let refusal = self.perhaps_others(route);
+            let refusal = refusal.unwrap_or_else(|| Refusal::ForeignRoute {
                 told: route.told.clone(),
                 text: route.text.clone(),
-            };
+            });
             self.refuse_with(Object::Route, &dst.to_string(), refusal);
         }
     }

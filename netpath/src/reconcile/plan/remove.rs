@@ -7,7 +7,7 @@ use netpath_common::{Bypass, Ifindex, Origin};
 
 use super::{
     super::{
-        Action, Home, Link, NamespaceState, Object, Op, Place, Plan, RecordedEndpoint,
+        Action, Home, Link, NamespaceState, Object, Op, OwnRoute, Place, Plan, RecordedEndpoint,
         RecordedRoute, RecordedUplink, Scope, Wanted, WireClaim, World, drift::List,
     },
     Draft, Fresh, Planner,
@@ -417,6 +417,7 @@ impl Planner<'_> {
         }
         if route.made {
             self.remove_own_routes(&mut draft, dst);
+            self.remove_own_hop(&mut draft, dst, route.via);
         }
         self.act(&mut draft, Op::ForgetRoute(dst));
         let detail = Some(String::new());
@@ -431,6 +432,21 @@ impl Planner<'_> {
 
     pub(super) fn remove_own_routes(&mut self, draft: &mut Draft, dst: IpNet) {
         for own in self.world.observed.node.own_routes(dst) {
+            self.act(draft, Op::RemoveRoute(Place::Node, own));
+        }
+    }
+
+    /// Of IPv6 the kernel makes one route with several next hops of netpath's and what somebody adds beside it. The protocol
+    /// number goes with the next hop, and only that is removed.
+    fn remove_own_hop(&mut self, draft: &mut Draft, dst: IpNet, via: IpAddr) {
+        let mut routes = self.world.observed.node.routes.iter();
+        if routes.any(|route| route.dst == dst && route.hops.len() > 1) {
+            let own = OwnRoute {
+                dst,
+                via: Some(via),
+                ifindex: None,
+                source: None,
+            };
             self.act(draft, Op::RemoveRoute(Place::Node, own));
         }
     }
