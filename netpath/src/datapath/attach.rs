@@ -390,17 +390,6 @@ fn pinned_program(pins: &Pins, kind: ProgramKind) -> Result<SchedClassifier, Dat
     SchedClassifier::from_pin(pins.program(kind.name())).map_err(failed(kind, None))
 }
 
-/// Whether an interface was not found: aya says it in one of three ways, each of which hides the number from its
-/// [`source`](std::error::Error::source).
-fn is_missing_device(error: &ProgramError) -> bool {
-    let error = match error {
-        ProgramError::TcError(TcError::IoError(error)) | ProgramError::IOError(error) => error,
-        ProgramError::SyscallError(error) => &error.io_error,
-        _ => return false,
-    };
-    error.raw_os_error() == Some(libc::ENODEV)
-}
-
 /// Our filter on an interface, whether or not it is there; none where the interface is not.
 fn filter(kind: ProgramKind, dev: &str) -> Result<Option<SchedClassifierLink>, DatapathError> {
     let filter =
@@ -440,21 +429,5 @@ fn failed(kind: ProgramKind, dev: Option<&str>) -> impl FnOnce(ProgramError) -> 
         program: kind.name(),
         dev,
         source,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_interface_that_went_is_missing_however_it_is_told() {
-        let errno = io::Error::from_raw_os_error;
-        let told = |error: io::Error| ProgramError::TcError(TcError::IoError(error));
-        assert!(is_missing_device(&told(errno(libc::ENODEV))));
-        assert!(is_missing_device(&ProgramError::IOError(errno(
-            libc::ENODEV
-        ))));
-        assert!(!is_missing_device(&told(errno(libc::EPERM))));
     }
 }

@@ -158,7 +158,11 @@ fn end(map: &str, what: &str) -> End {
             "endpoint_records",
             "alter origin" | "alter netns_kind" | "alter addresses" | "alter prefixes",
         ) => End::Refused,
-        ("endpoint_records", "alter fast_path") => End::Wish,
+        ("meta", "alter abi_version" | "alter netns_made" | "alter netns_cookie") => End::Refused,
+        ("endpoint_records" | "settings", "alter fast_path") => End::Wish,
+        ("settings", "alter object") => End::Unseen("only `up` knows which programs it would load"),
+        ("settings", "alter bypass") => End::Unseen("it is a wish"),
+        ("route_records", "alter made") => End::Unseen("nothing else says who made the route"),
         _ => End::Mended,
     }
 }

@@ -576,9 +576,9 @@ impl World {
         });
         self.without_ipv4(place, dev);
         let namespace = self.namespace_mut(place);
-        for address in gone.iter().copied() {
+        for address in &gone {
             forget_source(namespace, address.addr());
-            forget_next_hops(namespace, &address);
+            forget_next_hops(namespace, address);
         }
         if *place == Place::Node {
             self.forget_own(&gone);
