@@ -151,9 +151,15 @@ fn end(map: &str, what: &str) -> End {
         // What proves whose a namespace and an interface are.
         (
             "endpoint_records",
-            "delete" | "alter netns_cookie" | "alter id" | "alter endpoint_mac" | "alter host_mac",
+            "delete" | "alter netns_cookie" | "alter endpoint_mac" | "alter host_mac",
         ) => End::Refused,
         // What cannot be read.
+        ("route_records", "alter via") => End::Refused,
+        (
+            "uplink_records",
+            "delete" | "alter made" | "alter mac" | "alter port_mac" | "alter addresses",
+        ) => End::Refused,
+        ("uplink_records", "alter position") => End::Unseen("only the file says the order"),
         (
             "endpoint_records",
             "alter origin" | "alter netns_kind" | "alter addresses" | "alter prefixes",
