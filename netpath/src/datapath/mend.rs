@@ -50,6 +50,8 @@ pub struct Missing {
     pub replaced: Vec<&'static str>,
     /// Programs under whose pin there is another: of another name, or one that does not go by the node's maps.
     pub foreign: Vec<&'static str>,
+    /// Whether `meta` bears another name than the node's.
+    pub renamed: bool,
 }
 
 impl Missing {
@@ -59,6 +61,7 @@ impl Missing {
             && self.lost.is_empty()
             && self.replaced.is_empty()
             && self.foreign.is_empty()
+            && !self.renamed
             && !self.programs
     }
 
@@ -122,6 +125,11 @@ impl Datapath {
         for map in held {
             pin_over(&map, &pins)?;
         }
+        if missing.renamed {
+            let maps = Maps::open(&pins)?;
+            let meta = maps.writer(lock).meta;
+            meta.set(&named(meta.get()?, node))?;
+        }
         let wants_programs = missing.programs || !missing.foreign.is_empty();
         if wants_programs && missing.lost.is_empty() {
             load::replace_programs(&pins, object)?;
@@ -168,6 +176,15 @@ impl Datapath {
             })?;
         }
         Self::mend(node, object, lock).map(drop)
+    }
+}
+
+/// An identity as netpath writes it for a node of this name, which has been found to fit.
+fn named(identity: Identity, node: &str) -> Identity {
+    Identity {
+        name: netpath_common::fixed(node).unwrap_or(identity.name),
+        reserved: [0; 48],
+        ..identity
     }
 }
 
@@ -239,6 +256,7 @@ fn missing(pins: &Pins) -> Result<(Missing, Vec<RawMap>), DatapathError> {
         program.name.as_deref() != Some(kernel_name(kind.name())) || !holds_all(program)
     });
     missing.foreign = foreign.map(|(kind, _)| kind.name()).collect();
+    missing.renamed = is_renamed(pins, &missing)?;
     Ok((missing, again))
 }
 
@@ -362,6 +380,25 @@ fn is_named(meta: u32, pins: &Pins) -> Result<bool, DatapathError> {
     let identity = value.map(|bytes| super::table::value::<Identity>(&bytes));
     let node = pins.directory().file_name().and_then(|name| name.to_str());
     Ok(identity.is_some_and(|identity| netpath_common::text(&identity.name) == node))
+}
+
+/// Whether the `meta` that is the node's bears another name than its directory.
+fn is_renamed(pins: &Pins, missing: &Missing) -> Result<bool, DatapathError> {
+    let is_there = pins.map("meta").exists() && !missing.replaced.contains(&"meta");
+    if !is_there {
+        return Ok(false);
+    }
+    let meta = RawMap::open(&pins.map("meta"), "meta")?;
+    let value = match meta.layout == Layout::of(spec("meta")) {
+        true => meta.get(&0u32.to_ne_bytes())?,
+        false => None,
+    };
+    let node = pins.directory().file_name().and_then(|name| name.to_str());
+    let identity = value.map(|bytes| super::table::value::<Identity>(&bytes));
+    Ok(match (identity, node) {
+        (Some(identity), Some(node)) => identity != named(identity, node),
+        _ => false,
+    })
 }
 
 /// The programs that the pinned links run.

@@ -111,7 +111,14 @@ impl Datapath {
     /// # Errors
     /// Then, and when the kernel does not tell.
     pub fn verify(&self) -> Result<(), DatapathError> {
-        let elsewhere = Self::missing(&self.name)?.elsewhere();
+        let missing = Self::missing(&self.name)?;
+        let elsewhere = missing.elsewhere();
+        if missing.renamed {
+            return Err(DatapathError::Damaged {
+                path: self.pins.directory().to_owned(),
+                problem: "its map meta bears another name: `netpath up` writes it again".to_owned(),
+            });
+        }
         if elsewhere.is_empty() {
             return Ok(());
         }

@@ -82,7 +82,13 @@ fn fields(map: &str) -> &'static [Field] {
 /// Rows of all maps but those that only count, and the gates, which are looked at bit by bit.
 pub fn rows(lab: &Lab) -> Vec<Damage> {
     let mut damages = Vec::new();
-    for map in map_names().filter(|map| !COUNTED.contains(map) && *map != "gates") {
+    // What makes interfaces anew comes last: their indexes are keys of others.
+    let (last, first): (Vec<_>, Vec<_>) = map_names().partition(|map| map.ends_with("_records"));
+    for map in first
+        .into_iter()
+        .chain(last)
+        .filter(|map| !COUNTED.contains(map) && *map != "gates")
+    {
         let spec = TABLES.iter().find(|spec| spec.name == map).expect("a map");
         for (index, row) in all(lab, map).iter().enumerate() {
             damages.extend(deleted(spec, row));
@@ -102,35 +108,40 @@ fn deleted(spec: &'static TableSpec, row: &Row) -> Option<Damage> {
 
 /// Each field, its first byte. Of devices the kernel takes nothing but devices.
 fn altered(spec: &'static TableSpec, row: &Row) -> Vec<Damage> {
-    let fields = fields(spec.name).iter().map(|field| {
-        let mut altered = row.1.clone();
-        altered[field.offset] ^= 1;
+    let fields = fields(spec.name).iter();
+    let fields = fields.map(|field| {
         of(
             spec.name,
             row,
             &format!("alter {}", field.name),
-            Some(altered),
+            Some(field.offset),
         )
     });
     fields.collect()
 }
 
-fn of(map: &'static str, row: &Row, what: &str, altered: Option<Vec<u8>>) -> Damage {
-    let row = row.clone();
-    let name = format!("{what} in {map} at {}", hex(&row.0));
-    let end = end(map, what);
-    Damage {
-        act: std::rc::Rc::new(move |lab| {
-            match &altered {
-                Some(value) => write(lab, map, &row.0, value),
-                None => delete(lab, map, &row.0),
+/// Deletes a row, or alters a byte of its value.
+fn of(map: &'static str, row: &Row, what: &str, byte: Option<usize>) -> Damage {
+    let key = row.0.clone();
+    let act = move |lab: &Lab| {
+        // As it is by now: what was mended before may have made an interface anew.
+        let mut rows = all(lab, map).into_iter();
+        let (key, value) = rows.find(|(found, _)| *found == key).expect("the row");
+        match byte {
+            Some(byte) => {
+                let mut altered = value.clone();
+                altered[byte] ^= 1;
+                write(lab, map, &key, &altered);
             }
-            let row = row.clone();
-            let undo: Undo = Box::new(move |lab| write(lab, map, &row.0, &row.1));
-            undo
-        }),
-        end,
-        ..Damage::new(name, |_| {})
+            None => delete(lab, map, &key),
+        }
+        let undo: Undo = Box::new(move |lab| write(lab, map, &key, &value));
+        undo
+    };
+    Damage {
+        act: std::rc::Rc::new(act),
+        end: end(map, what),
+        ..Damage::new(format!("{what} in {map} at {}", hex(&row.0)), |_| {})
     }
 }
 
@@ -140,14 +151,24 @@ fn end(map: &str, what: &str) -> End {
         // What proves whose a namespace and an interface are.
         (
             "endpoint_records",
-            "delete" | "alter netns_cookie" | "alter id" | "alter endpoint_mac" | "alter host_mac",
+            "delete" | "alter netns_cookie" | "alter endpoint_mac" | "alter host_mac",
         ) => End::Refused,
         // What cannot be read.
+        ("route_records", "alter via") => End::Refused,
+        (
+            "uplink_records",
+            "delete" | "alter made" | "alter mac" | "alter port_mac" | "alter addresses",
+        ) => End::Refused,
+        ("uplink_records", "alter position") => End::Unseen("only the file says the order"),
         (
             "endpoint_records",
             "alter origin" | "alter netns_kind" | "alter addresses" | "alter prefixes",
         ) => End::Refused,
-        ("endpoint_records", "alter fast_path") => End::Wish,
+        ("meta", "alter abi_version" | "alter netns_made" | "alter netns_cookie") => End::Refused,
+        ("endpoint_records" | "settings", "alter fast_path") => End::Wish,
+        ("settings", "alter object") => End::Unseen("only `up` knows which programs it would load"),
+        ("settings", "alter bypass") => End::Unseen("it is a wish"),
+        ("route_records", "alter made") => End::Unseen("nothing else says who made the route"),
         _ => End::Mended,
     }
 }

@@ -31,6 +31,17 @@ pub fn unproven(world: &World) -> BTreeMap<String, String> {
         let mut links = world.observed.node.links.iter();
         links.any(|link| link.veth && link.ifindex == *ifindex && link.name == interface.dev)
     };
+    // Of the entry in `interfaces` nothing is proven: the record of the very interface is.
+    let is_recorded = |ifindex: &Ifindex| {
+        let mut links = world.observed.node.links.iter();
+        let link = links.find(|link| link.ifindex == *ifindex);
+        let mac = link.and_then(|link| link.mac);
+        node.endpoints.iter().any(|(name, record)| {
+            let there = world.observed.endpoints.get(name);
+            let is_its = there.is_some_and(|it| it.state == NamespaceState::Present(record.cookie));
+            is_its && record.ifindex == *ifindex && mac == Some(record.host_mac)
+        })
+    };
     let is_proven = |interface: &Interface| {
         let record = node.endpoints.get(&interface.endpoint);
         let record = record.filter(|record| record.id == interface.id);
@@ -45,6 +56,7 @@ pub fn unproven(world: &World) -> BTreeMap<String, String> {
         interface.kind == Some(InterfaceKind::Endpoint)
             && is_there(ifindex, interface)
             && !is_proven(interface)
+            && !is_recorded(ifindex)
     });
     let named = endpoints.map(|(_, found)| (found.endpoint.clone(), found.dev.clone()));
     named.collect()
