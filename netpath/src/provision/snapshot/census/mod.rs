@@ -2,6 +2,7 @@
 
 mod addresses;
 mod interfaces;
+mod routing;
 
 use std::collections::BTreeMap;
 
@@ -38,6 +39,14 @@ pub(super) fn take(
         .chain(subject.uplinks())
         .collect();
     matters.extend(addresses::of_rules(&ruleset, &routed, &links, &devices));
+    let routes = netlink.routes(Table::All)?;
+    let routing = routing::Routing {
+        rules: &netlink.rules()?,
+        routes: &routes,
+        links: &links,
+        uplinks: &subject.uplinks().into_iter().collect::<Vec<_>>(),
+    };
+    matters.extend(routing.matters(&routed));
     let census = interfaces::Reader {
         subject,
         inside,
@@ -48,13 +57,16 @@ pub(super) fn take(
     Ok(Census {
         interfaces: census.interfaces(&links)?,
         matters,
-        route_mtu: route_mtu(&netlink.routes(Table::All)?),
+        route_mtu: route_mtu(&routes),
         path_mtu: sysctls.get(PATH_MTU).is_some_and(|value| value != "0"),
     })
 }
 
-/// All that is routed, or will be, each with the interface that its packets come in by if that is an endpoint's.
-fn routed<'a>(subject: &Subject<'a>) -> BTreeMap<IpNet, Option<&'a str>> {
+/// What is routed, each with the interface that its packets come in by if that is an endpoint's.
+type Routed<'a> = BTreeMap<IpNet, Option<&'a str>>;
+
+/// All that is routed, or will be.
+fn routed<'a>(subject: &Subject<'a>) -> Routed<'a> {
     let of = |addresses: &[IpNet], prefixes: &[IpNet], dev: &'a str| {
         let addresses = addresses.iter().map(|address| address.addr().into());
         let nets: Vec<IpNet> = addresses.chain(prefixes.iter().copied()).collect();
@@ -86,4 +98,9 @@ fn route_mtu(routes: &[Route]) -> u32 {
 /// The interface of this name.
 fn named<'a>(links: &'a [netlink::Link], name: &str) -> Option<&'a netlink::Link> {
     links.iter().find(|link| link.name == name)
+}
+
+/// Whether two prefixes have an address in common.
+fn overlap(one: IpNet, other: IpNet) -> bool {
+    one.contains(&other) || other.contains(&one)
 }
