@@ -3,14 +3,20 @@
 use std::{
     env, fs,
     io::{self, Write as _},
-    process::Command,
     sync::OnceLock,
 };
+
+use netpath::command;
 
 /// Whether `bpf_fib_lookup` can be told the mark (`BPF_FIB_LOOKUP_MARK`, Linux 6.10). Elsewhere a marked packet
 /// for another node is left to the kernel.
 pub fn fib_lookup_takes_marks() -> bool {
     is_at_least((6, 10))
+}
+
+/// Whether `bpf_fib_lookup` tells the node's own address (`BPF_FIB_LOOKUP_SRC`, Linux 6.7).
+pub fn fib_lookup_tells_sources() -> bool {
+    is_at_least((6, 7))
 }
 
 /// Whether TC programs can be attached with TCX (Linux 6.6).
@@ -43,19 +49,22 @@ pub enum Feature {
 }
 
 impl Feature {
-    /// Needs it, and says `Unknown device type` or the like without it.
-    fn command(self) -> &'static str {
+    /// Lines of `ip` that need it; without it they say `Unknown device type` or the like.
+    fn lines(self) -> &'static str {
         match self {
-            Self::Vrf => "ip link add x type vrf table 9",
-            Self::Vlan => "ip link add v type veth && ip link add link v name x type vlan id 5",
+            Self::Vrf => "link add x type vrf table 9",
+            Self::Vlan => "link add v type veth\nlink add link v name x type vlan id 5",
             Self::Tunnels => {
-                "ip link add x type ipip local 192.0.2.1 && ip link add y type sit local 192.0.2.1"
+                "link add x type ipip local 192.0.2.1 remote 192.0.2.2\n\
+                 link add y type sit local 192.0.2.1 remote 192.0.2.2"
             }
             Self::Esp => {
-                "for ends in 'src 192.0.2.1 dst 192.0.2.2' 'src 2001:db8::1 dst 2001:db8::2'; do \
-                 ip xfrm state add $ends proto esp spi 1 mode tunnel \
-                 auth 'hmac(sha1)' 0x0001020304050607080910111213141516171819 \
-                 enc 'cbc(aes)' 0x00010203040506070809101112131415 || exit 1; done"
+                "xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 1 mode tunnel \
+                 auth hmac(sha1) 0x0001020304050607080910111213141516171819 \
+                 enc cbc(aes) 0x00010203040506070809101112131415\n\
+                 xfrm state add src 2001:db8::1 dst 2001:db8::2 proto esp spi 1 mode tunnel \
+                 auth hmac(sha1) 0x0001020304050607080910111213141516171819 \
+                 enc cbc(aes) 0x00010203040506070809101112131415"
             }
         }
     }
@@ -66,13 +75,11 @@ impl Feature {
     /// # Panics
     /// When it cannot be told, and where it has to be there.
     pub fn is_there(self) -> bool {
-        let mut unshare = Command::new("unshare");
-        unshare.args(["--net", "sh", "-c", self.command()]);
-        let output = unshare.output().expect("unshare starts");
-        if output.status.success() {
+        let Err(error) = command::run("unshare", &["--net", "ip", "-batch", "-"], self.lines())
+        else {
             return true;
-        }
-        let told = String::from_utf8_lossy(&output.stderr);
+        };
+        let told = error.to_string();
         let is_absent = ["Unknown device type", "type not found", "not supported"]
             .iter()
             .any(|absent| told.contains(absent));
