@@ -11,6 +11,8 @@ use super::{COUNT, datagrams, pairs, priority::BY_TOS};
 
 /// VLAN 5 of the wire, with a priority of 802.1p for each of the kernel's.
 const SET_UP: &str = "
+iptables -w -P FORWARD ACCEPT
+ip6tables -w -P FORWARD ACCEPT
 ip link add link up0 name up0.5 type vlan id 5 egress-qos-map 0:1 2:3 4:5 6:7
 ip addr add 100.100.5.250/24 dev up0.5
 ip addr add fd00:5::250/64 dev up0.5 nodad
