@@ -55,36 +55,21 @@ fn endpoints_in_different_vrfs_do_not_meet() {
     for ends in pairs("a1", "a2") {
         send_is_left_to_the_kernel(&lab, ends);
     }
-    // In one VRF they do, by its table.
+    // In one VRF they do, by its table, which somebody fills.
     lab.ip("A", "link set va1 master red");
     lab.ip("A", "link set va2 master red");
     converge(&lab);
-    for (dst, length) in addresses("a2").into_iter().zip([32, 128]) {
-        let route = format!("route add {dst}/{length} dev va2 table 1001");
-        lab.ip("A", &route);
+    for (endpoint, dev) in [("a1", "va1"), ("a2", "va2")] {
+        for (dst, length) in addresses(endpoint).into_iter().zip([32, 128]) {
+            lab.ip(
+                "A",
+                &format!("route add {dst}/{length} dev {dev} table 1001"),
+            );
+        }
     }
+    lab.set_sysctl("A", "ipv4/conf/red/forwarding", "1");
     for ends in pairs("a1", "a2") {
-        let before = lab.traffic("A");
-        let seen = sent_and_seen(&lab, &mut wire, ("a1", ends), 1);
-        let difference = lab.traffic("A").since(&before);
-        let routing = [
-            "route show table 1001",
-            "-6 route show table 1001",
-            "neigh",
-            "-d addr",
-            "route",
-            "rule",
-            "-6 rule",
-            "-s -s neigh show dev va2",
-        ]
-        .map(|line| lab.ip("A", line))
-        .join("\n--\n");
-        assert_eq!(
-            seen,
-            COUNT,
-            "{ends:?}: {difference:?}\n{routing} {}",
-            lab.run("A", "iptables -w -nvL FORWARD")
-        );
+        assert_eq!(sent_and_seen(&lab, &mut wire, ("a1", ends), 1), COUNT);
     }
     // And without any they are the fast path's again.
     lab.ip("A", "link set va1 nomaster");
