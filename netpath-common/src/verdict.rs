@@ -92,7 +92,8 @@ reasons! {
         NetdevHook = 129 => "netdev_hook",
         /// An XDP program acts on an interface that it passes.
         Xdp = 130 => "xdp",
-        /// Somebody's rules outside of filter FORWARD may drop, mark, track or redirect it.
+        /// Somebody's rules outside of filter FORWARD may drop, mark, track or redirect it, or policy routing (`ip rule`)
+        /// leads it elsewhere than to the endpoint.
         Rules = 131 => "rules",
         /// The kernel's route leaves by an interface that is no uplink of the node's.
         NotAnUplink = 132 => "not_an_uplink",
@@ -119,6 +120,9 @@ reasons! {
         NotReady = 205 => "not_ready",
         /// The packet could not be rewritten after the rewrite had begun.
         RewriteFailed = 206 => "rewrite_failed",
+        /// Larger than what the kernel knows of an IPv6 path. The endpoint has got Packet Too Big, which the kernel sends
+        /// only where filter FORWARD lets the packet pass.
+        PacketTooBig = 207 => "packet_too_big",
     }
 }
 

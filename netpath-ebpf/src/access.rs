@@ -8,9 +8,10 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::__sk_buff,
+    bindings::{__sk_buff, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC},
     helpers::generated::{
-        bpf_csum_update, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data,
+        bpf_csum_diff, bpf_csum_update, bpf_skb_adjust_room, bpf_skb_change_tail,
+        bpf_skb_load_bytes, bpf_skb_pull_data,
     },
     programs::TcContext,
 };
@@ -189,6 +190,31 @@ impl Skb {
         }
     }
 
+    /// Makes room for `length` bytes behind the Ethernet header.
+    #[inline(always)]
+    pub fn make_room(&mut self, length: u32) -> Result<(), HelperFailed> {
+        let (length, mode) = (length as i32, BPF_ADJ_ROOM_MAC);
+        // SAFETY: as in `pull`.
+        match unsafe { bpf_skb_adjust_room(self.raw(), length, mode, 0) } {
+            0 => Ok(()),
+            _ => Err(HelperFailed),
+        }
+    }
+
+    /// The first `N` bytes of the frame, made writable.
+    #[inline(always)]
+    pub fn writable<const N: usize>(&mut self) -> Result<HeaderMut<'_, N>, HelperFailed> {
+        self.pull(N as u32)?;
+        self.header_mut().ok_or(HelperFailed)
+    }
+
+    /// How many bytes of payload each packet has that it stands for; 0 where it is one packet.
+    #[inline(always)]
+    pub fn segment_payload(&self) -> u32 {
+        // SAFETY: as in `interface`.
+        unsafe { (*self.raw()).gso_size }
+    }
+
     /// Adds a difference (a 16-bit one's complement sum in network order) to the checksum that a network
     /// card computed over the packet; a packet without one needs nothing.
     #[inline(always)]
@@ -224,6 +250,14 @@ impl View for Skb {
             _ => None,
         }
     }
+}
+
+/// The one's complement sum of words on the stack, not yet folded.
+#[inline(always)]
+pub fn sum_of<const N: usize>(words: &[u32; N]) -> u32 {
+    let at = words.as_ptr().cast_mut();
+    // SAFETY: the helper only reads, as many bytes as there are.
+    unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, at, (N * 4) as u32, 0) as u32 }
 }
 
 /// The first `N` bytes of a frame, checked to be there.
@@ -298,6 +332,18 @@ impl<'skb, const N: usize> HeaderMut<'skb, N> {
     #[inline(always)]
     pub fn set_word<const OFFSET: usize>(&mut self, value: u32) {
         self.store::<u32, OFFSET>(value);
+    }
+
+    /// The one's complement sum of `LENGTH` bytes from `OFFSET` on, not yet folded, on top of another.
+    #[inline(always)]
+    pub fn sum<const OFFSET: usize, const LENGTH: usize>(&self, seed: u32) -> u32 {
+        const { assert!(OFFSET + LENGTH <= N && LENGTH.is_multiple_of(4)) };
+        // SAFETY: within what was checked, and the helper only reads.
+        let sum = unsafe {
+            let at = self.0.start.add(OFFSET).cast();
+            bpf_csum_diff(core::ptr::null_mut(), 0, at, LENGTH as u32, seed)
+        };
+        sum as u32
     }
 
     #[inline(always)]

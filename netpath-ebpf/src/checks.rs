@@ -12,7 +12,7 @@ use crate::{
     family::Family,
     features::Features,
     fib::{self, NextHop, Route},
-    parse::Parsed,
+    parse::{ETHERNET, Parsed},
 };
 
 /// The least MTU that Linux lets an Ethernet device have: `ETH_MIN_MTU` in `linux/if_ether.h` (RFC 791).
@@ -65,9 +65,8 @@ fn to_measure(skb: &impl View, length: u32) -> Option<(u32, u64)> {
     }
 }
 
-/// It fits the way to a next hop, as `ip_forward` and `ip6_forward` judge it: by the route's own MTU, else by the device;
-/// and by what is known of the path where the kernel goes by that when it forwards, for which the FIB was asked. A GSO
-/// packet's segments are judged by the device, and a way that is narrower than its device is the kernel's.
+/// It fits the way to a next hop, as `ip_forward` and `ip6_forward` judge it, a GSO packet in each of its segments: by
+/// the device, by the route's own MTU, and by what is known of the path where the kernel goes by that when it forwards.
 #[inline(always)]
 pub fn path_mtu<F: Route>(
     skb: &mut Skb,
@@ -79,22 +78,42 @@ pub fn path_mtu<F: Route>(
     let Some((length, flags)) = to_measure(skb, packet.length) else {
         return Ok(());
     };
-    if fib::by_path_mtu::<F>(features) && !skb.is_gso() {
-        // The FIB has judged it.
+    let by_path = fib::by_path_mtu::<F>(features);
+    if by_path && !skb.is_gso() && packet.length <= next_hop.mtu {
+        // Of a path that is no wider than the device.
         return fits_route(route_mtu, packet.length);
     }
     let device_mtu = ask_device(skb, next_hop.ifindex, length, flags)?;
-    let longest = if skb.is_gso() {
-        device_mtu
+    let known = if skb.is_gso() {
+        segment::<F>(skb)
     } else {
-        packet.length
+        Some(packet.length)
     };
-    if next_hop.mtu < longest
-        && (fib::by_path_mtu::<F>(features) || !fib::is_of_this_path(skb, packet, next_hop))
-    {
-        return Err(Verdict::Punt(PuntReason::MtuExceeded));
+    // Segments of which it is not known how long they are may fill the device.
+    let longest = known.unwrap_or(device_mtu);
+    if next_hop.mtu < longest && (by_path || !fib::is_of_this_path(skb, packet, next_hop)) {
+        return Err(match known {
+            Some(_) => F::exceeds(skb, packet, next_hop),
+            None => Verdict::Punt(PuntReason::MtuExceeded),
+        });
     }
     fits_route(route_mtu, longest)
+}
+
+/// Length of the longest segment of a GSO packet, from its IP header on. Only TCP's is known: what goes through a tunnel has
+/// more headers than can be seen.
+#[inline(always)]
+fn segment<F: Route>(skb: &Skb) -> Option<u32> {
+    const TCP: u8 = 6;
+    /// Where TCP's header says how long it is, in words of four bytes (RFC 9293, section 3.1).
+    const DATA_OFFSET: u32 = 12;
+    let [protocol] = skb.copy(F::PROTOCOL)?;
+    if protocol != TCP {
+        return None;
+    }
+    let [words] = skb.copy(F::HEADERS + DATA_OFFSET)?;
+    let headers = F::HEADERS - ETHERNET as u32 + u32::from(words >> 4) * 4;
+    Some(headers + skb.segment_payload())
 }
 
 /// So many bytes fit the narrowest route that has an MTU of its own. Which route that is, is for the kernel to say.

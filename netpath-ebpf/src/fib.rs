@@ -5,20 +5,20 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{
     EbpfContext as _, Global,
     bindings::{
-        BPF_FIB_LKUP_RET_BLACKHOLE, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_FWD_DISABLED,
-        BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_PROHIBIT,
-        BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LKUP_RET_UNREACHABLE,
+        BPF_FIB_LKUP_RET_BLACKHOLE, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH,
+        BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_PROHIBIT, BPF_FIB_LKUP_RET_SUCCESS,
+        BPF_FIB_LKUP_RET_UNREACHABLE,
     },
     helpers::generated::bpf_fib_lookup,
 };
-use netpath_common::{Ifindex, PuntReason, Verdict};
+use netpath_common::{DropReason, Ifindex, PuntReason, Verdict};
 
 use crate::{
-    access::{Skb, View as _},
-    checks,
+    access::Skb,
     family::{V4, V6},
     features::Features,
-    parse::{Flow, Parse, Parsed},
+    parse::{ETHERNET, Flow, IPV4_END, IPV6_END, Parse, Parsed},
+    too_big,
 };
 
 /// Flags of `bpf_fib_lookup` that this kernel has, set by the loader: `BPF_FIB_LOOKUP_SKIP_NEIGH` from
@@ -28,6 +28,8 @@ static FIB_FLAGS: Global<u32> = Global::new(0);
 
 /// `BPF_FIB_LOOKUP_MARK` of `linux/bpf.h`.
 const BPF_FIB_LOOKUP_MARK: u32 = 32;
+/// `BPF_FIB_LOOKUP_SRC` of `linux/bpf.h` (Linux 6.7).
+const BPF_FIB_LOOKUP_SRC: u32 = 16;
 /// `AF_INET` of `linux/socket.h`.
 const AF_INET: u8 = 2;
 /// `AF_INET6` of `linux/socket.h`.
@@ -84,12 +86,30 @@ impl FibLookup {
     }
 }
 
+/// An IPv6 address as four words in network order.
+#[inline(always)]
+pub fn words(address: [u8; 16]) -> [u32; 4] {
+    // SAFETY: sixteen bytes and four words are the same memory, and any value is valid.
+    unsafe { core::mem::transmute::<[u8; 16], [u32; 4]>(address) }
+}
+
 /// How a family asks the FIB.
 pub trait Route: Parse {
     /// Whether the kernel can filter sources of this family by reverse path.
     const HAS_REVERSE_PATH_FILTER: bool;
     /// Whether the kernel always forwards this family by paths' MTUs.
     const ALWAYS_BY_PATH_MTU: bool;
+
+    /// Where a header without options or extensions names what is behind it, in bytes from the start of the frame.
+    const PROTOCOL: u32;
+    /// Where such a header ends.
+    const HEADERS: u32;
+
+    /// A packet does not fit the MTU of the way to its next hop: what becomes of it.
+    fn exceeds(skb: &mut Skb, packet: &Parsed<Self>, next_hop: &NextHop) -> Verdict;
+
+    /// Turns the destination of a question into the next or the last address.
+    fn go_next_door(question: &mut FibLookup);
 
     /// Asks about a packet, in a question that is all zero; its interface and length are left to the caller.
     fn ask(question: &mut FibLookup, packet: &Parsed<Self>, flow: &Flow);
@@ -98,6 +118,19 @@ pub trait Route: Parse {
 impl Route for V4 {
     const HAS_REVERSE_PATH_FILTER: bool = true;
     const ALWAYS_BY_PATH_MTU: bool = false;
+    const PROTOCOL: u32 = ETHERNET as u32 + 9;
+    const HEADERS: u32 = IPV4_END as u32;
+
+    /// The kernel answers before it asks filter FORWARD (`ip_forward`).
+    #[inline(always)]
+    fn exceeds(_skb: &mut Skb, _packet: &Parsed<Self>, _next_hop: &NextHop) -> Verdict {
+        Verdict::Punt(PuntReason::MtuExceeded)
+    }
+
+    #[inline(always)]
+    fn go_next_door(question: &mut FibLookup) {
+        question.destination[0] ^= 1u32.to_be();
+    }
 
     #[inline(always)]
     fn ask(question: &mut FibLookup, packet: &Parsed<Self>, flow: &Flow) {
@@ -111,11 +144,30 @@ impl Route for V4 {
 impl Route for V6 {
     const HAS_REVERSE_PATH_FILTER: bool = false;
     const ALWAYS_BY_PATH_MTU: bool = true;
+    const PROTOCOL: u32 = ETHERNET as u32 + 6;
+    const HEADERS: u32 = IPV6_END as u32;
+
+    /// By a route's own MTU the kernel answers before it asks filter FORWARD (`ip6_forward`), as for IPv4. By what it has
+    /// learnt of the path it would behind it (`ip6_fragment`), and so not at all where that drops.
+    #[inline(always)]
+    fn exceeds(skb: &mut Skb, packet: &Parsed<Self>, next_hop: &NextHop) -> Verdict {
+        if !is_of_this_path(skb, packet, next_hop) {
+            return Verdict::Punt(PuntReason::MtuExceeded);
+        }
+        match too_big::answer(skb, packet, next_hop.mtu) {
+            too_big::ANSWERED => Verdict::Drop(DropReason::PacketTooBig),
+            too_big::BROKEN => Verdict::Drop(DropReason::RewriteFailed),
+            _ => Verdict::Punt(PuntReason::MtuExceeded),
+        }
+    }
+
+    #[inline(always)]
+    fn go_next_door(question: &mut FibLookup) {
+        question.destination[3] ^= 1u32.to_be();
+    }
 
     #[inline(always)]
     fn ask(question: &mut FibLookup, packet: &Parsed<Self>, flow: &Flow) {
-        // SAFETY: sixteen bytes and four words are the same memory, and any value is valid.
-        let words = |address| unsafe { core::mem::transmute::<[u8; 16], [u32; 4]>(address) };
         question.set_flow(AF_INET6, flow);
         question.class = flow.class & IPV6_FLOWINFO_MASK;
         question.source = words(packet.source);
@@ -164,20 +216,14 @@ pub fn by_path_mtu<F: Route>(features: Features) -> bool {
 pub fn next_hop<F: Route>(
     skb: &mut Skb,
     packet: &Parsed<F>,
-    features: Features,
     next_hop: &mut NextHop,
 ) -> Result<(), Verdict> {
     let mut place = MaybeUninit::uninit();
     let question = FibLookup::zeroed(&mut place);
     F::ask(question, packet, &F::flow(skb)?);
     question.ifindex = skb.interface().0;
-    // The FIB's MTU is that of the path. The length of a GSO packet says nothing about its segments; any length makes
-    // the kernel tell the MTU.
-    question.length_or_mtu = if skb.is_gso() || !by_path_mtu::<F>(features) {
-        1
-    } else {
-        packet.length as u16
-    };
+    // Any length makes the kernel tell the MTU, and the least does not have it judge: that is for `checks`.
+    question.length_or_mtu = 1;
     let flags = FIB_FLAGS.load();
     if flags & BPF_FIB_LOOKUP_MARK != 0 {
         question.mark = skb.mark();
@@ -201,11 +247,6 @@ pub fn next_hop<F: Route>(
         BPF_FIB_LKUP_RET_PROHIBIT => Err(Verdict::Punt(PuntReason::FibProhibit)),
         BPF_FIB_LKUP_RET_NOT_FWDED => Err(Verdict::Punt(PuntReason::FibNotForwarded)),
         BPF_FIB_LKUP_RET_FWD_DISABLED => Err(Verdict::Punt(PuntReason::ForwardingDisabled)),
-        // Like the kernel, which looks at the TTL first.
-        BPF_FIB_LKUP_RET_FRAG_NEEDED => {
-            checks::ttl(packet)?;
-            Err(Verdict::Punt(PuntReason::MtuExceeded))
-        }
         // Lightweight tunnels, and whatever a newer kernel may answer.
         _ => Err(Verdict::Punt(PuntReason::FibUnsupported)),
     }
@@ -223,8 +264,7 @@ pub fn is_of_this_path<F: Route>(skb: &mut Skb, packet: &Parsed<F>, found: &Next
     let mut place = MaybeUninit::uninit();
     let question = FibLookup::zeroed(&mut place);
     F::ask(question, packet, &flow);
-    // The lowest bit of an IPv4 address in network order; for IPv6 it is not asked.
-    question.destination[0] ^= 1u32.to_be();
+    F::go_next_door(question);
     question.ifindex = skb.interface().0;
     question.length_or_mtu = 1;
     let flags = FIB_FLAGS.load();
@@ -258,6 +298,21 @@ pub fn way_back<F: Route>(skb: &mut Skb, packet: &Parsed<F>, egress: Ifindex) ->
     let result = lookup(skb, question, FIB_FLAGS.load());
     match result {
         BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => Some(Ifindex(question.ifindex)),
+        _ => None,
+    }
+}
+
+/// The node's address for what it sends to a packet's source by itself; `None` where the kernel does not tell (before Linux
+/// 6.7). In the words of the FIB.
+#[inline(always)]
+pub fn own_address_towards(skb: &Skb, packet: &Parsed<V6>) -> Option<[u32; 4]> {
+    let mut place = MaybeUninit::uninit();
+    let question = FibLookup::zeroed(&mut place);
+    question.family = AF_INET6;
+    question.destination = words(packet.source);
+    question.ifindex = skb.interface().0;
+    match lookup(skb, question, FIB_FLAGS.load() | BPF_FIB_LOOKUP_SRC) {
+        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => Some(question.source),
         _ => None,
     }
 }

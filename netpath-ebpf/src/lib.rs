@@ -21,3 +21,4 @@ mod records;
 mod reverse_path;
 mod rewrite;
 mod source;
+mod too_big;

@@ -18,7 +18,7 @@ use aya_ebpf::{
     macros::classifier,
     programs::TcContext,
 };
-use netpath_common::Verdict;
+use netpath_common::{DropReason, Verdict};
 use netpath_ebpf::{
     access::{Skb, View as _},
     counters, log,
@@ -58,6 +58,8 @@ fn run(ctx: TcContext, decide: impl FnOnce(&mut Skb) -> Decision) -> i32 {
         Verdict::RedirectNeigh => redirect::neighbour(&decision.egress),
         // TCX_NEXT and TC_ACT_UNSPEC are both -1: other programs on the hook still run.
         Verdict::Punt(_) | Verdict::Deliver => TC_ACT_UNSPEC,
+        // It has become the answer.
+        Verdict::Drop(DropReason::PacketTooBig) => redirect::back(skb.interface()),
         Verdict::Drop(_) => TC_ACT_SHOT,
     }
 }

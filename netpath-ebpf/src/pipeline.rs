@@ -225,7 +225,7 @@ fn to_remote<F: Routed>(
     egress: &mut NextHop,
 ) -> Result<Verdict, Verdict> {
     let features = Features::of_node();
-    fib::next_hop(skb, packet, features, egress)?;
+    fib::next_hop(skb, packet, egress)?;
     checks::ttl(packet)?;
     checks::path_mtu(skb, packet, egress, features)?;
     checks::turns_back(skb, egress.ifindex)?;

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::{bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1},
-    helpers::generated::{bpf_redirect_neigh, bpf_redirect_peer},
+    helpers::generated::{bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer},
 };
 use netpath_common::Ifindex;
 
@@ -33,4 +33,11 @@ pub fn neighbour(next_hop: &NextHop) -> i32 {
             0,
         ) as i32
     }
+}
+
+/// Out of the interface that it came in by, as it is.
+#[inline(always)]
+pub fn back(interface: Ifindex) -> i32 {
+    // SAFETY: as in `peer`.
+    unsafe { bpf_redirect(interface.0, 0) as i32 }
 }

@@ -7,7 +7,9 @@
 //! Everything here panics where it cannot do its work: without root, or on a kernel without BPF, tests fail.
 
 pub mod aged;
+mod asm;
 mod binary;
+mod bpf;
 pub mod conformance;
 mod counters;
 pub mod flows;
@@ -23,6 +25,7 @@ mod plan;
 mod system;
 pub mod tc_program;
 mod wrapping;
+pub mod xdp_program;
 
 pub use binary::{binary, netpath};
 pub use counters::counted;

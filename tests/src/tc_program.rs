@@ -5,8 +5,8 @@
 
 use std::{
     borrow::Cow,
-    fs, io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    fs,
+    os::fd::{AsRawFd as _, OwnedFd},
 };
 
 use aya::{
@@ -22,6 +22,8 @@ use netpath::{
     datapath::{AttachMode, attach_mode},
     netns::Netns,
 };
+
+use crate::{asm, bpf};
 
 /// What a program answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +118,7 @@ const CLSACT_LAST: u16 = u16::MAX;
 
 /// A program on a hook, as long as this lives. Let it go before its namespace.
 pub struct TcProgram {
-    seen: Array<MapData, [u64; 3]>,
+    seen: Array<MapData, [u64; COUNTERS]>,
     netns: String,
     link: Option<SchedClassifierLink>,
 }
@@ -130,8 +132,9 @@ impl TcProgram {
         position: Position,
         behaviour: Behaviour,
     ) -> Self {
-        let map = bpf::new_array(size_of::<[u64; 3]>()).expect("BPF_MAP_CREATE");
-        let program = bpf::load(&instructions(&map, behaviour)).expect("BPF_PROG_LOAD");
+        let map = bpf::new_array(size_of::<[u64; COUNTERS]>()).expect("BPF_MAP_CREATE");
+        let program =
+            bpf::load(bpf::SCHED_CLS, &instructions(&map, behaviour)).expect("BPF_PROG_LOAD");
         let mut classifier = classifier(&program);
         let work = || {
             let id = classifier
@@ -150,14 +153,25 @@ impl TcProgram {
 
     /// What it has seen so far.
     pub fn seen(&self) -> Seen {
-        let [packets, bytes, marked] = self.seen.get(&0, 0).expect("reading the map");
+        let [packets, bytes, marked, ..] = self.seen.get(&0, 0).expect("reading the map");
         Seen {
             packets,
             bytes,
             marked,
         }
     }
+
+    /// How many packets it has seen with each of the lowest values of `skb->priority`.
+    pub fn priorities(&self) -> [u64; PRIORITIES] {
+        let counters = self.seen.get(&0, 0).expect("reading the map");
+        std::array::from_fn(|priority| counters[3 + priority])
+    }
 }
+
+/// What a program counts: packets, bytes, marked ones, and packets by their priority.
+const COUNTERS: usize = 3 + PRIORITIES;
+/// Those from 0 on that are told apart.
+const PRIORITIES: usize = 8;
 
 impl Drop for TcProgram {
     fn drop(&mut self) {
@@ -245,6 +259,11 @@ fn instructions(map: &OwnedFd, behaviour: Behaviour) -> Vec<u64> {
         load_word(R2, R6, SKB_MARK),
         jump_if(R2, 0, 1),
         atomic_add(R0, 16, R1),
+        load_word(R2, R6, SKB_PRIORITY),
+        jump_if_more(R2, PRIORITIES as i32 - 1, 3),
+        shift_left(R2, 3),
+        add_register(R0, R2),
+        atomic_add(R0, 24, R1),
     ]);
     if let Some(mark) = behaviour.mark {
         program.extend([
@@ -254,167 +273,4 @@ fn instructions(map: &OwnedFd, behaviour: Behaviour) -> Vec<u64> {
     }
     program.extend([move_immediate(R0, behaviour.answer.number()), EXIT]);
     program
-}
-
-/// The instructions that are needed, as `struct bpf_insn` (`linux/bpf.h`, `linux/bpf_common.h`; RFC 9669).
-mod asm {
-    pub const R0: u8 = 0;
-    pub const R1: u8 = 1;
-    pub const R2: u8 = 2;
-    pub const R6: u8 = 6;
-    pub const R7: u8 = 7;
-    pub const R10: u8 = 10;
-    /// `BPF_FUNC_map_lookup_elem`.
-    pub const MAP_LOOKUP_ELEM: i32 = 1;
-    /// Offsets in `struct __sk_buff`.
-    pub const SKB_LEN: i16 = 0;
-    pub const SKB_MARK: i16 = 8;
-    pub const EXIT: u64 = instruction(0x95, 0, 0, 0, 0);
-
-    const fn instruction(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> u64 {
-        let [low, high] = offset.to_ne_bytes();
-        let [a, b, c, d] = immediate.to_ne_bytes();
-        // The two registers share a byte; the destination has the half that C's bit field has first.
-        let registers = if cfg!(target_endian = "little") {
-            from << 4 | to
-        } else {
-            to << 4 | from
-        };
-        u64::from_ne_bytes([code, registers, low, high, a, b, c, d])
-    }
-
-    pub fn move_register(to: u8, from: u8) -> u64 {
-        instruction(0xbf, to, from, 0, 0)
-    }
-
-    /// The 64-bit register becomes the immediate, its sign extended.
-    pub fn move_immediate(to: u8, immediate: i32) -> u64 {
-        instruction(0xb7, to, 0, 0, immediate)
-    }
-
-    pub fn add(to: u8, immediate: i32) -> u64 {
-        instruction(0x07, to, 0, 0, immediate)
-    }
-
-    /// Both halves of a load with `BPF_PSEUDO_MAP_FD`.
-    pub fn map_fd(to: u8, fd: i32) -> [u64; 2] {
-        [instruction(0x18, to, 1, 0, fd), instruction(0, 0, 0, 0, 0)]
-    }
-
-    pub fn load_word(to: u8, from: u8, offset: i16) -> u64 {
-        instruction(0x61, to, from, offset, 0)
-    }
-
-    pub fn store_word(to: u8, offset: i16, immediate: i32) -> u64 {
-        instruction(0x62, to, 0, offset, immediate)
-    }
-
-    pub fn write_word(to: u8, offset: i16, from: u8) -> u64 {
-        instruction(0x63, to, from, offset, 0)
-    }
-
-    pub fn atomic_add(to: u8, offset: i16, from: u8) -> u64 {
-        instruction(0xdb, to, from, offset, 0)
-    }
-
-    pub fn jump_if(register: u8, is: i32, over: i16) -> u64 {
-        instruction(0x15, register, 0, over, is)
-    }
-
-    pub fn jump_if_not(register: u8, is: i32, over: i16) -> u64 {
-        instruction(0x55, register, 0, over, is)
-    }
-
-    pub fn call(helper: i32) -> u64 {
-        instruction(0x85, 0, 0, 0, helper)
-    }
-}
-
-/// bpf(2), as far as aya has no entrance to it.
-mod bpf {
-    use super::*;
-
-    /// `BPF_MAP_CREATE`.
-    const MAP_CREATE: libc::c_int = 0;
-    /// `BPF_PROG_LOAD`.
-    const PROG_LOAD: libc::c_int = 5;
-    /// `BPF_MAP_TYPE_ARRAY`.
-    const ARRAY: u32 = 2;
-    /// `BPF_PROG_TYPE_SCHED_CLS`.
-    const SCHED_CLS: u32 = 3;
-
-    /// What `BPF_MAP_CREATE` takes at least, of `union bpf_attr`.
-    #[repr(C)]
-    struct MapCreate {
-        map_type: u32,
-        key_size: u32,
-        value_size: u32,
-        max_entries: u32,
-        map_flags: u32,
-    }
-
-    /// What `BPF_PROG_LOAD` takes at least.
-    #[repr(C)]
-    struct ProgLoad {
-        prog_type: u32,
-        insn_cnt: u32,
-        insns: u64,
-        license: u64,
-        log_level: u32,
-        log_size: u32,
-        log_buf: u64,
-    }
-
-    /// An array with one element of this many bytes.
-    pub fn new_array(value_size: usize) -> io::Result<OwnedFd> {
-        let attributes = MapCreate {
-            map_type: ARRAY,
-            key_size: 4,
-            value_size: value_size as u32,
-            max_entries: 1,
-            map_flags: 0,
-        };
-        // SAFETY: the structure is what the command takes, and holds no pointer.
-        unsafe { bpf(MAP_CREATE, &attributes) }
-    }
-
-    /// Loads a classifier.
-    pub fn load(instructions: &[u64]) -> io::Result<OwnedFd> {
-        let mut log = vec![0u8; 1 << 16];
-        let attributes = ProgLoad {
-            prog_type: SCHED_CLS,
-            insn_cnt: instructions.len() as u32,
-            insns: instructions.as_ptr() as u64,
-            license: c"GPL".as_ptr() as u64,
-            log_level: 1,
-            log_size: log.len() as u32,
-            log_buf: log.as_mut_ptr() as u64,
-        };
-        // SAFETY: the structure is what the command takes; what it points to outlives the call and has the
-        // lengths stated.
-        unsafe { bpf(PROG_LOAD, &attributes) }.map_err(|error| {
-            let log = String::from_utf8_lossy(&log);
-            io::Error::other(format!("{error}: {}", log.trim_end_matches('\0')))
-        })
-    }
-
-    /// # Safety
-    /// `attributes` must be what `command` takes, and the command one that returns a new descriptor.
-    unsafe fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<OwnedFd> {
-        // SAFETY: as above; the structure outlives the call and has the size stated.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                command,
-                std::ptr::from_ref(attributes),
-                size_of::<T>(),
-            )
-        };
-        if result < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let fd = i32::try_from(result).map_err(io::Error::other)?;
-        // SAFETY: the kernel has just opened it for this caller.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-    }
 }

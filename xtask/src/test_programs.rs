@@ -18,16 +18,22 @@ pub struct TestProgram {
     pub is_integration: bool,
 }
 
-/// Builds all, in the profile of `cargo test`.
-pub fn build(workspace: &Workspace) -> Result<Vec<TestProgram>> {
+/// Builds all, in the profile of `cargo test`; or where some of `tests/tests` are named, those.
+pub fn build(workspace: &Workspace, named: &[String]) -> Result<Vec<TestProgram>> {
     let mut cargo = workspace.cargo();
     cargo.args([
         "test",
         "--no-run",
-        "--workspace",
         "--quiet",
         "--message-format=json-render-diagnostics",
     ]);
+    if named.is_empty() {
+        cargo.arg("--workspace");
+    } else {
+        // Of the features of a package of its own, cargo would build all dependencies anew.
+        cargo.args(["--package", "netpath-tests"]);
+        cargo.args(named.iter().flat_map(|name| ["--test", name]));
+    }
     let messages = command::output(&mut cargo)?;
     let mut programs = Vec::new();
     for message in messages.lines() {

@@ -14,6 +14,7 @@ mod portrait;
 mod processes;
 mod topologies;
 mod traffic;
+mod watch;
 
 pub use self::{
     advice::{commands, obey, refused},
@@ -23,6 +24,7 @@ pub use self::{
     processes::{helper, test_process},
     topologies::{HOST, ONE_NODE, TWO_NODES, addresses, on_a_machine},
     traffic::{Bytes, Traffic},
+    watch::{Interface, Place, SeenPacket, Watch, unanswered},
 };
 
 use std::{

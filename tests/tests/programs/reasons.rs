@@ -90,5 +90,6 @@ every_reason! {
     }
     not provoked {
         RewriteFailed: "the header was made readable before, and nothing in between can shorten it",
+        PacketTooBig: "the node has to have got an ICMP error: lab_guest_wire",
     }
 }

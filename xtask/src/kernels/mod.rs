@@ -80,11 +80,13 @@ pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
 
     build::release(workspace)?;
-    let suites = progress::timed("kernels: build the tests", || suites::build(workspace))?;
+    let suites = progress::timed("kernels: build the tests", || {
+        suites::build(workspace, &args.test)
+    })?;
     for omission in suites.iter().filter_map(Suite::omission) {
         progress::note(&omission);
     }
-    let suites = suites::select(suites, &args.test)?;
+    let suites = suites::select(suites, &args.test);
     let system = System::collect(&dir, &workspace.binary()?, &suites, &busybox)?;
     let outcomes = kernels
         .iter()

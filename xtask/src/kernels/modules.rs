@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::command;
 
 /// What the labs use. A kernel without one of them fails the run, unless it is built in.
-const NEEDED: [&str; 25] = [
+const NEEDED: [&str; 31] = [
     "veth",
     "bridge",
     "dummy",
@@ -18,7 +18,14 @@ const NEEDED: [&str; 25] = [
     "vrf",
     "8021q",
     "macvlan",
+    "ipip",
+    "sit",
     "xfrm_user",
+    "esp4",
+    "esp6",
+    // What `esp4` and `esp6` ask for by name, not by symbol.
+    "authenc",
+    "echainiv",
     "sch_ingress",
     "sch_htb",
     "sch_tbf",

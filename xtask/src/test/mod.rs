@@ -35,7 +35,7 @@ pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
 }
 
 fn all(workspace: &Workspace) -> Result<()> {
-    let programs = progress::timed("test: build", || test_programs::build(workspace))?;
+    let programs = progress::timed("test: build", || test_programs::build(workspace, &[]))?;
     let output = workspace.target.join("test-output");
     let binary = workspace.binary()?;
     progress::timed("test: run", || {

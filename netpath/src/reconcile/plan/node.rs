@@ -1,7 +1,7 @@
 //! The node itself: its namespace's settings, its programs, its policy.
 
 use ipnet::IpNet;
-use netpath_common::{FeatureBits, Ifindex, InterfaceKind};
+use netpath_common::{FeatureBits, Ifindex, InterfaceKind, PuntReason};
 
 use super::{
     super::{Action, AddressPunts, Drift, InterfacePunts, Object, Op, Place, Recorded, World},
@@ -113,6 +113,15 @@ impl Planner<'_> {
     pub(super) fn interface_punts(&self, ifindex: Ifindex) -> InterfacePunts {
         let census = &self.world.observed.census;
         census.interface(ifindex, self.wanted.bypass)
+    }
+
+    /// Whether an interface is a port of a VRF: what the main table says does not lead by it, and netpath has no routes in
+    /// others.
+    pub(super) fn is_in_vrf(&self, dev: &str) -> bool {
+        let observed = &self.world.observed;
+        let link = observed.node.link(dev);
+        let census = link.and_then(|link| observed.census.interfaces.get(&link.ifindex));
+        census.is_some_and(|census| census.ingress.contains(&PuntReason::Vrf))
     }
 
     /// What of an address's or a prefix's packets is the kernel's. It is behind this interface; 0 for another node's.

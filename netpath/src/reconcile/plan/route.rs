@@ -1,5 +1,7 @@
 //! Routes towards other nodes: in the kernel's table, and as remote in netpath's.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use netpath_common::Ifindex;
 
@@ -49,7 +51,7 @@ impl Planner<'_> {
         };
         let foreign = found(false);
         let kept = before.filter(|before| before.via == via && self.is_led_elsewhere(dst));
-        let there = foreign || found(true) || kept.is_some();
+        let there = foreign || found(true) || kept.is_some() || self.leads_into_a_vrf(via);
         let record = kept.unwrap_or(RecordedRoute {
             via,
             // One that netpath made stays its own, though somebody may have added the same since.
@@ -107,5 +109,12 @@ impl Planner<'_> {
         };
         let detail = detail.unwrap_or_else(|| format!("via {via}"));
         self.step(action, Object::Route, &dst.to_string(), Some(detail), draft);
+    }
+    /// Whether a next hop is on the link of an uplink that is in a VRF.
+    fn leads_into_a_vrf(&self, via: IpAddr) -> bool {
+        let on_link = |address: &IpNet| address.contains(&via);
+        let uplinks = self.wanted.uplinks.iter();
+        let mut by = uplinks.filter(|uplink| uplink.addresses.iter().any(on_link));
+        by.any(|uplink| self.is_in_vrf(&uplink.dev))
     }
 }

@@ -1,14 +1,14 @@
 //! What acts on packets by their addresses: IPsec's policies, and rules of nf_tables.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::{Ipv4Addr, Ipv6Addr},
 };
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netpath_common::PuntReason;
 
-use super::named;
+use super::{Routed, named, overlap};
 use crate::{
     netfilter::nft::{
         Base, ChainId, Device, EffectKind, Effects, Hook, Meeting, Packets, Ruleset, TableFamily,
@@ -16,9 +16,6 @@ use crate::{
     netlink::{Link, Xfrm, XfrmAction, XfrmDirection, XfrmPolicy},
     reconcile::Matter,
 };
-
-/// What is routed, each with the interface that its packets come in by if that is an endpoint's.
-pub(super) type Routed<'a> = BTreeMap<IpNet, Option<&'a str>>;
 
 /// The priority of filter FORWARD (`NF_IP_PRI_FILTER`), which the fast path is there to pass by. What is called before it
 /// at the same hook is something else: `mangle`.
@@ -77,7 +74,7 @@ fn all(routed: &Routed<'_>) -> Matter {
 }
 
 fn overlapping(routed: &Routed<'_>, with: IpNet) -> BTreeSet<IpNet> {
-    let overlaps = |net: &&IpNet| net.contains(&with) || with.contains(*net);
+    let overlaps = |net: &&IpNet| overlap(**net, with);
     routed.keys().filter(overlaps).copied().collect()
 }
 

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 use super::{
-    Subject,
-    addresses::{FILTER, Routed, device, is_routed},
+    Routed, Subject,
+    addresses::{FILTER, device, is_routed},
     named,
 };
 use crate::{

@@ -67,7 +67,8 @@ impl Reader<'_> {
         Ok(census)
     }
 
-    /// An uplink. What is sent out of it meets its queueing discipline, filters and hooks, by whatever way it came.
+    /// An uplink. What is sent out of it meets its queueing discipline and filters, by whatever way it came. Not so the
+    /// egress hook of nf_tables: the kernel passes it by with what TC has redirected (`nf_skip_egress`).
     fn uplink(&self, link: &Link) -> Result<InterfaceCensus, ProvisionError> {
         let mut census = controlled(link);
         if self.keeps_from_others(ProgramKind::FromUplink, link)? {
@@ -75,6 +76,9 @@ impl Reader<'_> {
         }
         if self.is_hooked(link, Hook::Ingress) {
             census.ingress.insert(PuntReason::NetdevHook);
+        }
+        if self.is_hooked(link, Hook::Egress) {
+            census.egress.insert(PuntReason::NetdevHook);
         }
         Ok(census)
     }

@@ -3,6 +3,7 @@
 mod addresses;
 mod forward;
 mod interfaces;
+mod routing;
 
 use std::collections::BTreeMap;
 
@@ -47,6 +48,14 @@ pub(super) fn take(
         }
     }
     matters.extend(addresses::of_rules(&ruleset, &routed, &links, &devices));
+    let routes = netlink.routes(Table::All)?;
+    let routing = routing::Routing {
+        rules: &netlink.rules()?,
+        routes: &routes,
+        links: &links,
+        uplinks: &subject.uplinks().into_iter().collect::<Vec<_>>(),
+    };
+    matters.extend(routing.matters(&routed));
     let reader = interfaces::Reader {
         subject,
         inside,
@@ -58,7 +67,7 @@ pub(super) fn take(
         interfaces: reader.interfaces(&links)?,
         matters,
         forward_drops: Vec::new(),
-        route_mtu: route_mtu(&netlink.routes(Table::All)?),
+        route_mtu: route_mtu(&routes),
         path_mtu: sysctls.get(PATH_MTU).is_some_and(|value| value != "0"),
     };
     if forward::matters(subject, &census) {
@@ -67,8 +76,11 @@ pub(super) fn take(
     Ok(census)
 }
 
-/// All that is routed, or will be, each with the interface that its packets come in by if that is an endpoint's.
-fn routed<'a>(subject: &Subject<'a>) -> BTreeMap<IpNet, Option<&'a str>> {
+/// What is routed, each with the interface that its packets come in by if that is an endpoint's.
+type Routed<'a> = BTreeMap<IpNet, Option<&'a str>>;
+
+/// All that is routed, or will be.
+fn routed<'a>(subject: &Subject<'a>) -> Routed<'a> {
     let of = |addresses: &[IpNet], prefixes: &[IpNet], dev: &'a str| {
         let addresses = addresses.iter().map(|address| address.addr().into());
         let nets: Vec<IpNet> = addresses.chain(prefixes.iter().copied()).collect();
@@ -100,4 +112,9 @@ fn route_mtu(routes: &[Route]) -> u32 {
 /// The interface of this name.
 fn named<'a>(links: &'a [netlink::Link], name: &str) -> Option<&'a netlink::Link> {
     links.iter().find(|link| link.name == name)
+}
+
+/// Whether two prefixes have an address in common.
+fn overlap(one: IpNet, other: IpNet) -> bool {
+    one.contains(&other) || other.contains(&one)
 }

@@ -45,6 +45,9 @@ impl Planner<'_> {
     /// node speaks to it from an uplink's address, which is what a traceroute shows.
     pub(super) fn node_routes(&self, work: &Work<'_>) -> Vec<NewRoute> {
         let record = &work.record;
+        if self.is_in_vrf(&record.host_dev) {
+            return Vec::new();
+        }
         let route = |dst: IpNet, via: Option<IpAddr>| NewRoute {
             dst,
             via,

@@ -1,0 +1,339 @@
+//! Policy routing (`ip rule`) that leads what is for an endpoint elsewhere than to it. What is for other nodes is not looked
+//! at: the kernel's FIB is asked for that, rules included.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+use netpath_common::{Ifindex, PuntReason};
+
+use super::{Routed, named, overlap};
+use crate::{
+    netlink::{Link, Route, RouteKind, Rule, RuleAction},
+    reconcile::Matter,
+};
+
+/// The table in which an endpoint's routes are (`RT_TABLE_MAIN`).
+const MAIN: u32 = 254;
+
+/// Rules, and what they go by.
+pub(super) struct Routing<'a> {
+    pub rules: &'a [Rule],
+    /// Of all tables.
+    pub routes: &'a [Route],
+    pub links: &'a [Link],
+    pub uplinks: &'a [&'a str],
+}
+
+/// What a rule asks of a packet that is forwarded and has no mark: what netpath redirects.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Asked<'a> {
+    from: Option<IpNet>,
+    to: Option<IpNet>,
+    iif: Option<&'a str>,
+    /// Routes with prefixes of at most this length do not count.
+    suppressed: Option<u8>,
+    /// Something else, which may be so.
+    more: bool,
+    /// Something that is never so.
+    never: bool,
+}
+
+impl<'a> Asked<'a> {
+    fn of(rule: &'a Rule) -> Self {
+        let mut asked = Self::default();
+        let mut inverted = false;
+        for selector in &rule.selectors {
+            let (name, value) = selector.split_once(' ').unwrap_or((selector, ""));
+            match (name, value.parse::<IpNet>()) {
+                ("from", Ok(net)) => asked.from = Some(net),
+                ("to", Ok(net)) => asked.to = Some(net),
+                ("not", _) => inverted = true,
+                ("iif", _) => asked.iif = Some(value),
+                ("suppress_prefixlength", _) => asked.suppressed = value.parse().ok(),
+                // Only the node's own packets have it; and ports of VRFs are told of by themselves.
+                ("oif" | "l3mdev" | "tun_id", _) => asked.never = true,
+                ("fwmark", _) if is_of_marked(value) => asked.never = true,
+                _ => asked.more = true,
+            }
+        }
+        if inverted {
+            let suppressed = asked.suppressed;
+            asked = Self {
+                suppressed,
+                more: true,
+                ..Self::default()
+            };
+        }
+        asked
+    }
+
+    /// Whether every packet to this destination is as it asks.
+    fn is_met_by_all_to(&self, destination: IpNet) -> bool {
+        let only_to = self.from.is_none() && self.iif.is_none() && !self.more && !self.never;
+        only_to && self.to.is_none_or(|to| to.contains(&destination))
+    }
+}
+
+/// Of `0x1` or `0x1/0xff`: whether a packet without a mark does not match it.
+fn is_of_marked(mark: &str) -> bool {
+    let (value, _mask) = mark.split_once('/').unwrap_or((mark, ""));
+    value != "0x0"
+}
+
+impl Routing<'_> {
+    /// What the rules lead elsewhere.
+    pub fn matters(&self, routed: &Routed<'_>) -> Vec<Matter> {
+        let mut rules: Vec<&Rule> = self.rules.iter().collect();
+        rules.sort_by_key(|rule| rule.priority);
+        // Those that an earlier rule has led where they should go.
+        let mut settled = BTreeSet::new();
+        let mut matters = Vec::new();
+        for rule in rules {
+            let asked = Asked::of(rule);
+            if rule.action == RuleAction::Table(MAIN) {
+                let found = routed.keys().filter(|net| {
+                    is_family(rule, **net)
+                        && asked.is_met_by_all_to(**net)
+                        && asked
+                            .suppressed
+                            .is_none_or(|length| length < net.prefix_len())
+                });
+                settled.extend(found.copied());
+            } else if !asked.never && rule.action != RuleAction::Nop {
+                let open = |net: &IpNet| is_family(rule, *net) && !settled.contains(net);
+                matters.extend(self.matter(rule.action, &asked, routed, open));
+            }
+        }
+        matters
+    }
+
+    fn matter(
+        &self,
+        action: RuleAction,
+        asked: &Asked<'_>,
+        routed: &Routed<'_>,
+        open: impl Fn(&IpNet) -> bool,
+    ) -> Option<Matter> {
+        let destinations = routed.iter().filter(|(net, dev)| {
+            let device = dev
+                .and_then(|dev| named(self.links, dev))
+                .map(|link| link.ifindex);
+            dev.is_some()
+                && open(net)
+                && asked.to.is_none_or(|to| overlap(to, **net))
+                && self.leads_elsewhere(action, asked, **net, device)
+        });
+        let destinations: BTreeSet<IpNet> = destinations.map(|(net, _)| *net).collect();
+        let is_source = |net: &IpNet, dev: &Option<&str>| {
+            let comes_by = |iif: &str| match dev {
+                Some(dev) => *dev == iif,
+                None => self.uplinks.contains(&iif),
+            };
+            asked.from.is_none_or(|from| overlap(from, *net)) && asked.iif.is_none_or(comes_by)
+        };
+        let v4 = destinations.first().map(|net| net.addr().is_ipv4())?;
+        let sources = routed
+            .iter()
+            .filter(|(net, dev)| net.addr().is_ipv4() == v4 && is_source(net, dev));
+        let sources: BTreeSet<IpNet> = sources.map(|(net, _)| *net).collect();
+        // Nobody sends to himself by way of the node.
+        let is_between_two = sources.union(&destinations).count() > 1;
+        (is_between_two && !sources.is_empty()).then_some(Matter {
+            reason: PuntReason::Rules,
+            sources,
+            destinations,
+        })
+    }
+
+    /// Whether a rule that does this leads what is for an endpoint elsewhere than to this interface.
+    fn leads_elsewhere(
+        &self,
+        action: RuleAction,
+        asked: &Asked<'_>,
+        destination: IpNet,
+        device: Option<Ifindex>,
+    ) -> bool {
+        let RuleAction::Table(table) = action else {
+            return true;
+        };
+        self.routes.iter().any(|route| {
+            let there = route.next_hops.iter().all(|hop| hop.ifindex == device);
+            route.table == table
+                && overlap(route.dst, destination)
+                && route.kind != RouteKind::Throw
+                && asked
+                    .suppressed
+                    .is_none_or(|length| length < route.dst.prefix_len())
+                && !(route.kind == RouteKind::Unicast && device.is_some() && there)
+        })
+    }
+}
+
+fn is_family(rule: &Rule, net: IpNet) -> bool {
+    rule.ipv6 == net.addr().is_ipv6()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn net(text: &str) -> IpNet {
+        text.parse().expect(text)
+    }
+
+    /// Two endpoints of either family, and another node's prefixes.
+    fn routed() -> Routed<'static> {
+        let endpoints = [
+            ("10.0.1.2/32", "va1"),
+            ("10.0.2.2/32", "va2"),
+            ("fd00:1::2/128", "va1"),
+            ("fd00:2::2/128", "va2"),
+        ];
+        let remote = ["10.0.3.0/24", "fd00:3::/64"];
+        let endpoints = endpoints.map(|(address, dev)| (net(address), Some(dev)));
+        let remote = remote.map(|prefix| (net(prefix), None));
+        endpoints.into_iter().chain(remote).collect()
+    }
+
+    fn rule(priority: u32, selectors: &[&str], action: RuleAction) -> Rule {
+        Rule {
+            ipv6: false,
+            priority,
+            action,
+            selectors: selectors.iter().map(|&it| it.to_owned()).collect(),
+        }
+    }
+
+    /// Table 77 has this route.
+    fn route(dst: &str, kind: RouteKind) -> Route {
+        Route {
+            dst: net(dst),
+            from: None,
+            table: 77,
+            kind,
+            protocol: 4,
+            metric: 0,
+            tos: 0,
+            scope: crate::netlink::Scope::Universe,
+            source: None,
+            next_hops: Vec::new(),
+            nexthop_id: None,
+            mtu: None,
+        }
+    }
+
+    /// From what to what these rules lead elsewhere, where table 77 has this route; behind them is the main table, as always.
+    fn led(rules: &[Rule], route: Route) -> Vec<(Vec<String>, Vec<String>)> {
+        let mut all = rules.to_vec();
+        all.push(rule(32_766, &[], RuleAction::Table(MAIN)));
+        all.push(rule(32_767, &[], RuleAction::Table(77)));
+        let routing = Routing {
+            rules: &all,
+            routes: &[route],
+            links: &[],
+            uplinks: &["up0"],
+        };
+        let texts = |nets: &BTreeSet<IpNet>| nets.iter().map(ToString::to_string).collect();
+        let matters = routing.matters(&routed());
+        matters
+            .iter()
+            .map(|matter| (texts(&matter.sources), texts(&matter.destinations)))
+            .collect()
+    }
+
+    fn default_route() -> Route {
+        route("0.0.0.0/0", RouteKind::Unicast)
+    }
+
+    const A1: &str = "10.0.1.2/32";
+    const A2: &str = "10.0.2.2/32";
+    const REMOTE: &str = "10.0.3.0/24";
+
+    #[test]
+    fn what_leads_elsewhere_concerns_those_that_it_asks_for() {
+        let to_77 = |selectors: &[&str]| [rule(100, selectors, RuleAction::Table(77))];
+        for (selectors, sources, destinations) in [
+            (&["from 10.0.1.0/24"][..], &[A1][..], &[A1, A2][..]),
+            (&["to 10.0.2.2/32"], &[A1, A2, REMOTE], &[A2]),
+            (&["iif va1"], &[A1], &[A1, A2]),
+            (&["iif up0"], &[REMOTE], &[A1, A2]),
+            (&["ipproto tcp", "from 10.0.3.7/32"], &[REMOTE], &[A1, A2]),
+            (&["not", "from 10.0.1.2/32"], &[A1, A2, REMOTE], &[A1, A2]),
+            (&["fwmark 0x0/0xff"], &[A1, A2, REMOTE], &[A1, A2]),
+        ] {
+            let texts = |nets: &[&str]| nets.iter().map(|&net| net.to_owned()).collect::<Vec<_>>();
+            let expected = vec![(texts(sources), texts(destinations))];
+            let found = led(&to_77(selectors), default_route());
+            assert_eq!(found, expected, "{selectors:?}");
+        }
+        // Whatever is in no table.
+        let refuses = [rule(100, &["from 10.0.1.2/32"], RuleAction::Blackhole)];
+        let nowhere = route("0.0.0.0/0", RouteKind::Throw);
+        assert_eq!(led(&refuses, nowhere).len(), 1);
+    }
+
+    #[test]
+    fn what_leads_nowhere_else_concerns_nobody() {
+        let nobody: Vec<(Vec<String>, Vec<String>)> = Vec::new();
+        for selectors in [
+            &["fwmark 0x7"][..],
+            &["fwmark 0x7/0xff", "from 10.0.1.2/32"],
+            &["oif up0"],
+            &["l3mdev"],
+            &["from 192.168.0.0/16"],
+            &["to 10.0.3.0/24"],
+            // To itself.
+            &["from 10.0.1.2/32", "to 10.0.1.2/32"],
+            &["suppress_prefixlength 0"],
+        ] {
+            let found = led(
+                &[rule(100, selectors, RuleAction::Table(77))],
+                default_route(),
+            );
+            assert_eq!(found, nobody, "{selectors:?}");
+        }
+        let rules = [rule(100, &[], RuleAction::Table(77))];
+        for route in [
+            route("10.0.9.0/24", RouteKind::Unicast),
+            route("0.0.0.0/0", RouteKind::Throw),
+        ] {
+            assert_eq!(led(&rules, route), nobody);
+        }
+        let ipv6 = route("::/0", RouteKind::Unicast);
+        assert_eq!(led(&rules, ipv6), nobody);
+        assert_eq!(
+            led(&[rule(100, &[], RuleAction::Nop)], default_route()),
+            nobody
+        );
+    }
+
+    /// WireGuard's (`wg-quick`), and those of a cloud's pods.
+    #[test]
+    fn what_an_earlier_rule_has_led_home_is_not_led_elsewhere() {
+        let main = RuleAction::Table(MAIN);
+        let wireguard = [
+            rule(10, &["suppress_prefixlength 0"], main),
+            rule(11, &["not", "fwmark 0xca6c"], RuleAction::Table(77)),
+        ];
+        assert!(led(&wireguard, default_route()).is_empty());
+        let cloud = [
+            rule(1536, &["from 10.0.1.2/32"], RuleAction::Table(77)),
+            rule(512, &["to 10.0.2.2/32"], main),
+            rule(512, &["to 10.0.1.2/32"], main),
+        ];
+        assert!(led(&cloud, default_route()).is_empty());
+        // The other way round.
+        let late = [
+            rule(9, &["from 10.0.1.2/32"], RuleAction::Table(77)),
+            rule(512, &["to 10.0.2.2/32"], main),
+        ];
+        assert_eq!(led(&late, default_route()).len(), 1);
+        // Of some only, or with a prefix that is longer.
+        let some = [
+            rule(10, &["iif va2"], main),
+            rule(10, &["suppress_prefixlength 32"], main),
+            rule(11, &["from 10.0.1.2/32"], RuleAction::Table(77)),
+        ];
+        assert_eq!(led(&some, default_route()).len(), 1);
+    }
+}
