@@ -210,7 +210,11 @@ fn endpoint(record: &EndpointRecord) -> Result<RecordedEndpoint, ProvisionError>
             .ok_or_else(|| damaged("origin", record.origin))?,
         home: home(record)?,
         cookie: record.netns_cookie,
-        id: record.id,
+        // 0 stands for no endpoint, and is every uplink's.
+        id: match record.id {
+            EndpointId(0) => return Err(damaged("id", 0)),
+            id => id,
+        },
         complete: record.state == RecordState::Complete as u32,
         ifindex: record.host_ifindex,
         endpoint_mac: unicast(record.endpoint_mac)?,

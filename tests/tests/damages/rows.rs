@@ -123,6 +123,8 @@ fn altered(spec: &'static TableSpec, row: &Row) -> Vec<Damage> {
 /// Deletes a row, or alters a byte of its value.
 fn of(map: &'static str, row: &Row, what: &str, byte: Option<usize>) -> Damage {
     let key = row.0.clone();
+    // An id that is nobody's: 0 cannot be read.
+    let bit = if what == "alter id" { 4 } else { 1 };
     let act = move |lab: &Lab| {
         // As it is by now: what was mended before may have made an interface anew.
         let mut rows = all(lab, map).into_iter();
@@ -130,7 +132,7 @@ fn of(map: &'static str, row: &Row, what: &str, byte: Option<usize>) -> Damage {
         match byte {
             Some(byte) => {
                 let mut altered = value.clone();
-                altered[byte] ^= 1;
+                altered[byte] ^= bit;
                 write(lab, map, &key, &altered);
             }
             None => delete(lab, map, &key),
