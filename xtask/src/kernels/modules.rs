@@ -46,8 +46,8 @@ const NEEDED: [&str; 31] = [
 ];
 
 /// As [`NEEDED`] on kernels that have it as a module: newer ones have it in another of the list (named counters of nft:
-/// in `nf_tables` since Linux 6.2).
-const WHERE_APART: [&str; 1] = ["nft_objref"];
+/// in `nf_tables` since Linux 6.2; the random numbers that `echainiv` asks for by name: built in later).
+const WHERE_APART: [&str; 2] = ["nft_objref", "drbg"];
 
 /// A module, decompressed.
 pub struct Module {
