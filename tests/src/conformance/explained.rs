@@ -104,6 +104,16 @@ pub const EXPLAINED: &[Explanation] = &[
                  smaller one on the host route that netpath itself made is not looked at.",
     },
     Explanation {
+        cases: "small locked route MTU",
+        family: Some(Family::V6),
+        paths: &[Path::ToRemote],
+        counted: &["drop(packet_too_big)"],
+        reason: "The route got its MTU after `up`, so netpath takes it for one that was learnt of the path, and answers \
+                 itself (`packet_too_big`), as the kernel does behind filter FORWARD: without a flow label, and the \
+                 quoted hop limit is lowered. What the kernel sends before it asks filter FORWARD quotes the packet as \
+                 it came.",
+    },
+    Explanation {
         cases: "small MTU at the receiver's end only",
         family: None,
         paths: &[],

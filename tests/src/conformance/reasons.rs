@@ -43,10 +43,6 @@ pub const NOT_IN_A_LAB: &[(&str, &str)] = &[
         "drop(rewrite_failed)",
         "parse has read what is rewritten, and nothing in between makes it unreadable",
     ),
-    (
-        "drop(packet_too_big)",
-        "the node has to have got an ICMP error itself: `lab_guest_wire` shows it",
-    ),
 ];
 
 /// What is wrong with the reasons that the cases show: those that none shows, and those that one shows although

@@ -92,8 +92,8 @@ impl<const N: usize> Watch<N> {
         Self {
             places: places.map(open),
             queue: (
-                lab.injector(&outside, &endpoint.host_dev.to_string()),
-                lab.capture(&inside, &endpoint.dev.to_string()),
+                lab.injector(&outside, endpoint.host_dev.as_ref()),
+                lab.capture(&inside, endpoint.dev.as_ref()),
             ),
             round: 0,
         }

@@ -10,6 +10,7 @@ mod system;
 
 use std::fs;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -88,10 +89,22 @@ pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
     }
     let suites = suites::select(suites, &args.test);
     let system = System::collect(&dir, &workspace.binary()?, &suites, &busybox)?;
-    let outcomes = kernels
-        .iter()
-        .map(|(series, kernel)| run(&dir, &emulator, &system, series, kernel))
-        .collect::<Result<Vec<_>>>()?;
+    // Each emulates one processor.
+    let outcomes = thread::scope(|scope| {
+        let run = |(series, kernel)| run(&dir, &emulator, &system, series, kernel);
+        let threads: Vec<_> = kernels
+            .iter()
+            .map(|(series, kernel)| scope.spawn(move || run((series, kernel))))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect::<Result<Vec<_>>>()
+    })?;
     print(&outcomes);
     match outcomes.iter().all(|outcome| outcome.failures.is_empty()) {
         true => Ok(()),

@@ -58,7 +58,7 @@ impl Outcome {
 
     /// Notes and shows a failure.
     pub fn fails(&mut self, failure: String) {
-        progress::note(&format!("FAILED {failure}"));
+        progress::note(&format!("{}: FAILED {failure}", self.release));
         self.failures.push(failure);
     }
 
@@ -103,7 +103,8 @@ impl Outcome {
         let Counts { passed, failed } = running.counts;
         let seconds = running.since.elapsed().as_secs_f64();
         progress::note(&format!(
-            "{suite:<16} {passed:>3} passed {failed:>3} failed {seconds:>6.1} s"
+            "{}: {suite:<22} {passed:>3} passed {failed:>3} failed {seconds:>6.1} s",
+            self.release
         ));
         self.counts.passed += passed;
         self.counts.failed += failed;
