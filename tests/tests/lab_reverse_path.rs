@@ -13,6 +13,7 @@ const KEY: &str = "ipv4/conf/up0/rp_filter";
 fn lab() -> Lab {
     let lab = Lab::up(&TWO_NODES.replace("\"drop\"", "\"accept\""));
     lab.ip("B", &format!("addr add {STRANGER} dev lo"));
+    assert_eq!(lab.converge().len(), 1, "node B has it");
     // The filter is applied to ARP requests, too, and a request's source may be the stranger's address.
     let link = lab.ip("A", "-br link show dev up0");
     let mac = link.split_whitespace().nth(2).expect("its MAC");

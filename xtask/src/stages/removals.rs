@@ -463,7 +463,7 @@ pub const REMOVALS: &[Removal] = &[
         "destination: another node",
         PIPELINE,
         REMOTE,
-        &["fib::next_hop(skb, packet, features, egress)?;"],
+        &["fib::next_hop(skb, packet, egress)?;"],
         &[],
     ),
     removal(
@@ -478,13 +478,6 @@ pub const REMOVALS: &[Removal] = &[
         "TTL, to another node",
         PIPELINE,
         REMOTE,
-        &["checks::ttl(packet)?;"],
-        &[],
-    ),
-    removal(
-        "TTL, to another node, larger than its MTU",
-        "fib.rs",
-        "fn next_hop",
         &["checks::ttl(packet)?;"],
         &[],
     ),
