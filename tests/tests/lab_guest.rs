@@ -9,7 +9,7 @@ use netpath::{
     probe::{Fragmentation, ping::PingOptions},
     provision,
 };
-use netpath_tests::lab::{Lab, TWO_NODES, addresses};
+use netpath_tests::lab::{self, Lab, TWO_NODES, addresses, on_a_machine};
 
 /// [`TWO_NODES`] with FORWARD at ACCEPT: what the kernel is left arrives, unless something else drops it.
 fn accepting() -> String {
@@ -25,7 +25,7 @@ struct Act {
     remove: &'static [&'static str],
 }
 
-const ACTS: [Act; 10] = [
+const ACTS: [Act; 11] = [
     Act {
         reason: "ipsec",
         place: "A",
@@ -108,6 +108,18 @@ const ACTS: [Act; 10] = [
         remove: &[
             "iptables-nft -w -t mangle -F",
             "ip6tables-nft -w -t mangle -F",
+        ],
+    },
+    Act {
+        reason: "rules",
+        place: "A",
+        add: &[
+            "iptables-nft -w -t security -A FORWARD -d 10.0.2.2 -j DROP",
+            "ip6tables-nft -w -t security -A FORWARD -d fd00:2::2 -j DROP",
+        ],
+        remove: &[
+            "iptables-nft -w -t security -F",
+            "ip6tables-nft -w -t security -F",
         ],
     },
     Act {
@@ -211,6 +223,49 @@ fn what_is_there_before_up_is_found_by_it() {
     is_lost(&lab);
     lab.fast_path(true, "A", None);
     is_lost(&lab);
+}
+
+/// Rules name interfaces, which need not be there yet.
+#[test]
+fn what_waits_for_interfaces_to_be_made_acts_from_the_first_packet() {
+    on_a_machine(|lab| {
+        for program in ["iptables-nft", "ip6tables-nft"] {
+            lab::run(&format!("{program} -w -t raw -A PREROUTING -i va1 -j DROP"));
+            let wildcard = "-w -t mangle -A FORWARD -i up0 -o va+ -j DROP";
+            lab::run(&format!("{program} {wildcard}"));
+        }
+        lab.converge();
+        assert_eq!(lab.plan(), Vec::<String>::new());
+        is_lost(lab);
+        for program in ["iptables-nft", "ip6tables-nft"] {
+            lab::run(&format!("{program} -w -t raw -F"));
+            lab::run(&format!("{program} -w -t mangle -F"));
+        }
+        lab.converge();
+        arrives(lab);
+    });
+}
+
+/// So do chains at interfaces' own hooks. Before Linux 6.16 the kernel wants the interface.
+#[test]
+fn a_hook_that_waits_for_an_interface_acts_from_the_first_packet() {
+    on_a_machine(|lab| {
+        let chain = "{ type filter hook ingress device va1 priority 0 ; }";
+        lab::run("nft add table netdev t");
+        let made = Command::new("nft")
+            .args(["add chain netdev t c", chain])
+            .output()
+            .expect("start");
+        if !made.status.success() {
+            let refused = String::from_utf8_lossy(&made.stderr).into_owned();
+            assert!(refused.contains("No such file or directory"), "{refused}");
+            return;
+        }
+        lab::run("nft add rule netdev t c meta protocol { ip, ip6 } drop");
+        lab.converge();
+        assert_eq!(lab.plan(), Vec::<String>::new());
+        is_lost(lab);
+    });
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Attaching and detaching. Everything here acts in the calling thread's network namespace.
 
-use std::{fs, io, os::fd::AsRawFd as _};
+use std::{collections::BTreeSet, fs, io, os::fd::AsRawFd as _};
 
 use aya::programs::{
     LinkOrder, ProgramError, SchedClassifier, TcAttachType,
@@ -15,7 +15,7 @@ use super::{
     error::{DatapathError, file},
     maps::Maps,
     migrate::inside,
-    pins::Pins,
+    pins::{Pins, nodes},
     sys,
     tcx::{self, Running},
 };
@@ -155,7 +155,10 @@ impl Datapath {
             Some(datapath) => Some(datapath.program_id(kind)?),
             None => None,
         };
-        let is_ours = |program: Option<u32>| program.is_some() && program == ours;
+        let others = programs_of_nodes(kind)?;
+        let is_ours = |program: Option<u32>| {
+            program.is_some_and(|it| Some(it) == ours || others.contains(&it))
+        };
         let filters = netlink.filters(link, kind.hook())?;
         let mut filters = filters.iter().filter(|filter| !is_ours(filter.program));
         match attach_mode()? {
@@ -170,6 +173,7 @@ impl Datapath {
                     true => ours.unwrap_or(program),
                     false => program,
                 });
+                let programs = programs.filter(|id| Some(*id) == ours || !others.contains(id));
                 Ok(are_kept(kind, &programs.collect::<Vec<_>>(), ours))
             }
             // One in front has acted already. What is no program polices or redirects, and what then comes back is not
@@ -407,6 +411,16 @@ fn replace_filter(pins: &Pins, kind: ProgramKind, dev: &str) -> Result<bool, Dat
 /// `tc_del_tfilter`), or no such interface.
 fn is_no_filter(errno: Option<i32>) -> bool {
     matches!(errno, Some(libc::ENOENT | libc::EINVAL | libc::ENODEV))
+}
+
+/// The pinned programs of this kind of all nodes that can be read. Several nodes may share an uplink, and what one redirects
+/// is nothing of another's.
+fn programs_of_nodes(kind: ProgramKind) -> Result<BTreeSet<u32>, DatapathError> {
+    let of = |node: String| {
+        let program = pinned_program(&Pins::of(&node), kind).ok()?;
+        program.info().ok().map(|info| info.id())
+    };
+    Ok(nodes()?.into_iter().filter_map(of).collect())
 }
 
 fn pinned_program(pins: &Pins, kind: ProgramKind) -> Result<SchedClassifier, DatapathError> {

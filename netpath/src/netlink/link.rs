@@ -350,6 +350,10 @@ impl Netlink {
     /// # Errors
     /// When the kernel refuses for another reason than that there is none.
     pub fn has_index(&self, ifindex: Ifindex) -> Result<bool, NetlinkError> {
+        // The kernel takes 0 for a question without an index.
+        if ifindex == Ifindex(0) {
+            return Ok(false);
+        }
         let about = About {
             action: "find interface with index",
             object: &ifindex.0.to_string(),

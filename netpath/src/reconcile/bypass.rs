@@ -17,6 +17,16 @@ pub struct InterfaceCensus {
     pub egress: BTreeSet<PuntReason>,
 }
 
+impl InterfaceCensus {
+    /// Both of them.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.ingress.extend(other.ingress);
+        self.egress.extend(other.egress);
+        self
+    }
+}
+
 /// Something that acts on packets from some of the addresses that are routed to some others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Matter {
@@ -44,6 +54,8 @@ pub struct ForwardDrop {
 pub struct Census {
     /// By interface.
     pub interfaces: BTreeMap<Ifindex, InterfaceCensus>,
+    /// By name, what waits for interfaces that are yet to be made.
+    pub coming: BTreeMap<String, InterfaceCensus>,
     /// By addresses.
     pub matters: Vec<Matter>,
     /// What filter FORWARD drops for certain, one pair of each endpoint's addresses with others.

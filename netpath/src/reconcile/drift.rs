@@ -109,7 +109,7 @@ kinds! {
             /// The route, in words.
             told: String,
         } = "route_refuses", "remove that route, or have whoever made it give it a next hop";
-        /// The next hop of routes has not answered: what is sent to it is lost.
+        /// The next hop of routes did not answer when it was asked last: what is sent to it is lost until it does.
         NextHopSilent {
             /// The next hop.
             via: IpAddr,
@@ -128,7 +128,8 @@ kinds! {
             address: IpAddr,
         } = "no_way_back", "give the other node a `[[node.route]]` to that address's prefix, or have whoever makes its routes make \
             one";
-        /// An uplink of the machine does not forward: what comes in by it is left to the kernel.
+        /// An uplink of the machine does not forward: what comes in by it for another node is lost, as is what the kernel is
+        /// left of the rest. What the fast path takes to an endpoint here still arrives.
         UplinkNotForwarding {
             /// The sysctl's path below `/proc/sys/net`.
             key: String,
@@ -318,7 +319,7 @@ impl fmt::Display for Drift {
             }
             Self::NextHopSilent { via, dev, routes } => write!(
                 f,
-                "the next hop {via} on {dev} of {routes} route{} has not answered: what is sent to it is lost",
+                "the next hop {via} on {dev} of {routes} route{} did not answer when it was asked last: what is sent to it is lost until it does",
                 if *routes == 1 { "" } else { "s" }
             ),
             Self::NoWayBack {

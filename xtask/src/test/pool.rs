@@ -25,12 +25,18 @@ const LIMIT: Duration = Duration::from_secs(900);
 const ALONE: [&str; 3] = ["bench", "bench_cross_check", "bench_scale"];
 
 /// These take longest, so they start first.
-const FIRST: [&str; 5] = [
+const FIRST: [&str; 11] = [
     "lab_damages",
     "conformance",
     "lab_faults_maps",
     "programs",
     "lab_guest_wire",
+    "lab_kill",
+    "migration",
+    "lab_guest",
+    "lab_truth",
+    "lab_faults_logging",
+    "lab_lifecycle",
 ];
 
 /// Runs all with these variables, prints how each ended, and the output of those that failed. What each wrote is kept in

@@ -142,6 +142,12 @@ impl World {
             xdp: false,
             addresses: Vec::new(),
         };
+        let census = &mut self.observed.census;
+        if *place == Place::Node
+            && let Some(waiting) = census.coming.get(name)
+        {
+            census.interfaces.insert(link.ifindex, waiting.clone());
+        }
         self.namespace_mut(place).links.push(link);
     }
 

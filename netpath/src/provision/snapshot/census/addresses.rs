@@ -8,7 +8,7 @@ use std::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netpath_common::PuntReason;
 
-use super::{Routed, named, overlap};
+use super::{Routed, device, overlap};
 use crate::{
     netfilter::nft::{
         Base, ChainId, Device, EffectKind, Effects, Hook, Meeting, Packets, Ruleset, TableFamily,
@@ -20,6 +20,10 @@ use crate::{
 /// The priority of filter FORWARD (`NF_IP_PRI_FILTER`), which the fast path is there to pass by. What is called before it
 /// at the same hook is something else: `mangle`.
 pub(super) const FILTER: i32 = 0;
+
+/// The table of iptables that marks packets for security modules. It stands behind filter FORWARD, and is none of it; other
+/// chains there are taken for more of it: firewalls put theirs there.
+pub(super) const SECURITY: &str = "security";
 
 /// What changes nothing of a packet.
 const HARMLESS: [&str; 14] = [
@@ -86,8 +90,7 @@ pub(super) fn of_rules(
     links: &[Link],
     devices: &[&str],
 ) -> Vec<Matter> {
-    let devices = devices.iter().filter_map(|dev| named(links, dev));
-    let devices: Vec<Device<'_>> = devices.map(device).collect();
+    let devices: Vec<Device<'_>> = devices.iter().map(|dev| device(links, dev)).collect();
     let mut matters = Vec::new();
     for (id, _, base) in ruleset.base_chains() {
         if is_passed_by(id, base) {
@@ -103,7 +106,7 @@ pub(super) fn of_rules(
 fn is_passed_by(id: &ChainId, base: &Base) -> bool {
     let is_met = match base.hook {
         Hook::Prerouting | Hook::Postrouting => true,
-        Hook::Forward => base.priority < FILTER,
+        Hook::Forward => base.priority < FILTER || id.table == SECURITY,
         _ => false,
     };
     is_routed(id) && is_met && base.kind != "nat"
@@ -172,7 +175,7 @@ fn of_chain(
             IpNet::V4(_) => EVERYTHING[0],
             IpNet::V6(_) => EVERYTHING[1],
         };
-        let device = dev.and_then(|dev| named(links, dev)).map(device);
+        let device = dev.map(|dev| device(links, dev));
         let from = Packets {
             source: net,
             destination: any,
@@ -200,11 +203,4 @@ fn of_chain(
     found
         .filter(|matter| !matter.sources.is_empty() && !matter.destinations.is_empty())
         .collect()
-}
-
-pub(super) fn device(link: &Link) -> Device<'_> {
-    Device {
-        ifindex: link.ifindex,
-        name: &link.name,
-    }
 }

@@ -7,8 +7,8 @@ use ipnet::IpNet;
 
 use super::{
     Routed, Subject,
-    addresses::{FILTER, device, is_routed},
-    named,
+    addresses::{FILTER, SECURITY, is_routed},
+    device,
 };
 use crate::{
     netfilter::nft::{EffectKind, Effects, Hook, Meeting, Packets, Ruleset},
@@ -25,13 +25,15 @@ pub(super) fn matters(subject: &Subject<'_>, census: &Census) -> bool {
     let wanted = subject
         .wanted
         .is_some_and(|node| node.fast_path == Some(false));
-    recorded || wanted || !census.interfaces.is_empty() || !census.matters.is_empty()
+    let acted_on = !census.interfaces.is_empty() || !census.coming.is_empty();
+    recorded || wanted || acted_on || !census.matters.is_empty()
 }
 
 /// What is dropped for certain: of each address of an endpoint, to the next endpoint's and to another node's.
 pub(super) fn drops(ruleset: &Ruleset, routed: &Routed<'_>, links: &[Link]) -> Vec<ForwardDrop> {
     let chains = ruleset.base_chains().filter(|(id, _, base)| {
-        is_routed(id) && base.hook == Hook::Forward && base.priority >= FILTER
+        let is_filter = base.priority >= FILTER && id.table != SECURITY;
+        is_routed(id) && base.hook == Hook::Forward && is_filter
     });
     let chains: Vec<(&str, Effects)> = chains
         .map(|(id, _, base)| (id.name.as_str(), Effects::of(ruleset, id, base)))
@@ -44,8 +46,8 @@ pub(super) fn drops(ruleset: &Ruleset, routed: &Routed<'_>, links: &[Link]) -> V
         let packets = Packets {
             source: source.0,
             destination: destination.0,
-            iif: source.1.and_then(|dev| named(links, dev)).map(device),
-            oif: destination.1.and_then(|dev| named(links, dev)).map(device),
+            iif: source.1.map(|dev| device(links, dev)),
+            oif: destination.1.map(|dev| device(links, dev)),
         };
         let mut chains = chains.iter();
         chains.find_map(|(name, effects)| {

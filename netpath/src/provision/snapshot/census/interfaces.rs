@@ -47,6 +47,19 @@ impl Reader<'_> {
         Ok(found)
     }
 
+    /// What waits for interfaces that are yet to be made: chains at their hooks, by their names.
+    pub fn coming(&self, links: &[Link]) -> BTreeMap<String, InterfaceCensus> {
+        let devs = self.subject.host_devs().into_iter();
+        let coming = devs
+            .chain(self.subject.uplinks())
+            .filter(|dev| named(links, dev).is_none());
+        let mut found: BTreeMap<String, InterfaceCensus> = coming
+            .map(|dev| (dev.to_owned(), self.hooks(dev)))
+            .collect();
+        found.retain(|_, census| *census != InterfaceCensus::default());
+        found
+    }
+
     /// A host-side veth. What is redirected to its other end passes by all that it would meet here on its way out.
     fn endpoint(&self, link: &Link, qdiscs: &[Qdisc]) -> Result<InterfaceCensus, ProvisionError> {
         let mut census = controlled(link);
@@ -58,13 +71,7 @@ impl Reader<'_> {
         if self.keeps_from_others(ProgramKind::FromEndpoint, link)? {
             census.ingress.insert(PuntReason::Shaped);
         }
-        if self.is_hooked(link, Hook::Ingress) {
-            census.ingress.insert(PuntReason::NetdevHook);
-        }
-        if self.is_hooked(link, Hook::Egress) {
-            census.egress.insert(PuntReason::NetdevHook);
-        }
-        Ok(census)
+        Ok(census.and(self.hooks(&link.name)))
     }
 
     /// An uplink. What is sent out of it meets its queueing discipline and filters, by whatever way it came. Not so the
@@ -74,13 +81,7 @@ impl Reader<'_> {
         if self.keeps_from_others(ProgramKind::FromUplink, link)? {
             census.ingress.insert(PuntReason::Shaped);
         }
-        if self.is_hooked(link, Hook::Ingress) {
-            census.ingress.insert(PuntReason::NetdevHook);
-        }
-        if self.is_hooked(link, Hook::Egress) {
-            census.egress.insert(PuntReason::NetdevHook);
-        }
-        Ok(census)
+        Ok(census.and(self.hooks(&link.name)))
     }
 
     fn keeps_from_others(&self, kind: ProgramKind, link: &Link) -> Result<bool, ProvisionError> {
@@ -93,13 +94,25 @@ impl Reader<'_> {
         )?)
     }
 
+    /// Chains at an interface's own hooks.
+    fn hooks(&self, dev: &str) -> InterfaceCensus {
+        let mut census = InterfaceCensus::default();
+        if self.is_hooked(dev, Hook::Ingress) {
+            census.ingress.insert(PuntReason::NetdevHook);
+        }
+        if self.is_hooked(dev, Hook::Egress) {
+            census.egress.insert(PuntReason::NetdevHook);
+        }
+        census
+    }
+
     /// Whether a chain at an interface's own hook does anything.
-    fn is_hooked(&self, link: &Link, hook: Hook) -> bool {
+    fn is_hooked(&self, dev: &str, hook: Hook) -> bool {
         let mut chains = self.ruleset.base_chains();
         chains.any(|(id, chain, base)| {
             matches!(id.family, TableFamily::Netdev | TableFamily::Inet)
                 && base.hook == hook
-                && base.devices.iter().any(|device| device.matches(&link.name))
+                && base.devices.iter().any(|device| device.matches(dev))
                 && (!chain.rules.is_empty() || base.policy == Policy::Drop)
         })
     }

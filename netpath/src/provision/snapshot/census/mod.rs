@@ -8,11 +8,12 @@ mod routing;
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
+use netpath_common::Ifindex;
 
 use super::Subject;
 use crate::{
     datapath::Datapath,
-    netfilter::nft::Ruleset,
+    netfilter::nft::{Device, Ruleset},
     netlink::{self, Netlink, Route, Table, Xfrm},
     netns::Inside,
     provision::error::ProvisionError,
@@ -65,6 +66,7 @@ pub(super) fn take(
     };
     let mut census = Census {
         interfaces: reader.interfaces(&links)?,
+        coming: reader.coming(&links),
         matters,
         forward_drops: Vec::new(),
         route_mtu: route_mtu(&routes),
@@ -107,6 +109,14 @@ fn route_mtu(routes: &[Route]) -> u32 {
         .filter_map(|route| route.mtu)
         .min()
         .unwrap_or(0)
+}
+
+/// The interface of this name: one that is yet to be made has no index.
+fn device<'a>(links: &[netlink::Link], name: &'a str) -> Device<'a> {
+    Device {
+        ifindex: named(links, name).map_or(Ifindex(0), |link| link.ifindex),
+        name,
+    }
 }
 
 /// The interface of this name.
