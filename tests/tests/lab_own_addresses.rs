@@ -1,7 +1,7 @@
 //! A node has addresses beside those that its topology names: on other network cards, bridges, the loopback device. What
 //! says from outside to come from one of them is forged, and what is for them is the kernel's.
 
-use std::net::{IpAddr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, UdpSocket};
 
 use netpath::{
     Ends as _,
@@ -14,7 +14,7 @@ use netpath_common::{EndpointEntry, Mac, PuntReason};
 use netpath_tests::{
     lab::{
         Bytes::{Any, Exactly},
-        Lab, TWO_NODES, addresses, on_a_machine, run, udp_port,
+        Lab, TWO_NODES, addresses, listener, on_a_machine, run, udp_port,
     },
     netpath,
 };
@@ -77,8 +77,7 @@ impl Wire<'_> {
         let injector = self.lab.injector(place, dev);
         let mut capture = self.lab.capture(self.receiver, "eth0");
         // Nobody answers: how often Port Unreachable is said depends on the time.
-        let open = || UdpSocket::bind((Ipv6Addr::UNSPECIFIED, HONEST)).expect("a socket");
-        let _listener = self.lab.inside(self.receiver, open);
+        let _listener = self.lab.inside(self.receiver, || listener(HONEST));
         let before = self.lab.traffic(self.node);
         for _ in 0..COUNT {
             let frame = datagram(self.macs, source, destination, FORGED);

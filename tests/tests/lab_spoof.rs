@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv6Addr, UdpSocket},
+    net::{IpAddr, UdpSocket},
     time::Duration,
 };
 
@@ -133,8 +133,7 @@ fn hop_back(hop: &str) -> &'static str {
 
 /// A socket that takes datagrams to a port of any address of a namespace, of both families.
 fn socket(lab: &Lab, short: &str, port: u16) -> UdpSocket {
-    let open = || UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).expect("a socket");
-    let socket = lab.inside(short, open);
+    let socket = lab.inside(short, || netpath_tests::lab::listener(port));
     let wait = Some(Duration::from_secs(3));
     socket.set_read_timeout(wait).expect("a time limit");
     socket

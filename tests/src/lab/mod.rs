@@ -29,6 +29,8 @@ pub use self::{
 
 use std::{
     collections::BTreeSet,
+    io,
+    net::{Ipv6Addr, UdpSocket},
     path::Path,
     process,
     sync::{
@@ -232,6 +234,20 @@ impl Lab {
 /// Parses a topology that has to be right.
 pub fn parse(text: &str) -> Topology {
     Topology::parse(Path::new("test.toml"), text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// A socket of the calling thread's namespace that takes datagrams to a port of any address, of both families. One of this
+/// port that was closed just now may live on for a moment in a process that another thread is starting.
+pub fn listener(port: u16) -> UdpSocket {
+    let deadline = Deadline::new();
+    loop {
+        match UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                deadline.check(|| format!("port {port} is never free"));
+            }
+            socket => return socket.expect("a socket"),
+        }
+    }
 }
 
 /// Runs a command in the calling thread's namespace; it must succeed.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, thread, time::Duration};
 
-use netpath::proc_net;
+use netpath::{model::NodePlace, proc_net};
 use netpath_common::{DropReason, HopCounter, Ifindex, Outcome, PuntReason, text};
 
 use super::{Deadline, Lab};
@@ -177,6 +177,16 @@ impl Lab {
         // The count is the kernel's own, whoever reads it: it judges netpath's all the same.
         let mut received = proc_net::received(&self.netns(node)).expect("/proc/net/dev");
         received.remove("lo");
+        // On a machine others have interfaces too, and what is told there is nobody's here.
+        let full = self.name(node);
+        let mut nodes = self.topology().nodes.iter();
+        if nodes.any(|it| it.name.to_string() == full && it.place == NodePlace::Host) {
+            received.retain(|dev, _| {
+                names
+                    .values()
+                    .any(|it| text(&it.name) == Some(dev.as_str()))
+            });
+        }
         Traffic { hops, received }
     }
 

@@ -118,15 +118,16 @@ impl World {
     pub(super) fn new_ifindex(&self, place: &Place) -> Ifindex {
         let links = self.namespace(place).map_or(&[][..], |there| &there.links);
         let largest = links.iter().map(|link| link.ifindex.0).max().unwrap_or(0);
-        // Nor one that the maps still hold something of.
-        let known = self
-            .observed
-            .maps
-            .interfaces
-            .keys()
-            .map(|index| index.0)
-            .max();
-        Ifindex(largest.max(known.unwrap_or(0)).max(UNMADE) + 1)
+        // Nor one that the maps or records still hold something of: the kernel gives no index twice.
+        let maps = &self.observed.maps;
+        let known = maps.interfaces.keys().map(|index| index.0);
+        let node = self.recorded.iter();
+        let uplinks = node.clone().flat_map(|node| node.uplinks.values());
+        let endpoints = node.flat_map(|node| node.endpoints.values());
+        let recorded = uplinks.map(|it| it.ifindex.0);
+        let recorded = recorded.chain(endpoints.map(|it| it.ifindex.0));
+        let largest = known.chain(recorded).fold(largest, u32::max);
+        Ifindex(largest.max(UNMADE) + 1)
     }
 
     pub(super) fn add_link(&mut self, place: &Place, name: &str, mac: Option<Mac>) {
