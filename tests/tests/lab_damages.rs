@@ -18,7 +18,7 @@ use netpath::{
 };
 use netpath_common::Mac;
 use netpath_tests::{
-    lab::{Deadline, Lab, TWO_NODES, addresses, test_process, udp_port},
+    lab::{Deadline, Lab, TWO_NODES, addresses, in_a_process, udp_port},
     netpath,
 };
 
@@ -26,24 +26,24 @@ use damages::{Damage, End};
 
 #[test]
 fn every_pin_is_told_and_mended() {
-    in_a_process("pins", default_mode());
+    in_mode("pins", default_mode());
 }
 
 #[test]
 fn every_link_is_told_and_mended() {
     if netpath_tests::has_tcx() {
-        in_a_process("links", "tcx");
+        in_mode("links", "tcx");
     }
 }
 
 #[test]
 fn every_filter_is_told_and_mended() {
-    in_a_process("filters", "clsact");
+    in_mode("filters", "clsact");
 }
 
 #[test]
 fn every_row_is_told_and_mended() {
-    in_a_process("rows", default_mode());
+    in_mode("rows", default_mode());
 }
 
 fn default_mode() -> &'static str {
@@ -54,17 +54,8 @@ fn default_mode() -> &'static str {
     }
 }
 
-fn in_a_process(test: &str, mode: &str) {
-    let output = test_process(test)
-        .env("NETPATH_ATTACH", mode)
-        .output()
-        .expect("start");
-    let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && printed.contains(&format!("damages with {mode}")),
-        "{printed}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+fn in_mode(test: &str, mode: &str) {
+    in_a_process(test, mode, &format!("damages with {mode}"));
 }
 
 /// The kernel lets through what netpath leaves to it, so that what is not checked arrives; an endpoint with a prefix,
@@ -159,10 +150,8 @@ fn findings(lab: &Lab) -> Vec<String> {
     let Some(node) = node else {
         return vec!["there is no such node".to_owned()];
     };
-    let uplinks = node.uplinks.iter().flat_map(|uplink| &uplink.drift);
-    let endpoints = node.endpoints.iter().flat_map(|it| &it.drift);
-    let all = node.drift.iter().chain(uplinks).chain(endpoints);
-    all.map(|finding| format!("{}: {}", finding.id, finding.problem))
+    node.findings()
+        .map(|finding| format!("{}: {}", finding.id, finding.problem))
         .collect()
 }
 

@@ -144,13 +144,8 @@ fn an_inner_interface_that_was_renamed_is_mended_in_place() {
 
 /// What `show` says of the lab's node A, one finding a line.
 fn shown(lab: &Lab) -> String {
-    let nodes = provision::observe().expect("observe");
-    let node = nodes.iter().find(|node| node.name == lab.name("A"));
-    let node = node.expect("node A");
-    let endpoints = node.endpoints.iter().flat_map(|e| &e.drift);
-    let uplinks = node.uplinks.iter().flat_map(|u| &u.drift);
-    let all = node.drift.iter().chain(endpoints).chain(uplinks);
-    let lines: Vec<String> = all.map(ToString::to_string).collect();
+    let status = lab.status("A");
+    let lines: Vec<String> = status.findings().map(ToString::to_string).collect();
     lines.join("\n")
 }
 

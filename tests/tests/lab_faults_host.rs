@@ -91,9 +91,7 @@ fn an_uplink_of_the_machine_that_is_not_as_it_was_is_refused() {
         ] {
             run(damage);
             assert_refused(lab, &words);
-            let nodes = provision::observe().expect("observe");
-            let node = nodes.iter().find(|node| node.name == lab.name("H"));
-            let uplink = &node.expect("node H").uplinks[0];
+            let uplink = &lab.status("H").uplinks[0];
             let told: Vec<String> = uplink.drift.iter().map(ToString::to_string).collect();
             assert!(told.concat().contains(words[0]), "{told:?}");
             assert!(!told.concat().contains("netpath up"), "{told:?}");

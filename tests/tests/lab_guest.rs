@@ -7,7 +7,6 @@ use std::{process::Command, time::Duration};
 use netpath::{
     datapath::{AttachMode, attach_mode},
     probe::{Fragmentation, ping::PingOptions},
-    provision,
 };
 use netpath_tests::lab::{self, Lab, TWO_NODES, addresses, on_a_machine};
 
@@ -167,17 +166,6 @@ fn to_another_node(lab: &Lab) {
     }
 }
 
-/// The ids of what `show` tells of node A.
-fn told(lab: &Lab) -> Vec<&'static str> {
-    let nodes = provision::observe().unwrap_or_else(|error| panic!("{error}"));
-    let node = nodes.iter().find(|node| node.name == lab.name("A"));
-    let node = node.expect("node A");
-    let endpoints = node.endpoints.iter().flat_map(|endpoint| &endpoint.drift);
-    let uplinks = node.uplinks.iter().flat_map(|uplink| &uplink.drift);
-    let all = node.drift.iter().chain(endpoints).chain(uplinks);
-    all.map(|finding| finding.id).collect()
-}
-
 #[test]
 fn what_somebody_has_the_kernel_do_is_done() {
     let lab = Lab::up(&accepting());
@@ -186,7 +174,7 @@ fn what_somebody_has_the_kernel_do_is_done() {
         arrives(&lab);
         run(&lab, place, act.add);
         // It came without an `up`.
-        let told = told(&lab);
+        let told = lab.told("A");
         assert!(
             !told.is_empty() && told.iter().all(|id| *id == "bypassed"),
             "{number} {reason}: {told:?}"
@@ -363,9 +351,7 @@ fn what_is_shaped_passes_the_shaper() {
     );
     lab.converge();
     assert_eq!(lab.plan(), Vec::<String>::new());
-    let nodes = provision::observe().unwrap_or_else(|error| panic!("{error}"));
-    let node = nodes.iter().find(|node| node.name == lab.name("A"));
-    let node = node.expect("node A");
+    let node = lab.status("A");
     assert_eq!(node.uplinks[0].interface.kernel, ["shaped"]);
     let a2 = node.endpoints.iter().find(|it| it.name == lab.name("a2"));
     assert_eq!(a2.expect("a2").interface.kernel, ["shaped"]);

@@ -247,9 +247,7 @@ fn an_address_that_the_machine_gets_later_stays_the_machines() {
             let error = refused(lab).to_string();
             let words = format!("{ip} is this machine's own address, on {dev}");
             assert!(error.contains(&words), "{error}");
-            let nodes = provision::observe().expect("observe");
-            let node = nodes.iter().find(|node| node.name == lab.name("H"));
-            let told = format!("{:?}", node.expect("node H").endpoints);
+            let told = format!("{:?}", lab.status("H").endpoints);
             assert!(told.contains("address_of_the_machine"), "{told}");
             run(&format!("ip addr del {address} dev {dev}"));
         }

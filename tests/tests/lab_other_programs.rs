@@ -11,45 +11,36 @@ use netpath::{
 };
 use netpath_tests::{
     Family, between, has_tcx,
-    lab::{Deadline, Lab, TWO_NODES, addresses, on_a_machine, test_process},
+    lab::{Deadline, Lab, TWO_NODES, addresses, in_a_process, on_a_machine},
     tc_program::{Answer, Behaviour, Position, Seen, TcProgram},
 };
 
 #[test]
 fn in_a_lab_with_tcx() {
     if has_tcx() {
-        in_a_process("lab", "tcx");
+        in_mode("lab", "tcx");
     }
 }
 
 #[test]
 fn in_a_lab_with_clsact() {
-    in_a_process("lab", "clsact");
+    in_mode("lab", "clsact");
 }
 
 #[test]
 fn on_a_machine_with_tcx() {
     if has_tcx() {
-        in_a_process("machine", "tcx");
+        in_mode("machine", "tcx");
     }
 }
 
 #[test]
 fn on_a_machine_with_clsact() {
-    in_a_process("machine", "clsact");
+    in_mode("machine", "clsact");
 }
 
-fn in_a_process(test: &str, mode: &str) {
-    let output = test_process(test)
-        .env("NETPATH_ATTACH", mode)
-        .output()
-        .expect("start");
-    let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && printed.contains(&format!("attached with {mode}")),
-        "{printed}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+fn in_mode(test: &str, mode: &str) {
+    in_a_process(test, mode, &format!("attached with {mode}"));
 }
 
 /// Payload of the packets that are counted here: nothing else has the length of their frames.

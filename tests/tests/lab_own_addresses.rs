@@ -8,7 +8,6 @@ use netpath::{
     netlink::Netlink,
     netns::Inside,
     probe::{capture::Capture, frame::FrameBuilder, ping::PingOptions},
-    provision,
 };
 use netpath_common::{EndpointEntry, Mac, PuntReason};
 use netpath_tests::{
@@ -48,9 +47,7 @@ fn length(address: IpAddr) -> u64 {
 
 /// Ids of what `show` tells of a node itself.
 fn drift(lab: &Lab, node: &str) -> Vec<String> {
-    let nodes = provision::observe().unwrap_or_else(|error| panic!("{error}"));
-    let node = nodes.iter().find(|found| found.name == lab.name(node));
-    let drift = &node.expect("the node is up").drift;
+    let drift = lab.status(node).drift;
     drift.iter().map(|finding| finding.id.to_string()).collect()
 }
 

@@ -43,12 +43,7 @@ fn two_hundred_endpoints_come_and_go() {
     for i in 0..ENDPOINTS {
         assert!(links.contains(&format!(" v{i}@")), "v{i}");
     }
-    let name = lab.name("A");
-    let status = netpath::provision::observe().expect("observe");
-    let status = status
-        .iter()
-        .find(|status| status.name == name)
-        .expect("the node");
+    let status = lab.status("A");
     assert_eq!(
         (status.fast_path, status.endpoints.len()),
         (FastPath::On, ENDPOINTS)

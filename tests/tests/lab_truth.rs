@@ -7,19 +7,12 @@ use netpath::{
     finding::Finding,
     model::wire_port,
     probe::ping::PingOptions,
-    provision::{self, NodeStatus},
+    provision::{self},
 };
 use netpath_tests::{
     lab::{Deadline, HOST, Lab, TWO_NODES, addresses, on_a_machine, run},
     netpath,
 };
-
-fn status(lab: &Lab, node: &str) -> NodeStatus {
-    let nodes = provision::observe().unwrap_or_else(|error| panic!("{error}"));
-    let name = lab.name(node);
-    let found = nodes.into_iter().find(|node| node.name == name);
-    found.unwrap_or_else(|| panic!("node {name}"))
-}
 
 fn words<'a>(lab: &Lab, findings: impl IntoIterator<Item = &'a Finding>) -> Vec<String> {
     let findings = findings.into_iter();
@@ -32,10 +25,7 @@ fn words<'a>(lab: &Lab, findings: impl IntoIterator<Item = &'a Finding>) -> Vec<
 
 /// All that `show` says of a node.
 fn shown(lab: &Lab, node: &str) -> Vec<String> {
-    let node = status(lab, node);
-    let uplinks = node.uplinks.iter().flat_map(|uplink| &uplink.drift);
-    let endpoints = node.endpoints.iter().flat_map(|endpoint| &endpoint.drift);
-    words(lab, node.drift.iter().chain(uplinks).chain(endpoints))
+    words(lab, lab.status(node).findings())
 }
 
 /// What is wrong is told by `show`, by a dry run and by `up`, in the same words, and none of them changes anything.
@@ -66,7 +56,7 @@ fn assert_mended(lab: &Lab, node: &str, expected: &[&str]) {
 }
 
 fn next_hops(lab: &Lab, node: &str) -> Vec<String> {
-    let node = status(lab, node);
+    let node = lab.status(node);
     let routes = node.routes.iter().map(|route| {
         let hops = route.next_hops.iter().map(|hop| {
             let via = hop.via.map_or_else(String::new, |via| via.to_string());

@@ -25,12 +25,9 @@ use nix::{
 
 /// Of one node: what is wrong with it, and nothing of what is on it.
 fn row(lab: &Lab, node: &str) -> (FastPath, Vec<&'static str>) {
-    let nodes = provision::observe().unwrap_or_else(|error| panic!("{error}"));
-    let name = lab.name(node);
-    let found = nodes.into_iter().find(|node| node.name == name);
     let NodeStatus {
         fast_path, drift, ..
-    } = found.unwrap_or_else(|| panic!("node {name}"));
+    } = lab.status(node);
     (fast_path, drift.iter().map(|finding| finding.id).collect())
 }
 

@@ -45,20 +45,13 @@ pub fn run(args: &ShowArgs, context: &Context) -> Result<Exit, Failure> {
     } else if nodes.is_empty() {
         note("nothing is up: `netpath up` brings up the built-in lab");
     }
-    for finding in nodes.iter().flat_map(drift) {
+    for finding in nodes.iter().flat_map(NodeStatus::findings) {
         note(finding);
         exit = Exit::Degraded;
     }
     let document = Status::from(&nodes[..]);
     context.output.show(&document, || tables(&nodes))?;
     Ok(exit)
-}
-
-/// What is not as it was made, of the node and of all that is on it.
-fn drift(node: &NodeStatus) -> impl Iterator<Item = &Finding> {
-    let uplinks = node.uplinks.iter().flat_map(|uplink| &uplink.drift);
-    let endpoints = node.endpoints.iter().flat_map(|endpoint| &endpoint.drift);
-    node.drift.iter().chain(uplinks).chain(endpoints)
 }
 
 fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
@@ -105,7 +98,7 @@ fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
             node.uplinks.len().to_string(),
             node.endpoints.len().to_string(),
             node.routes.len().to_string(),
-            state(drift(node)),
+            state(node.findings()),
         ]);
         for uplink in &node.uplinks {
             uplink_table.row([
@@ -282,7 +275,7 @@ ROUTE        NODE    VIA              NEXT HOP                MADE BY
 
     #[test]
     fn drift_names_its_object() {
-        let told: Vec<String> = drift(&node()).map(ToString::to_string).collect();
+        let told: Vec<String> = node().findings().map(ToString::to_string).collect();
         assert_eq!(
             told,
             ["endpoint demo01 on node03: interface np-demo01 is down: `netpath up` mends it"]

@@ -52,6 +52,15 @@ pub struct NodeStatus {
     pub drift: Vec<Finding>,
 }
 
+impl NodeStatus {
+    /// What is not as it was made, of the node and of all that is on it.
+    pub fn findings(&self) -> impl Iterator<Item = &Finding> {
+        let uplinks = self.uplinks.iter().flat_map(|uplink| &uplink.drift);
+        let endpoints = self.endpoints.iter().flat_map(|endpoint| &endpoint.drift);
+        self.drift.iter().chain(uplinks).chain(endpoints)
+    }
+}
+
 /// An interface that programs are attached to.
 #[derive(Clone, Debug, Serialize)]
 pub struct InterfaceStatus {

@@ -10,6 +10,7 @@ use netpath::{
         frame::{ParsedFrame, Transport},
         ping::{PingOptions, PingReport, ping},
     },
+    provision::{self, NodeStatus},
 };
 use netpath_common::{EndpointRecord, Mac, text};
 
@@ -20,6 +21,21 @@ impl Lab {
     pub fn netns(&self, short: &str) -> Netns {
         let name = self.name(short);
         Netns::named(&name).expect(&name)
+    }
+
+    /// What `show` says of a node that is up.
+    pub fn status(&self, node: &str) -> NodeStatus {
+        let name = self.name(node);
+        let nodes = provision::observe().unwrap_or_else(|error| panic!("{error}"));
+        let mut nodes = nodes.into_iter();
+        let found = nodes.find(|node| node.name == name);
+        found.unwrap_or_else(|| panic!("no node {name} is up"))
+    }
+
+    /// The ids of all that `show` tells of a node.
+    pub fn told(&self, node: &str) -> Vec<&'static str> {
+        let status = self.status(node);
+        status.findings().map(|finding| finding.id).collect()
     }
 
     /// Runs something inside a namespace.

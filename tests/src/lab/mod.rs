@@ -21,7 +21,7 @@ pub use self::{
     deadline::Deadline,
     inside::udp_port,
     portrait::{assert_same_portrait, portrait},
-    processes::{helper, test_process},
+    processes::{helper, in_a_process, test_process},
     topologies::{HOST, ONE_NODE, TWO_NODES, addresses, on_a_machine},
     traffic::{Bytes, Traffic},
     watch::{Interface, Place, SeenPacket, Watch, unanswered},

@@ -26,6 +26,23 @@ pub fn test_process(test: &str) -> Command {
     command
 }
 
+/// Runs one of this binary's ignored tests in a process that attaches in this mode, and has to say so much.
+///
+/// # Panics
+/// When it fails, or says nothing of it.
+pub fn in_a_process(test: &str, mode: &str, says: &str) {
+    let output = test_process(test)
+        .env("NETPATH_ATTACH", mode)
+        .output()
+        .expect("start");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && printed.contains(says),
+        "{printed}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
 /// What `netpath up` and `netpath down` do, in a process that a test may kill. Nothing when the test was not
 /// started by [`Lab::command`].
 pub fn helper() {

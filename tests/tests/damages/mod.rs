@@ -280,8 +280,9 @@ pub fn filters(lab: &Lab) -> Vec<Damage> {
 pub fn gates(lab: &Lab) -> Vec<Damage> {
     let known = lab.datapath("A").maps.interfaces.all().expect("interfaces");
     let mut damages = Vec::new();
-    let strange = Ifindex(1_000);
-    for ifindex in known.into_keys().chain([strange]) {
+    // Nothing has these: no interface of the lab, and none at all.
+    let strange = [Ifindex(1_000), Ifindex(0)];
+    for ifindex in known.into_keys().chain(strange) {
         for bit in [
             Gate::READY,
             Gate::UPLINK,

@@ -2,7 +2,7 @@
 
 use netpath_tests::lab::Watch;
 
-use super::{COUNT, FROM_A, TO_A1, counted, lab, pairs, sent_and_seen, told};
+use super::{COUNT, FROM_A, TO_A1, counted, lab, pairs, sent_and_seen};
 
 /// The kernel passes the egress hook by with what a TC program redirects.
 #[test]
@@ -19,7 +19,7 @@ fn a_hook_at_an_uplink_sees_what_leaves() {
     lab.run("A", &format!("nft add chain netdev t out {hook}"));
     assert_eq!(lab.plan(), Vec::<String>::new());
     lab.run("A", "nft add rule netdev t out udp dport 7002 drop");
-    assert!(told(&lab).iter().all(|id| *id == "bypassed"));
+    assert!(lab.told("A").iter().all(|id| *id == "bypassed"));
     let plan = lab.plan();
     assert!(
         !plan.is_empty() && plan.iter().all(|line| line.contains("(netdev_hook)")),

@@ -14,7 +14,6 @@ mod xdp;
 
 use std::net::IpAddr;
 
-use netpath::provision;
 use netpath_tests::lab::{Bytes, Lab, Place, SeenPacket, TWO_NODES, Watch, addresses};
 
 /// What comes to a2.
@@ -98,17 +97,6 @@ fn sent_and_seen(
 /// A row of the counters in which as many are as [`send`] sends.
 fn counted(row: &str) -> (&str, u64, Bytes) {
     (row, COUNT as u64, Bytes::Any)
-}
-
-/// The ids of what `show` tells of node A.
-fn told(lab: &Lab) -> Vec<&'static str> {
-    let nodes = provision::observe().unwrap_or_else(|error| panic!("{error}"));
-    let node = nodes.iter().find(|node| node.name == lab.name("A"));
-    let node = node.expect("node A");
-    let endpoints = node.endpoints.iter().flat_map(|endpoint| &endpoint.drift);
-    let uplinks = node.uplinks.iter().flat_map(|uplink| &uplink.drift);
-    let all = node.drift.iter().chain(endpoints).chain(uplinks);
-    all.map(|finding| finding.id).collect()
 }
 
 /// Runs lines in a node's namespace, each a command without quotes.

@@ -8,7 +8,7 @@ use netpath_tests::{
     lab::{Bytes, Lab, Place, Watch},
 };
 
-use super::{COUNT, TO_A2, counted, datagrams, pairs, sent_and_seen, told};
+use super::{COUNT, TO_A2, counted, datagrams, pairs, sent_and_seen};
 
 /// What leaves by each uplink.
 const UPLINKS: [Place; 2] = [Place::leaving(("A", "up0")), Place::leaving(("A", "up1"))];
@@ -188,7 +188,7 @@ fn rules_between_endpoints_of_one_node_are_heeded() {
             for rule in rules {
                 lab.ip("A", &format!("{option} rule add {rule}"));
             }
-            let told = told(&lab);
+            let told = lab.told("A");
             assert_eq!(told.is_empty(), arrive != 0, "{rules:?}: {told:?}");
             assert!(told.iter().all(|id| *id == "bypassed"), "{told:?}");
             lab.converge();

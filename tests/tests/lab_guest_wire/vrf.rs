@@ -6,7 +6,7 @@ use netpath_tests::{
 };
 
 use super::{
-    COUNT, FROM_A, TO_A1, TO_A2, all, counted, know_each_other, lab, pairs, sent_and_seen, told,
+    COUNT, FROM_A, TO_A1, TO_A2, all, counted, know_each_other, lab, pairs, sent_and_seen,
 };
 
 /// A VRF that leads nowhere, as the kernel's documentation of VRFs has them end.
@@ -40,7 +40,7 @@ fn endpoints_in_different_vrfs_do_not_meet() {
     }
     lab.ip("A", "link set va1 master red");
     lab.ip("A", "link set va2 master blue");
-    assert!(told(&lab).contains(&"bypassed"), "{:?}", told(&lab));
+    assert!(lab.told("A").contains(&"bypassed"), "{:?}", lab.told("A"));
     converge(&lab);
     for ends in pairs("a1", "a2") {
         let before = lab.traffic("A");
@@ -110,7 +110,7 @@ fn what_comes_by_an_uplink_in_a_vrf_stays_there() {
         assert_eq!(outside((to, from)), COUNT);
     }
     lab.ip("A", "link set up0 master red");
-    assert!(told(&lab).contains(&"bypassed"), "{:?}", told(&lab));
+    assert!(lab.told("A").contains(&"bypassed"), "{:?}", lab.told("A"));
     converge(&lab);
     for (to, from) in pairs("a1", "b1") {
         let before = lab.traffic("A");

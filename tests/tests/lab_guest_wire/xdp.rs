@@ -5,7 +5,7 @@ use netpath_tests::{
     xdp_program::{XdpAnswer, XdpPlace, XdpProgram},
 };
 
-use super::{COUNT, TO_A2, counted, datagrams, lab, pairs, send, sent_and_seen, told};
+use super::{COUNT, TO_A2, counted, datagrams, lab, pairs, send, sent_and_seen};
 
 /// A native one is in front of the place where `bpf_redirect_peer` hands packets over; it came after `up`.
 #[test]
@@ -19,7 +19,7 @@ fn a_native_program_that_drops_has_dropped_it() {
         lab.assert_counted("A", &before, &[counted("va1 > va2 redirect_peer")]);
 
         let dropping = XdpProgram::attach(&netns, "eth0", XdpPlace::Native, XdpAnswer::Drop);
-        assert!(told(&lab).iter().all(|id| *id == "bypassed"));
+        assert!(lab.told("A").iter().all(|id| *id == "bypassed"));
         let plan = lab.plan();
         assert!(
             !plan.is_empty() && plan.iter().all(|line| line.contains("(xdp)")),

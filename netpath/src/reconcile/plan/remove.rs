@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
-use netpath_common::{Bypass, Ifindex, Origin};
+use netpath_common::{Bypass, Ifindex, Mac, Origin};
 
 use super::{
     super::{
@@ -344,23 +344,19 @@ impl Planner<'_> {
         }
     }
 
+    /// Takes away an end of a veth pair that is netpath's by its MAC, and with it the other.
+    pub(super) fn delete_end(&mut self, draft: &mut Draft, place: Place, mac: Mac) {
+        let link = self.world.namespace(&place).and_then(|n| n.link_with(mac));
+        if let Some(dev) = link.map(|link| link.name.clone()) {
+            self.act(draft, Op::DeleteLink { place, dev, mac });
+        }
+    }
+
     /// Takes away an endpoint's veth pair, wherever its ends are and whatever they are called: their MACs prove them.
     pub(super) fn remove_veth(&mut self, draft: &mut Draft, endpoint: &RecordedEndpoint) {
-        let place = self.place_of(endpoint);
-        let ends = [
-            (Some(Place::Node), endpoint.host_mac),
-            (place, endpoint.endpoint_mac),
-        ];
-        for (place, mac) in ends {
-            let Some(place) = place else { continue };
-            let namespace = self.world.namespace(&place);
-            let Some(dev) = namespace
-                .and_then(|n| n.link_with(mac))
-                .map(|link| link.name.clone())
-            else {
-                continue;
-            };
-            self.act(draft, Op::DeleteLink { place, dev, mac });
+        self.delete_end(draft, Place::Node, endpoint.host_mac);
+        if let Some(place) = self.place_of(endpoint) {
+            self.delete_end(draft, place, endpoint.endpoint_mac);
         }
         // The programs went with the interface; what is left of them are pins, or the next one's of that name.
         let node = self.world.recorded.iter();

@@ -137,20 +137,8 @@ impl Planner<'_> {
         }
         draft.quiet = true;
         // A moved or renamed end, or one whose MAC was changed, goes with the other.
-        let rest = [
-            (Place::Node, record.host_mac),
-            (work.place.clone(), record.endpoint_mac),
-        ];
-        for (place, mac) in rest {
-            let namespace = self.world.namespace(&place);
-            let Some(dev) = namespace
-                .and_then(|n| n.link_with(mac))
-                .map(|link| link.name.clone())
-            else {
-                continue;
-            };
-            self.act(draft, Op::DeleteLink { place, dev, mac });
-        }
+        self.delete_end(draft, Place::Node, record.host_mac);
+        self.delete_end(draft, work.place.clone(), record.endpoint_mac);
         let op = Op::AddVeth {
             dev: record.host_dev.clone(),
             mac: record.host_mac,
