@@ -22,6 +22,8 @@ pub struct Neighbour {
     pub mac: Option<Mac>,
     /// What is known of it.
     pub state: NeighbourState,
+    /// It is a router (`NTF_ROUTER`).
+    pub is_router: bool,
 }
 
 /// What the kernel knows of a neighbour: `NUD_*` of linux/neighbour.h.
@@ -75,20 +77,23 @@ impl Netlink {
         Ok(neighbours)
     }
 
-    /// Makes a neighbour known for good.
+    /// Makes a neighbour known for good, in place of what was known of it.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn add_neighbour(
         &self,
         link: &Link,
-        address: IpAddr,
-        mac: Mac,
+        (address, mac): (IpAddr, Mac),
+        is_router: bool,
     ) -> Result<(), NetlinkError> {
         let mut message = NeighbourMessage::default();
         message.header.family = family(address);
         message.header.ifindex = link.ifindex.0;
         message.header.state = packet::NeighbourState::Permanent;
+        if is_router {
+            message.header.flags = packet::NeighbourFlags::Router;
+        }
         message.attributes = vec![
             NeighbourAttribute::Destination(match address {
                 IpAddr::V4(v4) => NeighbourAddress::Inet(v4),
@@ -162,5 +167,9 @@ fn decode(message: &NeighbourMessage) -> Result<Neighbour, String> {
             packet::NeighbourState::Permanent => NeighbourState::Permanent,
             other => NeighbourState::Other(other.into()),
         },
+        is_router: message
+            .header
+            .flags
+            .contains(packet::NeighbourFlags::Router),
     })
 }

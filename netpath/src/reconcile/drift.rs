@@ -147,7 +147,7 @@ kinds! {
         } = "forward_drops", FORWARD;
         /// The default route inside an endpoint, via its gateway, is gone.
         DefaultRouteGone(IpAddr) = "default_route_gone", MENDS;
-        /// A permanent neighbour entry is gone.
+        /// A permanent neighbour entry is gone, or is not as netpath made it.
         NeighbourGone(IpAddr) = "neighbour_gone", MENDS;
         /// The bridge of a wire is gone, or the uplink's port is not on it.
         OffTheWire(String) = "off_the_wire", MENDS;
@@ -347,7 +347,9 @@ impl fmt::Display for Drift {
                 Destination(*destination)
             ),
             Self::DefaultRouteGone(via) => write!(f, "the default route via {via} is gone"),
-            Self::NeighbourGone(address) => write!(f, "the neighbour entry of {address} is gone"),
+            Self::NeighbourGone(address) => {
+                write!(f, "the neighbour entry of {address} is gone or changed")
+            }
             Self::OffTheWire(port) => write!(f, "its port {port} is not on the wire's bridge"),
             Self::ReversePath { found, recorded } => write!(
                 f,

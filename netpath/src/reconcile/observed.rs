@@ -112,6 +112,8 @@ pub struct Neighbour {
     pub address: IpAddr,
     /// Its Ethernet address.
     pub mac: Mac,
+    /// It is a router.
+    pub is_router: bool,
 }
 
 /// A network namespace.

@@ -281,6 +281,9 @@ pub enum Op {
         address: IpAddr,
         /// Its Ethernet address.
         mac: Mac,
+        /// It is a router: the kernel forgets the path MTUs behind an IPv6 gateway that is none with each collection
+        /// of its garbage, all 30 seconds (`rt6_age_examine_exception`).
+        is_router: bool,
     },
     /// Forget a neighbour that was made known.
     RemoveNeighbour {

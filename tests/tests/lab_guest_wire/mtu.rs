@@ -40,7 +40,11 @@ fn learn(lab: &Lab) -> IpAddr {
 
 /// Before Linux 6.7 the programs cannot know the node's own address: the packet is the kernel's.
 fn answers() -> bool {
-    netpath_tests::kernel::fib_lookup_tells_sources()
+    let answers = netpath_tests::kernel::fib_lookup_tells_sources();
+    if !answers {
+        eprintln!("not tried: this kernel's bpf_fib_lookup tells no source");
+    }
+    answers
 }
 
 /// The endpoint is told whatever FORWARD's policy is. IPv6 is forwarded by what is known of the path (`ip6_fragment`).
@@ -135,6 +139,41 @@ fn the_answer_is_the_kernels() {
     };
     let report = lab.ping("a1", b1, &options);
     assert!(report.is_clean(), "{report:?}");
+}
+
+/// With the garbage the kernel throws away what it learnt of paths behind an IPv6 gateway that it holds for no router.
+#[test]
+fn what_an_endpoint_has_learnt_of_a_path_is_kept() {
+    let lab = Lab::up(TWO_NODES);
+    let [_, b1] = addresses("b1");
+    lab.ip("B", &format!("link set vb1 mtu {PATH}"));
+    let learnt = format!("mtu {PATH}");
+    let learn = || {
+        let report = large(&lab, "a1", b1);
+        assert_eq!(report.errors.len(), 1, "{report:?}");
+        let route = lab.ip("a1", &format!("-6 route get {b1}"));
+        assert!(route.contains(&learnt), "{route}");
+    };
+    let after_collection = || {
+        lab.set_sysctl("a1", "ipv6/route/flush", "0");
+        lab.ip("a1", &format!("-6 route get {b1}"))
+    };
+    learn();
+    let route = after_collection();
+    assert!(route.contains(&learnt), "{route}");
+
+    // An entry that says no router is told, and mended.
+    let record = lab.record("A", "a1");
+    let entry = format!("fe80::1 dev eth0 lladdr {} nud permanent", record.host_mac);
+    lab.ip("a1", &format!("neigh replace {entry}"));
+    assert_eq!(lab.told("A"), ["neighbour_gone"]);
+    let route = after_collection();
+    assert!(!route.contains(&learnt), "{route}");
+    lab.converge();
+    assert_eq!(lab.told("A"), [""; 0]);
+    learn();
+    let route = after_collection();
+    assert!(route.contains(&learnt), "{route}");
 }
 
 /// TCP sends several segments in one packet: it hears of the path, and goes on with shorter ones on the fast path.

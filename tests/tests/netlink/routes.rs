@@ -300,7 +300,7 @@ fn neighbours_and_rules_are_read() {
         let mac = Mac([2, 0, 0, 0, 0, 9]);
         for address in ["10.0.0.9", "fd00::9"] {
             netlink
-                .add_neighbour(&link, addr(address), mac)
+                .add_neighbour(&link, (addr(address), mac), false)
                 .expect("added");
             let found = netlink.neighbours().expect("neighbours");
             let found = found

@@ -59,8 +59,15 @@ impl Site<'_> {
                 Ok(netlink.delete_address(&link(netlink, dev)?, *address)?)
             }
             Op::AddNeighbour {
-                dev, address, mac, ..
-            } => Ok(netlink.add_neighbour(&link(netlink, dev)?, *address, *mac)?),
+                dev,
+                address,
+                mac,
+                is_router,
+                ..
+            } => {
+                let link = link(netlink, dev)?;
+                Ok(netlink.add_neighbour(&link, (*address, *mac), *is_router)?)
+            }
             Op::RemoveNeighbour { dev, address, .. } => {
                 Ok(netlink.delete_neighbour(&link(netlink, dev)?, *address)?)
             }

@@ -211,6 +211,7 @@ fn read(
             ifindex: found.ifindex,
             address: found.address,
             mac,
+            is_router: found.is_router,
         })
     });
     Ok(Namespace {

@@ -67,7 +67,13 @@ impl World {
             .retain(|found| !is_its(Some(found.ifindex), found.address));
     }
 
-    pub(super) fn add_neighbour(&mut self, place: &Place, dev: &str, address: IpAddr, mac: Mac) {
+    pub(super) fn add_neighbour(
+        &mut self,
+        place: &Place,
+        dev: &str,
+        (address, mac): (IpAddr, Mac),
+        is_router: bool,
+    ) {
         let namespace = self.namespace_mut(place);
         let Some(ifindex) = namespace.link(dev).map(|link| link.ifindex) else {
             return;
@@ -78,6 +84,7 @@ impl World {
             ifindex,
             address,
             mac,
+            is_router,
         });
     }
 

@@ -94,7 +94,8 @@ impl World {
                 dev,
                 address,
                 mac,
-            } => self.add_neighbour(place, dev, *address, *mac),
+                is_router,
+            } => self.add_neighbour(place, dev, (*address, *mac), *is_router),
             Op::RemoveNeighbour {
                 place,
                 dev,

@@ -328,6 +328,14 @@ impl Damage {
                 let namespace = namespace_mut(world, &place);
                 if let Some(neighbour) = self.pick(namespace.neighbours.clone()) {
                     namespace.neighbours.retain(|found| *found != neighbour);
+                    if self.which.index(2) == 1 {
+                        let is_router = !neighbour.is_router;
+                        let changed = Neighbour {
+                            is_router,
+                            ..neighbour
+                        };
+                        namespace.neighbours.push(changed);
+                    }
                 }
             }
             8 => {

@@ -7,7 +7,7 @@ use netpath_common::Mac;
 
 use super::{
     super::{
-        super::{Drift, Home, NewRoute, Op, Place, Replaces, World},
+        super::{Drift, Home, Neighbour, NewRoute, Op, Place, Replaces, World},
         Draft, Planner, first_of_family, gateways,
         sysctls::veth_sysctls,
     },
@@ -32,7 +32,7 @@ impl Planner<'_> {
             self.gateway(draft, &dev, gateway, work.had_family(gateway));
         }
         for address in &record.addresses {
-            let neighbour = (address.addr(), record.endpoint_mac);
+            let neighbour = (address.addr(), record.endpoint_mac, false);
             self.neighbour(draft, &Place::Node, &dev, neighbour, work.had(address));
         }
         for route in self.node_routes(work) {
@@ -130,7 +130,7 @@ impl Planner<'_> {
         draft: &mut Draft,
         place: &Place,
         dev: &str,
-        (address, mac): (IpAddr, Mac),
+        (address, mac, is_router): (IpAddr, Mac, bool),
         recorded: bool,
     ) {
         let Some(there) = self.world.namespace(place) else {
@@ -139,18 +139,20 @@ impl Planner<'_> {
         let Some(ifindex) = there.link(dev).map(|link| link.ifindex) else {
             return;
         };
-        let is_there = there
-            .neighbours
-            .iter()
-            .any(|n| (n.ifindex, n.address, n.mac) == (ifindex, address, mac));
-        if is_there {
+        let wanted = Neighbour {
+            ifindex,
+            address,
+            mac,
+            is_router,
+        };
+        if there.neighbours.contains(&wanted) {
             return;
         }
         // One that goes with an address that an earlier step takes away follows from that step.
-        let initially = self.initial.namespace(place).is_some_and(|there| {
-            let mut neighbours = there.neighbours.iter();
-            neighbours.any(|n| (n.ifindex, n.address, n.mac) == (ifindex, address, mac))
-        });
+        let initially = self
+            .initial
+            .namespace(place)
+            .is_some_and(|there| there.neighbours.contains(&wanted));
         if recorded && !initially {
             draft.note(Drift::NeighbourGone(address));
         }
@@ -159,6 +161,7 @@ impl Planner<'_> {
             dev: dev.to_owned(),
             address,
             mac,
+            is_router,
         };
         self.act(draft, op);
     }
@@ -180,7 +183,7 @@ impl Planner<'_> {
         }
         for (gateway, default) in gateways(&record.addresses) {
             self.default_route(draft, work, gateway, default);
-            let neighbour = (gateway, record.host_mac);
+            let neighbour = (gateway, record.host_mac, true);
             let recorded = work.had_family(gateway);
             self.neighbour(draft, &work.place, &dev, neighbour, recorded);
         }
