@@ -5,9 +5,9 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{
     EbpfContext as _, Global,
     bindings::{
-        BPF_FIB_LKUP_RET_BLACKHOLE, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH,
-        BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_PROHIBIT, BPF_FIB_LKUP_RET_SUCCESS,
-        BPF_FIB_LKUP_RET_UNREACHABLE,
+        BPF_FIB_LKUP_RET_BLACKHOLE, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_FWD_DISABLED,
+        BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_PROHIBIT,
+        BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LKUP_RET_UNREACHABLE,
     },
     helpers::generated::bpf_fib_lookup,
 };
@@ -240,6 +240,9 @@ pub fn next_hop<F: Route>(
                 family: u32::from(question.family),
                 gateway: question.destination,
             };
+            if result == BPF_FIB_LKUP_RET_NO_NEIGH {
+                next_hop.mtu = mtu_without_neighbour(skb, packet, false);
+            }
             Ok(())
         }
         BPF_FIB_LKUP_RET_BLACKHOLE => Err(Verdict::Punt(PuntReason::FibBlackhole)),
@@ -249,6 +252,33 @@ pub fn next_hop<F: Route>(
         BPF_FIB_LKUP_RET_FWD_DISABLED => Err(Verdict::Punt(PuntReason::ForwardingDisabled)),
         // Lightweight tunnels, and whatever a newer kernel may answer.
         _ => Err(Verdict::Punt(PuntReason::FibUnsupported)),
+    }
+}
+
+/// The MTU of the way of a packet, or of one to the address beside its destination, where the kernel says that it has no
+/// neighbour there: then it tells the MTU to nobody but a packet that is too long. (Linux 6.3 and later are not asked for
+/// neighbours.) A way that takes every packet has the longest.
+#[inline(never)]
+fn mtu_without_neighbour<F: Route>(skb: &mut Skb, packet: &Parsed<F>, next_door: bool) -> u32 {
+    let longest = u16::MAX;
+    let Ok(flow) = F::flow(skb) else {
+        return u32::from(longest);
+    };
+    let mut place = MaybeUninit::uninit();
+    let question = FibLookup::zeroed(&mut place);
+    F::ask(question, packet, &flow);
+    if next_door {
+        F::go_next_door(question);
+    }
+    question.ifindex = skb.interface().0;
+    question.length_or_mtu = longest;
+    let flags = FIB_FLAGS.load();
+    if flags & BPF_FIB_LOOKUP_MARK != 0 {
+        question.mark = skb.mark();
+    }
+    match lookup(skb, question, flags) {
+        BPF_FIB_LKUP_RET_FRAG_NEEDED => u32::from(question.length_or_mtu),
+        _ => u32::from(longest),
     }
 }
 
@@ -272,9 +302,13 @@ pub fn is_of_this_path<F: Route>(skb: &mut Skb, packet: &Parsed<F>, found: &Next
         question.mark = skb.mark();
     }
     let result = lookup(skb, question, flags);
-    matches!(result, BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH)
-        && question.ifindex == found.ifindex.0
-        && u32::from(question.length_or_mtu) > found.mtu
+    let (ifindex, mut mtu) = (question.ifindex, u32::from(question.length_or_mtu));
+    match result {
+        BPF_FIB_LKUP_RET_SUCCESS => {}
+        BPF_FIB_LKUP_RET_NO_NEIGH => mtu = mtu_without_neighbour(skb, packet, true),
+        _ => return false,
+    }
+    ifindex == found.ifindex.0 && mtu > found.mtu
 }
 
 /// The interface by which the kernel would send to a packet's source, asked as its reverse-path filter asks

@@ -20,43 +20,36 @@ pub fn decision(skb: &Skb, hop: &HopKey, length: u32) {
     }
 }
 
+/// Defines the function that logs a packet of one family: its addresses are so many bytes long, from these places on.
 #[cfg(feature = "debug-log")]
-#[inline(never)]
-fn ipv4(skb: &Skb, hop: &HopKey, length: u32) {
-    let (Some(source), Some(destination)) = (skb.copy::<4>(26), skb.copy::<4>(30)) else {
-        return other(skb, hop, length);
+macro_rules! with_addresses {
+    ($family:ident, $length:literal, $source:literal, $destination:literal) => {
+        #[inline(never)]
+        fn $family(skb: &Skb, hop: &HopKey, length: u32) {
+            let source = skb.copy::<$length>($source);
+            let (Some(source), Some(destination)) = (source, skb.copy::<$length>($destination))
+            else {
+                return other(skb, hop, length);
+            };
+            aya_log_ebpf::debug!(
+                skb.context(),
+                "{} {} {} {} {} {:i} {:i}",
+                hop.ingress.0,
+                hop.egress.0,
+                hop.outcome,
+                hop.reason,
+                length,
+                source,
+                destination
+            );
+        }
     };
-    aya_log_ebpf::debug!(
-        skb.context(),
-        "{} {} {} {} {} {:i} {:i}",
-        hop.ingress.0,
-        hop.egress.0,
-        hop.outcome,
-        hop.reason,
-        length,
-        source,
-        destination
-    );
 }
 
 #[cfg(feature = "debug-log")]
-#[inline(never)]
-fn ipv6(skb: &Skb, hop: &HopKey, length: u32) {
-    let (Some(source), Some(destination)) = (skb.copy::<16>(22), skb.copy::<16>(38)) else {
-        return other(skb, hop, length);
-    };
-    aya_log_ebpf::debug!(
-        skb.context(),
-        "{} {} {} {} {} {:i} {:i}",
-        hop.ingress.0,
-        hop.egress.0,
-        hop.outcome,
-        hop.reason,
-        length,
-        source,
-        destination
-    );
-}
+with_addresses!(ipv4, 4, 26, 30);
+#[cfg(feature = "debug-log")]
+with_addresses!(ipv6, 16, 22, 38);
 
 #[cfg(feature = "debug-log")]
 #[inline(never)]
