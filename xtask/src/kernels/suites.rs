@@ -46,6 +46,11 @@ fn selection(name: &str) -> Selection {
             arguments: "base_chains_are_read many_rules_are_read_whole rules_that_change_meanwhile",
             why: "the rest writes expressions of two dozen more modules",
         },
+        "lab_damages" => Selection::Part {
+            environment: "",
+            arguments: "every_pin every_link every_filter",
+            why: "rows of maps are the same on every kernel, and twice as many",
+        },
         "conformance" => Selection::Left {
             why: "its explanations are this machine's kernel's; `--test conformance` runs it",
         },
