@@ -247,6 +247,15 @@ pub enum NamespaceOwner {
     Perhaps(String),
 }
 
+/// What else is in the clsact qdisc of an uplink, beside this node's filters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clsact {
+    /// Somebody else's filters.
+    pub has_others: bool,
+    /// One of them where this node's belongs.
+    pub is_taken: bool,
+}
+
 /// What the kernel has of one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
@@ -286,6 +295,8 @@ pub struct Observed {
     pub link_pins: BTreeSet<(ProgramKind, String)>,
     /// Whether programs are attached by pinned links.
     pub pins_links: bool,
+    /// The clsact qdiscs of its uplinks, by device, where programs are filters in them.
+    pub clsact: BTreeMap<String, Clsact>,
     /// Whether the pinned programs are those of this build.
     pub programs_current: bool,
     /// How many addresses of each family its maps have room for; 0 where it has no maps.

@@ -323,6 +323,8 @@ pub enum Op {
     Attach(ProgramKind, String),
     /// Detach a program, and remove its link's pin.
     Detach(ProgramKind, String),
+    /// Take the programs off an uplink of the machine's, and the clsact qdisc that netpath made for them.
+    RemoveClsact(String),
     /// Remove the node: in a lab its namespace, and its pins.
     RemoveNode,
 }

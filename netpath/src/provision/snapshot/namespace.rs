@@ -14,7 +14,7 @@ use super::{
     machine::{self, Machine},
 };
 use crate::{
-    datapath::{Datapath, Running},
+    datapath::{Clsact, Datapath, Running},
     model::{NodePlace, is_forwardable},
     netlink::{self, LinkKind, NeighbourState, Netlink, NextHop, RouteKind, Table, XdpMode},
     netns::{Inside, Netns},
@@ -41,31 +41,36 @@ pub(super) fn node(
         || subject.recorded.is_some_and(|node| node.forward_drop);
     let datapath = datapath.map(std::sync::Mutex::new);
     let is_machine = subject.place == NodePlace::Host;
-    let (node, own, machine, forward_drop, attached, census) = netns.enter(|inside| {
-        let netlink = Netlink::open(inside)?;
-        let node = read(inside, &netlink, state, &keys, None)?;
-        let taken = netlink.routes(Table::Local)?;
-        let own = taken.iter().filter_map(own_address).collect();
-        let machine = match is_machine {
-            true => machine::read(inside, &netlink, &node, &taken)?,
-            false => Machine::default(),
-        };
-        let asked = is_lab && (may_drop || iptables::may_drop_forward(inside)?);
-        let drop = match asked {
-            true => Some(iptables::forward_drops(inside)?),
-            false => None,
-        };
-        let datapath = datapath
-            .as_ref()
-            .map(|datapath| datapath.lock().unwrap_or_else(PoisonError::into_inner));
-        let datapath = datapath.as_deref().copied();
-        let attached = match datapath {
-            Some(datapath) => attached(subject, inside, &node, datapath)?,
-            None => Default::default(),
-        };
-        let census = census::take(subject, inside, &netlink, datapath, &node.sysctls)?;
-        Ok::<_, ProvisionError>((node, own, machine, drop, attached, census))
-    })??;
+    let (node, own, machine, forward_drop, attached, clsact, census) =
+        netns.enter(|inside| {
+            let netlink = Netlink::open(inside)?;
+            let node = read(inside, &netlink, state, &keys, None)?;
+            let taken = netlink.routes(Table::Local)?;
+            let own = taken.iter().filter_map(own_address).collect();
+            let machine = match is_machine {
+                true => machine::read(inside, &netlink, &node, &taken)?,
+                false => Machine::default(),
+            };
+            let asked = is_lab && (may_drop || iptables::may_drop_forward(inside)?);
+            let drop = match asked {
+                true => Some(iptables::forward_drops(inside)?),
+                false => None,
+            };
+            let datapath = datapath
+                .as_ref()
+                .map(|datapath| datapath.lock().unwrap_or_else(PoisonError::into_inner));
+            let datapath = datapath.as_deref().copied();
+            let attached = match datapath {
+                Some(datapath) => attached(subject, inside, &node, datapath)?,
+                None => Default::default(),
+            };
+            let clsact = match is_machine {
+                true => clsact(subject, inside, &netlink, datapath)?,
+                false => BTreeMap::new(),
+            };
+            let census = census::take(subject, inside, &netlink, datapath, &node.sysctls)?;
+            Ok::<_, ProvisionError>((node, own, machine, drop, attached, clsact, census))
+        })??;
     observed.node = node;
     observed.own = own;
     observed.local = machine.local;
@@ -73,6 +78,7 @@ pub(super) fn node(
     observed.entry = machine.entry;
     observed.forward_drop = forward_drop;
     (observed.attached, observed.loose) = attached;
+    observed.clsact = clsact;
     observed.census = census;
     Ok(())
 }
@@ -114,6 +120,30 @@ fn attached(
         }
     }
     Ok((attached, loose))
+}
+
+/// The clsact qdiscs of uplinks.
+fn clsact(
+    subject: &Subject<'_>,
+    inside: &Inside<'_>,
+    netlink: &Netlink,
+    datapath: Option<&Datapath>,
+) -> Result<BTreeMap<String, reconcile::Clsact>, ProvisionError> {
+    let mut found = BTreeMap::new();
+    for dev in subject.uplinks() {
+        let Some(link) = netlink.link(dev)? else {
+            continue;
+        };
+        if let Some(clsact) = Clsact::of(inside, netlink, datapath, ProgramKind::FromUplink, &link)?
+        {
+            let clsact = reconcile::Clsact {
+                has_others: clsact.has_others,
+                is_taken: clsact.is_taken,
+            };
+            found.insert(dev.to_owned(), clsact);
+        }
+    }
+    Ok(found)
 }
 
 /// The sysctls that netpath sets in a node's namespace, or goes by there.

@@ -96,6 +96,8 @@ impl World {
         self.observed.loose.remove(&(ifindex, program));
         if self.observed.pins_links {
             self.observed.link_pins.insert((program, dev.to_owned()));
+        } else {
+            self.observed.clsact.entry(dev.to_owned()).or_default();
         }
     }
 }

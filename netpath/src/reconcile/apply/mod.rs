@@ -126,6 +126,13 @@ impl World {
             | Op::SetPrefix(..)
             | Op::RemovePrefix(_) => self.apply_to_maps(op),
             Op::Attach(program, dev) => self.attach(*program, dev),
+            Op::RemoveClsact(dev) => {
+                let ifindex = self.ifindex(dev);
+                self.observed
+                    .attached
+                    .retain(|(index, _)| *index != ifindex);
+                self.observed.clsact.remove(dev);
+            }
             Op::Detach(program, dev) => {
                 let ifindex = self.ifindex(dev);
                 self.observed.attached.remove(&(ifindex, *program));

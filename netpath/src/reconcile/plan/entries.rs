@@ -98,6 +98,7 @@ impl Planner<'_> {
                         program,
                         dev: dev.clone(),
                     });
+                    self.note_clsact(draft, &dev);
                     self.act(draft, Op::Attach(program, dev));
                 }
                 (false, true) => {
@@ -105,7 +106,7 @@ impl Planner<'_> {
                         program,
                         dev: dev.clone(),
                     });
-                    self.act(draft, Op::Detach(program, dev));
+                    self.take_off(draft, program, &dev);
                 }
                 (true, true) if self.world.observed.loose.contains(&(ifindex, program)) => {
                     draft.note(Drift::LinkUnpinned {

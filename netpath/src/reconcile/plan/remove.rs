@@ -467,6 +467,7 @@ impl Planner<'_> {
         let nowhere = RecordedUplink {
             wire_cookie: 0,
             ifindex: Ifindex(0),
+            clsact_made: false,
             ..uplink.clone()
         };
         let op = Op::RecordUplink(dev.to_owned(), Box::new(nowhere));
@@ -478,8 +479,9 @@ impl Planner<'_> {
         for program in UPLINK {
             let pin = (program, dev.to_owned());
             let runs = self.world.observed.attached.contains(&(ifindex, program));
-            if runs && ifindex == uplink.ifindex || self.world.observed.link_pins.contains(&pin) {
-                self.act(draft, Op::Detach(program, pin.1));
+            let is_its = runs && ifindex == uplink.ifindex;
+            if is_its || self.world.observed.link_pins.contains(&pin) {
+                self.take_off(draft, program, dev);
             }
         }
         self.withdraw_addresses(draft, uplink);

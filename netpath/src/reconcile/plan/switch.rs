@@ -51,6 +51,10 @@ pub fn switch(wanted: &Wanted, wishes: &Wishes, world: &World) -> Plan {
     let mut planner = Planner::new(wanted, world, &mut fresh);
     if wishes.wants_any() {
         planner.refuse_room();
+        wanted
+            .uplinks
+            .iter()
+            .for_each(|uplink| planner.refuse_place(uplink));
     }
     planner.wish(wishes);
     planner.look_again();

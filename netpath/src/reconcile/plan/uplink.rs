@@ -100,6 +100,7 @@ impl Planner<'_> {
             port_mac: wanted.port_mac,
             addresses: Vec::new(),
             position: wanted.position,
+            clsact_made: false,
         };
         let identity = before
             .filter(|before| before.wire == wire)
@@ -380,6 +381,9 @@ impl Planner<'_> {
             .as_ref()
             .is_some_and(|node| node.fast_path);
         self.programs(draft, &wanted.dev, &UPLINK, on);
+        let node = self.world.recorded.as_ref();
+        let recorded = node.and_then(|node| node.uplinks.get(&wanted.dev));
+        record.clsact_made = recorded.is_some_and(|recorded| recorded.clsact_made);
         let old = record.ifindex;
         let there = self.initial.observed.node.link_with(record.mac);
         if record.made && record.complete && there.is_some_and(|link| link.ifindex != old) {
