@@ -140,10 +140,16 @@ fn entries(maps: &Maps, version: Version, name: &str) -> Option<Entries> {
         "route_records" if of_two => (maps.route_records.all().expect("records").iter())
             .map(|(key, record)| (prefixes(&[*key]), route(record)))
             .collect(),
-        "endpoints_v4" if before_four => (maps.endpoints_v4.all().expect("entries").iter())
+        "endpoints_v4" if !before_four => (maps.endpoints_v4.all().expect("entries").iter())
+            .map(|(key, entry)| (key.to_vec(), with_reasons(entry)))
+            .collect(),
+        "endpoints_v6" if !before_four => (maps.endpoints_v6.all().expect("entries").iter())
+            .map(|(key, entry)| (key.to_vec(), with_reasons(entry)))
+            .collect(),
+        "endpoints_v4" => (maps.endpoints_v4.all().expect("entries").iter())
             .map(|(key, entry)| (key.to_vec(), endpoint_entry(entry)))
             .collect(),
-        "endpoints_v6" if before_four => (maps.endpoints_v6.all().expect("entries").iter())
+        "endpoints_v6" => (maps.endpoints_v6.all().expect("entries").iter())
             .map(|(key, entry)| (key.to_vec(), endpoint_entry(entry)))
             .collect(),
         "routes_v4" if before_four => (maps.routes_v4.all().expect("entries").iter())
@@ -168,7 +174,7 @@ fn room(maps: &Maps, version: Version, name: &str) -> u32 {
         ("ready", _) => 16_384,
         ("uplink_records", _) => 1024,
         ("endpoints_v4" | "endpoints_v6", Version::Two) => settings.max_endpoints,
-        ("endpoints_v4" | "endpoints_v6", Version::Three) => settings.max_endpoints + 16_384,
+        ("endpoints_v4" | "endpoints_v6", _) => settings.max_endpoints + 16_384,
         ("routes_v4" | "routes_v6", _) => settings.max_routes,
         _ => 2 * settings.max_endpoints + 1024,
     }
@@ -347,6 +353,15 @@ fn endpoint_entry(entry: &netpath_common::EndpointEntry) -> Vec<u8> {
         &host_mac,
     ]
     .concat()
+}
+
+/// As ABI 4 had it.
+fn with_reasons(entry: &netpath_common::EndpointEntry) -> Vec<u8> {
+    let reasons = [
+        entry.punt_to.to_ne_bytes(),
+        entry.punt_between.to_ne_bytes(),
+    ];
+    [endpoint_entry(entry), reasons.concat()].concat()
 }
 
 fn prefixes(slots: &[PrefixBytes]) -> Vec<u8> {

@@ -87,30 +87,31 @@ fn overwritten(right: &Identity) -> Vec<Identity> {
 /// `show` has a row that says so, `up` writes it again, `down` removes the node.
 fn assert_way_out(lab: &Lab, node: &str, works: &dyn Fn()) {
     let right = identity(lab, node);
+    let output = |arguments: &[&str]| netpath(arguments).output().expect("start");
     for wrong in overwritten(&right) {
         write(lab, node, &wrong);
         let status = lab.status(node);
         assert_eq!(status.fast_path, FastPath::Unknown, "{wrong:?}");
         let told: Vec<String> = status.findings().map(|it| it.problem.clone()).collect();
         assert!(told[0].contains("`netpath up` writes it again"), "{told:?}");
-        let output = netpath(&["show"]).output().expect("start");
-        assert_eq!(output.status.code(), Some(3), "{output:?}");
         let selection = Selection {
             node: Some(lab.name(node)),
             ..Selection::default()
         };
         provision::set_fast_path(true, &selection, &mut |_| {}).expect_err("it cannot be read");
-        works();
         let told = format!("~ node {node}: overwritten maps: meta");
         assert_eq!(lab.plan(), [told.as_str()], "{wrong:?}");
         assert_eq!(lab.converge(), [told], "{wrong:?}");
         assert_eq!(identity(lab, node), right);
         assert_eq!(lab.plan(), Vec::<String>::new());
         assert_eq!(lab.told(node), Vec::<&str>::new());
-        works();
     }
-    for wrong in overwritten(&right) {
+    works();
+    for wrong in [filled(0xff), filled(0)] {
         write(lab, node, &wrong);
+        works();
+        let shown = output(&["show"]);
+        assert_eq!(shown.status.code(), Some(3), "{shown:?}");
         lab.down();
         lab.converge();
     }

@@ -276,7 +276,7 @@ fn a_live_node_gets_more_room_under_traffic() {
     let entries = |map| Maps::info(&lab.name("A"), map).expect(map).max_entries;
     assert_eq!(
         (entries("endpoints_v4"), entries("routes_v6")),
-        (64 + 16_384, 64)
+        (64 + 32_768, 64)
     );
     let counted = redirected_peer(&lab);
 
@@ -292,7 +292,7 @@ fn a_live_node_gets_more_room_under_traffic() {
     let entries = |map| Maps::info(&lab.name("A"), map).expect(map).max_entries;
     assert_eq!(
         (entries("endpoints_v4"), entries("routes_v6")),
-        (1000 + 16_384, 2000)
+        (1000 + 32_768, 2000)
     );
     assert_eq!((entries("devices"), entries("interfaces")), (2000, 3024));
     let after = kept(&lab, "A");

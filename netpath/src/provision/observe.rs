@@ -199,7 +199,7 @@ fn reasons(numbers: impl IntoIterator<Item = u16>) -> Vec<&'static str> {
 
 /// Of what goes to an address or a prefix, and between it and others.
 fn of_entry(entry: &EndpointEntry) -> [u16; 2] {
-    [entry.punt_to, entry.punt_between]
+    [entry.punt_to, entry.between()]
 }
 
 fn uplinks(

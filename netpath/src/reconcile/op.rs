@@ -80,6 +80,8 @@ pub struct NewInterface {
 pub enum Owner {
     /// The node itself, or for a prefix: other nodes.
     Node,
+    /// Of a prefix, the node itself, which takes it in as a whole.
+    Machine,
     /// An endpoint, behind this interface of the node.
     Endpoint {
         /// Its id.

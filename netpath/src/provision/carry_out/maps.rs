@@ -144,6 +144,7 @@ fn entry(
 ) -> Result<EndpointEntry, ProvisionError> {
     let entry = match owner {
         Owner::Node => EndpointEntry::NODE,
+        Owner::Machine => return Ok(RouteEntry::NODE.endpoint),
         Owner::Endpoint {
             id,
             dev,

@@ -7,6 +7,7 @@ use std::{
     sync::PoisonError,
 };
 
+use ipnet::IpNet;
 use netpath_common::{Ifindex, ProgramKind};
 
 use super::{
@@ -46,7 +47,10 @@ pub(super) fn node(
             let netlink = Netlink::open(inside)?;
             let node = read(inside, &netlink, state, &keys, None)?;
             let taken = netlink.routes(Table::Local)?;
-            let own = taken.iter().filter_map(own_address).collect();
+            let own = (
+                taken.iter().filter_map(own_address).collect(),
+                taken.iter().filter_map(own_prefix).collect(),
+            );
             let machine = match is_machine {
                 true => machine::read(inside, &netlink, &node, &taken)?,
                 false => Machine::default(),
@@ -72,7 +76,7 @@ pub(super) fn node(
             Ok::<_, ProvisionError>((node, own, machine, drop, attached, clsact, census))
         })??;
     observed.node = node;
-    observed.own = own;
+    (observed.own, observed.own_prefixes) = own;
     observed.local = machine.local;
     observed.advertised = machine.advertised;
     observed.entry = machine.entry;
@@ -273,11 +277,23 @@ fn sysctls(inside: &Inside<'_>, keys: &[String]) -> Result<Sysctls, ProvisionErr
 }
 
 /// The address of a route of table local, if it is one that packets may come from: what the kernel takes for its own,
-/// whatever interface has it, or none. An IPv6 address that turned out to be somebody else's is not there.
+/// whatever interface has it, or none, and the broadcast addresses of its subnets. From neither does it take anything that
+/// comes in (`__fib_validate_source`). An IPv6 address that turned out to be somebody else's is not there.
 fn own_address(found: &netlink::Route) -> Option<IpAddr> {
-    let is_address = found.dst.prefix_len() == found.dst.max_prefix_len();
+    let is_own = matches!(found.kind, RouteKind::Local | RouteKind::Broadcast);
     let address = found.dst.addr();
-    (found.kind == RouteKind::Local && is_address && is_forwardable(address)).then_some(address)
+    (is_own && is_address(&found.dst) && is_forwardable(address)).then_some(address)
+}
+
+/// The same of a prefix that it takes in as a whole.
+fn own_prefix(found: &netlink::Route) -> Option<IpNet> {
+    let is_one = found.kind == RouteKind::Local && !is_address(&found.dst);
+    let is_default = found.dst.prefix_len() == 0;
+    (is_one && !is_default && is_forwardable(found.dst.addr())).then_some(found.dst)
+}
+
+fn is_address(net: &IpNet) -> bool {
+    net.prefix_len() == net.max_prefix_len()
 }
 
 /// A route that is not plain (of another type, over several next hops) has neither next hop nor interface here: it is

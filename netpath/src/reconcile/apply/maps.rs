@@ -43,6 +43,7 @@ impl World {
     pub(in crate::reconcile) fn entry(&self, owner: &Owner, punts: AddressPunts) -> EndpointEntry {
         let entry = match owner {
             Owner::Node => EndpointEntry::NODE,
+            Owner::Machine => return RouteEntry::NODE.endpoint,
             Owner::Endpoint {
                 id,
                 dev,

@@ -9,6 +9,7 @@ use super::{
     super::{
         Action, Home, Link, NamespaceState, Object, Op, OwnRoute, Place, Plan, RecordedEndpoint,
         RecordedRoute, RecordedUplink, Scope, Wanted, WireClaim, World, drift::List,
+        observed::taken_by,
     },
     Draft, Fresh, Planner,
     entries::{ENDPOINT, UPLINK},
@@ -510,8 +511,8 @@ impl Planner<'_> {
     /// itself.
     fn withdraw_addresses(&mut self, draft: &mut Draft, uplink: &RecordedUplink) {
         let kept = self.wanted.uplinks.iter().flat_map(|kept| &kept.addresses);
-        let kept: BTreeSet<IpAddr> = kept.map(IpNet::addr).collect();
-        for address in uplink.addresses.iter().map(IpNet::addr) {
+        let kept: BTreeSet<IpAddr> = kept.flat_map(taken_by).collect();
+        for address in uplink.addresses.iter().flat_map(taken_by) {
             let entry = self.world.observed.maps.endpoints.get(&address);
             let is_its = entry.is_some_and(|entry| entry.ifindex == Ifindex(0));
             let is_own = self.world.observed.own.contains(&address);

@@ -243,8 +243,13 @@ impl Planner<'_> {
         for dev in node.uplinks.keys() {
             self.refresh_interface(&mut draft, dev);
         }
-        let routes: Vec<IpNet> = node.routes.keys().copied().collect();
-        self.refresh_prefixes(&mut draft, Ifindex(0), &routes, &Owner::Node);
+        for &dst in node.routes.keys() {
+            if self.world.observed.maps.routes.contains_key(&dst) {
+                let (owner, punts) = self.of_route(dst);
+                self.prefix_entry(&mut draft, false, dst, &owner, punts);
+            }
+        }
+        self.refresh_own_prefixes(&mut draft);
         // Without room for them nothing is switched on: then it does not matter what the programs know.
         if self.without_room().is_empty() {
             self.refresh_own_addresses(&mut draft);
