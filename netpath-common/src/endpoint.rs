@@ -19,11 +19,15 @@ pub struct EndpointEntry {
     /// Number of the [`PuntReason`](crate::PuntReason) for which whatever is for this address is the kernel's; 0 for none.
     pub punt_to: u16,
     /// Number of the [`PuntReason`](crate::PuntReason) for which packets between this address and another that has one
-    /// are the kernel's, in both directions; 0 for none.
+    /// are the kernel's, in both directions; 0 for none. With [`EndpointEntry::ALONE`] it takes no other: all packets from
+    /// and to this address are.
     pub punt_between: u16,
 }
 
 impl EndpointEntry {
+    /// A bit of [`EndpointEntry::punt_between`]; no reason's number has it.
+    pub const ALONE: u16 = 1 << 15;
+
     /// The entry of an address of the node itself: nobody else may send from it, and packets to it are the
     /// kernel's.
     pub const NODE: Self = Self {
@@ -34,6 +38,12 @@ impl EndpointEntry {
         punt_to: 0,
         punt_between: 0,
     };
+
+    /// The number of the reason in [`EndpointEntry::punt_between`].
+    #[inline(always)]
+    pub const fn between(&self) -> u16 {
+        self.punt_between & !Self::ALONE
+    }
 
     /// Whether the address is the node's own.
     #[inline(always)]

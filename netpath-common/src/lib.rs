@@ -37,7 +37,7 @@ pub use interface::{
     interfaces_of_word,
 };
 pub use node::{FeatureBits, Identity, Ids, Settings};
-pub use program::{Hook, ProgramKind};
+pub use program::{CLSACT_PRIORITY, Hook, ProgramKind};
 pub use record::{
     ADDRESSES_MAX, EndpointRecord, FastPathWish, NETNS_PATH_SIZE, NameKey, NetnsKind, Origin,
     PREFIXES_MAX, PrefixBytes, RecordState, RouteRecord, UplinkRecord,
@@ -46,7 +46,7 @@ pub use route::{RouteEntry, RouteKind, TrieKey};
 pub use verdict::{DropReason, Outcome, PuntReason, Verdict};
 
 /// Version of every pinned layout. A pinned directory of another version is refused, never misread.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Default capacity of each endpoint map, in addresses.
 pub const ENDPOINTS_DEFAULT: u32 = 65_536;

@@ -40,8 +40,10 @@ pub struct Settings {
     pub max_route_records: u32,
     /// What of the kernel's doing may be passed by knowingly, a bit each.
     pub bypass: u32,
-    /// Zero.
-    pub padding: u32,
+    /// [`Identity::netns_made`] once more: with it a `meta` that somebody overwrote is written again.
+    pub netns_made: u32,
+    /// [`Identity::netns_cookie`] once more.
+    pub netns_cookie: u64,
 }
 
 /// The `ids` map: what was given out.
@@ -82,7 +84,7 @@ map_type!(
 );
 map_type!(
     Settings,
-    40,
+    48,
     [
         object,
         fast_path,
@@ -92,7 +94,8 @@ map_type!(
         max_routes,
         max_route_records,
         bypass,
-        padding
+        netns_made,
+        netns_cookie
     ]
 );
 map_type!(Ids, 4, [next_endpoint_id]);

@@ -1,5 +1,8 @@
 //! The programs, by name and hook.
 
+/// Priority of netpath's filters on a clsact qdisc, where the kernel has no TCX: the letters `np`.
+pub const CLSACT_PRIORITY: u16 = 0x6e70;
+
 /// A side of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook {

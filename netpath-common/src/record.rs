@@ -207,6 +207,11 @@ pub struct UplinkRecord {
     pub fast_path: u32,
     /// Its place among the node's uplinks, from 0: the first one's addresses are the node's own towards its endpoints.
     pub position: u32,
+    /// 1 if netpath made the interface's clsact qdisc, 0 if there is none or it was there. It is netpath's as long as one of
+    /// netpath's filters is in it: a qdisc takes its filters with it when it goes.
+    pub clsact_made: u32,
+    /// Zero.
+    pub padding: u32,
 }
 
 /// One route towards another node, in the `route_records` map, keyed by its destination.
@@ -248,7 +253,7 @@ map_type!(
 );
 map_type!(
     UplinkRecord,
-    424,
+    432,
     [
         wire_cookie,
         state,
@@ -259,7 +264,9 @@ map_type!(
         wire,
         addresses,
         fast_path,
-        position
+        position,
+        clsact_made,
+        padding
     ]
 );
 map_type!(RouteRecord, 32, [via, made, origin, metric]);

@@ -1,7 +1,7 @@
 //! Longest-prefix-match route table: the `routes_v4` and `routes_v6` maps. A key is the prefix length in
 //! bits (u32, host order) and the address in network order.
 
-use crate::{EndpointEntry, map_type};
+use crate::{EndpointEntry, Ifindex, PuntReason, map_type};
 
 /// A prefix, as the key of the tries: `struct bpf_lpm_trie_key_u8` of `linux/bpf.h`.
 #[repr(C)]
@@ -66,6 +66,9 @@ unsafe impl aya::Pod for TrieKey<4> {}
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for TrieKey<16> {}
 
+/// Index of the loopback device in every namespace (`LOOPBACK_IFINDEX` in net/flow.h).
+const LOOPBACK: Ifindex = Ifindex(1);
+
 /// What a prefix leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RouteKind {
@@ -99,6 +102,16 @@ impl RouteEntry {
     /// The entry of a prefix of another node's endpoints.
     pub const REMOTE: Self = Self {
         endpoint: EndpointEntry::NODE,
+    };
+
+    /// The entry of a prefix that the node takes for itself as a whole: nobody else may send from it, and packets to it are
+    /// the kernel's. It is as if an endpoint without an id had it, behind the loopback device.
+    pub const NODE: Self = Self {
+        endpoint: EndpointEntry {
+            ifindex: LOOPBACK,
+            punt_to: PuntReason::NodeAddress as u16,
+            ..EndpointEntry::NODE
+        },
     };
 
     /// The entry of a prefix that is routed to the endpoint which has this address entry.

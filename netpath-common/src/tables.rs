@@ -10,8 +10,8 @@ pub const UPLINKS_MAX: u32 = 1024;
 pub const RETIRED_MAX: u32 = 1024;
 
 /// Room for the node's own addresses beside those of endpoints, of each family: as many as its uplinks may have in a
-/// topology, and more than most machines have on all of their interfaces.
-pub const UPLINK_ADDRESSES: u32 = UPLINKS_MAX * crate::ADDRESSES_MAX as u32;
+/// topology, each with the broadcast address of its subnet, and more than most machines have on all of their interfaces.
+pub const UPLINK_ADDRESSES: u32 = 2 * UPLINKS_MAX * crate::ADDRESSES_MAX as u32;
 
 /// A map type, by its number in `enum bpf_map_type` of `linux/bpf.h`.
 #[repr(u32)]

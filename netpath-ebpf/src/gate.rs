@@ -83,8 +83,9 @@ pub fn lets_between(entry: &EndpointEntry, source: u16) -> Result<(), Verdict> {
     if entry.punt_to != 0 {
         return Err(punt(entry.punt_to.into()));
     }
-    if entry.punt_between != 0 && source != 0 {
-        return Err(punt(entry.punt_between.into()));
+    let either = entry.punt_between | source;
+    if either & EndpointEntry::ALONE != 0 || entry.punt_between != 0 && source != 0 {
+        return Err(between(entry.between(), source & !EndpointEntry::ALONE));
     }
     Ok(())
 }
@@ -103,6 +104,12 @@ fn egress_reason(interface: u32) -> Verdict {
     // SAFETY: as above.
     let entry = unsafe { INTERFACES.get(Ifindex(interface)) };
     named(entry.map_or(0, |entry| entry.punt_egress))
+}
+
+/// The destination's, if it has one.
+#[inline(always)]
+fn between(own: u16, source: u16) -> Verdict {
+    punt(if own != 0 { own } else { source }.into())
 }
 
 #[inline(never)]
@@ -138,6 +145,29 @@ mod tests {
         let shaped = PuntReason::Shaped.number();
         let verdict = lets_between(&entry(shaped, ipsec), ipsec);
         assert_eq!(verdict, Err(Verdict::Punt(PuntReason::Shaped)));
+    }
+
+    #[test]
+    fn of_one_that_takes_no_other_it_is_the_kernels() {
+        let entry = |punt_between| EndpointEntry {
+            punt_between,
+            ..EndpointEntry::NODE
+        };
+        let (rules, ipsec) = (PuntReason::Rules.number(), PuntReason::Ipsec.number());
+        let alone = rules | EndpointEntry::ALONE;
+        let kernels = |reason| Err(Verdict::Punt(reason));
+        for (own, source, verdict) in [
+            (alone, 0, kernels(PuntReason::Rules)),
+            (0, alone, kernels(PuntReason::Rules)),
+            (alone, !EndpointEntry::ALONE, kernels(PuntReason::Rules)),
+            (ipsec, alone, kernels(PuntReason::Ipsec)),
+            (0, !EndpointEntry::ALONE, Ok(())),
+        ] {
+            assert_eq!(lets_between(&entry(own), source), verdict, "{own} {source}");
+        }
+        for &reason in PuntReason::ALL {
+            assert_eq!(reason.number() & EndpointEntry::ALONE, 0, "{reason:?}");
+        }
     }
 
     #[test]

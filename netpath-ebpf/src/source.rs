@@ -1,7 +1,7 @@
 //! Stage 2: may this packet come from here? netpath's redirects pass the kernel's reverse-path filter by,
 //! so the check is made here, for every packet.
 
-use netpath_common::{DropReason, PuntReason, RouteKind, Verdict};
+use netpath_common::{DropReason, EndpointEntry, PuntReason, RouteKind, Verdict};
 
 use crate::{
     access::Skb,
@@ -35,10 +35,10 @@ pub fn of_endpoint<F: Tables>(skb: &Skb, packet: &Parsed<F>) -> Result<u16, Verd
 }
 
 /// As [`of_endpoint`] returns it, for a source from outside. Where it comes from nowhere that is routed, nobody has looked
-/// whether there is a reason.
+/// whether there is a reason: one with another's, but none by itself.
 #[inline(always)]
 pub fn punt_between<F: Tables>(packet: &Parsed<F>) -> u16 {
-    F::route(&packet.source).map_or(u16::MAX, |route| route.endpoint.punt_between)
+    F::route(&packet.source).map_or(!EndpointEntry::ALONE, |route| route.endpoint.punt_between)
 }
 
 /// Why a source that is not the endpoint's is refused.

@@ -24,17 +24,20 @@ pub enum Version {
     Two,
     /// 3.
     Three,
+    /// 4.
+    Four,
 }
 
 impl Version {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Two, Self::Three];
+    pub const ALL: [Self; 3] = [Self::Two, Self::Three, Self::Four];
 
     /// Its number.
     pub const fn number(self) -> u32 {
         match self {
             Self::Two => 2,
             Self::Three => 3,
+            Self::Four => 4,
         }
     }
 
@@ -43,6 +46,7 @@ impl Version {
         match self {
             Self::Two => include_str!("../../netpath-common/abi/v2.txt"),
             Self::Three => include_str!("../../netpath-common/abi/v3.txt"),
+            Self::Four => include_str!("../../netpath-common/abi/v4.txt"),
         }
     }
 }
@@ -111,11 +115,12 @@ type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 fn entries(maps: &Maps, version: Version, name: &str) -> Option<Entries> {
     let single = |value| vec![(0u32.to_ne_bytes().to_vec(), value)];
     let of_two = version == Version::Two;
+    let before_four = version != Version::Four;
     Some(match name {
         "meta" if of_two => single(meta(maps)),
-        "meta" => single(identity(maps)),
-        "settings" => single(settings(maps)),
-        "features" => single(
+        "meta" => single(identity(maps, version)),
+        "settings" => single(settings(maps, version)),
+        "features" if before_four => single(
             maps.features
                 .get()
                 .expect("features")
@@ -129,8 +134,17 @@ fn entries(maps: &Maps, version: Version, name: &str) -> Option<Entries> {
         "uplink_records" if of_two => (maps.uplink_records.all().expect("records").iter())
             .map(|(key, record)| (key.name.to_vec(), uplink(record)))
             .collect(),
+        "uplink_records" => (maps.uplink_records.all().expect("records").iter())
+            .map(|(key, record)| (key.name.to_vec(), positioned(record)))
+            .collect(),
         "route_records" if of_two => (maps.route_records.all().expect("records").iter())
             .map(|(key, record)| (prefixes(&[*key]), route(record)))
+            .collect(),
+        "endpoints_v4" if !before_four => (maps.endpoints_v4.all().expect("entries").iter())
+            .map(|(key, entry)| (key.to_vec(), with_reasons(entry)))
+            .collect(),
+        "endpoints_v6" if !before_four => (maps.endpoints_v6.all().expect("entries").iter())
+            .map(|(key, entry)| (key.to_vec(), with_reasons(entry)))
             .collect(),
         "endpoints_v4" => (maps.endpoints_v4.all().expect("entries").iter())
             .map(|(key, entry)| (key.to_vec(), endpoint_entry(entry)))
@@ -138,13 +152,13 @@ fn entries(maps: &Maps, version: Version, name: &str) -> Option<Entries> {
         "endpoints_v6" => (maps.endpoints_v6.all().expect("entries").iter())
             .map(|(key, entry)| (key.to_vec(), endpoint_entry(entry)))
             .collect(),
-        "routes_v4" => (maps.routes_v4.all().expect("entries").iter())
+        "routes_v4" if before_four => (maps.routes_v4.all().expect("entries").iter())
             .map(|(key, entry)| (trie_key(key), endpoint_entry(&entry.endpoint)))
             .collect(),
-        "routes_v6" => (maps.routes_v6.all().expect("entries").iter())
+        "routes_v6" if before_four => (maps.routes_v6.all().expect("entries").iter())
             .map(|(key, entry)| (trie_key(key), endpoint_entry(&entry.endpoint)))
             .collect(),
-        "interfaces" => (maps.interfaces.all().expect("entries").iter())
+        "interfaces" if before_four => (maps.interfaces.all().expect("entries").iter())
             .map(|(key, entry)| (key.0.to_ne_bytes().to_vec(), interface(entry)))
             .collect(),
         "ready" => ready(maps),
@@ -160,16 +174,16 @@ fn room(maps: &Maps, version: Version, name: &str) -> u32 {
         ("ready", _) => 16_384,
         ("uplink_records", _) => 1024,
         ("endpoints_v4" | "endpoints_v6", Version::Two) => settings.max_endpoints,
-        ("endpoints_v4" | "endpoints_v6", Version::Three) => settings.max_endpoints + 16_384,
+        ("endpoints_v4" | "endpoints_v6", _) => settings.max_endpoints + 16_384,
         ("routes_v4" | "routes_v6", _) => settings.max_routes,
         _ => 2 * settings.max_endpoints + 1024,
     }
 }
 
-fn identity(maps: &Maps) -> Vec<u8> {
+fn identity(maps: &Maps, version: Version) -> Vec<u8> {
     let identity = maps.meta.get().expect("identity");
     [
-        &3u32.to_ne_bytes()[..],
+        &version.number().to_ne_bytes()[..],
         &identity.netns_made.to_ne_bytes(),
         &identity.netns_cookie.to_ne_bytes(),
         &identity.name,
@@ -178,8 +192,9 @@ fn identity(maps: &Maps) -> Vec<u8> {
     .concat()
 }
 
-fn settings(maps: &Maps) -> Vec<u8> {
+fn settings(maps: &Maps, version: Version) -> Vec<u8> {
     let settings = maps.settings.get().expect("settings");
+    let bypass = [settings.bypass.to_ne_bytes(), [0; 4]].concat();
     [
         // Of other programs than this build's.
         &1u64.to_ne_bytes()[..],
@@ -189,6 +204,11 @@ fn settings(maps: &Maps) -> Vec<u8> {
         &settings.max_endpoints.to_ne_bytes(),
         &settings.max_routes.to_ne_bytes(),
         &settings.max_route_records.to_ne_bytes(),
+        if version == Version::Four {
+            &bypass
+        } else {
+            &[]
+        },
     ]
     .concat()
 }
@@ -309,6 +329,16 @@ fn uplink(record: &UplinkRecord) -> Vec<u8> {
     .concat()
 }
 
+/// As ABI 3 and 4 had it.
+fn positioned(record: &UplinkRecord) -> Vec<u8> {
+    [
+        &uplink(record)[..],
+        &record.fast_path.to_ne_bytes(),
+        &record.position.to_ne_bytes(),
+    ]
+    .concat()
+}
+
 fn route(record: &RouteRecord) -> Vec<u8> {
     [&prefixes(&[record.via])[..], &record.made.to_ne_bytes()].concat()
 }
@@ -323,6 +353,15 @@ fn endpoint_entry(entry: &netpath_common::EndpointEntry) -> Vec<u8> {
         &host_mac,
     ]
     .concat()
+}
+
+/// As ABI 4 had it.
+fn with_reasons(entry: &netpath_common::EndpointEntry) -> Vec<u8> {
+    let reasons = [
+        entry.punt_to.to_ne_bytes(),
+        entry.punt_between.to_ne_bytes(),
+    ];
+    [endpoint_entry(entry), reasons.concat()].concat()
 }
 
 fn prefixes(slots: &[PrefixBytes]) -> Vec<u8> {

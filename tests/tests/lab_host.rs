@@ -7,7 +7,10 @@ use netpath::{
     provision::{self, ProvisionError},
     reconcile::{Refusal, Refused},
 };
-use netpath_tests::lab::{Bytes::Any, HOST, Lab, addresses, on_a_machine, portrait, run};
+use netpath_tests::{
+    lab::{Bytes::Any, HOST, Lab, addresses, on_a_machine, portrait, run},
+    netpath,
+};
 
 fn machine() -> Netns {
     Netns::current().expect("namespace")
@@ -237,5 +240,51 @@ fn a_node_of_another_namespace_is_left_alone() {
             );
         });
         assert_works(lab);
+    });
+}
+
+/// `show` says of each route who made the one that the kernel goes by.
+#[test]
+fn a_route_that_a_daemon_replaced_is_not_netpaths() {
+    on_a_machine(|lab| {
+        lab.converge();
+        let made = |dst: &str| {
+            let routes = lab.status("H").routes;
+            let found = routes.iter().find(|route| route.dst.to_string() == dst);
+            found.expect(dst).made
+        };
+        // As the table has it, from the command.
+        let shown = |dst: &str| -> String {
+            let output = netpath(&["show"]).output().expect("start");
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let node = lab.name("H");
+            let mut lines = text.lines();
+            let line = lines.find(|line| line.starts_with(dst) && line.contains(&node));
+            line.expect(dst).trim_end().to_owned()
+        };
+        assert!(!made("10.0.4.0/24"), "it was there before");
+        for (dst, via) in [
+            ("10.0.3.0/24", "100.100.198.254"),
+            ("fd00:3::/64", "fd00:198::254"),
+        ] {
+            assert!(made(dst));
+            assert!(shown(dst).ends_with("netpath"), "{}", shown(dst));
+            // As BIRD has it, with a metric of its own for IPv6, so that netpath's is gone first.
+            run(&format!("ip route del {dst} proto 110"));
+            run(&format!("ip route add {dst} via {via} proto bird"));
+            assert!(!made(dst));
+            let told = format!("{via} up0  others");
+            assert!(shown(dst).ends_with(&told), "{}", shown(dst));
+            // Beside netpath's own the kernel goes by the lower metric.
+            run(&format!("ip route del {dst} proto bird"));
+            assert!(!made(dst));
+            assert!(!shown(dst).ends_with("netpath"), "{}", shown(dst));
+            assert!(!shown(dst).ends_with("others"), "{}", shown(dst));
+            lab.converge();
+            run(&format!(
+                "ip route add {dst} via {via} metric 2000000 proto bird"
+            ));
+            assert!(made(dst));
+        }
     });
 }

@@ -195,7 +195,8 @@ fn nobody_outside_speaks_for_an_address_of_the_machine() {
             );
         }
         run("ip link del nic2");
-        assert_eq!(drift(lab, "H"), ["own_address_gone"; 2]);
+        // With the broadcast address of its subnet.
+        assert_eq!(drift(lab, "H"), ["own_address_gone"; 3]);
         lab.converge();
         assert_eq!(lab.plan(), Vec::<String>::new());
     });
@@ -295,17 +296,164 @@ fn an_endpoints_address_is_not_taken_over() {
             lab.fast_path(true, "H", None);
             let left = |entry: Option<EndpointEntry>| {
                 entry.map(|entry| EndpointEntry {
-                    punt_between: PuntReason::Rules as u16,
+                    punt_between: PuntReason::Rules as u16 | EndpointEntry::ALONE,
                     ..entry
                 })
             };
             assert_eq!(entry(lab, "H", taken), left(before));
+            assert_others_go_on(lab, taken);
             run(&format!("ip addr del {} dev lo", host(&text)));
             lab.fast_path(true, "H", None);
             assert_eq!(entry(lab, "H", taken), before);
             assert_eq!(lab.converge(), Vec::<String>::new());
         }
     });
+}
+
+/// What is not for that address, nor from it, takes the fast path as before; what is does not, both ways.
+fn assert_others_go_on(lab: &Lab, taken: IpAddr) {
+    let family = usize::from(taken.is_ipv6());
+    assert_eq!(
+        lab.status("H")
+            .routes
+            .iter()
+            .find(|it| !it.kernel.is_empty())
+            .map(|it| it.dst),
+        None
+    );
+    let before = lab.traffic("H");
+    lab.assert_reaches("a2", addresses("b1")[family], 63);
+    let other = addresses("a1")[1 - family];
+    lab.assert_reaches("a2", other, 63);
+    let rows = [
+        ("va2 > up0 redirect_neigh", 3, Any),
+        ("up0 > va2 redirect_peer", 3, Any),
+        ("va2 > va1 redirect_peer", 3, Any),
+        ("va1 > va2 redirect_peer", 3, Any),
+    ];
+    lab.assert_counted("H", &before, &rows);
+    let before = lab.traffic("H");
+    let frames = [
+        ("a2", "va2", taken, addresses("a2")[family]),
+        ("a1", "va1", addresses("a2")[family], taken),
+    ];
+    for (from, _, to, source) in frames {
+        let record = lab.record("H", from);
+        let macs = (record.endpoint_mac, record.host_mac);
+        let frame = datagram(macs, source, to, FORGED);
+        lab.injector(from, "eth0").send(&frame).expect("send");
+    }
+    let rows = [
+        ("va2 > - punt rules", 1, Any),
+        ("va1 > - punt rules", 1, Any),
+    ];
+    lab.assert_counted("H", &before, &rows);
+}
+
+/// Subnets' broadcast addresses, and prefixes that the machine takes in as a whole, are its own as well.
+#[test]
+fn nobody_outside_speaks_for_a_broadcast_address_or_a_prefix_of_the_machine() {
+    on_a_machine(|lab| {
+        let prefixes = ["10.9.0.0/24", "fd09::/64"];
+        let inside = ["10.9.0.77", "fd09::77"];
+        let machine = netpath::netns::Netns::current().expect("namespace");
+        let before = netpath_tests::lab::portrait(&machine);
+        // The first has them from the beginning, the second gets them later.
+        for later in [false, true] {
+            if later {
+                lab.converge();
+            }
+            for prefix in prefixes {
+                run(&format!("ip route add local {prefix} dev lo"));
+            }
+            if later {
+                assert_eq!(drift(lab, "H"), ["own_prefix_unknown"; 2]);
+                assert_eq!(lab.plan().len(), 1);
+            }
+            lab.converge();
+            assert_eq!(lab.plan(), Vec::<String>::new());
+            assert_eq!(drift(lab, "H"), Vec::<String>::new());
+            let wire = machines_wire(lab);
+            for source in inside.iter().chain(&["100.100.198.255", "192.0.2.255"]) {
+                wire.assert_forged(address(source));
+            }
+            // What is for them is the kernel's, and honest.
+            for (family, inside) in inside.iter().map(|text| address(text)).enumerate() {
+                let before = lab.traffic("H");
+                lab.assert_reaches("a1", inside, 64);
+                lab.assert_counted("H", &before, &[("va1 > - punt node_address", 3, Any)]);
+                lab.assert_reaches("a1", addresses("b1")[family], 63);
+            }
+            for prefix in prefixes {
+                run(&format!("ip route del local {prefix} dev lo"));
+            }
+            assert_eq!(drift(lab, "H"), ["own_prefix_gone"; 2]);
+            lab.fast_path(true, "H", None);
+            assert_eq!(drift(lab, "H"), Vec::<String>::new());
+            assert_eq!(
+                lab.features("H") & netpath_common::FeatureBits::LOCAL_PREFIXES,
+                0
+            );
+            lab.down();
+            netpath_tests::lab::assert_same_portrait(
+                &netpath_tests::lab::portrait(&machine),
+                &before,
+                "down",
+            );
+        }
+    });
+}
+
+/// A destination of the file that the machine takes in itself is the machine's: table local is asked first.
+#[test]
+fn a_destination_that_the_machine_takes_in_is_its_own() {
+    on_a_machine(|lab| {
+        lab.converge();
+        run("ip route add local 10.0.3.0/25 dev lo");
+        run("ip route add local 10.0.4.0/23 dev lo");
+        run("ip route add local fd00:3::/64 dev lo");
+        lab.converge();
+        assert_eq!(lab.plan(), Vec::<String>::new());
+        assert_eq!(drift(lab, "H"), Vec::<String>::new());
+        let wire = machines_wire(lab);
+        for source in ["10.0.3.9", "10.0.4.9", "10.0.5.9", "fd00:3::9"] {
+            let before = lab.traffic("H");
+            let to = addresses("a1")[usize::from(source.contains(':'))];
+            let frame = datagram(wire.macs, address(source), to, FORGED);
+            lab.injector("P", "eth0").send(&frame).expect("send");
+            lab.assert_counted("H", &before, &[("up0 > - drop spoofed", 1, Any)]);
+        }
+        for route in ["10.0.3.0/25", "10.0.4.0/23", "fd00:3::/64"] {
+            run(&format!("ip route del local {route} dev lo"));
+        }
+        lab.converge();
+        assert_eq!(lab.plan(), Vec::<String>::new());
+        for family in [0, 1] {
+            lab.assert_reaches("a1", addresses("b1")[family], 63);
+        }
+    });
+}
+
+/// A lab's uplink has a broadcast address, too, from the first moment on.
+#[test]
+fn a_labs_broadcast_address_is_its_own() {
+    let mut lab = Lab::up(TWO_NODES);
+    assert_eq!(lab.plan(), Vec::<String>::new());
+    let broadcast = address("100.100.198.255");
+    assert_eq!(entry(&lab, "B", broadcast), Some(EndpointEntry::NODE));
+    labs_wire(&lab).assert_forged(broadcast);
+    // With another address it has another.
+    lab.edit(
+        "100.100.198.253/24\", \"fd00:198::253/64",
+        "100.100.198.253/25\", \"fd00:198::253/64",
+    );
+    lab.converge();
+    assert_eq!(lab.plan(), Vec::<String>::new());
+    assert_eq!(
+        entry(&lab, "B", address("100.100.198.255")),
+        Some(EndpointEntry::NODE)
+    );
+    lab.down();
 }
 
 /// An address that the file names no more stays the machine's.
@@ -353,8 +501,8 @@ fn the_same_in_a_lab() {
 fn a_machine_with_more_addresses_than_fit_is_refused() {
     on_a_machine(|lab| {
         lab.edit("netns = \"host\"", "netns = \"host\"\nmax_endpoints = 4");
-        // 16,384 beside those of endpoints: all whole, as somebody does who takes in what is for a load balancer.
-        let lines: String = (0..16_390u32)
+        // 32,768 beside those of endpoints: all whole, as somebody does who takes in what is for a load balancer.
+        let lines: String = (0..32_774u32)
             .map(|number| {
                 format!(
                     "route add local {} dev lo\n",
@@ -369,24 +517,24 @@ fn a_machine_with_more_addresses_than_fit_is_refused() {
         let error = lab.try_converge().expect_err("a refusal");
         assert!(error.is_refusal(), "{error:?}");
         let text = error.to_string();
-        // Two endpoints, an uplink and a bridge have one each.
+        // Two endpoints, an uplink and a bridge have one each, and the last two a subnet with a broadcast address.
         assert!(
-            text.contains("have 16394 IPv4 addresses") && text.contains("room for 16388"),
+            text.contains("have 32780 IPv4 addresses") && text.contains("room for 32772"),
             "{text}"
         );
         assert!(
-            text.contains("set max_endpoints of the node to 10 or more"),
+            text.contains("set max_endpoints of the node to 12 or more"),
             "{text}"
         );
         lab.assert_nothing_left();
-        lab.edit("max_endpoints = 4", "max_endpoints = 10");
+        lab.edit("max_endpoints = 4", "max_endpoints = 12");
         lab.converge();
         assert_eq!(lab.plan(), Vec::<String>::new());
         machines_wire(lab).assert_forged(address("11.0.63.1"));
         run("ip route add local 12.0.0.1 dev lo");
         let output = netpath(&["fastpath", "on"]).output().expect("start");
         let told = String::from_utf8_lossy(&output.stderr);
-        assert!(told.contains("16395 IPv4 addresses"), "{told}");
+        assert!(told.contains("32781 IPv4 addresses"), "{told}");
         assert_eq!(output.status.code(), Some(2), "{told}");
         lab.fast_path(false, "H", None);
         run("ip route del local 12.0.0.1 dev lo");

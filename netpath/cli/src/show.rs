@@ -133,7 +133,7 @@ fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
                 node.name.clone(),
                 route.via.to_string(),
                 next_hops(route),
-                made_by(route.made),
+                route_made_by(route),
             ]);
         }
     }
@@ -165,6 +165,14 @@ fn state<'a>(drift: impl IntoIterator<Item = &'a Finding>) -> String {
 
 fn made_by(made: bool) -> String {
     if made { "netpath" } else { "others" }.to_owned()
+}
+
+/// Nobody made a route that is not there.
+fn route_made_by(route: &RouteStatus) -> String {
+    match route.next_hops.as_slice() {
+        [] => String::new(),
+        _ => made_by(route.made),
+    }
 }
 
 /// By the kernel's own route: a routing daemon may have chosen another than the file says.

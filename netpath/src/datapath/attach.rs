@@ -5,13 +5,14 @@ use std::{collections::BTreeSet, fs, io, os::fd::AsRawFd as _};
 use aya::programs::{
     LinkOrder, ProgramError, SchedClassifier, TcAttachType,
     links::{FdLink, LinkError, PinnedLink},
-    tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact},
+    tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
 };
 
-use netpath_common::{Hook, InterfaceKind, ProgramKind};
+use netpath_common::{CLSACT_PRIORITY, Hook, InterfaceKind, ProgramKind};
 
 use super::{
     AttachMode, Datapath, attach_mode,
+    clsact::ensure_clsact,
     error::{DatapathError, file},
     maps::Maps,
     migrate::inside,
@@ -24,8 +25,6 @@ use crate::{
     netns::Inside,
 };
 
-/// Priority of netpath's filters on a clsact qdisc: the letters `np`.
-const CLSACT_PRIORITY: u16 = 0x6e70;
 /// Their handle, as a number.
 const CLSACT_NUMBER: u32 = 1;
 /// Their handle.
@@ -202,7 +201,27 @@ impl Datapath {
     ) -> Result<bool, DatapathError> {
         match attach_mode()? {
             AttachMode::Tcx => self.attach_tcx(inside, kind, dev),
-            AttachMode::Clsact => self.attach_clsact(kind, dev),
+            AttachMode::Clsact => {
+                ensure_clsact(dev)?;
+                self.attach_clsact(kind, dev)
+            }
+        }
+    }
+
+    /// As [`Datapath::attach`], to an interface that has no clsact qdisc: one that is made for programs is netpath's, and
+    /// there is none afterwards if that fails.
+    ///
+    /// # Errors
+    /// As there, and when somebody has made one.
+    pub fn attach_alone(
+        &self,
+        inside: &Inside<'_>,
+        kind: ProgramKind,
+        dev: &str,
+    ) -> Result<bool, DatapathError> {
+        match attach_mode()? {
+            AttachMode::Tcx => self.attach_tcx(inside, kind, dev),
+            AttachMode::Clsact => self.attach_with_clsact(inside, kind, dev),
         }
     }
 
@@ -242,17 +261,12 @@ impl Datapath {
         Ok(true)
     }
 
-    fn attach_clsact(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
-        match qdisc_add_clsact(dev) {
-            Ok(()) => {}
-            Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {}
-            Err(source) => {
-                return Err(DatapathError::Clsact {
-                    dev: dev.to_owned(),
-                    source,
-                });
-            }
-        }
+    /// To an interface that has a clsact qdisc.
+    pub(super) fn attach_clsact(
+        &self,
+        kind: ProgramKind,
+        dev: &str,
+    ) -> Result<bool, DatapathError> {
         if replace_filter(&self.pins, kind, dev)? {
             return Ok(false);
         }

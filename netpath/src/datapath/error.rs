@@ -186,6 +186,14 @@ pub enum DatapathError {
         /// Why it failed.
         source: TcError,
     },
+    /// There was no clsact qdisc a moment ago.
+    #[error(
+        "interface {dev}: somebody made a clsact qdisc while netpath was at work: run it again"
+    )]
+    QdiscMadeMeanwhile {
+        /// The interface.
+        dev: String,
+    },
     /// The node's namespace cannot be entered.
     #[error(transparent)]
     Netns(#[from] crate::netns::NetnsError),
@@ -221,6 +229,7 @@ impl Ends for DatapathError {
             | Self::Link { .. }
             | Self::Pin { .. }
             | Self::Clsact { .. }
+            | Self::QdiscMadeMeanwhile { .. }
             | Self::Log(_)
             | Self::Netlink(_) => Ending::Failed,
         }

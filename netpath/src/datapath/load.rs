@@ -8,7 +8,7 @@ use aya::{
 };
 
 use netpath_common::{
-    Settings,
+    Identity, Settings,
     tables::{Capacity, TABLES},
 };
 
@@ -39,7 +39,7 @@ pub(super) fn fingerprint(object: ObjectKind) -> u64 {
 
 /// What is wanted of a node unless somebody says otherwise, also if nobody gets to; `object` is the [`fingerprint`] of its
 /// programs.
-pub(super) fn settings(object: u64, capacity: Capacity) -> Settings {
+pub(super) fn settings(object: u64, capacity: Capacity, identity: &Identity) -> Settings {
     Settings {
         object,
         fast_path: 1,
@@ -49,7 +49,8 @@ pub(super) fn settings(object: u64, capacity: Capacity) -> Settings {
         max_routes: capacity.routes,
         max_route_records: capacity.route_records,
         bypass: 0,
-        padding: 0,
+        netns_made: identity.netns_made,
+        netns_cookie: identity.netns_cookie,
     }
 }
 

@@ -26,7 +26,7 @@ use netpath_common::{
 use super::{
     Datapath, Found, ObjectKind, attach,
     error::{DatapathError, file, map},
-    load,
+    identity, load,
     maps::Maps,
     pins::Pins,
     raw::{Layout, RawMap},
@@ -50,8 +50,8 @@ pub struct Missing {
     pub replaced: Vec<&'static str>,
     /// Programs under whose pin there is another: of another name, or one that does not go by the node's maps.
     pub foreign: Vec<&'static str>,
-    /// Whether `meta` bears another name than the node's.
-    pub renamed: bool,
+    /// What `meta` should hold, where somebody has put something else there.
+    pub identity: Option<Identity>,
 }
 
 impl Missing {
@@ -61,7 +61,7 @@ impl Missing {
             && self.lost.is_empty()
             && self.replaced.is_empty()
             && self.foreign.is_empty()
-            && !self.renamed
+            && self.identity.is_none()
             && !self.programs
     }
 
@@ -125,10 +125,9 @@ impl Datapath {
         for map in held {
             pin_over(&map, &pins)?;
         }
-        if missing.renamed {
-            let maps = Maps::open(&pins)?;
-            let meta = maps.writer(lock).meta;
-            meta.set(&named(meta.get()?, node))?;
+        // With what the maps say that are pinned by now.
+        if let Some(identity) = identity::wanted(&pins, &Missing::default())? {
+            Maps::open(&pins)?.writer(lock).meta.set(&identity)?;
         }
         let wants_programs = missing.programs || !missing.foreign.is_empty();
         if wants_programs && missing.lost.is_empty() {
@@ -172,19 +171,10 @@ impl Datapath {
             // Of no programs, so that `up` puts this build's in their place.
             maps.writer(lock).settings.set(&Settings {
                 configured: 1,
-                ..load::settings(0, capacity)
+                ..load::settings(0, capacity, &maps.meta.get()?)
             })?;
         }
         Self::mend(node, object, lock).map(drop)
-    }
-}
-
-/// An identity as netpath writes it for a node of this name, which has been found to fit.
-fn named(identity: Identity, node: &str) -> Identity {
-    Identity {
-        name: netpath_common::fixed(node).unwrap_or(identity.name),
-        reserved: [0; 48],
-        ..identity
     }
 }
 
@@ -206,7 +196,7 @@ fn missing(pins: &Pins) -> Result<(Missing, Vec<RawMap>), DatapathError> {
     // tells nothing may have been put in the place of the node's.
     if pins.map("meta").exists() {
         match super::version(pins) {
-            Ok(Found::Same) | Err(DatapathError::Foreign { .. }) => {}
+            Ok(Found::Same | Found::Overwritten) | Err(DatapathError::Foreign { .. }) => {}
             Ok(_) => return Ok((Missing::default(), Vec::new())),
             Err(error) => return Err(error),
         }
@@ -256,7 +246,7 @@ fn missing(pins: &Pins) -> Result<(Missing, Vec<RawMap>), DatapathError> {
         program.name.as_deref() != Some(kernel_name(kind.name())) || !holds_all(program)
     });
     missing.foreign = foreign.map(|(kind, _)| kind.name()).collect();
-    missing.renamed = is_renamed(pins, &missing)?;
+    missing.identity = identity::wanted(pins, &missing)?;
     Ok((missing, again))
 }
 
@@ -380,25 +370,6 @@ fn is_named(meta: u32, pins: &Pins) -> Result<bool, DatapathError> {
     let identity = value.map(|bytes| super::table::value::<Identity>(&bytes));
     let node = pins.directory().file_name().and_then(|name| name.to_str());
     Ok(identity.is_some_and(|identity| netpath_common::text(&identity.name) == node))
-}
-
-/// Whether the `meta` that is the node's bears another name than its directory.
-fn is_renamed(pins: &Pins, missing: &Missing) -> Result<bool, DatapathError> {
-    let is_there = pins.map("meta").exists() && !missing.replaced.contains(&"meta");
-    if !is_there {
-        return Ok(false);
-    }
-    let meta = RawMap::open(&pins.map("meta"), "meta")?;
-    let value = match meta.layout == Layout::of(spec("meta")) {
-        true => meta.get(&0u32.to_ne_bytes())?,
-        false => None,
-    };
-    let node = pins.directory().file_name().and_then(|name| name.to_str());
-    let identity = value.map(|bytes| super::table::value::<Identity>(&bytes));
-    Ok(match (identity, node) {
-        (Some(identity), Some(node)) => identity != named(identity, node),
-        _ => false,
-    })
 }
 
 /// The programs that the pinned links run.

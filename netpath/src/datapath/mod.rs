@@ -4,8 +4,10 @@
 //! version of netpath adopts what an older one pinned as long as the ABI version is the same.
 
 mod attach;
+mod clsact;
 mod error;
 mod hops;
+mod identity;
 mod kernel;
 mod load;
 mod log;
@@ -23,6 +25,7 @@ mod test_run;
 mod timed;
 
 pub use self::{
+    clsact::Clsact,
     error::DatapathError,
     kernel::{AttachMode, attach_mode},
     log::{DatapathLog, LoggedPacket},
@@ -89,6 +92,7 @@ impl Datapath {
             Found::Same => Maps::open(&pins).map(Some),
             Found::Older(found) => Err(older(&pins, found)),
             Found::Newer(found) => Err(newer(&pins, found)),
+            Found::Overwritten => Err(identity::overwritten(&pins)),
         });
         match opened {
             Ok(None) => Ok(None),
@@ -113,11 +117,8 @@ impl Datapath {
     pub fn verify(&self) -> Result<(), DatapathError> {
         let missing = Self::missing(&self.name)?;
         let elsewhere = missing.elsewhere();
-        if missing.renamed {
-            return Err(DatapathError::Damaged {
-                path: self.pins.directory().to_owned(),
-                problem: "its map meta bears another name: `netpath up` writes it again".to_owned(),
-            });
+        if missing.identity.is_some() {
+            return Err(identity::overwritten(&self.pins));
         }
         if elsewhere.is_empty() {
             return Ok(());
@@ -140,7 +141,7 @@ impl Datapath {
         match version(&pins)? {
             Found::Older(found) if found < migrate::OLDEST => Err(older(&pins, found)),
             Found::Older(found) => Ok(Some(found)),
-            Found::Absent | Found::Same | Found::Newer(_) => Ok(None),
+            Found::Absent | Found::Same | Found::Newer(_) | Found::Overwritten => Ok(None),
         }
     }
 
@@ -160,13 +161,8 @@ impl Datapath {
         let made = load::create(&staged, capacity, object).and_then(|()| {
             let maps = Maps::open(&staged)?;
             let writer = Writer::unlocked(&maps);
-            writer
-                .settings
-                .set(&load::settings(load::fingerprint(object), capacity))?;
-            writer.ids.set(&Ids {
-                next_endpoint_id: EndpointId(1),
-            })?;
-            writer.meta.set(&Identity {
+            let node = identity.name;
+            let identity = Identity {
                 abi_version: ABI_VERSION,
                 netns_made: u32::from(identity.netns_made),
                 netns_cookie: identity.netns_cookie,
@@ -177,8 +173,17 @@ impl Datapath {
                     }
                 })?,
                 reserved: [0; 48],
+            };
+            writer.settings.set(&load::settings(
+                load::fingerprint(object),
+                capacity,
+                &identity,
+            ))?;
+            writer.ids.set(&Ids {
+                next_endpoint_id: EndpointId(1),
             })?;
-            staged.publish(identity.name)?;
+            writer.meta.set(&identity)?;
+            staged.publish(node)?;
             Ok(maps)
         });
         match made {
@@ -238,26 +243,26 @@ impl Datapath {
         }
     }
 
-    /// Whether its settings hold what netpath writes there, and say what room its maps have.
+    /// Whether its settings hold what netpath writes there, and say what room its maps have and what node it is.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn settings_are_sound(&self) -> Result<bool, DatapathError> {
         let settings = self.maps.settings.get()?;
-        Ok(settings == self.sound(settings))
+        Ok(settings == self.sound(settings, self.maps.meta.get()?))
     }
 
-    /// Writes into its settings what room its maps have, and takes out what netpath never writes there.
+    /// Writes into its settings what room its maps have and what node it is, and takes out what netpath never writes there.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn mend_settings(&self, lock: &TopologyLock) -> Result<(), DatapathError> {
         let settings = self.maps.writer(lock).settings;
-        settings.set(&self.sound(settings.get()?))
+        settings.set(&self.sound(settings.get()?, self.maps.meta.get()?))
     }
 
     /// These settings as netpath would have written them.
-    fn sound(&self, settings: Settings) -> Settings {
+    fn sound(&self, settings: Settings, identity: Identity) -> Settings {
         let room = self.room();
         Settings {
             object: settings.object,
@@ -268,7 +273,8 @@ impl Datapath {
             max_routes: room.routes,
             max_route_records: room.route_records,
             bypass: Bypass(settings.bypass).known().0,
-            padding: 0,
+            netns_made: identity.netns_made,
+            netns_cookie: identity.netns_cookie,
         }
     }
 
@@ -322,6 +328,8 @@ enum Found {
     Same,
     Older(u32),
     Newer(u32),
+    /// Of this version by its maps, and its `meta` says otherwise.
+    Overwritten,
 }
 
 /// The version of a directory. `abi_version` is the first field of `meta` in every version, whatever its size, so only
@@ -347,6 +355,7 @@ fn version(pins: &Pins) -> Result<Found, DatapathError> {
     let version = first.and_then(|value| Some(u32::from_ne_bytes(*value.first_chunk()?)));
     match version {
         Some(ABI_VERSION) => Ok(Found::Same),
+        Some(found) if identity::is_overwritten(pins, found)? => Ok(Found::Overwritten),
         // A `meta` that nobody has written.
         None | Some(0) => Err(DatapathError::Foreign {
             path,

@@ -110,7 +110,7 @@ fn names(fields: &[Field], plain: &str) -> String {
 fn room(room: Room) -> String {
     match room {
         Room::Fixed(entries) => entries.to_string(),
-        Room::Addresses => "`max_endpoints` and 16,384 for the node's own".to_owned(),
+        Room::Addresses => "`max_endpoints` and 32,768 for the node's own".to_owned(),
         Room::Endpoints => "2 × `max_endpoints`".to_owned(),
         Room::Interfaces => "2 × `max_endpoints` and 1,024 uplinks".to_owned(),
         Room::Routes => "`max_routes`".to_owned(),

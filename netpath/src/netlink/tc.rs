@@ -110,6 +110,26 @@ impl Netlink {
             })
     }
 
+    /// Removes the clsact or ingress qdisc of an interface with all filters in it; nothing where there is none.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn remove_clsact(&self, link: &Link) -> Result<(), NetlinkError> {
+        let about = About {
+            action: "remove the clsact qdisc of",
+            object: &link.name,
+        };
+        let mut message = TcMessage::default();
+        message.header.index = link.ifindex.0.cast_signed();
+        message.header.parent = TcHandle::CLSACT;
+        let message = RouteNetlinkMessage::DelQueueDiscipline(message);
+        match self.channel.request(about, message, 0) {
+            // No qdisc, or no interface (`tc_get_qdisc`).
+            Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ENODEV)) => Ok(()),
+            result => result,
+        }
+    }
+
     /// The filters at a hook of an interface, those of a block that it shares included; none without an ingress or
     /// clsact discipline.
     ///

@@ -199,7 +199,7 @@ fn reasons(numbers: impl IntoIterator<Item = u16>) -> Vec<&'static str> {
 
 /// Of what goes to an address or a prefix, and between it and others.
 fn of_entry(entry: &EndpointEntry) -> [u16; 2] {
-    [entry.punt_to, entry.punt_between]
+    [entry.punt_to, entry.between()]
 }
 
 fn uplinks(
@@ -261,7 +261,7 @@ fn routes(recorded: &Recorded, world: &World) -> Vec<RouteStatus> {
             dst,
             via: record.via,
             next_hops: next_hops(world, &dst),
-            made: record.made,
+            made: record.made && is_own(world, &dst),
             kernel: reasons(
                 entry
                     .into_iter()
@@ -270,6 +270,12 @@ fn routes(recorded: &Recorded, world: &World) -> Vec<RouteStatus> {
         }
     };
     recorded.routes.iter().map(status).collect()
+}
+
+/// Whether the route that the kernel goes by is one that netpath made: a daemon may have put its own in the place.
+fn is_own(world: &World, dst: &IpNet) -> bool {
+    let route = world.observed.node.route_to(dst);
+    route.is_some_and(|route| route.ours)
 }
 
 fn next_hops(world: &World, dst: &IpNet) -> Vec<NextHopStatus> {

@@ -242,6 +242,7 @@ fn uplink(record: &UplinkRecord) -> Result<RecordedUplink, ProvisionError> {
         port_mac: unicast(record.port_mac)?,
         addresses: nets(&record.addresses)?,
         position: record.position,
+        clsact_made: record.clsact_made != 0,
     })
 }
 
@@ -290,6 +291,8 @@ pub fn uplink_bytes(record: &RecordedUplink) -> Result<UplinkRecord, ProvisionEr
         addresses: slots::<ADDRESSES_MAX>(&record.addresses),
         fast_path: FastPathWish::AsNode as u32,
         position: record.position,
+        clsact_made: u32::from(record.clsact_made),
+        padding: 0,
     })
 }
 

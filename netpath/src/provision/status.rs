@@ -111,7 +111,7 @@ pub struct RouteStatus {
     /// The next hops that the kernel's route really has; a routing daemon may have chosen others. None where there is no route to
     /// exactly this prefix, or it leads nowhere.
     pub next_hops: Vec<NextHopStatus>,
-    /// Whether netpath put it into the kernel's table.
+    /// Whether netpath put the route that the kernel goes by into its table.
     pub made: bool,
     /// As of an interface.
     pub kernel: Vec<&'static str>,

@@ -82,11 +82,11 @@ fn mended(node: &model::Node, missing: &Missing) -> Result<Change, ProvisionErro
     }
     let mut gone = missing.held.clone();
     gone.extend(missing.programs.then_some("programs"));
-    let altered = Vec::from_iter(missing.renamed.then_some("meta"));
+    let altered = Vec::from_iter(missing.identity.is_some().then_some("meta"));
     let told = [
         ("pins that were gone", gone),
         ("pins that led elsewhere", missing.elsewhere()),
-        ("an altered name in map", altered),
+        ("overwritten maps", altered),
     ];
     let told = told.iter().filter(|(_, pins)| !pins.is_empty());
     let told: Vec<String> = told

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
-use netpath_common::{Bypass, Ifindex, PuntReason};
+use netpath_common::{Bypass, EndpointEntry, Ifindex, PuntReason};
 
 use super::{AddressPunts, InterfacePunts};
 
@@ -58,6 +58,8 @@ pub struct Census {
     pub coming: BTreeMap<String, InterfaceCensus>,
     /// By addresses.
     pub matters: Vec<Matter>,
+    /// All that is routed, and whether it is behind an endpoint of the node.
+    pub routed: BTreeMap<IpNet, bool>,
     /// What filter FORWARD drops for certain, one pair of each endpoint's addresses with others.
     pub forward_drops: Vec<ForwardDrop>,
     /// The least MTU that a route of the node's has of its own, in bytes; 0 where none has.
@@ -87,13 +89,41 @@ impl Census {
     pub fn address(&self, net: IpNet, accepted: Bypass) -> AddressPunts {
         let mut punts = AddressPunts::default();
         for matter in &self.matters {
-            let concerns = matter.sources.contains(&net) || matter.destinations.contains(&net);
             let has_both = !matter.sources.is_empty() && !matter.destinations.is_empty();
-            if concerns && has_both && !accepted.has(matter.reason) && punts.between == 0 {
+            if !has_both || accepted.has(matter.reason) {
+                continue;
+            }
+            let (alone, others) = match self.few(matter, net) {
+                Some(few) => (few.contains(&net), false),
+                None => {
+                    let mut ends = matter.sources.union(&matter.destinations);
+                    (false, ends.any(|end| *end == net))
+                }
+            };
+            if alone && punts.between & EndpointEntry::ALONE == 0 {
+                punts.between = matter.reason.number() | EndpointEntry::ALONE;
+            } else if others && punts.between == 0 {
                 punts.between = matter.reason.number();
             }
         }
         punts
+    }
+
+    /// The few ends of what acts between them and all that is routed, so that the others need not be marked: none where there
+    /// is no such side. From outside the source is not looked at first, so they have to be the node's own.
+    fn few<'a>(&self, matter: &'a Matter, net: IpNet) -> Option<&'a BTreeSet<IpNet>> {
+        let is_family = |other: &IpNet| other.addr().is_ipv4() == net.addr().is_ipv4();
+        let all: Vec<&IpNet> = self.routed.keys().filter(|it| is_family(it)).collect();
+        let is_all = |side: &BTreeSet<IpNet>| all.iter().all(|it| side.contains(it));
+        let few = match (is_all(&matter.sources), is_all(&matter.destinations)) {
+            (true, false) => &matter.destinations,
+            (false, true) => &matter.sources,
+            _ => return None,
+        };
+        let mut of_family = few.iter().filter(|it| is_family(it));
+        of_family
+            .all(|it| self.routed.get(it) == Some(&true))
+            .then_some(few)
     }
 }
 
@@ -131,6 +161,38 @@ mod tests {
         let accepted = Bypass::named("ipsec").expect("it is one");
         let punts = census.address(net("10.0.1.2/32"), accepted);
         assert_eq!(punts, AddressPunts::default());
+    }
+
+    #[test]
+    fn what_acts_between_one_and_all_marks_that_one() {
+        let all = ["10.0.1.2/32", "10.0.2.2/32", "10.0.3.0/24"];
+        let routed = all.map(|text| (net(text), text != "10.0.3.0/24"));
+        let rules = PuntReason::Rules.number();
+        let alone = rules | EndpointEntry::ALONE;
+        for (sources, destinations, expected) in [
+            (&all[..], &all[..1], [alone, 0, 0]),
+            (&all[1..2], &all, [0, alone, 0]),
+            // Another node's prefix is not the first that is looked at.
+            (&all, &all[2..], [rules; 3]),
+            (&all, &all, [rules; 3]),
+            (&all[..1], &all[1..2], [rules, rules, 0]),
+        ] {
+            let census = Census {
+                matters: vec![Matter {
+                    reason: PuntReason::Rules,
+                    ..matter(sources, destinations)
+                }],
+                routed: routed
+                    .into_iter()
+                    .chain([(net("fd00::/64"), true)])
+                    .collect(),
+                ..Census::default()
+            };
+            let found = all.map(|text| census.address(net(text), Bypass::default()).between);
+            assert_eq!(found, expected, "{sources:?} {destinations:?}");
+            let other = census.address(net("fd00::/64"), Bypass::default());
+            assert_eq!(other, AddressPunts::default());
+        }
     }
 
     #[test]

@@ -172,6 +172,11 @@ kinds! {
         OwnAddress(IpAddr) = "own_address_unknown", TELLS;
         /// The programs take an address for the node's own that it no longer has: they refuse packets from it.
         OwnAddressGone(IpAddr) = "own_address_gone", TELLS;
+        /// The node takes a prefix for its own as a whole, and the programs do not know it: they let packets from outside come
+        /// from it.
+        OwnPrefix(IpNet) = "own_prefix_unknown", TELLS;
+        /// The programs take a prefix for the node's own that it does not take in any more: they refuse packets from it.
+        OwnPrefixGone(IpNet) = "own_prefix_gone", TELLS;
         /// The node is to pass these by.
         Bypass(Vec<&'static str>) = "bypass", MENDS;
         /// A program does not run on an interface where it belongs.
@@ -362,6 +367,14 @@ impl fmt::Display for Drift {
             Self::OwnAddressGone(address) => write!(
                 f,
                 "the node no longer has the address {address}, and the fast path takes it for its own"
+            ),
+            Self::OwnPrefix(prefix) => write!(
+                f,
+                "the node takes {prefix} for its own, and the fast path takes it for anybody's"
+            ),
+            Self::OwnPrefixGone(prefix) => write!(
+                f,
+                "the node takes {prefix} for its own no more, and the fast path does"
             ),
             Self::Bypass(names) if names.is_empty() => write!(f, "bypass nothing"),
             Self::Bypass(names) => write!(f, "bypass {}", List(names)),

@@ -27,8 +27,8 @@ pub use self::{
     bypass::{Census, ForwardDrop, InterfaceCensus, Matter},
     drift::Drift,
     observed::{
-        AddressPunts, Hop, Interface, InterfacePunts, Link, Maps, Namespace, NamespaceOwner,
-        NamespaceState, Neighbour, Observed, Route, Sysctls, WireClaim,
+        AddressPunts, Clsact, Hop, Interface, InterfacePunts, Link, Maps, Namespace,
+        NamespaceOwner, NamespaceState, Neighbour, Observed, Route, Sysctls, WireClaim,
     },
     op::{NewInterface, NewRoute, Op, OwnRoute, Owner, Place, Replaces},
     plan::{

@@ -247,6 +247,29 @@ pub enum NamespaceOwner {
     Perhaps(String),
 }
 
+/// What else is in the clsact qdisc of an uplink, beside this node's filters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clsact {
+    /// Somebody else's filters.
+    pub has_others: bool,
+    /// One of them where this node's belongs.
+    pub is_taken: bool,
+}
+
+/// What a namespace takes in for an address that it has on an interface that is up: the address, and the broadcast address of
+/// its subnet (`fib_add_ifaddr`).
+pub fn taken_by(net: &IpNet) -> impl Iterator<Item = IpAddr> + use<> {
+    [Some(net.addr()), broadcast(net)].into_iter().flatten()
+}
+
+/// The broadcast address of an address's subnet, if that has one.
+pub fn broadcast(net: &IpNet) -> Option<IpAddr> {
+    match net {
+        IpNet::V4(v4) if v4.prefix_len() < 31 => Some(v4.broadcast().into()),
+        IpNet::V4(_) | IpNet::V6(_) => None,
+    }
+}
+
 /// What the kernel has of one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
@@ -260,9 +283,11 @@ pub struct Observed {
     pub wires: BTreeMap<String, Namespace>,
     /// What the machine takes for itself: routes of table local, on a node that is the machine's.
     pub local: Vec<Route>,
-    /// The addresses that its namespace takes for its own, whatever interface they are on: of those that are forwarded
-    /// at all.
+    /// The addresses that its namespace takes for its own, whatever interface they are on, and the broadcast addresses of its
+    /// subnets: of those that are forwarded at all.
     pub own: BTreeSet<IpAddr>,
+    /// The prefixes that it takes for its own as a whole (`ip route add local`).
+    pub own_prefixes: BTreeSet<IpNet>,
     /// What other nodes claim.
     pub claims: Vec<WireClaim>,
     /// Which other node has a record that proves the namespace at a wanted name its own.
@@ -286,6 +311,8 @@ pub struct Observed {
     pub link_pins: BTreeSet<(ProgramKind, String)>,
     /// Whether programs are attached by pinned links.
     pub pins_links: bool,
+    /// The clsact qdiscs of its uplinks, by device, where programs are filters in them.
+    pub clsact: BTreeMap<String, Clsact>,
     /// Whether the pinned programs are those of this build.
     pub programs_current: bool,
     /// How many addresses of each family its maps have room for; 0 where it has no maps.

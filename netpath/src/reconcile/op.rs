@@ -80,6 +80,8 @@ pub struct NewInterface {
 pub enum Owner {
     /// The node itself, or for a prefix: other nodes.
     Node,
+    /// Of a prefix, the node itself, which takes it in as a whole.
+    Machine,
     /// An endpoint, behind this interface of the node.
     Endpoint {
         /// Its id.
@@ -323,6 +325,8 @@ pub enum Op {
     Attach(ProgramKind, String),
     /// Detach a program, and remove its link's pin.
     Detach(ProgramKind, String),
+    /// Take the programs off an uplink of the machine's, and the clsact qdisc that netpath made for them.
+    RemoveClsact(String),
     /// Remove the node: in a lab its namespace, and its pins.
     RemoveNode,
 }

@@ -68,6 +68,8 @@ pub struct RecordedUplink {
     pub addresses: Vec<IpNet>,
     /// Its place among the node's uplinks, from 0.
     pub position: u32,
+    /// Whether netpath made the clsact qdisc that its filters are in.
+    pub clsact_made: bool,
 }
 
 /// One route towards other nodes.

@@ -89,6 +89,16 @@ kinds! {
         NoNamespace(String) = "namespace_missing", "give the path of one, such as /run/netns/NAME";
         /// The machine has no interface of an uplink's name.
         NoUplink(String) = "uplink_missing", "name one that `ip link` lists";
+        /// Two nodes in one network namespace are to have one uplink, and without TCX there is one place for their filters.
+        SharedUplink {
+            /// The uplink.
+            dev: String,
+            /// The node that has it.
+            node: String,
+        } = "shared_uplink", "give the uplink to one of the two nodes, or use Linux 6.6 or newer, where several may share it";
+        /// Somebody's filter stands in the place of netpath's on an uplink, without TCX.
+        FilterInPlace(String) = "filter_in_place", "remove it with `tc filter del` if nobody needs it, or give it another \
+            preference";
         /// An uplink of the machine is down.
         UplinkDown(String) = "uplink_down", "set it up with `ip link set` (netpath configures no interface that it did \
             not make)";
@@ -196,6 +206,10 @@ impl Refusal {
                 "remove it with `{entry}ip link del dev {dev}` if nothing uses it, or set host_dev in the topology file to \
                  another name"
             ),
+            Self::FilterInPlace(dev) => format!(
+                "remove it with `{entry}tc filter del dev {dev} ingress pref {FILTER_PREFERENCE}` if nobody needs it (a netpath \
+                 whose directory is gone leaves one), or give it another preference"
+            ),
             Self::UplinkDown(dev) => format!(
                 "set it up with `{entry}ip link set {dev} up` (netpath configures no interface that it did not make)"
             ),
@@ -284,6 +298,16 @@ impl fmt::Display for Refusal {
                 f,
                 "namespace {name} and interface {dev} were most likely made for it, and no record proves that any more"
             ),
+            Self::SharedUplink { dev, node } => write!(
+                f,
+                "uplink {dev} is node {node}'s already, and before Linux 6.6 (without TCX) an interface has one place for the \
+                 filters of a node"
+            ),
+            Self::FilterInPlace(dev) => write!(
+                f,
+                "somebody's tc filter stands in the place of netpath's on {dev}, at the ingress with preference \
+                 {FILTER_PREFERENCE}"
+            ),
             Self::UplinkDown(dev) => write!(f, "uplink {dev} is down"),
             Self::ForeignInterface { dev, netns, .. } => {
                 write!(f, "interface {dev} exists")?;
@@ -359,6 +383,9 @@ impl fmt::Display for Refusal {
         }
     }
 }
+
+/// The priority of netpath's filters, as tc calls it.
+const FILTER_PREFERENCE: u16 = netpath_common::CLSACT_PRIORITY;
 
 fn is_address(net: &IpNet) -> bool {
     net.prefix_len() == net.max_prefix_len()

@@ -657,8 +657,8 @@ fn more_addresses_than_the_maps_hold_are_refused_with_what_makes_room() {
     world.observed.address_room = room;
     let mut wanted = lab();
     wanted.room = (100, 100);
-    // Two endpoints and an uplink have an address of each family.
-    let others = (0..room - 3).map(|number| IpAddr::from((0x0b00_0000 + number).to_be_bytes()));
+    // Two endpoints and an uplink have an address of each family, and the uplink's subnet a broadcast address.
+    let others = (0..room - 4).map(|number| IpAddr::from((0x0b00_0000 + number).to_be_bytes()));
     world.observed.own.extend(others);
     assert_eq!(planned(&wanted, &world).refusals, []);
     world.observed.own.insert(IpAddr::from([12, 0, 0, 1]));

@@ -166,7 +166,6 @@ fn end(map: &str, what: &str) -> End {
             "endpoint_records",
             "alter origin" | "alter netns_kind" | "alter addresses" | "alter prefixes",
         ) => End::Refused,
-        ("meta", "alter abi_version" | "alter netns_made" | "alter netns_cookie") => End::Refused,
         ("endpoint_records" | "settings", "alter fast_path") => End::Wish,
         ("settings", "alter object") => End::Unseen("only `up` knows which programs it would load"),
         ("settings", "alter bypass") => End::Unseen("it is a wish"),

@@ -9,6 +9,7 @@
 
 mod v2_to_v3;
 mod v3_to_v4;
+mod v4_to_v5;
 
 use std::collections::BTreeMap;
 
@@ -37,7 +38,11 @@ pub(super) type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 type Step = fn(&mut Contents<'_>) -> Result<(), DatapathError>;
 
 /// Every step, by the version that it starts from. Each knows the layouts of its two versions only, and those for ever.
-const STEPS: &[(u32, Step)] = &[(2, v2_to_v3::step), (3, v3_to_v4::step)];
+const STEPS: &[(u32, Step)] = &[
+    (2, v2_to_v3::step),
+    (3, v3_to_v4::step),
+    (4, v4_to_v5::step),
+];
 
 /// The oldest version that there is a way from.
 pub(super) const OLDEST: u32 = STEPS[0].0;
@@ -144,6 +149,7 @@ impl Datapath {
             Found::Older(found) => found,
             Found::Absent | Found::Same => return Ok(None),
             Found::Newer(found) => return Err(super::newer(&pins, found)),
+            Found::Overwritten => return Err(super::identity::overwritten(&pins)),
         };
         let mut contents = Contents::of(&pins);
         for version in found..ABI_VERSION {

@@ -1,7 +1,8 @@
 //! What is done with records, with the entries that programs read, and with programs.
 
 use netpath_common::{
-    EndpointEntry, EndpointId, Ifindex, InterfaceEntry, InterfaceKind, InterfaceState, RouteEntry,
+    EndpointEntry, EndpointId, Ifindex, InterfaceEntry, InterfaceKind, InterfaceState, ProgramKind,
+    RouteEntry,
 };
 
 use super::{
@@ -73,15 +74,30 @@ impl Site<'_> {
             }
             Op::RemovePrefix(prefix) => Ok(self.writer()?.remove_route(*prefix)?),
             Op::Attach(program, dev) => {
-                self.datapath()?.attach(inside, *program, dev)?;
+                let datapath = self.datapath()?;
+                match self.has_own_clsact(dev)? {
+                    true => datapath.attach_alone(inside, *program, dev)?,
+                    false => datapath.attach(inside, *program, dev)?,
+                };
                 Ok(())
             }
             Op::Detach(program, dev) => {
                 self.datapath()?.detach(inside, *program, dev)?;
                 Ok(())
             }
+            Op::RemoveClsact(dev) => {
+                Ok(self
+                    .datapath()?
+                    .remove_clsact(inside, &[ProgramKind::FromUplink], dev)?)
+            }
             op => Err(ProvisionError::NoSuchPlace(format!("{op:?}"))),
         }
+    }
+
+    /// Whether it is recorded that netpath makes the clsact qdisc of an interface that it did not make.
+    fn has_own_clsact(&self, dev: &str) -> Result<bool, ProvisionError> {
+        let record = self.datapath()?.maps.uplink_records.get(&key(dev)?)?;
+        Ok(record.is_some_and(|record| record.clsact_made != 0))
     }
 
     /// With the cookie and the index that it got, where they could not be known when it was planned.
@@ -128,6 +144,7 @@ fn entry(
 ) -> Result<EndpointEntry, ProvisionError> {
     let entry = match owner {
         Owner::Node => EndpointEntry::NODE,
+        Owner::Machine => return Ok(RouteEntry::NODE.endpoint),
         Owner::Endpoint {
             id,
             dev,

@@ -139,7 +139,8 @@ impl<'a> Site<'a> {
             | Op::SetPrefix(..)
             | Op::RemovePrefix(_)
             | Op::Attach(..)
-            | Op::Detach(..) => self.maps(inside, netlink, op),
+            | Op::Detach(..)
+            | Op::RemoveClsact(_) => self.maps(inside, netlink, op),
             Op::SetForwardPolicy { drop } => self.set_forward_policy(inside, *drop),
             _ => self.links(inside, netlink, op),
         }

@@ -7,6 +7,7 @@ use std::{
     sync::PoisonError,
 };
 
+use ipnet::IpNet;
 use netpath_common::{Ifindex, ProgramKind};
 
 use super::{
@@ -14,7 +15,7 @@ use super::{
     machine::{self, Machine},
 };
 use crate::{
-    datapath::{Datapath, Running},
+    datapath::{Clsact, Datapath, Running},
     model::{NodePlace, is_forwardable},
     netlink::{self, LinkKind, NeighbourState, Netlink, NextHop, RouteKind, Table, XdpMode},
     netns::{Inside, Netns},
@@ -41,38 +42,47 @@ pub(super) fn node(
         || subject.recorded.is_some_and(|node| node.forward_drop);
     let datapath = datapath.map(std::sync::Mutex::new);
     let is_machine = subject.place == NodePlace::Host;
-    let (node, own, machine, forward_drop, attached, census) = netns.enter(|inside| {
-        let netlink = Netlink::open(inside)?;
-        let node = read(inside, &netlink, state, &keys, None)?;
-        let taken = netlink.routes(Table::Local)?;
-        let own = taken.iter().filter_map(own_address).collect();
-        let machine = match is_machine {
-            true => machine::read(inside, &netlink, &node, &taken)?,
-            false => Machine::default(),
-        };
-        let asked = is_lab && (may_drop || iptables::may_drop_forward(inside)?);
-        let drop = match asked {
-            true => Some(iptables::forward_drops(inside)?),
-            false => None,
-        };
-        let datapath = datapath
-            .as_ref()
-            .map(|datapath| datapath.lock().unwrap_or_else(PoisonError::into_inner));
-        let datapath = datapath.as_deref().copied();
-        let attached = match datapath {
-            Some(datapath) => attached(subject, inside, &node, datapath)?,
-            None => Default::default(),
-        };
-        let census = census::take(subject, inside, &netlink, datapath, &node.sysctls)?;
-        Ok::<_, ProvisionError>((node, own, machine, drop, attached, census))
-    })??;
+    let (node, own, machine, forward_drop, attached, clsact, census) =
+        netns.enter(|inside| {
+            let netlink = Netlink::open(inside)?;
+            let node = read(inside, &netlink, state, &keys, None)?;
+            let taken = netlink.routes(Table::Local)?;
+            let own = (
+                taken.iter().filter_map(own_address).collect(),
+                taken.iter().filter_map(own_prefix).collect(),
+            );
+            let machine = match is_machine {
+                true => machine::read(inside, &netlink, &node, &taken)?,
+                false => Machine::default(),
+            };
+            let asked = is_lab && (may_drop || iptables::may_drop_forward(inside)?);
+            let drop = match asked {
+                true => Some(iptables::forward_drops(inside)?),
+                false => None,
+            };
+            let datapath = datapath
+                .as_ref()
+                .map(|datapath| datapath.lock().unwrap_or_else(PoisonError::into_inner));
+            let datapath = datapath.as_deref().copied();
+            let attached = match datapath {
+                Some(datapath) => attached(subject, inside, &node, datapath)?,
+                None => Default::default(),
+            };
+            let clsact = match is_machine {
+                true => clsact(subject, inside, &netlink, datapath)?,
+                false => BTreeMap::new(),
+            };
+            let census = census::take(subject, inside, &netlink, datapath, &node.sysctls)?;
+            Ok::<_, ProvisionError>((node, own, machine, drop, attached, clsact, census))
+        })??;
     observed.node = node;
-    observed.own = own;
+    (observed.own, observed.own_prefixes) = own;
     observed.local = machine.local;
     observed.advertised = machine.advertised;
     observed.entry = machine.entry;
     observed.forward_drop = forward_drop;
     (observed.attached, observed.loose) = attached;
+    observed.clsact = clsact;
     observed.census = census;
     Ok(())
 }
@@ -114,6 +124,30 @@ fn attached(
         }
     }
     Ok((attached, loose))
+}
+
+/// The clsact qdiscs of uplinks.
+fn clsact(
+    subject: &Subject<'_>,
+    inside: &Inside<'_>,
+    netlink: &Netlink,
+    datapath: Option<&Datapath>,
+) -> Result<BTreeMap<String, reconcile::Clsact>, ProvisionError> {
+    let mut found = BTreeMap::new();
+    for dev in subject.uplinks() {
+        let Some(link) = netlink.link(dev)? else {
+            continue;
+        };
+        if let Some(clsact) = Clsact::of(inside, netlink, datapath, ProgramKind::FromUplink, &link)?
+        {
+            let clsact = reconcile::Clsact {
+                has_others: clsact.has_others,
+                is_taken: clsact.is_taken,
+            };
+            found.insert(dev.to_owned(), clsact);
+        }
+    }
+    Ok(found)
 }
 
 /// The sysctls that netpath sets in a node's namespace, or goes by there.
@@ -243,11 +277,23 @@ fn sysctls(inside: &Inside<'_>, keys: &[String]) -> Result<Sysctls, ProvisionErr
 }
 
 /// The address of a route of table local, if it is one that packets may come from: what the kernel takes for its own,
-/// whatever interface has it, or none. An IPv6 address that turned out to be somebody else's is not there.
+/// whatever interface has it, or none, and the broadcast addresses of its subnets. From neither does it take anything that
+/// comes in (`__fib_validate_source`). An IPv6 address that turned out to be somebody else's is not there.
 fn own_address(found: &netlink::Route) -> Option<IpAddr> {
-    let is_address = found.dst.prefix_len() == found.dst.max_prefix_len();
+    let is_own = matches!(found.kind, RouteKind::Local | RouteKind::Broadcast);
     let address = found.dst.addr();
-    (found.kind == RouteKind::Local && is_address && is_forwardable(address)).then_some(address)
+    (is_own && is_address(&found.dst) && is_forwardable(address)).then_some(address)
+}
+
+/// The same of a prefix that it takes in as a whole.
+fn own_prefix(found: &netlink::Route) -> Option<IpNet> {
+    let is_one = found.kind == RouteKind::Local && !is_address(&found.dst);
+    let is_default = found.dst.prefix_len() == 0;
+    (is_one && !is_default && is_forwardable(found.dst.addr())).then_some(found.dst)
+}
+
+fn is_address(net: &IpNet) -> bool {
+    net.prefix_len() == net.max_prefix_len()
 }
 
 /// A route that is not plain (of another type, over several next hops) has neither next hop nor interface here: it is

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use netpath_common::{Ifindex, Mac};
 
-use super::super::{Hop, Link, Namespace, Neighbour, NewRoute, Place, Replaces, Route, World};
+use super::super::{
+    Hop, Link, Namespace, Neighbour, NewRoute, Place, Replaces, Route, World, observed::taken_by,
+};
 
 impl World {
     pub(super) fn remove_address(&mut self, place: &Place, dev: &str, address: IpNet) {
@@ -41,9 +43,9 @@ impl World {
 
     /// Addresses are gone from one of the node's interfaces: they are its own no more, unless another has them too.
     pub(super) fn forget_own(&mut self, gone: &[IpNet]) {
-        for address in gone.iter().map(IpNet::addr) {
-            let mut left = self.observed.node.links.iter().flat_map(|it| &it.addresses);
-            if !left.any(|found| found.addr() == address) {
+        for address in gone.iter().flat_map(taken_by) {
+            let left = self.observed.node.links.iter().flat_map(|it| &it.addresses);
+            if !left.flat_map(taken_by).any(|found| found == address) {
                 self.observed.own.remove(&address);
             }
         }

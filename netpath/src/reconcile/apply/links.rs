@@ -1,13 +1,17 @@
 //! Interfaces.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use netpath_common::{Ifindex, Mac};
 
 use super::{
-    super::{Link, Op, Place, World},
+    super::{Link, Op, Place, World, observed::broadcast},
     UNMADE,
     addresses::forget_source,
 };
+
+use crate::model::is_forwardable;
 
 /// The MTU of a new veth, in bytes (`ETH_DATA_LEN` in linux/if_ether.h).
 const ETHERNET_MTU: u32 = 1500;
@@ -184,7 +188,12 @@ impl World {
                     self.delete_link(&Place::Node, dev);
                 }
             }
-            Op::SetUp { place, dev } => self.change_link(place, dev, |link| link.up = true),
+            Op::SetUp { place, dev } => {
+                self.change_link(place, dev, |link| link.up = true);
+                if *place == Place::Node {
+                    self.observed.own.extend(self.broadcasts(dev));
+                }
+            }
             Op::SetDown { place, dev } => self.set_down(place, dev),
             Op::Rename { place, dev, to, .. } => self.rename(place, dev, to),
             Op::SetMtu { place, dev, mtu } => {
@@ -199,6 +208,14 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// The broadcast addresses of one of the node's interfaces, which it has while that is up.
+    fn broadcasts(&self, dev: &str) -> Vec<IpAddr> {
+        let link = self.observed.node.link(dev);
+        let addresses = link.into_iter().flat_map(|link| &link.addresses);
+        let broadcasts = addresses.filter_map(broadcast);
+        broadcasts.filter(|it| is_forwardable(*it)).collect()
     }
 
     /// With an interface that goes down go its routes, its neighbours and its IPv6 addresses (`fib_disable_ip`,
@@ -223,6 +240,12 @@ impl World {
         neighbours.retain(|found| found.ifindex != ifindex);
         if *place == Place::Node {
             self.forget_own(&gone);
+            for address in self.broadcasts(dev) {
+                let mut up = self.observed.node.links.iter().filter(|link| link.up);
+                if !up.any(|link| self.broadcasts(&link.name).contains(&address)) {
+                    self.observed.own.remove(&address);
+                }
+            }
         }
     }
 

@@ -43,6 +43,7 @@ impl World {
     pub(in crate::reconcile) fn entry(&self, owner: &Owner, punts: AddressPunts) -> EndpointEntry {
         let entry = match owner {
             Owner::Node => EndpointEntry::NODE,
+            Owner::Machine => return RouteEntry::NODE.endpoint,
             Owner::Endpoint {
                 id,
                 dev,
@@ -96,6 +97,8 @@ impl World {
         self.observed.loose.remove(&(ifindex, program));
         if self.observed.pins_links {
             self.observed.link_pins.insert((program, dev.to_owned()));
+        } else {
+            self.observed.clsact.entry(dev.to_owned()).or_default();
         }
     }
 }

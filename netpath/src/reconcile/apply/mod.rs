@@ -7,7 +7,9 @@ mod maps;
 
 use netpath_common::{Bypass, EndpointId, Ifindex, Mac};
 
-use super::{Link, Maps, Namespace, NamespaceState, Op, Place, Recorded, Route, World};
+use super::{
+    Link, Maps, Namespace, NamespaceState, Op, Place, Recorded, Route, World, observed::taken_by,
+};
 use crate::model::{NodePlace, is_forwardable};
 
 /// The first of the indexes and cookies that stand for what is yet to be made: far above those that the kernel gives.
@@ -80,8 +82,9 @@ impl World {
             } => {
                 let (address, place) = (*address, place.clone());
                 self.change_link(&place, dev, |link| link.addresses.push(address));
-                if place == Place::Node && is_forwardable(address.addr()) {
-                    self.observed.own.insert(address.addr());
+                if place == Place::Node {
+                    let taken = taken_by(&address).filter(|it| is_forwardable(*it));
+                    self.observed.own.extend(taken);
                 }
             }
             Op::RemoveAddress {
@@ -126,6 +129,13 @@ impl World {
             | Op::SetPrefix(..)
             | Op::RemovePrefix(_) => self.apply_to_maps(op),
             Op::Attach(program, dev) => self.attach(*program, dev),
+            Op::RemoveClsact(dev) => {
+                let ifindex = self.ifindex(dev);
+                self.observed
+                    .attached
+                    .retain(|(index, _)| *index != ifindex);
+                self.observed.clsact.remove(dev);
+            }
             Op::Detach(program, dev) => {
                 let ifindex = self.ifindex(dev);
                 self.observed.attached.remove(&(ifindex, *program));

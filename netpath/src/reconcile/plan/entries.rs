@@ -7,7 +7,8 @@ use netpath_common::{EndpointEntry, Ifindex, InterfaceKind, ProgramKind, PuntRea
 
 use super::{
     super::{
-        Action, AddressPunts, Drift, Maps, Object, Op, Owner, Recorded, World, observed::Interface,
+        Action, AddressPunts, Drift, Maps, Object, Op, Owner, Recorded, World,
+        observed::{Interface, taken_by},
     },
     Draft, Planner,
 };
@@ -98,6 +99,7 @@ impl Planner<'_> {
                         program,
                         dev: dev.clone(),
                     });
+                    self.note_clsact(draft, &dev);
                     self.act(draft, Op::Attach(program, dev));
                 }
                 (false, true) => {
@@ -105,7 +107,7 @@ impl Planner<'_> {
                         program,
                         dev: dev.clone(),
                     });
-                    self.act(draft, Op::Detach(program, dev));
+                    self.take_off(draft, program, &dev);
                 }
                 (true, true) if self.world.observed.loose.contains(&(ifindex, program)) => {
                     draft.note(Drift::LinkUnpinned {
@@ -163,7 +165,7 @@ pub(super) fn altered(
         return Drift::EntryAltered { map, key };
     }
     let number = |entry: &EndpointEntry| match entry.punt_to {
-        0 => entry.punt_between,
+        0 => entry.between(),
         to => to,
     };
     punts(key, number(wanted), number(found))
@@ -232,18 +234,29 @@ impl Planner<'_> {
                 uplink.addresses.clear();
             }
         }
-        surplus(&node, &self.other_addresses(), &self.world.observed.maps)
+        let own = (self.other_addresses(), self.own_prefixes());
+        surplus(&node, (&own.0, &own.1), &self.world.observed.maps)
     }
 }
 
-fn surplus(node: &Recorded, others: &BTreeSet<IpAddr>, maps: &Maps) -> Vec<(Drift, Op)> {
+/// Beside what is recorded the node has addresses and prefixes of its own.
+fn surplus(
+    node: &Recorded,
+    (others, own_prefixes): (&BTreeSet<IpAddr>, &BTreeSet<IpNet>),
+    maps: &Maps,
+) -> Vec<(Drift, Op)> {
     let gone = |map, key: String, op| (Drift::EntrySurplus { map, key }, op);
     let endpoints = || node.endpoints.values();
     let mut surplus = Vec::new();
     let own: BTreeSet<IpAddr> = endpoints()
         .flat_map(|endpoint| &endpoint.addresses)
-        .chain(node.uplinks.values().flat_map(|uplink| &uplink.addresses))
         .map(IpNet::addr)
+        .chain(
+            node.uplinks
+                .values()
+                .flat_map(|uplink| &uplink.addresses)
+                .flat_map(taken_by),
+        )
         .chain(others.iter().copied())
         .collect();
     for &address in maps
@@ -257,6 +270,7 @@ fn surplus(node: &Recorded, others: &BTreeSet<IpAddr>, maps: &Maps) -> Vec<(Drif
     let prefixes: BTreeSet<IpNet> = endpoints()
         .flat_map(|endpoint| &endpoint.prefixes)
         .chain(node.routes.keys())
+        .chain(own_prefixes)
         .copied()
         .collect();
     for &prefix in maps

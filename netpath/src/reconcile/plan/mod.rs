@@ -1,5 +1,6 @@
 //! From what is wanted and what is there to the steps in between.
 
+mod clsact;
 mod draft;
 mod endpoint;
 mod entries;

@@ -1,7 +1,7 @@
 //! The node itself: its namespace's settings, its programs, its policy.
 
 use ipnet::IpNet;
-use netpath_common::{FeatureBits, Ifindex, InterfaceKind, PuntReason};
+use netpath_common::{FeatureBits, Ifindex, InterfaceKind, PuntReason, RouteEntry};
 
 use super::{
     super::{Action, AddressPunts, Drift, InterfacePunts, Object, Op, Place, Recorded, World},
@@ -288,7 +288,15 @@ impl Planner<'_> {
 fn needed_features(world: &World) -> FeatureBits {
     let mut bits = 0;
     let recorded = world.recorded.as_ref();
-    if recorded.is_some_and(|node| node.endpoints.values().any(|e| !e.prefixes.is_empty())) {
+    let has_prefixes = recorded
+        .is_some_and(|node| node.endpoints.values().any(|it| !it.prefixes.is_empty()))
+        || world
+            .observed
+            .maps
+            .routes
+            .values()
+            .any(|it| *it == RouteEntry::NODE);
+    if has_prefixes {
         bits |= FeatureBits::LOCAL_PREFIXES;
     }
     let mut interfaces = world.observed.maps.interfaces.values();

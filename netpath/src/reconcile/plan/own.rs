@@ -5,14 +5,15 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
-use netpath_common::{EndpointEntry, tables::UPLINK_ADDRESSES};
+use netpath_common::{EndpointEntry, FeatureBits, RouteEntry, tables::UPLINK_ADDRESSES};
 
 use super::{
     super::{
         Action, AddressPunts, Drift, Object, Op, Owner, RecordedEndpoint, Refusal, WantedEndpoint,
+        observed::taken_by,
     },
     Draft, Planner,
-    entries::{address_map, altered},
+    entries::{address_map, altered, prefix_map},
 };
 
 /// The addresses that a node is to have in its maps, by whose they are.
@@ -20,7 +21,9 @@ use super::{
 struct Claimed {
     endpoints: BTreeSet<IpAddr>,
     prefixes: Vec<IpNet>,
+    /// With their broadcast addresses.
     uplinks: BTreeSet<IpAddr>,
+    routes: BTreeSet<IpNet>,
 }
 
 impl Claimed {
@@ -40,6 +43,7 @@ impl Planner<'_> {
             ..Draft::default()
         };
         self.refresh_own_addresses(&mut draft);
+        self.refresh_own_prefixes(&mut draft);
         draft.silent = draft.drift.is_empty();
         let name = self.wanted.name.clone();
         self.step(Action::Update, Object::Node, &name, None, draft);
@@ -66,6 +70,75 @@ impl Planner<'_> {
             let punts = AddressPunts::default();
             self.act(draft, Op::SetEntry(address, Owner::Node, punts));
         }
+    }
+
+    /// The same of prefixes that the node takes in as a whole. A destination of the topology inside one keeps its own entry,
+    /// and gets the node's in its place: table local is asked before all others.
+    pub(super) fn refresh_own_prefixes(&mut self, draft: &mut Draft) {
+        let own = self.own_prefixes();
+        let known: Vec<IpNet> = self.known_prefixes().collect();
+        if !own.is_empty() {
+            self.feature(draft, FeatureBits::LOCAL_PREFIXES);
+        }
+        for prefix in known {
+            if own.contains(&prefix) || self.is_destination(&prefix) {
+                continue;
+            }
+            draft.note(Drift::OwnPrefixGone(prefix));
+            self.act(draft, Op::RemovePrefix(prefix));
+        }
+        for prefix in own {
+            let found = self.world.observed.maps.routes.get(&prefix);
+            if found == Some(&RouteEntry::NODE) {
+                continue;
+            }
+            draft.note(match found.map(|route| &route.endpoint) {
+                None => Drift::OwnPrefix(prefix),
+                found => altered(
+                    prefix_map(prefix),
+                    prefix.to_string(),
+                    found,
+                    &RouteEntry::NODE.endpoint,
+                ),
+            });
+            let punts = AddressPunts::default();
+            self.act(draft, Op::SetPrefix(prefix, Owner::Machine, punts));
+        }
+    }
+
+    /// The prefixes that the node takes in as a whole, and that are no endpoint's: `up` refuses those.
+    pub(super) fn own_prefixes(&self) -> BTreeSet<IpNet> {
+        let claimed = self.claimed();
+        let own = self.world.observed.own_prefixes.iter().copied();
+        let is_free =
+            |own: &IpNet| !claimed.routes.contains(own) && !claimed.prefixes.contains(own);
+        own.filter(is_free).collect()
+    }
+
+    /// Whether the topology has, or had, a route to exactly this prefix.
+    fn is_destination(&self, prefix: &IpNet) -> bool {
+        let recorded = self.world.recorded.as_ref();
+        let mut wanted = self.wanted.routes.iter();
+        recorded.is_some_and(|node| node.routes.contains_key(prefix))
+            || wanted.any(|route| route.dst == *prefix)
+    }
+
+    /// Whether an endpoint has an address, or is to have it.
+    pub(super) fn is_endpoints(&self, address: IpAddr) -> bool {
+        self.claimed().endpoints.contains(&address)
+    }
+
+    /// Those that the programs know.
+    fn known_prefixes(&self) -> impl Iterator<Item = IpNet> {
+        let routes = self.world.observed.maps.routes.iter();
+        let own = routes.filter(|(_, entry)| **entry == RouteEntry::NODE);
+        own.map(|(prefix, _)| *prefix)
+    }
+
+    /// Whether the node takes in all of a prefix.
+    pub(super) fn takes_in(&self, net: IpNet) -> bool {
+        let mut own = self.world.observed.own_prefixes.iter();
+        own.any(|prefix| prefix.contains(&net))
     }
 
     /// The addresses of the node that neither its topology nor an endpoint has.
@@ -123,7 +196,8 @@ impl Planner<'_> {
             claim(addresses, prefixes);
         }
         let uplinks = wanted.uplinks.iter().flat_map(|uplink| &uplink.addresses);
-        claimed.uplinks = uplinks.map(IpNet::addr).collect();
+        claimed.uplinks = uplinks.flat_map(taken_by).collect();
+        claimed.routes = wanted.routes.iter().map(|route| route.dst).collect();
         claimed
     }
 

@@ -330,6 +330,7 @@ impl Planner<'_> {
         let wanted = self.wanted;
         for uplink in &wanted.uplinks {
             self.refuse_uplink(uplink);
+            self.refuse_place(uplink);
         }
         let has_v6 = wanted
             .endpoints

@@ -9,6 +9,7 @@ use super::{
     super::{
         Action, Home, Link, NamespaceState, Object, Op, OwnRoute, Place, Plan, RecordedEndpoint,
         RecordedRoute, RecordedUplink, Scope, Wanted, WireClaim, World, drift::List,
+        observed::taken_by,
     },
     Draft, Fresh, Planner,
     entries::{ENDPOINT, UPLINK},
@@ -467,6 +468,7 @@ impl Planner<'_> {
         let nowhere = RecordedUplink {
             wire_cookie: 0,
             ifindex: Ifindex(0),
+            clsact_made: false,
             ..uplink.clone()
         };
         let op = Op::RecordUplink(dev.to_owned(), Box::new(nowhere));
@@ -478,8 +480,9 @@ impl Planner<'_> {
         for program in UPLINK {
             let pin = (program, dev.to_owned());
             let runs = self.world.observed.attached.contains(&(ifindex, program));
-            if runs && ifindex == uplink.ifindex || self.world.observed.link_pins.contains(&pin) {
-                self.act(draft, Op::Detach(program, pin.1));
+            let is_its = runs && ifindex == uplink.ifindex;
+            if is_its || self.world.observed.link_pins.contains(&pin) {
+                self.take_off(draft, program, dev);
             }
         }
         self.withdraw_addresses(draft, uplink);
@@ -508,8 +511,8 @@ impl Planner<'_> {
     /// itself.
     fn withdraw_addresses(&mut self, draft: &mut Draft, uplink: &RecordedUplink) {
         let kept = self.wanted.uplinks.iter().flat_map(|kept| &kept.addresses);
-        let kept: BTreeSet<IpAddr> = kept.map(IpNet::addr).collect();
-        for address in uplink.addresses.iter().map(IpNet::addr) {
+        let kept: BTreeSet<IpAddr> = kept.flat_map(taken_by).collect();
+        for address in uplink.addresses.iter().flat_map(taken_by) {
             let entry = self.world.observed.maps.endpoints.get(&address);
             let is_its = entry.is_some_and(|entry| entry.ifindex == Ifindex(0));
             let is_own = self.world.observed.own.contains(&address);

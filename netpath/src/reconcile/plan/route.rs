@@ -7,7 +7,7 @@ use netpath_common::Ifindex;
 
 use super::{
     super::{
-        Action, Drift, NewRoute, Object, Op, Owner, Place, RecordedRoute, Replaces,
+        Action, AddressPunts, Drift, NewRoute, Object, Op, Owner, Place, RecordedRoute, Replaces,
         wanted::WantedRoute,
     },
     Draft, Planner,
@@ -87,8 +87,8 @@ impl Planner<'_> {
             };
             self.act(&mut draft, Op::AddRoute(Place::Node, new));
         }
-        let punts = self.address_punts(Ifindex(0), dst);
-        self.prefix_entry(&mut draft, before.is_some(), dst, &Owner::Node, punts);
+        let (owner, punts) = self.of_route(dst);
+        self.prefix_entry(&mut draft, before.is_some(), dst, &owner, punts);
         let (action, detail) = match before {
             None => (Action::Create, None),
             Some(before) if before.via != via => (Action::Update, None),
@@ -110,6 +110,15 @@ impl Planner<'_> {
         let detail = detail.unwrap_or_else(|| format!("via {via}"));
         self.step(action, Object::Route, &dst.to_string(), Some(detail), draft);
     }
+
+    /// Whose a destination of the topology is: not another node's where the machine takes it in itself.
+    pub(super) fn of_route(&self, dst: IpNet) -> (Owner, AddressPunts) {
+        match self.takes_in(dst) {
+            true => (Owner::Machine, AddressPunts::default()),
+            false => (Owner::Node, self.address_punts(Ifindex(0), dst)),
+        }
+    }
+
     /// Whether a next hop is on the link of an uplink that is in a VRF.
     fn leads_into_a_vrf(&self, via: IpAddr) -> bool {
         let on_link = |address: &IpNet| address.contains(&via);

@@ -51,6 +51,10 @@ pub fn switch(wanted: &Wanted, wishes: &Wishes, world: &World) -> Plan {
     let mut planner = Planner::new(wanted, world, &mut fresh);
     if wishes.wants_any() {
         planner.refuse_room();
+        wanted
+            .uplinks
+            .iter()
+            .for_each(|uplink| planner.refuse_place(uplink));
     }
     planner.wish(wishes);
     planner.look_again();
@@ -239,8 +243,13 @@ impl Planner<'_> {
         for dev in node.uplinks.keys() {
             self.refresh_interface(&mut draft, dev);
         }
-        let routes: Vec<IpNet> = node.routes.keys().copied().collect();
-        self.refresh_prefixes(&mut draft, Ifindex(0), &routes, &Owner::Node);
+        for &dst in node.routes.keys() {
+            if self.world.observed.maps.routes.contains_key(&dst) {
+                let (owner, punts) = self.of_route(dst);
+                self.prefix_entry(&mut draft, false, dst, &owner, punts);
+            }
+        }
+        self.refresh_own_prefixes(&mut draft);
         // Without room for them nothing is switched on: then it does not matter what the programs know.
         if self.without_room().is_empty() {
             self.refresh_own_addresses(&mut draft);

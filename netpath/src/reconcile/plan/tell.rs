@@ -6,7 +6,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use netpath_common::Ifindex;
+use netpath_common::{EndpointEntry, Ifindex};
 
 use super::{
     super::{Drift, ForwardDrop, Object, Recorded, RecordedEndpoint, Told},
@@ -135,6 +135,7 @@ impl Planner<'_> {
         self.interface_punts(ifindex).ingress != 0
             || destination.to != 0
             || (source.between != 0 && destination.between != 0)
+            || (source.between | destination.between) & EndpointEntry::ALONE != 0
     }
 }
 

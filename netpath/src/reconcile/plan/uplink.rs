@@ -1,12 +1,17 @@
 //! Uplinks, and in a lab the wires that they are on: a bridge in a namespace of its own.
 
+use std::{collections::BTreeSet, net::IpAddr};
+
 use ipnet::IpNet;
-use netpath_common::{EndpointId, Ifindex, InterfaceKind};
+use netpath_common::{EndpointEntry, EndpointId, Ifindex, InterfaceKind};
 
 use super::{
     super::{
         Action, AddressPunts, Drift, Link, NamespaceState, NewInterface, Object, Op, Owner, Place,
-        RecordedUplink, WantedUplink, drift::List, observed::Interface, wanted::WantedWire,
+        RecordedUplink, WantedUplink,
+        drift::List,
+        observed::{Interface, taken_by},
+        wanted::WantedWire,
     },
     BRIDGE, Draft, Planner,
     endpoint::inside::IPV6_MIN_MTU,
@@ -100,6 +105,7 @@ impl Planner<'_> {
             port_mac: wanted.port_mac,
             addresses: Vec::new(),
             position: wanted.position,
+            clsact_made: false,
         };
         let identity = before
             .filter(|before| before.wire == wire)
@@ -362,8 +368,13 @@ impl Planner<'_> {
             return;
         }
         for address in &wanted.addresses {
-            let punts = AddressPunts::default();
-            self.entry(draft, had(address), address.addr(), &Owner::Node, punts);
+            for taken in taken_by(address)
+                .filter(|it| !self.is_endpoints(*it))
+                .collect::<Vec<_>>()
+            {
+                let punts = AddressPunts::default();
+                self.entry(draft, had(address), taken, &Owner::Node, punts);
+            }
         }
         let rp_filter = self.reverse_path_filter(&wanted.dev);
         let punts = self.interface_punts(ifindex);
@@ -380,6 +391,9 @@ impl Planner<'_> {
             .as_ref()
             .is_some_and(|node| node.fast_path);
         self.programs(draft, &wanted.dev, &UPLINK, on);
+        let node = self.world.recorded.as_ref();
+        let recorded = node.and_then(|node| node.uplinks.get(&wanted.dev));
+        record.clsact_made = recorded.is_some_and(|recorded| recorded.clsact_made);
         let old = record.ifindex;
         let there = self.initial.observed.node.link_with(record.mac);
         if record.made && record.complete && there.is_some_and(|link| link.ifindex != old) {
@@ -511,11 +525,15 @@ impl Planner<'_> {
             };
             self.act(draft, op);
         }
-        // It may still be an address of the machine's.
-        let observed = &self.world.observed;
-        let is_known = observed.maps.endpoints.contains_key(&address.addr());
-        if is_known && !observed.own.contains(&address.addr()) {
-            self.act(draft, Op::RemoveEntry(address.addr()));
+        let kept: BTreeSet<IpAddr> = wanted.addresses.iter().flat_map(taken_by).collect();
+        for taken in taken_by(&address).filter(|taken| !kept.contains(taken)) {
+            // It may still be an address of the machine's.
+            let observed = &self.world.observed;
+            let entry = observed.maps.endpoints.get(&taken);
+            let is_its = entry.is_some_and(EndpointEntry::is_node);
+            if is_its && !observed.own.contains(&taken) {
+                self.act(draft, Op::RemoveEntry(taken));
+            }
         }
     }
 }

@@ -201,6 +201,22 @@ fn each_says_what_is_wrong_and_what_mends_it() {
              setting of the machine's)",
         ),
         (
+            Refusal::SharedUplink {
+                dev: "eth7".into(),
+                node: "n2".into(),
+            },
+            "uplink eth7 is node n2's already, and before Linux 6.6 (without TCX) an interface \
+             has one place for the filters of a node: give the uplink to one of the two nodes, or \
+             use Linux 6.6 or newer, where several may share it",
+        ),
+        (
+            Refusal::FilterInPlace("eth7".into()),
+            "somebody's tc filter stands in the place of netpath's on eth7, at the ingress with \
+             preference 28272: remove it with `tc filter del dev eth7 ingress pref 28272` if \
+             nobody needs it (a netpath whose directory is gone leaves one), or give it another \
+             preference",
+        ),
+        (
             own("10.0.1.2/32"),
             "10.0.1.2 is this machine's own address, on lo: give the endpoint another address",
         ),
@@ -263,6 +279,7 @@ fn commands_are_run_in_the_nodes_namespace() {
             text: Some("10.0.1.0/24 dev br7 table main".into()),
         },
         Refusal::UplinkDown("eth7".into()),
+        Refusal::FilterInPlace("eth7".into()),
         Refusal::LeftInterface("np-x".into()),
         Refusal::OtherMac {
             dev: "eth7".into(),

@@ -68,6 +68,10 @@ pub(super) fn take(
         interfaces: reader.interfaces(&links)?,
         coming: reader.coming(&links),
         matters,
+        routed: routed
+            .iter()
+            .map(|(net, dev)| (*net, dev.is_some()))
+            .collect(),
         forward_drops: Vec::new(),
         route_mtu: route_mtu(&routes),
         path_mtu: sysctls.get(PATH_MTU).is_some_and(|value| value != "0"),

@@ -1,0 +1,90 @@
+//! The clsact qdisc of an uplink that is the machine's own, where programs are filters in one: whose it is, and when it goes.
+//!
+//! It is netpath's where a record says that netpath made it and a filter of the node's is in it: that one would be gone with
+//! the qdisc that it was put into. So it goes with the last of them, also when the fast path is switched off, unless somebody
+//! else has a filter in it by then: from then on it is his.
+
+use netpath_common::ProgramKind;
+
+use super::{
+    super::{Object, Op, RecordedUplink, Refusal, WantedUplink},
+    Draft, Planner,
+    entries::UPLINK,
+};
+
+impl Planner<'_> {
+    /// The record of an uplink that netpath did not make.
+    fn machines(&self, dev: &str) -> Option<&RecordedUplink> {
+        let uplink = self.world.recorded.as_ref()?.uplinks.get(dev)?;
+        (!uplink.made && !self.world.observed.pins_links).then_some(uplink)
+    }
+
+    /// Notes, before a program is attached, whether netpath makes the qdisc for it.
+    pub(super) fn note_clsact(&mut self, draft: &mut Draft, dev: &str) {
+        if self.has_program(dev) {
+            return;
+        }
+        let makes = !self.world.observed.clsact.contains_key(dev);
+        self.record_clsact(draft, dev, makes);
+    }
+
+    /// Takes a program off an interface, and the qdisc that is netpath's with it.
+    pub(super) fn take_off(&mut self, draft: &mut Draft, program: ProgramKind, dev: &str) {
+        let is_ours = self.machines(dev).is_some_and(|uplink| uplink.clsact_made);
+        let clsact = self.world.observed.clsact.get(dev);
+        let is_empty = clsact.is_some_and(|clsact| !clsact.has_others);
+        if is_ours && is_empty {
+            self.act(draft, Op::RemoveClsact(dev.to_owned()));
+        } else {
+            self.act(draft, Op::Detach(program, dev.to_owned()));
+        }
+        if !self.has_program(dev) {
+            self.record_clsact(draft, dev, false);
+        }
+    }
+
+    fn has_program(&self, dev: &str) -> bool {
+        let ifindex = self.world.ifindex(dev);
+        let attached = &self.world.observed.attached;
+        UPLINK
+            .iter()
+            .any(|program| attached.contains(&(ifindex, *program)))
+    }
+
+    fn record_clsact(&mut self, draft: &mut Draft, dev: &str, clsact_made: bool) {
+        let Some(record) = self.machines(dev).cloned() else {
+            return;
+        };
+        if record.clsact_made != clsact_made {
+            let record = RecordedUplink {
+                clsact_made,
+                ..record
+            };
+            self.act(draft, Op::RecordUplink(dev.to_owned(), Box::new(record)));
+        }
+    }
+
+    /// All nodes have one place for their filters. Whatever stands there goes when a program is attached, so it has to be this
+    /// node's own: what it attached there is, as long as its fast path is on, and no other.
+    pub(super) fn refuse_place(&mut self, wanted: &WantedUplink) {
+        let dev = &wanted.dev;
+        let observed = &self.initial.observed;
+        if observed.pins_links || wanted.wire.is_some() {
+            return;
+        }
+        if let Some(node) = self.holder(|other| other.uplinks.contains_key(dev)) {
+            let dev = dev.clone();
+            let refusal = Refusal::SharedUplink { dev, node };
+            self.refuse_with(Object::Uplink, &wanted.dev, refusal);
+            return;
+        }
+        let node = self.initial.recorded.as_ref();
+        let was_attached =
+            node.is_some_and(|node| node.fast_path && node.uplinks.contains_key(dev));
+        let clsact = observed.clsact.get(dev);
+        if clsact.is_some_and(|clsact| clsact.is_taken) && !was_attached {
+            let refusal = Refusal::FilterInPlace(dev.clone());
+            self.refuse_with(Object::Uplink, &wanted.dev, refusal);
+        }
+    }
+}

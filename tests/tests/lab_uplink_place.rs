@@ -1,0 +1,305 @@
+//! The place of netpath's filter on an uplink that is the machine's own, without TCX: a clsact qdisc that was there stays, one
+//! that netpath made goes with it, and one node has the place. With TCX there is no qdisc, and nodes share an uplink.
+
+use netpath::{
+    Ends as _,
+    datapath::{Datapath, attach_mode},
+    netns::Netns,
+    provision::{self, UpOptions},
+};
+use netpath_common::Outcome;
+use netpath_tests::{
+    has_tcx,
+    lab::{Lab, addresses, assert_same_portrait, in_a_process, on_a_machine, parse, portrait, run},
+};
+
+fn in_mode(test: &str, mode: &str) {
+    in_a_process(test, mode, &format!("attached with {mode}"));
+}
+
+/// Whether a test runs in a process that was started for it; says so.
+fn is_process() -> bool {
+    let mode = attach_mode().expect("the kernel answers").name();
+    println!("attached with {mode}");
+    std::env::var("NETPATH_ATTACH").is_ok()
+}
+
+#[test]
+fn the_qdisc_that_netpath_made_goes_with_it() {
+    in_mode("made", "clsact");
+}
+
+#[test]
+fn a_qdisc_of_somebody_elses_stays() {
+    in_mode("theirs", "clsact");
+}
+
+#[test]
+fn a_filter_in_its_place_is_not_replaced() {
+    in_mode("taken", "clsact");
+}
+
+#[test]
+fn one_node_has_an_uplink_without_tcx() {
+    in_mode("shared", "clsact");
+}
+
+#[test]
+fn two_nodes_share_an_uplink_with_tcx() {
+    if has_tcx() {
+        in_mode("shared", "tcx");
+    }
+}
+
+/// The clsact qdisc of the uplink as tc tells of it; empty where there is none.
+fn clsact() -> String {
+    let listing = run("tc qdisc show dev up0");
+    let lines = listing.lines().filter(|line| line.contains("clsact"));
+    lines.collect()
+}
+
+/// Somebody's filter, which does nothing.
+fn add_filter(place: &str) {
+    let mut words = vec!["tc", "filter", "add", "dev", "up0"];
+    words.extend(place.split(' '));
+    words.extend(["bpf", "da", "bytecode", "1,6 0 0 4294967295,"]);
+    let output = std::process::Command::new(words[0])
+        .args(&words[1..])
+        .output();
+    let output = output.expect("start");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words:?}: {stderr}");
+}
+
+fn assert_works(lab: &Lab) {
+    for family in [0, 1] {
+        lab.assert_reaches("a1", addresses("a2")[family], 63);
+        lab.assert_reaches("a1", addresses("b1")[family], 63);
+    }
+}
+
+#[test]
+#[ignore = "a process for the other tests"]
+fn made() {
+    if !is_process() {
+        return;
+    }
+    on_a_machine(|lab| {
+        let machine = Netns::current().expect("namespace");
+        let before = portrait(&machine);
+        let same = |when: &str| assert_same_portrait(&portrait(&machine), &before, when);
+        lab.converge();
+        assert_ne!(clsact(), "");
+        assert_works(lab);
+        assert_eq!(lab.plan(), Vec::<String>::new());
+        assert_eq!(lab.converge(), Vec::<String>::new());
+        // With the fast path off nothing of netpath's is on the uplink.
+        assert_eq!(lab.fast_path(false, "H", None).len(), 3);
+        assert_eq!(clsact(), "");
+        assert_eq!(lab.plan(), Vec::<String>::new());
+        lab.fast_path(true, "H", None);
+        assert_ne!(clsact(), "");
+        lab.down();
+        same("down");
+        for count in 1..6 {
+            lab.converge_until(count).expect_err("interrupted");
+            same("a first up that was interrupted");
+        }
+        // An uplink that leaves the file.
+        lab.converge();
+        run("ip link add nic2 type veth peer name nic3");
+        run("ip link set nic2 up");
+        run("ip addr add 10.8.8.8/24 dev nic2");
+        run("sysctl -qw net.ipv4.conf.nic2.forwarding=1");
+        lab.edit(
+            "uplink = [",
+            "uplink = [{ dev = \"nic2\", addresses = [\"10.8.8.8/24\"] }, ",
+        );
+        lab.converge();
+        let qdiscs = || run("tc qdisc show dev nic2");
+        assert!(qdiscs().contains("clsact"));
+        lab.edit("{ dev = \"nic2\", addresses = [\"10.8.8.8/24\"] }, ", "");
+        lab.converge();
+        assert!(!qdiscs().contains("clsact"), "{}", qdiscs());
+        assert_ne!(clsact(), "");
+        run("ip link del nic2");
+        lab.converge();
+        // Made again where somebody took it away.
+        run("tc qdisc del dev up0 clsact");
+        assert!(!lab.status("H").uplinks[0].drift.is_empty());
+        lab.converge();
+        assert_works(lab);
+        lab.down();
+        same("down again");
+    });
+}
+
+#[test]
+#[ignore = "a process for the other tests"]
+fn theirs() {
+    if !is_process() {
+        return;
+    }
+    on_a_machine(|lab| {
+        let machine = Netns::current().expect("namespace");
+        let without = portrait(&machine);
+        // There before, and empty.
+        run("tc qdisc add dev up0 clsact");
+        let before = portrait(&machine);
+        let same = |when: &str| assert_same_portrait(&portrait(&machine), &before, when);
+        lab.converge();
+        assert_works(lab);
+        lab.fast_path(false, "H", None);
+        assert_ne!(clsact(), "");
+        lab.fast_path(true, "H", None);
+        lab.down();
+        same("down of what was there before");
+        run("tc qdisc del dev up0 clsact");
+
+        // Somebody takes netpath's away, and makes one of his own: also where `up` puts netpath's filter into that.
+        for mends in [false, true] {
+            lab.converge();
+            run("tc qdisc del dev up0 clsact");
+            run("tc qdisc add dev up0 clsact");
+            if mends {
+                lab.converge();
+                assert_works(lab);
+            }
+            lab.down();
+            same("down of what came in netpath's place");
+            run("tc qdisc del dev up0 clsact");
+        }
+
+        // Somebody's filter in netpath's qdisc: from then on it is his.
+        for hook in ["ingress", "egress"] {
+            for by_switch in [false, true] {
+                lab.converge();
+                add_filter(&format!("{hook} pref 1"));
+                let theirs = run(&format!("tc filter show dev up0 {hook}"));
+                if by_switch {
+                    lab.fast_path(false, "H", None);
+                }
+                lab.down();
+                assert_ne!(clsact(), "", "{hook}");
+                let left = run(&format!("tc filter show dev up0 {hook}"));
+                let left: Vec<&str> = left.lines().collect();
+                assert!(!left.is_empty(), "{hook}");
+                assert!(left.iter().all(|line| theirs.contains(line)), "{left:?}");
+                run("tc qdisc del dev up0 clsact");
+            }
+        }
+        assert_same_portrait(&portrait(&machine), &without, "the end");
+    });
+}
+
+#[test]
+#[ignore = "a process for the other tests"]
+fn taken() {
+    if !is_process() {
+        return;
+    }
+    on_a_machine(|lab| {
+        run("tc qdisc add dev up0 clsact");
+        add_filter("ingress pref 28272 handle 1");
+        let machine = Netns::current().expect("namespace");
+        let before = portrait(&machine);
+        let error = lab.try_converge().expect_err("a refusal");
+        assert!(error.is_refusal(), "{error:?}");
+        let text = error.to_string();
+        let cure = format!(
+            "nsenter --net=/run/netns/{} tc filter del dev up0 ingress pref 28272",
+            lab.name("H")
+        );
+        assert!(text.contains(&cure), "{text}");
+        assert_same_portrait(&portrait(&machine), &before, "refused");
+        lab.assert_nothing_left();
+        run(&cure);
+        lab.converge();
+        assert_works(lab);
+        // In the place of what it attached itself it puts its own again; not where it is off.
+        lab.fast_path(false, "H", None);
+        add_filter("ingress pref 28272 handle 1");
+        let before = run("tc filter show dev up0 ingress");
+        let selection = netpath::provision::Selection {
+            node: Some(lab.name("H")),
+            ..Default::default()
+        };
+        let error = provision::set_fast_path(true, &selection, &mut |_| {});
+        let error = error.expect_err("a refusal");
+        assert!(error.is_refusal(), "{error:?}");
+        assert!(error.to_string().contains("pref 28272"), "{error}");
+        assert_eq!(run("tc filter show dev up0 ingress"), before);
+        lab.down();
+        assert_eq!(run("tc filter show dev up0 ingress"), before);
+    });
+}
+
+/// Another node of the machine's, with the same uplink.
+const SECOND: &str = r#"
+[[node]]
+name = "@K"
+netns = "host"
+uplink = [{ dev = "up0", addresses = ["100.100.198.250/24", "fd00:198::250/64"] }]
+endpoint = [{ name = "@k1", addresses = ["10.0.2.9/24", "fd00:2::9/64"], host_dev = "vk1" }]
+"#;
+
+const SECONDS: [&str; 2] = ["10.0.2.9", "fd00:2::9"];
+
+#[test]
+#[ignore = "a process for the other tests"]
+fn shared() {
+    if !is_process() {
+        return;
+    }
+    let is_tcx = attach_mode().expect("the kernel answers").name() == "tcx";
+    on_a_machine(|lab| {
+        let machine = Netns::current().expect("namespace");
+        run("iptables -w -P FORWARD ACCEPT");
+        run("ip6tables -w -P FORWARD ACCEPT");
+        let before = portrait(&machine);
+        lab.converge();
+        let second = parse(&SECOND.replace('@', lab.prefix()));
+        let up = || provision::up(&second, &UpOptions::default(), &mut |_| {});
+        let name = lab.name("K");
+        if is_tcx {
+            up().unwrap_or_else(|error| panic!("{error}"));
+            assert_works(lab);
+            for (family, to) in SECONDS.into_iter().enumerate() {
+                let redirected = redirected(&name);
+                let to = to.parse().expect(to);
+                lab.assert_reaches_from("P", Some(addresses("b1")[family]), to, 63);
+                assert_eq!(self::redirected(&name) - redirected, 3);
+            }
+        } else {
+            let with_first = portrait(&machine);
+            let error = up().expect_err("a refusal");
+            assert!(error.is_refusal(), "{error:?}");
+            let text = error.to_string();
+            let told = format!("uplink up0 is node {}'s already", lab.name("H"));
+            assert!(text.contains(&told), "{text}");
+            assert_same_portrait(&portrait(&machine), &with_first, "refused");
+            assert_works(lab);
+            // What lets go of it lets another have it.
+            lab.down();
+            up().unwrap_or_else(|error| panic!("{error}"));
+            let error = lab.try_converge().expect_err("a refusal");
+            assert!(error.to_string().contains("already"), "{error}");
+        }
+        provision::down(std::slice::from_ref(&name), &mut |_| {})
+            .unwrap_or_else(|error| panic!("{error}"));
+        if is_tcx {
+            assert_works(lab);
+        }
+        lab.down();
+        assert_same_portrait(&portrait(&machine), &before, "down");
+    });
+}
+
+/// Packets that a node has redirected into endpoints.
+fn redirected(node: &str) -> u64 {
+    let datapath = Datapath::open(node).expect("opened").expect("it is up");
+    let hops = datapath.maps.hops().expect("hops");
+    let peer = Outcome::RedirectPeer as u8;
+    let to_peers = hops.iter().filter(|(key, _)| key.outcome == peer);
+    to_peers.map(|(_, counter)| counter.packets).sum()
+}
