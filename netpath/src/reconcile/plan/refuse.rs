@@ -488,7 +488,8 @@ impl Planner<'_> {
             route.via == Some(via) && !(route.like_ours && observed.unreadable.is_some())
         };
         let mut routes = observed.node.routes.iter();
-        let foreign = routes.find(|route| route.dst == dst && !route.ours && !is_fit(route));
+        let foreign =
+            routes.find(|route| route.dst == dst && route.for_all && !route.ours && !is_fit(route));
         if let Some(route) = foreign {
             let refusal = self.perhaps_others(route);
             let refusal = refusal.unwrap_or_else(|| Refusal::ForeignRoute {
