@@ -168,6 +168,7 @@ pub fn set_fast_path_telling(
 ) -> Result<Raised, ProvisionError> {
     root()?;
     mounts::require_visible("fastpath")?;
+    mounts::require_writable()?;
     descriptors::require(2)?;
     switch::set(on, selection, progress)
 }

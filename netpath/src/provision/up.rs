@@ -33,6 +33,7 @@ pub struct Raised {
 /// See [`super::plan_telling`].
 pub fn plan(topology: &Topology, options: &UpOptions) -> Result<Raised, ProvisionError> {
     root()?;
+    mounts::require_writable()?;
     let mut topology = topology.clone();
     let mut changes = Vec::new();
     let mut older = Vec::new();
@@ -222,6 +223,7 @@ pub fn up(
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Raised, ProvisionError> {
     root()?;
+    mounts::require_writable()?;
     let lock = TopologyLock::take(&options.interrupted)?;
     let mut changes = Vec::new();
     let mut report = |change: &Change| {

@@ -148,7 +148,29 @@ impl Planner<'_> {
                 let what = format!("network namespace {name}");
                 Refusal::PerhapsOnAnotherNode { what, node }
             }
+            None if self.had_namespace(&name) => Refusal::NamespaceReplaced(name),
             None => Refusal::ForeignNamespace(name),
+        }
+    }
+
+    /// Whether netpath made a namespace of that name for the node, or for an endpoint of it.
+    fn had_namespace(&self, name: &str) -> bool {
+        let is_named = |state| matches!(state, NamespaceState::Present(_));
+        let endpoint = self
+            .recorded_endpoint(name)
+            .filter(|record| record.cookie != 0);
+        match endpoint {
+            Some(record) => {
+                let place = Place::Endpoint(name.to_owned());
+                let there = self.initial.namespace(&place);
+                record.home == Home::Made && there.is_some_and(|there| is_named(there.state))
+            }
+            None => {
+                let is_it = |node: &Recorded| node.place == NodePlace::Lab;
+                name == self.wanted.name
+                    && self.recorded_node().is_some_and(is_it)
+                    && is_named(self.initial.observed.node.state)
+            }
         }
     }
 
