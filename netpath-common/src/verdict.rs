@@ -101,6 +101,10 @@ reasons! {
         PaddedGso = 133 => "padded_gso",
         /// An interface that it passes is a port of a bridge, a bond or another such interface.
         BridgePort = 134 => "bridge_port",
+        /// As [`Self::ForwardingDisabled`], of IPv4 alone.
+        Ipv4ForwardingDisabled = 135 => "ipv4_forwarding_disabled",
+        /// As [`Self::ForwardingDisabled`], of IPv6 alone.
+        Ipv6ForwardingDisabled = 136 => "ipv6_forwarding_disabled",
     }
 }
 

@@ -1,6 +1,8 @@
 //! The two address families. What they do differently in a stage stands in that stage's file, as a trait
 //! that both implement, so that each stage is written once.
 
+use netpath_common::PuntReason;
+
 /// Kinds of address that no endpoint can have, or that no router forwards.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum AddressClass {
@@ -23,6 +25,9 @@ pub trait Family: Copy {
     /// An address in network order: the key of the endpoint map.
     type Address: Copy + PartialEq;
 
+    /// For what reason all of the other family's packets, and none of this one's, are the kernel's.
+    const NOT_FORWARDED_OTHER: PuntReason;
+
     /// What kind of address this is.
     fn classify(address: &Self::Address) -> AddressClass;
 }
@@ -37,6 +42,8 @@ pub struct V6;
 
 impl Family for V4 {
     type Address = [u8; 4];
+
+    const NOT_FORWARDED_OTHER: PuntReason = PuntReason::Ipv6ForwardingDisabled;
 
     #[inline(always)]
     fn classify(address: &[u8; 4]) -> AddressClass {
@@ -53,6 +60,8 @@ impl Family for V4 {
 
 impl Family for V6 {
     type Address = [u8; 16];
+
+    const NOT_FORWARDED_OTHER: PuntReason = PuntReason::Ipv4ForwardingDisabled;
 
     #[inline(always)]
     fn classify(address: &[u8; 16]) -> AddressClass {

@@ -17,7 +17,7 @@ use netpath_common::{
     Verdict, gate_word,
 };
 
-use crate::access::Skb;
+use crate::{access::Skb, family::Family};
 
 /// The interfaces that programs are attached to, by ifindex: two per endpoint would be generous.
 #[btf_map(name = "interfaces")]
@@ -49,19 +49,23 @@ pub fn complete(skb: &Skb) -> Result<Gate, Verdict> {
     }
 }
 
-/// What comes in by this gate is not the kernel's.
+/// What comes in by this gate, of this family, is not the kernel's.
 #[inline(always)]
-pub fn lets_in(skb: &Skb, gate: Gate) -> Result<(), Verdict> {
-    if gate.has(Gate::PUNT_INGRESS) {
-        return Err(ingress_reason(skb.interface().0));
+pub fn lets_in<F: Family>(skb: &Skb, gate: Gate) -> Result<(), Verdict> {
+    if !gate.has(Gate::PUNT_INGRESS) {
+        return Ok(());
     }
-    Ok(())
+    let number = ingress_reason(skb.interface().0);
+    if number == u32::from(F::NOT_FORWARDED_OTHER.number()) {
+        return Ok(());
+    }
+    Err(punt(number))
 }
 
 /// As [`lets_in`], for the uplink that a packet came in by.
 #[inline(always)]
-pub fn uplink_lets_in(skb: &Skb) -> Result<(), Verdict> {
-    lets_in(skb, of(skb.interface()))
+pub fn uplink_lets_in<F: Family>(skb: &Skb) -> Result<(), Verdict> {
+    lets_in::<F>(skb, of(skb.interface()))
 }
 
 /// The interface leads to other nodes, is complete, and what leaves by it is not the kernel's.
@@ -93,10 +97,10 @@ pub fn lets_between(entry: &EndpointEntry, source: u16) -> Result<(), Verdict> {
 // Functions of their own, so that what is rare takes no room among what is not.
 
 #[inline(never)]
-fn ingress_reason(interface: u32) -> Verdict {
+fn ingress_reason(interface: u32) -> u32 {
     // SAFETY: one number is read, and at once.
     let entry = unsafe { INTERFACES.get(Ifindex(interface)) };
-    named(entry.map_or(0, |entry| entry.punt_ingress))
+    entry.map_or(0, |entry| entry.punt_ingress.into())
 }
 
 #[inline(never)]

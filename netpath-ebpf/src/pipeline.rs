@@ -103,7 +103,7 @@ fn endpoint_stages<F: Routed>(
     if let Some(reason) = packet.punt {
         return Err(Verdict::Punt(reason));
     }
-    gate::lets_in(skb, gate)?;
+    gate::lets_in::<F>(skb, gate)?;
     if let Some(endpoint) = destination::by_address(packet)? {
         gate::lets_between(&endpoint, source)?;
         return to_local(skb, packet, &endpoint, egress);
@@ -126,7 +126,7 @@ fn uplink_stages<F: Routed>(skb: &mut Skb, egress: &mut NextHop) -> Result<Verdi
         return Err(Verdict::Punt(reason));
     }
     if features.punt_ingress() {
-        gate::uplink_lets_in(skb)?;
+        gate::uplink_lets_in::<F>(skb)?;
     }
     if let Some(endpoint) = destination::by_address(packet)? {
         return from_outside(skb, packet, &endpoint, features, egress);

@@ -41,6 +41,15 @@ pub enum MountsError {
         /// The command to run instead.
         remedy: String,
     },
+    /// Nothing can be pinned, and where the whole filesystem is so, nothing that is pinned can be opened.
+    #[error(
+        "/sys/fs/bpf is mounted read-only, and netpath's state is there: run `mount -o remount,rw{} /sys/fs/bpf`",
+        remount(*.bind)
+    )]
+    ReadOnly {
+        /// Only where it is mounted here, not the filesystem itself.
+        bind: bool,
+    },
     /// Mounts on /run/netns do not reach the machine.
     #[error(
         "what is mounted on /run/netns in this mount namespace is not seen outside it, so namespaces can neither be \
@@ -77,7 +86,50 @@ pub fn require_visible(command: &str) -> Result<(), MountsError> {
             remedy: remedy(command)?,
         });
     }
-    Ok(())
+    match read_only()? {
+        Some(error @ MountsError::ReadOnly { bind: false }) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Fails where nothing can be pinned.
+///
+/// # Errors
+/// Then, and when /proc does not say.
+pub fn require_writable() -> Result<(), MountsError> {
+    read_only()?.map_or(Ok(()), Err)
+}
+
+fn remount(bind: bool) -> &'static str {
+    if bind { ",bind" } else { "" }
+}
+
+fn read_only() -> Result<Option<MountsError>, MountsError> {
+    let path = Path::new("/proc/self/mountinfo");
+    let text = fs::read_to_string(path).map_err(unknown(path))?;
+    Ok(read_only_of(&text).map(|bind| MountsError::ReadOnly { bind }))
+}
+
+/// Whether [`BPFFS`] is read-only, and then whether only this mount of it is. The sixth field has the options of the mount, the
+/// last one those of the filesystem. Of mounts on one another the last is on top.
+fn read_only_of(mountinfo: &str) -> Option<bool> {
+    let has_ro = |options: Option<&str>| {
+        let mut options = options.unwrap_or_default().split(',');
+        options.any(|option| option == "ro")
+    };
+    let found = mountinfo.lines().filter_map(|line| {
+        let (fields, filesystem) = line.split_once(" - ")?;
+        let fields: Vec<&str> = fields.split(' ').collect();
+        (fields.get(4) == Some(&BPFFS) && filesystem.starts_with("bpf ")).then(|| {
+            let of_mount = has_ro(fields.get(5).copied());
+            (of_mount, has_ro(filesystem.rsplit(' ').next()))
+        })
+    });
+    match found.last()? {
+        (_, true) => Some(false),
+        (true, false) => Some(true),
+        (false, false) => None,
+    }
 }
 
 /// Fails where what is pinned would not outlive the mount namespace. `command` is netpath's subcommand.
@@ -260,6 +312,23 @@ mod tests {
         let other =
             "31 30 0:44 / /sys/fs/bpf rw - bpf none rw\n32 30 0:45 / /mnt/bpf rw - bpf none rw\n";
         assert_eq!(bpffs_count(&format!("{one}{other}")), 2);
+    }
+
+    #[test]
+    fn a_read_only_filesystem_is_told_from_a_read_only_mount() {
+        let line = |mount: &str, filesystem: &str| {
+            format!("30 25 0:27 / /sys/fs/bpf {mount} shared:9 - bpf bpf {filesystem},mode=700\n")
+        };
+        let other = "31 30 0:28 / /sys ro - sysfs sysfs ro\n";
+        assert_eq!(read_only_of(&line("rw,nosuid", "rw")), None);
+        assert_eq!(
+            read_only_of(&(line("ro,nosuid", "ro") + other)),
+            Some(false)
+        );
+        assert_eq!(read_only_of(&line("nosuid,ro", "rw")), Some(true));
+        // The one on top counts.
+        assert_eq!(read_only_of(&(line("ro", "ro") + &line("rw", "rw"))), None);
+        assert_eq!(read_only_of(other), None);
     }
 
     #[test]

@@ -187,3 +187,41 @@ fn a_host_node_without_endpoints_needs_no_namespace() {
         assert_ends(&output, 2, &["/run/netns"]);
     });
 }
+
+/// The same filesystem, mounted so that nothing can be changed: in a mount namespace of its own, for others are at work on it.
+#[test]
+fn a_read_only_bpffs_is_named() {
+    let lab = Lab::prepare(ONE_NODE);
+    let file = File::of(&lab);
+    let read_only = |command: &str| {
+        let line = format!(
+            "mount -o remount,ro,bind /sys/fs/bpf && exec {} {command}",
+            binary().display()
+        );
+        let unshare = ["unshare", "--mount", "--propagation", "private", "sh", "-c"];
+        let mut command = Command::new(unshare[0]);
+        command.args(&unshare[1..]).arg(&line);
+        command.stdin(Stdio::null()).output().expect("start")
+    };
+    let remedy = [
+        "is mounted read-only",
+        "`mount -o remount,rw,bind /sys/fs/bpf`",
+    ];
+    let up = format!("up -f {}", file.path());
+    let dry_run = format!("{up} --dry-run");
+    for command in [&up, &dry_run] {
+        assert_ends(&read_only(command), 2, &remedy);
+        lab.assert_nothing_left();
+    }
+    lab.converge();
+    let node = lab.name("A");
+    let off = format!("fastpath off --node {node}");
+    let down = format!("down -f {}", file.path());
+    for command in [&up, &dry_run, &off, &down] {
+        assert_ends(&read_only(command), 2, &remedy);
+    }
+    // What is only read can be.
+    let output = read_only(&format!("show -f {}", file.path()));
+    assert_ends(&output, 0, &[]);
+    assert_eq!(lab.plan(), Vec::<String>::new());
+}

@@ -11,7 +11,7 @@ use std::{
 
 use netpath::{
     counters,
-    netns::Netns,
+    netns::{Netns, NetnsError},
     provision::{self, FastPath, NodeStatus},
 };
 use netpath_tests::{
@@ -54,6 +54,52 @@ fn a_machine_in_another_namespace_is_one_row() {
         });
         assert_eq!(row(lab, "H"), (FastPath::On, vec![]));
     });
+}
+
+/// `ip netns del` and `ip netns add` of a name make another namespace.
+#[test]
+fn another_namespace_under_a_name_is_not_it() {
+    let lab = Lab::up(ONE_NODE);
+    let words = |lab: &Lab, name: &str| {
+        let error = lab.try_converge().expect_err("a refusal").to_string();
+        let name = lab.name(name);
+        let replaced = format!("network namespace {name} is not the one that netpath made");
+        let cure = format!("`ip netns del {name}`");
+        assert!(
+            error.contains(&replaced) && error.contains(&cure),
+            "{error}"
+        );
+    };
+    for (name, object) in [("a1", "endpoint a1 on A"), ("A", "node A")] {
+        Netns::remove(&lab.name(name)).expect(name);
+        let another = Netns::create(&lab.name(name), |_| Ok::<(), NetnsError>(()));
+        drop(another.expect(name));
+        let told = lab.shown("A");
+        assert!(
+            told.contains(&format!("namespace_replaced of {object}")),
+            "{told:?}"
+        );
+        words(&lab, name);
+        // What it says helps.
+        Netns::remove(&lab.name(name)).expect(name);
+        lab.converge();
+        assert_eq!(lab.shown("A"), Vec::<String>::new());
+        for dst in addresses("a2") {
+            lab.assert_reaches("a1", dst, 63);
+        }
+    }
+    // And so does the other; until then nothing is removed.
+    Netns::remove(&lab.name("A")).expect("A");
+    let other = Netns::create(&lab.name("A"), |_| Ok::<(), NetnsError>(())).expect("A");
+    let error = provision::down(&lab.nodes(), &mut |_| {}).expect_err("a refusal");
+    assert!(error.to_string().contains("`ip netns del"), "{error}");
+    let there = Netns::named(&lab.name("A")).expect("it is left alone");
+    assert_eq!(
+        there.cookie().expect("a cookie"),
+        other.cookie().expect("a cookie")
+    );
+    Netns::remove(&lab.name("A")).expect("A");
+    lab.down();
 }
 
 /// A node on a machine that is a namespace of its own, without uplinks and routes.

@@ -8,7 +8,7 @@ use netpath::{
 use super::{
     Context, Exit, Failure,
     debug_log::{self, DebugArgs, Filter},
-    up::ChangeReport,
+    up::{ChangeReport, told},
 };
 
 /// Arguments of `netpath fastpath`.
@@ -81,14 +81,19 @@ pub fn run(args: &FastpathArgs, context: &Context) -> Result<Exit, Failure> {
         Switch::Off { selection } => (false, selection.selection(context)),
     };
     let mut report = ChangeReport::new(context);
-    match provision::set_fast_path(on, &selection, &mut |change| report.add(change)) {
-        Ok(_) => report.finish()?,
+    let switched =
+        provision::set_fast_path_telling(on, &selection, &mut |change| report.add(change));
+    let exit = match switched {
+        Ok(switched) => {
+            report.finish()?;
+            told(&switched.findings)
+        }
         Err(error) => return Err(report.fail(error.into())),
-    }
+    };
     if args.logs_packets() {
         debug_log::follow(&selected_nodes(&selection)?, args.filters(), context)?;
     }
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 fn selected_nodes(selection: &Selection) -> Result<Vec<String>, Failure> {

@@ -70,7 +70,7 @@ pub fn run(args: &UpArgs, context: &Context) -> Result<Exit, Failure> {
 }
 
 /// Says what is not as it should be though all of the file is up.
-fn told(findings: &[Finding]) -> Exit {
+pub(super) fn told(findings: &[Finding]) -> Exit {
     findings.iter().for_each(note);
     match findings.is_empty() {
         true => Exit::Done,

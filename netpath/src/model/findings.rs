@@ -8,7 +8,10 @@ use crate::{
     finding::{Finding, Place},
 };
 
-/// All that is wrong with a topology file; shown one finding a line.
+/// How many findings are shown: a file that a program wrote may have the same fault in every line.
+const SHOWN: usize = 50;
+
+/// All that is wrong with a topology file; shown one finding a line, the first ones and how many there are more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopologyErrors {
     findings: Vec<Finding>,
@@ -24,13 +27,19 @@ impl TopologyErrors {
 
 impl fmt::Display for TopologyErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, finding) in self.findings.iter().enumerate() {
+        for (index, finding) in self.findings.iter().take(SHOWN).enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }
             finding.fmt(f)?;
         }
-        Ok(())
+        match self.findings.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(
+                f,
+                "\n{more} more like these: correct what is above, and look again"
+            ),
+        }
     }
 }
 

@@ -43,6 +43,8 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_XDP_PROG_ID: u16 = 4;
+/// `IFF_LOWER_UP` of linux/if.h.
+const LOWER_UP: u32 = 1 << 16;
 /// `IF_OPER_UP`.
 const OPERATIONALLY_UP: u8 = 6;
 
@@ -62,6 +64,8 @@ pub struct Link {
     pub up: bool,
     /// Able to send: up, and so is the other end.
     pub operational: bool,
+    /// Something is at its other end (`IFF_LOWER_UP`). One that is down has none.
+    pub carrier: bool,
     /// Index of the bridge, bond, VRF, ... that it is a port of, or 0.
     pub controller: Ifindex,
     /// What kind its controller is, as `ip link add type` takes it. `None` also where the kernel does not say.
@@ -485,6 +489,7 @@ pub(super) fn decode(payload: &[u8]) -> Result<Link, String> {
         mac: None,
         up: word(8) & libc::IFF_UP.cast_unsigned() != 0,
         operational: false,
+        carrier: word(8) & LOWER_UP != 0,
         controller: Ifindex(0),
         port_of: None,
         peer: None,

@@ -33,7 +33,10 @@ pub use self::{
     link::{Link, LinkKind, Peer, VethEnd, XdpMode, XdpProgram},
     namespace::{NamespaceId, NamespacesGone},
     neighbour::{Neighbour, NeighbourState},
-    route::{KnownRoutes, NewRoute, NextHop, ROUTE_PROTOCOL, Replace, Route, RouteKind, Table},
+    route::{
+        Asked, Fate, KnownRoutes, NewRoute, NextHop, NoWay, ROUTE_PROTOCOL, Replace, Route,
+        RouteKind, Table,
+    },
     rule::{Rule, RuleAction},
     tc::{Filter, FilterProgram, Qdisc, QdiscParent},
     xfrm::{

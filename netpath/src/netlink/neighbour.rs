@@ -1,6 +1,6 @@
 //! Neighbours: who is known at which Ethernet address.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::{
@@ -22,6 +22,8 @@ pub struct Neighbour {
     pub mac: Option<Mac>,
     /// What is known of it.
     pub state: NeighbourState,
+    /// How long ago what is known of it changed; `None` where the kernel does not say.
+    pub age: Option<Duration>,
     /// It is a router (`NTF_ROUTER`).
     pub is_router: bool,
 }
@@ -50,6 +52,9 @@ pub enum NeighbourState {
     /// Any other number.
     Other(u16),
 }
+
+/// A tick of the clock that the kernel tells times in (`USER_HZ`).
+const TICK: Duration = Duration::from_millis(10);
 
 impl Netlink {
     /// Every neighbour of every interface, both families.
@@ -135,7 +140,7 @@ impl Netlink {
 }
 
 fn decode(message: &NeighbourMessage) -> Result<Neighbour, String> {
-    let (mut address, mut mac) = (None, None);
+    let (mut address, mut mac, mut age) = (None, None, None);
     for attribute in &message.attributes {
         match attribute {
             NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => {
@@ -147,6 +152,7 @@ fn decode(message: &NeighbourMessage) -> Result<Neighbour, String> {
             NeighbourAttribute::LinkLayerAddress(bytes) => {
                 mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac);
             }
+            NeighbourAttribute::CacheInfo(info) => age = Some(TICK * info.updated),
             _ => {}
         }
     }
@@ -155,6 +161,7 @@ fn decode(message: &NeighbourMessage) -> Result<Neighbour, String> {
         ifindex: Ifindex(ifindex),
         address: address.ok_or_else(|| format!("a neighbour on {ifindex} has no IP address"))?,
         mac,
+        age,
         state: match message.header.state {
             packet::NeighbourState::None => NeighbourState::None,
             packet::NeighbourState::Incomplete => NeighbourState::Incomplete,

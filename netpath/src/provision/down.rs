@@ -34,6 +34,7 @@ pub fn down(
 ) -> Result<Removed, ProvisionError> {
     root()?;
     mounts::require_visible("down")?;
+    mounts::require_writable()?;
     descriptors::require(2)?;
     // Nothing of the nodes may be up; then nothing is unmounted either.
     if datapath::nodes()?.iter().any(|name| nodes.contains(name)) {

@@ -153,8 +153,22 @@ pub fn set_fast_path(
     selection: &Selection,
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
+    set_fast_path_telling(on, selection, progress).map(|raised| raised.changes)
+}
+
+/// As [`set_fast_path`]; with what is wrong then of the nodes that were switched, and not netpath's to mend: what the kernel
+/// is left, it may drop.
+///
+/// # Errors
+/// As for [`set_fast_path`].
+pub fn set_fast_path_telling(
+    on: bool,
+    selection: &Selection,
+    progress: &mut dyn FnMut(&Change),
+) -> Result<Raised, ProvisionError> {
     root()?;
     mounts::require_visible("fastpath")?;
+    mounts::require_writable()?;
     descriptors::require(2)?;
     switch::set(on, selection, progress)
 }

@@ -280,6 +280,15 @@ fn is_own(world: &World, dst: &IpNet) -> bool {
 
 fn next_hops(world: &World, dst: &IpNet) -> Vec<NextHopStatus> {
     let node = &world.observed.node;
+    let mut ways = world.observed.census.ways.iter();
+    let asked = ways.find(|way| (way.of, way.dst, way.tos) == (*dst, *dst, 0));
+    if let Some(way) = asked {
+        let hops = way.hops.iter().map(|hop| NextHopStatus {
+            via: hop.via,
+            dev: hop.dev.clone(),
+        });
+        return hops.collect();
+    }
     let hops = node.route_to(dst).into_iter().flat_map(|route| &route.hops);
     let hops = hops.map(|hop| NextHopStatus {
         via: hop.via,

@@ -108,8 +108,8 @@ pub struct RouteStatus {
     pub dst: IpNet,
     /// Next hop, as it is wanted.
     pub via: IpAddr,
-    /// The next hops that the kernel's route really has; a routing daemon may have chosen others. None where there is no route to
-    /// exactly this prefix, or it leads nowhere.
+    /// The next hops by which the kernel really leads what endpoints send there, rules included; a routing daemon may have
+    /// chosen others. None where there is no route, or it leads nowhere.
     pub next_hops: Vec<NextHopStatus>,
     /// Whether netpath put the route that the kernel goes by into its table.
     pub made: bool,

@@ -3,13 +3,14 @@
 use netpath_common::FastPathWish;
 
 use super::{
-    Selection,
+    Raised, Selection,
     carry_out::Site,
     error::{self, ProvisionError},
     snapshot::{self, Snapshot},
 };
 use crate::{
     datapath::{Datapath, ObjectKind, nodes},
+    finding::Finding,
     lock::TopologyLock,
     reconcile::{self, Change, Recorded, Wanted, Wishes},
 };
@@ -19,13 +20,13 @@ pub fn set(
     on: bool,
     selection: &Selection,
     progress: &mut dyn FnMut(&Change),
-) -> Result<Vec<Change>, ProvisionError> {
+) -> Result<Raised, ProvisionError> {
     let lock = TopologyLock::take(&selection.interrupted)?;
     let names = match &selection.node {
         Some(name) => vec![name.clone()],
         None => nodes()?,
     };
-    let mut changes = Vec::new();
+    let (mut changes, mut findings) = (Vec::new(), Vec::new());
     let mut errors = Vec::new();
     let mut matched = false;
     let mut report = |change: &Change| {
@@ -34,7 +35,11 @@ pub fn set(
     };
     for name in &names {
         match node(name, on, selection, &lock, &mut report) {
-            Ok(found) => matched |= found,
+            Ok(None) => {}
+            Ok(Some(told)) => {
+                matched = true;
+                findings.extend(told);
+            }
             // One bad node is one node: those that can be read are switched.
             Err(ProvisionError::Datapath(error))
                 if selection.node.is_none() && error.is_about_a_directory() =>
@@ -48,7 +53,7 @@ pub fn set(
         return Err(error);
     }
     let (object, name) = match (&selection.endpoint, &selection.node) {
-        _ if matched => return Ok(changes),
+        _ if matched => return Ok(Raised { changes, findings }),
         (Some(endpoint), Some(node)) => ("endpoint", format!("{endpoint} on node {node}")),
         (Some(endpoint), None) => ("endpoint", endpoint.clone()),
         (None, Some(node)) => ("node", node.clone()),
@@ -57,18 +62,18 @@ pub fn set(
     Err(ProvisionError::NotUp { object, name })
 }
 
-/// Switches one node. Returns whether it is up, and has the endpoint that is selected.
+/// Switches one node. Returns what is wrong with it then; `None` where it is not up, or has not the endpoint that is selected.
 fn node(
     name: &str,
     on: bool,
     selection: &Selection,
     lock: &TopologyLock,
     report: &mut dyn FnMut(&Change),
-) -> Result<bool, ProvisionError> {
+) -> Result<Option<Vec<Finding>>, ProvisionError> {
     Datapath::migrate(name, ObjectKind::Plain, lock)?;
-    let snapshot = snapshot::take(name, None)?;
+    let snapshot = snapshot::take_to_switch(name, on)?;
     let Some(recorded) = snapshot.world.recorded.clone() else {
-        return Ok(false);
+        return Ok(None);
     };
     let wanted = Wanted::of_recorded(name, &recorded)?;
     if let Some(refusal) = reconcile::elsewhere(&wanted, &snapshot.world) {
@@ -76,13 +81,13 @@ fn node(
     }
     let before = Wishes::of(&recorded);
     let Some(wishes) = wishes(&recorded, on, selection.endpoint.as_deref()) else {
-        return Ok(false);
+        return Ok(None);
     };
     if snapshot.netns.is_none() {
-        return Ok(false);
+        return Ok(None);
     }
     match switch(name, lock, &wanted, &wishes, snapshot, report) {
-        Ok(()) => Ok(true),
+        Ok(told) => Ok(Some(told)),
         // Nothing was touched.
         Err(cause @ ProvisionError::Refused(_)) => Err(cause),
         Err(cause) => Err(cause.and(restore(name, lock, &wanted, &before).err())),
@@ -118,12 +123,14 @@ fn switch(
     wishes: &Wishes,
     snapshot: Snapshot,
     report: &mut dyn FnMut(&Change),
-) -> Result<(), ProvisionError> {
+) -> Result<Vec<Finding>, ProvisionError> {
     let plan = reconcile::switch(wanted, wishes, &snapshot.world);
+    let told = plan.findings(name).collect();
     if let Some(refusal) = plan.refusals.into_iter().next() {
         return Err(refusal.into());
     }
-    Site::new(name, lock, snapshot, None).steps(&plan.steps, report)
+    Site::new(name, lock, snapshot, None).steps(&plan.steps, report)?;
+    Ok(told)
 }
 
 /// After a failure: as it was wished before.
@@ -134,5 +141,5 @@ fn restore(
     before: &Wishes,
 ) -> Result<(), ProvisionError> {
     let snapshot = snapshot::take(name, None)?;
-    switch(name, lock, wanted, before, snapshot, &mut |_| {})
+    switch(name, lock, wanted, before, snapshot, &mut |_| {}).map(drop)
 }

@@ -33,6 +33,7 @@ pub struct Raised {
 /// See [`super::plan_telling`].
 pub fn plan(topology: &Topology, options: &UpOptions) -> Result<Raised, ProvisionError> {
     root()?;
+    mounts::require_writable()?;
     let mut topology = topology.clone();
     let mut changes = Vec::new();
     let mut older = Vec::new();
@@ -222,6 +223,7 @@ pub fn up(
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Raised, ProvisionError> {
     root()?;
+    mounts::require_writable()?;
     let lock = TopologyLock::take(&options.interrupted)?;
     let mut changes = Vec::new();
     let mut report = |change: &Change| {
@@ -248,14 +250,14 @@ pub fn up(
             _ => plan_node(planned.node, options),
         };
         let result = planned.and_then(|planned| {
-            findings.extend(planned.plan.findings(&planned.wanted.name));
             if !planned.plan.removals.is_empty() {
                 to_clear.push(planned.node);
             }
             node(planned, options, &lock, &mut begun, &mut report)
         });
-        if let Err(cause) = result {
-            return Err(take_back(cause, begun, &lock));
+        match result {
+            Ok(told) => findings.extend(told),
+            Err(cause) => return Err(take_back(cause, begun, &lock)),
         }
     }
     // What is removed from here on cannot be made again as it was.
@@ -291,19 +293,21 @@ fn clear(
     site.steps(&plan.removals, report)
 }
 
+/// Makes a node as it is planned. Returns what is wrong with it then.
 fn node(
     planned: Planned<'_>,
     options: &UpOptions,
     lock: &TopologyLock,
     begun: &mut Vec<Before>,
     report: &mut dyn FnMut(&Change),
-) -> Result<(), ProvisionError> {
+) -> Result<Vec<Finding>, ProvisionError> {
     let Planned {
         node,
         wanted,
         snapshot,
         plan,
     } = planned;
+    let told = plan.findings(&wanted.name).collect();
     if let Some(refusal) = plan.refusals.into_iter().next() {
         return Err(refusal.into());
     }
@@ -323,6 +327,7 @@ fn node(
             making,
         });
     }
+    let mut world = snapshot.world.clone();
     let mut site = Site::new(&wanted.name, lock, snapshot, Some(making));
     for step in &plan.steps {
         if options.interrupted.load(Ordering::Relaxed) {
@@ -331,7 +336,16 @@ fn node(
         site.step(step)?;
         step.change.iter().for_each(&mut *report);
     }
-    Ok(())
+    let steps = plan.steps.iter().chain(&plan.removals);
+    let ops = steps.flat_map(|step| &step.ops);
+    if ops.clone().next().is_none() {
+        return Ok(told);
+    }
+    // Where the kernel leads what has come it can be asked only now.
+    ops.for_each(|op| world.apply(op));
+    snapshot::ask_again(&wanted.name, &mut world)?;
+    let told = reconcile::told(&wanted, &world).into_iter();
+    Ok(told.map(|told| told.finding(&wanted.name)).collect())
 }
 
 /// Makes every node as it was: by a plan for what was recorded of it before.

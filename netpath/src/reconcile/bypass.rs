@@ -1,7 +1,10 @@
 //! What the kernel would do with packets beside routing them and asking filter FORWARD: what of it the fast path must not
 //! pass by, and so leaves to the kernel.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 use netpath_common::{Bypass, EndpointEntry, Ifindex, PuntReason};
@@ -41,12 +44,48 @@ pub struct Matter {
 /// Packets that the kernel would drop at filter FORWARD, if it were left them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardDrop {
-    /// From this address of an endpoint.
+    /// By this interface, where it is known.
+    pub iif: Option<String>,
+    /// From this address of an endpoint, or from this prefix of another node's.
     pub source: IpNet,
     /// To this one, or to this prefix.
     pub destination: IpNet,
     /// The chain that drops them.
     pub chain: String,
+    /// Whether it does so for certain: otherwise something that is not understood may have accepted them before.
+    pub certain: bool,
+}
+
+/// Where the kernel leads packets, asked of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// They come in by this interface.
+    pub dev: String,
+    /// From here.
+    pub source: IpAddr,
+    /// To one of the node's routes, or to an address or a prefix of an endpoint.
+    pub of: IpNet,
+    /// To this part of it, or all of it.
+    pub dst: IpNet,
+    /// To this address in it.
+    pub destination: IpAddr,
+    /// The veth that it is behind, if it is an endpoint's.
+    pub veth: Option<String>,
+    /// Their type of service.
+    pub tos: u8,
+    /// Where they go; nowhere if empty.
+    pub hops: Vec<WayHop>,
+    /// By which route, in words; or what there is instead of one.
+    pub told: String,
+}
+
+/// One way on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WayHop {
+    /// The router; `None` on the link.
+    pub via: Option<IpAddr>,
+    /// The interface.
+    pub dev: Option<String>,
 }
 
 /// What else acts on the packets of a node.
@@ -60,8 +99,10 @@ pub struct Census {
     pub matters: Vec<Matter>,
     /// All that is routed, and whether it is behind an endpoint of the node.
     pub routed: BTreeMap<IpNet, bool>,
-    /// What filter FORWARD drops for certain, one pair of each endpoint's addresses with others.
+    /// What filter FORWARD drops: one pair of each endpoint's addresses with others, and from uplink to uplink.
     pub forward_drops: Vec<ForwardDrop>,
+    /// Where the kernel leads what is recorded, where that may be otherwise than its main table says.
+    pub ways: Vec<Way>,
     /// The least MTU that a route of the node's has of its own, in bytes; 0 where none has.
     pub route_mtu: u32,
     /// The kernel goes by paths' MTUs when it forwards IPv4.

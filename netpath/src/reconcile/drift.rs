@@ -5,6 +5,7 @@ use std::{fmt, net::IpAddr};
 use ipnet::IpNet;
 use netpath_common::ProgramKind;
 
+use super::Way;
 use crate::finding::{Finding, kinds};
 
 /// `netpath up` does.
@@ -12,6 +13,8 @@ const MENDS: &str = "`netpath up` mends it";
 /// A next hop is somebody else's.
 const NEXT_HOP: &str =
     "see whether the next hop is up and on that link, with `ip neigh` and `ping`";
+/// What an interface is plugged into.
+const CARRIER: &str = "see what is at its other end, with `ip link show` and `ethtool`";
 /// A machine's setting.
 const SETTING: &str = "set it with `sysctl -w` (netpath changes no setting of the machine's)";
 /// Rules that decide what is forwarded.
@@ -102,13 +105,17 @@ kinds! {
             /// Where it leads, in words.
             told: String,
         } = "route_elsewhere", MENDS;
-        /// Somebody's route to another node's prefix sends packets nowhere.
+        /// The kernel's routes, rules included, send packets to another node's prefix or to an endpoint nowhere.
         RouteRefuses {
-            /// The prefix.
+            /// The prefix, or the address.
             dst: IpNet,
             /// The route, in words.
             told: String,
         } = "route_refuses", "remove that route, or have whoever made it give it a next hop";
+        /// The kernel's routes, rules included, lead packets elsewhere than the file says: some of another node's prefix, some
+        /// types of service, some senders, or what is for an endpoint.
+        LedElsewhere(Box<Way>) = "led_elsewhere", "remove the rule or the route, or write its next hop into the topology \
+            file";
         /// The next hop of routes did not answer when it was asked last: what is sent to it is lost until it does.
         NextHopSilent {
             /// The next hop.
@@ -118,6 +125,9 @@ kinds! {
             /// How many routes to other nodes lead there.
             routes: usize,
         } = "next_hop_silent", NEXT_HOP;
+        /// An uplink of the machine has no carrier: nothing is at its other end, or that is down, and what is sent by it is
+        /// lost.
+        NoCarrier(String) = "no_carrier", CARRIER;
         /// Another node that packets are sent to has no route back to where they come from.
         NoWayBack {
             /// The next hop.
@@ -145,6 +155,18 @@ kinds! {
             /// The chain that drops it.
             chain: String,
         } = "forward_drops", FORWARD;
+        /// What is left to the kernel may be dropped by filter FORWARD: unless rules accept it that are not understood, or if
+        /// other nodes send to one another through this one.
+        ForwardMayDrop {
+            /// From another node to another one.
+            through: bool,
+            /// From here.
+            source: IpNet,
+            /// To there.
+            destination: IpNet,
+            /// The chain that drops it.
+            chain: String,
+        } = "forward_may_drop", FORWARD;
         /// The default route inside an endpoint, via its gateway, is gone.
         DefaultRouteGone(IpAddr) = "default_route_gone", MENDS;
         /// A permanent neighbour entry is gone, or is not as netpath made it.
@@ -260,6 +282,10 @@ impl Drift {
             Self::NextHopSilent { via, dev, .. } => format!(
                 "see whether {via} is up and on that link: `ip neigh show {via} dev {dev}`, `ping {via}`"
             ),
+            Self::LedElsewhere(way) => format!(
+                "see what leads there with `{}`, and remove it, or write its next hop into the topology file",
+                RouteGet(way)
+            ),
             Self::UplinkNotForwarding { key, .. } => format!(
                 "set it with `sysctl -w net/{key}=1`, and accept_ra of that interface to 2 before if it has its routes by \
                  router advertisement (netpath changes no setting of the machine's)"
@@ -320,13 +346,24 @@ impl fmt::Display for Drift {
                 write!(f, "the kernel's route to {dst} is another one: {told}")
             }
             Self::RouteRefuses { dst, told } => {
+                let dst = Destination(*dst);
                 write!(f, "packets to {dst} go nowhere: the kernel has {told}")
+            }
+            Self::LedElsewhere(way) => {
+                write!(f, "packets to {}", Destination(way.dst))?;
+                if way.tos != 0 {
+                    write!(f, " with type of service {:#x}", way.tos)?;
+                }
+                write!(f, " are led elsewhere than the file says: by {}", way.told)
             }
             Self::NextHopSilent { via, dev, routes } => write!(
                 f,
                 "the next hop {via} on {dev} of {routes} route{} did not answer when it was asked last: what is sent to it is lost until it does",
                 if *routes == 1 { "" } else { "s" }
             ),
+            Self::NoCarrier(dev) => {
+                write!(f, "uplink {dev} has no carrier: what is sent by it is lost")
+            }
             Self::NoWayBack {
                 via,
                 other,
@@ -351,6 +388,25 @@ impl fmt::Display for Drift {
                 Destination(*source),
                 Destination(*destination)
             ),
+            Self::ForwardMayDrop {
+                through,
+                source,
+                destination,
+                chain,
+            } => {
+                let (source, destination) = (Destination(*source), Destination(*destination));
+                match through {
+                    true => write!(
+                        f,
+                        "what other nodes may send through this one from {source} to {destination} is dropped by chain {chain}"
+                    ),
+                    false => write!(
+                        f,
+                        "what the kernel is to forward from {source} to {destination} may be dropped by chain {chain}, whose rules \
+                         ask for what cannot be told here (connections' states, sets, marks)"
+                    ),
+                }
+            }
             Self::DefaultRouteGone(via) => write!(f, "the default route via {via} is gone"),
             Self::NeighbourGone(address) => {
                 write!(f, "the neighbour entry of {address} is gone or changed")
@@ -429,6 +485,26 @@ impl fmt::Display for Drift {
             Self::Wire(wire) => write!(f, "wire {wire}"),
             Self::Via(via) => write!(f, "via {via}"),
             Self::Home(path) => write!(f, "namespace {path}"),
+        }
+    }
+}
+
+/// The command that asks the kernel for a way.
+struct RouteGet<'a>(&'a Way);
+
+impl fmt::Display for RouteGet<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Way {
+            destination,
+            source,
+            dev,
+            tos,
+            ..
+        } = self.0;
+        write!(f, "ip route get {destination} from {source} iif {dev}")?;
+        match tos {
+            0 => Ok(()),
+            tos => write!(f, " tos {tos:#x}"),
         }
     }
 }

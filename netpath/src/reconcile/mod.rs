@@ -24,7 +24,7 @@ mod wanted;
 mod way_back;
 
 pub use self::{
-    bypass::{Census, ForwardDrop, InterfaceCensus, Matter},
+    bypass::{Census, ForwardDrop, InterfaceCensus, Matter, Way, WayHop},
     drift::Drift,
     observed::{
         AddressPunts, Clsact, Hop, Interface, InterfacePunts, Link, Maps, Namespace,
@@ -33,8 +33,8 @@ pub use self::{
     op::{NewInterface, NewRoute, Op, OwnRoute, Owner, Place, Replaces},
     plan::{
         BRIDGE, Fresh, GATEWAY_V4, GATEWAY_V6, Wishes, down, elsewhere, endpoint_sysctls,
-        left_routes, node_sysctls, plan, prove_routes, reverse_path_sysctls, switch, unproven,
-        uplink_sysctls, veth_sysctls, wire_sysctls,
+        forwards_v4, forwards_v6, left_routes, node_sysctls, plan, prove_routes,
+        reverse_path_sysctls, switch, told, unproven, uplink_sysctls, veth_sysctls, wire_sysctls,
     },
     recorded::{Home, Recorded, RecordedEndpoint, RecordedRoute, RecordedUplink},
     refusal::{Refusal, Refused},

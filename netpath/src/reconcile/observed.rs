@@ -42,6 +42,8 @@ pub struct Link {
     pub veth: bool,
     /// Administratively up.
     pub up: bool,
+    /// Something is at its other end.
+    pub carrier: bool,
     /// Its MTU in bytes.
     pub mtu: u32,
     /// Index of the bridge it is a port of, or 0.
@@ -69,6 +71,8 @@ pub struct Route {
     pub metric: u32,
     /// The source address that it prefers.
     pub source: Option<IpAddr>,
+    /// It is for all packets to its destination, whatever their type of service and their source.
+    pub for_all: bool,
     /// Whether a record proves it netpath's. Its protocol number alone proves nothing: anybody may use it, and another node
     /// does.
     pub ours: bool,
@@ -158,10 +162,11 @@ impl Namespace {
         link.map(|link| link.name.as_str())
     }
 
-    /// The route of the main table that packets to this destination take, of those to exactly this one.
+    /// The route of the main table that packets to this destination take, of those to exactly this one and for all packets.
     pub fn route_to(&self, dst: &IpNet) -> Option<&Route> {
-        let routes = self.routes.iter().filter(|route| route.dst == *dst);
-        routes.min_by_key(|route| route.metric)
+        let mut routes: Vec<&Route> = self.routes.iter().collect();
+        routes.retain(|route| route.dst == *dst && route.for_all);
+        routes.into_iter().min_by_key(|route| route.metric)
     }
 }
 

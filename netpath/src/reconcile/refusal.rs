@@ -36,6 +36,10 @@ kinds! {
             node: String,
         } = "perhaps_on_another_node", "put that node right first (`netpath show` says what is wrong with it), or take \
             another here";
+        /// Under the name of a node's or an endpoint's network namespace is another one than netpath made: somebody has
+        /// removed that, and made one anew.
+        NamespaceReplaced(String) = "namespace_replaced", "remove the new one with `ip netns del`, and `netpath up` makes \
+            netpath's anew";
         /// A name is taken by an empty file: what is left of a namespace that was made where nobody saw it, or never
         /// finished.
         EmptyFile(String) = "empty_namespace_file", "remove the file with `rm`, which fails if somebody is at work there";
@@ -195,6 +199,10 @@ impl Refusal {
             Self::OnAnotherNode { node, .. } => format!(
                 "run `netpath up` first with a file that has it neither there nor here, or `netpath down` of {node}"
             ),
+            Self::NamespaceReplaced(name) => format!(
+                "remove it with `ip netns del {name}` if nothing in it is of use: then `netpath up` makes netpath's anew, or \
+                 `netpath down` removes the rest"
+            ),
             Self::EmptyFile(name) => format!(
                 "remove it with `rm /run/netns/{name}`, which fails if somebody is at work there"
             ),
@@ -274,6 +282,11 @@ impl fmt::Display for Refusal {
             Self::PerhapsOnAnotherNode { what, node } => {
                 write!(f, "{what} may be node {node}'s, which cannot be read")
             }
+            Self::NamespaceReplaced(name) => write!(
+                f,
+                "network namespace {name} is not the one that netpath made: somebody has removed that, and made another one of \
+                 its name"
+            ),
             Self::EmptyFile(name) => write!(
                 f,
                 "/run/netns/{name} is an empty file and no namespace: what is left of one that was made where nobody saw it, or never \

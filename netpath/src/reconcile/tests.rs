@@ -421,6 +421,8 @@ fn what_the_kernel_drops_matters_where_it_is_left_to_it() {
     let net = |text: &str| text.parse().expect("a prefix");
     let [source, destination] = ["10.0.1.2/32", "10.0.2.2/32"].map(net);
     let drop = ForwardDrop {
+        iif: None,
+        certain: true,
         source,
         destination,
         chain: "FORWARD".to_owned(),

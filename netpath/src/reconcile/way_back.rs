@@ -63,5 +63,7 @@ fn addresses(node: &Wanted, other: IpAddr) -> Vec<IpAddr> {
 fn knows(node: &Wanted, world: &World, address: IpAddr) -> bool {
     let wanted = node.routes.iter().any(|route| route.dst.contains(&address));
     let mut routes = world.observed.node.routes.iter();
-    wanted || routes.any(|route| route.dst.contains(&address) && !route.hops.is_empty())
+    wanted
+        || routes
+            .any(|route| route.for_all && route.dst.contains(&address) && !route.hops.is_empty())
 }

@@ -178,6 +178,11 @@ impl Step {
         matches!(self, Self::Ip { change, .. } if change.starts_with("route") && change.contains(" mtu "))
     }
 
+    /// Whether it is about whether an interface forwards.
+    pub fn sets_forwarding(&self) -> bool {
+        matches!(self, Self::Sysctl { key, .. } if key.ends_with("/forwarding"))
+    }
+
     /// An `ip` command and the one that takes it back.
     pub fn ip(place: Place, change: impl Into<String>, undo: impl Into<String>) -> Self {
         Self::Ip {

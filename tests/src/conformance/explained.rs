@@ -130,15 +130,6 @@ pub const EXPLAINED: &[Explanation] = &[
                  about next hops, and between endpoints of one node there is none.",
     },
     Explanation {
-        cases: "forwarding off at the ingress",
-        family: None,
-        paths: &[Path::SameNode, Path::FromUplink],
-        counted: &[PEER],
-        reason: "netpath looks at an interface's `forwarding` setting only where it asks the kernel's routes, \
-                 that is towards other nodes. To stop an endpoint from sending, take it down; to leave it to the \
-                 kernel, `netpath fastpath off --endpoint E`.",
-    },
-    Explanation {
         cases: "next hop: one that does not answer",
         family: None,
         paths: &[Path::ToRemote],

@@ -28,6 +28,10 @@ pub const NOT_IN_A_LAB: &[(&str, &str)] = &[
     ("punt(rules)", SOMEBODYS),
     ("punt(bridge_port)", SOMEBODYS),
     (
+        "punt(ipv6_forwarding_disabled)",
+        "nothing of IPv6 would be forwarded on the whole node: `lab_truth_forwarding` shows it",
+    ),
+    (
         "punt(not_an_uplink)",
         "the lab's only way to another node is its uplink: the tests of the programs show it",
     ),

@@ -129,11 +129,12 @@ impl Runner {
     /// When the lab cannot be changed as the case wants, or its end cannot be seen.
     pub fn run(&mut self, case: &Case) -> Run {
         let undo = self.apply(&case.steps);
-        // The programs know of the MTUs of routes as they were at the last `fastpath on`.
-        let changes_routes = self.fast_path
-            && case.path == Path::ToRemote
-            && case.steps.iter().any(Step::gives_a_route_an_mtu);
-        if changes_routes {
+        // The programs know of the MTUs of routes, and of what does not forward, as it was at the last `fastpath on`.
+        let is_remote = case.path == Path::ToRemote;
+        let mut steps = case.steps.iter();
+        let looks_again = self.fast_path
+            && steps.any(|step| step.sets_forwarding() || is_remote && step.gives_a_route_an_mtu());
+        if looks_again {
             self.lab.set_fast_path(true);
         }
         self.discard();
@@ -189,7 +190,7 @@ impl Runner {
         for step in undo.iter().rev() {
             self.apply(std::slice::from_ref(step));
         }
-        if changes_routes {
+        if looks_again {
             self.lab.set_fast_path(true);
         }
         Run {

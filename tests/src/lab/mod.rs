@@ -12,6 +12,7 @@ mod inside;
 mod leftovers;
 mod portrait;
 mod processes;
+mod told;
 mod topologies;
 mod traffic;
 mod watch;

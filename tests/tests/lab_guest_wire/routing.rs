@@ -189,8 +189,14 @@ fn rules_between_endpoints_of_one_node_are_heeded() {
                 lab.ip("A", &format!("{option} rule add {rule}"));
             }
             let told = lab.told("A");
-            assert_eq!(told.is_empty(), arrive != 0, "{rules:?}: {told:?}");
-            assert!(told.iter().all(|id| *id == "bypassed"), "{told:?}");
+            assert_eq!(
+                !told.contains(&"bypassed"),
+                arrive != 0,
+                "{rules:?}: {told:?}"
+            );
+            // The kernel refuses it, or what is for other nodes.
+            let known = ["bypassed", "route_refuses"];
+            assert!(told.iter().all(|id| known.contains(id)), "{told:?}");
             lab.converge();
             let before = lab.traffic("A");
             let sent = ("a1", ends);

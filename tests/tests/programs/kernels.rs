@@ -88,6 +88,45 @@ pub fn xdp(reason: PuntReason) {
     of_an_interface(reason);
 }
 
+/// What comes in by the interface, of this family, and nothing of the other.
+fn of_a_family(reason: PuntReason, is_its: fn(Family) -> bool) {
+    let node = TestNode::new();
+    let number = reason.number();
+    describe(&node, node.a, number, 0);
+    for family in Family::ALL {
+        for destination in [family.b(), family.remote()] {
+            let passage = to(&node, family, destination);
+            match (is_its(family), destination == family.b()) {
+                (true, _) => passage.is_punted(reason),
+                (false, true) => passage.goes_to(node.b),
+                (false, false) => passage.goes_out(),
+            };
+        }
+        let forged = between(node.a.frame(), family.b(), family.remote()).udp(1, 2);
+        node.from_a(forged).is_dropped(DropReason::Spoofed);
+    }
+    describe(&node, node.a, 0, 0);
+    describe(&node, node.uplink, number, 0);
+    node.change(|maps| {
+        maps.features
+            .update(|features| features.bits |= FeatureBits::PUNT_INGRESS)
+    });
+    for family in Family::ALL {
+        match is_its(family) {
+            true => from_outside(&node, family).is_punted(reason),
+            false => from_outside(&node, family).goes_to(node.b),
+        };
+    }
+}
+
+pub fn ipv4_forwarding_disabled(reason: PuntReason) {
+    of_a_family(reason, |family| family == Family::V4);
+}
+
+pub fn ipv6_forwarding_disabled(reason: PuntReason) {
+    of_a_family(reason, |family| family == Family::V6);
+}
+
 /// Only where both ends have a reason.
 fn of_two_addresses(reason: PuntReason) {
     let node = TestNode::new();

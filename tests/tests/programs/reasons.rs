@@ -73,6 +73,8 @@ every_reason! {
         NotAnUplink => kernels::not_an_uplink,
         PaddedGso => kernels::padded_gso,
         BridgePort => kernels::bridge_port,
+        Ipv4ForwardingDisabled => kernels::ipv4_forwarding_disabled,
+        Ipv6ForwardingDisabled => kernels::ipv6_forwarding_disabled,
     }
     not provoked {
         NoMemory: "bpf_skb_pull_data and bpf_skb_change_tail fail only when the kernel is out of memory",

@@ -75,6 +75,34 @@ fn all_findings_are_reported_by_line() {
 }
 
 #[test]
+fn of_many_findings_the_first_are_shown_and_the_others_counted() {
+    let text = |faults: usize| {
+        (0..faults)
+            .map(|n| format!("key{n} = 1\n"))
+            .collect::<String>()
+    };
+    let shown = |faults: usize| {
+        let text = text(faults) + "[[node]]\nname = \"n\"\n";
+        let errors = Topology::parse("lab.toml", &text).expect_err("unknown keys");
+        assert_eq!(errors.findings().len(), faults);
+        errors.to_string()
+    };
+    assert_eq!(shown(50).lines().count(), 50);
+    let many = shown(10_000);
+    let lines: Vec<&str> = many.lines().collect();
+    assert_eq!(lines.len(), 51);
+    assert!(
+        lines[49].starts_with("lab.toml:50: key49: "),
+        "{}",
+        lines[49]
+    );
+    assert_eq!(
+        lines[50],
+        "9950 more like these: correct what is above, and look again"
+    );
+}
+
+#[test]
 fn findings_are_shown_one_a_line() {
     let text = with_two_endpoints("\"10.0.1.2/24\"", "\"10.0.1.2/24\"", "dev = \"lo\"\n");
     let Err(errors) = Topology::parse("dir/lab.toml", &text) else {

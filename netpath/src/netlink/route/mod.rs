@@ -3,6 +3,7 @@
 mod change;
 mod decode;
 mod known;
+mod way;
 
 use std::{fmt, net::IpAddr};
 
@@ -16,6 +17,7 @@ use netpath_common::Ifindex;
 pub use self::{
     change::{NewRoute, Replace},
     known::KnownRoutes,
+    way::{Asked, Fate, NoWay},
 };
 use super::{FAMILIES, Netlink, NetlinkError, Scope, channel::About};
 

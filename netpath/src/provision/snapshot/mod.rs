@@ -5,6 +5,7 @@ mod datapath;
 mod machine;
 mod namespace;
 mod others;
+mod ways;
 
 pub use self::others::endpoints_of_others;
 
@@ -41,7 +42,15 @@ pub struct Snapshot {
 /// Takes what is there of a node, of all that is recorded and of all that is wanted. Refuses one whose records cannot all be
 /// read: what is netpath's would be taken for somebody else's.
 pub fn take(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, ProvisionError> {
-    let snapshot = take_readable(name, wanted)?;
+    whole(name, look(name, wanted, false)?)
+}
+
+/// As [`take`], of a node whose fast path is to be switched; off, the kernel is left all that it took.
+pub fn take_to_switch(name: &str, on: bool) -> Result<Snapshot, ProvisionError> {
+    whole(name, look(name, None, !on)?)
+}
+
+fn whole(name: &str, snapshot: Snapshot) -> Result<Snapshot, ProvisionError> {
     if snapshot.damaged.is_empty() {
         return Ok(snapshot);
     }
@@ -52,6 +61,23 @@ pub fn take(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, ProvisionEr
 
 /// As [`take`], of what can be read.
 pub fn take_readable(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, ProvisionError> {
+    look(name, wanted, false)
+}
+
+/// Asks anew where the kernel leads packets, of a world that is as it was planned.
+pub fn ask_again(name: &str, world: &mut World) -> Result<(), ProvisionError> {
+    let Some(recorded) = &world.recorded else {
+        return Ok(());
+    };
+    let netns = match recorded.place {
+        NodePlace::Lab => Netns::named(name)?,
+        NodePlace::Host => Netns::current()?,
+    };
+    world.observed.census.ways = netns.enter(|inside| census::ways(recorded, inside))??;
+    Ok(())
+}
+
+fn look(name: &str, wanted: Option<&Wanted>, is_left: bool) -> Result<Snapshot, ProvisionError> {
     tracing::info!("node {name}: looking at what is there");
     let datapath = Datapath::open(name)?;
     let records = match &datapath {
@@ -90,6 +116,7 @@ pub fn take_readable(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, Pr
         place,
         recorded: recorded.as_ref(),
         wanted,
+        is_left,
     };
     if let Some(netns) = &netns {
         namespace::node(&subject, netns, datapath.as_ref(), &mut observed)?;
@@ -125,6 +152,8 @@ struct Subject<'a> {
     place: NodePlace,
     recorded: Option<&'a Recorded>,
     wanted: Option<&'a Wanted>,
+    /// The kernel is to be left what the fast path takes.
+    is_left: bool,
 }
 
 impl Subject<'_> {

@@ -5,6 +5,7 @@ use std::{
     net::IpAddr,
     os::fd::{AsFd as _, BorrowedFd},
     sync::PoisonError,
+    time::Duration,
 };
 
 use ipnet::IpNet;
@@ -22,8 +23,8 @@ use crate::{
     provision::{error::ProvisionError, iptables},
     reconcile::{
         self, Hop, Link, Namespace, NamespaceState, Neighbour, Observed, Route, Sysctls,
-        endpoint_sysctls, node_sysctls, reverse_path_sysctls, uplink_sysctls, veth_sysctls,
-        wire_sysctls,
+        endpoint_sysctls, forwards_v4, forwards_v6, node_sysctls, reverse_path_sysctls,
+        uplink_sysctls, veth_sysctls, wire_sysctls,
     },
     sysctl,
 };
@@ -155,6 +156,10 @@ fn node_keys(subject: &Subject<'_>) -> Vec<String> {
     let mut keys: Vec<String> = Vec::new();
     keys.extend(node_sysctls().into_iter().map(|(key, _)| key));
     keys.push(census::PATH_MTU.to_owned());
+    for dev in subject.host_devs().into_iter().chain(subject.uplinks()) {
+        keys.extend(forwards_v4(dev));
+        keys.extend(forwards_v6(dev));
+    }
     for dev in subject.host_devs() {
         keys.extend(veth_sysctls(dev).into_iter().map(|(key, _)| key));
     }
@@ -162,6 +167,9 @@ fn node_keys(subject: &Subject<'_>) -> Vec<String> {
         keys.extend(reverse_path_sysctls(dev));
         keys.extend(uplink_sysctls(dev).into_iter().map(|(key, _)| key));
     }
+    // Some are asked of each interface.
+    keys.sort();
+    keys.dedup();
     keys
 }
 
@@ -221,6 +229,7 @@ fn read(
                 mac: link.mac,
                 veth: link.kind == LinkKind::Veth,
                 up: link.up,
+                carrier: link.carrier,
                 mtu: link.mtu,
                 controller: link.controller,
                 other_end: peer.map(|peer| peer.ifindex),
@@ -235,8 +244,7 @@ fn read(
         }
     }
     let found = netlink.neighbours()?;
-    let is_silent = |state| matches!(state, NeighbourState::Failed | NeighbourState::Incomplete);
-    let silent = found.iter().filter(|found| is_silent(found.state));
+    let silent = found.iter().filter(|found| is_silent(found));
     let silent = silent.map(|found| (found.ifindex, found.address)).collect();
     let neighbours = found.into_iter().filter_map(|found| {
         let permanent = found.state == NeighbourState::Permanent;
@@ -257,6 +265,20 @@ fn read(
         sysctls: sysctls(inside, keys)?,
     })
 }
+
+/// A neighbour that is being asked for, or was just now, and does not answer. The kernel keeps it as one that failed until it
+/// asks again, which it does with the next packet for it: what it knew some time ago says nothing of now.
+fn is_silent(found: &netlink::Neighbour) -> bool {
+    match found.state {
+        NeighbourState::Incomplete => true,
+        NeighbourState::Failed => found.age.is_none_or(|age| age < STILL_KNOWN),
+        _ => false,
+    }
+}
+
+/// How long it is known of a neighbour that it did not answer: where packets go there all the time, the kernel asks all the
+/// time, for three seconds each (`mcast_solicit`, `retrans_time_ms`).
+const STILL_KNOWN: Duration = Duration::from_secs(10);
 
 /// The routes of a table, in a namespace with these interfaces.
 pub(super) fn routes(found: &[netlink::Route], links: &BTreeMap<Ifindex, Link>) -> Vec<Route> {
@@ -313,6 +335,7 @@ fn route(found: &netlink::Route, links: &BTreeMap<Ifindex, Link>) -> Route {
         },
         metric: found.metric,
         source: found.source,
+        for_all: (found.tos, found.from) == (0, None),
         ours: found.is_as_made(),
         like_ours: found.is_as_made(),
         kernel: found.protocol == RTPROT_KERNEL,

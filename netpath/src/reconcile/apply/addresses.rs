@@ -117,6 +117,7 @@ impl World {
             }],
             metric: 0,
             source: new.source,
+            for_all: true,
             ours: true,
             like_ours: true,
             kernel: false,

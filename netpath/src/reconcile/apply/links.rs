@@ -141,6 +141,7 @@ impl World {
             mac,
             veth: mac.is_some(),
             up: false,
+            carrier: false,
             mtu: ETHERNET_MTU,
             controller: Ifindex(0),
             other_end: None,

@@ -271,6 +271,7 @@ impl World {
                 mac: Some(Mac::default()),
                 veth: false,
                 up: false,
+                carrier: false,
                 mtu: 65_536,
                 controller: Ifindex(0),
                 other_end: None,

@@ -29,9 +29,10 @@ pub use self::{
     remove::down,
     switch::{Wishes, switch},
     sysctls::{
-        endpoint_sysctls, node_sysctls, reverse_path_sysctls, uplink_sysctls, veth_sysctls,
-        wire_sysctls,
+        endpoint_sysctls, forwards_v4, forwards_v6, node_sysctls, reverse_path_sysctls,
+        uplink_sysctls, veth_sysctls, wire_sysctls,
     },
+    tell::told,
 };
 use super::{
     Action, Change, NamespaceState, Object, Op, Place, Plan, RecordedUplink, Refusal, Refused,

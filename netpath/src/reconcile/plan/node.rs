@@ -1,12 +1,14 @@
 //! The node itself: its namespace's settings, its programs, its policy.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use netpath_common::{FeatureBits, Ifindex, InterfaceKind, PuntReason, RouteEntry};
 
 use super::{
     super::{Action, AddressPunts, Drift, InterfacePunts, Object, Op, Place, Recorded, World},
     Draft, Planner,
-    sysctls::{FORWARDING, node_sysctls},
+    sysctls::{FORWARDING, forwards_v4, forwards_v6, node_sysctls},
 };
 use crate::model::NodePlace;
 
@@ -111,8 +113,45 @@ impl Planner<'_> {
 
     /// What of an interface's packets is the kernel's.
     pub(super) fn interface_punts(&self, ifindex: Ifindex) -> InterfacePunts {
-        let census = &self.world.observed.census;
-        census.interface(ifindex, self.wanted.bypass)
+        let observed = &self.world.observed;
+        let punts = observed.census.interface(ifindex, self.wanted.bypass);
+        let ingress = match punts.ingress {
+            0 => self.not_forwarded(ifindex),
+            ingress => ingress,
+        };
+        InterfacePunts { ingress, ..punts }
+    }
+
+    /// What comes in by an interface that does not forward: for the kernel alone to lose.
+    fn not_forwarded(&self, ifindex: Ifindex) -> u16 {
+        let node = &self.world.observed.node;
+        let Some(dev) = node.name_of(ifindex) else {
+            return 0;
+        };
+        let off = |keys: &[String]| {
+            let found = keys.iter().filter_map(|key| node.sysctls.get(key));
+            let mut found = found.peekable();
+            found.peek().is_some() && found.all(|value| value == "0")
+        };
+        let v4 = self.forwards(IpAddr::is_ipv4) && off(&forwards_v4(dev));
+        let v6 = self.forwards(IpAddr::is_ipv6) && off(&forwards_v6(dev));
+        let reason = match (v4, v6) {
+            (false, false) => return 0,
+            (true, false) => PuntReason::Ipv4ForwardingDisabled,
+            (false, true) => PuntReason::Ipv6ForwardingDisabled,
+            (true, true) => PuntReason::ForwardingDisabled,
+        };
+        reason.number()
+    }
+
+    /// Whether endpoints have addresses of a family: otherwise nothing of it is forwarded, and nobody has to see to it.
+    fn forwards(&self, is_family: fn(&IpAddr) -> bool) -> bool {
+        let node = self.world.recorded.as_ref();
+        let recorded = node.into_iter().flat_map(|node| node.endpoints.values());
+        let recorded = recorded.flat_map(|endpoint| &endpoint.addresses);
+        let wanted = self.wanted.endpoints.iter();
+        let wanted = wanted.flat_map(|endpoint| &endpoint.addresses);
+        recorded.chain(wanted).any(|net| is_family(&net.addr()))
     }
 
     /// Whether an interface is a port of a VRF: what the main table says does not lead by it, and netpath has no routes in

@@ -148,7 +148,29 @@ impl Planner<'_> {
                 let what = format!("network namespace {name}");
                 Refusal::PerhapsOnAnotherNode { what, node }
             }
+            None if self.had_namespace(&name) => Refusal::NamespaceReplaced(name),
             None => Refusal::ForeignNamespace(name),
+        }
+    }
+
+    /// Whether netpath made a namespace of that name for the node, or for an endpoint of it.
+    fn had_namespace(&self, name: &str) -> bool {
+        let is_named = |state| matches!(state, NamespaceState::Present(_));
+        let endpoint = self
+            .recorded_endpoint(name)
+            .filter(|record| record.cookie != 0);
+        match endpoint {
+            Some(record) => {
+                let place = Place::Endpoint(name.to_owned());
+                let there = self.initial.namespace(&place);
+                record.home == Home::Made && there.is_some_and(|there| is_named(there.state))
+            }
+            None => {
+                let is_it = |node: &Recorded| node.place == NodePlace::Lab;
+                name == self.wanted.name
+                    && self.recorded_node().is_some_and(is_it)
+                    && is_named(self.initial.observed.node.state)
+            }
         }
     }
 
@@ -489,7 +511,8 @@ impl Planner<'_> {
             route.via == Some(via) && !(route.like_ours && observed.unreadable.is_some())
         };
         let mut routes = observed.node.routes.iter();
-        let foreign = routes.find(|route| route.dst == dst && !route.ours && !is_fit(route));
+        let foreign =
+            routes.find(|route| route.dst == dst && route.for_all && !route.ours && !is_fit(route));
         if let Some(route) = foreign {
             let refusal = self.perhaps_others(route);
             let refusal = refusal.unwrap_or_else(|| Refusal::ForeignRoute {

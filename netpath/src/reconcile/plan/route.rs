@@ -28,7 +28,8 @@ impl Planner<'_> {
     /// kernel's routes say where next hops are, and the file which destinations there are.
     pub(super) fn is_led_elsewhere(&self, dst: IpNet) -> bool {
         let mut routes = self.initial.observed.node.routes.iter();
-        self.wanted.place == NodePlace::Host && routes.any(|route| route.dst == dst && !route.ours)
+        self.wanted.place == NodePlace::Host
+            && routes.any(|route| route.dst == dst && route.for_all && !route.ours)
     }
 
     /// Whose place a route of the node's takes.
@@ -45,9 +46,9 @@ impl Planner<'_> {
         let before = node.and_then(|node| node.routes.get(&dst)).copied();
         let found = |ours: bool| {
             let routes = &self.world.observed.node.routes;
-            routes
-                .iter()
-                .any(|route| route.dst == dst && route.via == Some(via) && route.ours == ours)
+            routes.iter().any(|route| {
+                (route.dst, route.via, route.ours) == (dst, Some(via), ours) && route.for_all
+            })
         };
         let foreign = found(false);
         let kept = before.filter(|before| before.via == via && self.is_led_elsewhere(dst));
@@ -66,7 +67,7 @@ impl Planner<'_> {
             let initially = &self.initial.observed.node.routes;
             let was_there = initially
                 .iter()
-                .any(|route| route.dst == dst && route.via == Some(via));
+                .any(|route| route.dst == dst && route.via == Some(via) && route.for_all);
             if let (Some(before), false) = (before, was_there) {
                 let other = self.initial.observed.node.route_to(&dst);
                 draft.note(match other.filter(|_| before.via == via) {

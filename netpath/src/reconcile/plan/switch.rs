@@ -61,6 +61,7 @@ pub fn switch(wanted: &Wanted, wishes: &Wishes, world: &World) -> Plan {
     for interface in planner.interfaces() {
         planner.switch_one(&interface);
     }
+    planner.tell();
     planner.plan
 }
 

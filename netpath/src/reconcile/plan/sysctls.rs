@@ -66,6 +66,19 @@ pub(super) fn forwarding_v6(dev: &str) -> String {
     format!("ipv6/conf/{dev}/forwarding")
 }
 
+/// By which the kernel forwards what comes in by an interface, any of them.
+pub fn forwards_v4(dev: &str) -> [String; 1] {
+    [format!("ipv4/conf/{dev}/forwarding")]
+}
+
+/// The same for IPv6, which is asked of the namespace, and, since Linux 6.17, of the interface.
+pub fn forwards_v6(dev: &str) -> [String; 2] {
+    [
+        "ipv6/conf/all/forwarding".to_owned(),
+        format!("ipv6/conf/{dev}/force_forwarding"),
+    ]
+}
+
 /// Those that say which reverse-path filter the kernel has for an interface.
 pub fn reverse_path_sysctls(dev: &str) -> [String; 2] {
     ["all", dev].map(|scope| format!("ipv4/conf/{scope}/rp_filter"))

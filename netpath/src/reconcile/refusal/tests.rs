@@ -33,6 +33,12 @@ fn each_says_what_is_wrong_and_what_mends_it() {
              topology file, or remove it with `ip netns del` if it is of no use",
         ),
         (
+            Refusal::NamespaceReplaced("x".into()),
+            "network namespace x is not the one that netpath made: somebody has removed that, and made another one of its \
+             name: remove it with `ip netns del x` if nothing in it is of use: then `netpath up` makes netpath's anew, or \
+             `netpath down` removes the rest",
+        ),
+        (
             Refusal::OnAnotherNode {
                 name: "x".into(),
                 node: "n2".into(),

@@ -24,6 +24,7 @@ pub fn host_world() -> World {
         mac: Some(Mac([2, 0, 0, 0, 0, index as u8])),
         veth: false,
         up: true,
+        carrier: true,
         mtu: 1500,
         controller: Ifindex(0),
         other_end: None,
@@ -569,6 +570,8 @@ impl Damage {
                 if let Some(endpoint) = self.pick(off) {
                     let address = endpoint.addresses[0].addr();
                     world.observed.census.forward_drops.push(ForwardDrop {
+                        iif: None,
+                        certain: true,
                         source: address.into(),
                         destination: address.into(),
                         chain: "FORWARD".to_owned(),

@@ -1,7 +1,7 @@
 //! What filter FORWARD would drop of what is routed. The fast path passes it by, so it matters where packets are left to the
 //! kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
@@ -16,7 +16,7 @@ use crate::{
     reconcile::{Census, ForwardDrop},
 };
 
-/// Whether something that is routed is left to the kernel as a whole, or may be.
+/// Whether something that is routed is left to the kernel, or may be: what goes from one uplink to another always is.
 pub(super) fn matters(subject: &Subject<'_>, census: &Census) -> bool {
     let recorded = subject.recorded.is_some_and(|node| {
         let mut endpoints = node.endpoints.values();
@@ -25,12 +25,20 @@ pub(super) fn matters(subject: &Subject<'_>, census: &Census) -> bool {
     let wanted = subject
         .wanted
         .is_some_and(|node| node.fast_path == Some(false));
+    let uplinks = uplinks(subject);
+    let by: BTreeSet<&str> = uplinks.into_values().collect();
     let acted_on = !census.interfaces.is_empty() || !census.coming.is_empty();
-    recorded || wanted || acted_on || !census.matters.is_empty()
+    subject.is_left || recorded || wanted || acted_on || by.len() > 1 || !census.matters.is_empty()
 }
 
-/// What is dropped for certain: of each address of an endpoint, to the next endpoint's and to another node's.
-pub(super) fn drops(ruleset: &Ruleset, routed: &Routed<'_>, links: &[Link]) -> Vec<ForwardDrop> {
+/// What is dropped: of each address of an endpoint, to the next endpoint's, and to and from another node's; and from one
+/// uplink to another.
+pub(super) fn drops(
+    subject: &Subject<'_>,
+    ruleset: &Ruleset,
+    routed: &Routed<'_>,
+    links: &[Link],
+) -> Vec<ForwardDrop> {
     let chains = ruleset.base_chains().filter(|(id, _, base)| {
         let is_filter = base.priority >= FILTER && id.table != SECURITY;
         is_routed(id) && base.hook == Hook::Forward && is_filter
@@ -42,59 +50,119 @@ pub(super) fn drops(ruleset: &Ruleset, routed: &Routed<'_>, links: &[Link]) -> V
     if chains.is_empty() {
         return Vec::new();
     }
-    let dropped_by = |source: Side<'_>, destination: Side<'_>| {
+    let dropped_by = |source: &Side<'_>, destination: &Side<'_>| {
         let packets = Packets {
-            source: source.0,
-            destination: destination.0,
-            iif: source.1.map(|dev| device(links, dev)),
-            oif: destination.1.map(|dev| device(links, dev)),
+            source: source.net,
+            destination: destination.net,
+            iif: source.dev.map(|dev| device(links, dev)),
+            oif: destination.dev.map(|dev| device(links, dev)),
         };
-        let mut chains = chains.iter();
-        chains.find_map(|(name, effects)| {
-            let meetings = effects.meetings(&packets);
-            let mut drops = meetings
-                .iter()
-                .filter(|(effect, _)| effect.kind == EffectKind::Drop);
-            drops
-                .any(|(_, meeting)| *meeting == Meeting::Yes)
-                .then_some(*name)
-        })
+        let dropped = chains.iter().filter_map(|(name, effects)| {
+            let meeting = strongest(effects, &packets)?;
+            Some((*name, meeting == Meeting::Yes))
+        });
+        // One for certain first.
+        dropped.min_by_key(|(_, certain)| !certain)
     };
-    let pairs = pairs(routed).into_iter();
-    let drops = pairs.filter_map(|(source, destination)| {
+    let drops = pairs(&sides(subject, routed)).into_iter();
+    let drops = drops.filter_map(|(source, destination)| {
+        let (chain, certain) = dropped_by(&source, &destination)?;
+        // A connection that may be begun from the other side is one that may be meant: its answers are accepted by its state.
+        if !certain && dropped_by(&destination, &source).is_none() {
+            return None;
+        }
         Some(ForwardDrop {
-            source: source.0,
-            destination: destination.0,
-            chain: dropped_by(source, destination)?.to_owned(),
+            iif: source.dev.map(str::to_owned),
+            source: source.net,
+            destination: destination.net,
+            chain: chain.to_owned(),
+            certain,
         })
     });
     drops.collect()
 }
 
-/// An address or a prefix, and the veth that it is behind if it is an endpoint's.
-type Side<'a> = (IpNet, Option<&'a str>);
+/// Whether a chain drops packets, or whether all of them are dropped that nothing accepts which is not understood. What is
+/// dropped itself only if something not understood is so (a connection's state is invalid) does not count.
+fn strongest(effects: &Effects, packets: &Packets<'_>) -> Option<Meeting> {
+    let are_known = packets.iif.is_some() && packets.oif.is_some();
+    let meetings = effects.meetings(packets).into_iter();
+    let drops = meetings.filter(|(effect, _)| effect.kind == EffectKind::Drop);
+    let drops = drops.filter_map(|(effect, meeting)| match meeting {
+        Meeting::Yes => Some(meeting),
+        Meeting::Perhaps if are_known && effect.conditions.exact() => Some(meeting),
+        Meeting::Perhaps | Meeting::No => None,
+    });
+    drops.min_by_key(|meeting| *meeting != Meeting::Yes)
+}
 
-fn pairs<'a>(routed: &Routed<'a>) -> Vec<(Side<'a>, Side<'a>)> {
+/// An address or a prefix, and what packets from it come in by.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    net: IpNet,
+    /// Its veth, or its uplink if that is known.
+    dev: Option<&'a str>,
+    is_remote: bool,
+}
+
+fn sides<'a>(subject: &Subject<'a>, routed: &Routed<'a>) -> Vec<Side<'a>> {
+    let uplinks = uplinks(subject);
+    let sides = routed.iter().map(|(&net, &dev)| Side {
+        net,
+        dev: dev.or_else(|| uplinks.get(&net).copied()),
+        is_remote: dev.is_none(),
+    });
+    sides.collect()
+}
+
+/// The uplink that each route leads by, as far as its addresses say.
+fn uplinks<'a>(subject: &Subject<'a>) -> BTreeMap<IpNet, &'a str> {
+    let has = |addresses: &[IpNet], via| addresses.iter().any(|net| net.contains(via));
+    let mut found = BTreeMap::new();
+    if let Some(node) = subject.recorded {
+        for (dst, route) in &node.routes {
+            let mut uplinks = node.uplinks.iter();
+            let by = uplinks.find(|(_, uplink)| has(&uplink.addresses, &route.via));
+            found.extend(by.map(|(dev, _)| (*dst, dev.as_str())));
+        }
+    }
+    if let Some(node) = subject.wanted {
+        for route in &node.routes {
+            let mut uplinks = node.uplinks.iter();
+            let by = uplinks.find(|uplink| has(&uplink.addresses, &route.via));
+            found.extend(by.map(|uplink| (route.dst, uplink.dev.as_str())));
+        }
+    }
+    found
+}
+
+fn pairs<'a>(sides: &[Side<'a>]) -> Vec<(Side<'a>, Side<'a>)> {
     let mut pairs = Vec::new();
     for is_v4 in [true, false] {
-        let of_family = routed
+        let of_family = sides
             .iter()
-            .filter(|(net, _)| net.addr().is_ipv4() == is_v4);
-        let sides: Vec<Side<'a>> = of_family.map(|(net, dev)| (*net, *dev)).collect();
-        let (here, remote): (Vec<Side<'a>>, Vec<Side<'a>>) =
-            sides.into_iter().partition(|(_, dev)| dev.is_some());
-        // One address of each endpoint is enough.
-        let by_dev: BTreeMap<Option<&str>, Side<'a>> =
-            here.into_iter().rev().map(|side| (side.1, side)).collect();
-        let here: Vec<Side<'a>> = by_dev.into_values().collect();
+            .filter(|side| side.net.addr().is_ipv4() == is_v4);
+        let (remote, here): (Vec<Side<'a>>, Vec<Side<'a>>) =
+            of_family.copied().partition(|side| side.is_remote);
+        // One of each interface is enough.
+        let [here, remote] = [here, remote].map(|sides| {
+            let sides = sides.into_iter().rev();
+            let by_dev: BTreeMap<Option<&str>, Side<'a>> =
+                sides.map(|side| (side.dev, side)).collect();
+            by_dev.into_values().collect::<Vec<_>>()
+        });
         for (index, &source) in here.iter().enumerate() {
             let next = here[(index + 1) % here.len()];
-            let next = Some(next).filter(|next| next.1 != source.1);
-            pairs.extend(
-                next.into_iter()
-                    .chain(remote.first().copied())
-                    .map(|to| (source, to)),
-            );
+            let next = Some(next).filter(|next| next.dev != source.dev);
+            let to = next.into_iter().chain(remote.first().copied());
+            pairs.extend(to.map(|to| (source, to)));
+            pairs.extend(remote.iter().map(|&from| (from, source)));
+        }
+        for &from in &remote {
+            let others = remote
+                .iter()
+                .filter(|to| to.dev != from.dev && to.dev.is_some());
+            pairs.extend(others.filter(|_| from.dev.is_some()).map(|&to| (from, to)));
         }
     }
     pairs

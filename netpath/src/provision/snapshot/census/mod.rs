@@ -3,21 +3,21 @@
 mod addresses;
 mod forward;
 mod interfaces;
-mod routing;
+pub(super) mod routing;
 
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use netpath_common::Ifindex;
 
-use super::Subject;
+use super::{Subject, ways};
 use crate::{
     datapath::Datapath,
     netfilter::nft::{Device, Ruleset},
     netlink::{self, Netlink, Route, Table, Xfrm},
     netns::Inside,
     provision::error::ProvisionError,
-    reconcile::{Census, Sysctls},
+    reconcile::{Census, Recorded, Sysctls, Way},
 };
 
 /// The sysctl by which the kernel forwards IPv4 by paths' MTUs.
@@ -73,13 +73,29 @@ pub(super) fn take(
             .map(|(net, dev)| (*net, dev.is_some()))
             .collect(),
         forward_drops: Vec::new(),
+        ways: match subject.recorded {
+            Some(node) => ways::ask(node, netlink, &routing)?,
+            None => Vec::new(),
+        },
         route_mtu: route_mtu(&routes),
         path_mtu: sysctls.get(PATH_MTU).is_some_and(|value| value != "0"),
     };
     if forward::matters(subject, &census) {
-        census.forward_drops = forward::drops(&ruleset, &routed, &links);
+        census.forward_drops = forward::drops(subject, &ruleset, &routed, &links);
     }
     Ok(census)
+}
+
+/// Where the kernel leads what a node has recorded, in its namespace.
+pub(super) fn ways(node: &Recorded, inside: &Inside<'_>) -> Result<Vec<Way>, ProvisionError> {
+    let netlink = Netlink::open(inside)?;
+    let routing = routing::Routing {
+        rules: &netlink.rules()?,
+        routes: &netlink.routes(Table::All)?,
+        links: &netlink.links()?,
+        uplinks: &[],
+    };
+    ways::ask(node, &netlink, &routing)
 }
 
 /// What is routed, each with the interface that its packets come in by if that is an endpoint's.

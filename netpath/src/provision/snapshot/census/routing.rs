@@ -1,22 +1,25 @@
 //! Policy routing (`ip rule`) that leads what is for an endpoint elsewhere than to it. What is for other nodes is not looked
 //! at: the kernel's FIB is asked for that, rules included.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 use netpath_common::{Ifindex, PuntReason};
 
 use super::{Routed, named, overlap};
 use crate::{
-    netlink::{Link, Route, RouteKind, Rule, RuleAction},
+    netlink::{Link, NoWay, Route, RouteKind, Rule, RuleAction},
     reconcile::Matter,
 };
 
 /// The table in which an endpoint's routes are (`RT_TABLE_MAIN`).
 const MAIN: u32 = 254;
+/// Those that the kernel's own rules look into besides (`RT_TABLE_LOCAL`, `RT_TABLE_DEFAULT`).
+const LOCAL: u32 = 255;
+const DEFAULT: u32 = 253;
 
 /// Rules, and what they go by.
-pub(super) struct Routing<'a> {
+pub(in super::super) struct Routing<'a> {
     pub rules: &'a [Rule],
     /// Of all tables.
     pub routes: &'a [Route],
@@ -67,6 +70,17 @@ impl<'a> Asked<'a> {
         asked
     }
 
+    /// Whether a route of the table that the rule leads to leads some of a destination elsewhere than to this interface.
+    fn is_led(&self, route: &Route, destination: IpNet, device: Option<Ifindex>) -> bool {
+        let there = route.next_hops.iter().all(|hop| hop.ifindex == device);
+        overlap(route.dst, destination)
+            && route.kind != RouteKind::Throw
+            && self
+                .suppressed
+                .is_none_or(|length| length < route.dst.prefix_len())
+            && !(route.kind == RouteKind::Unicast && device.is_some() && there)
+    }
+
     /// Whether every packet to this destination is as it asks.
     fn is_met_by_all_to(&self, destination: IpNet) -> bool {
         let only_to = self.from.is_none() && self.iif.is_none() && !self.more && !self.never;
@@ -80,7 +94,40 @@ fn is_of_marked(mark: &str) -> bool {
     value != "0x0"
 }
 
-impl Routing<'_> {
+impl<'a> Routing<'a> {
+    /// The rules that may lead packets elsewhere than the kernel's own do, with the routes that they lead to.
+    pub fn unusual(&self) -> Vec<Unusual<'a>> {
+        let rules = self.rules.iter().map(|rule| (rule, Asked::of(rule)));
+        let unusual = rules.filter(|(rule, asked)| {
+            let is_usual = matches!(
+                rule.action,
+                RuleAction::Nop | RuleAction::Table(MAIN | LOCAL | DEFAULT)
+            );
+            !is_usual && !asked.never
+        });
+        let unusual = unusual.map(|(rule, asked)| {
+            let is_its = |route: &&Route| rule.action == RuleAction::Table(route.table);
+            Unusual {
+                rule,
+                asked,
+                routes: self.routes.iter().filter(is_its).collect(),
+            }
+        });
+        unusual.collect()
+    }
+
+    /// Whether a route or a rule does what became of a packet: otherwise something else did.
+    pub fn refuses(&self, destination: IpAddr, why: NoWay) -> bool {
+        let (kind, action) = match why {
+            NoWay::NoRoute => return true,
+            NoWay::Dropped => (RouteKind::Blackhole, RuleAction::Blackhole),
+            NoWay::Unreachable => (RouteKind::Unreachable, RuleAction::Unreachable),
+            NoWay::Prohibited => (RouteKind::Prohibit, RuleAction::Prohibit),
+        };
+        let is_it = |route: &Route| route.kind == kind && route.dst.contains(&destination);
+        self.routes.iter().any(is_it) || self.rules.iter().any(|rule| rule.action == action)
+    }
+
     /// What the rules lead elsewhere.
     pub fn matters(&self, routed: &Routed<'_>) -> Vec<Matter> {
         let mut rules: Vec<&Rule> = self.rules.iter().collect();
@@ -156,16 +203,37 @@ impl Routing<'_> {
         let RuleAction::Table(table) = action else {
             return true;
         };
-        self.routes.iter().any(|route| {
-            let there = route.next_hops.iter().all(|hop| hop.ifindex == device);
-            route.table == table
-                && overlap(route.dst, destination)
-                && route.kind != RouteKind::Throw
-                && asked
-                    .suppressed
-                    .is_none_or(|length| length < route.dst.prefix_len())
-                && !(route.kind == RouteKind::Unicast && device.is_some() && there)
-        })
+        let mut routes = self.routes.iter();
+        routes.any(|route| route.table == table && asked.is_led(route, destination, device))
+    }
+}
+
+/// A rule that is none of the kernel's own.
+pub(in super::super) struct Unusual<'a> {
+    rule: &'a Rule,
+    asked: Asked<'a>,
+    /// Of the table that it leads to, if it leads to one.
+    routes: Vec<&'a Route>,
+}
+
+impl Unusual<'_> {
+    /// Whether it may lead elsewhere what is for a destination, which is behind this interface if it is an endpoint's.
+    pub fn concerns(&self, net: IpNet, device: Option<Ifindex>) -> bool {
+        is_family(self.rule, net)
+            && self.asked.to.is_none_or(|to| overlap(to, net))
+            && match self.rule.action {
+                RuleAction::Table(_) => {
+                    let mut routes = self.routes.iter();
+                    routes.any(|route| self.asked.is_led(route, net, device))
+                }
+                _ => true,
+            }
+    }
+
+    /// Whether a packet from there that comes in by that may be as it asks.
+    pub fn may_be_of(&self, source: IpAddr, dev: &str) -> bool {
+        let Asked { from, iif, .. } = self.asked;
+        from.is_none_or(|from| from.contains(&source)) && iif.is_none_or(|iif| iif == dev)
     }
 }
 

@@ -1,19 +1,31 @@
 //! What is wrong and not netpath's to mend: of next hops, of settings of the machine, of others' rules.
 
+mod forward;
+mod ways;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
 
 use ipnet::IpNet;
-use netpath_common::{EndpointEntry, Ifindex};
+use netpath_common::Ifindex;
 
 use super::{
-    super::{Drift, ForwardDrop, Object, Recorded, RecordedEndpoint, Told},
-    Planner,
+    super::{Drift, Object, Recorded, RecordedEndpoint, Told, Wanted, World},
+    Fresh, Planner,
     sysctls::forwarding_v6,
 };
 use crate::model::NodePlace;
+
+/// What is wrong in a world that is as it is wanted, and not netpath's to mend.
+#[must_use]
+pub fn told(wanted: &Wanted, world: &World) -> Vec<Told> {
+    let mut fresh = Fresh::new(0);
+    let mut planner = Planner::new(wanted, world, &mut fresh);
+    planner.tell();
+    planner.plan.told
+}
 
 impl Planner<'_> {
     /// Tells what is still wrong in the planned world.
@@ -28,6 +40,7 @@ impl Planner<'_> {
             self.tell_uplinks(&node);
         }
         self.tell_routes(&node);
+        self.tell_ways(&node);
         self.tell_forward(&node);
     }
 
@@ -41,6 +54,10 @@ impl Planner<'_> {
     /// What is not IPv4's is not asked for as a whole before: without it an uplink's packets are only slower.
     fn tell_uplinks(&mut self, node: &Recorded) {
         for (dev, uplink) in &node.uplinks {
+            let link = self.world.observed.node.link(dev);
+            if link.is_some_and(|link| link.up && !link.carrier) {
+                self.tell_of(Object::Uplink, dev, Drift::NoCarrier(dev.clone()));
+            }
             if !uplink.addresses.iter().any(|net| net.addr().is_ipv6()) {
                 continue;
             }
@@ -89,53 +106,6 @@ impl Planner<'_> {
         for drift in silent {
             self.tell_of(Object::Node, &self.wanted.name, drift);
         }
-    }
-
-    /// What the kernel is left, because the fast path is off or something else is to act on it, and drops: an example of
-    /// each family, of the node as a whole if that is off, and otherwise of each endpoint.
-    fn tell_forward(&mut self, node: &Recorded) {
-        let mut told = BTreeSet::new();
-        for drop in self.world.observed.census.forward_drops.clone() {
-            let Some((name, endpoint)) = owner(node, &drop.source) else {
-                continue;
-            };
-            if !self.is_the_kernels(node, endpoint, &drop) {
-                continue;
-            }
-            let object = match node.fast_path {
-                true => (Object::Endpoint, name.clone()),
-                false => (Object::Node, self.wanted.name.clone()),
-            };
-            if told.insert((object.clone(), drop.source.addr().is_ipv4())) {
-                let drift = Drift::ForwardDrops {
-                    source: drop.source,
-                    destination: drop.destination,
-                    chain: drop.chain,
-                };
-                self.tell_of(object.0, &object.1, drift);
-            }
-        }
-    }
-
-    /// Whether packets of an endpoint to that destination are left to the kernel.
-    fn is_the_kernels(
-        &self,
-        node: &Recorded,
-        endpoint: &RecordedEndpoint,
-        drop: &ForwardDrop,
-    ) -> bool {
-        if !endpoint.fast_path.wants(node.fast_path) {
-            return true;
-        }
-        let ifindex = self.world.ifindex(&endpoint.host_dev);
-        let behind = owner(node, &drop.destination);
-        let behind = behind.map_or(Ifindex(0), |(_, other)| self.world.ifindex(&other.host_dev));
-        let source = self.address_punts(ifindex, drop.source);
-        let destination = self.address_punts(behind, drop.destination);
-        self.interface_punts(ifindex).ingress != 0
-            || destination.to != 0
-            || (source.between != 0 && destination.between != 0)
-            || (source.between | destination.between) & EndpointEntry::ALONE != 0
     }
 }
 

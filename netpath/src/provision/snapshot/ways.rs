@@ -1,0 +1,312 @@
+//! Where the kernel leads what is for the node's routes and endpoints, where that need not be as its main table says: it is
+//! asked, as if a packet came in by an endpoint's veth or an uplink.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+use netpath_common::Ifindex;
+
+use super::census::routing::{Routing, Unusual};
+use crate::{
+    netlink::{self, Asked, Fate, Netlink, NoWay, RouteKind},
+    provision::error::ProvisionError,
+    reconcile::{Recorded, Way, WayHop},
+};
+
+// Numbers of tables, of linux/rtnetlink.h.
+const MAIN: u32 = 254;
+const LOCAL: u32 = 255;
+/// `RTPROT_KERNEL` of linux/rtnetlink.h.
+const RTPROT_KERNEL: u8 = 2;
+
+/// By what packets come in, and from where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Origin<'a> {
+    dev: &'a str,
+    iif: Ifindex,
+    source: IpAddr,
+    /// It is a port of something: of a VRF, by whose table its packets go.
+    is_port: bool,
+}
+
+/// Something that packets are for.
+struct Target<'a> {
+    net: IpNet,
+    /// The veth that it is behind, if it is an endpoint's.
+    dev: Option<&'a str>,
+}
+
+/// A part of it that may be led by itself: a longer prefix, or a type of service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Part {
+    net: IpNet,
+    tos: u8,
+}
+
+/// What is asked about, and what may lead it elsewhere.
+struct Asking<'a> {
+    netlink: &'a Netlink,
+    routing: &'a Routing<'a>,
+    rules: Vec<Unusual<'a>>,
+    /// The routes that somebody made, by destination.
+    routes: BTreeMap<IpNet, Vec<&'a netlink::Route>>,
+    indexes: BTreeMap<&'a str, Ifindex>,
+    names: BTreeMap<Ifindex, &'a str>,
+    origins: Vec<Origin<'a>>,
+    /// All that is asked for: what is within something else is asked for by itself.
+    targets: BTreeSet<IpNet>,
+}
+
+/// Asks for all that a node has recorded.
+pub(super) fn ask(
+    node: &Recorded,
+    netlink: &Netlink,
+    routing: &Routing<'_>,
+) -> Result<Vec<Way>, ProvisionError> {
+    let links = routing.links.iter();
+    // What the machine itself has there is for itself.
+    let is_somebodys =
+        |route: &&netlink::Route| route.protocol != RTPROT_KERNEL && route.table != LOCAL;
+    let mut routes: BTreeMap<IpNet, Vec<&netlink::Route>> = BTreeMap::new();
+    for route in routing.routes.iter().filter(is_somebodys) {
+        routes.entry(route.dst.trunc()).or_default().push(route);
+    }
+    let asking = Asking {
+        netlink,
+        routing,
+        rules: routing.unusual(),
+        routes,
+        indexes: links
+            .clone()
+            .map(|it| (it.name.as_str(), it.ifindex))
+            .collect(),
+        names: links.map(|it| (it.ifindex, it.name.as_str())).collect(),
+        origins: origins(node, routing.links),
+        targets: targets(node).map(|target| target.net).collect(),
+    };
+    let mut ways = Vec::new();
+    for target in targets(node) {
+        asking.target(&target, &mut ways)?;
+    }
+    Ok(ways)
+}
+
+/// The endpoints with an address of each family; and the uplinks, from where the first route by them leads to.
+fn origins<'a>(node: &'a Recorded, links: &[netlink::Link]) -> Vec<Origin<'a>> {
+    let origin = |dev: &'a str, source| {
+        let link = links.iter().find(|link| link.name == dev)?;
+        Some(Origin {
+            dev,
+            iif: link.ifindex,
+            source,
+            is_port: link.controller != Ifindex(0),
+        })
+    };
+    let endpoints = node.endpoints.values().flat_map(|endpoint| {
+        let addresses = endpoint.addresses.iter().map(IpNet::addr);
+        addresses.map(|address| (endpoint.host_dev.as_str(), address))
+    });
+    let uplinks = node.uplinks.iter().flat_map(|(dev, uplink)| {
+        let is_by_it = |via: &IpAddr| uplink.addresses.iter().any(|net| net.contains(via));
+        let by_it = node
+            .routes
+            .iter()
+            .filter(move |(_, route)| is_by_it(&route.via));
+        let sources = by_it.filter_map(|(dst, _)| address_of_none(*dst, &[]));
+        sources.map(|source| (dev.as_str(), source))
+    });
+    let all = endpoints.chain(uplinks);
+    all.filter_map(|(dev, source)| origin(dev, source))
+        .collect()
+}
+
+fn targets(node: &Recorded) -> impl Iterator<Item = Target<'_>> {
+    let routes = node.routes.keys().map(|dst| Target {
+        net: *dst,
+        dev: None,
+    });
+    let endpoints = node.endpoints.values().flat_map(|endpoint| {
+        let addresses = endpoint.addresses.iter().map(|net| net.addr().into());
+        let nets = addresses.chain(endpoint.prefixes.iter().copied());
+        nets.map(|net| Target {
+            net,
+            dev: Some(&endpoint.host_dev),
+        })
+    });
+    routes.chain(endpoints)
+}
+
+impl<'a> Asking<'a> {
+    fn target(&self, target: &Target<'_>, ways: &mut Vec<Way>) -> Result<(), ProvisionError> {
+        let parts = self.parts(target);
+        let nets: Vec<IpNet> = parts.iter().map(|part| part.net).collect();
+        for part in &parts {
+            let Some(destination) = address_of_none(part.net, &nets) else {
+                continue;
+            };
+            for origin in self.origins(target) {
+                ways.extend(self.way(target, *part, destination, origin)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn device(&self, target: &Target<'_>) -> Option<Ifindex> {
+        self.indexes.get(target.dev?).copied()
+    }
+
+    fn rules(&self, target: &Target<'_>) -> impl Iterator<Item = &Unusual<'a>> {
+        let (net, device) = (target.net, self.device(target));
+        self.rules
+            .iter()
+            .filter(move |rule| rule.concerns(net, device))
+    }
+
+    /// The parts of a destination that somebody's routes may lead elsewhere than its own route in table main, itself among
+    /// them where a rule may do so.
+    fn parts(&self, target: &Target<'_>) -> BTreeSet<Part> {
+        let whole = Part {
+            net: target.net,
+            tos: 0,
+        };
+        let device = self.device(target);
+        let is_its = |route: &netlink::Route| match target.dev {
+            Some(_) => device.is_some_and(|device| route.is_only_through(device)),
+            None => true,
+        };
+        let last = IpNet::from(target.net.broadcast());
+        let mut parts = BTreeSet::new();
+        for (&net, routes) in self.routes.range(target.net..=last) {
+            for route in routes {
+                let part = Part {
+                    net,
+                    tos: route.tos,
+                };
+                let is_within = target.net.contains(&net)
+                    && (net == target.net || !self.targets.contains(&net));
+                if is_within && (part != whole || !is_its(route)) {
+                    parts.insert(part);
+                }
+            }
+        }
+        if !parts.is_empty() || self.rules(target).next().is_some() {
+            parts.insert(whole);
+        }
+        parts
+    }
+
+    /// From where to ask: an endpoint in no VRF if there is one, and somebody of each that a rule asks for.
+    fn origins(&self, target: &Target<'_>) -> Vec<&Origin<'a>> {
+        let is_possible = |origin: &&Origin<'_>| {
+            origin.source.is_ipv4() == target.net.addr().is_ipv4() && Some(origin.dev) != target.dev
+        };
+        let possible = || self.origins.iter().filter(is_possible);
+        let free = possible().find(|origin| !origin.is_port);
+        let mut asking: Vec<&Origin<'a>> = free.or(possible().next()).into_iter().collect();
+        for rule in self.rules(target) {
+            let met = possible().find(|origin| rule.may_be_of(origin.source, origin.dev));
+            if let Some(met) = met
+                && !asking.contains(&met)
+            {
+                asking.push(met);
+            }
+        }
+        asking
+    }
+
+    fn way(
+        &self,
+        target: &Target<'_>,
+        part: Part,
+        destination: IpAddr,
+        origin: &Origin<'_>,
+    ) -> Result<Option<Way>, ProvisionError> {
+        let fate = self.netlink.fate(&Asked {
+            iif: origin.iif,
+            source: origin.source,
+            destination,
+            tos: part.tos,
+        })?;
+        let (hops, told) = match &fate {
+            Fate::Route(route) => {
+                let told = match route.table {
+                    MAIN => format!("{} {}", route.dst, route.way()),
+                    table => format!("{} {} in table {table}", route.dst, route.way()),
+                };
+                (self.hops(route), told)
+            }
+            // The check of the source, or that the interface does not forward: of that others tell.
+            Fate::Refused(why) if !self.routing.refuses(destination, *why) => return Ok(None),
+            Fate::Refused(why) => (Vec::new(), refusal(*why).to_owned()),
+        };
+        Ok(Some(Way {
+            dev: origin.dev.to_owned(),
+            source: origin.source,
+            of: target.net,
+            dst: part.net,
+            destination,
+            veth: target.dev.map(str::to_owned),
+            tos: part.tos,
+            hops,
+            told,
+        }))
+    }
+
+    fn hops(&self, route: &netlink::Route) -> Vec<WayHop> {
+        let name = |ifindex| self.names.get(&ifindex).map(|&name| name.to_owned());
+        match route.kind {
+            RouteKind::Unicast => {
+                let hops = route.next_hops.iter().map(|hop| WayHop {
+                    via: hop.via,
+                    dev: hop.ifindex.and_then(name),
+                });
+                hops.collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// An address of a prefix that is in none of the longer ones, if there is one that is easily found.
+fn address_of_none(net: IpNet, others: &[IpNet]) -> Option<IpAddr> {
+    let is_longer = |other: &&IpNet| other.prefix_len() > net.prefix_len();
+    let longer: Vec<&IpNet> = others.iter().filter(is_longer).collect();
+    let hosts = match net {
+        IpNet::V4(net) => net.hosts().take(PROBED).map(IpAddr::from).collect(),
+        IpNet::V6(net) => net.hosts().skip(1).take(PROBED).map(IpAddr::from).collect(),
+    };
+    let hosts: Vec<IpAddr> = hosts;
+    let behind = longer.iter().filter_map(|other| next(other.broadcast()));
+    let mut candidates = hosts.into_iter().chain([net.addr()]).chain(behind);
+    candidates.find(|address| {
+        net.contains(address) && !longer.iter().any(|other| other.contains(address))
+    })
+}
+
+/// So many of a prefix's first addresses are tried.
+const PROBED: usize = 4;
+
+fn next(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(address) => address
+            .to_bits()
+            .checked_add(1)
+            .map(|it| IpAddr::V4(it.into())),
+        IpAddr::V6(address) => address
+            .to_bits()
+            .checked_add(1)
+            .map(|it| IpAddr::V6(it.into())),
+    }
+}
+
+fn refusal(why: NoWay) -> &'static str {
+    match why {
+        NoWay::Dropped => "a route or a rule that drops them (blackhole)",
+        NoWay::Unreachable => "a route or a rule that refuses them (unreachable)",
+        NoWay::Prohibited => "a route or a rule that refuses them (prohibit)",
+        NoWay::NoRoute => "no route for them",
+    }
+}
