@@ -76,7 +76,8 @@ impl Netlink {
             let request = RouteNetlinkMessage::GetAddress(message);
             let found = self.channel.dump(about, &request, |message| match message {
                 RouteNetlinkMessage::NewAddress(message)
-                    if ifindex == Ifindex(0) || message.header.index == ifindex.0 =>
+                    if message.header.family == family
+                        && (ifindex == Ifindex(0) || message.header.index == ifindex.0) =>
                 {
                     let address = decode(&message)?;
                     Ok(Some((Ifindex(message.header.index), address)))

@@ -32,9 +32,9 @@ pub use self::{
     },
     op::{NewInterface, NewRoute, Op, OwnRoute, Owner, Place, Replaces},
     plan::{
-        BRIDGE, Fresh, GATEWAY_V4, GATEWAY_V6, Wishes, down, elsewhere, endpoint_sysctls,
-        left_routes, node_sysctls, plan, prove_routes, reverse_path_sysctls, switch, unproven,
-        uplink_sysctls, veth_sysctls, wire_sysctls,
+        BRIDGE, Fresh, GATEWAY_V4, GATEWAY_V6, Ipv6, Wishes, down, elsewhere, endpoint_sysctls,
+        inside_sysctls, left_routes, node_sysctls, plan, prove_routes, reverse_path_sysctls,
+        switch, unproven, uplink_sysctls, veth_sysctls, wire_sysctls,
     },
     recorded::{Home, Recorded, RecordedEndpoint, RecordedRoute, RecordedUplink},
     refusal::{Refusal, Refused},

@@ -271,6 +271,8 @@ pub struct Observed {
     pub others: BTreeMap<String, Recorded>,
     /// Another node that cannot be read, if there is one: it may be in this namespace.
     pub unreadable: Option<String>,
+    /// The kernel has no IPv6 (`ipv6.disable=1`).
+    pub ipv6_absent: bool,
     /// The interfaces by which a machine has its IPv6 default route from router advertisements, and would lose it when one
     /// is made to forward.
     pub advertised: Vec<String>,

@@ -225,6 +225,19 @@ impl Wanted {
         })
     }
 
+    /// Whether anything of it has an IPv6 address or prefix.
+    #[must_use]
+    pub fn uses_ipv6(&self) -> bool {
+        let uplinks = self.uplinks.iter().flat_map(|uplink| &uplink.addresses);
+        let endpoints = self
+            .endpoints
+            .iter()
+            .flat_map(|endpoint| &endpoint.addresses);
+        let routes = self.routes.iter().map(|route| &route.dst);
+        let mut nets = uplinks.chain(endpoints).chain(routes);
+        nets.any(|net| net.addr().is_ipv6())
+    }
+
     /// The addresses that the node itself answers and sends from.
     #[must_use]
     pub fn sources(&self) -> Sources {

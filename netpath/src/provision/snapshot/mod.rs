@@ -24,6 +24,7 @@ use crate::{
         self, Home, Namespace, NamespaceState, Object, Observed, Recorded, Refusal, Wanted,
         WantedUplink, WireClaim, World,
     },
+    sysctl,
 };
 
 /// A node as it is, and what is open of it.
@@ -83,6 +84,7 @@ pub fn take_readable(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, Pr
         },
         overwritten,
         elsewhere,
+        ipv6_absent: !sysctl::has_ipv6(),
         ..Observed::default()
     };
     let subject = Subject {

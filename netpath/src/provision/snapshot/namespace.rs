@@ -20,9 +20,9 @@ use crate::{
     netns::{Inside, Netns},
     provision::{error::ProvisionError, iptables},
     reconcile::{
-        self, Hop, Link, Namespace, NamespaceState, Neighbour, Observed, Route, Sysctls,
-        endpoint_sysctls, node_sysctls, reverse_path_sysctls, uplink_sysctls, veth_sysctls,
-        wire_sysctls,
+        self, Hop, Ipv6, Link, Namespace, NamespaceState, Neighbour, Observed, Route, Sysctls,
+        endpoint_sysctls, inside_sysctls, node_sysctls, reverse_path_sysctls, uplink_sysctls,
+        veth_sysctls, wire_sysctls,
     },
     sysctl,
 };
@@ -116,17 +116,20 @@ fn attached(
     Ok((attached, loose))
 }
 
+/// All that may be set is looked at.
+const ALL: Ipv6 = Ipv6::Used;
+
 /// The sysctls that netpath sets in a node's namespace, or goes by there.
 fn node_keys(subject: &Subject<'_>) -> Vec<String> {
     let mut keys: Vec<String> = Vec::new();
-    keys.extend(node_sysctls().into_iter().map(|(key, _)| key));
+    keys.extend(node_sysctls(ALL).into_iter().map(|(key, _)| key));
     keys.push(census::PATH_MTU.to_owned());
     for dev in subject.host_devs() {
-        keys.extend(veth_sysctls(dev).into_iter().map(|(key, _)| key));
+        keys.extend(veth_sysctls(dev, ALL).into_iter().map(|(key, _)| key));
     }
     for dev in subject.uplinks() {
         keys.extend(reverse_path_sysctls(dev));
-        keys.extend(uplink_sysctls(dev).into_iter().map(|(key, _)| key));
+        keys.extend(uplink_sysctls(dev, ALL).into_iter().map(|(key, _)| key));
     }
     keys
 }
@@ -138,14 +141,11 @@ pub(super) fn endpoint(
     dev: &str,
     node: Option<&Netns>,
 ) -> Result<Namespace, ProvisionError> {
-    let mut keys: Vec<String> = endpoint_sysctls().into_iter().map(|(key, _)| key).collect();
+    let mut sysctls = endpoint_sysctls(ALL);
     if !dev.is_empty() {
-        keys.push(sysctl::of_interface(
-            sysctl::Tree::Ipv6,
-            dev,
-            "disable_ipv6",
-        ));
+        sysctls.extend(inside_sysctls(dev, ALL));
     }
+    let keys: Vec<String> = sysctls.into_iter().map(|(key, _)| key).collect();
     let node = node.map(Netns::as_fd);
     netns.enter(|inside| read(inside, &Netlink::open(inside)?, state, &keys, node))?
 }
@@ -156,7 +156,7 @@ pub(super) fn wire(
     state: NamespaceState,
     node: Option<&Netns>,
 ) -> Result<Namespace, ProvisionError> {
-    let keys: Vec<String> = wire_sysctls().into_iter().map(|(key, _)| key).collect();
+    let keys: Vec<String> = wire_sysctls(ALL).into_iter().map(|(key, _)| key).collect();
     let node = node.map(Netns::as_fd);
     netns.enter(|inside| read(inside, &Netlink::open(inside)?, state, &keys, node))?
 }

@@ -9,7 +9,7 @@ use super::{
     super::{
         super::{Drift, Home, Neighbour, NewRoute, Op, Place, Replaces, World},
         Draft, Planner, first_of_family, gateways,
-        sysctls::veth_sysctls,
+        sysctls::{Ipv6, inside_sysctls, veth_sysctls},
     },
     Work,
     routes::has,
@@ -25,8 +25,9 @@ impl Planner<'_> {
     pub(super) fn host_side(&mut self, draft: &mut Draft, work: &Work<'_>) {
         let record = &work.record;
         let dev = record.host_dev.clone();
-        self.ipv6_mtu(draft, &Place::Node, &dev);
-        self.sysctls(draft, &Place::Node, veth_sysctls(&dev));
+        let ipv6 = self.ipv6_of(work.uses_ipv6());
+        self.ipv6_mtu(draft, &Place::Node, &dev, ipv6);
+        self.sysctls(draft, &Place::Node, veth_sysctls(&dev, ipv6));
         self.up(draft, &Place::Node, &dev);
         for (gateway, _) in gateways(&record.addresses) {
             self.gateway(draft, &dev, gateway, work.had_family(gateway));
@@ -65,7 +66,16 @@ impl Planner<'_> {
     }
 
     /// An MTU too small for IPv6 takes all of it from an interface, its sysctls too.
-    pub(in super::super) fn ipv6_mtu(&mut self, draft: &mut Draft, place: &Place, dev: &str) {
+    pub(in super::super) fn ipv6_mtu(
+        &mut self,
+        draft: &mut Draft,
+        place: &Place,
+        dev: &str,
+        ipv6: Ipv6,
+    ) {
+        if ipv6 == Ipv6::Absent {
+            return;
+        }
         let link = self
             .world
             .namespace(place)
@@ -169,14 +179,14 @@ impl Planner<'_> {
     pub(super) fn inside(&mut self, draft: &mut Draft, work: &Work<'_>) {
         let record = &work.record;
         let dev = record.dev.clone();
-        self.ipv6_mtu(draft, &work.place, &dev);
+        let ipv6 = self.ipv6_of(work.uses_ipv6());
+        self.ipv6_mtu(draft, &work.place, &dev, ipv6);
         self.equal_mtus(
             draft,
             [(&Place::Node, &record.host_dev), (&work.place, &dev)],
             None,
         );
-        let disable_ipv6 = format!("ipv6/conf/{dev}/disable_ipv6");
-        self.sysctls(draft, &work.place, vec![(disable_ipv6, "0")]);
+        self.sysctls(draft, &work.place, inside_sysctls(&dev, ipv6));
         self.up(draft, &work.place, &dev);
         for &address in &record.addresses {
             self.inside_address(draft, work, address);
