@@ -52,6 +52,8 @@ pub struct Link {
     pub xdp: bool,
     /// Its addresses, in the kernel's order.
     pub addresses: Vec<IpNet>,
+    /// Those of them from which nothing is sent: of scope host.
+    pub no_sources: BTreeSet<IpNet>,
 }
 
 /// A route of the main table.

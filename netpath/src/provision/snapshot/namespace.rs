@@ -16,7 +16,7 @@ use super::{
 use crate::{
     datapath::{Datapath, Running},
     model::{NodePlace, is_forwardable},
-    netlink::{self, LinkKind, NeighbourState, Netlink, NextHop, RouteKind, Table, XdpMode},
+    netlink::{self, LinkKind, NeighbourState, Netlink, NextHop, RouteKind, Scope, Table, XdpMode},
     netns::{Inside, Netns},
     provision::{error::ProvisionError, iptables},
     reconcile::{
@@ -192,12 +192,16 @@ fn read(
                 other_end: peer.map(|peer| peer.ifindex),
                 xdp: link.xdp.iter().any(|xdp| xdp.mode == XdpMode::Native),
                 addresses: Vec::new(),
+                no_sources: BTreeSet::new(),
             },
         );
     }
     for (ifindex, found) in netlink.all_addresses()? {
         if let Some(link) = links.get_mut(&ifindex) {
             link.addresses.push(found.address);
+            if found.scope == Scope::Host {
+                link.no_sources.insert(found.address);
+            }
         }
     }
     let found = netlink.neighbours()?;

@@ -7,7 +7,9 @@ mod maps;
 
 use netpath_common::{Bypass, EndpointId, Ifindex, Mac};
 
-use super::{Link, Maps, Namespace, NamespaceState, Op, Place, Recorded, Route, World};
+use super::{
+    AddressKind, Link, Maps, Namespace, NamespaceState, Op, Place, Recorded, Route, World,
+};
 use crate::model::{NodePlace, is_forwardable};
 
 /// The first of the indexes and cookies that stand for what is yet to be made: far above those that the kernel gives.
@@ -76,10 +78,15 @@ impl World {
                 place,
                 dev,
                 address,
-                ..
+                kind,
             } => {
                 let (address, place) = (*address, place.clone());
-                self.change_link(&place, dev, |link| link.addresses.push(address));
+                self.change_link(&place, dev, |link| {
+                    link.addresses.push(address);
+                    if *kind == AddressKind::NoSource {
+                        link.no_sources.insert(address);
+                    }
+                });
                 if place == Place::Node && is_forwardable(address.addr()) {
                     self.observed.own.insert(address.addr());
                 }
@@ -266,6 +273,7 @@ impl World {
                 other_end: None,
                 xdp: false,
                 addresses: Vec::new(),
+                no_sources: Default::default(),
             }],
             ..Namespace::default()
         }

@@ -33,8 +33,7 @@ pub use self::{
     },
 };
 use super::{
-    Action, Change, NamespaceState, Object, Op, Place, Plan, RecordedUplink, Refusal, Refused,
-    Sources, Step, Wanted, World,
+    Action, Change, NamespaceState, Object, Op, Place, Plan, Refusal, Refused, Step, Wanted, World,
 };
 use crate::{model::NodePlace, random::SplitMix64};
 
@@ -72,25 +71,16 @@ struct Planner<'a> {
     /// What will be there after the steps so far.
     world: World,
     fresh: &'a mut Fresh,
-    sources: Sources,
-    /// What the node's own addresses towards its endpoints were so far.
-    recorded_sources: Sources,
     plan: Plan,
 }
 
 impl<'a> Planner<'a> {
     fn new(wanted: &'a Wanted, world: &'a World, fresh: &'a mut Fresh) -> Self {
-        let uplinks = world.recorded.iter().flat_map(|node| node.uplinks.values());
-        let mut uplinks: Vec<&RecordedUplink> = uplinks.collect();
-        uplinks.sort_by_key(|uplink| uplink.position);
-        let recorded = uplinks.into_iter().flat_map(|uplink| &uplink.addresses);
         Self {
             wanted,
             initial: world,
             world: world.clone(),
             fresh,
-            sources: wanted.sources(),
-            recorded_sources: Sources::of(recorded),
             plan: Plan::default(),
         }
     }

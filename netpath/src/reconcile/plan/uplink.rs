@@ -5,8 +5,9 @@ use netpath_common::{EndpointId, Ifindex, InterfaceKind};
 
 use super::{
     super::{
-        Action, AddressPunts, Drift, Link, NamespaceState, NewInterface, Object, Op, Owner, Place,
-        RecordedUplink, WantedUplink, drift::List, observed::Interface, wanted::WantedWire,
+        Action, AddressKind, AddressPunts, Drift, Link, NamespaceState, NewInterface, Object, Op,
+        Owner, Place, RecordedUplink, WantedUplink, drift::List, observed::Interface,
+        wanted::WantedWire,
     },
     BRIDGE, Draft, Planner,
     endpoint::inside::IPV6_MIN_MTU,
@@ -161,7 +162,7 @@ impl Planner<'_> {
                 place: Place::Node,
                 dev: wanted.dev.clone(),
                 address,
-                prefix_route: true,
+                kind: AddressKind::OnLink,
             };
             self.act(draft, op);
         }
