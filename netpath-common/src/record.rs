@@ -205,7 +205,7 @@ pub struct UplinkRecord {
     pub addresses: [PrefixBytes; ADDRESSES_MAX],
     /// Number of the [`FastPathWish`].
     pub fast_path: u32,
-    /// Its place among the node's uplinks, from 0: the first one's addresses are the node's own towards its endpoints.
+    /// Its place among the node's uplinks, from 0.
     pub position: u32,
     /// 1 if netpath made the interface's clsact qdisc, 0 if there is none or it was there. It is netpath's as long as one of
     /// netpath's filters is in it: a qdisc takes its filters with it when it goes.

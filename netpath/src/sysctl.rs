@@ -1,6 +1,6 @@
 //! Network sysctls of one namespace.
 
-use std::{fmt, fs, io};
+use std::{fmt, fs, io, path::Path};
 
 use crate::netns::Inside;
 
@@ -42,6 +42,11 @@ impl fmt::Display for Tree {
 /// `default`.
 pub fn of_interface(tree: Tree, dev: &str, setting: &str) -> String {
     format!("{tree}/conf/{dev}/{setting}")
+}
+
+/// Whether the kernel has IPv6 at all. Booted with `ipv6.disable=1` it has none, in no namespace.
+pub fn has_ipv6() -> bool {
+    Path::new("/proc/sys/net/ipv6/conf").exists()
 }
 
 /// Writes `/proc/sys/net/<key>` if it does not hold the value yet. The parts of the key are separated by slashes.

@@ -76,7 +76,8 @@ impl Netlink {
             let request = RouteNetlinkMessage::GetAddress(message);
             let found = self.channel.dump(about, &request, |message| match message {
                 RouteNetlinkMessage::NewAddress(message)
-                    if ifindex == Ifindex(0) || message.header.index == ifindex.0 =>
+                    if message.header.family == family
+                        && (ifindex == Ifindex(0) || message.header.index == ifindex.0) =>
                 {
                     let address = decode(&message)?;
                     Ok(Some((Ifindex(message.header.index), address)))
@@ -104,7 +105,31 @@ impl Netlink {
         address: IpNet,
         prefix_route: bool,
     ) -> Result<(), NetlinkError> {
+        let scope = match address {
+            IpNet::V4(v4) if v4.addr().is_link_local() => AddressScope::Link,
+            _ => AddressScope::Universe,
+        };
+        self.put_address(link, address, prefix_route, scope)
+    }
+
+    /// As [`Self::add_address`], with the rest of the prefix on the link. Of IPv4 the kernel chooses no such address as a
+    /// source (`inet_select_addr`), unless `route_localnet` is on.
+    ///
+    /// # Errors
+    /// As for [`Self::add_address`].
+    pub fn add_host_address(&self, link: &Link, address: IpNet) -> Result<(), NetlinkError> {
+        self.put_address(link, address, true, AddressScope::Host)
+    }
+
+    fn put_address(
+        &self,
+        link: &Link,
+        address: IpNet,
+        prefix_route: bool,
+        scope: AddressScope,
+    ) -> Result<(), NetlinkError> {
         let mut message = message(link, address);
+        message.header.scope = scope;
         let mut flags = AddressFlags::Permanent;
         match address {
             IpNet::V4(v4) => {
@@ -113,9 +138,6 @@ impl Netlink {
                     message
                         .attributes
                         .push(AddressAttribute::Broadcast(broadcast));
-                }
-                if v4.addr().is_link_local() {
-                    message.header.scope = AddressScope::Link;
                 }
             }
             IpNet::V6(_) => {

@@ -106,7 +106,8 @@ impl fmt::Display for Scope {
     }
 }
 
-/// What is asked for each family apart: asked for all at once, the kernel would add what is neither.
+/// What is asked for each family apart: asked for all at once, the kernel would add what is neither. One without IPv6
+/// answers for IPv6 with what it has of others (`rtnl_dump_all`), or that it knows no such family.
 const FAMILIES: [AddressFamily; 2] = [AddressFamily::Inet, AddressFamily::Inet6];
 
 fn family(address: IpAddr) -> AddressFamily {

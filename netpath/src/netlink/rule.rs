@@ -72,13 +72,15 @@ impl Netlink {
             let mut message = RuleMessage::default();
             message.header.family = family;
             let request = RouteNetlinkMessage::GetRule(message);
-            rules.extend(
-                self.channel
-                    .dump(about, &request, |message| match message {
-                        RouteNetlinkMessage::NewRule(message) => Ok(Some(decode(&message))),
-                        _ => Ok(None),
-                    })?,
-            );
+            let found = self.channel.dump(about, &request, |message| match message {
+                RouteNetlinkMessage::NewRule(message) => Ok(Some(decode(&message))),
+                _ => Ok(None),
+            });
+            match found {
+                Ok(found) => rules.extend(found),
+                Err(error) if error.errno() == Some(libc::EAFNOSUPPORT) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(rules)
     }

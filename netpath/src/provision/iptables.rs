@@ -7,11 +7,24 @@ use crate::{
     netfilter::{Iptables, NetfilterError, Policy, legacy_tables, nft::Ruleset},
     netns::Inside,
     reconcile::Refusal,
+    sysctl,
 };
+
+/// The families that the kernel has: where there is no IPv6, ip6tables fails.
+fn families() -> &'static [Family] {
+    match sysctl::has_ipv6() {
+        true => &Family::ALL,
+        false => &[Family::V4],
+    }
+}
+
+fn programs() -> impl Iterator<Item = Iptables> {
+    families().iter().copied().map(Iptables::new)
+}
 
 /// Fails if iptables is not installed.
 pub fn require() -> Result<(), ProvisionError> {
-    for iptables in Family::ALL.map(Iptables::new) {
+    for iptables in programs() {
         let refused = |_| Refusal::NoIptables(iptables.program()).of("this machine");
         iptables.require().map_err(refused)?;
     }
@@ -21,20 +34,22 @@ pub fn require() -> Result<(), ProvisionError> {
 /// Sets the FORWARD policy of both families.
 pub fn set_forward_policy(_inside: &Inside<'_>, drop: bool) -> Result<(), ProvisionError> {
     let policy = if drop { Policy::Drop } else { Policy::Accept };
-    for iptables in Family::ALL.map(Iptables::new) {
+    for iptables in programs() {
         let set = iptables.set_policy("FORWARD", policy);
         set.map_err(NetfilterError::from)?;
     }
     Ok(())
 }
 
-/// Whether the FORWARD policy is DROP, of IPv4 and of IPv6.
+/// Whether the FORWARD policy is DROP, of IPv4 and of IPv6; where there is no IPv6, twice that of IPv4.
 pub fn forward_drops(_inside: &Inside<'_>) -> Result<[bool; 2], ProvisionError> {
-    let mut drops = [false; 2];
-    for (drops, iptables) in drops.iter_mut().zip(Family::ALL.map(Iptables::new)) {
-        *drops = iptables.policy("FORWARD")? == Policy::Drop;
+    let mut drops = [None; 2];
+    for (drops, iptables) in drops.iter_mut().zip(programs()) {
+        *drops = Some(iptables.policy("FORWARD")? == Policy::Drop);
     }
-    Ok(drops)
+    let [v4, v6] = drops;
+    let v4 = v4.unwrap_or_default();
+    Ok([v4, v6.unwrap_or(v4)])
 }
 
 /// Whether somebody has made a table that may have a FORWARD policy, so that it is worth to ask: asking the legacy

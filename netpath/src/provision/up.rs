@@ -19,6 +19,7 @@ use crate::{
     model::{self, ForwardPolicy, NodePlace, Topology},
     mounts,
     reconcile::{self, Action, Change, Fresh, Object, Plan, Refusal, Wanted},
+    sysctl,
 };
 
 /// What [`super::up_telling`] did.
@@ -145,6 +146,7 @@ fn planned<'a>(
         mounts::require_shared_namespaces("up")?;
     }
     Datapath::check_kernel()?;
+    require_ipv6(topology)?;
     let mut errors = Vec::new();
     let drops = |node: &model::Node| node.forward_policy == ForwardPolicy::Drop;
     if topology.nodes.iter().any(drops) {
@@ -163,6 +165,16 @@ fn planned<'a>(
     match error::all(errors) {
         None => Ok(planned),
         Some(error) => Err(error),
+    }
+}
+
+/// Refuses a file with IPv6 on a kernel that has none, once: nothing of it could be made as it is wanted.
+fn require_ipv6(topology: &Topology) -> Result<(), ProvisionError> {
+    let mut nodes = topology.nodes.iter();
+    let uses_ipv6 = nodes.any(|node| Wanted::of(node, None).uses_ipv6());
+    match uses_ipv6 && !sysctl::has_ipv6() {
+        true => Err(Refusal::NoIpv6.of("this machine").into()),
+        false => Ok(()),
     }
 }
 

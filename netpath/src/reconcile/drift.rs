@@ -92,9 +92,16 @@ kinds! {
         AddressGone(IpNet) = "address_gone", MENDS;
         /// The gateway's address on the host-side veth is gone.
         GatewayGone(IpAddr) = "gateway_gone", MENDS;
+        /// The node's own packets come from the gateway's address on the host-side veth, or cannot though it has no other.
+        GatewayScope {
+            /// The gateway.
+            gateway: IpAddr,
+            /// They do.
+            is_source: bool,
+        } = "gateway_scope", MENDS;
         /// The node's route to an endpoint's address or prefix is gone.
         NodeRouteGone(IpNet) = "node_route_gone", MENDS;
-        /// The node's route to an endpoint prefers another source address.
+        /// The node's route to an endpoint prefers a source address: the kernel takes an IPv4 route away with that address.
         NodeRouteSource(IpNet) = "node_route_source", MENDS;
         /// The kernel's route to another node's prefix is gone.
         RouteGone(IpNet) = "route_gone", MENDS;
@@ -333,12 +340,20 @@ impl fmt::Display for Drift {
             },
             Self::AddressGone(address) => write!(f, "address {address} is gone"),
             Self::GatewayGone(address) => write!(f, "the gateway {address} is gone"),
+            Self::GatewayScope {
+                gateway,
+                is_source: true,
+            } => write!(f, "the node's own packets come from the gateway {gateway}"),
+            Self::GatewayScope { gateway, .. } => write!(
+                f,
+                "nothing of the node's own can come from the gateway {gateway}, and it has no uplink to send from"
+            ),
             Self::NodeRouteGone(dst) => {
                 write!(f, "the node's route to {} is gone", Destination(*dst))
             }
             Self::NodeRouteSource(dst) => write!(
                 f,
-                "the node's route to {} prefers another source",
+                "the node's route to {} prefers a source, and would go with that address",
                 Destination(*dst)
             ),
             Self::RouteGone(dst) => write!(f, "the kernel's route to {dst} is gone"),

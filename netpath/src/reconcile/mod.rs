@@ -30,19 +30,16 @@ pub use self::{
         AddressPunts, Clsact, Hop, Interface, InterfacePunts, Link, Maps, Namespace,
         NamespaceOwner, NamespaceState, Neighbour, Observed, Route, Sysctls, WireClaim,
     },
-    op::{NewInterface, NewRoute, Op, OwnRoute, Owner, Place, Replaces},
+    op::{AddressKind, NewInterface, NewRoute, Op, OwnRoute, Owner, Place, Replaces},
     plan::{
-        BRIDGE, Fresh, GATEWAY_V4, GATEWAY_V6, Wishes, down, elsewhere, endpoint_sysctls,
-        forwards_v4, forwards_v6, left_routes, node_sysctls, plan, prove_routes,
+        BRIDGE, Fresh, GATEWAY_V4, GATEWAY_V6, Ipv6, Wishes, down, elsewhere, endpoint_sysctls,
+        forwards_v4, forwards_v6, inside_sysctls, left_routes, node_sysctls, plan, prove_routes,
         reverse_path_sysctls, switch, told, unproven, uplink_sysctls, veth_sysctls, wire_sysctls,
     },
     recorded::{Home, Recorded, RecordedEndpoint, RecordedRoute, RecordedUplink},
     refusal::{Refusal, Refused},
     step::{Action, Change, Object, Plan, Step, Told},
-    wanted::{
-        DamagedRecord, Scope, Sources, Wanted, WantedEndpoint, WantedRoute, WantedUplink,
-        WantedWire,
-    },
+    wanted::{DamagedRecord, Scope, Wanted, WantedEndpoint, WantedRoute, WantedUplink, WantedWire},
     way_back::missing_ways_back,
 };
 

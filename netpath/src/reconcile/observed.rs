@@ -54,6 +54,8 @@ pub struct Link {
     pub xdp: bool,
     /// Its addresses, in the kernel's order.
     pub addresses: Vec<IpNet>,
+    /// Those of them from which nothing is sent: of scope host.
+    pub no_sources: BTreeSet<IpNet>,
 }
 
 /// A route of the main table.
@@ -301,6 +303,8 @@ pub struct Observed {
     pub others: BTreeMap<String, Recorded>,
     /// Another node that cannot be read, if there is one: it may be in this namespace.
     pub unreadable: Option<String>,
+    /// The kernel has no IPv6 (`ipv6.disable=1`).
+    pub ipv6_absent: bool,
     /// The interfaces by which a machine has its IPv6 default route from router advertisements, and would lose it when one
     /// is made to forward.
     pub advertised: Vec<String>,

@@ -58,6 +58,17 @@ pub struct OwnRoute {
     pub source: Option<IpAddr>,
 }
 
+/// What the kernel makes of an address besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressKind {
+    /// The rest of its prefix is on the link.
+    OnLink,
+    /// Nothing.
+    Alone,
+    /// The rest of its prefix is on the link, and nothing is sent from it (of IPv4: scope host).
+    NoSource,
+}
+
 /// An interface to be described in the maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewInterface {
@@ -261,8 +272,8 @@ pub enum Op {
         dev: String,
         /// The address.
         address: IpNet,
-        /// Whether the rest of the prefix is on the link too.
-        prefix_route: bool,
+        /// What the kernel makes of it besides.
+        kind: AddressKind,
     },
     /// Take an address from an interface.
     RemoveAddress {

@@ -163,6 +163,8 @@ kinds! {
             /// A `max_endpoints` that makes enough room.
             max_endpoints: u32,
         } = "too_many_addresses", "raise max_endpoints in the topology file, and run `netpath up`";
+        /// The file has IPv6 addresses, and the kernel has no IPv6: it was booted with `ipv6.disable=1`, or built without.
+        NoIpv6 = "ipv6_absent", "leave IPv6 out of the topology file, or boot without `ipv6.disable=1`";
         /// A FORWARD policy needs iptables, which is not there.
         NoIptables(&'static str) = "iptables_missing", "install the package iptables, or leave forward_policy out";
         /// Pins of the node's maps are gone that no program holds any more, and with them what they held.
@@ -378,6 +380,7 @@ impl fmt::Display for Refusal {
                 "its endpoints, its uplinks and its other interfaces have {count} {family} addresses, and its maps have \
                  room for {room}"
             ),
+            Self::NoIpv6 => write!(f, "the kernel has no IPv6, and the topology file does"),
             Self::NoIptables(program) => {
                 write!(
                     f,

@@ -101,36 +101,6 @@ pub struct Wanted {
     pub endpoints: Vec<WantedEndpoint>,
 }
 
-/// The addresses that the node itself answers and sends from: the first of each family on its uplinks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sources {
-    v4: Option<IpAddr>,
-    v6: Option<IpAddr>,
-}
-
-impl Sources {
-    /// The first of each family of these.
-    pub fn of<'a>(addresses: impl Iterator<Item = &'a IpNet>) -> Self {
-        let mut sources = Self::default();
-        for address in addresses {
-            let slot = match address.addr() {
-                IpAddr::V4(_) => &mut sources.v4,
-                IpAddr::V6(_) => &mut sources.v6,
-            };
-            slot.get_or_insert(address.addr());
-        }
-        sources
-    }
-
-    /// The one to use towards an address.
-    pub fn towards(self, address: IpAddr) -> Option<IpAddr> {
-        match address {
-            IpAddr::V4(_) => self.v4,
-            IpAddr::V6(_) => self.v6,
-        }
-    }
-}
-
 impl Wanted {
     /// What a topology file wants of a node.
     #[must_use]
@@ -225,10 +195,17 @@ impl Wanted {
         })
     }
 
-    /// The addresses that the node itself answers and sends from.
+    /// Whether anything of it has an IPv6 address or prefix.
     #[must_use]
-    pub fn sources(&self) -> Sources {
-        Sources::of(self.uplinks.iter().flat_map(|uplink| &uplink.addresses))
+    pub fn uses_ipv6(&self) -> bool {
+        let uplinks = self.uplinks.iter().flat_map(|uplink| &uplink.addresses);
+        let endpoints = self
+            .endpoints
+            .iter()
+            .flat_map(|endpoint| &endpoint.addresses);
+        let routes = self.routes.iter().map(|route| &route.dst);
+        let mut nets = uplinks.chain(endpoints).chain(routes);
+        nets.any(|net| net.addr().is_ipv6())
     }
 }
 

@@ -232,7 +232,11 @@ impl Netlink {
             };
             let request = RouteNetlinkMessage::GetRoute(message);
             let found = self.channel.dump(about, &request, |message| match message {
-                RouteNetlinkMessage::NewRoute(message) => decode::decode(&message),
+                RouteNetlinkMessage::NewRoute(message)
+                    if message.header.address_family == family =>
+                {
+                    decode::decode(&message)
+                }
                 _ => Ok(None),
             });
             match found {

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     netlink::{self, Link, Netlink, Replace, VethEnd},
     netns::Inside,
-    reconcile::{NewRoute, Op, OwnRoute, Place, Refusal, Replaces},
+    reconcile::{AddressKind, NewRoute, Op, OwnRoute, Place, Refusal, Replaces},
     sysctl,
 };
 
@@ -50,11 +50,15 @@ impl Site<'_> {
             Op::SetMac { dev, mac } => Ok(netlink.set_mac(&link(netlink, dev)?, *mac)?),
             Op::AwaitOperational { dev, .. } => Ok(netlink.await_operational(dev)?),
             Op::AddAddress {
-                dev,
-                address,
-                prefix_route,
-                ..
-            } => Ok(netlink.add_address(&link(netlink, dev)?, *address, *prefix_route)?),
+                dev, address, kind, ..
+            } => {
+                let link = link(netlink, dev)?;
+                Ok(match kind {
+                    AddressKind::OnLink => netlink.add_address(&link, *address, true)?,
+                    AddressKind::Alone => netlink.add_address(&link, *address, false)?,
+                    AddressKind::NoSource => netlink.add_host_address(&link, *address)?,
+                })
+            }
             Op::RemoveAddress { dev, address, .. } => {
                 Ok(netlink.delete_address(&link(netlink, dev)?, *address)?)
             }

@@ -25,6 +25,7 @@ use crate::{
         self, Home, Namespace, NamespaceState, Object, Observed, Recorded, Refusal, Wanted,
         WantedUplink, WireClaim, World,
     },
+    sysctl,
 };
 
 /// A node as it is, and what is open of it.
@@ -109,6 +110,7 @@ fn look(name: &str, wanted: Option<&Wanted>, is_left: bool) -> Result<Snapshot, 
         },
         overwritten,
         elsewhere,
+        ipv6_absent: !sysctl::has_ipv6(),
         ..Observed::default()
     };
     let subject = Subject {

@@ -18,13 +18,13 @@ use super::{
 use crate::{
     datapath::{Clsact, Datapath, Running},
     model::{NodePlace, is_forwardable},
-    netlink::{self, LinkKind, NeighbourState, Netlink, NextHop, RouteKind, Table, XdpMode},
+    netlink::{self, LinkKind, NeighbourState, Netlink, NextHop, RouteKind, Scope, Table, XdpMode},
     netns::{Inside, Netns},
     provision::{error::ProvisionError, iptables},
     reconcile::{
-        self, Hop, Link, Namespace, NamespaceState, Neighbour, Observed, Route, Sysctls,
-        endpoint_sysctls, forwards_v4, forwards_v6, node_sysctls, reverse_path_sysctls,
-        uplink_sysctls, veth_sysctls, wire_sysctls,
+        self, Hop, Ipv6, Link, Namespace, NamespaceState, Neighbour, Observed, Route, Sysctls,
+        endpoint_sysctls, forwards_v4, forwards_v6, inside_sysctls, node_sysctls,
+        reverse_path_sysctls, uplink_sysctls, veth_sysctls, wire_sysctls,
     },
     sysctl,
 };
@@ -150,22 +150,24 @@ fn clsact(
     }
     Ok(found)
 }
+/// All that may be set is looked at.
+const ALL: Ipv6 = Ipv6::Used;
 
 /// The sysctls that netpath sets in a node's namespace, or goes by there.
 fn node_keys(subject: &Subject<'_>) -> Vec<String> {
     let mut keys: Vec<String> = Vec::new();
-    keys.extend(node_sysctls().into_iter().map(|(key, _)| key));
+    keys.extend(node_sysctls(ALL).into_iter().map(|(key, _)| key));
     keys.push(census::PATH_MTU.to_owned());
     for dev in subject.host_devs().into_iter().chain(subject.uplinks()) {
         keys.extend(forwards_v4(dev));
         keys.extend(forwards_v6(dev));
     }
     for dev in subject.host_devs() {
-        keys.extend(veth_sysctls(dev).into_iter().map(|(key, _)| key));
+        keys.extend(veth_sysctls(dev, ALL).into_iter().map(|(key, _)| key));
     }
     for dev in subject.uplinks() {
         keys.extend(reverse_path_sysctls(dev));
-        keys.extend(uplink_sysctls(dev).into_iter().map(|(key, _)| key));
+        keys.extend(uplink_sysctls(dev, ALL).into_iter().map(|(key, _)| key));
     }
     // Some are asked of each interface.
     keys.sort();
@@ -180,14 +182,11 @@ pub(super) fn endpoint(
     dev: &str,
     node: Option<&Netns>,
 ) -> Result<Namespace, ProvisionError> {
-    let mut keys: Vec<String> = endpoint_sysctls().into_iter().map(|(key, _)| key).collect();
+    let mut sysctls = endpoint_sysctls(ALL);
     if !dev.is_empty() {
-        keys.push(sysctl::of_interface(
-            sysctl::Tree::Ipv6,
-            dev,
-            "disable_ipv6",
-        ));
+        sysctls.extend(inside_sysctls(dev, ALL));
     }
+    let keys: Vec<String> = sysctls.into_iter().map(|(key, _)| key).collect();
     let node = node.map(Netns::as_fd);
     netns.enter(|inside| read(inside, &Netlink::open(inside)?, state, &keys, node))?
 }
@@ -198,7 +197,7 @@ pub(super) fn wire(
     state: NamespaceState,
     node: Option<&Netns>,
 ) -> Result<Namespace, ProvisionError> {
-    let keys: Vec<String> = wire_sysctls().into_iter().map(|(key, _)| key).collect();
+    let keys: Vec<String> = wire_sysctls(ALL).into_iter().map(|(key, _)| key).collect();
     let node = node.map(Netns::as_fd);
     netns.enter(|inside| read(inside, &Netlink::open(inside)?, state, &keys, node))?
 }
@@ -235,12 +234,16 @@ fn read(
                 other_end: peer.map(|peer| peer.ifindex),
                 xdp: link.xdp.iter().any(|xdp| xdp.mode == XdpMode::Native),
                 addresses: Vec::new(),
+                no_sources: BTreeSet::new(),
             },
         );
     }
     for (ifindex, found) in netlink.all_addresses()? {
         if let Some(link) = links.get_mut(&ifindex) {
             link.addresses.push(found.address);
+            if found.scope == Scope::Host {
+                link.no_sources.insert(found.address);
+            }
         }
     }
     let found = netlink.neighbours()?;

@@ -19,6 +19,7 @@ impl World {
                 .iter()
                 .position(|found| is_same_subnet(found, &address));
             link.addresses.retain(|found| *found != address);
+            link.no_sources.remove(&address);
             // With the first IPv4 address of a subnet go the others of it (`__inet_del_ifa`).
             if position == first {
                 gone.extend(

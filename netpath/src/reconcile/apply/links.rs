@@ -147,6 +147,7 @@ impl World {
             other_end: None,
             xdp: false,
             addresses: Vec::new(),
+            no_sources: Default::default(),
         };
         let census = &mut self.observed.census;
         if *place == Place::Node
@@ -227,6 +228,7 @@ impl World {
             link.up = false;
             gone.extend(link.addresses.iter().filter(|net| net.addr().is_ipv6()));
             link.addresses.retain(|net| net.addr().is_ipv4());
+            link.no_sources.retain(|net| net.addr().is_ipv4());
         });
         let namespace = self.namespace_mut(place);
         for address in &gone {

@@ -8,7 +8,8 @@ mod maps;
 use netpath_common::{Bypass, EndpointId, Ifindex, Mac};
 
 use super::{
-    Link, Maps, Namespace, NamespaceState, Op, Place, Recorded, Route, World, observed::taken_by,
+    AddressKind, Link, Maps, Namespace, NamespaceState, Op, Place, Recorded, Route, World,
+    observed::taken_by,
 };
 use crate::model::{NodePlace, is_forwardable};
 
@@ -78,10 +79,15 @@ impl World {
                 place,
                 dev,
                 address,
-                ..
+                kind,
             } => {
                 let (address, place) = (*address, place.clone());
-                self.change_link(&place, dev, |link| link.addresses.push(address));
+                self.change_link(&place, dev, |link| {
+                    link.addresses.push(address);
+                    if *kind == AddressKind::NoSource {
+                        link.no_sources.insert(address);
+                    }
+                });
                 if place == Place::Node {
                     let taken = taken_by(&address).filter(|it| is_forwardable(*it));
                     self.observed.own.extend(taken);
@@ -277,6 +283,7 @@ impl World {
                 other_end: None,
                 xdp: false,
                 addresses: Vec::new(),
+                no_sources: Default::default(),
             }],
             ..Namespace::default()
         }

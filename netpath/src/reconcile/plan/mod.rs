@@ -29,14 +29,13 @@ pub use self::{
     remove::down,
     switch::{Wishes, switch},
     sysctls::{
-        endpoint_sysctls, forwards_v4, forwards_v6, node_sysctls, reverse_path_sysctls,
-        uplink_sysctls, veth_sysctls, wire_sysctls,
+        Ipv6, endpoint_sysctls, forwards_v4, forwards_v6, inside_sysctls, node_sysctls,
+        reverse_path_sysctls, uplink_sysctls, veth_sysctls, wire_sysctls,
     },
     tell::told,
 };
 use super::{
-    Action, Change, NamespaceState, Object, Op, Place, Plan, RecordedUplink, Refusal, Refused,
-    Sources, Step, Wanted, World,
+    Action, Change, NamespaceState, Object, Op, Place, Plan, Refusal, Refused, Step, Wanted, World,
 };
 use crate::{model::NodePlace, random::SplitMix64};
 
@@ -74,25 +73,16 @@ struct Planner<'a> {
     /// What will be there after the steps so far.
     world: World,
     fresh: &'a mut Fresh,
-    sources: Sources,
-    /// What the node's own addresses towards its endpoints were so far.
-    recorded_sources: Sources,
     plan: Plan,
 }
 
 impl<'a> Planner<'a> {
     fn new(wanted: &'a Wanted, world: &'a World, fresh: &'a mut Fresh) -> Self {
-        let uplinks = world.recorded.iter().flat_map(|node| node.uplinks.values());
-        let mut uplinks: Vec<&RecordedUplink> = uplinks.collect();
-        uplinks.sort_by_key(|uplink| uplink.position);
-        let recorded = uplinks.into_iter().flat_map(|uplink| &uplink.addresses);
         Self {
             wanted,
             initial: world,
             world: world.clone(),
             fresh,
-            sources: wanted.sources(),
-            recorded_sources: Sources::of(recorded),
             plan: Plan::default(),
         }
     }
@@ -194,6 +184,22 @@ impl Planner<'_> {
             .push(refusal.of(object).entered_by(entry));
     }
 
+    /// What there is of IPv6 on something with these addresses and prefixes.
+    fn ipv6_of(&self, used: bool) -> Ipv6 {
+        match (self.initial.observed.ipv6_absent, used) {
+            (true, _) => Ipv6::Absent,
+            (false, true) => Ipv6::Used,
+            (false, false) => Ipv6::Unused,
+        }
+    }
+
+    /// What there is of IPv6 on the node, with its uplinks and all endpoints that it has or is to have.
+    fn ipv6_of_node(&self) -> Ipv6 {
+        let recorded = self.world.recorded.iter().flat_map(|node| &node.endpoints);
+        let mut recorded = recorded.flat_map(|(_, endpoint)| &endpoint.addresses);
+        self.ipv6_of(self.wanted.uses_ipv6() || recorded.any(is_ipv6))
+    }
+
     /// The value of a sysctl in the world as planned so far.
     fn sysctl(&self, place: &Place, key: &str) -> Option<&str> {
         let namespace = self.world.namespace(place)?;
@@ -218,6 +224,10 @@ fn gateways(addresses: &[IpNet]) -> impl Iterator<Item = (IpAddr, IpNet)> {
         ))
     });
     [v4.flatten(), v6.flatten()].into_iter().flatten()
+}
+
+fn is_ipv6(net: &IpNet) -> bool {
+    net.addr().is_ipv6()
 }
 
 /// The first address that is of the same family as another.

@@ -84,7 +84,7 @@ impl Planner<'_> {
         if self.wanted.place == NodePlace::Host {
             return;
         }
-        for (key, value) in node_sysctls() {
+        for (key, value) in node_sysctls(self.ipv6_of_node()) {
             let found = self.sysctl(&Place::Node, &key);
             if found == Some(value) {
                 continue;

@@ -13,6 +13,7 @@ use super::{
     },
     Planner,
     held::holds,
+    is_ipv6,
     names::{end_on_the_wire, is_ours},
 };
 use crate::model::NodePlace;
@@ -60,6 +61,10 @@ pub fn unproven(world: &World) -> BTreeMap<String, String> {
     });
     let named = endpoints.map(|(_, found)| (found.endpoint.clone(), found.dev.clone()));
     named.collect()
+}
+
+fn has_ipv6(endpoint: &WantedEndpoint) -> bool {
+    endpoint.addresses.iter().any(is_ipv6)
 }
 
 /// Whether a node was on a machine, or in what played one, that is no more.
@@ -354,12 +359,7 @@ impl Planner<'_> {
             self.refuse_uplink(uplink);
             self.refuse_place(uplink);
         }
-        let has_v6 = wanted
-            .endpoints
-            .iter()
-            .flat_map(|endpoint| &endpoint.addresses)
-            .any(|address| address.addr().is_ipv6());
-        if has_v6 {
+        if wanted.endpoints.iter().any(has_ipv6) {
             // IPv6 forwards between interfaces only where the whole namespace does.
             self.must_forward(Object::Node, &wanted.name, ALL_IPV6);
         }
@@ -432,12 +432,12 @@ impl Planner<'_> {
                 .is_some_and(|value| value != "0")
         };
         let starts_on = is_on("default");
-        let makes_forward = self.wanted.endpoints.iter().any(|endpoint| {
-            match observed.node.link(&endpoint.host_dev) {
+        let mut endpoints = self.wanted.endpoints.iter().filter(|it| has_ipv6(it));
+        let makes_forward =
+            endpoints.any(|endpoint| match observed.node.link(&endpoint.host_dev) {
                 Some(link) => !is_on(&link.name),
                 None => !starts_on,
-            }
-        });
+            });
         // Of one that does not forward at all yet that is told with how to make it.
         if makes_forward && is_on("all") && !observed.advertised.is_empty() {
             let refusal = Refusal::Advertised(observed.advertised.clone());

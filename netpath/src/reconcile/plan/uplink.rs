@@ -7,8 +7,8 @@ use netpath_common::{EndpointEntry, EndpointId, Ifindex, InterfaceKind};
 
 use super::{
     super::{
-        Action, AddressPunts, Drift, Link, NamespaceState, NewInterface, Object, Op, Owner, Place,
-        RecordedUplink, WantedUplink,
+        Action, AddressKind, AddressPunts, Drift, Link, NamespaceState, NewInterface, Object, Op,
+        Owner, Place, RecordedUplink, WantedUplink,
         drift::List,
         observed::{Interface, taken_by},
         wanted::WantedWire,
@@ -151,8 +151,9 @@ impl Planner<'_> {
         let place = Place::Wire(wire.name.clone());
         self.wire(draft, wanted, wire, &place, record);
         let made = self.uplink_veth(draft, wanted, wire, &place, record);
-        self.ipv6_mtu(draft, &Place::Node, &wanted.dev);
-        self.sysctls(draft, &Place::Node, uplink_sysctls(&wanted.dev));
+        let ipv6 = self.ipv6_of_node();
+        self.ipv6_mtu(draft, &Place::Node, &wanted.dev, ipv6);
+        self.sysctls(draft, &Place::Node, uplink_sysctls(&wanted.dev, ipv6));
         let mut set_up = self.up(draft, &Place::Node, &wanted.dev);
         for &address in &wanted.addresses {
             let link = self.world.observed.node.link(&wanted.dev);
@@ -166,7 +167,7 @@ impl Planner<'_> {
                 place: Place::Node,
                 dev: wanted.dev.clone(),
                 address,
-                prefix_route: true,
+                kind: AddressKind::OnLink,
             };
             self.act(draft, op);
         }
@@ -257,7 +258,7 @@ impl Planner<'_> {
         let node = self.world.recorded.as_ref();
         let recorded = node.and_then(|node| node.uplinks.get(&wanted.dev));
         record.wire_cookie = recorded.map_or(0, |recorded| recorded.wire_cookie);
-        self.sysctls(draft, place, wire_sysctls());
+        self.sysctls(draft, place, wire_sysctls(self.ipv6_of_node()));
         if self
             .world
             .namespace(place)
@@ -337,7 +338,7 @@ impl Planner<'_> {
             };
             self.act(draft, op);
         }
-        self.ipv6_mtu(draft, place, &wire.port);
+        self.ipv6_mtu(draft, place, &wire.port, self.ipv6_of_node());
         let others = self.least_mtu_of_others(wire, place);
         self.equal_mtus(draft, [(&Place::Node, dev), (place, &wire.port)], others);
         self.up(draft, place, &wire.port)

@@ -256,6 +256,11 @@ fn each_says_what_is_wrong_and_what_mends_it() {
             "forward_policy = \"drop\" needs ip6tables, which is not there: install the \
              package iptables, or leave forward_policy out",
         ),
+        (
+            Refusal::NoIpv6,
+            "the kernel has no IPv6, and the topology file does: leave IPv6 out of the topology \
+             file, or boot without `ipv6.disable=1`",
+        ),
         (Refusal::NameTooLong, "is too long for a record: shorten it"),
     ];
     let mut ids = std::collections::BTreeSet::new();

@@ -29,6 +29,7 @@ pub fn host_world() -> World {
         controller: Ifindex(0),
         other_end: None,
         addresses: addresses.iter().map(|text| net(text)).collect(),
+        no_sources: Default::default(),
     };
     let sysctls = [
         ("ipv4/conf/up0/forwarding", "1"),

@@ -7,9 +7,9 @@ use netpath_common::Mac;
 
 use super::{
     super::{
-        super::{Drift, Home, Neighbour, NewRoute, Op, Place, Replaces, World},
+        super::{AddressKind, Drift, Home, Neighbour, NewRoute, Op, Place, Replaces, World},
         Draft, Planner, first_of_family, gateways,
-        sysctls::veth_sysctls,
+        sysctls::{Ipv6, inside_sysctls, veth_sysctls},
     },
     Work,
     routes::has,
@@ -25,8 +25,9 @@ impl Planner<'_> {
     pub(super) fn host_side(&mut self, draft: &mut Draft, work: &Work<'_>) {
         let record = &work.record;
         let dev = record.host_dev.clone();
-        self.ipv6_mtu(draft, &Place::Node, &dev);
-        self.sysctls(draft, &Place::Node, veth_sysctls(&dev));
+        let ipv6 = self.ipv6_of(work.uses_ipv6());
+        self.ipv6_mtu(draft, &Place::Node, &dev, ipv6);
+        self.sysctls(draft, &Place::Node, veth_sysctls(&dev, ipv6));
         self.up(draft, &Place::Node, &dev);
         for (gateway, _) in gateways(&record.addresses) {
             self.gateway(draft, &dev, gateway, work.had_family(gateway));
@@ -48,24 +49,58 @@ impl Planner<'_> {
         let Ok(address) = IpNet::new(gateway, length) else {
             return;
         };
+        let kind = self.gateway_kind(gateway);
         let link = self.world.observed.node.link(dev);
-        if link.is_some_and(|link| link.addresses.contains(&address)) {
-            return;
-        }
-        if recorded {
-            draft.note(Drift::GatewayGone(gateway));
+        let link = link.filter(|link| link.addresses.contains(&address));
+        let found = link.map(|link| link.no_sources.contains(&address));
+        match found {
+            Some(found) if found == (kind == AddressKind::NoSource) => return,
+            Some(found) => {
+                draft.note(Drift::GatewayScope {
+                    gateway,
+                    is_source: !found,
+                });
+                let op = Op::RemoveAddress {
+                    place: Place::Node,
+                    dev: dev.to_owned(),
+                    address,
+                };
+                self.act(draft, op);
+            }
+            None if recorded => draft.note(Drift::GatewayGone(gateway)),
+            None => {}
         }
         let op = Op::AddAddress {
             place: Place::Node,
             dev: dev.to_owned(),
             address,
-            prefix_route: true,
+            kind,
         };
         self.act(draft, op);
     }
 
+    /// What the node itself sends to an endpoint comes from an address of its own, whichever the kernel chooses: so its
+    /// route needs none, and stays when that address goes. Of IPv6 the kernel prefers those that are not link-local by
+    /// itself (RFC 6724, rule 2), of IPv4 only where the gateway's is out of question (`inet_select_addr`). A node without
+    /// uplinks has no other.
+    fn gateway_kind(&self, gateway: IpAddr) -> AddressKind {
+        match gateway.is_ipv4() && !self.wanted.uplinks.is_empty() {
+            true => AddressKind::NoSource,
+            false => AddressKind::OnLink,
+        }
+    }
+
     /// An MTU too small for IPv6 takes all of it from an interface, its sysctls too.
-    pub(in super::super) fn ipv6_mtu(&mut self, draft: &mut Draft, place: &Place, dev: &str) {
+    pub(in super::super) fn ipv6_mtu(
+        &mut self,
+        draft: &mut Draft,
+        place: &Place,
+        dev: &str,
+        ipv6: Ipv6,
+    ) {
+        if ipv6 == Ipv6::Absent {
+            return;
+        }
         let link = self
             .world
             .namespace(place)
@@ -169,14 +204,14 @@ impl Planner<'_> {
     pub(super) fn inside(&mut self, draft: &mut Draft, work: &Work<'_>) {
         let record = &work.record;
         let dev = record.dev.clone();
-        self.ipv6_mtu(draft, &work.place, &dev);
+        let ipv6 = self.ipv6_of(work.uses_ipv6());
+        self.ipv6_mtu(draft, &work.place, &dev, ipv6);
         self.equal_mtus(
             draft,
             [(&Place::Node, &record.host_dev), (&work.place, &dev)],
             None,
         );
-        let disable_ipv6 = format!("ipv6/conf/{dev}/disable_ipv6");
-        self.sysctls(draft, &work.place, vec![(disable_ipv6, "0")]);
+        self.sysctls(draft, &work.place, inside_sysctls(&dev, ipv6));
         self.up(draft, &work.place, &dev);
         for &address in &record.addresses {
             self.inside_address(draft, work, address);
@@ -205,7 +240,7 @@ impl Planner<'_> {
             place: work.place.clone(),
             dev: dev.clone(),
             address,
-            prefix_route: false,
+            kind: AddressKind::Alone,
         };
         self.act(draft, op);
     }

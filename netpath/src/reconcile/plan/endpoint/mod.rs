@@ -16,7 +16,7 @@ use super::{
         Action, Drift, Home, Object, Op, Owner, Place, Recorded, RecordedEndpoint, WantedEndpoint,
         drift::List,
     },
-    Draft, Planner, first_of_family,
+    Draft, Planner, first_of_family, is_ipv6,
 };
 
 /// One endpoint, being planned.
@@ -40,6 +40,11 @@ impl Work<'_> {
     fn had_family(&self, of: IpAddr) -> bool {
         let before = self.before.as_ref();
         before.is_some_and(|before| first_of_family(&before.addresses, of).is_some())
+    }
+
+    /// Whether there is to be an IPv6 address; a prefix has one of its family.
+    fn uses_ipv6(&self) -> bool {
+        self.record.addresses.iter().any(is_ipv6)
     }
 
     fn had_prefix(&self, prefix: &IpNet) -> bool {

@@ -32,17 +32,16 @@ impl Planner<'_> {
                     .as_ref()
                     .is_some_and(|host| !has(self.initial, host, &route))
             {
-                if !has_other_source(self.initial, &route) {
-                    draft.note(Drift::NodeRouteGone(route.dst));
-                } else if self.sources == self.recorded_sources {
-                    draft.note(Drift::NodeRouteSource(route.dst));
-                }
+                draft.note(match has_a_source(self.initial, &route) {
+                    true => Drift::NodeRouteSource(route.dst),
+                    false => Drift::NodeRouteGone(route.dst),
+                });
             }
         }
     }
 
-    /// The node's routes to an endpoint: those of the addresses first, since those of the prefixes lead over them. The
-    /// node speaks to it from an uplink's address, which is what a traceroute shows.
+    /// The node's routes to an endpoint: those of the addresses first, since those of the prefixes lead over them. They
+    /// prefer no source: with that address the kernel would take an IPv4 route away.
     pub(super) fn node_routes(&self, work: &Work<'_>) -> Vec<NewRoute> {
         let record = &work.record;
         if self.is_in_vrf(&record.host_dev) {
@@ -53,7 +52,7 @@ impl Planner<'_> {
             via,
             dev: Some(record.host_dev.clone()),
             onlink: via.is_some(),
-            source: self.sources.towards(dst.addr()),
+            source: None,
             replaces: self.replaces(dst),
         };
         let addresses = record
@@ -79,7 +78,7 @@ pub(super) fn has(world: &World, host: &Link, wanted: &NewRoute) -> bool {
     })
 }
 
-fn has_other_source(world: &World, wanted: &NewRoute) -> bool {
+fn has_a_source(world: &World, wanted: &NewRoute) -> bool {
     let routes = &world.observed.node.routes;
     routes
         .iter()

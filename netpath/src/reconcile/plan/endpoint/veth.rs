@@ -114,7 +114,8 @@ impl Planner<'_> {
             }
         }
         if work.wanted.home == Home::Made {
-            self.sysctls(draft, &work.place, endpoint_sysctls());
+            let ipv6 = self.ipv6_of(work.uses_ipv6());
+            self.sysctls(draft, &work.place, endpoint_sysctls(ipv6));
         }
         self.loopback_up(draft, &work.place);
     }

@@ -73,11 +73,10 @@ impl Planner<'_> {
         let source = self.address_punts(index(from), drop.source);
         let destination = self.address_punts(index(to), drop.destination);
         let by_ingress = self.interface_punts(ingress).ingress != 0;
-        let is_left =
-            by_ingress
-                || destination.to != 0
-                || (source.between != 0 && destination.between != 0)
-                || (source.between | destination.between) & EndpointEntry::ALONE != 0;
+        let is_left = by_ingress
+            || destination.to != 0
+            || (source.between != 0 && destination.between != 0)
+            || (source.between | destination.between) & EndpointEntry::ALONE != 0;
         is_left.then(|| match (from, to, &drop.iif) {
             (Some((name, _)), ..) => (Object::Endpoint, name.clone()),
             (None, _, Some(uplink)) if by_ingress => (Object::Uplink, uplink.clone()),
