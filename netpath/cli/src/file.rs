@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use netpath::model::Topology;
+use netpath::model::{NamedNodes, Topology};
 
 use super::{Failure, Refusal};
 
@@ -18,12 +18,31 @@ pub(super) fn load(file: Option<&PathBuf>) -> Result<Topology, Failure> {
     let Some(file) = file else {
         return Ok(Topology::builtin_lab());
     };
+    let (shown, text) = text(file)?;
+    Ok(Topology::parse(shown, &text)?)
+}
+
+/// The names of the nodes of a topology file, which may have mistakes; read as by [`load`].
+pub(super) fn load_names(file: Option<&PathBuf>) -> Result<NamedNodes, Failure> {
+    let Some(file) = file else {
+        return Ok(Topology::builtin_lab().into());
+    };
+    let (shown, text) = text(file)?;
+    let named = NamedNodes::parse(shown, &text);
+    named.map_err(|errors| {
+        let cure = "it names no node for certain: `netpath down NODE...` removes nodes by name, `netpath show` lists them";
+        Failure::from(errors).and(cure)
+    })
+}
+
+/// What to call a file, and all of it.
+fn text(file: &Path) -> Result<(&Path, String), Refusal> {
     if file.as_os_str() == "-" {
-        let file = Path::new("stdin");
-        return Ok(Topology::parse(file, &read(file, io::stdin().lock())?)?);
+        let shown = Path::new("stdin");
+        return Ok((shown, read(shown, io::stdin().lock())?));
     }
     let opened = fs::File::open(file).map_err(|error| unreadable(file, &error))?;
-    Ok(Topology::parse(file, &read(file, opened)?)?)
+    Ok((file, read(file, opened)?))
 }
 
 /// All of a file. A device may never end, so no more is read than any topology takes.
