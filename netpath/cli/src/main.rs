@@ -9,6 +9,7 @@ mod down;
 mod failure;
 mod fastpath;
 mod file;
+mod init;
 mod man;
 mod maps;
 mod output;
@@ -97,6 +98,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Print a topology file to start from, which works as it stands
+    Init(init::InitArgs),
     /// Make a topology true: namespaces, veths, addresses, routes, fast path
     Up(up::UpArgs),
     /// Remove a topology and leave the machine as it was
@@ -126,7 +129,8 @@ impl Command {
             Self::Up(args) => args.debug.debug_datapath,
             Self::Fastpath(args) => args.logs_packets(),
             Self::Demo(args) => args.debug_datapath,
-            Self::Down(_)
+            Self::Init(_)
+            | Self::Down(_)
             | Self::Show(_)
             | Self::Stats(_)
             | Self::Maps(_)
@@ -142,7 +146,8 @@ impl Command {
             Self::Up(_) | Self::Down(_) | Self::Fastpath(_) | Self::Demo(_) | Self::Bench(_) => {
                 true
             }
-            Self::Show(_)
+            Self::Init(_)
+            | Self::Show(_)
             | Self::Stats(_)
             | Self::Maps(_)
             | Self::Completions(_)
@@ -152,6 +157,7 @@ impl Command {
 
     fn run(&self, context: &Context) -> Result<Exit, Failure> {
         match self {
+            Self::Init(args) => init::run(args, context),
             Self::Up(args) => up::run(args, context),
             Self::Down(args) => down::run(args, context),
             Self::Show(args) => show::run(args, context),
@@ -239,7 +245,12 @@ mod tests {
             "up -f lab.toml --dry-run",
             "up --file lab.toml --no-fast-path",
             "up --debug-datapath -v",
+            "init",
+            "init --lab",
+            "init --host",
             "down",
+            "down node03 node02",
+            "down --prune -f lab.toml",
             "down -f lab.toml",
             "down --all",
             "show -o yaml",
@@ -281,7 +292,14 @@ mod tests {
             "up -j -o json",
             "up -o xml",
             "up --dry-run --debug-datapath",
+            "init --lab --host",
             "down --all -f lab.toml",
+            "down node03 -f lab.toml",
+            "down node03 --all",
+            "down ../node03",
+            "down --prune",
+            "down --prune --all -f lab.toml",
+            "down --prune -f lab.toml node03",
             "fastpath",
             "fastpath off --debug-datapath",
             "up --dry-run --debug-datapath",
