@@ -20,7 +20,7 @@ mod up;
 
 use std::process::ExitCode;
 
-use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{ArgAction, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::{
     context::Context,
@@ -87,6 +87,17 @@ struct Cli {
     /// Short for `--output json`
     #[arg(short, long, global = true, conflicts_with = "output")]
     json: bool,
+
+    /// Colours; `auto` where a terminal shows them and NO_COLOR is not set
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto",
+        alias = "colour"
+    )]
+    color: ColorChoice,
 
     /// Say on stderr what is looked at and done; twice for each operation, three times for each request to the kernel
     #[arg(short, long, global = true, action = ArgAction::Count)]
@@ -198,9 +209,9 @@ fn main() -> ExitCode {
     if !cli.command.changes_something() {
         signals::leave();
     }
-    context::trace(cli.verbose, cli.command.logs_packets());
+    context::trace(cli.verbose, cli.command.logs_packets(), cli.color);
     let format = if cli.json { Format::Json } else { cli.output };
-    let context = Context::new(Output::new(format));
+    let context = Context::new(Output::new(format, cli.color));
     cli.command
         .run(&context)
         .unwrap_or_else(|failure| failure.report())
@@ -261,6 +272,11 @@ mod tests {
             "fastpath on --debug-datapath",
             "fastpath on --debug-datapath --debug-filter outcome=drop --debug-filter address=10.0.1.2",
             "stats -j --node node03",
+            "stats --by endpoint --sort bytes --bits",
+            "stats --by reason --endpoint demo01 -w",
+            "stats -o wide --color always",
+            "show --brief --color never",
+            "show demo01 node03",
             "stats --watch",
             "stats --watch --interval 0.5",
             "maps",
@@ -307,6 +323,10 @@ mod tests {
             "up --debug-filter outcome=drop",
             "up --debug-datapath --debug-filter outcome=lost",
             "fastpath on --node ../node03",
+            "stats --by colour",
+            "stats --sort age",
+            "show --color sometimes",
+            "show ..",
             "stats --interval 1",
             "stats --watch --interval 0",
             "stats --watch --interval nan",
