@@ -9,13 +9,13 @@ use netpath::{
     provision::{self, ProvisionError},
 };
 
-use super::{Context, Exit, Failure, file, note, up::ChangeReport};
+use super::{Context, Exit, Failure, completions, file, note, up::ChangeReport};
 
 /// Arguments of `netpath down`.
 #[derive(Debug, clap::Args)]
 pub struct DownArgs {
     /// The nodes to remove [default: those of the topology]
-    #[arg(value_name = "NODE", conflicts_with_all = ["file", "all"])]
+    #[arg(value_name = "NODE", conflicts_with_all = ["file", "all"], add = completions::nodes())]
     nodes: Vec<Name>,
 
     /// The topology whose nodes to remove, which may have mistakes; `-` reads it from stdin [default: the built-in lab]

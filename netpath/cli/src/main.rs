@@ -195,6 +195,7 @@ fn with_exit_statuses(command: clap::Command) -> clap::Command {
 }
 
 fn main() -> ExitCode {
+    completions::answer();
     if let Err(error) = signals::catch() {
         note(format!("catching signals: {error}"));
         return Exit::Failed.into();

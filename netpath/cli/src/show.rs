@@ -12,13 +12,13 @@ use netpath::{
     },
 };
 
-use super::{Context, Exit, Failure, Table, file, note, output::DRIFT};
+use super::{Context, Exit, Failure, Table, completions, file, note, output::DRIFT};
 
 /// Arguments of `netpath show`.
 #[derive(Debug, clap::Args)]
 pub struct ShowArgs {
     /// Only these nodes, and these endpoints with all that is known of them [default: all that is up]
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = completions::objects())]
     names: Vec<Name>,
 
     /// Only the nodes of this topology; `-` reads it from stdin [default: every node that is up]

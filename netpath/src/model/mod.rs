@@ -34,6 +34,7 @@ pub use fault::FaultKind;
 pub use findings::TopologyErrors;
 pub use name::{InterfaceName, InterfaceNameError, Name, NameError};
 pub use named::NamedNodes;
+pub use read::keys;
 
 /// The built-in lab as a topology file.
 pub const BUILTIN_LAB: &str = include_str!("lab.toml");

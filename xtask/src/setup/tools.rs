@@ -13,7 +13,7 @@ struct Tool {
     needed_by: Needs,
 }
 
-const TOOLS: [Tool; 6] = [
+const TOOLS: [Tool; 7] = [
     Tool {
         program: "iptables",
         package: "iptables",
@@ -32,6 +32,11 @@ const TOOLS: [Tool; 6] = [
     Tool {
         program: "ping",
         package: "iputils-ping",
+        needed_by: Needs::Test,
+    },
+    Tool {
+        program: "groff",
+        package: "groff-base",
         needed_by: Needs::Test,
     },
     Tool {

@@ -16,17 +16,17 @@ use netpath::{
 };
 
 use self::tables::Units;
-use super::{Context, Exit, Failure, note};
+use super::{Context, Exit, Failure, completions, note};
 
 /// Arguments of `netpath stats`.
 #[derive(Debug, clap::Args)]
 pub struct StatsArgs {
     /// Only this node [default: all that are up]
-    #[arg(long, value_name = "NODE")]
+    #[arg(long, value_name = "NODE", add = completions::nodes())]
     node: Option<Name>,
 
     /// Only what this endpoint sent or got
-    #[arg(long, value_name = "ENDPOINT")]
+    #[arg(long, value_name = "ENDPOINT", add = completions::endpoints())]
     endpoint: Option<Name>,
 
     /// What to sum up by
