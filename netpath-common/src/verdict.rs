@@ -3,11 +3,11 @@
 
 /// Defines a reason: an enum with fixed numbers and its names in `netpath stats`.
 macro_rules! reasons {
-    ($(#[$meta:meta])* $type:ident { $($(#[$doc:meta])* $variant:ident = $number:literal => $name:literal,)+ }) => {
+    ($(#[$meta:meta])* $type:ident { $($(#[doc = $doc:literal])+ $variant:ident = $number:literal => $name:literal,)+ }) => {
         $(#[$meta])*
         #[repr(u16)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $type { $($(#[$doc])* $variant = $number,)+ }
+        pub enum $type { $($(#[doc = $doc])+ $variant = $number,)+ }
 
         impl $type {
             /// Every reason, in the order of their numbers.
@@ -19,6 +19,11 @@ macro_rules! reasons {
             /// The stable snake_case name that `netpath stats` shows.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// What it means, in a sentence or two.
+            pub const fn means(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+).trim_ascii(),)+ }
             }
 
             /// The reason with this number.

@@ -10,6 +10,7 @@ pub mod aged;
 mod asm;
 mod binary;
 mod bpf;
+pub mod command;
 pub mod conformance;
 mod counters;
 pub mod flows;

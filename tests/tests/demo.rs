@@ -2,66 +2,21 @@
 //! names, so everything that uses it takes one lock.
 
 use std::{
-    fs::File,
     os::unix::process::ExitStatusExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Output},
     thread,
     time::{Duration, Instant},
 };
 
-use netpath_tests::netpath;
+use netpath_tests::{
+    lab::{BUILTIN_NAMESPACES, BUILTIN_NODES, BuiltinLab, builtin_left_behind},
+    netpath,
+};
 use serde_json::Value;
 
-/// Whoever uses the built-in lab holds it.
-const LAB_LOCK: &str = "/run/netpath-test-builtin-lab.lock";
-/// Namespaces of the built-in lab.
-const NAMESPACES: [&str; 7] = [
-    "node02",
-    "node03",
-    "demo01",
-    "demo02",
-    "demo03",
-    "demo04",
-    "netpath-wire-lan",
-];
-const NODES: [&str; 2] = ["node02", "node03"];
 /// DESIGN section 8 allows 20 s; here the other tests take their share of the machine.
 const LONGEST: Duration = Duration::from_secs(60);
-
-/// The built-in lab is this test's alone, and gone before and after it.
-struct Lab {
-    _lock: File,
-}
-
-impl Lab {
-    fn take() -> Self {
-        let lock = File::create(LAB_LOCK).expect("a lock in /run, which is root's");
-        lock.lock().expect("lock");
-        let left = left_behind();
-        assert!(left.is_empty(), "the built-in lab is up: {left:?}");
-        Self { _lock: lock }
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        // Only after a failed test is there anything to remove.
-        if !left_behind().is_empty() {
-            let _removed = netpath(&["down"]).output();
-        }
-    }
-}
-
-/// What there is of the built-in lab.
-fn left_behind() -> Vec<PathBuf> {
-    let namespaces = NAMESPACES.map(|name| Path::new("/run/netns").join(name));
-    let pins = ["", "_new_"].map(|prefix| {
-        NODES.map(|node| Path::new("/sys/fs/bpf/netpath").join(format!("{prefix}{node}")))
-    });
-    let all = namespaces.into_iter().chain(pins.into_iter().flatten());
-    all.filter(|path| path.symlink_metadata().is_ok()).collect()
-}
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -119,11 +74,11 @@ fn seen<'a>(document: &'a Value, number: u64, id: &str) -> [&'a str; 2] {
 
 #[test]
 fn the_story_is_true_and_leaves_nothing() {
-    let _lab = Lab::take();
+    let _lab = BuiltinLab::take();
     let began = Instant::now();
     let document = told(&["demo", "-j"]);
     let took = began.elapsed();
-    assert_eq!(left_behind(), Vec::<PathBuf>::new());
+    assert_eq!(builtin_left_behind(), Vec::<PathBuf>::new());
     assert!(took < LONGEST, "{took:?}");
     assert_eq!(document["passed"], true);
     assert_eq!(document["kept"], false);
@@ -228,23 +183,27 @@ fn assert_counted(document: &Value) {
 
 #[test]
 fn a_lab_that_is_kept_is_left_alone_by_the_next() {
-    let _lab = Lab::take();
+    let _lab = BuiltinLab::take();
     let document = told(&["demo", "--keep", "-j"]);
     assert_eq!(document["passed"], true);
     assert_eq!(document["kept"], true);
-    let kept = left_behind();
-    assert_eq!(kept.len(), NAMESPACES.len() + NODES.len(), "{kept:?}");
+    let kept = builtin_left_behind();
+    assert_eq!(
+        kept.len(),
+        BUILTIN_NAMESPACES.len() + BUILTIN_NODES.len(),
+        "{kept:?}"
+    );
 
     let refused = netpath(&["demo"]).output().expect("netpath runs");
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     let message = text(&refused.stderr);
     assert!(message.contains("node02, node03"), "{message}");
     assert!(message.contains("`netpath down`"), "{message}");
-    assert_eq!(left_behind(), kept, "the user's lab was touched");
+    assert_eq!(builtin_left_behind(), kept, "the user's lab was touched");
 
     let removed = netpath(&["down"]).output().expect("netpath runs");
     assert!(removed.status.success(), "{removed:?}");
-    assert_eq!(left_behind(), Vec::<PathBuf>::new());
+    assert_eq!(builtin_left_behind(), Vec::<PathBuf>::new());
 }
 
 /// What it says when it is interrupted before it makes anything.
@@ -252,7 +211,7 @@ const NOTHING_BEGUN: &str = "netpath: interrupted; nothing was begun\n";
 
 #[test]
 fn interrupted_at_any_moment_it_leaves_nothing() {
-    let _lab = Lab::take();
+    let _lab = BuiltinLab::take();
     // From before the lab is up into the last steps.
     for delay in [5, 60, 150, 300, 600, 1_200, 2_500, 4_000] {
         let demo = netpath(&["demo"]).spawn().expect("netpath runs");
@@ -261,7 +220,11 @@ fn interrupted_at_any_moment_it_leaves_nothing() {
         interrupt(&demo);
         let output =
             wait(demo).unwrap_or_else(|| panic!("still there, interrupted after {delay} ms"));
-        assert_eq!(left_behind(), Vec::<PathBuf>::new(), "after {delay} ms");
+        assert_eq!(
+            builtin_left_behind(),
+            Vec::<PathBuf>::new(),
+            "after {delay} ms"
+        );
         let stderr = without_waiting(&text(&output.stderr));
         match (output.status.code(), output.status.signal()) {
             // A slow machine has not come to the lab's making by then.
@@ -323,10 +286,10 @@ fn wait(mut child: Child) -> Option<Output> {
 fn the_names_are_those_of_the_lab() {
     let lab = netpath::model::Topology::builtin_lab();
     for node in &lab.nodes {
-        assert!(NODES.contains(&node.name.as_ref()));
-        assert!(NAMESPACES.contains(&node.name.as_ref()));
+        assert!(BUILTIN_NODES.contains(&node.name.as_ref()));
+        assert!(BUILTIN_NAMESPACES.contains(&node.name.as_ref()));
         for endpoint in &node.endpoints {
-            assert!(NAMESPACES.contains(&endpoint.name.as_ref()));
+            assert!(BUILTIN_NAMESPACES.contains(&endpoint.name.as_ref()));
         }
         for wire in node
             .uplinks
@@ -334,7 +297,7 @@ fn the_names_are_those_of_the_lab() {
             .filter_map(|uplink| uplink.wire.as_ref())
         {
             let namespace = netpath::model::wire_namespace(wire);
-            assert!(NAMESPACES.contains(&namespace.as_ref()));
+            assert!(BUILTIN_NAMESPACES.contains(&namespace.as_ref()));
         }
     }
 }

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::ColorChoice;
 use netpath::provision::ProvisionError;
 use tracing_subscriber::EnvFilter;
 
@@ -80,7 +81,7 @@ impl Context {
 }
 
 /// Sends the library's events to stderr.
-pub(super) fn trace(verbose: u8, logs_packets: bool) {
+pub(super) fn trace(verbose: u8, logs_packets: bool, colour: ColorChoice) {
     let level = match verbose {
         0 => "warn",
         1 => "warn,netpath=info",
@@ -91,7 +92,7 @@ pub(super) fn trace(verbose: u8, logs_packets: bool) {
     let filter = format!("{level}{}", if logs_packets { packets } else { "" });
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
-        .with_ansi(wants_colour(io::stderr().is_terminal()))
+        .with_ansi(wants_colour(colour, io::stderr().is_terminal()))
         .with_writer(io::stderr)
         .without_time()
         .with_target(verbose > 1);

@@ -6,7 +6,7 @@ use netpath::{
 };
 
 use super::{
-    Context, Exit, Failure,
+    Context, Exit, Failure, completions,
     debug_log::{self, DebugArgs, Filter},
     up::{ChangeReport, told},
 };
@@ -38,11 +38,11 @@ enum Switch {
 #[derive(Debug, clap::Args)]
 struct SelectionArgs {
     /// Only this node [default: all that are up]
-    #[arg(long, value_name = "NODE")]
+    #[arg(long, value_name = "NODE", add = completions::nodes())]
     node: Option<Name>,
 
     /// Only this endpoint; recorded, so that it survives `netpath up` [default: all interfaces]
-    #[arg(long, value_name = "ENDPOINT")]
+    #[arg(long, value_name = "ENDPOINT", add = completions::endpoints())]
     endpoint: Option<Name>,
 }
 

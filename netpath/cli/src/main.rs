@@ -9,6 +9,7 @@ mod down;
 mod failure;
 mod fastpath;
 mod file;
+mod init;
 mod man;
 mod maps;
 mod output;
@@ -19,7 +20,7 @@ mod up;
 
 use std::process::ExitCode;
 
-use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{ArgAction, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::{
     context::Context,
@@ -87,6 +88,17 @@ struct Cli {
     #[arg(short, long, global = true, conflicts_with = "output")]
     json: bool,
 
+    /// Colours; `auto` where a terminal shows them and NO_COLOR is not set
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto",
+        alias = "colour"
+    )]
+    color: ColorChoice,
+
     /// Say on stderr what is looked at and done; twice for each operation, three times for each request to the kernel
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
@@ -97,6 +109,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Print a topology file to start from, which works as it stands
+    Init(init::InitArgs),
     /// Make a topology true: namespaces, veths, addresses, routes, fast path
     Up(up::UpArgs),
     /// Remove a topology and leave the machine as it was
@@ -126,7 +140,8 @@ impl Command {
             Self::Up(args) => args.debug.debug_datapath,
             Self::Fastpath(args) => args.logs_packets(),
             Self::Demo(args) => args.debug_datapath,
-            Self::Down(_)
+            Self::Init(_)
+            | Self::Down(_)
             | Self::Show(_)
             | Self::Stats(_)
             | Self::Maps(_)
@@ -142,7 +157,8 @@ impl Command {
             Self::Up(_) | Self::Down(_) | Self::Fastpath(_) | Self::Demo(_) | Self::Bench(_) => {
                 true
             }
-            Self::Show(_)
+            Self::Init(_)
+            | Self::Show(_)
             | Self::Stats(_)
             | Self::Maps(_)
             | Self::Completions(_)
@@ -152,6 +168,7 @@ impl Command {
 
     fn run(&self, context: &Context) -> Result<Exit, Failure> {
         match self {
+            Self::Init(args) => init::run(args, context),
             Self::Up(args) => up::run(args, context),
             Self::Down(args) => down::run(args, context),
             Self::Show(args) => show::run(args, context),
@@ -178,6 +195,7 @@ fn with_exit_statuses(command: clap::Command) -> clap::Command {
 }
 
 fn main() -> ExitCode {
+    completions::answer();
     if let Err(error) = signals::catch() {
         note(format!("catching signals: {error}"));
         return Exit::Failed.into();
@@ -192,9 +210,9 @@ fn main() -> ExitCode {
     if !cli.command.changes_something() {
         signals::leave();
     }
-    context::trace(cli.verbose, cli.command.logs_packets());
+    context::trace(cli.verbose, cli.command.logs_packets(), cli.color);
     let format = if cli.json { Format::Json } else { cli.output };
-    let context = Context::new(Output::new(format));
+    let context = Context::new(Output::new(format, cli.color));
     cli.command
         .run(&context)
         .unwrap_or_else(|failure| failure.report())
@@ -239,7 +257,12 @@ mod tests {
             "up -f lab.toml --dry-run",
             "up --file lab.toml --no-fast-path",
             "up --debug-datapath -v",
+            "init",
+            "init --lab",
+            "init --host",
             "down",
+            "down node03 node02",
+            "down --prune -f lab.toml",
             "down -f lab.toml",
             "down --all",
             "show -o yaml",
@@ -250,6 +273,11 @@ mod tests {
             "fastpath on --debug-datapath",
             "fastpath on --debug-datapath --debug-filter outcome=drop --debug-filter address=10.0.1.2",
             "stats -j --node node03",
+            "stats --by endpoint --sort bytes --bits",
+            "stats --by reason --endpoint demo01 -w",
+            "stats -o wide --color always",
+            "show --brief --color never",
+            "show demo01 node03",
             "stats --watch",
             "stats --watch --interval 0.5",
             "maps",
@@ -281,7 +309,14 @@ mod tests {
             "up -j -o json",
             "up -o xml",
             "up --dry-run --debug-datapath",
+            "init --lab --host",
             "down --all -f lab.toml",
+            "down node03 -f lab.toml",
+            "down node03 --all",
+            "down ../node03",
+            "down --prune",
+            "down --prune --all -f lab.toml",
+            "down --prune -f lab.toml node03",
             "fastpath",
             "fastpath off --debug-datapath",
             "up --dry-run --debug-datapath",
@@ -289,6 +324,10 @@ mod tests {
             "up --debug-filter outcome=drop",
             "up --debug-datapath --debug-filter outcome=lost",
             "fastpath on --node ../node03",
+            "stats --by colour",
+            "stats --sort age",
+            "show --color sometimes",
+            "show ..",
             "stats --interval 1",
             "stats --watch --interval 0",
             "stats --watch --interval nan",

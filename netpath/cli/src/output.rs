@@ -6,14 +6,27 @@ use std::{
     io::{self, IsTerminal as _, Write as _},
 };
 
-use comfy_table::{CellAlignment, presets};
+use clap::ColorChoice;
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, presets};
 use serde::Serialize;
+
+/// Columns of a terminal that all tables fit, unless all is asked for.
+const WIDTH: u16 = 80;
+
+/// The last cell of a row about something that is not as it should be.
+pub(super) const DRIFT: &str = "drift";
+
+const BOLD: &str = "\x1b[1m";
+const RED: &str = "\x1b[31m";
+const PLAIN: &str = "\x1b[0m";
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// For people
+    /// For people, 80 columns wide
     Table,
+    /// For people, with all columns, however wide
+    Wide,
     /// JSON
     Json,
     /// YAML
@@ -57,19 +70,29 @@ pub struct Output {
 }
 
 impl Output {
-    /// As standard output is: plain unless it is a terminal that may have colours.
-    pub fn new(format: Format) -> Self {
+    /// To standard output, plain unless colours are wanted there.
+    pub fn new(format: Format, colour: ColorChoice) -> Self {
         let is_terminal = io::stdout().is_terminal();
         Self {
             format,
             is_terminal,
-            colour: wants_colour(is_terminal),
+            colour: wants_colour(colour, is_terminal),
         }
+    }
+
+    /// Whether it has colours.
+    pub fn is_coloured(&self) -> bool {
+        self.colour
     }
 
     /// Whether the output is for people rather than for programs.
     pub fn is_table(&self) -> bool {
-        self.format == Format::Table
+        matches!(self.format, Format::Table | Format::Wide)
+    }
+
+    /// How wide tables may be.
+    fn width(&self) -> Option<u16> {
+        (self.format != Format::Wide).then_some(WIDTH)
     }
 
     /// Prints bytes as they are.
@@ -101,7 +124,7 @@ impl Output {
     ) -> Result<(), StdoutError> {
         self.raw(
             match self.format {
-                Format::Table => self.render(&tables()).into_bytes(),
+                Format::Table | Format::Wide => self.render(&tables()).into_bytes(),
                 Format::Json => serde_json::to_vec_pretty(document).map(newline)?,
                 Format::Yaml => yaml(document)?.into_bytes(),
             }
@@ -122,10 +145,14 @@ impl Output {
         self.raw(
             match self.format {
                 // Cursor home, erase the display: one write, so that nothing flickers.
-                Format::Table if self.can_redraw() => {
-                    format!("\x1b[H\x1b[2J{}", table().render(self.colour)).into_bytes()
+                Format::Table | Format::Wide if self.can_redraw() => {
+                    let text = table().render_within(self.colour, self.width());
+                    format!("\x1b[H\x1b[2J{text}").into_bytes()
                 }
-                Format::Table => format!("{}\n", table().render(self.colour)).into_bytes(),
+                Format::Table | Format::Wide => {
+                    let text = table().render_within(self.colour, self.width());
+                    format!("{text}\n").into_bytes()
+                }
                 Format::Json => serde_json::to_vec(document).map(newline)?,
                 Format::Yaml => format!("---\n{}", yaml(document)?).into_bytes(),
             }
@@ -141,7 +168,7 @@ impl Output {
         tables
             .iter()
             .filter(|table| !table.rows.is_empty())
-            .map(|table| table.render(self.colour))
+            .map(|table| table.render_within(self.colour, self.width()))
             .collect::<Vec<_>>()
             .join("\n")
     }
@@ -189,10 +216,14 @@ pub fn note(text: impl Display) {
     let _closed = writeln!(io::stderr().lock(), "netpath: {text}");
 }
 
-/// Whether a stream may have colours: see <https://no-color.org>.
-pub(super) fn wants_colour(is_terminal: bool) -> bool {
+/// Whether a stream is to have colours. Where nobody has chosen: see <https://no-color.org>.
+pub(super) fn wants_colour(choice: ColorChoice, is_terminal: bool) -> bool {
     let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    is_terminal && !no_color && !is_dumb()
+    match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => is_terminal && !no_color && !is_dumb(),
+    }
 }
 
 fn is_dumb() -> bool {
@@ -210,18 +241,25 @@ pub struct Table {
 struct Column {
     heading: String,
     is_number: bool,
+    is_wide: bool,
 }
 
 impl Table {
-    /// Without rows. A heading that starts with `#` is that of a column of numbers.
+    /// Without rows. A heading that starts with `#` is that of a column of numbers; one with a `+` before it is left out
+    /// where there is not room for everything.
     pub fn new<T: AsRef<str>>(headings: impl IntoIterator<Item = T>) -> Self {
         let columns = headings
             .into_iter()
             .map(|heading| {
                 let heading = heading.as_ref();
+                let (heading, is_wide) = match heading.strip_prefix('+') {
+                    Some(heading) => (heading, true),
+                    None => (heading, false),
+                };
                 Column {
                     heading: heading.trim_start_matches('#').to_uppercase(),
                     is_number: heading.starts_with('#'),
+                    is_wide,
                 }
             })
             .collect();
@@ -243,29 +281,52 @@ impl Table {
         self.rows.push(cells.collect());
     }
 
-    /// The lines, each with its newline.
+    /// All columns, as lines, each with its newline.
     pub(super) fn render(&self, colour: bool) -> String {
+        self.render_within(colour, None)
+    }
+
+    /// The lines. With a width the columns that need not be there are left out, and what is still too wide goes on in the
+    /// line below.
+    pub(super) fn render_within(&self, colour: bool, width: Option<u16>) -> String {
+        let is_shown = |column: &Column| width.is_none() || !column.is_wide;
+        let shown: Vec<&Column> = self.columns.iter().filter(|it| is_shown(it)).collect();
         let mut table = comfy_table::Table::new();
         table.load_style(presets::NOTHING);
-        table.set_header(self.columns.iter().map(|column| column.heading.as_str()));
-        table.add_rows(&self.rows);
-        for (index, column) in self.columns.iter().enumerate() {
+        table.set_header(shown.iter().map(|column| column.heading.as_str()));
+        table.add_rows(self.rows.iter().map(|row| {
+            let cells = self.columns.iter().zip(row);
+            cells
+                .filter(|(column, _)| is_shown(column))
+                .map(|(_, cell)| cell)
+        }));
+        if let Some(width) = width {
+            table.set_content_arrangement(ContentArrangement::Dynamic);
+            table.set_width(width);
+        }
+        for (index, column) in shown.iter().enumerate() {
             if let Some(rendered) = table.column_mut(index) {
-                rendered.set_padding((0, 2));
+                let is_last = index + 1 == shown.len();
+                rendered.set_padding((0, if is_last { 0 } else { 2 }));
                 if column.is_number {
                     rendered.set_cell_alignment(CellAlignment::Right);
+                    rendered.set_constraint(ColumnConstraint::ContentWidth);
                 }
             }
         }
+        let tells_state = shown.last().is_some_and(|column| column.heading == "STATE");
         let mut text = String::new();
         for (index, line) in table.lines().enumerate() {
             let line = line.trim_end();
-            if index == 0 && colour {
-                text.push_str(&format!("\x1b[1m{line}\x1b[0m\n"));
-            } else {
-                text.push_str(line);
-                text.push('\n');
+            match line.strip_suffix(DRIFT) {
+                _ if !colour => text.push_str(line),
+                _ if index == 0 => text.push_str(&format!("{BOLD}{line}{PLAIN}")),
+                Some(before) if tells_state => {
+                    text.push_str(&format!("{before}{RED}{DRIFT}{PLAIN}"));
+                }
+                _ => text.push_str(line),
             }
+            text.push('\n');
         }
         text
     }
@@ -296,6 +357,58 @@ mod tests {
         let (first, rest) = text.split_once('\n').expect("lines");
         assert_eq!(first, "\x1b[1mNODE        PACKETS  REASON\x1b[0m");
         assert!(!rest.contains('\x1b'));
+    }
+
+    fn states() -> Table {
+        let mut table = Table::new(["endpoint", "+mac", "addresses", "#ifindex", "state"]);
+        for (name, state) in [("demo01", "ok"), ("drift", DRIFT)] {
+            let addresses = "10.0.1.2/24, 2001:db8:1234:5678:9abc:def0:1234:5678/128";
+            let cells = [name, "02:00:00:00:00:01", addresses, "31", state];
+            table.row(cells.map(str::to_owned));
+        }
+        table
+    }
+
+    #[test]
+    fn a_narrow_table_fits_and_loses_no_word() {
+        let text = states().render_within(false, Some(40));
+        assert!(text.lines().all(|line| line.len() <= 40), "{text}");
+        let narrow = text.replace(char::is_whitespace, "");
+        assert!(
+            !narrow.contains("MAC") && !narrow.contains("02:00"),
+            "{text}"
+        );
+        for word in ["10.0.1.2/24,", "31", "ok"] {
+            assert!(text.contains(word), "no {word} in {text}");
+        }
+        assert_eq!(states().render_within(false, None).lines().count(), 3);
+        assert!(states().render(false).contains("MAC"));
+        // What fits is not touched.
+        assert_eq!(
+            table().render_within(false, Some(80)),
+            table().render(false)
+        );
+    }
+
+    #[test]
+    fn drift_is_red_where_it_is_a_state() {
+        let text = states().render(true);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[2].ends_with("  \x1b[31mdrift\x1b[0m"), "{text:?}");
+        assert!(
+            !lines[1].contains('\x1b') && lines[2].matches('\x1b').count() == 2,
+            "{text:?}"
+        );
+        let mut other = Table::new(["name", "made by"]);
+        other.row(["demo01".to_owned(), DRIFT.to_owned()]);
+        assert!(!other.render(true).contains("\x1b[31m"));
+    }
+
+    #[test]
+    fn colours_are_as_chosen() {
+        assert!(wants_colour(ColorChoice::Always, false));
+        assert!(!wants_colour(ColorChoice::Never, true));
+        assert!(!wants_colour(ColorChoice::Auto, false));
     }
 
     #[test]

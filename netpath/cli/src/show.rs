@@ -5,18 +5,29 @@ use std::path::PathBuf;
 use netpath::{
     api::Status,
     finding::Finding,
+    model::Name,
     mounts,
-    provision::{self, FastPath, InterfaceStatus, NodeStatus, RouteStatus},
+    provision::{
+        self, EndpointStatus, FastPath, InterfaceStatus, NodeStatus, ProvisionError, RouteStatus,
+    },
 };
 
-use super::{Context, Exit, Failure, Table, file, note};
+use super::{Context, Exit, Failure, Table, completions, file, note, output::DRIFT};
 
 /// Arguments of `netpath show`.
 #[derive(Debug, clap::Args)]
 pub struct ShowArgs {
+    /// Only these nodes, and these endpoints with all that is known of them [default: all that is up]
+    #[arg(value_name = "NAME", add = completions::objects())]
+    names: Vec<Name>,
+
     /// Only the nodes of this topology; `-` reads it from stdin [default: every node that is up]
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "names")]
     file: Option<PathBuf>,
+
+    /// Only a row for each node
+    #[arg(short, long)]
+    brief: bool,
 }
 
 /// Shows what is up.
@@ -42,6 +53,8 @@ pub fn run(args: &ShowArgs, context: &Context) -> Result<Exit, Failure> {
                 exit = Exit::Degraded;
             }
         }
+    } else if !args.names.is_empty() {
+        nodes = selected(nodes, &args.names)?;
     } else if nodes.is_empty() {
         note("nothing is up: `netpath up` brings up the built-in lab");
     }
@@ -50,47 +63,105 @@ pub fn run(args: &ShowArgs, context: &Context) -> Result<Exit, Failure> {
         exit = Exit::Degraded;
     }
     let document = Status::from(&nodes[..]);
-    context.output.show(&document, || tables(&nodes))?;
+    context.output.show(&document, || {
+        if args.brief {
+            vec![node_table(&nodes)]
+        } else if args.names.is_empty() {
+            tables(&nodes)
+        } else {
+            of_names(&nodes, &args.names)
+        }
+    })?;
     Ok(exit)
 }
 
-fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
-    let mut node_table = Table::new([
+/// What is called so: whole nodes, and of others the endpoints.
+fn selected(nodes: Vec<NodeStatus>, names: &[Name]) -> Result<Vec<NodeStatus>, ProvisionError> {
+    let is_named = |name: &str| names.iter().any(|wanted| wanted.as_ref() == name);
+    let is_up = |wanted: &Name| {
+        let is_it = |name: &str| name == wanted.as_ref();
+        nodes.iter().any(|node| {
+            is_it(&node.name) || node.endpoints.iter().any(|endpoint| is_it(&endpoint.name))
+        })
+    };
+    if let Some(name) = names.iter().find(|name| !is_up(name)) {
+        return Err(ProvisionError::NotUp {
+            object: "node or endpoint",
+            name: name.to_string(),
+        });
+    }
+    let nodes = nodes.into_iter().filter_map(|mut node| {
+        if is_named(&node.name) {
+            return Some(node);
+        }
+        node.endpoints.retain(|endpoint| is_named(&endpoint.name));
+        node.uplinks.clear();
+        node.routes.clear();
+        node.drift.clear();
+        (!node.endpoints.is_empty()).then_some(node)
+    });
+    Ok(nodes.collect())
+}
+
+/// Nodes as always; endpoints that were asked for by name with all that is known of them.
+fn of_names(nodes: &[NodeStatus], names: &[Name]) -> Vec<Table> {
+    let is_named = |name: &str| names.iter().any(|wanted| wanted.as_ref() == name);
+    let whole: Vec<NodeStatus> = nodes
+        .iter()
+        .filter(|node| is_named(&node.name))
+        .cloned()
+        .collect();
+    let mut shown = match whole.is_empty() {
+        true => Vec::new(),
+        false => tables(&whole),
+    };
+    for node in nodes {
+        let named = node.endpoints.iter().filter(|it| is_named(&it.name));
+        shown.extend(named.map(|endpoint| details(node, endpoint)));
+    }
+    shown
+}
+
+/// All that is known of an endpoint, line by line.
+fn details(node: &NodeStatus, endpoint: &EndpointStatus) -> Table {
+    let mut table = Table::new(["endpoint", ""]);
+    let mut line = |what: &str, value: String| table.row([what.to_owned(), value]);
+    line("name", endpoint.name.clone());
+    line("node", node.name.clone());
+    for address in &endpoint.addresses {
+        line("address", address.to_string());
+    }
+    for prefix in &endpoint.prefixes {
+        line("prefix", prefix.to_string());
+    }
+    line("dev", endpoint.dev.clone());
+    line("mac", endpoint.mac.clone());
+    line("host dev", endpoint.interface.dev.clone());
+    line("host mac", endpoint.interface.mac.clone());
+    line("ifindex", endpoint.interface.ifindex.0.to_string());
+    line("fast path", fast_path(&endpoint.interface));
+    for finding in &endpoint.drift {
+        line("drift", format!("{}: {}", finding.problem, finding.cure));
+    }
+    if endpoint.drift.is_empty() {
+        line("state", state(&endpoint.drift));
+    }
+    table
+}
+
+fn node_table(nodes: &[NodeStatus]) -> Table {
+    let mut table = Table::new([
         "node",
         "netns",
         "fast path",
-        "attach",
+        "+attach",
         "#uplinks",
         "#endpoints",
         "#routes",
         "state",
     ]);
-    let mut uplink_table = Table::new([
-        "uplink",
-        "node",
-        "addresses",
-        "mac",
-        "#ifindex",
-        "wire",
-        "made by",
-        "fast path",
-        "state",
-    ]);
-    let mut endpoint_table = Table::new([
-        "endpoint",
-        "node",
-        "addresses",
-        "prefixes",
-        "dev",
-        "mac",
-        "host dev",
-        "#ifindex",
-        "fast path",
-        "state",
-    ]);
-    let mut route_table = Table::new(["route", "node", "via", "next hop", "made by"]);
     for node in nodes {
-        node_table.row([
+        table.row([
             node.name.clone(),
             node.netns.clone(),
             on_off(node.fast_path),
@@ -100,6 +171,36 @@ fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
             node.routes.len().to_string(),
             state(node.findings()),
         ]);
+    }
+    table
+}
+
+fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
+    let mut uplink_table = Table::new([
+        "uplink",
+        "node",
+        "addresses",
+        "+mac",
+        "+#ifindex",
+        "+wire",
+        "made by",
+        "fast path",
+        "state",
+    ]);
+    let mut endpoint_table = Table::new([
+        "endpoint",
+        "node",
+        "addresses",
+        "+prefixes",
+        "+dev",
+        "+mac",
+        "host dev",
+        "+#ifindex",
+        "fast path",
+        "state",
+    ]);
+    let mut route_table = Table::new(["route", "node", "via", "next hop", "made by"]);
+    for node in nodes {
         for uplink in &node.uplinks {
             uplink_table.row([
                 uplink.interface.dev.clone(),
@@ -137,7 +238,7 @@ fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
             ]);
         }
     }
-    vec![node_table, uplink_table, endpoint_table, route_table]
+    vec![node_table(nodes), uplink_table, endpoint_table, route_table]
 }
 
 /// Whether programs are attached, and for what they leave packets to the kernel.
@@ -160,7 +261,7 @@ fn on_off(fast_path: FastPath) -> String {
 
 fn state<'a>(drift: impl IntoIterator<Item = &'a Finding>) -> String {
     let is_as_made = drift.into_iter().next().is_none();
-    if is_as_made { "ok" } else { "drift" }.to_owned()
+    if is_as_made { "ok" } else { DRIFT }.to_owned()
 }
 
 fn made_by(made: bool) -> String {
@@ -196,7 +297,7 @@ fn list<T: ToString>(items: &[T]) -> String {
 #[cfg(test)]
 mod tests {
     use netpath::{
-        provision::{EndpointStatus, InterfaceStatus, NextHopStatus, Object, UplinkStatus},
+        provision::{NextHopStatus, Object, UplinkStatus},
         reconcile::Drift,
     };
     use netpath_common::{EndpointId, Ifindex};
@@ -279,6 +380,51 @@ ROUTE        NODE    VIA              NEXT HOP                MADE BY
 ",
         ];
         assert_eq!(tables, expected);
+    }
+
+    fn names(names: &[&str]) -> Vec<Name> {
+        names
+            .iter()
+            .map(|name| name.parse().expect("a name"))
+            .collect()
+    }
+
+    #[test]
+    fn tables_fit_a_terminal() {
+        for table in tables(&[node()]) {
+            let text = table.render_within(false, Some(80));
+            assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+            assert_eq!(text.lines().count(), 2, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_by_name_is_shown_alone() {
+        let nodes = selected(vec![node()], &names(&["demo01"])).expect("it is up");
+        assert_eq!((nodes[0].uplinks.len(), nodes[0].routes.len()), (0, 0));
+        let shown = of_names(&nodes, &names(&["demo01"]));
+        let expected = "\
+ENDPOINT
+name       demo01
+node       node03
+address    10.0.1.2/24
+address    fd00:1::2/64
+prefix     10.9.0.0/28
+dev        eth0
+mac        02:00:00:00:00:02
+host dev   np-demo01
+host mac   02:00:00:00:00:01
+ifindex    3
+fast path  on
+drift      interface np-demo01 is down: `netpath up` mends it
+";
+        assert_eq!(shown.len(), 1);
+        assert_eq!(shown[0].render(false), expected);
+        let nodes = selected(vec![node()], &names(&["node03"])).expect("it is up");
+        assert_eq!(of_names(&nodes, &names(&["node03"])).len(), 4);
+        let error = selected(vec![node()], &names(&["node03", "demo09"])).expect_err("not up");
+        let told = "no node or endpoint demo09 is up: `netpath show` lists what is";
+        assert_eq!(error.to_string(), told);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! a new version; new keys may come at any time.
 
 mod changes;
+mod groups;
 mod hops;
 mod status;
 #[cfg(test)]
@@ -11,6 +12,7 @@ mod tests;
 
 pub use self::{
     changes::{Change, Changes},
+    groups::{Count, GroupRow, Groups},
     hops::{Hop, Hops, Rate, Rates},
     status::{Endpoint, Finding, Interface, NextHop, Route, Status, StatusNode, Uplink},
 };

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    counters::{HopRow, Reason},
+    counters::{Counters, GroupBy, HopRow, Reason},
     finding,
     provision::{
         self, Action, EndpointStatus, FastPath, InterfaceStatus, NextHopStatus, NodeStatus, Object,
@@ -121,6 +121,32 @@ fn rates_are_of_their_schema() {
         version: Hops::VERSION,
     };
     conforms(STATS, &value(&rates));
+}
+
+#[test]
+fn sums_are_of_their_schema() {
+    let rows = [
+        row(Outcome::Punt, Some(Reason::Punt(PuntReason::Arp))),
+        HopRow {
+            egress: Some("np-demo02".into()),
+            ..row(Outcome::RedirectPeer, None)
+        },
+    ];
+    let counters = Counters {
+        endpoints: [(("node03".into(), "np-demo01".into()), "demo01".into())].into(),
+        ..Counters::default()
+    };
+    for by in [GroupBy::Interface, GroupBy::Endpoint, GroupBy::Reason] {
+        let groups = counters.groups(&rows, by);
+        assert!(!groups.is_empty(), "{by:?}");
+        conforms(STATS, &value(&Groups::new(by, &groups, None)));
+        conforms(STATS, &value(&Groups::new(by, &groups, Some(1.5))));
+    }
+    let groups = counters.groups(&rows, GroupBy::Endpoint);
+    assert_eq!(
+        serde_json::to_string(&Groups::new(GroupBy::Endpoint, &groups, None)).expect("serializes"),
+        r#"{"by":"endpoint","groups":[{"node":"node03","name":"demo01","outcome":null,"reason":null,"from":{"packets":4,"bytes":168},"redirected":2,"punted":2,"dropped":0,"to":{"packets":0,"bytes":0}}],"seconds":null,"version":1}"#
+    );
 }
 
 fn drift() -> finding::Finding {

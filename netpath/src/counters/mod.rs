@@ -3,6 +3,7 @@
 
 mod difference;
 mod error;
+mod groups;
 mod logged;
 mod names;
 mod read;
@@ -15,6 +16,7 @@ mod totals;
 pub use self::{
     difference::difference,
     error::CountersError,
+    groups::{Group, GroupBy},
     logged::{PacketNames, PacketRow},
     read::{Counters, read, read_all},
     reason::Reason,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use netpath_common::{HopCounter, HopKey, Outcome};
+use netpath_common::{HopCounter, HopKey, Outcome, text};
 
 use super::{
     CountersError, HopRow, OVERFLOW, Reason,
@@ -15,6 +15,13 @@ use crate::datapath::{self, Datapath};
 /// # Errors
 /// When the node is not up, or its maps cannot be read.
 pub fn read(node: &str) -> Result<Vec<HopRow>, CountersError> {
+    read_with_endpoints(node).map(|(rows, _)| rows)
+}
+
+/// Which endpoint is behind an interface, by the names of its node and of the interface.
+type Endpoints = BTreeMap<(String, String), String>;
+
+fn read_with_endpoints(node: &str) -> Result<(Vec<HopRow>, Endpoints), CountersError> {
     tracing::info!("reading the counters of node {node}");
     let datapath = Datapath::open(node)?.ok_or_else(|| CountersError::NotUp {
         node: node.to_owned(),
@@ -24,7 +31,13 @@ pub fn read(node: &str) -> Result<Vec<HopRow>, CountersError> {
     let overflow = datapath.maps.hop_overflow.all()?;
     let mut names = Names::new(&interfaces);
     names.ask_kernel(&datapath, hops.keys())?;
-    rows(node, &names, &hops, &overflow)
+    let endpoints = interfaces.values().filter_map(|entry| {
+        let [dev, endpoint] = [text(&entry.name)?, text(&entry.endpoint)?];
+        let key = (node.to_owned(), dev.to_owned());
+        (!endpoint.is_empty()).then(|| (key, endpoint.to_owned()))
+    });
+    let endpoints = endpoints.collect();
+    Ok((rows(node, &names, &hops, &overflow)?, endpoints))
 }
 
 /// The counters of several nodes.
@@ -32,6 +45,8 @@ pub fn read(node: &str) -> Result<Vec<HopRow>, CountersError> {
 pub struct Counters {
     /// In a fixed order.
     pub rows: Vec<HopRow>,
+    /// Which endpoint is behind an interface, by the names of its node and of the interface.
+    pub endpoints: BTreeMap<(String, String), String>,
     /// Nodes that cannot be read: damaged ones, those of another version, and of which the kernel refuses to tell.
     pub unread: Vec<CountersError>,
 }
@@ -43,12 +58,15 @@ pub struct Counters {
 pub fn read_all(only: Option<&str>) -> Result<Counters, CountersError> {
     let mut all = Counters::default();
     if let Some(node) = only {
-        all.rows = read(node)?;
+        (all.rows, all.endpoints) = read_with_endpoints(node)?;
         return Ok(all);
     }
     for node in datapath::nodes()? {
-        match read(&node) {
-            Ok(rows) => all.rows.extend(rows),
+        match read_with_endpoints(&node) {
+            Ok((rows, endpoints)) => {
+                all.rows.extend(rows);
+                all.endpoints.extend(endpoints);
+            }
             // Taken down since it was listed.
             Err(CountersError::NotUp { .. }) => {}
             // One node's trouble is not the others'.

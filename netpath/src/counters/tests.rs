@@ -206,3 +206,111 @@ fn totals_follow_the_law_and_leave_out_deliveries() {
         "np-demo01 on node03: 9 packets came in, and 8 are counted (4 redirected, 2 punted, 2 dropped)"
     );
 }
+
+/// Demo01 sends to demo02, out of the uplink and what is punted and dropped; both get from the uplink, and from the kernel.
+fn counters() -> Counters {
+    let rows = named(
+        &[
+            HopKey::new(VETH1, VETH2, Verdict::RedirectPeer),
+            HopKey::new(VETH1, UPLINK, Verdict::RedirectNeigh),
+            HopKey::new(VETH1, Ifindex(0), Verdict::Punt(PuntReason::Arp)),
+            HopKey::new(VETH1, Ifindex(0), Verdict::Drop(DropReason::Spoofed)),
+            HopKey::new(UPLINK, VETH2, Verdict::RedirectPeer),
+            HopKey::new(UPLINK, Ifindex(0), Verdict::Punt(PuntReason::Arp)),
+            HopKey::new(Ifindex(0), VETH1, Verdict::Deliver),
+        ],
+        &[],
+    );
+    let endpoints = ["1", "2"].map(|number| {
+        let dev = format!("np-demo0{number}");
+        (("node03".to_owned(), dev), format!("demo0{number}"))
+    });
+    Counters {
+        rows,
+        endpoints: endpoints.into(),
+        unread: Vec::new(),
+    }
+}
+
+/// Each row is of two packets: name, sent, redirected, punted, dropped, got.
+fn groups(by: GroupBy) -> Vec<(String, [u64; 5])> {
+    let counters = counters();
+    let groups = counters.groups(&counters.rows, by).into_iter();
+    let words = |group: &Group| {
+        let reason = group.reason.map(|reason| reason.to_string());
+        let outcome = group.outcome.map(|outcome| outcome.name().to_owned());
+        [group.name.clone(), outcome, reason]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    groups
+        .map(|group| {
+            assert_eq!(group.from.bytes, 98 * group.from.packets);
+            assert_eq!(group.to.bytes, 98 * group.to.packets);
+            let Group {
+                redirected,
+                punted,
+                dropped,
+                ..
+            } = group;
+            let counts = [
+                group.from.packets,
+                redirected,
+                punted,
+                dropped,
+                group.to.packets,
+            ];
+            (words(&group), counts)
+        })
+        .collect()
+}
+
+#[test]
+fn hops_sum_up_by_interface_endpoint_and_reason() {
+    let expected = [
+        ("enp2s0", [4, 2, 2, 0, 2]),
+        ("np-demo01", [8, 4, 2, 2, 2]),
+        ("np-demo02", [0, 0, 0, 0, 4]),
+    ];
+    assert_eq!(
+        groups(GroupBy::Interface),
+        expected.map(|(name, counts)| (name.to_owned(), counts))
+    );
+    let expected = [("demo01", [8, 4, 2, 2, 2]), ("demo02", [0, 0, 0, 0, 4])];
+    assert_eq!(
+        groups(GroupBy::Endpoint),
+        expected.map(|(name, counts)| (name.to_owned(), counts))
+    );
+    let expected = [
+        ("redirect_peer", [4, 4, 0, 0, 0]),
+        ("redirect_neigh", [2, 2, 0, 0, 0]),
+        ("punt arp", [4, 0, 4, 0, 0]),
+        ("drop spoofed", [2, 0, 0, 2, 0]),
+        ("deliver", [2, 0, 0, 0, 0]),
+    ];
+    assert_eq!(
+        groups(GroupBy::Reason),
+        expected.map(|(name, counts)| (name.to_owned(), counts))
+    );
+}
+
+#[test]
+fn an_endpoints_rows_are_what_it_sent_and_got() {
+    let mut counters = counters();
+    assert!(counters.knows_endpoint("demo02") && !counters.knows_endpoint("demo03"));
+    counters.retain_endpoint("demo02");
+    let left: Vec<_> = counters
+        .rows
+        .iter()
+        .map(|row| (&*row.ingress, row.outcome))
+        .collect();
+    assert_eq!(
+        left,
+        [
+            ("enp2s0", Outcome::RedirectPeer),
+            ("np-demo01", Outcome::RedirectPeer)
+        ]
+    );
+}

@@ -15,6 +15,7 @@ mod document;
 mod fault;
 mod findings;
 mod name;
+mod named;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,8 @@ pub use derived::{
 pub use fault::FaultKind;
 pub use findings::TopologyErrors;
 pub use name::{InterfaceName, InterfaceNameError, Name, NameError};
+pub use named::NamedNodes;
+pub use read::keys;
 
 /// The built-in lab as a topology file.
 pub const BUILTIN_LAB: &str = include_str!("lab.toml");

@@ -45,6 +45,12 @@ const ENDPOINT: Schema = Schema {
 };
 const SCHEMAS: &Schemas = &[&ROOT, &NODE, &UPLINK, &ROUTE, &ENDPOINT];
 
+/// Every key of every table of a file: the keys that lead to the table, such as `node.uplink`, and the key.
+pub fn keys() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let of = |schema: &'static Schema| schema.keys.iter().map(|key| (schema.path, *key));
+    SCHEMAS.iter().copied().flat_map(of)
+}
+
 /// The interface inside an endpoint, as container runtimes name it.
 const DEV_DEFAULT: &str = "eth0";
 

@@ -6,6 +6,7 @@ mod down;
 mod error;
 mod iptables;
 mod observe;
+mod prune;
 mod records;
 mod snapshot;
 mod status;
@@ -17,6 +18,7 @@ pub use self::{
     departures::Remaining,
     down::Removed,
     error::ProvisionError,
+    prune::{Kept, Surplus, surplus},
     status::{
         EndpointStatus, FastPath, InterfaceStatus, NextHopStatus, NodeStatus, RouteStatus,
         UNREADABLE, UplinkStatus,

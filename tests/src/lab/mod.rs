@@ -7,6 +7,7 @@
 //! Everything here panics where it cannot do its work: without root, or on a kernel without BPF, tests fail.
 
 mod advice;
+mod builtin;
 mod deadline;
 mod inside;
 mod leftovers;
@@ -19,6 +20,7 @@ mod watch;
 
 pub use self::{
     advice::{commands, obey, refused},
+    builtin::{BUILTIN_NAMESPACES, BUILTIN_NODES, BuiltinLab, builtin_left_behind},
     deadline::Deadline,
     inside::udp_port,
     portrait::{assert_same_portrait, portrait},

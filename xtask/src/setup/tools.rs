@@ -13,7 +13,7 @@ struct Tool {
     needed_by: Needs,
 }
 
-const TOOLS: [Tool; 5] = [
+const TOOLS: [Tool; 7] = [
     Tool {
         program: "iptables",
         package: "iptables",
@@ -27,6 +27,16 @@ const TOOLS: [Tool; 5] = [
     Tool {
         program: "ip",
         package: "iproute2",
+        needed_by: Needs::Test,
+    },
+    Tool {
+        program: "ping",
+        package: "iputils-ping",
+        needed_by: Needs::Test,
+    },
+    Tool {
+        program: "groff",
+        package: "groff-base",
         needed_by: Needs::Test,
     },
     Tool {

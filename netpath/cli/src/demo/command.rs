@@ -1,6 +1,6 @@
 //! `netpath demo`.
 
-use std::{fmt::Display, io, io::IsTerminal as _};
+use std::fmt::Display;
 
 use netpath::{Ends as _, datapath::ObjectKind, model::Topology};
 use netpath_common::Family;
@@ -9,10 +9,7 @@ use super::{
     Check, CountedHop, CountedInterface, DemoError, DemoOptions, DemoReport, Event, Hint,
     Measurement, Narrator, Path,
 };
-use crate::{
-    Context, Exit, Failure, Output, Table, note,
-    output::{StdoutError, wants_colour},
-};
+use crate::{Context, Exit, Failure, Output, Table, note, output::StdoutError};
 
 /// Arguments of `netpath demo`.
 #[derive(Debug, clap::Args)]
@@ -59,7 +56,7 @@ pub fn run(args: &DemoArgs, context: &Context) -> Result<Exit, Failure> {
 fn aloud(options: &DemoOptions, output: Output) -> Result<DemoReport, Failure> {
     let mut teller = Teller {
         output,
-        colour: wants_colour(io::stdout().is_terminal()),
+        colour: output.is_coloured(),
         unwritten: None,
     };
     let report = super::run(options, &mut teller).map_err(ended)?;

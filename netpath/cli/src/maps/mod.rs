@@ -11,14 +11,14 @@ use netpath::{
 use serde::Serialize;
 
 use self::decode::Entry;
-use super::{Context, Exit, Failure, Refusal, Table, note};
+use super::{Context, Exit, Failure, Refusal, Table, completions, note};
 
 /// Arguments of `netpath maps`.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = false)]
 pub struct MapsArgs {
     /// Only this node [default: all that are up]
-    #[arg(long, value_name = "NODE", global = true)]
+    #[arg(long, value_name = "NODE", global = true, add = completions::nodes())]
     node: Option<Name>,
 
     #[command(subcommand)]
@@ -32,6 +32,7 @@ enum Action {
     /// Print every entry of a map, decoded; per-CPU counters are summed over the CPUs
     Dump {
         /// The map, as `netpath maps list` shows it
+        #[arg(add = completions::maps())]
         name: String,
     },
 }

@@ -10,6 +10,7 @@ macro_rules! cases {
 mod addresses;
 mod documents;
 mod kinds;
+mod named;
 mod names;
 mod prefixes;
 mod routes;
