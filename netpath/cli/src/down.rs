@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use netpath::{datapath, mounts, provision};
 
-use super::{Context, Exit, Failure, file, note, up::ChangeReport};
+use super::{Context, Exit, Failure, expedite::ExpediteArgs, file, note, up::ChangeReport};
 
 /// Arguments of `netpath down`.
 #[derive(Debug, clap::Args)]
@@ -16,6 +16,9 @@ pub struct DownArgs {
     /// Remove every node that is up
     #[arg(long, conflicts_with = "file")]
     all: bool,
+
+    #[command(flatten)]
+    expedite: ExpediteArgs,
 }
 
 /// Removes the nodes. Once begun it goes on to the end, whatever signals come.
@@ -28,6 +31,7 @@ pub fn run(args: &DownArgs, context: &Context) -> Result<Exit, Failure> {
     context.require_root()?;
     mounts::require_visible("down")?;
     context.catch_signals()?;
+    let _expedited = args.expedite.begin()?;
     let nodes = match nodes {
         Some(nodes) => nodes,
         None => datapath::nodes()?,

@@ -8,13 +8,18 @@ use crate::{
     finding::{Finding, Place},
 };
 
-/// All that is wrong with a topology file; shown one finding a line.
+/// All that is wrong with a topology file, or with one endpoint; shown one finding a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopologyErrors {
     findings: Vec<Finding>,
 }
 
 impl TopologyErrors {
+    /// These findings; at least one.
+    pub(super) fn of(findings: Vec<Finding>) -> Self {
+        Self { findings }
+    }
+
     /// The findings by line; at least one.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {

@@ -6,11 +6,13 @@ mod entries;
 mod held;
 mod names;
 mod node;
+mod one;
 mod own;
 mod proof;
 mod refuse;
 mod remove;
 mod route;
+mod shared;
 mod switch;
 mod sysctls;
 mod tell;
@@ -34,7 +36,7 @@ pub use self::{
 };
 use super::{
     Action, Change, NamespaceState, Object, Op, Place, Plan, RecordedUplink, Refusal, Refused,
-    Sources, Step, Wanted, World,
+    Scope, Sources, Step, Wanted, World,
 };
 use crate::{model::NodePlace, random::SplitMix64};
 
@@ -100,6 +102,10 @@ impl<'a> Planner<'a> {
 #[must_use]
 pub fn plan(wanted: &Wanted, world: &World, fresh: &mut Fresh) -> Plan {
     let mut planner = Planner::new(wanted, world, fresh);
+    if let Scope::Endpoint(_) = wanted.scope {
+        planner.one();
+        return planner.plan;
+    }
     planner.refuse();
     planner.node();
     planner.tell();

@@ -285,7 +285,7 @@ impl Planner<'_> {
 }
 
 /// What the programs have to look at.
-fn needed_features(world: &World) -> FeatureBits {
+pub(super) fn needed_features(world: &World) -> FeatureBits {
     let mut bits = 0;
     let recorded = world.recorded.as_ref();
     if recorded.is_some_and(|node| node.endpoints.values().any(|e| !e.prefixes.is_empty())) {

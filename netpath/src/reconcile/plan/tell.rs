@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use netpath_common::Ifindex;
 
 use super::{
-    super::{Drift, ForwardDrop, Object, Recorded, RecordedEndpoint, Told},
+    super::{Drift, ForwardDrop, Home, Object, Recorded, RecordedEndpoint, Told},
     Planner,
     sysctls::forwarding_v6,
 };
@@ -27,8 +27,20 @@ impl Planner<'_> {
         if node.place == NodePlace::Host {
             self.tell_uplinks(&node);
         }
+        self.tell_lost(&node);
         self.tell_routes(&node);
         self.tell_forward(&node);
+    }
+
+    /// Endpoints whose namespace whoever gave it has taken away.
+    fn tell_lost(&mut self, node: &Recorded) {
+        for (name, record) in &node.endpoints {
+            if let Home::Given(path) = &record.home
+                && self.lost_its_namespace(name, record)
+            {
+                self.tell_of(Object::Endpoint, name, Drift::GivenGone(path.clone()));
+            }
+        }
     }
 
     fn tell_of(&mut self, object: Object, name: &str, drift: Drift) {

@@ -40,7 +40,7 @@ pub(super) fn take(
         .into_iter()
         .chain(subject.uplinks())
         .collect();
-    for dev in &devices {
+    for dev in subject.seen_host_devs().iter().chain(&subject.uplinks()) {
         if let Some(problem) = named(&links, dev).and_then(|link| link.undecoded.as_ref()) {
             return Err(ProvisionError::Interface {
                 dev: (*dev).to_owned(),
@@ -72,7 +72,7 @@ pub(super) fn take(
         route_mtu: route_mtu(&routes),
         path_mtu: sysctls.get(PATH_MTU).is_some_and(|value| value != "0"),
     };
-    if forward::matters(subject, &census) {
+    if subject.only.is_none() && forward::matters(subject, &census) {
         census.forward_drops = forward::drops(&ruleset, &routed, &links);
     }
     Ok(census)

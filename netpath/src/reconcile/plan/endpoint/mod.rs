@@ -64,6 +64,12 @@ impl Planner<'_> {
             return;
         };
         let before = node.endpoints.get(&wanted.name).cloned();
+        if before
+            .as_ref()
+            .is_some_and(|it| self.lost_its_namespace(&wanted.name, it))
+        {
+            return;
+        }
         let mut draft = Draft::default();
         let record = self.wished_record(&mut draft, wanted, before.as_ref());
         let mut work = Work {

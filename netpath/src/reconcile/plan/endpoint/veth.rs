@@ -90,7 +90,14 @@ impl Planner<'_> {
             }));
             draft.quiet = true;
             match (&work.wanted.home, state) {
-                (Home::Given(_), NamespaceState::Present(cookie)) => work.record.cookie = cookie,
+                (Home::Given(_), NamespaceState::Present(cookie)) => {
+                    work.record.cookie = cookie;
+                    let pending = RecordedEndpoint {
+                        complete: false,
+                        ..work.record.clone()
+                    };
+                    self.record(draft, work, pending);
+                }
                 (Home::Given(_), _) => return,
                 (Home::Made, state) => {
                     if state == NamespaceState::EmptyFile {
@@ -115,8 +122,8 @@ impl Planner<'_> {
         }
         if work.wanted.home == Home::Made {
             self.sysctls(draft, &work.place, endpoint_sysctls());
+            self.loopback_up(draft, &work.place);
         }
-        self.loopback_up(draft, &work.place);
     }
 
     /// Makes the veth pair anew unless both of its ends are there. Returns whether it did.
@@ -147,7 +154,21 @@ impl Planner<'_> {
             peer_mac: record.endpoint_mac,
         };
         self.act(draft, op);
+        self.new_mtu(draft, work);
         true
+    }
+
+    fn new_mtu(&mut self, draft: &mut Draft, work: &Work<'_>) {
+        let Some(mtu) = work.wanted.mtu else {
+            return;
+        };
+        let ends = [
+            (Place::Node, work.record.host_dev.clone()),
+            (work.place.clone(), work.record.dev.clone()),
+        ];
+        for (place, dev) in ends {
+            self.act(draft, Op::SetMtu { place, dev, mtu });
+        }
     }
 
     pub(super) fn await_veth(&mut self, draft: &mut Draft, work: &Work<'_>, made: bool) {
