@@ -2,9 +2,10 @@
 //! whole machine, so each test has a file in its place, in mounts of its own.
 
 use std::{
-    env, fs,
+    env, fs, io,
+    io::{BufRead as _, BufReader},
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
 };
 
 use netpath::{
@@ -122,7 +123,7 @@ fn whoever_ends_last_puts_it_back() {
 #[ignore = "a process for the other tests"]
 fn two_at_once() {
     let one = Expedited::begin().expect("begin");
-    let mut other = at_work();
+    let (mut other, _output) = at_work();
     assert_eq!(value(), MARK);
     drop(one);
     assert_eq!(value(), MARK, "the other process is at work");
@@ -144,7 +145,7 @@ fn what_a_kill_left_is_put_back_by_the_next_command() {
 #[ignore = "a process for the other tests"]
 fn after_a_kill() {
     for next in ["a command that looks", "one that is in haste itself"] {
-        let mut child = at_work();
+        let (mut child, _output) = at_work();
         child.kill().expect("kill");
         child.wait().expect("wait");
         assert_eq!(value(), MARK, "nobody was there to put it back");
@@ -189,25 +190,22 @@ fn show() {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// A process that is in haste until its input ends.
-fn at_work() -> std::process::Child {
+/// A process that is in haste until its input ends, and what it says: as long as somebody listens.
+fn at_work() -> (Child, BufReader<ChildStdout>) {
     let mut child = test_process("work_until_the_input_ends")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .expect("start");
     let deadline = Deadline::new();
-    let output = child.stdout.take().expect("piped");
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(output));
-    while !lines
-        .next()
-        .expect("a line")
-        .expect("text")
-        .contains("at work")
-    {
+    let mut output = BufReader::new(child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    while !line.contains("at work") {
         deadline.check(|| "it does not begin".to_owned());
+        line.clear();
+        output.read_line(&mut line).expect("text");
     }
-    child
+    (child, output)
 }
 
 #[test]
@@ -215,5 +213,5 @@ fn at_work() -> std::process::Child {
 fn work_until_the_input_ends() {
     let _at_work = Expedited::begin().expect("begin");
     println!("at work");
-    std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).expect("read");
+    io::copy(&mut io::stdin(), &mut io::sink()).expect("read");
 }

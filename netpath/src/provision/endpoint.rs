@@ -280,7 +280,30 @@ fn take_back(node: &str, name: &str, lock: &TopologyLock) -> Result<(), Provisio
     take_away(node, &recorded, name, lock, &mut departures, &mut |_| {})
 }
 
+/// What dies takes its interface along, perhaps just now: then it is looked at anew.
 fn take_away(
+    node: &str,
+    recorded: &Recorded,
+    name: &str,
+    lock: &TopologyLock,
+    departures: &mut Departures,
+    report: &mut dyn FnMut(&Change),
+) -> Result<(), ProvisionError> {
+    const ATTEMPTS: u32 = 3;
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        match take_away_once(node, recorded, name, lock, departures, report) {
+            Err(ProvisionError::NotUp {
+                object: "interface",
+                ..
+            }) if attempt < ATTEMPTS => {}
+            result => return result,
+        }
+    }
+}
+
+fn take_away_once(
     node: &str,
     recorded: &Recorded,
     name: &str,

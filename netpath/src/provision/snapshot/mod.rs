@@ -175,6 +175,12 @@ impl Subject<'_> {
             .collect()
     }
 
+    /// Whether an endpoint is the one that is looked at, and only because it goes: then it is routed no more.
+    fn loses(&self, endpoint: &str) -> bool {
+        let mut wanted = self.wanted.into_iter().flat_map(|node| &node.endpoints);
+        self.only == Some(endpoint) && !wanted.any(|wanted| wanted.name == endpoint)
+    }
+
     /// Whether an endpoint is looked at.
     fn sees(&self, endpoint: &str) -> bool {
         self.only.is_none_or(|only| only == endpoint)

@@ -21,9 +21,16 @@ impl Planner<'_> {
         if !self.plan.refusals.is_empty() {
             return;
         }
-        self.between();
+        // Whoever comes is known before its packets pass, and whoever goes until they do no more.
+        let comes = !self.wanted.endpoints.is_empty();
+        if comes {
+            self.between();
+        }
         for (name, endpoint) in self.surplus_endpoints() {
             self.release_endpoint(&name, &endpoint);
+        }
+        if !comes {
+            self.between();
         }
         for wanted in &self.wanted.endpoints {
             let node = self.world.recorded.as_ref();
@@ -52,6 +59,9 @@ impl Planner<'_> {
         };
         if !recorded.configured && recorded.place == crate::model::NodePlace::Lab {
             self.refuse_with(Object::Node, &node, Refusal::NodeHalfMade);
+        }
+        if self.refuse_names() {
+            return;
         }
         self.refuse_unproven();
         for wanted in &self.wanted.endpoints {

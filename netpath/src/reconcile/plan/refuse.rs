@@ -89,6 +89,7 @@ impl Planner<'_> {
         for endpoint in &wanted.endpoints {
             self.refuse_interfaces(endpoint);
         }
+        self.refuse_names();
         self.refuse_shared();
         self.refuse_held();
         if wanted.place == NodePlace::Host {

@@ -12,8 +12,20 @@ use super::{
 };
 
 impl Planner<'_> {
-    /// Refuses a name, an address, a prefix or an interface that another endpoint of the node has, which stays; and what
-    /// would lead an endpoint's addresses elsewhere.
+    /// Refuses names that are somebody else's endpoint's. Returns whether there are any.
+    pub(super) fn refuse_names(&mut self) -> bool {
+        let before = self.plan.refusals.len();
+        for endpoint in &self.wanted.endpoints {
+            let node = self.initial.recorded.as_ref();
+            if let Some(record) = node.and_then(|node| node.endpoints.get(&endpoint.name)) {
+                self.refuse_name(endpoint, record);
+            }
+        }
+        self.plan.refusals.len() != before
+    }
+
+    /// Refuses an address, a prefix or an interface that another endpoint of the node has, which stays; and what would lead
+    /// an endpoint's addresses elsewhere.
     pub(super) fn refuse_shared(&mut self) {
         let Some(node) = self.initial.recorded.clone() else {
             return;
@@ -29,9 +41,6 @@ impl Planner<'_> {
         let kept = node.endpoints.iter().filter(|(name, _)| stays(name));
         let kept: BTreeMap<&String, &RecordedEndpoint> = kept.collect();
         for endpoint in &wanted.endpoints {
-            if let Some(record) = node.endpoints.get(&endpoint.name) {
-                self.refuse_name(endpoint, record);
-            }
             for (name, record) in &kept {
                 self.refuse_what_is_theirs(endpoint, name, record);
             }

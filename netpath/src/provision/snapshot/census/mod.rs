@@ -91,7 +91,9 @@ fn routed<'a>(subject: &Subject<'a>) -> Routed<'a> {
     let mut routed = BTreeMap::new();
     if let Some(node) = subject.recorded {
         routed.extend(node.routes.keys().map(|dst| (*dst, None)));
-        let endpoints = node.endpoints.values();
+        let endpoints = node.endpoints.iter();
+        let endpoints = endpoints.filter(|(name, _)| !subject.loses(name));
+        let endpoints = endpoints.map(|(_, endpoint)| endpoint);
         routed.extend(endpoints.flat_map(|it| of(&it.addresses, &it.prefixes, &it.host_dev)));
     }
     if let Some(node) = subject.wanted {

@@ -6,6 +6,8 @@ mod retire;
 mod routes;
 mod veth;
 
+pub(super) use self::veth::host_link;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;

@@ -187,7 +187,10 @@ impl Planner<'_> {
 }
 
 /// The host-side veth, if it is there and is the one that netpath made: its MAC says so.
-pub(super) fn host_link<'w>(world: &'w World, record: &RecordedEndpoint) -> Option<&'w Link> {
+pub(in super::super) fn host_link<'w>(
+    world: &'w World,
+    record: &RecordedEndpoint,
+) -> Option<&'w Link> {
     let link = world.observed.node.link(&record.host_dev);
     link.filter(|link| link.mac == Some(record.host_mac))
 }
