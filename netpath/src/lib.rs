@@ -6,6 +6,7 @@ pub mod counters;
 pub mod datapath;
 mod descriptors;
 mod ending;
+pub mod expedite;
 pub mod finding;
 mod hash;
 pub mod lab;

@@ -15,6 +15,8 @@ use crate::{Ending, Ends};
 
 /// A directory of root's own, so that nobody else can hold a lock.
 const DIRECTORY: &str = "/run/netpath";
+/// In that directory: see [`users_file`].
+const USERS: &str = "expedited";
 /// How long another netpath may take: 200 endpoints come up in ten seconds.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -84,6 +86,8 @@ pub(crate) enum Subject {
     Topology,
     /// netpath's directory on the BPF filesystem, and its mount. Held for a moment only.
     Bpffs,
+    /// Who has grace periods expedited. Held for a moment only, with or without the others.
+    Expedite,
 }
 
 impl Subject {
@@ -91,6 +95,7 @@ impl Subject {
         Path::new(DIRECTORY).join(match self {
             Self::Topology => "topology.lock",
             Self::Bpffs => "bpffs.lock",
+            Self::Expedite => "expedite.lock",
         })
     }
 }
@@ -119,7 +124,7 @@ impl Lock {
                     return Err(LockError::Interrupted(path));
                 }
                 None if Instant::now() > deadline => return Err(LockError::Held(path)),
-                None => std::thread::sleep(Duration::from_millis(5)),
+                None => std::thread::sleep(pause(begun.elapsed())),
             }
         }
     }
@@ -142,32 +147,10 @@ impl Lock {
             Ok(found) if !found.is_dir() => return Err(foreign(directory, "it is no directory")),
             Ok(found) => trusted(directory, &found)?,
         }
-        let opened = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            // Neither waits for the other end of a FIFO nor goes where a link leads.
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
-            .open(path);
-        let file = match opened {
-            // Its last holder has just removed the directory.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                return Err(match error.raw_os_error() {
-                    Some(libc::ELOOP) => foreign(path, "it is a symbolic link"),
-                    Some(libc::ENXIO) => foreign(path, "it is no regular file"),
-                    Some(libc::EISDIR) => foreign(path, "it is a directory"),
-                    _ => failed(path)(error),
-                });
-            }
-            Ok(file) => file,
+        // Else its last holder has just removed the directory.
+        let Some((file, found)) = open(path)? else {
+            return Ok(None);
         };
-        let found = file.metadata().map_err(failed(path))?;
-        if !found.is_file() {
-            return Err(foreign(path, "it is no regular file"));
-        }
-        trusted(path, &found)?;
         let held = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(held) => held,
             Err((_, nix::Error::EWOULDBLOCK)) => return Ok(None),
@@ -204,6 +187,62 @@ impl Drop for Lock {
             tracing::warn!(%error, "{} stays behind", self.path.display());
         }
     }
+}
+
+/// The file on which whoever has grace periods expedited holds a shared lock; `None` where it is locked otherwise. Asked for
+/// by the holder of [`Subject::Expedite`], so that the directory is there.
+pub(crate) fn users_file(how: FlockArg) -> Result<Option<Flock<File>>, LockError> {
+    let path = Path::new(DIRECTORY).join(USERS);
+    let Some((file, _)) = open(&path)? else {
+        return Err(failed(&path)(io::ErrorKind::NotFound.into()));
+    };
+    match Flock::lock(file, how) {
+        Ok(held) => Ok(Some(held)),
+        Err((_, nix::Error::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(failed(&path)(errno.into())),
+    }
+}
+
+/// Removes it, by whoever has it alone.
+pub(crate) fn remove_users_file(_alone: &Flock<File>) -> Result<(), LockError> {
+    let path = Path::new(DIRECTORY).join(USERS);
+    fs::remove_file(&path).map_err(failed(&path))
+}
+
+/// Opens a lock file, and makes it where it is not there; `None` where its directory is not.
+fn open(path: &Path) -> Result<Option<(File, fs::Metadata)>, LockError> {
+    let opened = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        // Neither waits for the other end of a FIFO nor goes where a link leads.
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
+        .open(path);
+    let file = match opened {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(match error.raw_os_error() {
+                Some(libc::ELOOP) => foreign(path, "it is a symbolic link"),
+                Some(libc::ENXIO) => foreign(path, "it is no regular file"),
+                Some(libc::EISDIR) => foreign(path, "it is a directory"),
+                _ => failed(path)(error),
+            });
+        }
+        Ok(file) => file,
+    };
+    let found = file.metadata().map_err(failed(path))?;
+    if !found.is_file() {
+        return Err(foreign(path, "it is no regular file"));
+    }
+    trusted(path, &found)?;
+    Ok(Some((file, found)))
+}
+
+/// How long to wait before asking again: the longer it has taken, the more others wait most likely, and one of them asks
+/// meanwhile.
+fn pause(waited: Duration) -> Duration {
+    (waited / 16).clamp(Duration::from_millis(5), Duration::from_millis(200))
 }
 
 /// Says that the lock is waited for, and for whom, if /proc shows it.

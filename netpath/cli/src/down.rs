@@ -9,7 +9,9 @@ use netpath::{
     provision::{self, ProvisionError},
 };
 
-use super::{Context, Exit, Failure, completions, file, note, up::ChangeReport};
+use super::{
+    Context, Exit, Failure, completions, expedite::ExpediteArgs, file, note, up::ChangeReport,
+};
 
 /// Arguments of `netpath down`.
 #[derive(Debug, clap::Args)]
@@ -32,6 +34,9 @@ pub struct DownArgs {
     /// Remove every node that is up
     #[arg(long, conflicts_with = "file")]
     all: bool,
+
+    #[command(flatten)]
+    expedite: ExpediteArgs,
 }
 
 /// What to remove.
@@ -53,6 +58,7 @@ pub fn run(args: &DownArgs, context: &Context) -> Result<Exit, Failure> {
     context.require_root()?;
     mounts::require_visible("down")?;
     context.catch_signals()?;
+    let _expedited = args.expedite.begin()?;
     let nodes = nodes(selected, &mut exit)?;
     let mut report = ChangeReport::new(context);
     let mut told = false;

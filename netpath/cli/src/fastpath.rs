@@ -8,6 +8,7 @@ use netpath::{
 use super::{
     Context, Exit, Failure, completions,
     debug_log::{self, DebugArgs, Filter},
+    expedite::ExpediteArgs,
     up::{ChangeReport, told},
 };
 
@@ -26,12 +27,18 @@ enum Switch {
         selection: SelectionArgs,
 
         #[command(flatten)]
+        expedite: ExpediteArgs,
+
+        #[command(flatten)]
         debug: DebugArgs,
     },
     /// Detach: the kernel forwards as if netpath were not there
     Off {
         #[command(flatten)]
         selection: SelectionArgs,
+
+        #[command(flatten)]
+        expedite: ExpediteArgs,
     },
 }
 
@@ -78,8 +85,10 @@ pub fn run(args: &FastpathArgs, context: &Context) -> Result<Exit, Failure> {
     context.catch_signals()?;
     let (on, selection) = match &args.switch {
         Switch::On { selection, .. } => (true, selection.selection(context)),
-        Switch::Off { selection } => (false, selection.selection(context)),
+        Switch::Off { selection, .. } => (false, selection.selection(context)),
     };
+    let (Switch::On { expedite, .. } | Switch::Off { expedite, .. }) = &args.switch;
+    let _expedited = expedite.begin()?;
     let mut report = ChangeReport::new(context);
     let switched =
         provision::set_fast_path_telling(on, &selection, &mut |change| report.add(change));

@@ -6,6 +6,8 @@ mod context;
 mod debug_log;
 mod demo;
 mod down;
+mod endpoint;
+mod expedite;
 mod failure;
 mod fastpath;
 mod file;
@@ -117,6 +119,8 @@ enum Command {
     Down(down::DownArgs),
     /// Show nodes, endpoints, uplinks, routes and the state of the fast path
     Show(show::ShowArgs),
+    /// Add or remove one endpoint without a file, also into a namespace that exists
+    Endpoint(endpoint::EndpointArgs),
     /// Attach or detach the fast path; nothing is re-created
     Fastpath(fastpath::FastpathArgs),
     /// Show per-hop counters, or rates
@@ -142,6 +146,7 @@ impl Command {
             Self::Demo(args) => args.debug_datapath,
             Self::Init(_)
             | Self::Down(_)
+            | Self::Endpoint(_)
             | Self::Show(_)
             | Self::Stats(_)
             | Self::Maps(_)
@@ -154,9 +159,12 @@ impl Command {
     /// Whether it is to say so when it is interrupted.
     fn changes_something(&self) -> bool {
         match self {
-            Self::Up(_) | Self::Down(_) | Self::Fastpath(_) | Self::Demo(_) | Self::Bench(_) => {
-                true
-            }
+            Self::Up(_)
+            | Self::Down(_)
+            | Self::Endpoint(_)
+            | Self::Fastpath(_)
+            | Self::Demo(_)
+            | Self::Bench(_) => true,
             Self::Init(_)
             | Self::Show(_)
             | Self::Stats(_)
@@ -172,6 +180,7 @@ impl Command {
             Self::Up(args) => up::run(args, context),
             Self::Down(args) => down::run(args, context),
             Self::Show(args) => show::run(args, context),
+            Self::Endpoint(args) => endpoint::run(args, context),
             Self::Fastpath(args) => fastpath::run(args, context),
             Self::Stats(args) => stats::run(args, context),
             Self::Maps(args) => maps::run(args, context),
@@ -211,6 +220,7 @@ fn main() -> ExitCode {
         signals::leave();
     }
     context::trace(cli.verbose, cli.command.logs_packets(), cli.color);
+    netpath::expedite::repair();
     let format = if cli.json { Format::Json } else { cli.output };
     let context = Context::new(Output::new(format, cli.color));
     cli.command
@@ -268,6 +278,11 @@ mod tests {
             "show -o yaml",
             "-j show",
             "show -j -f lab.toml",
+            "endpoint add c1 --node node03 --address 10.0.5.2/24",
+            "endpoint add c1 --node node03 --address 10.0.5.2/24 --address fd00:5::2/64 --netns 4711 --mtu 1400",
+            "endpoint add c1 --node node03 --address 10.0.5.2/24 --prefix 10.9.0.0/28 --dev eth1 --netns /proc/7/ns/net",
+            "endpoint remove c1",
+            "endpoint remove c1 --node node03",
             "fastpath on",
             "fastpath off --node node03 --endpoint demo01",
             "fastpath on --debug-datapath",
@@ -317,6 +332,12 @@ mod tests {
             "down --prune",
             "down --prune --all -f lab.toml",
             "down --prune -f lab.toml node03",
+            "endpoint",
+            "endpoint add c1 --address 10.0.5.2/24",
+            "endpoint add c1 --node node03",
+            "endpoint add c1 --node node03 --address 10.0.5.2/24 --netns a/b",
+            "endpoint remove",
+            "endpoint remove ../c1",
             "fastpath",
             "fastpath off --debug-datapath",
             "up --dry-run --debug-datapath",

@@ -218,6 +218,7 @@ fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
             endpoint_table.row([
                 endpoint.name.clone(),
                 node.name.clone(),
+                endpoint.origin.to_owned(),
                 list(&endpoint.addresses),
                 list(&endpoint.prefixes),
                 endpoint.dev.clone(),
@@ -337,6 +338,8 @@ mod tests {
             }],
             endpoints: vec![EndpointStatus {
                 name: "demo01".into(),
+                origin: "file",
+                netns: "demo01".into(),
                 id: EndpointId(1),
                 dev: "eth0".into(),
                 mac: "02:00:00:00:00:02".into(),
@@ -371,8 +374,8 @@ UPLINK  NODE    ADDRESSES           MAC                IFINDEX  WIRE  MADE BY  F
 enp2s0  node03  100.100.198.250/24  02:00:00:00:00:01        2  lan   netpath  on         ok
 ",
             "\
-ENDPOINT  NODE    ADDRESSES                  PREFIXES     DEV   MAC                HOST DEV   IFINDEX  FAST PATH  STATE
-demo01    node03  10.0.1.2/24, fd00:1::2/64  10.9.0.0/28  eth0  02:00:00:00:00:02  np-demo01        3  on         drift
+ENDPOINT  NODE    FOR   ADDRESSES                  PREFIXES     DEV   MAC                HOST DEV   IFINDEX  FAST PATH  STATE
+demo01    node03  file  10.0.1.2/24, fd00:1::2/64  10.9.0.0/28  eth0  02:00:00:00:00:02  np-demo01        3  on         drift
 ",
             "\
 ROUTE        NODE    VIA              NEXT HOP                MADE BY

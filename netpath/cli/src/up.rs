@@ -12,6 +12,7 @@ use netpath::{
 use super::{
     Context, Exit, Failure,
     debug_log::{self, DebugArgs},
+    expedite::ExpediteArgs,
     file, note,
     output::StdoutError,
 };
@@ -32,6 +33,9 @@ pub struct UpArgs {
     no_fast_path: bool,
 
     #[command(flatten)]
+    expedite: ExpediteArgs,
+
+    #[command(flatten)]
     pub(super) debug: DebugArgs,
 }
 
@@ -40,6 +44,10 @@ pub fn run(args: &UpArgs, context: &Context) -> Result<Exit, Failure> {
     let topology = file::load(args.file.as_ref())?;
     context.require_root()?;
     context.catch_signals()?;
+    let _expedited = match args.dry_run {
+        true => None,
+        false => args.expedite.begin()?,
+    };
     let options = UpOptions {
         fast_path: args.no_fast_path.then_some(false),
         object: if args.debug.debug_datapath {

@@ -118,8 +118,12 @@ pub struct NextHop {
 /// An endpoint.
 #[derive(Clone, Debug, Serialize)]
 pub struct Endpoint {
-    /// Its name, which is its namespace's too.
+    /// Its name.
     pub name: String,
+    /// Who asked for it: `file` for `netpath up`, `command` for `netpath endpoint add`, `cni` for a container runtime.
+    pub origin: &'static str,
+    /// Its namespace: the name of one that netpath made, the path of one that was given.
+    pub netns: String,
     /// Never used twice on a node.
     pub id: u32,
     /// Its interface inside.
@@ -225,6 +229,8 @@ impl From<&EndpointStatus> for Endpoint {
     fn from(endpoint: &EndpointStatus) -> Self {
         Self {
             name: endpoint.name.clone(),
+            origin: endpoint.origin,
+            netns: endpoint.netns.clone(),
             id: endpoint.id.0,
             dev: endpoint.dev.clone(),
             mac: endpoint.mac.clone(),

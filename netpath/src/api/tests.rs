@@ -196,6 +196,8 @@ fn status_is_of_its_schema() {
         }],
         endpoints: vec![EndpointStatus {
             name: "demo01".into(),
+            origin: "cni",
+            netns: "/proc/7/ns/net".into(),
             id: EndpointId(7),
             dev: "eth0".into(),
             mac: "02:00:00:00:00:02".into(),
@@ -238,7 +240,7 @@ fn status_is_of_its_schema() {
                 "made": false, "kernel": []
             }],
             "endpoints": [{
-                "name": "demo01", "id": 7, "dev": "eth0", "mac": "02:00:00:00:00:02",
+                "name": "demo01", "origin": "cni", "netns": "/proc/7/ns/net", "id": 7, "dev": "eth0", "mac": "02:00:00:00:00:02",
                 "host": {
                     "dev": "np-demo01", "ifindex": 3, "mac": "02:00:00:00:00:0a", "fast_path": "off",
                     "kernel": ["shaped"]

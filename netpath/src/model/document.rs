@@ -219,6 +219,17 @@ pub(super) fn string<T>(
     }
 }
 
+/// A reader of `true` and `false`.
+pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, Fault> {
+    match value {
+        DeValue::Boolean(value) => Ok(*value),
+        other => {
+            let cure = "write true or false, without quotes".to_owned();
+            Err(wrong_type(other, "true or false", cure))
+        }
+    }
+}
+
 /// A reader of integers within a range.
 pub(super) fn integer(
     range: std::ops::RangeInclusive<u32>,

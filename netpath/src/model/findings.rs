@@ -11,13 +11,19 @@ use crate::{
 /// How many findings are shown: a file that a program wrote may have the same fault in every line.
 const SHOWN: usize = 50;
 
-/// All that is wrong with a topology file; shown one finding a line, the first ones and how many there are more.
+/// All that is wrong with a topology file, or with one endpoint; shown one finding a line, the first ones and how many there
+/// are more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopologyErrors {
     findings: Vec<Finding>,
 }
 
 impl TopologyErrors {
+    /// These findings; at least one.
+    pub(super) fn of(findings: Vec<Finding>) -> Self {
+        Self { findings }
+    }
+
     /// The findings by line; at least one.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {

@@ -17,6 +17,7 @@ mod findings;
 mod name;
 mod named;
 mod read;
+mod single;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +36,7 @@ pub use findings::TopologyErrors;
 pub use name::{InterfaceName, InterfaceNameError, Name, NameError};
 pub use named::NamedNodes;
 pub use read::keys;
+pub use single::EndpointText;
 
 /// The built-in lab as a topology file.
 pub const BUILTIN_LAB: &str = include_str!("lab.toml");
@@ -42,6 +44,12 @@ pub const BUILTIN_LAB: &str = include_str!("lab.toml");
 /// Smallest and largest value of `max_endpoints` and `max_routes`. The largest is 2^24 entries: a hash
 /// map of that size takes gigabytes, and more is a slip of the keyboard.
 pub const CAPACITY_RANGE: std::ops::RangeInclusive<u32> = 1..=1 << 24;
+
+/// Smallest and largest MTU of a veth, in bytes: IPv4's smallest (RFC 791), and what `veth` takes at most.
+const MTU_MIN: u32 = 68;
+const MTU_MAX: u32 = 65535;
+/// The smallest with which the kernel does IPv6 (RFC 8200, section 5).
+const MTU_MIN_V6: u32 = 1280;
 
 /// A checked topology.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -61,6 +69,8 @@ pub struct Node {
     pub forward_policy: ForwardPolicy,
     /// What of the kernel's doing may be passed by knowingly.
     pub bypass: Bypass,
+    /// Whether the kernel is to expedite its grace periods while the node is made (default: in a lab).
+    pub expedite: bool,
     /// How large its maps are.
     pub capacity: Capacity,
     /// Its interfaces towards other nodes.

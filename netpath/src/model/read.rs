@@ -8,7 +8,7 @@ use netpath_common::{ADDRESSES_MAX, Bypass, ENDPOINTS_DEFAULT, PREFIXES_MAX, ROU
 use super::{
     CAPACITY_RANGE, Capacity, Endpoint, ForwardPolicy, InterfaceName, Name, Node, NodePlace, Route,
     Uplink, address, derived_host_dev,
-    document::{self, Schema, Schemas, Table, integer, string},
+    document::{self, Schema, Schemas, Table, boolean, integer, string},
     fault::{Fault, FaultKind},
     findings::{At, Findings},
 };
@@ -24,6 +24,7 @@ const NODE: Schema = Schema {
         "netns",
         "forward_policy",
         "bypass",
+        "expedite",
         "max_endpoints",
         "max_routes",
         "uplink",
@@ -52,7 +53,7 @@ pub fn keys() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 /// The interface inside an endpoint, as container runtimes name it.
-const DEV_DEFAULT: &str = "eth0";
+pub(super) const DEV_DEFAULT: &str = "eth0";
 
 /// A node with the lines of its values.
 pub(super) struct DraftNode {
@@ -60,6 +61,7 @@ pub(super) struct DraftNode {
     pub(super) place: At<NodePlace>,
     pub(super) forward_policy: Option<At<ForwardPolicy>>,
     pub(super) bypass: Bypass,
+    pub(super) expedite: Option<At<bool>>,
     pub(super) max_endpoints: At<u32>,
     pub(super) max_routes: At<u32>,
     pub(super) uplinks: Vec<DraftUplink>,
@@ -123,6 +125,7 @@ fn node(table: &Table<'_, '_>, findings: &mut Findings<'_>) -> Option<DraftNode>
     };
     let forward_policy = table.optional("forward_policy", findings, string(forward_policy));
     let bypass = table.list("bypass", findings, string(bypass));
+    let expedite = table.optional("expedite", findings, boolean);
     let mut capacity = |key, default| {
         let written = table.optional(key, findings, integer(CAPACITY_RANGE));
         written.unwrap_or(At {
@@ -159,6 +162,7 @@ fn node(table: &Table<'_, '_>, findings: &mut Findings<'_>) -> Option<DraftNode>
             let names = list.value.into_iter().map(|name| name.value);
             names.fold(Bypass::default(), Bypass::and)
         }),
+        expedite,
         max_endpoints,
         max_routes,
         uplinks,
@@ -334,6 +338,10 @@ impl From<DraftNode> for Node {
                 .map(|policy| policy.value)
                 .unwrap_or_default(),
             bypass: draft.bypass,
+            expedite: match draft.expedite {
+                Some(expedite) => expedite.value,
+                None => draft.place.value == NodePlace::Lab,
+            },
             capacity: Capacity {
                 endpoints: draft.max_endpoints.value,
                 routes: draft.max_routes.value,

@@ -6,7 +6,7 @@ use super::{
     carry_out::Site,
     departures::{Departures, Remaining},
     error::{self, ProvisionError},
-    root, snapshot,
+    expedited, root, snapshot,
     unproven::Unproven,
 };
 use crate::{
@@ -41,6 +41,7 @@ pub fn down(
         mounts::require_shared_namespaces("down")?;
     }
     let lock = TopologyLock::take(interrupted)?;
+    let _expedited = expedited(nodes);
     let mut departures = Departures::new()?;
     let mut changes = Vec::new();
     let mut unproven = Vec::new();

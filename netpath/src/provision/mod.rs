@@ -3,6 +3,7 @@
 mod carry_out;
 mod departures;
 mod down;
+mod endpoint;
 mod error;
 mod iptables;
 mod observe;
@@ -17,6 +18,7 @@ mod up;
 pub use self::{
     departures::Remaining,
     down::Removed,
+    endpoint::{GivenNetns, NetnsPathError, NewEndpoint, OldEndpoint},
     error::ProvisionError,
     prune::{Kept, Surplus, surplus},
     status::{
@@ -35,6 +37,7 @@ use nix::unistd::Uid;
 use crate::{
     datapath::{Datapath, ObjectKind},
     descriptors,
+    expedite::Expedited,
     lock::TopologyLock,
     model::Topology,
     mounts,
@@ -133,6 +136,31 @@ pub fn down_unless(
     down::down(nodes, interrupted, progress)
 }
 
+/// Adds an endpoint to a node that is up, all of it or nothing, and says what that changed: nothing if it was there already,
+/// exactly so. `progress` is told of each change when it is done.
+///
+/// # Errors
+/// Before anything is touched, for what cannot be done. After a failure or an interruption half-way nothing is left of it.
+pub fn add_endpoint(
+    new: &NewEndpoint,
+    progress: &mut dyn FnMut(&Change),
+) -> Result<Vec<Change>, ProvisionError> {
+    endpoint::add(new, progress)
+}
+
+/// Removes an endpoint, whatever became of it meanwhile; a namespace that was given stays. `progress` is told of each change
+/// when it is done.
+///
+/// # Errors
+/// [`ProvisionError::NotUp`] when there is none of that name; when it is somebody else's, which is then not touched; when
+/// something of it could not be removed.
+pub fn remove_endpoint(
+    old: &OldEndpoint,
+    progress: &mut dyn FnMut(&Change),
+) -> Result<Removed, ProvisionError> {
+    endpoint::remove(old, progress)
+}
+
 /// Which part of what is up a command is about.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
@@ -198,6 +226,15 @@ pub fn set_object(
 /// When netpath's directory cannot be read. A node that cannot be read is a row that says so.
 pub fn observe() -> Result<Vec<NodeStatus>, ProvisionError> {
     observe::observe()
+}
+
+/// Has grace periods expedited if one of these nodes is a lab's. A machine's own is asked for that.
+fn expedited(nodes: &[String]) -> Option<Expedited> {
+    let is_lab = |node: &String| {
+        let identity = Datapath::open(node).ok().flatten()?.maps.meta.get().ok()?;
+        Some(identity.netns_made != 0)
+    };
+    Expedited::by_default(nodes.iter().any(|node| is_lab(node) == Some(true)))
 }
 
 /// Fails unless run by root.

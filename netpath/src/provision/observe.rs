@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
-use netpath_common::{EndpointEntry, Ifindex, Mac, ProgramKind, PuntReason};
+use netpath_common::{EndpointEntry, Ifindex, Mac, Origin, ProgramKind, PuntReason};
 
 use super::{
     EndpointStatus, FastPath, InterfaceStatus, NextHopStatus, NodeStatus, RouteStatus, UNREADABLE,
@@ -15,7 +15,7 @@ use crate::{
     finding::Finding,
     model::NodePlace,
     mounts,
-    reconcile::{self, Drift, Fresh, Object, Recorded, Refused, Wanted, World},
+    reconcile::{self, Drift, Fresh, Home, Object, Recorded, Refused, Wanted, World},
 };
 
 /// See [`super::observe`].
@@ -99,7 +99,7 @@ fn node(
         status.drift = vec![gone.finding(Object::Node.told(name, name))];
         return Ok(Some(status));
     }
-    let mut drift = drift(&wanted, world);
+    let mut drift = drift(&wanted, recorded, world);
     let mut of =
         |object: Object, name: &str| drift.remove(&(object, name.to_owned())).unwrap_or_default();
     status.uplinks = uplinks(recorded, world, &mut of);
@@ -113,13 +113,24 @@ fn node(
 }
 
 /// What is not as it was made, by object: what a plan for what is recorded would mend.
-fn drift(wanted: &Wanted, world: &World) -> BTreeMap<(Object, String), Vec<Finding>> {
+fn drift(
+    wanted: &Wanted,
+    recorded: &Recorded,
+    world: &World,
+) -> BTreeMap<(Object, String), Vec<Finding>> {
     let plan = reconcile::plan(wanted, world, &mut Fresh::new(0));
     let mut drift: BTreeMap<(Object, String), Vec<Finding>> = BTreeMap::new();
     for step in plan.steps.iter().chain(&plan.removals) {
         let (object, name) = &step.object;
         let told = object.told(name, &wanted.name);
-        let findings = step.drift.iter().map(|drift| drift.finding(told.clone()));
+        let origin = match object {
+            Object::Endpoint => recorded.endpoints.get(name).map(|record| record.origin),
+            _ => None,
+        };
+        let findings = step
+            .drift
+            .iter()
+            .map(|drift| cured(drift, told.clone(), origin));
         drift
             .entry(step.object.clone())
             .or_default()
@@ -131,6 +142,23 @@ fn drift(wanted: &Wanted, world: &World) -> BTreeMap<(Object, String), Vec<Findi
     }
     refused(&plan.refusals, wanted, &mut drift);
     drift
+}
+
+/// `up` mends what is its file's.
+fn cured(drift: &Drift, told: String, origin: Option<Origin>) -> Finding {
+    let cure = match origin {
+        Some(Origin::Command) => "the same `netpath endpoint add` again mends it",
+        Some(Origin::Cni) => "have the container runtime make it anew",
+        Some(Origin::File) | None => return drift.finding(told),
+    };
+    let finding = drift.finding(told);
+    match drift.is_mended_by_up() {
+        true => Finding {
+            cure: cure.to_owned(),
+            ..finding
+        },
+        false => finding,
+    }
 }
 
 /// What `up` would refuse it does not mend: of such an object that is what is wrong, with its cure.
@@ -235,6 +263,11 @@ fn endpoints(
         let entries = entries.chain(routes.map(|route| &route.endpoint));
         EndpointStatus {
             name: name.clone(),
+            origin: record.origin.name(),
+            netns: match &record.home {
+                Home::Made => name.clone(),
+                Home::Given(path) => path.clone(),
+            },
             id: record.id,
             dev: record.dev.clone(),
             mac: record.endpoint_mac.to_string(),

@@ -120,8 +120,12 @@ pub struct RouteStatus {
 /// An endpoint.
 #[derive(Clone, Debug, Serialize)]
 pub struct EndpointStatus {
-    /// Its name, which is its namespace's too.
+    /// Its name.
     pub name: String,
+    /// Who asked for it: `file`, `command` or `cni`.
+    pub origin: &'static str,
+    /// The name of its namespace where netpath made it, the path of one that was given.
+    pub netns: String,
     /// Never used twice on a node.
     pub id: EndpointId,
     /// Its interface inside.

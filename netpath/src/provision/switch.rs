@@ -6,6 +6,7 @@ use super::{
     Raised, Selection,
     carry_out::Site,
     error::{self, ProvisionError},
+    expedited,
     snapshot::{self, Snapshot},
 };
 use crate::{
@@ -26,6 +27,7 @@ pub fn set(
         Some(name) => vec![name.clone()],
         None => nodes()?,
     };
+    let _expedited = expedited(&names);
     let (mut changes, mut findings) = (Vec::new(), Vec::new());
     let mut errors = Vec::new();
     let mut matched = false;

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     datapath::{Capacity, Datapath, Missing},
     descriptors,
+    expedite::Expedited,
     finding::Finding,
     lock::TopologyLock,
     model::{self, ForwardPolicy, NodePlace, Topology},
@@ -237,6 +238,7 @@ pub fn up(
     root()?;
     mounts::require_writable()?;
     let lock = TopologyLock::take(&options.interrupted)?;
+    let _expedited = Expedited::by_default(topology.nodes.iter().any(|node| node.expedite));
     let mut changes = Vec::new();
     let mut report = |change: &Change| {
         progress(change);

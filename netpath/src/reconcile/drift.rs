@@ -52,6 +52,9 @@ kinds! {
         } = "fast_path", MENDS;
         /// A network namespace is gone.
         NamespaceGone(String) = "namespace_gone", MENDS;
+        /// A network namespace that was given to an endpoint is gone, or another one is in its place.
+        GivenGone(String) = "given_namespace_gone", "remove the endpoint with `netpath endpoint remove`, if whoever gave the \
+            namespace does not";
         /// An interface is gone.
         InterfaceGone(String) = "interface_gone", MENDS;
         /// An interface has been renamed.
@@ -283,6 +286,12 @@ impl Drift {
         self.kind().found(object, self.to_string(), self.cure())
     }
 
+    /// Whether `netpath up` mends it, of what is its file's.
+    #[must_use]
+    pub fn is_mended_by_up(&self) -> bool {
+        self.kind().cure == MENDS
+    }
+
     /// What mends it.
     fn cure(&self) -> String {
         match self {
@@ -321,6 +330,7 @@ impl fmt::Display for Drift {
             ),
             Self::FastPath { on } => write!(f, "{}", if *on { "on" } else { "off" }),
             Self::NamespaceGone(name) => write!(f, "namespace {name} is gone"),
+            Self::GivenGone(path) => write!(f, "the namespace that was given at {path} is gone"),
             Self::InterfaceGone(dev) => write!(f, "interface {dev} is gone"),
             Self::InterfaceRenamed { dev, to } => write!(f, "interface {dev} was renamed to {to}"),
             Self::InterfaceRemade(dev) => write!(f, "interface {dev} was made anew"),

@@ -299,6 +299,8 @@ pub struct Observed {
     pub claims: Vec<WireClaim>,
     /// Which other node has a record that proves the namespace at a wanted name its own.
     pub owners: BTreeMap<String, NamespaceOwner>,
+    /// Cookies of the machine's own namespace and of that of whoever runs netpath: they are no endpoint's to have.
+    pub machines: BTreeSet<u64>,
     /// What other nodes in the same network namespace record, as far as they can be read.
     pub others: BTreeMap<String, Recorded>,
     /// Another node that cannot be read, if there is one: it may be in this namespace.

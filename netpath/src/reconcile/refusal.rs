@@ -3,7 +3,7 @@
 use std::{fmt, net::IpAddr};
 
 use ipnet::IpNet;
-use netpath_common::Mac;
+use netpath_common::{Mac, Origin};
 
 use crate::finding::{Finding, kinds};
 
@@ -67,7 +67,7 @@ kinds! {
             netns: Option<String>,
             /// The key of the topology file that names it.
             key: &'static str,
-        } = "foreign_interface", "set dev or host_dev in the topology file to another name";
+        } = "foreign_interface", "set dev or host_dev to another name";
         /// A name is taken by a veth that was most likely made for an endpoint by a netpath whose records are gone.
         LeftInterface(String) = "left_interface", "remove it with `ip link del` if nothing uses it, or set host_dev in the \
             topology file to another name";
@@ -91,6 +91,40 @@ kinds! {
         NamespaceDead = "namespace_dead", "remove what is left of the node with `netpath down`";
         /// The network namespace that an endpoint is to have does not exist.
         NoNamespace(String) = "namespace_missing", "give the path of one, such as /run/netns/NAME";
+        /// The network namespace that an endpoint is to have is somebody else's: the machine's, a node's, an endpoint's.
+        NamespaceTaken {
+            /// Its path.
+            path: String,
+            /// Whose it is, in words.
+            whose: String,
+        } = "namespace_taken", "give a container's, or leave it out to have one made";
+        /// The network namespace that an endpoint is to have has a default route already.
+        DefaultRouteThere {
+            /// Its path.
+            path: String,
+            /// The route, for people.
+            told: String,
+        } = "default_route_there", "remove that route first if nothing uses it, or give another namespace";
+        /// An endpoint or an interface of that name is there already.
+        NameTaken {
+            /// What it is, in words.
+            what: String,
+            /// Whose it is, in words.
+            by: String,
+            /// What to do instead.
+            cure: Box<str>,
+        } = "name_taken", "choose another name, or remove the other one first";
+        /// An address or a prefix is another endpoint's of the node, or is led elsewhere there.
+        AddressTaken {
+            /// The address or prefix.
+            net: IpNet,
+            /// What it overlaps, in words.
+            by: String,
+        } = "address_taken", "give the endpoint addresses and prefixes that nothing else has there";
+        /// The endpoint is there for somebody else than asks to remove it.
+        OtherOrigin(Origin) = "other_origin", "have it removed by whoever it is for";
+        /// The node was begun and not finished, so that nothing can be added to it.
+        NodeHalfMade = "node_half_made", "finish it with `netpath up` first";
         /// The machine has no interface of an uplink's name.
         NoUplink(String) = "uplink_missing", "name one that `ip link` lists";
         /// Two nodes in one network namespace are to have one uplink, and without TCX there is one place for their filters.
@@ -192,7 +226,7 @@ impl Refusal {
     fn cure(&self, entry: &str) -> String {
         match self {
             Self::ForeignInterface { key, .. } => {
-                format!("set {key} in the topology file to another name")
+                format!("set {key} to another name")
             }
             Self::OtherMac { dev, mac } => format!(
                 "set it back with `{entry}ip link set dev {dev} address {mac}` if nobody else made it, or remove the node \
@@ -260,6 +294,12 @@ impl Refusal {
             Self::ForeignRoute { text, .. } => format!(
                 "write that next hop into the topology file, or remove it with `{entry}ip route del {text}`"
             ),
+            Self::NameTaken { cure, .. } => cure.to_string(),
+            Self::OtherOrigin(Origin::File) => {
+                "take it out of the topology file, and run `netpath up`".to_owned()
+            }
+            Self::OtherOrigin(Origin::Command) => "use `netpath endpoint remove`".to_owned(),
+            Self::OtherOrigin(Origin::Cni) => "have the container runtime remove it".to_owned(),
             _ => self.kind().cure.to_owned(),
         }
     }
@@ -345,6 +385,22 @@ impl fmt::Display for Refusal {
             Self::NamespaceDead => write!(f, "the network namespace that it was made in is gone"),
             Self::OtherNamespace { .. } => write!(f, "is up in another network namespace"),
             Self::NoNamespace(path) => write!(f, "there is no network namespace at {path}"),
+            Self::NamespaceTaken { path, whose } => {
+                write!(f, "the network namespace at {path} is {whose}")
+            }
+            Self::DefaultRouteThere { path, told } => {
+                write!(
+                    f,
+                    "the network namespace at {path} has a default route of somebody's, {told}"
+                )
+            }
+            Self::NameTaken { what, by, .. } => write!(f, "{what} is there already: it is {by}"),
+            Self::AddressTaken { net, by } => match is_address(net) {
+                true => write!(f, "{} overlaps {by}", net.addr()),
+                false => write!(f, "{net} overlaps {by}"),
+            },
+            Self::OtherOrigin(origin) => write!(f, "is there for {}", asker(*origin)),
+            Self::NodeHalfMade => write!(f, "was begun and not finished"),
             Self::NoUplink(dev) => write!(f, "there is no interface {dev} to be an uplink"),
             Self::NoAddress { dev, address } => write!(f, "uplink {dev} has no address {address}"),
             Self::NotForwarding { key, found, .. } => {
@@ -402,6 +458,13 @@ impl fmt::Display for Refusal {
 
 /// The priority of netpath's filters, as tc calls it.
 const FILTER_PREFERENCE: u16 = netpath_common::CLSACT_PRIORITY;
+fn asker(origin: Origin) -> &'static str {
+    match origin {
+        Origin::File => "a topology file",
+        Origin::Command => "`netpath endpoint add`",
+        Origin::Cni => "a container runtime",
+    }
+}
 
 fn is_address(net: &IpNet) -> bool {
     net.prefix_len() == net.max_prefix_len()

@@ -1,6 +1,6 @@
 //! What is wanted of a node: by the topology file, or as it was recorded.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 use netpath_common::{Bypass, FastPathWish, Mac, Origin};
@@ -8,13 +8,15 @@ use netpath_common::{Bypass, FastPathWish, Mac, Origin};
 use super::{Home, Recorded};
 use crate::model::{self, ForwardPolicy, InterfaceName, Name, NodePlace};
 
-/// Which recorded endpoints are removed when they are not among the wanted ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Of what is recorded, what is planned for, and which endpoints are removed when they are not among the wanted ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Those of the topology file. Those of others are not looked at.
     File,
     /// All.
     All,
+    /// The endpoint of this name, and nothing else of the node.
+    Endpoint(String),
 }
 
 /// The wire of an uplink, in a lab.
@@ -74,6 +76,8 @@ pub struct WantedEndpoint {
     pub host_dev: String,
     /// What is wished for its programs; `None` leaves what is recorded.
     pub fast_path: Option<FastPathWish>,
+    /// The MTU that its veth is made with, in bytes; `None` for the kernel's own.
+    pub mtu: Option<u32>,
 }
 
 /// A node.
@@ -114,6 +118,7 @@ impl Wanted {
             dev: endpoint.dev.to_string(),
             host_dev: endpoint.host_dev.to_string(),
             fast_path: None,
+            mtu: None,
         };
         let uplink = |(position, uplink): (u32, &model::Uplink)| WantedUplink {
             position,
@@ -180,6 +185,7 @@ impl Wanted {
                 dev: endpoint.dev.clone(),
                 host_dev: endpoint.host_dev.clone(),
                 fast_path: Some(endpoint.fast_path),
+                mtu: None,
             });
         Ok(Self {
             name: name.to_owned(),
@@ -192,6 +198,28 @@ impl Wanted {
             uplinks,
             routes: routes.collect(),
             endpoints: endpoints.collect(),
+        })
+    }
+
+    /// One endpoint of a node that is up, and nothing else of it: as it is wanted, or without it to be removed.
+    ///
+    /// # Errors
+    /// As of [`Wanted::of_recorded`].
+    pub fn of_one(
+        node: &str,
+        recorded: &Recorded,
+        name: &str,
+        wanted: Option<WantedEndpoint>,
+    ) -> Result<Self, DamagedRecord> {
+        let of_node = Recorded {
+            endpoints: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            ..recorded.clone()
+        };
+        Ok(Self {
+            scope: Scope::Endpoint(name.to_owned()),
+            endpoints: wanted.into_iter().collect(),
+            ..Self::of_recorded(node, &of_node)?
         })
     }
 

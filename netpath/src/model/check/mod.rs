@@ -80,31 +80,11 @@ fn name<'n>(
         "node.endpoint.name"
     };
     let text = name.value.as_ref();
-    let reserved = match text {
-        "host" => !may_be_host,
-        "default" | "self" | "current" => true,
-        _ => false,
-    };
-    if reserved {
-        let problem = format!("{text:?} is a reserved name");
-        let mut cure = "choose another name".to_owned();
+    if let Some(mut fault) = reserved_name(&name.value, may_be_host) {
         if (kind, text) == ("node", "host") {
-            cure += "; for this machine itself add netns = \"host\"";
+            fault.cure += "; for this machine itself add netns = \"host\"";
         }
-        findings.add(
-            name.line,
-            key,
-            Fault::new(FaultKind::ReservedName, problem, cure),
-        );
-    }
-    if text.starts_with(WIRE_NAMESPACE_PREFIX) {
-        let problem = format!("{text:?} starts with {WIRE_NAMESPACE_PREFIX}");
-        let cure = "choose another name: the wires' namespaces are called so";
-        findings.add(
-            name.line,
-            key,
-            Fault::new(FaultKind::ReservedName, problem, cure),
-        );
+        findings.add(name.line, key, fault);
     }
     if let Some((other, line)) = seen.get(&name.value) {
         let problem = format!("{text:?} is the name of another {other} too (line {line})");
@@ -117,6 +97,30 @@ fn name<'n>(
     } else {
         seen.insert(&name.value, (kind, name.line));
     }
+}
+
+/// Why a name cannot be had by a node or an endpoint, if it cannot: it means something else.
+pub(super) fn reserved_name(name: &Name, may_be_host: bool) -> Option<Fault> {
+    let text = name.as_ref();
+    let reserved = match text {
+        "host" => !may_be_host,
+        "default" | "self" | "current" => true,
+        _ => false,
+    };
+    let (problem, cure) = if reserved {
+        (
+            format!("{text:?} is a reserved name"),
+            "choose another name",
+        )
+    } else if text.starts_with(WIRE_NAMESPACE_PREFIX) {
+        (
+            format!("{text:?} starts with {WIRE_NAMESPACE_PREFIX}"),
+            "choose another name: the wires' namespaces are called so",
+        )
+    } else {
+        return None;
+    };
+    Some(Fault::new(FaultKind::ReservedName, problem, cure))
 }
 
 /// What only a lab node can have, and that there is one machine.

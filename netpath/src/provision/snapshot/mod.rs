@@ -7,7 +7,7 @@ mod namespace;
 mod others;
 mod ways;
 
-pub use self::others::endpoints_of_others;
+pub use self::others::{endpoints_of_others, has_endpoint};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,12 +43,16 @@ pub struct Snapshot {
 /// Takes what is there of a node, of all that is recorded and of all that is wanted. Refuses one whose records cannot all be
 /// read: what is netpath's would be taken for somebody else's.
 pub fn take(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, ProvisionError> {
-    whole(name, look(name, wanted, false)?)
+    whole(name, look(name, wanted, Looks::default())?)
 }
 
 /// As [`take`], of a node whose fast path is to be switched; off, the kernel is left all that it took.
 pub fn take_to_switch(name: &str, on: bool) -> Result<Snapshot, ProvisionError> {
-    whole(name, look(name, None, !on)?)
+    let looks = Looks {
+        is_left: !on,
+        ..Looks::default()
+    };
+    whole(name, look(name, None, looks)?)
 }
 
 fn whole(name: &str, snapshot: Snapshot) -> Result<Snapshot, ProvisionError> {
@@ -62,7 +66,21 @@ fn whole(name: &str, snapshot: Snapshot) -> Result<Snapshot, ProvisionError> {
 
 /// As [`take`], of what can be read.
 pub fn take_readable(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, ProvisionError> {
-    look(name, wanted, false)
+    look(name, wanted, Looks::default())
+}
+
+/// As [`take`], where only this endpoint is looked at: what the kernel has of others costs time for each. Of those it is only
+/// known what is recorded, and what the maps say.
+pub fn take_one(
+    name: &str,
+    wanted: Option<&Wanted>,
+    endpoint: &str,
+) -> Result<Snapshot, ProvisionError> {
+    let looks = Looks {
+        only: Some(endpoint),
+        ..Looks::default()
+    };
+    whole(name, look(name, wanted, looks)?)
 }
 
 /// Asks anew where the kernel leads packets, of a world that is as it was planned.
@@ -78,7 +96,20 @@ pub fn ask_again(name: &str, world: &mut World) -> Result<(), ProvisionError> {
     Ok(())
 }
 
-fn look(name: &str, wanted: Option<&Wanted>, is_left: bool) -> Result<Snapshot, ProvisionError> {
+/// What is looked at.
+#[derive(Clone, Copy, Default)]
+struct Looks<'a> {
+    /// The kernel is to be left what the fast path takes.
+    is_left: bool,
+    /// Of the endpoints, only this one is looked at.
+    only: Option<&'a str>,
+}
+
+fn look(
+    name: &str,
+    wanted: Option<&Wanted>,
+    Looks { is_left, only }: Looks<'_>,
+) -> Result<Snapshot, ProvisionError> {
     tracing::info!("node {name}: looking at what is there");
     let datapath = Datapath::open(name)?;
     let records = match &datapath {
@@ -119,6 +150,7 @@ fn look(name: &str, wanted: Option<&Wanted>, is_left: bool) -> Result<Snapshot, 
         recorded: recorded.as_ref(),
         wanted,
         is_left,
+        only,
     };
     if let Some(netns) = &netns {
         namespace::node(&subject, netns, datapath.as_ref(), &mut observed)?;
@@ -130,6 +162,7 @@ fn look(name: &str, wanted: Option<&Wanted>, is_left: bool) -> Result<Snapshot, 
     observed.endpoints = endpoints(&subject, netns.as_ref())?;
     inside_endpoints(&mut observed, &subject);
     wires(&subject, netns.as_ref(), &mut observed)?;
+    observed.machines = machines(&subject)?;
     observed.owners = others::owners(&subject, &observed)?;
     if netns.is_some() {
         let found = others::in_namespace(name, observed.node.state)?;
@@ -156,21 +189,42 @@ struct Subject<'a> {
     wanted: Option<&'a Wanted>,
     /// The kernel is to be left what the fast path takes.
     is_left: bool,
+    /// Of the endpoints, only this one is looked at.
+    only: Option<&'a str>,
 }
 
 impl Subject<'_> {
     /// The host-side veths, recorded and wanted.
     fn host_devs(&self) -> BTreeSet<&str> {
-        let recorded = self
-            .recorded
-            .into_iter()
-            .flat_map(|node| node.endpoints.values());
+        self.host_devs_of(|_| true)
+    }
+
+    /// Those of the endpoints that are looked at.
+    fn seen_host_devs(&self) -> BTreeSet<&str> {
+        self.host_devs_of(|name| self.sees(name))
+    }
+
+    fn host_devs_of(&self, is_one: impl Fn(&str) -> bool) -> BTreeSet<&str> {
+        let recorded = self.recorded.into_iter().flat_map(|node| &node.endpoints);
+        let recorded = recorded.map(|(name, endpoint)| (name, &endpoint.host_dev));
         let wanted = self.wanted.into_iter().flat_map(|node| &node.endpoints);
+        let wanted = wanted.map(|endpoint| (&endpoint.name, &endpoint.host_dev));
         recorded
-            .map(|endpoint| endpoint.host_dev.as_str())
-            .chain(wanted.map(|endpoint| endpoint.host_dev.as_str()))
-            .filter(|dev| !dev.is_empty())
+            .chain(wanted)
+            .filter(|(name, dev)| is_one(name) && !dev.is_empty())
+            .map(|(_, dev)| dev.as_str())
             .collect()
+    }
+
+    /// Whether an endpoint is the one that is looked at, and only because it goes: then it is routed no more.
+    fn loses(&self, endpoint: &str) -> bool {
+        let mut wanted = self.wanted.into_iter().flat_map(|node| &node.endpoints);
+        self.only == Some(endpoint) && !wanted.any(|wanted| wanted.name == endpoint)
+    }
+
+    /// Whether an endpoint is looked at.
+    fn sees(&self, endpoint: &str) -> bool {
+        self.only.is_none_or(|only| only == endpoint)
     }
 
     /// The uplinks, recorded and wanted.
@@ -270,6 +324,9 @@ fn endpoints(
         .into_iter()
         .flat_map(|node| &node.endpoints)
     {
+        if !subject.sees(name) {
+            continue;
+        }
         let home = homes
             .get(name.as_str())
             .map_or(&endpoint.home, |(home, ..)| home);
@@ -280,7 +337,8 @@ fn endpoints(
         let (state, netns) = self::home(name, home)?;
         let is_ours = cookie != 0 && state == NamespaceState::Present(cookie);
         let is_given = matches!(home, Home::Given(_));
-        let namespace = match netns.filter(|_| is_ours || is_given) {
+        let is_new = is_given && cookie == 0;
+        let namespace = match netns.filter(|_| is_ours || is_new) {
             Some(netns) => namespace::endpoint(&netns, state, dev, node)?,
             None => Namespace {
                 state,
@@ -290,6 +348,20 @@ fn endpoints(
         namespaces.insert(name.to_owned(), namespace);
     }
     Ok(namespaces)
+}
+
+/// The namespaces that are the machine's own, where one of somebody's is to be an endpoint's.
+fn machines(subject: &Subject<'_>) -> Result<BTreeSet<u64>, ProvisionError> {
+    let wanted = subject.wanted.into_iter().flat_map(|node| &node.endpoints);
+    let mut given = wanted.filter(|endpoint| matches!(endpoint.home, Home::Given(_)));
+    if given.next().is_none() {
+        return Ok(BTreeSet::new());
+    }
+    let first = Netns::at(std::path::Path::new("/proc/1/ns/net"))?;
+    Ok(BTreeSet::from([
+        first.cookie()?,
+        Netns::current()?.cookie()?,
+    ]))
 }
 
 /// What acts at the inner end of an endpoint's veth: a native XDP program is passed by, as `bpf_redirect_peer` gives

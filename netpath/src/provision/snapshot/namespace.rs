@@ -56,7 +56,9 @@ pub(super) fn node(
                 true => machine::read(inside, &netlink, &node, &taken)?,
                 false => Machine::default(),
             };
-            let asked = is_lab && (may_drop || iptables::may_drop_forward(inside)?);
+            // Where one endpoint is looked at the policy is nobody's to change.
+            let asks = is_lab && subject.only.is_none();
+            let asked = asks && (may_drop || iptables::may_drop_forward(inside)?);
             let drop = match asked {
                 true => Some(iptables::forward_drops(inside)?),
                 false => None,
@@ -101,7 +103,9 @@ fn attached(
     let Some(recorded) = subject.recorded else {
         return Ok(Default::default());
     };
-    let endpoints = recorded.endpoints.values().map(|endpoint| {
+    let seen = recorded.endpoints.iter();
+    let seen = seen.filter(|(name, _)| subject.sees(name));
+    let endpoints = seen.map(|(_, endpoint)| {
         let programs: &[ProgramKind] = &[ProgramKind::FromEndpoint, ProgramKind::ToEndpoint];
         (endpoint.host_dev.as_str(), programs)
     });
@@ -158,11 +162,15 @@ fn node_keys(subject: &Subject<'_>) -> Vec<String> {
     let mut keys: Vec<String> = Vec::new();
     keys.extend(node_sysctls(ALL).into_iter().map(|(key, _)| key));
     keys.push(census::PATH_MTU.to_owned());
-    for dev in subject.host_devs().into_iter().chain(subject.uplinks()) {
+    for dev in subject
+        .seen_host_devs()
+        .into_iter()
+        .chain(subject.uplinks())
+    {
         keys.extend(forwards_v4(dev));
         keys.extend(forwards_v6(dev));
     }
-    for dev in subject.host_devs() {
+    for dev in subject.seen_host_devs() {
         keys.extend(veth_sysctls(dev, ALL).into_iter().map(|(key, _)| key));
     }
     for dev in subject.uplinks() {

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     datapath::{Datapath, DatapathError, nodes},
     model::NodePlace,
-    reconcile::{Home, NamespaceOwner, NamespaceState, Observed, Recorded, WireClaim},
+    reconcile::{NamespaceOwner, NamespaceState, Observed, Recorded, WireClaim},
 };
 
 /// Which other nodes have a record that proves a namespace theirs, where one stands at a name that is wanted here. Where
@@ -61,7 +61,6 @@ fn strangers<'a>(subject: &Subject<'a>, observed: &Observed) -> BTreeMap<u64, &'
         let name = endpoint.name.as_str();
         let state = observed.endpoints.get(name).map(|there| there.state);
         if let Some(NamespaceState::Present(cookie)) = state
-            && endpoint.home == Home::Made
             && cookie != recorded(name)
         {
             strangers.insert(cookie, name);
@@ -129,6 +128,21 @@ pub fn endpoints_of_others(name: &str) -> Result<BTreeSet<String>, ProvisionErro
         }
     }
     Ok(names)
+}
+
+/// Whether a node has an endpoint of this name. One that cannot be read proves nothing.
+pub fn has_endpoint(node: &str, name: &str) -> Result<bool, ProvisionError> {
+    let key = records::key(name)?;
+    let found = match Datapath::open(node) {
+        Ok(None) => return Ok(false),
+        Ok(Some(datapath)) => datapath.maps.endpoint_records.get(&key),
+        Err(error) => Err(error),
+    };
+    match found {
+        Ok(record) => Ok(record.is_some()),
+        Err(DatapathError::Lock(error)) => Err(error.into()),
+        Err(_) => Ok(false),
+    }
 }
 
 /// What other nodes say of wires. What cannot be read proves nothing, and may claim anything: another node's trouble is

@@ -7,11 +7,13 @@ mod entries;
 mod held;
 mod names;
 mod node;
+mod one;
 mod own;
 mod proof;
 mod refuse;
 mod remove;
 mod route;
+mod shared;
 mod switch;
 mod sysctls;
 mod tell;
@@ -35,7 +37,8 @@ pub use self::{
     tell::told,
 };
 use super::{
-    Action, Change, NamespaceState, Object, Op, Place, Plan, Refusal, Refused, Step, Wanted, World,
+    Action, Change, NamespaceState, Object, Op, Place, Plan, Refusal, Refused, Scope, Step, Wanted,
+    World,
 };
 use crate::{model::NodePlace, random::SplitMix64};
 
@@ -92,6 +95,10 @@ impl<'a> Planner<'a> {
 #[must_use]
 pub fn plan(wanted: &Wanted, world: &World, fresh: &mut Fresh) -> Plan {
     let mut planner = Planner::new(wanted, world, fresh);
+    if let Scope::Endpoint(_) = wanted.scope {
+        planner.one();
+        return planner.plan;
+    }
     planner.refuse();
     planner.node();
     planner.tell();

@@ -324,7 +324,7 @@ impl Planner<'_> {
 }
 
 /// What the programs have to look at.
-fn needed_features(world: &World) -> FeatureBits {
+pub(super) fn needed_features(world: &World) -> FeatureBits {
     let mut bits = 0;
     let recorded = world.recorded.as_ref();
     let has_prefixes = recorded

@@ -48,6 +48,8 @@ pub fn unproven(world: &World) -> BTreeMap<String, String> {
         let record = record.filter(|record| record.id == interface.id);
         let there = world.observed.endpoints.get(&interface.endpoint);
         record.is_some_and(|record| match there.map(|there| there.state) {
+            // Whoever gave a namespace may have put another one there since.
+            _ if matches!(record.home, Home::Given(_)) => true,
             Some(NamespaceState::Present(cookie)) => cookie == record.cookie,
             _ => true,
         })
@@ -92,6 +94,8 @@ impl Planner<'_> {
         for endpoint in &wanted.endpoints {
             self.refuse_interfaces(endpoint);
         }
+        self.refuse_names();
+        self.refuse_shared();
         self.refuse_held();
         if wanted.place == NodePlace::Host {
             self.refuse_machine();
@@ -180,7 +184,7 @@ impl Planner<'_> {
     }
 
     /// Refuses where the programs know an endpoint that no record proves: nobody could tell any more what is netpath's.
-    fn refuse_unproven(&mut self) {
+    pub(super) fn refuse_unproven(&mut self) {
         for (name, dev) in self.unproven() {
             let refusal = Refusal::Unproven {
                 name: name.clone(),
@@ -195,7 +199,7 @@ impl Planner<'_> {
     }
 
     /// No endpoint's name may be a namespace that is not netpath's; one that is to be given must be there.
-    fn refuse_namespace(&mut self, wanted: &WantedEndpoint) {
+    pub(super) fn refuse_namespace(&mut self, wanted: &WantedEndpoint) {
         let place = Place::Endpoint(wanted.name.clone());
         let state = self
             .initial
@@ -204,7 +208,9 @@ impl Planner<'_> {
         let record = self.recorded_endpoint(&wanted.name);
         match &wanted.home {
             Home::Given(path) => {
-                if !matches!(state, NamespaceState::Present(_)) {
+                // One that is gone is told, and mended by nobody here.
+                let was_there = record.is_some_and(|record| record.cookie != 0);
+                if !was_there && !matches!(state, NamespaceState::Present(_)) {
                     let refusal = Refusal::NoNamespace(path.clone());
                     self.refuse_with(Object::Endpoint, &wanted.name, refusal);
                 }
@@ -305,8 +311,12 @@ impl Planner<'_> {
     }
 
     /// No device of an endpoint may be an interface that is not netpath's: its MAC says whose it is.
-    fn refuse_interfaces(&mut self, wanted: &WantedEndpoint) {
+    pub(super) fn refuse_interfaces(&mut self, wanted: &WantedEndpoint) {
         if self.unproven().contains_key(&wanted.name) {
+            return;
+        }
+        let record = self.recorded_endpoint(&wanted.name);
+        if record.is_some_and(|record| self.lost_its_namespace(&wanted.name, record)) {
             return;
         }
         let outside = self.initial.observed.node.link(&wanted.host_dev);
@@ -330,7 +340,10 @@ impl Planner<'_> {
         if !is_ours {
             let refusal = Refusal::ForeignInterface {
                 dev: wanted.dev.clone(),
-                netns: Some(wanted.name.clone()),
+                netns: Some(match &wanted.home {
+                    Home::Made => wanted.name.clone(),
+                    Home::Given(path) => path.clone(),
+                }),
                 key: "dev",
             };
             self.refuse_with(Object::Endpoint, &wanted.name, refusal);
@@ -359,6 +372,18 @@ impl Planner<'_> {
             self.refuse_uplink(uplink);
             self.refuse_place(uplink);
         }
+        self.refuse_machine_of_endpoints();
+        for route in &wanted.routes {
+            self.refuse_route(route);
+        }
+    }
+
+    /// What the endpoints need of the machine.
+    pub(super) fn refuse_machine_of_endpoints(&mut self) {
+        let wanted = self.wanted;
+        if wanted.place != NodePlace::Host || wanted.endpoints.is_empty() {
+            return;
+        }
         if wanted.endpoints.iter().any(has_ipv6) {
             // IPv6 forwards between interfaces only where the whole namespace does.
             self.must_forward(Object::Node, &wanted.name, ALL_IPV6);
@@ -369,9 +394,6 @@ impl Planner<'_> {
             for net in addresses.chain(endpoint.prefixes.iter().copied()) {
                 self.refuse_taken(&endpoint.name, net);
             }
-        }
-        for route in &wanted.routes {
-            self.refuse_route(route);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
-use netpath_common::{Bypass, Ifindex, Mac, Origin};
+use netpath_common::{Bypass, Ifindex, InterfaceKind, Mac, Origin};
 
 use super::{
     super::{
@@ -164,7 +164,11 @@ impl Planner<'_> {
         let names: BTreeSet<&str> = wanted.endpoints.iter().map(|e| e.name.as_str()).collect();
         let recorded = self.world.recorded.iter().flat_map(|node| &node.endpoints);
         let surplus = recorded.filter(|(name, endpoint)| {
-            let is_managed = wanted.scope == Scope::All || endpoint.origin == Origin::File;
+            let is_managed = match &wanted.scope {
+                Scope::All => true,
+                Scope::File => endpoint.origin == Origin::File,
+                Scope::Endpoint(only) => name == &only,
+            };
             is_managed && !names.contains(name.as_str())
         });
         let surplus = surplus.map(|(name, endpoint)| (name.clone(), endpoint.clone()));
@@ -181,7 +185,7 @@ impl Planner<'_> {
         surplus.collect()
     }
 
-    fn release_endpoint(&mut self, name: &str, endpoint: &RecordedEndpoint) {
+    pub(super) fn release_endpoint(&mut self, name: &str, endpoint: &RecordedEndpoint) {
         let mut draft = Draft {
             silent: true,
             ..Draft::default()
@@ -370,9 +374,13 @@ impl Planner<'_> {
                 self.act(draft, Op::Detach(program, pin.1));
             }
         }
-        let known = self.world.observed.maps.interfaces.get(&endpoint.ifindex);
-        if known.is_some_and(|known| known.id == endpoint.id) {
-            self.act(draft, Op::Unregister(endpoint.ifindex));
+        // One that was never finished has no index in its record yet.
+        let known = self.world.observed.maps.interfaces.iter();
+        let known = known.filter(|(_, known)| {
+            known.kind == Some(InterfaceKind::Endpoint) && known.id == endpoint.id
+        });
+        for ifindex in known.map(|(ifindex, _)| *ifindex).collect::<Vec<_>>() {
+            self.act(draft, Op::Unregister(ifindex));
         }
     }
 

@@ -10,6 +10,7 @@ use super::{
         Action, NewInterface, Object, Op, Owner, Plan, Recorded, RecordedEndpoint, Wanted, World,
     },
     Draft, Fresh, Planner,
+    endpoint::host_link,
     entries::{ENDPOINT, UPLINK},
 };
 
@@ -225,6 +226,10 @@ impl Planner<'_> {
             ..Draft::default()
         };
         for record in node.endpoints.values() {
+            // Of one whose interface is gone nothing is passed.
+            if host_link(&self.world, record).is_none() {
+                continue;
+            }
             let ifindex = self.world.ifindex(&record.host_dev);
             self.refresh_interface(&mut draft, &record.host_dev);
             let owner = Owner::Endpoint {

@@ -73,13 +73,11 @@ fn each_says_what_is_wrong_and_what_mends_it() {
         ),
         (
             foreign(None, "host_dev"),
-            "interface eth7 exists and is not netpath's: set host_dev in the topology file to \
-             another name",
+            "interface eth7 exists and is not netpath's: set host_dev to another name",
         ),
         (
             foreign(Some("x"), "dev"),
-            "interface eth7 exists in namespace x and is not netpath's: set dev in the \
-             topology file to another name",
+            "interface eth7 exists in namespace x and is not netpath's: set dev to another name",
         ),
         (
             Refusal::MadeMeanwhile("eth7".into()),
@@ -262,6 +260,50 @@ fn each_says_what_is_wrong_and_what_mends_it() {
              file, or boot without `ipv6.disable=1`",
         ),
         (Refusal::NameTooLong, "is too long for a record: shorten it"),
+        (
+            Refusal::NamespaceTaken {
+                path: "/run/netns/c1".into(),
+                whose: "endpoint x's".into(),
+            },
+            "the network namespace at /run/netns/c1 is endpoint x's: give a container's, or \
+             leave it out to have one made",
+        ),
+        (
+            Refusal::DefaultRouteThere {
+                path: "/run/netns/c1".into(),
+                told: "0.0.0.0/0 via 10.0.0.1".into(),
+            },
+            "the network namespace at /run/netns/c1 has a default route of somebody's, 0.0.0.0/0 \
+             via 10.0.0.1: remove that route first if nothing uses it, or give another namespace",
+        ),
+        (
+            Refusal::NameTaken {
+                what: "endpoint x".into(),
+                by: "of the topology file".into(),
+                cure: "choose another name".into(),
+            },
+            "endpoint x is there already: it is of the topology file: choose another name",
+        ),
+        (
+            Refusal::AddressTaken {
+                net: "10.0.1.2/32".parse().expect("an address"),
+                by: "address 10.0.1.2 of endpoint x".into(),
+            },
+            "10.0.1.2 overlaps address 10.0.1.2 of endpoint x: give the endpoint addresses and \
+             prefixes that nothing else has there",
+        ),
+        (
+            Refusal::OtherOrigin(Origin::File),
+            "is there for a topology file: take it out of the topology file, and run `netpath up`",
+        ),
+        (
+            Refusal::OtherOrigin(Origin::Cni),
+            "is there for a container runtime: have the container runtime remove it",
+        ),
+        (
+            Refusal::NodeHalfMade,
+            "was begun and not finished: finish it with `netpath up` first",
+        ),
     ];
     let mut ids = std::collections::BTreeSet::new();
     for (refusal, words) in cases {

@@ -127,6 +127,7 @@ fn endpoint(index: usize, families: u8, prefix: bool, inner: bool, home: u8) -> 
             1 => Some(FastPathWish::Off),
             _ => Some(FastPathWish::AsNode),
         },
+        mtu: None,
     }
 }
 

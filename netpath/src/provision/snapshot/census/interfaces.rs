@@ -33,7 +33,7 @@ impl Reader<'_> {
     ) -> Result<BTreeMap<Ifindex, InterfaceCensus>, ProvisionError> {
         let qdiscs = self.netlink.qdiscs()?;
         let mut found = BTreeMap::new();
-        for dev in self.subject.host_devs() {
+        for dev in self.subject.seen_host_devs() {
             if let Some(link) = named(links, dev) {
                 found.insert(link.ifindex, self.endpoint(link, &qdiscs)?);
             }
@@ -49,7 +49,7 @@ impl Reader<'_> {
 
     /// What waits for interfaces that are yet to be made: chains at their hooks, by their names.
     pub fn coming(&self, links: &[Link]) -> BTreeMap<String, InterfaceCensus> {
-        let devs = self.subject.host_devs().into_iter();
+        let devs = self.subject.seen_host_devs().into_iter();
         let coming = devs
             .chain(self.subject.uplinks())
             .filter(|dev| named(links, dev).is_none());

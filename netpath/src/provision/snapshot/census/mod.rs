@@ -40,7 +40,7 @@ pub(super) fn take(
         .into_iter()
         .chain(subject.uplinks())
         .collect();
-    for dev in &devices {
+    for dev in subject.seen_host_devs().iter().chain(&subject.uplinks()) {
         if let Some(problem) = named(&links, dev).and_then(|link| link.undecoded.as_ref()) {
             return Err(ProvisionError::Interface {
                 dev: (*dev).to_owned(),
@@ -80,7 +80,7 @@ pub(super) fn take(
         route_mtu: route_mtu(&routes),
         path_mtu: sysctls.get(PATH_MTU).is_some_and(|value| value != "0"),
     };
-    if forward::matters(subject, &census) {
+    if subject.only.is_none() && forward::matters(subject, &census) {
         census.forward_drops = forward::drops(subject, &ruleset, &routed, &links);
     }
     Ok(census)
@@ -111,7 +111,9 @@ fn routed<'a>(subject: &Subject<'a>) -> Routed<'a> {
     let mut routed = BTreeMap::new();
     if let Some(node) = subject.recorded {
         routed.extend(node.routes.keys().map(|dst| (*dst, None)));
-        let endpoints = node.endpoints.values();
+        let endpoints = node.endpoints.iter();
+        let endpoints = endpoints.filter(|(name, _)| !subject.loses(name));
+        let endpoints = endpoints.map(|(_, endpoint)| endpoint);
         routed.extend(endpoints.flat_map(|it| of(&it.addresses, &it.prefixes, &it.host_dev)));
     }
     if let Some(node) = subject.wanted {

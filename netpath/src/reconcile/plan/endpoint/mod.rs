@@ -6,6 +6,8 @@ mod retire;
 mod routes;
 mod veth;
 
+pub(super) use self::veth::host_link;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -69,6 +71,12 @@ impl Planner<'_> {
             return;
         };
         let before = node.endpoints.get(&wanted.name).cloned();
+        if before
+            .as_ref()
+            .is_some_and(|it| self.lost_its_namespace(&wanted.name, it))
+        {
+            return;
+        }
         let mut draft = Draft::default();
         let record = self.wished_record(&mut draft, wanted, before.as_ref());
         let mut work = Work {

@@ -26,7 +26,11 @@ impl Planner<'_> {
         }
     }
 
-    fn retire_endpoint(&mut self, wanted: &WantedEndpoint, before: &RecordedEndpoint) {
+    pub(in super::super) fn retire_endpoint(
+        &mut self,
+        wanted: &WantedEndpoint,
+        before: &RecordedEndpoint,
+    ) {
         let mut draft = Draft {
             silent: true,
             quiet: true,

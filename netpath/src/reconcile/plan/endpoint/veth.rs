@@ -90,7 +90,14 @@ impl Planner<'_> {
             }));
             draft.quiet = true;
             match (&work.wanted.home, state) {
-                (Home::Given(_), NamespaceState::Present(cookie)) => work.record.cookie = cookie,
+                (Home::Given(_), NamespaceState::Present(cookie)) => {
+                    work.record.cookie = cookie;
+                    let pending = RecordedEndpoint {
+                        complete: false,
+                        ..work.record.clone()
+                    };
+                    self.record(draft, work, pending);
+                }
                 (Home::Given(_), _) => return,
                 (Home::Made, state) => {
                     if state == NamespaceState::EmptyFile {
@@ -116,8 +123,8 @@ impl Planner<'_> {
         if work.wanted.home == Home::Made {
             let ipv6 = self.ipv6_of(work.uses_ipv6());
             self.sysctls(draft, &work.place, endpoint_sysctls(ipv6));
+            self.loopback_up(draft, &work.place);
         }
-        self.loopback_up(draft, &work.place);
     }
 
     /// Makes the veth pair anew unless both of its ends are there. Returns whether it did.
@@ -148,7 +155,21 @@ impl Planner<'_> {
             peer_mac: record.endpoint_mac,
         };
         self.act(draft, op);
+        self.new_mtu(draft, work);
         true
+    }
+
+    fn new_mtu(&mut self, draft: &mut Draft, work: &Work<'_>) {
+        let Some(mtu) = work.wanted.mtu else {
+            return;
+        };
+        let ends = [
+            (Place::Node, work.record.host_dev.clone()),
+            (work.place.clone(), work.record.dev.clone()),
+        ];
+        for (place, dev) in ends {
+            self.act(draft, Op::SetMtu { place, dev, mtu });
+        }
     }
 
     pub(super) fn await_veth(&mut self, draft: &mut Draft, work: &Work<'_>, made: bool) {
@@ -167,7 +188,10 @@ impl Planner<'_> {
 }
 
 /// The host-side veth, if it is there and is the one that netpath made: its MAC says so.
-pub(super) fn host_link<'w>(world: &'w World, record: &RecordedEndpoint) -> Option<&'w Link> {
+pub(in super::super) fn host_link<'w>(
+    world: &'w World,
+    record: &RecordedEndpoint,
+) -> Option<&'w Link> {
     let link = world.observed.node.link(&record.host_dev);
     link.filter(|link| link.mac == Some(record.host_mac))
 }

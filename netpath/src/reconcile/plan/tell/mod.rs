@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use netpath_common::Ifindex;
 
 use super::{
-    super::{Drift, Object, Recorded, RecordedEndpoint, Told, Wanted, World},
+    super::{Drift, Home, Object, Recorded, RecordedEndpoint, Told, Wanted, World},
     Fresh, Planner,
     sysctls::forwarding_v6,
 };
@@ -39,9 +39,21 @@ impl Planner<'_> {
         if node.place == NodePlace::Host {
             self.tell_uplinks(&node);
         }
+        self.tell_lost(&node);
         self.tell_routes(&node);
         self.tell_ways(&node);
         self.tell_forward(&node);
+    }
+
+    /// Endpoints whose namespace whoever gave it has taken away.
+    fn tell_lost(&mut self, node: &Recorded) {
+        for (name, record) in &node.endpoints {
+            if let Home::Given(path) = &record.home
+                && self.lost_its_namespace(name, record)
+            {
+                self.tell_of(Object::Endpoint, name, Drift::GivenGone(path.clone()));
+            }
+        }
     }
 
     fn tell_of(&mut self, object: Object, name: &str, drift: Drift) {
