@@ -89,6 +89,21 @@ kinds! {
         NoNamespace(String) = "namespace_missing", "give the path of one, such as /run/netns/NAME";
         /// The machine has no interface of an uplink's name.
         NoUplink(String) = "uplink_missing", "name one that `ip link` lists";
+        /// Somebody has renamed the machine's interface that was an uplink.
+        UplinkRenamed {
+            /// What it was called.
+            dev: String,
+            /// What it is called.
+            to: String,
+        } = "uplink_renamed", "write its new name into the topology file, or give it the old one as an alternative name with \
+            `ip link property add`";
+        /// Two uplinks of the file are one interface, under its name and an alternative one.
+        SameInterface {
+            /// The uplink.
+            dev: String,
+            /// The other.
+            other: String,
+        } = "same_interface", "name each interface once";
         /// An uplink of the machine is down.
         UplinkDown(String) = "uplink_down", "set it up with `ip link set` (netpath configures no interface that it did \
             not make)";
@@ -197,6 +212,10 @@ impl Refusal {
             Self::LeftInterface(dev) => format!(
                 "remove it with `{entry}ip link del dev {dev}` if nothing uses it, or set host_dev in the topology file to \
                  another name"
+            ),
+            Self::UplinkRenamed { dev, to } => format!(
+                "write dev = \"{to}\" into the topology file, or give it the old name as an alternative one with \
+                 `{entry}ip link property add dev {to} altname {dev}` (netpath renames no interface that it did not make)"
             ),
             Self::UplinkDown(dev) => format!(
                 "set it up with `{entry}ip link set {dev} up` (netpath configures no interface that it did not make)"
@@ -308,6 +327,10 @@ impl fmt::Display for Refusal {
             Self::NamespaceDead => write!(f, "the network namespace that it was made in is gone"),
             Self::OtherNamespace { .. } => write!(f, "is up in another network namespace"),
             Self::NoNamespace(path) => write!(f, "there is no network namespace at {path}"),
+            Self::UplinkRenamed { dev, to } => write!(f, "uplink {dev} is called {to} now"),
+            Self::SameInterface { dev, other } => {
+                write!(f, "{dev} and {other} are names of one interface")
+            }
             Self::NoUplink(dev) => write!(f, "there is no interface {dev} to be an uplink"),
             Self::NoAddress { dev, address } => write!(f, "uplink {dev} has no address {address}"),
             Self::NotForwarding { key, found, .. } => {

@@ -34,7 +34,6 @@ pub(super) fn node(
     datapath: Option<&Datapath>,
     observed: &mut Observed,
 ) -> Result<(), ProvisionError> {
-    let keys = node_keys(subject);
     let state = observed.node.state;
     let is_lab = subject.place == NodePlace::Lab;
     let may_drop = subject.wanted.is_some_and(|node| node.forward_drop)
@@ -43,7 +42,8 @@ pub(super) fn node(
     let is_machine = subject.place == NodePlace::Host;
     let (node, own, machine, forward_drop, attached, census) = netns.enter(|inside| {
         let netlink = Netlink::open(inside)?;
-        let node = read(inside, &netlink, state, &keys, None)?;
+        let mut node = read(inside, &netlink, state, &[], None)?;
+        node.sysctls = sysctls(inside, &node_keys(subject, &node))?;
         let taken = netlink.routes(Table::Local)?;
         let own = taken.iter().filter_map(own_address).collect();
         let machine = match is_machine {
@@ -104,7 +104,7 @@ fn attached(
             continue;
         };
         for &program in programs {
-            let running = datapath.runs(inside, program, &link.name)?;
+            let running = datapath.runs(inside, program, dev)?;
             if running != Running::No {
                 attached.insert((link.ifindex, program));
             }
@@ -120,7 +120,7 @@ fn attached(
 const ALL: Ipv6 = Ipv6::Used;
 
 /// The sysctls that netpath sets in a node's namespace, or goes by there.
-fn node_keys(subject: &Subject<'_>) -> Vec<String> {
+fn node_keys(subject: &Subject<'_>, node: &Namespace) -> Vec<String> {
     let mut keys: Vec<String> = Vec::new();
     keys.extend(node_sysctls(ALL).into_iter().map(|(key, _)| key));
     keys.push(census::PATH_MTU.to_owned());
@@ -128,6 +128,7 @@ fn node_keys(subject: &Subject<'_>) -> Vec<String> {
         keys.extend(veth_sysctls(dev, ALL).into_iter().map(|(key, _)| key));
     }
     for dev in subject.uplinks() {
+        let dev = node.kernel_name(dev);
         keys.extend(reverse_path_sysctls(dev));
         keys.extend(uplink_sysctls(dev, ALL).into_iter().map(|(key, _)| key));
     }
@@ -184,6 +185,7 @@ fn read(
             Link {
                 ifindex: link.ifindex,
                 name: link.name,
+                altnames: link.altnames,
                 mac: link.mac,
                 veth: link.kind == LinkKind::Veth,
                 up: link.up,
