@@ -39,6 +39,8 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_GROUP: u16 = 27;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
+const IFLA_PROP_LIST: u16 = 52;
+const IFLA_ALT_IFNAME: u16 = 53;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_XDP_ATTACHED: u16 = 2;
@@ -58,6 +60,8 @@ pub struct Link {
     pub ifindex: Ifindex,
     /// Its name. Bytes that are not UTF-8 are shown with escapes.
     pub name: String,
+    /// Its alternative names (`ip link property add altname`), which the kernel takes for it as well.
+    pub altnames: Vec<String>,
     /// Its Ethernet address, if it has one of six bytes.
     pub mac: Option<Mac>,
     /// Administratively up.
@@ -146,6 +150,13 @@ pub struct VethEnd<'a> {
     pub mac: Mac,
 }
 
+impl Link {
+    /// Whether it is called so, by its name or an alternative one.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.altnames.iter().any(|altname| altname == name)
+    }
+}
+
 impl Netlink {
     /// Every interface. One that the kernel tells of in an unknown form is among them, and says so
     /// ([`Link::undecoded`]).
@@ -166,7 +177,7 @@ impl Netlink {
             .dump(about, &request, |message: Raw| found(&message))
     }
 
-    /// The interface of this name.
+    /// The interface of this name, or alternative name.
     ///
     /// # Errors
     /// When the kernel refuses for another reason than that there is none.
@@ -486,6 +497,7 @@ pub(super) fn decode(payload: &[u8]) -> Result<Link, String> {
     let mut link = Link {
         ifindex: Ifindex(word(4)),
         name: String::new(),
+        altnames: Vec::new(),
         mac: None,
         up: word(8) & libc::IFF_UP.cast_unsigned() != 0,
         operational: false,
@@ -558,6 +570,13 @@ fn take(
                 Some("bridge") => LinkKind::Bridge,
                 Some(other) => LinkKind::Other(other.to_owned()),
             };
+        }
+        IFLA_PROP_LIST => {
+            let properties = Attributes::parse(value)?;
+            let names = properties
+                .iter()
+                .filter(|(kind, _)| *kind == IFLA_ALT_IFNAME);
+            link.altnames = names.map(|(_, name)| text(name)).collect();
         }
         IFLA_XDP => link.xdp = xdp(&Attributes::parse(value)?)?,
         _ => {}

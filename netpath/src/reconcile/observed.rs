@@ -36,6 +36,8 @@ pub struct Link {
     pub ifindex: Ifindex,
     /// Its name.
     pub name: String,
+    /// Its alternative names: of no two interfaces the same, and no other's name.
+    pub altnames: Vec<String>,
     /// Its Ethernet address, if it has one of six bytes.
     pub mac: Option<Mac>,
     /// One end of a veth pair.
@@ -140,9 +142,15 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// The interface of this name.
+    /// The interface of this name, or alternative name.
     pub fn link(&self, name: &str) -> Option<&Link> {
-        self.links.iter().find(|link| link.name == name)
+        let is_it = |link: &&Link| link.name == name || link.altnames.iter().any(|it| it == name);
+        self.links.iter().find(is_it)
+    }
+
+    /// The kernel's own name for an interface that may be called by an alternative one: sysctls go by it.
+    pub fn kernel_name<'n>(&'n self, name: &'n str) -> &'n str {
+        self.link(name).map_or(name, |link| link.name.as_str())
     }
 
     /// Netpath's own routes to a destination.

@@ -137,6 +137,21 @@ kinds! {
         /// Somebody's filter stands in the place of netpath's on an uplink, without TCX.
         FilterInPlace(String) = "filter_in_place", "remove it with `tc filter del` if nobody needs it, or give it another \
             preference";
+        /// Somebody has renamed the machine's interface that was an uplink.
+        UplinkRenamed {
+            /// What it was called.
+            dev: String,
+            /// What it is called.
+            to: String,
+        } = "uplink_renamed", "write its new name into the topology file, or give it the old one as an alternative name with \
+            `ip link property add`";
+        /// Two uplinks of the file are one interface, under its name and an alternative one.
+        SameInterface {
+            /// The uplink.
+            dev: String,
+            /// The other.
+            other: String,
+        } = "same_interface", "name each interface once";
         /// An uplink of the machine is down.
         UplinkDown(String) = "uplink_down", "set it up with `ip link set` (netpath configures no interface that it did \
             not make)";
@@ -253,6 +268,10 @@ impl Refusal {
             Self::FilterInPlace(dev) => format!(
                 "remove it with `{entry}tc filter del dev {dev} ingress pref {FILTER_PREFERENCE}` if nobody needs it (a netpath \
                  whose directory is gone leaves one), or give it another preference"
+            ),
+            Self::UplinkRenamed { dev, to } => format!(
+                "write dev = \"{to}\" into the topology file, or give it the old name as an alternative one with \
+                 `{entry}ip link property add dev {to} altname {dev}` (netpath renames no interface that it did not make)"
             ),
             Self::UplinkDown(dev) => format!(
                 "set it up with `{entry}ip link set {dev} up` (netpath configures no interface that it did not make)"
@@ -401,6 +420,10 @@ impl fmt::Display for Refusal {
             },
             Self::OtherOrigin(origin) => write!(f, "is there for {}", asker(*origin)),
             Self::NodeHalfMade => write!(f, "was begun and not finished"),
+            Self::UplinkRenamed { dev, to } => write!(f, "uplink {dev} is called {to} now"),
+            Self::SameInterface { dev, other } => {
+                write!(f, "{dev} and {other} are names of one interface")
+            }
             Self::NoUplink(dev) => write!(f, "there is no interface {dev} to be an uplink"),
             Self::NoAddress { dev, address } => write!(f, "uplink {dev} has no address {address}"),
             Self::NotForwarding { key, found, .. } => {

@@ -36,7 +36,6 @@ pub(super) fn node(
     datapath: Option<&Datapath>,
     observed: &mut Observed,
 ) -> Result<(), ProvisionError> {
-    let keys = node_keys(subject);
     let state = observed.node.state;
     let is_lab = subject.place == NodePlace::Lab;
     let may_drop = subject.wanted.is_some_and(|node| node.forward_drop)
@@ -46,7 +45,8 @@ pub(super) fn node(
     let (node, own, machine, forward_drop, attached, clsact, census) =
         netns.enter(|inside| {
             let netlink = Netlink::open(inside)?;
-            let node = read(inside, &netlink, state, &keys, None)?;
+            let mut node = read(inside, &netlink, state, &[], None)?;
+            node.sysctls = sysctls(inside, &node_keys(subject, &node))?;
             let taken = netlink.routes(Table::Local)?;
             let own = (
                 taken.iter().filter_map(own_address).collect(),
@@ -119,7 +119,7 @@ fn attached(
             continue;
         };
         for &program in programs {
-            let running = datapath.runs(inside, program, &link.name)?;
+            let running = datapath.runs(inside, program, dev)?;
             if running != Running::No {
                 attached.insert((link.ifindex, program));
             }
@@ -158,22 +158,19 @@ fn clsact(
 const ALL: Ipv6 = Ipv6::Used;
 
 /// The sysctls that netpath sets in a node's namespace, or goes by there.
-fn node_keys(subject: &Subject<'_>) -> Vec<String> {
+fn node_keys(subject: &Subject<'_>, node: &Namespace) -> Vec<String> {
     let mut keys: Vec<String> = Vec::new();
     keys.extend(node_sysctls(ALL).into_iter().map(|(key, _)| key));
     keys.push(census::PATH_MTU.to_owned());
-    for dev in subject
-        .seen_host_devs()
-        .into_iter()
-        .chain(subject.uplinks())
-    {
+    for dev in subject.seen_host_devs() {
         keys.extend(forwards_v4(dev));
         keys.extend(forwards_v6(dev));
-    }
-    for dev in subject.seen_host_devs() {
         keys.extend(veth_sysctls(dev, ALL).into_iter().map(|(key, _)| key));
     }
     for dev in subject.uplinks() {
+        let dev = node.kernel_name(dev);
+        keys.extend(forwards_v4(dev));
+        keys.extend(forwards_v6(dev));
         keys.extend(reverse_path_sysctls(dev));
         keys.extend(uplink_sysctls(dev, ALL).into_iter().map(|(key, _)| key));
     }
@@ -233,6 +230,7 @@ fn read(
             Link {
                 ifindex: link.ifindex,
                 name: link.name,
+                altnames: link.altnames,
                 mac: link.mac,
                 veth: link.kind == LinkKind::Veth,
                 up: link.up,

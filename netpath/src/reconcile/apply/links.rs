@@ -148,6 +148,7 @@ impl World {
             xdp: false,
             addresses: Vec::new(),
             no_sources: Default::default(),
+            altnames: Vec::new(),
         };
         let census = &mut self.observed.census;
         if *place == Place::Node

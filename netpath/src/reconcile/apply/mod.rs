@@ -284,6 +284,7 @@ impl World {
                 xdp: false,
                 addresses: Vec::new(),
                 no_sources: Default::default(),
+                altnames: Vec::new(),
             }],
             ..Namespace::default()
         }

@@ -399,10 +399,21 @@ impl Planner<'_> {
 
     fn refuse_uplink(&mut self, wanted: &WantedUplink) {
         let Some(link) = self.initial.observed.node.link(&wanted.dev) else {
-            let refusal = Refusal::NoUplink(wanted.dev.clone());
+            let refusal = self.no_uplink(&wanted.dev);
             self.refuse_with(Object::Uplink, &wanted.dev, refusal);
             return;
         };
+        let node = &self.initial.observed.node;
+        let mut before = self.wanted.uplinks.iter();
+        let mut before = before.by_ref().take_while(|other| *other != wanted);
+        let other = before.find(|other| node.link(&other.dev).is_some_and(|it| it == link));
+        if let Some(other) = other {
+            let refusal = Refusal::SameInterface {
+                dev: wanted.dev.clone(),
+                other: other.dev.clone(),
+            };
+            self.refuse_with(Object::Uplink, &wanted.dev, refusal);
+        }
         if !link.up {
             let refusal = Refusal::UplinkDown(wanted.dev.clone());
             self.refuse_with(Object::Uplink, &wanted.dev, refusal);
@@ -418,8 +429,27 @@ impl Planner<'_> {
             };
             self.refuse_with(Object::Uplink, &wanted.dev, refusal);
         }
-        let key = format!("ipv4/conf/{}/forwarding", wanted.dev);
+        let key = format!("ipv4/conf/{}/forwarding", link.name);
         self.must_forward(Object::Uplink, &wanted.dev, &key);
+    }
+
+    /// Why there is no interface of an uplink's name. Where it was renamed since it was recorded, the file is to say so: by
+    /// that name it will be found the next time, too, and netpath renames no interface that it did not make.
+    fn no_uplink(&self, dev: &str) -> Refusal {
+        let record = self.recorded_node().and_then(|node| node.uplinks.get(dev));
+        let mut links = self.initial.observed.node.links.iter();
+        let link = record.and_then(|record| {
+            links.find(|link| {
+                link.ifindex == record.ifindex && link.mac.unwrap_or_default() == record.mac
+            })
+        });
+        match link {
+            Some(link) => Refusal::UplinkRenamed {
+                dev: dev.to_owned(),
+                to: link.name.clone(),
+            },
+            None => Refusal::NoUplink(dev.to_owned()),
+        }
     }
 
     /// To the kernel every number but 0 is on.

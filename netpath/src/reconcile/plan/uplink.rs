@@ -467,7 +467,7 @@ impl Planner<'_> {
             self.sysctl(&Place::Node, key)
                 .map_or(0, |value| value.parse().unwrap_or(STRICT))
         };
-        let mode = reverse_path_sysctls(dev)
+        let mode = reverse_path_sysctls(self.world.observed.node.kernel_name(dev))
             .iter()
             .map(mode)
             .max()

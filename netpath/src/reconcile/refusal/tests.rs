@@ -255,6 +255,22 @@ fn each_says_what_is_wrong_and_what_mends_it() {
              package iptables, or leave forward_policy out",
         ),
         (
+            Refusal::UplinkRenamed {
+                dev: "eth7".into(),
+                to: "lan0".into(),
+            },
+            "uplink eth7 is called lan0 now: write dev = \"lan0\" into the topology file, or give \
+             it the old name as an alternative one with `ip link property add dev lan0 altname eth7` \
+             (netpath renames no interface that it did not make)",
+        ),
+        (
+            Refusal::SameInterface {
+                dev: "eth7".into(),
+                other: "enp7s0".into(),
+            },
+            "eth7 and enp7s0 are names of one interface: name each interface once",
+        ),
+        (
             Refusal::NoIpv6,
             "the kernel has no IPv6, and the topology file does: leave IPv6 out of the topology \
              file, or boot without `ipv6.disable=1`",
@@ -333,6 +349,10 @@ fn commands_are_run_in_the_nodes_namespace() {
         },
         Refusal::UplinkDown("eth7".into()),
         Refusal::FilterInPlace("eth7".into()),
+        Refusal::UplinkRenamed {
+            dev: "eth7".into(),
+            to: "lan0".into(),
+        },
         Refusal::LeftInterface("np-x".into()),
         Refusal::OtherMac {
             dev: "eth7".into(),

@@ -30,6 +30,7 @@ pub fn host_world() -> World {
         other_end: None,
         addresses: addresses.iter().map(|text| net(text)).collect(),
         no_sources: Default::default(),
+        altnames: Vec::new(),
     };
     let sysctls = [
         ("ipv4/conf/up0/forwarding", "1"),

@@ -40,7 +40,7 @@ impl Reader<'_> {
         }
         for dev in self.subject.uplinks() {
             if let Some(link) = named(links, dev) {
-                found.insert(link.ifindex, self.uplink(link)?);
+                found.insert(link.ifindex, self.uplink(link, dev)?);
             }
         }
         found.retain(|_, census| *census != InterfaceCensus::default());
@@ -76,9 +76,14 @@ impl Reader<'_> {
 
     /// An uplink. What is sent out of it meets its queueing discipline and filters, by whatever way it came. Not so the
     /// egress hook of nf_tables: the kernel passes it by with what TC has redirected (`nf_skip_egress`).
-    fn uplink(&self, link: &Link) -> Result<InterfaceCensus, ProvisionError> {
+    fn uplink(&self, link: &Link, dev: &str) -> Result<InterfaceCensus, ProvisionError> {
         let mut census = controlled(link);
-        if self.keeps_from_others(ProgramKind::FromUplink, link)? {
+        // Its pin has the name that it is called by.
+        let pinned = Link {
+            name: dev.to_owned(),
+            ..link.clone()
+        };
+        if self.keeps_from_others(ProgramKind::FromUplink, &pinned)? {
             census.ingress.insert(PuntReason::Shaped);
         }
         Ok(census.and(self.hooks(&link.name)))

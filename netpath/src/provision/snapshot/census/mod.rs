@@ -50,11 +50,13 @@ pub(super) fn take(
     }
     matters.extend(addresses::of_rules(&ruleset, &routed, &links, &devices));
     let routes = netlink.routes(Table::All)?;
+    let uplinks = subject.uplinks().into_iter();
+    let uplinks: Vec<&str> = uplinks.map(|dev| kernel_name(&links, dev)).collect();
     let routing = routing::Routing {
         rules: &netlink.rules()?,
         routes: &routes,
         links: &links,
-        uplinks: &subject.uplinks().into_iter().collect::<Vec<_>>(),
+        uplinks: &uplinks,
     };
     matters.extend(routing.matters(&routed));
     let reader = interfaces::Reader {
@@ -134,16 +136,21 @@ fn route_mtu(routes: &[Route]) -> u32 {
 }
 
 /// The interface of this name: one that is yet to be made has no index.
-fn device<'a>(links: &[netlink::Link], name: &'a str) -> Device<'a> {
+fn device<'a>(links: &'a [netlink::Link], name: &'a str) -> Device<'a> {
     Device {
         ifindex: named(links, name).map_or(Ifindex(0), |link| link.ifindex),
-        name,
+        name: kernel_name(links, name),
     }
 }
 
-/// The interface of this name.
+/// The kernel's own name for an interface: rules go by it.
+fn kernel_name<'a>(links: &'a [netlink::Link], name: &'a str) -> &'a str {
+    named(links, name).map_or(name, |link| link.name.as_str())
+}
+
+/// The interface of this name, or alternative name.
 fn named<'a>(links: &'a [netlink::Link], name: &str) -> Option<&'a netlink::Link> {
-    links.iter().find(|link| link.name == name)
+    links.iter().find(|link| link.is_called(name))
 }
 
 /// Whether two prefixes have an address in common.

@@ -73,7 +73,7 @@ impl Planner<'_> {
             if !uplink.addresses.iter().any(|net| net.addr().is_ipv6()) {
                 continue;
             }
-            let key = forwarding_v6(dev);
+            let key = forwarding_v6(self.world.observed.node.kernel_name(dev));
             let found = self.world.observed.node.sysctls.get(&key).cloned();
             if let Some(found) = found.filter(|found| found != "1") {
                 let drift = Drift::UplinkNotForwarding { key, found };
