@@ -6,6 +6,7 @@ mod command;
 mod conformance;
 mod fuzz;
 mod imports;
+mod install;
 mod kernels;
 mod lint;
 mod progress;
@@ -36,6 +37,8 @@ struct Cli {
 enum Task {
     /// Build the release binary, target/release/netpath
     Build,
+    /// Build, then install the binary, manual pages, completions and netpath.service
+    Install(install::Args),
     /// Build, then run `netpath demo` (needs root)
     Run(run::Args),
     /// Check format, lints and who imports whom, then run every test (needs root)
@@ -71,7 +74,7 @@ impl Task {
             Self::Conformance => Some("conformance"),
             Self::Stages(_) => Some("stages"),
             Self::Kernels(_) => Some("kernels"),
-            Self::Build | Self::Lint | Self::Clean(_) | Self::Setup(_) => None,
+            Self::Build | Self::Install(_) | Self::Lint | Self::Clean(_) | Self::Setup(_) => None,
         }
     }
 }
@@ -93,6 +96,7 @@ fn perform(task: &Task) -> Result<()> {
     let workspace = Workspace::locate()?;
     match task {
         Task::Build => build::task(&workspace),
+        Task::Install(args) => install::task(&workspace, args),
         Task::Run(args) => run::task(&workspace, args),
         Task::Test(args) => test::task(&workspace, args),
         Task::Fuzz(args) => fuzz::task(&workspace, args),

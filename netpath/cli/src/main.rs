@@ -18,6 +18,7 @@ mod output;
 mod show;
 mod signals;
 mod stats;
+mod table;
 mod up;
 
 use std::process::ExitCode;
@@ -27,7 +28,8 @@ use clap::{ArgAction, ColorChoice, CommandFactory as _, FromArgMatches as _, Par
 use self::{
     context::Context,
     failure::{Failure, Refusal},
-    output::{Format, Output, Table, note},
+    output::{Format, Output, note},
+    table::Table,
 };
 
 const EXIT_STATUSES: &str = "\

@@ -7,18 +7,12 @@ use std::{
 };
 
 use clap::ColorChoice;
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, presets};
 use serde::Serialize;
+
+use super::table::Table;
 
 /// Columns of a terminal that all tables fit, unless all is asked for.
 const WIDTH: u16 = 80;
-
-/// The last cell of a row about something that is not as it should be.
-pub(super) const DRIFT: &str = "drift";
-
-const BOLD: &str = "\x1b[1m";
-const RED: &str = "\x1b[31m";
-const PLAIN: &str = "\x1b[0m";
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -167,7 +161,7 @@ impl Output {
     fn render(&self, tables: &[Table]) -> String {
         tables
             .iter()
-            .filter(|table| !table.rows.is_empty())
+            .filter(|table| !table.is_empty())
             .map(|table| table.render_within(self.colour, self.width()))
             .collect::<Vec<_>>()
             .join("\n")
@@ -230,108 +224,6 @@ fn is_dumb() -> bool {
     env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
-/// Columns for people: a heading, and rows of text.
-#[derive(Clone, Debug)]
-pub struct Table {
-    columns: Vec<Column>,
-    rows: Vec<Vec<String>>,
-}
-
-#[derive(Clone, Debug)]
-struct Column {
-    heading: String,
-    is_number: bool,
-    is_wide: bool,
-}
-
-impl Table {
-    /// Without rows. A heading that starts with `#` is that of a column of numbers; one with a `+` before it is left out
-    /// where there is not room for everything.
-    pub fn new<T: AsRef<str>>(headings: impl IntoIterator<Item = T>) -> Self {
-        let columns = headings
-            .into_iter()
-            .map(|heading| {
-                let heading = heading.as_ref();
-                let (heading, is_wide) = match heading.strip_prefix('+') {
-                    Some(heading) => (heading, true),
-                    None => (heading, false),
-                };
-                Column {
-                    heading: heading.trim_start_matches('#').to_uppercase(),
-                    is_number: heading.starts_with('#'),
-                    is_wide,
-                }
-            })
-            .collect();
-        Self {
-            columns,
-            rows: Vec::new(),
-        }
-    }
-
-    /// Adds a row. An empty cell is shown as a dash.
-    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        let cells = cells.into_iter().map(|cell| {
-            if cell.is_empty() {
-                "-".to_owned()
-            } else {
-                cell
-            }
-        });
-        self.rows.push(cells.collect());
-    }
-
-    /// All columns, as lines, each with its newline.
-    pub(super) fn render(&self, colour: bool) -> String {
-        self.render_within(colour, None)
-    }
-
-    /// The lines. With a width the columns that need not be there are left out, and what is still too wide goes on in the
-    /// line below.
-    pub(super) fn render_within(&self, colour: bool, width: Option<u16>) -> String {
-        let is_shown = |column: &Column| width.is_none() || !column.is_wide;
-        let shown: Vec<&Column> = self.columns.iter().filter(|it| is_shown(it)).collect();
-        let mut table = comfy_table::Table::new();
-        table.load_style(presets::NOTHING);
-        table.set_header(shown.iter().map(|column| column.heading.as_str()));
-        table.add_rows(self.rows.iter().map(|row| {
-            let cells = self.columns.iter().zip(row);
-            cells
-                .filter(|(column, _)| is_shown(column))
-                .map(|(_, cell)| cell)
-        }));
-        if let Some(width) = width {
-            table.set_content_arrangement(ContentArrangement::Dynamic);
-            table.set_width(width);
-        }
-        for (index, column) in shown.iter().enumerate() {
-            if let Some(rendered) = table.column_mut(index) {
-                let is_last = index + 1 == shown.len();
-                rendered.set_padding((0, if is_last { 0 } else { 2 }));
-                if column.is_number {
-                    rendered.set_cell_alignment(CellAlignment::Right);
-                    rendered.set_constraint(ColumnConstraint::ContentWidth);
-                }
-            }
-        }
-        let tells_state = shown.last().is_some_and(|column| column.heading == "STATE");
-        let mut text = String::new();
-        for (index, line) in table.lines().enumerate() {
-            let line = line.trim_end();
-            match line.strip_suffix(DRIFT) {
-                _ if !colour => text.push_str(line),
-                _ if index == 0 => text.push_str(&format!("{BOLD}{line}{PLAIN}")),
-                Some(before) if tells_state => {
-                    text.push_str(&format!("{before}{RED}{DRIFT}{PLAIN}"));
-                }
-                _ => text.push_str(line),
-            }
-            text.push('\n');
-        }
-        text
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -341,67 +233,6 @@ mod tests {
         table.row(["node03".into(), "5".into(), "no_route".into()]);
         table.row(["n".into(), "12345678901".into(), String::new()]);
         table
-    }
-
-    #[test]
-    fn tables_are_plain_and_aligned() {
-        let expected = "NODE        PACKETS  REASON\n\
-                        node03            5  no_route\n\
-                        n       12345678901  -\n";
-        assert_eq!(table().render(false), expected);
-    }
-
-    #[test]
-    fn colour_is_for_the_heading_only() {
-        let text = table().render(true);
-        let (first, rest) = text.split_once('\n').expect("lines");
-        assert_eq!(first, "\x1b[1mNODE        PACKETS  REASON\x1b[0m");
-        assert!(!rest.contains('\x1b'));
-    }
-
-    fn states() -> Table {
-        let mut table = Table::new(["endpoint", "+mac", "addresses", "#ifindex", "state"]);
-        for (name, state) in [("demo01", "ok"), ("drift", DRIFT)] {
-            let addresses = "10.0.1.2/24, 2001:db8:1234:5678:9abc:def0:1234:5678/128";
-            let cells = [name, "02:00:00:00:00:01", addresses, "31", state];
-            table.row(cells.map(str::to_owned));
-        }
-        table
-    }
-
-    #[test]
-    fn a_narrow_table_fits_and_loses_no_word() {
-        let text = states().render_within(false, Some(40));
-        assert!(text.lines().all(|line| line.len() <= 40), "{text}");
-        let narrow = text.replace(char::is_whitespace, "");
-        assert!(
-            !narrow.contains("MAC") && !narrow.contains("02:00"),
-            "{text}"
-        );
-        for word in ["10.0.1.2/24,", "31", "ok"] {
-            assert!(text.contains(word), "no {word} in {text}");
-        }
-        assert_eq!(states().render_within(false, None).lines().count(), 3);
-        assert!(states().render(false).contains("MAC"));
-        // What fits is not touched.
-        assert_eq!(
-            table().render_within(false, Some(80)),
-            table().render(false)
-        );
-    }
-
-    #[test]
-    fn drift_is_red_where_it_is_a_state() {
-        let text = states().render(true);
-        let lines: Vec<&str> = text.lines().collect();
-        assert!(lines[2].ends_with("  \x1b[31mdrift\x1b[0m"), "{text:?}");
-        assert!(
-            !lines[1].contains('\x1b') && lines[2].matches('\x1b').count() == 2,
-            "{text:?}"
-        );
-        let mut other = Table::new(["name", "made by"]);
-        other.row(["demo01".to_owned(), DRIFT.to_owned()]);
-        assert!(!other.render(true).contains("\x1b[31m"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use netpath::{
     },
 };
 
-use super::{Context, Exit, Failure, Table, completions, file, note, output::DRIFT};
+use super::{Context, Exit, Failure, Table, completions, file, note, table::DRIFT};
 
 /// Arguments of `netpath show`.
 #[derive(Debug, clap::Args)]

@@ -116,9 +116,11 @@ impl Counters {
     }
 }
 
-/// Groups by node, name, outcome and reason.
+/// Node, name, outcome and reason.
+type Key = (String, Option<String>, Option<Outcome>, Option<Reason>);
+
 #[derive(Default)]
-struct Sums(BTreeMap<(String, Option<String>, Option<Outcome>, Option<Reason>), Group>);
+struct Sums(BTreeMap<Key, Group>);
 
 impl Sums {
     fn named(&mut self, node: &str, name: &str) -> &mut Group {

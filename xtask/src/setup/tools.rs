@@ -13,7 +13,7 @@ struct Tool {
     needed_by: Needs,
 }
 
-const TOOLS: [Tool; 7] = [
+const TOOLS: [Tool; 8] = [
     Tool {
         program: "iptables",
         package: "iptables",
@@ -37,6 +37,11 @@ const TOOLS: [Tool; 7] = [
     Tool {
         program: "groff",
         package: "groff-base",
+        needed_by: Needs::Test,
+    },
+    Tool {
+        program: "systemd-analyze",
+        package: "systemd",
         needed_by: Needs::Test,
     },
     Tool {

@@ -84,11 +84,6 @@ pub(super) fn starter(machine: &Machine) -> Result<String, Refusal> {
         machine.uplinks.iter().map(|dev| uplink(dev)).collect()
     };
     let endpoints = [1, 2].map(|number| endpoint(number, v4, v6)).concat();
-    let after = format!(
-        "#[[node.route]]             # what another node has, and the next hop to it: one for each prefix\n\
-         #dst = \"10.0.3.0/24\"\n\
-         #via = \"192.0.2.1\"\n"
-    );
     Ok(format!(
         "# This machine as a node, as `netpath init --host` found it. netpath changes no setting, address or route that it\n\
          # did not make: what it needs and does not find (forwarding, say) `netpath up -f FILE` names, with the command.\n\
@@ -99,10 +94,16 @@ pub(super) fn starter(machine: &Machine) -> Result<String, Refusal> {
          #bypass = [\"shaped\"]        # what of the kernel's doing may be passed by knowingly; default nothing\n\
          \n\
          {uplinks}\n\
-         {after}\n\
+         {ROUTE_EXAMPLE}\n\
          {endpoints}"
     ))
 }
+
+const ROUTE_EXAMPLE: &str = "\
+#[[node.route]]             # what another node has, and the next hop to it: one for each prefix
+#dst = \"10.0.3.0/24\"
+#via = \"192.0.2.1\"
+";
 
 const UPLINK_MISSING: &str = "\
 #[[node.uplink]]            # an interface towards other nodes: this machine has no default route to tell one by\n\
