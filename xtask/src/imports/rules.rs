@@ -23,6 +23,7 @@ const LIBRARY: &[(&str, &[&str])] = &[
     ("command", &[]),
     ("netns", &[]),
     ("lock", &[]),
+    ("expedite", &["lock"]),
     ("model", &["finding", "hash"]),
     ("reconcile", &["finding", "model", "random"]),
     ("netlink", &["netns"]),
@@ -37,6 +38,7 @@ const LIBRARY: &[(&str, &[&str])] = &[
         "provision",
         &[
             "datapath",
+            "expedite",
             "finding",
             "lock",
             "model",

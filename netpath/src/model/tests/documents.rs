@@ -50,6 +50,8 @@ fn wrong_types_and_values() {
         node("netns = true") => 3, "node.netns", "is a boolean", "quotes";
         node("netns = \"blue\"") => 3, "node.netns", "\"blue\"", "write \"host\"";
         node("forward_policy = \"DROP\"") => 3, "node.forward_policy", "\"DROP\"", "\"drop\"";
+        node("expedite = \"yes\"") =>
+            3, "node.expedite", "is a string, not true or false", "without quotes";
         node("max_endpoints = 0") => 3, endpoints, "0 is out of range", "from 1 to 16777216";
         node("max_endpoints = -1") => 3, endpoints, "-1 is out of range", "from 1 to";
         node("max_routes = 16777217") => 3, routes, "out of range", "from 1 to 16777216";

@@ -177,6 +177,16 @@ fn defaults() -> Result<(), TopologyErrors> {
         derived_host_dev(&topology.nodes[0].name, &second.name)
     );
     assert_eq!(topology.nodes[0].forward_policy, ForwardPolicy::Accept);
+    for (keys, expedite) in [
+        ("", true),
+        ("expedite = false\n", false),
+        ("netns = \"host\"\n", false),
+        ("netns = \"host\"\nexpedite = true\n", true),
+    ] {
+        let node = format!("[[node]]\nname = \"n1\"\n{keys}");
+        let topology = Topology::parse("lab.toml", &node)?;
+        assert_eq!(topology.nodes[0].expedite, expedite, "{keys}");
+    }
     Ok(())
 }
 
