@@ -198,6 +198,36 @@ fn on_a_real_machine_it_works_as_printed() {
 }
 
 #[test]
+fn a_machines_file_is_of_what_it_has() {
+    on_a_machine(|_lab| {
+        let printed = || {
+            let output = netpath(&["init", "--host"])
+                .output()
+                .expect("start netpath");
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8(output.stdout).expect("text")
+        };
+        // Without a default route no interface is known to lead to other nodes.
+        let text = printed();
+        assert!(
+            text.contains("\n#[[node.uplink]]") && text.contains("10.77.1.2/24"),
+            "{text}"
+        );
+        run("ip route add default via 100.100.198.253");
+        run("ip addr add 10.77.7.1/24 dev br7");
+        run("ip route add fd77:4d::/32 dev br7");
+        let text = printed();
+        for part in ["dev = \"up0\"", "\"10.78.1.2/24\"", "\"fd77:4e:2::2/64\""] {
+            assert!(text.contains(part), "no {part} in {text}");
+        }
+        assert!(
+            !text.contains("10.77.") && !text.contains("fd77:4d"),
+            "{text}"
+        );
+    });
+}
+
+#[test]
 fn what_is_like_what() {
     for (line, printed) in [
         ("a b", "a b"),

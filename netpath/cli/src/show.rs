@@ -128,6 +128,7 @@ fn details(node: &NodeStatus, endpoint: &EndpointStatus) -> Table {
     let mut line = |what: &str, value: String| table.row([what.to_owned(), value]);
     line("name", endpoint.name.clone());
     line("node", node.name.clone());
+    line("for", endpoint.origin.to_owned());
     for address in &endpoint.addresses {
         line("address", address.to_string());
     }
@@ -190,6 +191,7 @@ fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
     let mut endpoint_table = Table::new([
         "endpoint",
         "node",
+        "+for",
         "addresses",
         "+prefixes",
         "+dev",

@@ -54,6 +54,9 @@ fn selection(name: &str) -> Selection {
         "conformance" => Selection::Left {
             why: "its explanations are this machine's kernel's; `--test conformance` runs it",
         },
+        "lab_completions" | "readme" => Selection::Left {
+            why: "they type what people type, with bash and ping, which are the same on every kernel",
+        },
         "bench_cross_check" => Selection::Left {
             why: "it compares timings, which takes a quiet machine",
         },

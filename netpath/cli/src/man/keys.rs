@@ -57,6 +57,13 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "node",
+        "expedite",
+        "false",
+        "While `netpath up` is at work the kernel expedites its grace periods, on the whole machine; so attaching programs and \
+         removing interfaces takes a tenth of the time. Left out: for lab nodes only.",
+    ),
+    key(
+        "node",
         "max_endpoints",
         "65536",
         "Room for addresses of endpoints, for each family. A larger one grows a node that is up. Left out: 65536.",
