@@ -117,7 +117,7 @@ fn read_only_of(mountinfo: &str) -> Option<bool> {
         let mut options = options.unwrap_or_default().split(',');
         options.any(|option| option == "ro")
     };
-    let found = mountinfo.lines().filter_map(|line| {
+    let mut found = mountinfo.lines().filter_map(|line| {
         let (fields, filesystem) = line.split_once(" - ")?;
         let fields: Vec<&str> = fields.split(' ').collect();
         (fields.get(4) == Some(&BPFFS) && filesystem.starts_with("bpf ")).then(|| {
@@ -125,7 +125,7 @@ fn read_only_of(mountinfo: &str) -> Option<bool> {
             (of_mount, has_ro(filesystem.rsplit(' ').next()))
         })
     });
-    match found.last()? {
+    match found.next_back()? {
         (_, true) => Some(false),
         (true, false) => Some(true),
         (false, false) => None,

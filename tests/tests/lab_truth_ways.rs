@@ -183,6 +183,22 @@ fn what_leads_elsewhere_before_is_told_by_the_first_up() {
     });
 }
 
+/// A route of somebody's that is only for some packets: it neither takes the place of the file's nor is it taken for it.
+#[test]
+fn a_route_for_one_type_of_service_is_not_the_files() {
+    on_a_machine(|lab| {
+        run("ip route add 10.0.3.0/24 tos 0x10 via 100.100.198.253");
+        lab.converge();
+        lab.assert_told("H", &[]);
+        assert_eq!(next_hops(lab)[0], FILE[0]);
+        lab.assert_reaches("a1", addresses("b1")[0], 63);
+        lab.down();
+        let theirs = run("ip -o -4 route show 10.0.3.0/24");
+        assert!(theirs.starts_with("10.0.3.0/24 tos "), "{theirs}");
+        assert_eq!(theirs.lines().count(), 1, "{theirs}");
+    });
+}
+
 #[test]
 fn what_is_for_an_endpoint_and_led_elsewhere_is_told() {
     machine(|lab| {

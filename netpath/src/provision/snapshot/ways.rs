@@ -30,6 +30,7 @@ struct Origin<'a> {
     source: IpAddr,
     /// It is a port of something: of a VRF, by whose table its packets go.
     is_port: bool,
+    is_uplink: bool,
 }
 
 /// Something that packets are for.
@@ -96,13 +97,14 @@ pub(super) fn ask(
 
 /// The endpoints with an address of each family; and the uplinks, from where the first route by them leads to.
 fn origins<'a>(node: &'a Recorded, links: &[netlink::Link]) -> Vec<Origin<'a>> {
-    let origin = |dev: &'a str, source| {
+    let origin = |dev: &'a str, source, is_uplink| {
         let link = links.iter().find(|link| link.name == dev)?;
         Some(Origin {
             dev,
             iif: link.ifindex,
             source,
             is_port: link.controller != Ifindex(0),
+            is_uplink,
         })
     };
     let endpoints = node.endpoints.values().flat_map(|endpoint| {
@@ -111,15 +113,17 @@ fn origins<'a>(node: &'a Recorded, links: &[netlink::Link]) -> Vec<Origin<'a>> {
     });
     let uplinks = node.uplinks.iter().flat_map(|(dev, uplink)| {
         let is_by_it = |via: &IpAddr| uplink.addresses.iter().any(|net| net.contains(via));
-        let by_it = node
-            .routes
-            .iter()
-            .filter(move |(_, route)| is_by_it(&route.via));
-        let sources = by_it.filter_map(|(dst, _)| address_of_none(*dst, &[]));
-        sources.map(|source| (dev.as_str(), source))
+        let first = |is_v4: bool| {
+            let mut routes = node.routes.iter();
+            let is_one = |via: &IpAddr| via.is_ipv4() == is_v4 && is_by_it(via);
+            let (dst, _) = routes.find(|(_, route)| is_one(&route.via))?;
+            Some((dev.as_str(), address_of_none(*dst, &[])?))
+        };
+        [first(true), first(false)].into_iter().flatten()
     });
-    let all = endpoints.chain(uplinks);
-    all.filter_map(|(dev, source)| origin(dev, source))
+    let endpoints = endpoints.filter_map(|(dev, source)| origin(dev, source, false));
+    endpoints
+        .chain(uplinks.filter_map(|(dev, source)| origin(dev, source, true)))
         .collect()
 }
 
@@ -201,7 +205,10 @@ impl<'a> Asking<'a> {
     /// From where to ask: an endpoint in no VRF if there is one, and somebody of each that a rule asks for.
     fn origins(&self, target: &Target<'_>) -> Vec<&Origin<'a>> {
         let is_possible = |origin: &&Origin<'_>| {
-            origin.source.is_ipv4() == target.net.addr().is_ipv4() && Some(origin.dev) != target.dev
+            // What goes from other nodes to other nodes is none of the file's.
+            let is_meant = !origin.is_uplink || target.dev.is_some();
+            let is_v4 = target.net.addr().is_ipv4();
+            origin.source.is_ipv4() == is_v4 && Some(origin.dev) != target.dev && is_meant
         };
         let possible = || self.origins.iter().filter(is_possible);
         let free = possible().find(|origin| !origin.is_port);
