@@ -9,6 +9,7 @@ use netpath::{
 };
 use netpath_common::Outcome;
 use netpath_tests::{
+    aged::{self, Version},
     has_tcx,
     lab::{Lab, addresses, assert_same_portrait, in_a_process, on_a_machine, parse, portrait, run},
 };
@@ -37,6 +38,14 @@ fn a_qdisc_of_somebody_elses_stays() {
 #[test]
 fn a_filter_in_its_place_is_not_replaced() {
     in_mode("taken", "clsact");
+}
+
+#[test]
+fn programs_on_a_renamed_uplink_go() {
+    in_mode("renamed", "clsact");
+    if has_tcx() {
+        in_mode("renamed", "tcx");
+    }
 }
 
 #[test]
@@ -229,9 +238,71 @@ fn taken() {
         assert!(error.is_refusal(), "{error:?}");
         assert!(error.to_string().contains("pref 28272"), "{error}");
         assert_eq!(run("tc filter show dev up0 ingress"), before);
+        // Nor when programs are exchanged for those of this version.
+        aged::age(lab.datapath("H"), Version::Four);
+        lab.try_converge().expect_err("a refusal");
+        assert_eq!(run("tc filter show dev up0 ingress"), before);
         lab.down();
         assert_eq!(run("tc filter show dev up0 ingress"), before);
     });
+}
+
+/// Its programs are found by its index, whatever somebody calls it, and whatever has its name.
+#[test]
+#[ignore = "a process for the other tests"]
+fn renamed() {
+    if !is_process() {
+        return;
+    }
+    on_a_machine(|lab| {
+        let machine = Netns::current().expect("namespace");
+        run("ip link add nic2 type veth peer name nic3");
+        run("ip link set nic2 down");
+        let names = |to: [&str; 2]| {
+            let [from, to] = to;
+            run(&format!("ip link set dev {from} down"));
+            run(&format!("ip link set dev {from} name {to}"));
+        };
+        for by_down in [true, false] {
+            for taken in [false, true] {
+                let before = portrait(&machine);
+                lab.converge();
+                names(["up0", "up9"]);
+                if taken {
+                    names(["nic2", "up0"]);
+                }
+                assert!(!lab.status("H").uplinks[0].drift.is_empty());
+                match by_down {
+                    true => drop(lab.down()),
+                    false => drop(lab.fast_path(false, "H", None)),
+                }
+                let left = ["ingress", "egress"].map(|hook| {
+                    run(&format!("tc filter show dev up9 {hook}"))
+                        + &run("bpftool net show dev up9")
+                });
+                let left = left.concat();
+                assert!(!left.contains("from_uplink"), "{left}");
+                assert!(!run("tc qdisc show dev up9").contains("clsact"));
+                if taken {
+                    names(["up0", "nic2"]);
+                }
+                names(["up9", "up0"]);
+                lab.down();
+                restore();
+                assert_same_portrait(&portrait(&machine), &before, "down");
+            }
+        }
+    });
+}
+
+/// What the kernel took away from the uplink when it was down.
+fn restore() {
+    run("ip link set up0 up");
+    run("ip addr replace fd00:198::250/64 dev up0 nodad");
+    run("ip route replace 10.0.4.0/24 via 100.100.198.253");
+    run("ip route replace 10.99.0.0/16 via 100.100.198.253");
+    run("ip route replace 10.0.1.0/24 via 100.100.198.253 table 77");
+    run("ip neigh replace 100.100.198.77 dev up0 lladdr 02:00:00:00:00:77 nud permanent");
 }
 
 /// Another node of the machine's, with the same uplink.

@@ -12,7 +12,7 @@ use netpath_common::{CLSACT_PRIORITY, Hook, InterfaceKind, ProgramKind};
 
 use super::{
     AttachMode, Datapath, attach_mode,
-    clsact::ensure_clsact,
+    clsact::{self, ensure_clsact},
     error::{DatapathError, file},
     maps::Maps,
     migrate::inside,
@@ -398,8 +398,12 @@ fn update_filters(pins: &Pins, maps: &Maps) -> Result<(), DatapathError> {
     })
 }
 
-/// Puts the pinned program into our filter in one step, if there is such a filter.
+/// Puts the pinned program into our filter in one step, if there is such a filter. A host-side veth is netpath's; on an uplink
+/// somebody else's filter may stand there.
 fn replace_filter(pins: &Pins, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
+    if kind == ProgramKind::FromUplink && !clsact::is_own_filter(pins, kind, dev)? {
+        return Ok(false);
+    }
     // First: what stands for a filter takes the filter away when it is dropped.
     let mut program = pinned_program(pins, kind)?;
     let Some(filter) = filter(kind, dev)? else {

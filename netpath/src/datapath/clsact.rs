@@ -10,6 +10,8 @@ use netpath_common::{CLSACT_PRIORITY, Hook, ProgramKind};
 use super::{
     AttachMode, Datapath, attach_mode,
     error::{DatapathError, and_then},
+    mend,
+    pins::Pins,
 };
 use crate::{
     netlink::{Filter, Link, Netlink, QdiscParent},
@@ -163,6 +165,25 @@ impl Datapath {
             }
         }
     }
+}
+
+/// Whether the filter in netpath's place runs a program that counts in this directory's `hops`: an older one of the node's does
+/// as well as one that is yet to be attached.
+pub(super) fn is_own_filter(
+    pins: &Pins,
+    kind: ProgramKind,
+    dev: &str,
+) -> Result<bool, DatapathError> {
+    let netlink = Netlink::open(&Inside::current())?;
+    let Some(link) = netlink.link(dev)? else {
+        return Ok(false);
+    };
+    let filters = netlink.filter_programs(&link, kind.hook())?;
+    let mut filters = filters.iter().filter(|it| it.priority == CLSACT_PRIORITY);
+    let Some(filter) = filters.next() else {
+        return Ok(false);
+    };
+    mend::counts_in(pins, filter.program)
 }
 
 /// Makes a clsact qdisc unless there is one.

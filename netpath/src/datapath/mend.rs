@@ -372,6 +372,19 @@ fn is_named(meta: u32, pins: &Pins) -> Result<bool, DatapathError> {
     Ok(identity.is_some_and(|identity| netpath_common::text(&identity.name) == node))
 }
 
+/// Whether a program holds the `hops` of a directory: a node's counters go from version to version.
+pub(super) fn counts_in(pins: &Pins, program: u32) -> Result<bool, DatapathError> {
+    let hops = MapInfo::from_pin(pins.map("hops"))
+        .map_err(map("hops"))?
+        .id();
+    // One that ended meanwhile does not.
+    let mut loaded = loaded_programs().filter_map(Result::ok);
+    match loaded.find(|info| info.id() == program) {
+        Some(info) => Ok(Program::of(&info)?.maps.contains(&hops)),
+        None => Ok(false),
+    }
+}
+
 /// The programs that the pinned links run.
 fn linked(pins: &Pins) -> Result<Vec<Program>, DatapathError> {
     let mut linked = BTreeSet::new();

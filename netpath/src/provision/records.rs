@@ -242,7 +242,8 @@ fn uplink(record: &UplinkRecord) -> Result<RecordedUplink, ProvisionError> {
         port_mac: unicast(record.port_mac)?,
         addresses: nets(&record.addresses)?,
         position: record.position,
-        clsact_made: record.clsact_made != 0,
+        // Where netpath made the interface, nobody asks who made the qdisc.
+        clsact_made: record.made == 0 && record.clsact_made != 0,
     })
 }
 

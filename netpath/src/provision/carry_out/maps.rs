@@ -129,7 +129,8 @@ impl Site<'_> {
         if record.wire_cookie != 0 {
             record.wire_cookie = made.unwrap_or(record.wire_cookie);
         }
-        if record.complete && record.ifindex != Ifindex(0) {
+        // One of the machine's had its index when it was planned, whatever it is called by now.
+        if record.made && record.complete && record.ifindex != Ifindex(0) {
             record.ifindex = link(netlink, dev)?.ifindex;
         }
         let bytes = records::uplink_bytes(&record)?;

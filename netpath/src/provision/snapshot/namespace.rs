@@ -72,7 +72,7 @@ pub(super) fn node(
                 None => Default::default(),
             };
             let clsact = match is_machine {
-                true => clsact(subject, inside, &netlink, datapath)?,
+                true => clsact(subject, inside, &netlink, &node, datapath)?,
                 false => BTreeMap::new(),
             };
             let census = census::take(subject, inside, &netlink, datapath, &node.sysctls)?;
@@ -109,9 +109,13 @@ fn attached(
         let programs: &[ProgramKind] = &[ProgramKind::FromEndpoint, ProgramKind::ToEndpoint];
         (endpoint.host_dev.as_str(), programs)
     });
-    let uplinks = recorded.uplinks.keys().map(|dev| {
+    let uplinks = recorded.uplinks.iter().flat_map(|(dev, uplink)| {
         let programs: &[ProgramKind] = &[ProgramKind::FromUplink];
-        (dev.as_str(), programs)
+        let now = node.name_of(uplink.ifindex).filter(|now| now != dev);
+        [Some(dev.as_str()), now]
+            .into_iter()
+            .flatten()
+            .map(move |dev| (dev, programs))
     });
     let (mut attached, mut loose) = (Programs::new(), Programs::new());
     for (dev, programs) in endpoints.chain(uplinks) {
@@ -136,10 +140,15 @@ fn clsact(
     subject: &Subject<'_>,
     inside: &Inside<'_>,
     netlink: &Netlink,
+    node: &Namespace,
     datapath: Option<&Datapath>,
 ) -> Result<BTreeMap<String, reconcile::Clsact>, ProvisionError> {
     let mut found = BTreeMap::new();
-    for dev in subject.uplinks() {
+    let recorded = subject.recorded.into_iter();
+    let recorded = recorded.flat_map(|recorded| recorded.uplinks.values());
+    let renamed = recorded.filter_map(|uplink| node.name_of(uplink.ifindex));
+    let devs: BTreeSet<&str> = subject.uplinks().into_iter().chain(renamed).collect();
+    for dev in devs {
         let Some(link) = netlink.link(dev)? else {
             continue;
         };

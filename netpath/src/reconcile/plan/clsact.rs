@@ -4,7 +4,7 @@
 //! the qdisc that it was put into. So it goes with the last of them, also when the fast path is switched off, unless somebody
 //! else has a filter in it by then: from then on it is his.
 
-use netpath_common::ProgramKind;
+use netpath_common::{Ifindex, ProgramKind};
 
 use super::{
     super::{Object, Op, RecordedUplink, Refusal, WantedUplink},
@@ -28,19 +28,35 @@ impl Planner<'_> {
         self.record_clsact(draft, dev, makes);
     }
 
-    /// Takes a program off an interface, and the qdisc that is netpath's with it.
+    /// Takes a program off an interface, and the qdisc that is netpath's with it. An uplink is the one of its index, whatever
+    /// somebody calls it by now.
     pub(super) fn take_off(&mut self, draft: &mut Draft, program: ProgramKind, dev: &str) {
+        let now = self.name_of_uplink(dev);
         let is_ours = self.machines(dev).is_some_and(|uplink| uplink.clsact_made);
-        let clsact = self.world.observed.clsact.get(dev);
+        let clsact = self.world.observed.clsact.get(&now);
         let is_empty = clsact.is_some_and(|clsact| !clsact.has_others);
         if is_ours && is_empty {
-            self.act(draft, Op::RemoveClsact(dev.to_owned()));
+            self.act(draft, Op::RemoveClsact(now.clone()));
         } else {
-            self.act(draft, Op::Detach(program, dev.to_owned()));
+            self.act(draft, Op::Detach(program, now.clone()));
         }
-        if !self.has_program(dev) {
+        // Its link is pinned by the name that it had.
+        let pin = (program, dev.to_owned());
+        if now != dev && self.world.observed.link_pins.contains(&pin) {
+            self.act(draft, Op::Detach(program, pin.1));
+        }
+        if !self.has_program(&now) {
             self.record_clsact(draft, dev, false);
         }
+    }
+
+    /// What the interface of a recorded uplink of the machine's is called now.
+    pub(super) fn name_of_uplink(&self, dev: &str) -> String {
+        let node = self.world.recorded.as_ref();
+        let uplink = node.and_then(|node| node.uplinks.get(dev));
+        let uplink = uplink.filter(|uplink| !uplink.made && uplink.ifindex != Ifindex(0));
+        let name = uplink.and_then(|uplink| self.world.observed.node.name_of(uplink.ifindex));
+        name.unwrap_or(dev).to_owned()
     }
 
     fn has_program(&self, dev: &str) -> bool {
@@ -64,8 +80,8 @@ impl Planner<'_> {
         }
     }
 
-    /// All nodes have one place for their filters. Whatever stands there goes when a program is attached, so it has to be this
-    /// node's own: what it attached there is, as long as its fast path is on, and no other.
+    /// All nodes have one place for their filters. Whatever stands there would go when a program is attached, so nothing may
+    /// that is not this node's own.
     pub(super) fn refuse_place(&mut self, wanted: &WantedUplink) {
         let dev = &wanted.dev;
         let observed = &self.initial.observed;
@@ -78,11 +94,8 @@ impl Planner<'_> {
             self.refuse_with(Object::Uplink, &wanted.dev, refusal);
             return;
         }
-        let node = self.initial.recorded.as_ref();
-        let was_attached =
-            node.is_some_and(|node| node.fast_path && node.uplinks.contains_key(dev));
         let clsact = observed.clsact.get(dev);
-        if clsact.is_some_and(|clsact| clsact.is_taken) && !was_attached {
+        if clsact.is_some_and(|clsact| clsact.is_taken) {
             let refusal = Refusal::FilterInPlace(dev.clone());
             self.refuse_with(Object::Uplink, &wanted.dev, refusal);
         }

@@ -484,12 +484,11 @@ impl Planner<'_> {
     }
 
     fn withdraw_uplink(&mut self, draft: &mut Draft, dev: &str, uplink: &RecordedUplink) {
-        let ifindex = self.world.ifindex(dev);
         for program in UPLINK {
             let pin = (program, dev.to_owned());
-            let runs = self.world.observed.attached.contains(&(ifindex, program));
-            let is_its = runs && ifindex == uplink.ifindex;
-            if is_its || self.world.observed.link_pins.contains(&pin) {
+            let runs = (uplink.ifindex, program);
+            let runs = self.world.observed.attached.contains(&runs);
+            if runs || self.world.observed.link_pins.contains(&pin) {
                 self.take_off(draft, program, dev);
             }
         }

@@ -189,7 +189,8 @@ impl Planner<'_> {
 
     /// Returns whether a program is attached or detached.
     fn switch_interface(&mut self, draft: &mut Draft, interface: &Interface) -> bool {
-        let unpinned = !interface.on && self.unpin(draft, interface);
+        let mut unpinned = !interface.on && self.take_off_renamed(draft, interface);
+        unpinned |= !interface.on && self.unpin(draft, interface);
         // Another's interface of that name is not it.
         let link = self.world.observed.node.link(&interface.dev);
         if !link.is_some_and(|link| interface.mac.is_none() || link.mac == interface.mac) {
@@ -198,6 +199,20 @@ impl Planner<'_> {
         let before = draft.ops.len();
         self.programs(draft, &interface.dev, interface.programs, interface.on);
         unpinned || draft.ops.len() != before
+    }
+
+    /// Takes the programs off an uplink that somebody has given another name.
+    fn take_off_renamed(&mut self, draft: &mut Draft, interface: &Interface) -> bool {
+        let now = self.name_of_uplink(&interface.dev);
+        let runs = |it: &ProgramKind| {
+            let ifindex = self.world.ifindex(&now);
+            now != interface.dev && self.world.observed.attached.contains(&(ifindex, *it))
+        };
+        let running: Vec<ProgramKind> = interface.programs.iter().copied().filter(runs).collect();
+        for program in &running {
+            self.take_off(draft, *program, &interface.dev);
+        }
+        !running.is_empty()
     }
 
     /// Removes the pins of links whose program does not run on the interface of that name: it was another one.
