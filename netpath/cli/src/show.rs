@@ -71,6 +71,7 @@ fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
         "addresses",
         "mac",
         "#ifindex",
+        "#mtu",
         "wire",
         "made by",
         "fast path",
@@ -85,6 +86,7 @@ fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
         "mac",
         "host dev",
         "#ifindex",
+        "#mtu",
         "fast path",
         "state",
     ]);
@@ -107,6 +109,7 @@ fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
                 list(&uplink.addresses),
                 uplink.interface.mac.clone(),
                 uplink.interface.ifindex.0.to_string(),
+                mtu(&uplink.interface),
                 uplink.wire.clone().unwrap_or_default(),
                 made_by(uplink.made),
                 fast_path(&uplink.interface),
@@ -123,6 +126,7 @@ fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
                 endpoint.mac.clone(),
                 endpoint.interface.dev.clone(),
                 endpoint.interface.ifindex.0.to_string(),
+                mtu(&endpoint.interface),
                 fast_path(&endpoint.interface),
                 state(&endpoint.drift),
             ]);
@@ -146,6 +150,11 @@ fn fast_path(interface: &InterfaceStatus) -> String {
         [] => on_off(interface.fast_path),
         reasons => format!("{} ({})", on_off(interface.fast_path), reasons.join(", ")),
     }
+}
+
+fn mtu(interface: &InterfaceStatus) -> String {
+    let mtu = interface.mtu;
+    mtu.map_or_else(String::new, |mtu| mtu.to_string())
 }
 
 fn on_off(fast_path: FastPath) -> String {
@@ -201,6 +210,7 @@ mod tests {
             dev: dev.into(),
             ifindex: Ifindex(ifindex),
             mac: "02:00:00:00:00:01".into(),
+            mtu: Some(1500),
             fast_path: FastPath::On,
         };
         NodeStatus {
@@ -258,12 +268,12 @@ NODE    NETNS   FAST PATH  ATTACH  UPLINKS  ENDPOINTS  ROUTES  STATE
 node03  node03  partly     tcx           1          1       1  drift
 ",
             "\
-UPLINK  NODE    ADDRESSES           MAC                IFINDEX  WIRE  MADE BY  FAST PATH  STATE
-enp2s0  node03  100.100.198.250/24  02:00:00:00:00:01        2  lan   netpath  on         ok
+UPLINK  NODE    ADDRESSES           MAC                IFINDEX   MTU  WIRE  MADE BY  FAST PATH  STATE
+enp2s0  node03  100.100.198.250/24  02:00:00:00:00:01        2  1500  lan   netpath  on         ok
 ",
             "\
-ENDPOINT  NODE    ADDRESSES                  PREFIXES     DEV   MAC                HOST DEV   IFINDEX  FAST PATH  STATE
-demo01    node03  10.0.1.2/24, fd00:1::2/64  10.9.0.0/28  eth0  02:00:00:00:00:02  np-demo01        3  on         drift
+ENDPOINT  NODE    ADDRESSES                  PREFIXES     DEV   MAC                HOST DEV   IFINDEX   MTU  FAST PATH  STATE
+demo01    node03  10.0.1.2/24, fd00:1::2/64  10.9.0.0/28  eth0  02:00:00:00:00:02  np-demo01        3  1500  on         drift
 ",
             "\
 ROUTE        NODE    VIA              NEXT HOP                MADE BY

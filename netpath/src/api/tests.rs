@@ -135,6 +135,7 @@ fn status_is_of_its_schema() {
         dev: "np-demo01".into(),
         ifindex: Ifindex(3),
         mac: "02:00:00:00:00:0a".into(),
+        mtu: Some(1500),
         fast_path,
     };
     let node = NodeStatus {
@@ -194,7 +195,7 @@ fn status_is_of_its_schema() {
     conforms(SHOW, &document);
     let uplink = |wire: Value| {
         json!({
-            "dev": "np-demo01", "ifindex": 3, "mac": "02:00:00:00:00:0a", "fast_path": "on",
+            "dev": "np-demo01", "ifindex": 3, "mac": "02:00:00:00:00:0a", "mtu": 1500, "fast_path": "on",
             "kernel": ["shaped"], "addresses": ["100.100.198.250/24"], "wire": wire, "made": true, "drift": []
         })
     };
@@ -214,7 +215,7 @@ fn status_is_of_its_schema() {
             "endpoints": [{
                 "name": "demo01", "id": 7, "dev": "eth0", "mac": "02:00:00:00:00:02",
                 "host": {
-                    "dev": "np-demo01", "ifindex": 3, "mac": "02:00:00:00:00:0a", "fast_path": "off",
+                    "dev": "np-demo01", "ifindex": 3, "mac": "02:00:00:00:00:0a", "mtu": 1500, "fast_path": "off",
                     "kernel": ["shaped"]
                 },
                 "addresses": ["fd00:1::2/64"],

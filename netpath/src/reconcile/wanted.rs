@@ -68,6 +68,8 @@ pub struct WantedEndpoint {
     pub addresses: Vec<IpNet>,
     /// Prefixes that are routed to it.
     pub prefixes: Vec<IpNet>,
+    /// The MTU of its veth in bytes; `None` for the least of the node's uplinks.
+    pub mtu: Option<u32>,
     /// The interface inside.
     pub dev: String,
     /// The host-side veth.
@@ -111,6 +113,7 @@ impl Wanted {
             home: Home::Made,
             addresses: endpoint.addresses.clone(),
             prefixes: endpoint.prefixes.clone(),
+            mtu: endpoint.mtu,
             dev: endpoint.dev.to_string(),
             host_dev: endpoint.host_dev.to_string(),
             fast_path: None,
@@ -177,6 +180,7 @@ impl Wanted {
                 home: endpoint.home.clone(),
                 addresses: endpoint.addresses.clone(),
                 prefixes: endpoint.prefixes.clone(),
+                mtu: endpoint.mtu,
                 dev: endpoint.dev.clone(),
                 host_dev: endpoint.host_dev.clone(),
                 fast_path: Some(endpoint.fast_path),
