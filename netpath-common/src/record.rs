@@ -173,7 +173,8 @@ pub struct EndpointRecord {
     pub netns_kind: u32,
     /// Number of the [`FastPathWish`].
     pub fast_path: u32,
-    /// Zero.
+    /// [`Self::mtu`]. It was zero in the first directories of this ABI version, and a field's name changes only with the
+    /// version.
     pub padding: u32,
     /// Path of a namespace that was given, zero-terminated; empty for one that netpath made.
     pub netns_path: [u8; NETNS_PATH_SIZE],
@@ -181,6 +182,13 @@ pub struct EndpointRecord {
     pub addresses: [PrefixBytes; ADDRESSES_MAX],
     /// Prefixes that are routed to it; unused slots have family 0.
     pub prefixes: [PrefixBytes; PREFIXES_MAX],
+}
+
+impl EndpointRecord {
+    /// The MTU that is wanted of its veth, in bytes; 0 for the least of the node's uplinks.
+    pub const fn mtu(&self) -> u32 {
+        self.padding
+    }
 }
 
 /// One uplink, in the `uplink_records` map, keyed by its device name.

@@ -51,7 +51,6 @@ fn new(lab: &Lab, node: &str, text: &EndpointText, netns: Option<&str>) -> NewEn
         node,
         endpoint,
         netns: netns.map(|netns| netns.parse::<GivenNetns>().expect(netns)),
-        mtu: text.mtu,
         origin: Origin::Command,
         interrupted: Arc::default(),
     }

@@ -56,7 +56,7 @@ struct AddArgs {
     #[arg(long, value_name = "NAME|PATH|PID")]
     netns: Option<GivenNetns>,
 
-    /// The MTU that its veth is made with, in bytes: 68 to 65535, with IPv6 1280 at least [default: the kernel's]
+    /// The MTU of its veth in bytes: 68 to 65535, with IPv6 1280 at least [default: the least of the node's uplinks]
     #[arg(long, value_name = "BYTES")]
     mtu: Option<u32>,
 
@@ -102,7 +102,6 @@ fn add(args: &AddArgs, context: &Context) -> Result<Exit, Failure> {
         node: args.node.clone(),
         endpoint,
         netns: args.netns.clone(),
-        mtu: args.mtu,
         origin: Origin::Command,
         interrupted: context.interrupted.clone(),
     };

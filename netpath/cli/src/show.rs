@@ -183,6 +183,7 @@ fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
         "addresses",
         "+mac",
         "+#ifindex",
+        "+#mtu",
         "+wire",
         "made by",
         "fast path",
@@ -198,6 +199,7 @@ fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
         "+mac",
         "host dev",
         "+#ifindex",
+        "+#mtu",
         "fast path",
         "state",
     ]);
@@ -210,6 +212,7 @@ fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
                 list(&uplink.addresses),
                 uplink.interface.mac.clone(),
                 uplink.interface.ifindex.0.to_string(),
+                mtu(&uplink.interface),
                 uplink.wire.clone().unwrap_or_default(),
                 made_by(uplink.made),
                 fast_path(&uplink.interface),
@@ -227,6 +230,7 @@ fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
                 endpoint.mac.clone(),
                 endpoint.interface.dev.clone(),
                 endpoint.interface.ifindex.0.to_string(),
+                mtu(&endpoint.interface),
                 fast_path(&endpoint.interface),
                 state(&endpoint.drift),
             ]);
@@ -250,6 +254,11 @@ fn fast_path(interface: &InterfaceStatus) -> String {
         [] => on_off(interface.fast_path),
         reasons => format!("{} ({})", on_off(interface.fast_path), reasons.join(", ")),
     }
+}
+
+fn mtu(interface: &InterfaceStatus) -> String {
+    let mtu = interface.mtu;
+    mtu.map_or_else(String::new, |mtu| mtu.to_string())
 }
 
 fn on_off(fast_path: FastPath) -> String {
@@ -313,6 +322,7 @@ mod tests {
             dev: dev.into(),
             ifindex: Ifindex(ifindex),
             mac: "02:00:00:00:00:01".into(),
+            mtu: Some(1500),
             fast_path: FastPath::On,
         };
         NodeStatus {
@@ -372,12 +382,12 @@ NODE    NETNS   FAST PATH  ATTACH  UPLINKS  ENDPOINTS  ROUTES  STATE
 node03  node03  partly     tcx           1          1       1  drift
 ",
             "\
-UPLINK  NODE    ADDRESSES           MAC                IFINDEX  WIRE  MADE BY  FAST PATH  STATE
-enp2s0  node03  100.100.198.250/24  02:00:00:00:00:01        2  lan   netpath  on         ok
+UPLINK  NODE    ADDRESSES           MAC                IFINDEX   MTU  WIRE  MADE BY  FAST PATH  STATE
+enp2s0  node03  100.100.198.250/24  02:00:00:00:00:01        2  1500  lan   netpath  on         ok
 ",
             "\
-ENDPOINT  NODE    FOR   ADDRESSES                  PREFIXES     DEV   MAC                HOST DEV   IFINDEX  FAST PATH  STATE
-demo01    node03  file  10.0.1.2/24, fd00:1::2/64  10.9.0.0/28  eth0  02:00:00:00:00:02  np-demo01        3  on         drift
+ENDPOINT  NODE    FOR   ADDRESSES                  PREFIXES     DEV   MAC                HOST DEV   IFINDEX   MTU  FAST PATH  STATE
+demo01    node03  file  10.0.1.2/24, fd00:1::2/64  10.9.0.0/28  eth0  02:00:00:00:00:02  np-demo01        3  1500  on         drift
 ",
             "\
 ROUTE        NODE    VIA              NEXT HOP                MADE BY

@@ -68,6 +68,8 @@ pub struct Interface {
     pub ifindex: u32,
     /// Its Ethernet address.
     pub mac: String,
+    /// The longest packet that it sends, in bytes; null while it is not there.
+    pub mtu: Option<u32>,
     /// `on` or `off`, or `partly` while only one of its programs is attached.
     pub fast_path: &'static str,
     /// Names of the reasons for which what passes it is left to the kernel; empty for none.
@@ -186,6 +188,7 @@ impl From<&InterfaceStatus> for Interface {
             dev: interface.dev.clone(),
             ifindex: interface.ifindex.0,
             mac: interface.mac.clone(),
+            mtu: interface.mtu,
             fast_path: fast_path(interface.fast_path),
             kernel: interface.kernel.clone(),
         }

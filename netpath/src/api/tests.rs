@@ -161,6 +161,7 @@ fn status_is_of_its_schema() {
         dev: "np-demo01".into(),
         ifindex: Ifindex(3),
         mac: "02:00:00:00:00:0a".into(),
+        mtu: Some(1500),
         fast_path,
     };
     let node = NodeStatus {
@@ -222,7 +223,7 @@ fn status_is_of_its_schema() {
     conforms(SHOW, &document);
     let uplink = |wire: Value| {
         json!({
-            "dev": "np-demo01", "ifindex": 3, "mac": "02:00:00:00:00:0a", "fast_path": "on",
+            "dev": "np-demo01", "ifindex": 3, "mac": "02:00:00:00:00:0a", "mtu": 1500, "fast_path": "on",
             "kernel": ["shaped"], "addresses": ["100.100.198.250/24"], "wire": wire, "made": true, "drift": []
         })
     };
@@ -242,7 +243,7 @@ fn status_is_of_its_schema() {
             "endpoints": [{
                 "name": "demo01", "origin": "cni", "netns": "/proc/7/ns/net", "id": 7, "dev": "eth0", "mac": "02:00:00:00:00:02",
                 "host": {
-                    "dev": "np-demo01", "ifindex": 3, "mac": "02:00:00:00:00:0a", "fast_path": "off",
+                    "dev": "np-demo01", "ifindex": 3, "mac": "02:00:00:00:00:0a", "mtu": 1500, "fast_path": "off",
                     "kernel": ["shaped"]
                 },
                 "addresses": ["fd00:1::2/64"],

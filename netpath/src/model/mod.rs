@@ -45,11 +45,11 @@ pub const BUILTIN_LAB: &str = include_str!("lab.toml");
 /// map of that size takes gigabytes, and more is a slip of the keyboard.
 pub const CAPACITY_RANGE: std::ops::RangeInclusive<u32> = 1..=1 << 24;
 
-/// Smallest and largest MTU of a veth, in bytes: IPv4's smallest (RFC 791), and what `veth` takes at most.
-const MTU_MIN: u32 = 68;
-const MTU_MAX: u32 = 65535;
-/// The smallest with which the kernel does IPv6 (RFC 8200, section 5).
-const MTU_MIN_V6: u32 = 1280;
+/// Smallest and largest MTU of a veth in bytes: IPv4's least (RFC 791), and the kernel's most (`ETH_MAX_MTU`).
+pub const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65_535;
+
+/// The smallest MTU with which the kernel does IPv6, in bytes (RFC 8200, section 5).
+pub const IPV6_MIN_MTU: u32 = 1280;
 
 /// A checked topology.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -142,6 +142,8 @@ pub struct Endpoint {
     /// Prefixes that the node routes to it, up to [`netpath_common::PREFIXES_MAX`], with no host bits set: it may
     /// send from any address in them and receives any. For each there is an address of its family.
     pub prefixes: Vec<IpNet>,
+    /// The MTU of its veth in bytes, within [`MTU_RANGE`]: its own or its node's. `None` for the least of the node's uplinks.
+    pub mtu: Option<u32>,
     /// The interface inside (default `eth0`).
     pub dev: InterfaceName,
     /// The interface in the node's namespace (default [`derived_host_dev`]).

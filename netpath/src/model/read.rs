@@ -6,8 +6,8 @@ use ipnet::IpNet;
 use netpath_common::{ADDRESSES_MAX, Bypass, ENDPOINTS_DEFAULT, PREFIXES_MAX, ROUTES_DEFAULT};
 
 use super::{
-    CAPACITY_RANGE, Capacity, Endpoint, ForwardPolicy, InterfaceName, Name, Node, NodePlace, Route,
-    Uplink, address, derived_host_dev,
+    CAPACITY_RANGE, Capacity, Endpoint, ForwardPolicy, InterfaceName, MTU_RANGE, Name, Node,
+    NodePlace, Route, Uplink, address, derived_host_dev,
     document::{self, Schema, Schemas, Table, boolean, integer, string},
     fault::{Fault, FaultKind},
     findings::{At, Findings},
@@ -25,6 +25,7 @@ const NODE: Schema = Schema {
         "forward_policy",
         "bypass",
         "expedite",
+        "mtu",
         "max_endpoints",
         "max_routes",
         "uplink",
@@ -42,7 +43,7 @@ const ROUTE: Schema = Schema {
 };
 const ENDPOINT: Schema = Schema {
     path: "node.endpoint",
-    keys: &["name", "addresses", "prefixes", "dev", "host_dev"],
+    keys: &["name", "addresses", "prefixes", "mtu", "dev", "host_dev"],
 };
 const SCHEMAS: &Schemas = &[&ROOT, &NODE, &UPLINK, &ROUTE, &ENDPOINT];
 
@@ -62,6 +63,7 @@ pub(super) struct DraftNode {
     pub(super) forward_policy: Option<At<ForwardPolicy>>,
     pub(super) bypass: Bypass,
     pub(super) expedite: Option<At<bool>>,
+    pub(super) mtu: Option<At<u32>>,
     pub(super) max_endpoints: At<u32>,
     pub(super) max_routes: At<u32>,
     pub(super) uplinks: Vec<DraftUplink>,
@@ -87,6 +89,7 @@ pub(super) struct DraftEndpoint {
     pub(super) name: At<Name>,
     pub(super) addresses: Vec<At<IpNet>>,
     pub(super) prefixes: Vec<At<IpNet>>,
+    pub(super) mtu: Option<At<u32>>,
     pub(super) dev: At<InterfaceName>,
     pub(super) host_dev: At<InterfaceName>,
 }
@@ -126,6 +129,7 @@ fn node(table: &Table<'_, '_>, findings: &mut Findings<'_>) -> Option<DraftNode>
     let forward_policy = table.optional("forward_policy", findings, string(forward_policy));
     let bypass = table.list("bypass", findings, string(bypass));
     let expedite = table.optional("expedite", findings, boolean);
+    let mtu = table.optional("mtu", findings, integer(MTU_RANGE));
     let mut capacity = |key, default| {
         let written = table.optional(key, findings, integer(CAPACITY_RANGE));
         written.unwrap_or(At {
@@ -163,6 +167,7 @@ fn node(table: &Table<'_, '_>, findings: &mut Findings<'_>) -> Option<DraftNode>
             names.fold(Bypass::default(), Bypass::and)
         }),
         expedite,
+        mtu,
         max_endpoints,
         max_routes,
         uplinks,
@@ -215,6 +220,7 @@ fn endpoint(
     let name = table.required("name", "\"demo01\"", findings, string(name));
     let addresses = addresses(table, Some("[\"10.0.1.2/24\"]"), findings);
     let prefixes = prefixes(table, findings);
+    let mtu = table.optional("mtu", findings, integer(MTU_RANGE));
     let dev = table.optional("dev", findings, string(interface));
     let host_dev = table.optional("host_dev", findings, string(interface));
 
@@ -231,6 +237,7 @@ fn endpoint(
         name,
         addresses,
         prefixes,
+        mtu,
         dev,
         host_dev,
     })
@@ -348,7 +355,16 @@ impl From<DraftNode> for Node {
             },
             uplinks: draft.uplinks.into_iter().map(Uplink::from).collect(),
             routes: draft.routes.into_iter().map(Route::from).collect(),
-            endpoints: draft.endpoints.into_iter().map(Endpoint::from).collect(),
+            endpoints: {
+                let mtu = draft.mtu.map(|mtu| mtu.value);
+                let endpoints = draft.endpoints.into_iter().map(Endpoint::from);
+                endpoints
+                    .map(|endpoint| Endpoint {
+                        mtu: endpoint.mtu.or(mtu),
+                        ..endpoint
+                    })
+                    .collect()
+            },
         }
     }
 }
@@ -378,6 +394,7 @@ impl From<DraftEndpoint> for Endpoint {
             name: draft.name.value,
             addresses: values(draft.addresses),
             prefixes: values(draft.prefixes),
+            mtu: draft.mtu.map(|mtu| mtu.value),
             dev: draft.dev.value,
             host_dev: draft.host_dev.value,
         }

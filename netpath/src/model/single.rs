@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use netpath_common::{ADDRESSES_MAX, PREFIXES_MAX};
 
 use super::{
-    Endpoint, InterfaceName, MTU_MAX, MTU_MIN, MTU_MIN_V6, Name, TopologyErrors, address,
+    Endpoint, IPV6_MIN_MTU, InterfaceName, MTU_RANGE, Name, TopologyErrors, address,
     check::reserved_name,
     derived_host_dev,
     fault::{Fault, FaultKind},
@@ -25,7 +25,7 @@ pub struct EndpointText {
     pub dev: Option<String>,
     /// The interface in the node's namespace; made of the name where it is not said.
     pub host_dev: Option<String>,
-    /// The MTU of both ends of the veth, in bytes; the kernel's own where it is not said.
+    /// The MTU of both ends of the veth, in bytes; the least of the node's uplinks where it is not said.
     pub mtu: Option<u32>,
 }
 
@@ -63,6 +63,7 @@ impl Endpoint {
             name,
             addresses,
             prefixes,
+            mtu: text.mtu,
         })
     }
 }
@@ -142,14 +143,19 @@ impl Faults {
 
     fn of_mtu(&mut self, mtu: Option<u32>, addresses: &[IpNet]) {
         let has_v6 = addresses.iter().any(|address| address.addr().is_ipv6());
-        let least = if has_v6 { MTU_MIN_V6 } else { MTU_MIN };
-        let range = least..=MTU_MAX;
+        let least = if has_v6 {
+            IPV6_MIN_MTU
+        } else {
+            *MTU_RANGE.start()
+        };
+        let most = *MTU_RANGE.end();
+        let range = least..=most;
         let Some(mtu) = mtu.filter(|mtu| !range.contains(mtu)) else {
             return;
         };
         let problem = format!("{mtu} is no MTU");
         let with_v6 = if has_v6 { ", as it has IPv6" } else { "" };
-        let cure = format!("write one of {least} to {MTU_MAX} bytes{with_v6}");
+        let cure = format!("write one of {least} to {most} bytes{with_v6}");
         self.add("mtu", Fault::new(FaultKind::OutOfRange, problem, cure));
     }
 

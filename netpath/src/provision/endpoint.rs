@@ -39,8 +39,6 @@ pub struct NewEndpoint {
     pub endpoint: Endpoint,
     /// The namespace that it is to have, which stays when the endpoint goes; without one it is made, under the endpoint's name.
     pub netns: Option<GivenNetns>,
-    /// The MTU of its veth in bytes; the kernel's own where there is none.
-    pub mtu: Option<u32>,
     /// Who asks for it. [`netpath up`](super::up) removes none but a file's.
     pub origin: Origin,
     /// Set from outside (a signal handler) to make the work stop and be undone.
@@ -223,7 +221,7 @@ fn wanted(new: &NewEndpoint) -> WantedEndpoint {
         dev: endpoint.dev.to_string(),
         host_dev: endpoint.host_dev.to_string(),
         fast_path: None,
-        mtu: new.mtu,
+        mtu: new.endpoint.mtu,
     }
 }
 

@@ -213,6 +213,7 @@ fn interface(
         dev: dev.to_owned(),
         ifindex,
         mac: mac.to_string(),
+        mtu: link.map(|link| link.mtu),
         fast_path: if on { FastPath::On } else { FastPath::Off },
         kernel: reasons(punts.into_iter().flatten().chain(numbers)),
     }

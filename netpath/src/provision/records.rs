@@ -16,7 +16,7 @@ use netpath_common::{
 use super::error::ProvisionError;
 use crate::{
     datapath::{Maps, from_bytes, to_bytes},
-    model::{InterfaceName, Name, NodePlace},
+    model::{InterfaceName, MTU_RANGE, Name, NodePlace},
     reconcile::{Home, Recorded, RecordedEndpoint, RecordedRoute, RecordedUplink, Refusal},
 };
 
@@ -223,6 +223,11 @@ fn endpoint(record: &EndpointRecord) -> Result<RecordedEndpoint, ProvisionError>
         host_dev: name::<InterfaceName>(&record.host_dev)?,
         addresses: nets(&record.addresses)?,
         prefixes: nets(&record.prefixes)?,
+        mtu: match record.mtu() {
+            0 => None,
+            mtu if MTU_RANGE.contains(&mtu) => Some(mtu),
+            mtu => return Err(damaged("MTU", mtu)),
+        },
         fast_path: FastPathWish::from_number(record.fast_path)
             .ok_or_else(|| damaged("wish for the fast path", record.fast_path))?,
     })
@@ -272,7 +277,7 @@ pub fn endpoint_bytes(record: &RecordedEndpoint) -> Result<EndpointRecord, Provi
         origin: record.origin as u32,
         netns_kind: kind as u32,
         fast_path: record.fast_path as u32,
-        padding: 0,
+        padding: record.mtu.unwrap_or(0),
         netns_path: fixed(path)?,
         addresses: slots(&record.addresses),
         prefixes: slots(&record.prefixes),

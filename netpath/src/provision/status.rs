@@ -70,6 +70,8 @@ pub struct InterfaceStatus {
     pub ifindex: Ifindex,
     /// Its Ethernet address.
     pub mac: String,
+    /// The longest packet that it sends, in bytes; `None` while it is not there.
+    pub mtu: Option<u32>,
     /// Whether its programs are attached.
     pub fast_path: FastPath,
     /// Names of the reasons for which packets that pass it are left to the kernel, on top of what each packet is.

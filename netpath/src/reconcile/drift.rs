@@ -71,12 +71,22 @@ kinds! {
         /// An interface has another MAC than its record says.
         OtherMac(String) = "other_mac", "`netpath up` mends it, or says what does";
         /// An interface's MTU is below what IPv6 needs, in bytes.
-        Mtu {
+        MtuTooSmall {
             /// The interface.
             dev: String,
             /// Its MTU.
             mtu: u32,
         } = "mtu_too_small", MENDS;
+        /// An endpoint's interfaces have another MTU than they are to have, in bytes: the file's, or the least of the node's
+        /// uplinks.
+        MtuOther {
+            /// The interface outside.
+            dev: String,
+            /// Its MTU.
+            mtu: u32,
+            /// What it is to be.
+            wanted: u32,
+        } = "mtu_other", MENDS;
         /// The two ends of a veth pair have different MTUs: what is longer than the smaller one is lost without a word.
         MtuDiffers {
             /// The end with the larger one, and that in bytes.
@@ -266,6 +276,8 @@ kinds! {
         Addresses(Vec<IpNet>) = "addresses", MENDS;
         /// The endpoint is to have these prefixes.
         Prefixes(Vec<IpNet>) = "prefixes", MENDS;
+        /// The endpoint is to have this MTU, in bytes; none of its own where it is to be the least of the node's uplinks.
+        Mtu(Option<u32>) = "mtu", MENDS;
         /// The endpoint is to have this interface inside.
         Dev(String) = "dev", MENDS;
         /// The endpoint is to have this interface outside.
@@ -336,7 +348,10 @@ impl fmt::Display for Drift {
             Self::InterfaceRemade(dev) => write!(f, "interface {dev} was made anew"),
             Self::InterfaceDown(dev) => write!(f, "interface {dev} is down"),
             Self::OtherMac(dev) => write!(f, "interface {dev} has another MAC"),
-            Self::Mtu { dev, mtu } => {
+            Self::MtuOther { dev, mtu, wanted } => {
+                write!(f, "the MTU of interface {dev} is {mtu}, not {wanted}")
+            }
+            Self::MtuTooSmall { dev, mtu } => {
                 write!(f, "the MTU of interface {dev} is {mtu}, too small for IPv6")
             }
             Self::MtuDiffers { larger, smaller } => write!(
@@ -505,6 +520,8 @@ impl fmt::Display for Drift {
             Self::Addresses(addresses) => write!(f, "addresses {}", List(addresses)),
             Self::Prefixes(prefixes) if prefixes.is_empty() => write!(f, "no prefixes"),
             Self::Prefixes(prefixes) => write!(f, "prefixes {}", List(prefixes)),
+            Self::Mtu(Some(mtu)) => write!(f, "MTU {mtu}"),
+            Self::Mtu(None) => write!(f, "the MTU of its uplinks"),
             Self::Dev(dev) => write!(f, "interface {dev}"),
             Self::HostDev(dev) => write!(f, "host interface {dev}"),
             Self::Wire(wire) => write!(f, "wire {wire}"),

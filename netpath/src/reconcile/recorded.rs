@@ -43,6 +43,8 @@ pub struct RecordedEndpoint {
     pub addresses: Vec<IpNet>,
     /// The prefixes that are routed to it.
     pub prefixes: Vec<IpNet>,
+    /// The MTU of its veth in bytes; `None` for the least of the node's uplinks.
+    pub mtu: Option<u32>,
     /// What is wished for its programs.
     pub fast_path: FastPathWish,
 }

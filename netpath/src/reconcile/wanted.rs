@@ -70,14 +70,14 @@ pub struct WantedEndpoint {
     pub addresses: Vec<IpNet>,
     /// Prefixes that are routed to it.
     pub prefixes: Vec<IpNet>,
+    /// The MTU of its veth in bytes; `None` for the least of the node's uplinks.
+    pub mtu: Option<u32>,
     /// The interface inside.
     pub dev: String,
     /// The host-side veth.
     pub host_dev: String,
     /// What is wished for its programs; `None` leaves what is recorded.
     pub fast_path: Option<FastPathWish>,
-    /// The MTU that its veth is made with, in bytes; `None` for the kernel's own.
-    pub mtu: Option<u32>,
 }
 
 /// A node.
@@ -115,10 +115,10 @@ impl Wanted {
             home: Home::Made,
             addresses: endpoint.addresses.clone(),
             prefixes: endpoint.prefixes.clone(),
+            mtu: endpoint.mtu,
             dev: endpoint.dev.to_string(),
             host_dev: endpoint.host_dev.to_string(),
             fast_path: None,
-            mtu: None,
         };
         let uplink = |(position, uplink): (u32, &model::Uplink)| WantedUplink {
             position,
@@ -182,10 +182,10 @@ impl Wanted {
                 home: endpoint.home.clone(),
                 addresses: endpoint.addresses.clone(),
                 prefixes: endpoint.prefixes.clone(),
+                mtu: endpoint.mtu,
                 dev: endpoint.dev.clone(),
                 host_dev: endpoint.host_dev.clone(),
                 fast_path: Some(endpoint.fast_path),
-                mtu: None,
             });
         Ok(Self {
             name: name.to_owned(),

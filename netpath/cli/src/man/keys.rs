@@ -64,6 +64,12 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "node",
+        "mtu",
+        "1500",
+        "The MTU of its endpoints' veths in bytes, 68 to 65535. Left out: the least of its uplinks'.",
+    ),
+    key(
+        "node",
         "max_endpoints",
         "65536",
         "Room for addresses of endpoints, for each family. A larger one grows a node that is up. Left out: 65536.",
@@ -133,6 +139,12 @@ pub(super) const KEYS: &[Key] = &[
         "addresses",
         "[\"10.0.1.2/24\", \"fd00:1::2/64\"]",
         "Its addresses. It may send from these and from its prefixes, and from no other. At least one.",
+    ),
+    key(
+        "node.endpoint",
+        "mtu",
+        "1500",
+        "The MTU of its veth in bytes, 68 to 65535, with IPv6 addresses 1280 at least. Left out: the node's.",
     ),
     key(
         "node.endpoint",

@@ -9,7 +9,7 @@ mod routes;
 use std::collections::HashMap;
 
 use super::{
-    InterfaceName, Name, NodePlace, WIRE_NAMESPACE_PREFIX,
+    IPV6_MIN_MTU, InterfaceName, Name, NodePlace, WIRE_NAMESPACE_PREFIX,
     address::family,
     derived::WIRE_MAX,
     fault::{Fault, FaultKind},
@@ -25,6 +25,7 @@ pub(super) fn nodes(nodes: &[DraftNode], findings: &mut Findings<'_>) {
     for node in nodes {
         devices(node, findings);
         capacity(node, findings);
+        mtus(node, findings);
     }
     prefixes::unshared(nodes, findings);
     prefixes::of_endpoints(nodes, all_read, findings);
@@ -190,6 +191,37 @@ fn devices(node: &DraftNode, findings: &mut Findings<'_>) {
         } else {
             seen.insert(&dev.value, (user, dev.line));
         }
+    }
+}
+
+/// An endpoint with IPv6 addresses has an MTU with which the kernel does IPv6. That of a node is told once.
+fn mtus(node: &DraftNode, findings: &mut Findings<'_>) {
+    let is_small = |mtu: &&At<u32>| mtu.value < IPV6_MIN_MTU;
+    let mut told = false;
+    for endpoint in &node.endpoints {
+        let has_ipv6 = endpoint
+            .addresses
+            .iter()
+            .any(|it| it.value.addr().is_ipv6());
+        let (mtu, key, is_nodes) = match (&endpoint.mtu, &node.mtu) {
+            (Some(mtu), _) => (mtu, "node.endpoint.mtu", false),
+            (None, Some(mtu)) => (mtu, "node.mtu", true),
+            (None, None) => continue,
+        };
+        if !has_ipv6 || Some(mtu).filter(is_small).is_none() || (is_nodes && told) {
+            continue;
+        }
+        told |= is_nodes;
+        let problem = format!(
+            "{} is too small for IPv6, of which {} has an address",
+            mtu.value, endpoint.name.value
+        );
+        let cure = format!("write at least {IPV6_MIN_MTU}, or leave out IPv6 addresses");
+        findings.add(
+            mtu.line,
+            key,
+            Fault::new(FaultKind::OutOfRange, problem, cure),
+        );
     }
 }
 

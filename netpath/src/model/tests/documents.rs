@@ -56,6 +56,14 @@ fn wrong_types_and_values() {
         node("max_endpoints = -1") => 3, endpoints, "-1 is out of range", "from 1 to";
         node("max_routes = 16777217") => 3, routes, "out of range", "from 1 to 16777216";
         node("max_routes = 99999999999999999999") => 3, routes, "out of range", "from 1 to";
+        node("mtu = 67") => 3, "node.mtu", "67 is out of range", "from 68 to 65535";
+        node("mtu = 65536") => 3, "node.mtu", "65536 is out of range", "from 68 to 65535";
+        with_endpoint("e1", "\"10.0.1.2/24\"", "mtu = 67") =>
+            6, "node.endpoint.mtu", "67 is out of range", "from 68 to 65535";
+        with_endpoint("e1", "\"10.0.1.2/24\", \"fd00:1::2/64\"", "mtu = 1279") =>
+            6, "node.endpoint.mtu", "1279 is too small for IPv6", "at least 1280";
+        with_endpoint("e1", "\"fd00:1::2/64\"", "").replacen("\"n1\"", "\"n1\"\nmtu = 1279", 1) =>
+            3, "node.mtu", "1279 is too small for IPv6", "at least 1280";
         node("max_routes = 1.5") => 3, routes, "is a float", "a number from 1";
         with_endpoint("e1", "", "").replace("[]", "\"10.0.1.2/24\"") =>
             5, "node.endpoint.addresses",

@@ -53,11 +53,12 @@ impl Site<'_> {
                 dev, address, kind, ..
             } => {
                 let link = link(netlink, dev)?;
-                Ok(match kind {
+                match kind {
                     AddressKind::OnLink => netlink.add_address(&link, *address, true)?,
                     AddressKind::Alone => netlink.add_address(&link, *address, false)?,
                     AddressKind::NoSource => netlink.add_host_address(&link, *address)?,
-                })
+                }
+                Ok(())
             }
             Op::RemoveAddress { dev, address, .. } => {
                 Ok(netlink.delete_address(&link(netlink, dev)?, *address)?)

@@ -14,11 +14,11 @@ use super::{
         wanted::WantedWire,
     },
     BRIDGE, Draft, Planner,
-    endpoint::inside::IPV6_MIN_MTU,
     entries::{UPLINK, described_otherwise},
     names::{end_on_the_wire, own_uplink},
     sysctls::{reverse_path_sysctls, uplink_sysctls, wire_sysctls},
 };
+use crate::model::IPV6_MIN_MTU;
 
 impl Planner<'_> {
     /// Makes an uplink true, whatever is there of it already.

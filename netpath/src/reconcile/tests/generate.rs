@@ -121,6 +121,11 @@ fn endpoint(index: usize, families: u8, prefix: bool, inner: bool, home: u8) -> 
         home: Home::Made,
         addresses,
         prefixes,
+        mtu: match (has_v4 && families == 0, inner) {
+            (true, true) => Some(1000),
+            (false, true) => Some(1400),
+            (_, false) => None,
+        },
         dev: if inner { "inner" } else { "eth0" }.to_owned(),
         host_dev: format!("v{}", (index + usize::from(home)) % 3),
         fast_path: match home {
@@ -128,7 +133,6 @@ fn endpoint(index: usize, families: u8, prefix: bool, inner: bool, home: u8) -> 
             1 => Some(FastPathWish::Off),
             _ => Some(FastPathWish::AsNode),
         },
-        mtu: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is configured on both ends of the veth pair.
 
-use std::{cmp::Ordering, net::IpAddr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netpath_common::Mac;
@@ -9,24 +9,19 @@ use super::{
     super::{
         super::{AddressKind, Drift, Home, Neighbour, NewRoute, Op, Place, Replaces, World},
         Draft, Planner, first_of_family, gateways,
-        sysctls::{Ipv6, inside_sysctls, veth_sysctls},
+        sysctls::{inside_sysctls, veth_sysctls},
     },
     Work,
     routes::has,
     veth::host_link,
 };
 
-/// The smallest MTU with which the kernel does IPv6, in bytes (RFC 8200, section 5).
-pub(in super::super) const IPV6_MIN_MTU: u32 = 1280;
-/// What a veth that is smaller is set to: Ethernet's, in bytes.
-const VETH_MTU: u32 = 1500;
-
 impl Planner<'_> {
     pub(super) fn host_side(&mut self, draft: &mut Draft, work: &Work<'_>) {
         let record = &work.record;
         let dev = record.host_dev.clone();
-        let ipv6 = self.ipv6_of(work.uses_ipv6());
-        self.ipv6_mtu(draft, &Place::Node, &dev, ipv6);
+        self.veth_mtu(draft, work);
+        let ipv6 = self.ipv6_of_veth(work);
         self.sysctls(draft, &Place::Node, veth_sysctls(&dev, ipv6));
         self.up(draft, &Place::Node, &dev);
         for (gateway, _) in gateways(&record.addresses) {
@@ -90,76 +85,6 @@ impl Planner<'_> {
         }
     }
 
-    /// An MTU too small for IPv6 takes all of it from an interface, its sysctls too.
-    pub(in super::super) fn ipv6_mtu(
-        &mut self,
-        draft: &mut Draft,
-        place: &Place,
-        dev: &str,
-        ipv6: Ipv6,
-    ) {
-        if ipv6 == Ipv6::Absent {
-            return;
-        }
-        let link = self
-            .world
-            .namespace(place)
-            .and_then(|there| there.link(dev));
-        let Some(mtu) = link.map(|link| link.mtu).filter(|mtu| *mtu < IPV6_MIN_MTU) else {
-            return;
-        };
-        draft.note(Drift::Mtu {
-            dev: dev.to_owned(),
-            mtu,
-        });
-        draft.quiet = true;
-        let op = Op::SetMtu {
-            place: place.clone(),
-            dev: dev.to_owned(),
-            mtu: VETH_MTU,
-        };
-        self.act(draft, op);
-    }
-
-    /// Each end of a veth pair drops without a word what is longer than its own MTU, so that of both is to be one: `both`, or
-    /// the smaller of theirs.
-    pub(in super::super) fn equal_mtus(
-        &mut self,
-        draft: &mut Draft,
-        ends: [(&Place, &str); 2],
-        both: Option<u32>,
-    ) {
-        let mtu = |(place, dev): (&Place, &str)| {
-            let there = self.world.namespace(place)?;
-            there.link(dev).map(|link| link.mtu)
-        };
-        let [Some(one), Some(other)] = ends.map(mtu) else {
-            return;
-        };
-        let [one, other] = [(ends[0], one), (ends[1], other)];
-        let (larger, smaller) = match one.1.cmp(&other.1) {
-            Ordering::Equal => return,
-            Ordering::Greater => (one, other),
-            Ordering::Less => (other, one),
-        };
-        let told = |((_, dev), mtu): ((&Place, &str), u32)| (dev.to_owned(), mtu);
-        draft.note(Drift::MtuDiffers {
-            larger: told(larger),
-            smaller: told(smaller),
-        });
-        let both = both.unwrap_or(smaller.1);
-        for ((place, dev), mtu) in [larger, smaller] {
-            if mtu != both {
-                let op = Op::SetMtu {
-                    place: place.clone(),
-                    dev: dev.to_owned(),
-                    mtu: both,
-                };
-                self.act(draft, op);
-            }
-        }
-    }
-
     fn neighbour(
         &mut self,
         draft: &mut Draft,
@@ -204,13 +129,7 @@ impl Planner<'_> {
     pub(super) fn inside(&mut self, draft: &mut Draft, work: &Work<'_>) {
         let record = &work.record;
         let dev = record.dev.clone();
-        let ipv6 = self.ipv6_of(work.uses_ipv6());
-        self.ipv6_mtu(draft, &work.place, &dev, ipv6);
-        self.equal_mtus(
-            draft,
-            [(&Place::Node, &record.host_dev), (&work.place, &dev)],
-            None,
-        );
+        let ipv6 = self.ipv6_of_veth(work);
         self.sysctls(draft, &work.place, inside_sysctls(&dev, ipv6));
         self.up(draft, &work.place, &dev);
         for &address in &record.addresses {

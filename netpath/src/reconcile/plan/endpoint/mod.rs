@@ -2,6 +2,7 @@
 
 pub(super) mod inside;
 mod maps;
+mod mtu;
 mod retire;
 mod routes;
 mod veth;
@@ -167,6 +168,7 @@ impl Planner<'_> {
             host_dev: wanted.host_dev.clone(),
             addresses: wanted.addresses.clone(),
             prefixes: wanted.prefixes.clone(),
+            mtu: wanted.mtu,
             fast_path: wanted.fast_path.unwrap_or(identity.fast_path),
             ..identity
         }
@@ -193,6 +195,7 @@ impl Planner<'_> {
             host_dev: String::new(),
             addresses: Vec::new(),
             prefixes: Vec::new(),
+            mtu: None,
             fast_path: FastPathWish::AsNode,
         }
     }
@@ -206,6 +209,9 @@ fn changes(before: &RecordedEndpoint, wanted: &WantedEndpoint) -> Vec<Drift> {
     }
     if before.prefixes != wanted.prefixes {
         changes.push(Drift::Prefixes(wanted.prefixes.clone()));
+    }
+    if before.mtu != wanted.mtu {
+        changes.push(Drift::Mtu(wanted.mtu));
     }
     if before.dev != wanted.dev {
         changes.push(Drift::Dev(wanted.dev.clone()));
@@ -227,8 +233,12 @@ fn description(wanted: &WantedEndpoint) -> String {
         [] => String::new(),
         prefixes => format!(", prefixes {}", List(prefixes)),
     };
+    let mtu = match wanted.mtu {
+        Some(mtu) => format!(", MTU {mtu}"),
+        None => String::new(),
+    };
     format!(
-        "{}{prefixes}, {} to {}",
+        "{}{prefixes}{mtu}, {} to {}",
         List(&wanted.addresses),
         wanted.dev,
         wanted.host_dev

@@ -155,21 +155,7 @@ impl Planner<'_> {
             peer_mac: record.endpoint_mac,
         };
         self.act(draft, op);
-        self.new_mtu(draft, work);
         true
-    }
-
-    fn new_mtu(&mut self, draft: &mut Draft, work: &Work<'_>) {
-        let Some(mtu) = work.wanted.mtu else {
-            return;
-        };
-        let ends = [
-            (Place::Node, work.record.host_dev.clone()),
-            (work.place.clone(), work.record.dev.clone()),
-        ];
-        for (place, dev) in ends {
-            self.act(draft, Op::SetMtu { place, dev, mtu });
-        }
     }
 
     pub(super) fn await_veth(&mut self, draft: &mut Draft, work: &Work<'_>, made: bool) {
