@@ -41,7 +41,7 @@ pub struct NewEndpoint {
     pub netns: Option<GivenNetns>,
     /// The MTU of its veth in bytes; the kernel's own where there is none.
     pub mtu: Option<u32>,
-    /// Who asks for it. [`netpath up`](super::up) removes none but a file's.
+    /// Who asks for it. `netpath up` removes none but a file's.
     pub origin: Origin,
     /// Set from outside (a signal handler) to make the work stop and be undone.
     pub interrupted: Arc<AtomicBool>,
