@@ -4,7 +4,7 @@
 //! each and mostly idle. With a number in `/sys/kernel/rcu_expedited` it interrupts the other processors instead, and waits
 //! a tenth of that. It is one number for the whole machine, so it must come back, also after a kill:
 //!
-//! - netpath writes a number of its own, [`MARK`], and only where there is 0. Where the mark stands, 0 stood before, and
+//! - netpath writes a number of its own, `MARK`, and only where there is 0. Where the mark stands, 0 stood before, and
 //!   netpath wrote it; any other number is somebody's, and is left as it is.
 //! - Whoever is at work holds a shared lock on a file. Who ends last puts the 0 back. A process that was killed holds no
 //!   lock any more: the next netpath finds the mark, and nobody at work ([`repair`]).

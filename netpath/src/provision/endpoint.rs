@@ -39,7 +39,7 @@ pub struct NewEndpoint {
     pub endpoint: Endpoint,
     /// The namespace that it is to have, which stays when the endpoint goes; without one it is made, under the endpoint's name.
     pub netns: Option<GivenNetns>,
-    /// Who asks for it. [`netpath up`](super::up) removes none but a file's.
+    /// Who asks for it. `netpath up` removes none but a file's.
     pub origin: Origin,
     /// Set from outside (a signal handler) to make the work stop and be undone.
     pub interrupted: Arc<AtomicBool>,
