@@ -146,9 +146,10 @@ fn the_answer_is_the_kernels() {
 fn what_an_endpoint_has_learnt_of_a_path_is_kept() {
     let lab = Lab::up(TWO_NODES);
     let [_, b1] = addresses("b1");
-    lab.ip("B", &format!("link set vb1 mtu {PATH}"));
     let learnt = format!("mtu {PATH}");
     let learn = || {
+        // `up` mends it.
+        lab.ip("B", &format!("link set vb1 mtu {PATH}"));
         let report = large(&lab, "a1", b1);
         assert_eq!(report.errors.len(), 1, "{report:?}");
         let route = lab.ip("a1", &format!("-6 route get {b1}"));
