@@ -173,22 +173,14 @@ pub struct EndpointRecord {
     pub netns_kind: u32,
     /// Number of the [`FastPathWish`].
     pub fast_path: u32,
-    /// [`Self::mtu`]. It was zero in the first directories of this ABI version, and a field's name changes only with the
-    /// version.
-    pub padding: u32,
+    /// The MTU that is wanted of its veth, in bytes; 0 for the least of the node's uplinks.
+    pub mtu: u32,
     /// Path of a namespace that was given, zero-terminated; empty for one that netpath made.
     pub netns_path: [u8; NETNS_PATH_SIZE],
     /// Addresses with their prefix lengths; unused slots have family 0.
     pub addresses: [PrefixBytes; ADDRESSES_MAX],
     /// Prefixes that are routed to it; unused slots have family 0.
     pub prefixes: [PrefixBytes; PREFIXES_MAX],
-}
-
-impl EndpointRecord {
-    /// The MTU that is wanted of its veth, in bytes; 0 for the least of the node's uplinks.
-    pub const fn mtu(&self) -> u32 {
-        self.padding
-    }
 }
 
 /// One uplink, in the `uplink_records` map, keyed by its device name.
@@ -253,7 +245,7 @@ map_type!(
         origin,
         netns_kind,
         fast_path,
-        padding,
+        mtu,
         netns_path,
         addresses,
         prefixes

@@ -140,6 +140,7 @@ fn details(node: &NodeStatus, endpoint: &EndpointStatus) -> Table {
     line("host dev", endpoint.interface.dev.clone());
     line("host mac", endpoint.interface.mac.clone());
     line("ifindex", endpoint.interface.ifindex.0.to_string());
+    line("mtu", mtu(&endpoint.interface));
     line("fast path", fast_path(&endpoint.interface));
     for finding in &endpoint.drift {
         line("drift", format!("{}: {}", finding.problem, finding.cure));
@@ -422,6 +423,7 @@ ROUTE        NODE    VIA              NEXT HOP                MADE BY
 ENDPOINT
 name       demo01
 node       node03
+for        file
 address    10.0.1.2/24
 address    fd00:1::2/64
 prefix     10.9.0.0/28
@@ -430,6 +432,7 @@ mac        02:00:00:00:00:02
 host dev   np-demo01
 host mac   02:00:00:00:00:01
 ifindex    3
+mtu        1500
 fast path  on
 drift      interface np-demo01 is down: `netpath up` mends it
 ";

@@ -223,7 +223,7 @@ fn endpoint(record: &EndpointRecord) -> Result<RecordedEndpoint, ProvisionError>
         host_dev: name::<InterfaceName>(&record.host_dev)?,
         addresses: nets(&record.addresses)?,
         prefixes: nets(&record.prefixes)?,
-        mtu: match record.mtu() {
+        mtu: match record.mtu {
             0 => None,
             mtu if MTU_RANGE.contains(&mtu) => Some(mtu),
             mtu => return Err(damaged("MTU", mtu)),
@@ -277,7 +277,7 @@ pub fn endpoint_bytes(record: &RecordedEndpoint) -> Result<EndpointRecord, Provi
         origin: record.origin as u32,
         netns_kind: kind as u32,
         fast_path: record.fast_path as u32,
-        padding: record.mtu.unwrap_or(0),
+        mtu: record.mtu.unwrap_or(0),
         netns_path: fixed(path)?,
         addresses: slots(&record.addresses),
         prefixes: slots(&record.prefixes),

@@ -300,6 +300,7 @@ fn endpoint_record(record: &EndpointRecord) -> Vec<(&'static str, Field)> {
             ),
         ),
         ("fast_path", fast_path_wish(record.fast_path)),
+        ("mtu", number(record.mtu)),
         ("netns_path", name(&record.netns_path)),
         ("addresses", addresses(&record.addresses)),
         ("prefixes", addresses(&record.prefixes)),
@@ -490,7 +491,7 @@ mod tests {
             origin: Origin::File as u32,
             netns_kind: NetnsKind::Made as u32,
             fast_path: FastPathWish::AsNode as u32,
-            padding: 0,
+            mtu: 1400,
             netns_path: [0; NETNS_PATH_SIZE],
             addresses: slots,
             prefixes: prefix_slots,
@@ -498,7 +499,7 @@ mod tests {
         let [entry] = decode([(key, record)]).try_into().expect("one");
         assert_eq!(
             json(&entry),
-            r#"{"key":{"name":"demo01"},"value":{"netns_cookie":4242,"id":1,"state":{"name":"complete","number":2},"host_ifindex":3,"endpoint_mac":"02:00:00:00:00:aa","host_mac":"02:00:00:00:00:bb","dev":"eth0","host_dev":"np-demo01","origin":{"name":"file","number":1},"netns_kind":{"name":"made","number":1},"fast_path":{"name":"as_node","number":0},"netns_path":"","addresses":["10.0.1.2/24","fd00:1::2/64"],"prefixes":["10.9.0.0/28"]}}"#
+            r#"{"key":{"name":"demo01"},"value":{"netns_cookie":4242,"id":1,"state":{"name":"complete","number":2},"host_ifindex":3,"endpoint_mac":"02:00:00:00:00:aa","host_mac":"02:00:00:00:00:bb","dev":"eth0","host_dev":"np-demo01","origin":{"name":"file","number":1},"netns_kind":{"name":"made","number":1},"fast_path":{"name":"as_node","number":0},"mtu":1400,"netns_path":"","addresses":["10.0.1.2/24","fd00:1::2/64"],"prefixes":["10.9.0.0/28"]}}"#
         );
     }
 }
