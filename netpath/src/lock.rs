@@ -242,7 +242,7 @@ fn open(path: &Path) -> Result<Option<(File, fs::Metadata)>, LockError> {
 /// How long to wait before asking again: the longer it has taken, the more others wait most likely, and one of them asks
 /// meanwhile.
 fn pause(waited: Duration) -> Duration {
-    (waited / 16).clamp(Duration::from_millis(5), Duration::from_millis(200))
+    (waited / 16).clamp(Duration::from_millis(5), Duration::from_millis(50))
 }
 
 /// Says that the lock is waited for, and for whom, if /proc shows it.

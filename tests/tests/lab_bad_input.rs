@@ -1,7 +1,7 @@
 //! What is somebody else's, or of another version, is refused before anything is touched. Refusals on the
 //! machine itself are in lab_host.rs.
 
-use std::{fs, sync::atomic::AtomicBool};
+use std::{fs, path::PathBuf, sync::atomic::AtomicBool};
 
 use netpath::{
     Ends as _,
@@ -165,6 +165,14 @@ fn pins_that_are_too_old_are_told_with_the_way_out() {
     let mut other = identity;
     other.abi_version = 1;
     write(&datapath, &other);
+    // Its maps have other layouts, else it would be a version number that somebody overwrote.
+    let maps = PathBuf::from(format!("/sys/fs/bpf/netpath/{}/maps", lab.name("A")));
+    let rename = |from: &str, to: &str| {
+        fs::rename(maps.join(from), maps.join(to))
+            .unwrap_or_else(|error| panic!("{from}: {error}"));
+    };
+    rename("settings", "settings_now");
+    rename("ids", "settings");
     let errors = [
         provision::plan(lab.topology(), &Default::default()).map(drop),
         lab.try_converge().map(drop),
@@ -179,6 +187,8 @@ fn pins_that_are_too_old_are_told_with_the_way_out() {
         assert!(!told.contains("netpath up"), "{told}");
     }
     lab.assert_reaches("a1", addresses("a2")[0], 63);
+    rename("settings", "ids");
+    rename("settings_now", "settings");
     write(&datapath, &identity);
     drop(datapath);
     assert_eq!(lab.plan(), Vec::<String>::new());

@@ -141,6 +141,8 @@ fn logging_beside_an_up_makes_no_endpoint_id_twice() {
             endpoints += 1;
             lab.rewrite(&with(endpoints));
             lab.converge();
+            // Who waits for the lock asks for it twenty times a second.
+            thread::sleep(Duration::from_millis(60));
         }
     });
     assert!(rounds.into_inner() > 2, "{endpoints} endpoints");

@@ -13,7 +13,7 @@ use netpath_common::{EndpointEntry, Mac, PuntReason};
 use netpath_tests::{
     lab::{
         Bytes::{Any, Exactly},
-        Lab, TWO_NODES, addresses, listener, on_a_machine, run, udp_port,
+        Deadline, Lab, TWO_NODES, addresses, listener, on_a_machine, run, udp_port,
     },
     netpath,
 };
@@ -152,6 +152,14 @@ fn add(address: &str) {
         host(address),
         nodad(address)
     ));
+    // The kernel takes an IPv6 address in by a worker of its own.
+    let option = if address.contains(':') { "-6" } else { "-4" };
+    let deadline = Deadline::new();
+    while !run(&format!("ip {option} route show table local"))
+        .contains(&format!("local {address} "))
+    {
+        deadline.check(|| format!("{address} is not taken in"));
+    }
 }
 
 fn host(address: &str) -> String {

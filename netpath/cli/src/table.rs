@@ -1,6 +1,6 @@
 //! Tables for people.
 
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Width, presets};
 
 /// The last cell of a row about something that is not as it should be.
 pub(super) const DRIFT: &str = "drift";
@@ -91,10 +91,14 @@ impl Table {
         for (index, column) in shown.iter().enumerate() {
             if let Some(rendered) = table.column_mut(index) {
                 let is_last = index + 1 == shown.len();
-                rendered.set_padding((0, if is_last { 0 } else { 2 }));
+                let padding = if is_last { 0 } else { 2 };
+                rendered.set_padding((0, padding));
                 if column.is_number {
                     rendered.set_cell_alignment(CellAlignment::Right);
                     rendered.set_constraint(ColumnConstraint::ContentWidth);
+                } else if width.is_some() {
+                    let least = Width::Fixed(self.longest_word(column) + padding);
+                    rendered.set_constraint(ColumnConstraint::LowerBoundary(least));
                 }
             }
         }
@@ -113,6 +117,19 @@ impl Table {
             text.push('\n');
         }
         text
+    }
+}
+
+impl Table {
+    /// In characters, of a column: no word is broken, where that makes a table wider than it should be, too.
+    fn longest_word(&self, column: &Column) -> u16 {
+        let mut columns = self.columns.iter();
+        let index = columns.position(|it| std::ptr::eq(it, column));
+        let cells = index.map(|index| self.rows.iter().filter_map(move |row| row.get(index)));
+        let texts = cells.into_iter().flatten().chain([&column.heading]);
+        let words = texts.flat_map(|text| text.split_whitespace());
+        let longest = words.map(|word| word.chars().count()).max().unwrap_or(0);
+        u16::try_from(longest).unwrap_or(u16::MAX - 2)
     }
 }
 
@@ -138,6 +155,16 @@ mod tests {
     }
 
     #[test]
+    fn no_word_is_broken_however_many_columns_there_are() {
+        let headings = (0..20).map(|number| format!("heading {number}"));
+        let mut table = Table::new(headings);
+        table.row((0..20).map(|number| format!("endpoints {number}")));
+        let text = table.render_within(false, Some(80));
+        let count = |word: &str| text.split_whitespace().filter(|it| *it == word).count();
+        assert_eq!((count("HEADING"), count("endpoints")), (20, 20), "{text}");
+    }
+
+    #[test]
     fn tables_are_plain_and_aligned() {
         let expected = "NODE        PACKETS  REASON\n\
                         node03            5  no_route\n\
@@ -155,8 +182,8 @@ mod tests {
 
     #[test]
     fn a_narrow_table_fits_and_loses_no_word() {
-        let text = states().render_within(false, Some(40));
-        assert!(text.lines().all(|line| line.len() <= 40), "{text}");
+        let text = states().render_within(false, Some(75));
+        assert!(text.lines().all(|line| line.len() <= 75), "{text}");
         let narrow = text.replace(char::is_whitespace, "");
         assert!(
             !narrow.contains("MAC") && !narrow.contains("02:00"),

@@ -34,8 +34,8 @@ const KERNELS: &str = "tests/tests/programs/kernels.rs";
 pub const ELSEWHERE: &[(&str, &str)] = &[
     ("destination::device(endpoint)?", "tests/tests/lab_reuse.rs"),
     ("gate::complete(skb)?", "tests/tests/programs/dropped.rs"),
-    ("gate::lets_in(skb, gate)?", KERNELS),
-    ("gate::uplink_lets_in(skb)?", KERNELS),
+    ("gate::lets_in::<F>(skb, gate)?", KERNELS),
+    ("gate::uplink_lets_in::<F>(skb)?", KERNELS),
     ("gate::lets_between(", KERNELS),
     ("gate::lets_out(egress.ifindex)?", KERNELS),
 ];

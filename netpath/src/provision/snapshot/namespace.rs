@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    iter,
     net::IpAddr,
     os::fd::{AsFd as _, BorrowedFd},
     sync::PoisonError,
@@ -107,18 +108,17 @@ fn attached(
     let seen = seen.filter(|(name, _)| subject.sees(name));
     let endpoints = seen.map(|(_, endpoint)| {
         let programs: &[ProgramKind] = &[ProgramKind::FromEndpoint, ProgramKind::ToEndpoint];
-        (endpoint.host_dev.as_str(), programs)
+        (endpoint.host_dev.as_str(), programs, false)
     });
     let uplinks = recorded.uplinks.iter().flat_map(|(dev, uplink)| {
         let programs: &[ProgramKind] = &[ProgramKind::FromUplink];
-        let now = node.name_of(uplink.ifindex).filter(|now| now != dev);
-        [Some(dev.as_str()), now]
-            .into_iter()
-            .flatten()
-            .map(move |dev| (dev, programs))
+        let is_it = node.link(dev).map(|link| link.ifindex) == Some(uplink.ifindex);
+        let renamed = node.name_of(uplink.ifindex).filter(|_| !is_it);
+        let renamed = renamed.map(|now| (now, programs, true));
+        iter::once((dev.as_str(), programs, false)).chain(renamed)
     });
     let (mut attached, mut loose) = (Programs::new(), Programs::new());
-    for (dev, programs) in endpoints.chain(uplinks) {
+    for (dev, programs, is_renamed) in endpoints.chain(uplinks) {
         let Some(link) = node.link(dev) else {
             continue;
         };
@@ -127,7 +127,8 @@ fn attached(
             if running != Running::No {
                 attached.insert((link.ifindex, program));
             }
-            if running == Running::Loose {
+            // The pin of one that was renamed has the name that is recorded.
+            if running == Running::Loose && !is_renamed {
                 loose.insert((link.ifindex, program));
             }
         }
