@@ -84,6 +84,8 @@ impl Table {
                 .filter(|(column, _)| is_shown(column))
                 .map(|(_, cell)| cell)
         }));
+        // Of a table that cannot be so narrow no line goes on in the one below.
+        let width = width.filter(|width| self.least_width(&shown) <= usize::from(*width));
         if let Some(width) = width {
             table.set_content_arrangement(ContentArrangement::Dynamic);
             table.set_width(width);
@@ -97,7 +99,8 @@ impl Table {
                     rendered.set_cell_alignment(CellAlignment::Right);
                     rendered.set_constraint(ColumnConstraint::ContentWidth);
                 } else if width.is_some() {
-                    let least = Width::Fixed(self.longest_word(column) + padding);
+                    let longest = u16::try_from(self.longest_word(column)).unwrap_or(u16::MAX);
+                    let least = Width::Fixed(longest.saturating_add(padding));
                     rendered.set_constraint(ColumnConstraint::LowerBoundary(least));
                 }
             }
@@ -121,15 +124,31 @@ impl Table {
 }
 
 impl Table {
-    /// In characters, of a column: no word is broken, where that makes a table wider than it should be, too.
-    fn longest_word(&self, column: &Column) -> u16 {
+    /// In characters, if no word is broken, and no number.
+    fn least_width(&self, columns: &[&Column]) -> usize {
+        let widths = columns.iter().map(|column| match column.is_number {
+            true => self.longest(column, |text| text.chars().count()),
+            false => self.longest_word(column),
+        });
+        widths.sum::<usize>() + 2 * columns.len().saturating_sub(1)
+    }
+
+    /// In characters.
+    fn longest_word(&self, column: &Column) -> usize {
+        let of = |text: &str| {
+            let words = text.split_whitespace();
+            words.map(|word| word.chars().count()).max().unwrap_or(0)
+        };
+        self.longest(column, of)
+    }
+
+    /// Of the heading and the cells of a column.
+    fn longest(&self, column: &Column, length: impl Fn(&str) -> usize) -> usize {
         let mut columns = self.columns.iter();
         let index = columns.position(|it| std::ptr::eq(it, column));
         let cells = index.map(|index| self.rows.iter().filter_map(move |row| row.get(index)));
         let texts = cells.into_iter().flatten().chain([&column.heading]);
-        let words = texts.flat_map(|text| text.split_whitespace());
-        let longest = words.map(|word| word.chars().count()).max().unwrap_or(0);
-        u16::try_from(longest).unwrap_or(u16::MAX - 2)
+        texts.map(|text| length(text)).max().unwrap_or(0)
     }
 }
 

@@ -16,7 +16,7 @@ use netpath_common::{
 use super::error::ProvisionError;
 use crate::{
     datapath::{Maps, from_bytes, to_bytes},
-    model::{InterfaceName, MTU_RANGE, Name, NodePlace},
+    model::{InterfaceName, Name, NodePlace},
     reconcile::{Home, Recorded, RecordedEndpoint, RecordedRoute, RecordedUplink, Refusal},
 };
 

@@ -147,7 +147,7 @@ fn summary_table(maps: &[NodeMap]) -> Table {
     let mut table = Table::new([
         "node",
         "map",
-        "#id",
+        "+#id",
         "type",
         "#key",
         "#value",
