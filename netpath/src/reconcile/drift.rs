@@ -16,7 +16,6 @@ const NEXT_HOP: &str =
 /// What an interface is plugged into.
 const CARRIER: &str = "see what is at its other end, with `ip link show` and `ethtool`";
 /// A machine's setting.
-const SETTING: &str = "set it with `sysctl -w` (netpath changes no setting of the machine's)";
 /// Rules that decide what is forwarded.
 const FORWARD: &str = "accept these packets in that chain (netpath changes no rule of the machine's), or give them to the \
     fast path: with `netpath fastpath on`, or with `bypass` for what keeps them from it";
@@ -158,14 +157,6 @@ kinds! {
             address: IpAddr,
         } = "no_way_back", "give the other node a `[[node.route]]` to that address's prefix, or have whoever makes its routes make \
             one";
-        /// An uplink of the machine does not forward: what comes in by it for another node is lost, as is what the kernel is
-        /// left of the rest. What the fast path takes to an endpoint here still arrives.
-        UplinkNotForwarding {
-            /// The sysctl's path below `/proc/sys/net`.
-            key: String,
-            /// What it is.
-            found: String,
-        } = "uplink_not_forwarding", SETTING;
         /// What is left to the kernel is dropped by filter FORWARD.
         ForwardDrops {
             /// From here.
@@ -314,10 +305,6 @@ impl Drift {
                 "see what leads there with `{}`, and remove it, or write its next hop into the topology file",
                 RouteGet(way)
             ),
-            Self::UplinkNotForwarding { key, .. } => format!(
-                "set it with `sysctl -w net/{key}=1`, and accept_ra of that interface to 2 before if it has its routes by \
-                 router advertisement (netpath changes no setting of the machine's)"
-            ),
             _ => self.kind().cure.to_owned(),
         }
     }
@@ -412,12 +399,6 @@ impl fmt::Display for Drift {
                 f,
                 "what is sent to the next hop {via} is not answered: node {other} has no route back to {address}"
             ),
-            Self::UplinkNotForwarding { key, found } => {
-                write!(
-                    f,
-                    "the uplink does not forward: sysctl net/{key} is {found}"
-                )
-            }
             Self::ForwardDrops {
                 source,
                 destination,

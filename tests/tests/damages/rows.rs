@@ -14,7 +14,7 @@ use super::{Damage, End, Undo};
 const COUNTED: [&str; 2] = ["hops", "hop_overflow"];
 
 /// How many rows of a map are altered field by field; all of them are deleted.
-const ALTERED: usize = 2;
+const ALTERED: usize = 1;
 
 /// A row, in bytes.
 type Row = (Vec<u8>, Vec<u8>);

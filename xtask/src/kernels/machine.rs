@@ -12,7 +12,8 @@ use anyhow::{Context, Result, bail};
 use super::report::Event;
 use crate::command;
 
-const MEMORY: &str = "2G";
+/// Half of it holds the test programs.
+const MEMORY: &str = "4G";
 const PROCESSORS: &str = "2";
 /// An oops ends the machine, and the end of the machine ends qemu (with `-no-reboot`). The rest saves time:
 /// mitigations guard against faults of real processors, and a namespace's end waits for RCU many times.

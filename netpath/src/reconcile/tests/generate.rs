@@ -568,8 +568,9 @@ impl Damage {
                 }
             }
             42 if node.place == NodePlace::Host && !node.uplinks.is_empty() => {
-                let key = "ipv6/conf/up0/forwarding".to_owned();
-                world.observed.node.sysctls.insert(key, "0".to_owned());
+                if let Some(link) = link_mut(world, &Place::Node, "up0") {
+                    link.carrier = false;
+                }
             }
             43 => {
                 let endpoints = node.endpoints.values();

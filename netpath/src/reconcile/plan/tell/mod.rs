@@ -14,7 +14,6 @@ use netpath_common::Ifindex;
 use super::{
     super::{Drift, Home, Object, Recorded, RecordedEndpoint, Told, Wanted, World},
     Fresh, Planner,
-    sysctls::forwarding_v6,
 };
 use crate::model::NodePlace;
 
@@ -63,21 +62,11 @@ impl Planner<'_> {
         });
     }
 
-    /// What is not IPv4's is not asked for as a whole before: without it an uplink's packets are only slower.
     fn tell_uplinks(&mut self, node: &Recorded) {
-        for (dev, uplink) in &node.uplinks {
+        for dev in node.uplinks.keys() {
             let link = self.world.observed.node.link(dev);
             if link.is_some_and(|link| link.up && !link.carrier) {
                 self.tell_of(Object::Uplink, dev, Drift::NoCarrier(dev.clone()));
-            }
-            if !uplink.addresses.iter().any(|net| net.addr().is_ipv6()) {
-                continue;
-            }
-            let key = forwarding_v6(self.world.observed.node.kernel_name(dev));
-            let found = self.world.observed.node.sysctls.get(&key).cloned();
-            if let Some(found) = found.filter(|found| found != "1") {
-                let drift = Drift::UplinkNotForwarding { key, found };
-                self.tell_of(Object::Uplink, dev, drift);
             }
         }
     }
