@@ -162,8 +162,20 @@ fn the_beginning_works_as_printed() {
     let text = text();
     let steps = sessions(&text, "in a lab");
     let _lab = BuiltinLab::take();
+    let _gone = ContainerGone;
     play(&steps, &Directory::new("lab"));
     assert_eq!(builtin_left_behind(), Vec::<PathBuf>::new());
+}
+
+/// Removes the container of a lab's session, also where that failed half-way.
+struct ContainerGone;
+
+impl Drop for ContainerGone {
+    fn drop(&mut self) {
+        if Path::new("/run/netns/web1").exists() {
+            run("ip netns del web1");
+        }
+    }
 }
 
 /// Removes what the session made, also where it failed half-way.
