@@ -10,10 +10,11 @@ use anyhow::{Context, Result, bail};
 use crate::command;
 
 /// What the labs use. A kernel without one of them fails the run, unless it is built in.
-const NEEDED: [&str; 31] = [
+const NEEDED: [&str; 35] = [
     "veth",
     "bridge",
     "dummy",
+    "ifb",
     "tun",
     "vrf",
     "8021q",
@@ -29,7 +30,10 @@ const NEEDED: [&str; 31] = [
     "sch_ingress",
     "sch_htb",
     "sch_tbf",
+    "act_mirred",
+    "act_police",
     "cls_bpf",
+    "cls_matchall",
     "cls_u32",
     "nf_tables",
     "nft_compat",

@@ -15,7 +15,7 @@ use crate::command;
 use crate::setup::kernel::Kernel;
 
 /// Programs that netpath and the tests start.
-const PROGRAMS: [&str; 17] = [
+const PROGRAMS: [&str; 18] = [
     "ip",
     "tc",
     "bpftool",
@@ -30,7 +30,8 @@ const PROGRAMS: [&str; 17] = [
     "iptables-nft-restore",
     "ip6tables-nft-restore",
     "nft",
-    // Busybox's lack options.
+    // Busybox's lack options, and its shell has commands of its own in place of those that stand first in PATH.
+    "sh",
     "unshare",
     "nsenter",
     "flock",
