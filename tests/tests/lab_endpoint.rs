@@ -128,6 +128,8 @@ fn a_container_is_attached_and_left_as_it_was() {
     let made = "+ endpoint x on A: 10.0.5.2/24, fd00:5::2/64, prefixes 10.9.0.0/28, fd99::/64, MTU 1400, net1 to vx";
     assert_eq!(add(&lab, &endpoint), [made]);
     assert_eq!(add(&lab, &endpoint), Vec::<String>::new());
+    x.mtu = Some(1300);
+    assert_eq!(refused(&new(&lab, "A", &x, Some(&path))), ["name_taken"]);
 
     let forwarded = lab.forward_counters("A");
     for (family, own) in X.map(of).into_iter().enumerate() {

@@ -227,13 +227,7 @@ fn is_dumb() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn table() -> Table {
-        let mut table = Table::new(["node", "#packets", "reason"]);
-        table.row(["node03".into(), "5".into(), "no_route".into()]);
-        table.row(["n".into(), "12345678901".into(), String::new()]);
-        table
-    }
+    use crate::table::tests::table;
 
     #[test]
     fn colours_are_as_chosen() {

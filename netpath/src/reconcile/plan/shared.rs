@@ -78,6 +78,7 @@ impl Planner<'_> {
         let is_same = record.home == wanted.home
             && record.addresses == wanted.addresses
             && record.prefixes == wanted.prefixes
+            && record.mtu == wanted.mtu
             && record.dev == wanted.dev
             && record.host_dev == wanted.host_dev;
         let by_one = matches!(self.wanted.scope, Scope::Endpoint(_));
