@@ -84,8 +84,6 @@ impl Table {
                 .iter()
                 .map(|row| shown.iter().filter_map(|(index, _)| row.get(*index))),
         );
-        // Of a table that cannot be so narrow no line goes on in the one below.
-        let width = width.filter(|width| self.least_width(&shown) <= usize::from(*width));
         if let Some(width) = width {
             table.set_content_arrangement(ContentArrangement::Dynamic);
             table.set_width(width);
@@ -124,31 +122,13 @@ impl Table {
 }
 
 impl Table {
-    /// In characters, if no word is broken, and no number.
-    fn least_width(&self, columns: &[(usize, &Column)]) -> usize {
-        let widths = columns
-            .iter()
-            .map(|(index, column)| match column.is_number {
-                true => self.longest(*index, |text| text.chars().count()),
-                false => self.longest_word(*index),
-            });
-        widths.sum::<usize>() + 2 * columns.len().saturating_sub(1)
-    }
-
-    /// In characters.
+    /// The longest word of a column's heading and cells, in characters: no word is broken, where that makes a table wider than
+    /// it should be, too.
     fn longest_word(&self, column: usize) -> usize {
-        let of = |text: &str| {
-            let words = text.split_whitespace();
-            words.map(|word| word.chars().count()).max().unwrap_or(0)
-        };
-        self.longest(column, of)
-    }
-
-    /// Of the heading and the cells of a column.
-    fn longest(&self, column: usize, length: impl Fn(&str) -> usize) -> usize {
         let cells = self.rows.iter().filter_map(|row| row.get(column));
         let texts = cells.chain([&self.columns[column].heading]);
-        texts.map(|text| length(text)).max().unwrap_or(0)
+        let words = texts.flat_map(|text| text.split_whitespace());
+        words.map(|word| word.chars().count()).max().unwrap_or(0)
     }
 }
 
@@ -183,8 +163,19 @@ pub(super) mod tests {
         let cells = ["same node", "ipv4", "netpath"].map(str::to_owned);
         let numbers = std::iter::repeat_n("1.241 (1.241-1.241)".to_owned(), 8);
         table.row(cells.into_iter().chain(numbers));
-        let lines = table.render_within(false, Some(80));
-        assert_eq!(lines, table.render(false));
+        let text = table.render_within(false, Some(80));
+        for word in [
+            "ENDPOINTS",
+            "FAMILY",
+            "PATH",
+            "same",
+            "node",
+            "ipv4",
+            "netpath",
+        ] {
+            let mut words = text.split_whitespace();
+            assert!(words.any(|it| it == word), "no {word} in {text}");
+        }
     }
 
     #[test]
