@@ -1,7 +1,7 @@
 //! What filter FORWARD drops of what is left to the kernel: what comes by an uplink, what goes from one to another, and rules of
 //! which it cannot be told.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use netpath::probe::ping::PingOptions;
 use netpath_tests::{
@@ -16,16 +16,19 @@ fn iptables(rule: &str) {
     }
 }
 
-fn from_b1_reaches_a1(lab: &Lab) -> [bool; 2] {
+/// Nothing that is lost arrives later; what passes may have to wait for a neighbour first, on a loaded machine.
+fn assert_from_b1_to_a1(lab: &Lab, passes: bool) {
     let (from, to) = (addresses("b1"), addresses("a1"));
-    [0, 1].map(|family| {
+    let timeout = Duration::from_millis(if passes { 5000 } else { 300 });
+    for family in [0, 1] {
         let options = PingOptions {
             src: Some(from[family]),
-            timeout: std::time::Duration::from_millis(300),
+            timeout,
             ..PingOptions::default()
         };
-        lab.ping("P", to[family], &options).received == 1
-    })
+        let report = lab.ping("P", to[family], &options);
+        assert_eq!(report.received == 1, passes, "{report:?}");
+    }
 }
 
 #[test]
@@ -37,7 +40,7 @@ fn what_an_uplink_leaves_to_the_kernel_is_told() {
         }
         lab.converge();
         lab.assert_told("H", &[]);
-        assert_eq!(from_b1_reaches_a1(lab), [true; 2]);
+        assert_from_b1_to_a1(lab, true);
         run("nft add table netdev t");
         run(
             "nft add chain netdev t c { type filter hook ingress device up0 priority 0 ; policy accept ; }",
@@ -45,16 +48,16 @@ fn what_an_uplink_leaves_to_the_kernel_is_told() {
         run("nft add rule netdev t c counter");
         lab.converge();
         lab.assert_told("H", &["forward_drops of uplink up0 on H"; 2]);
-        assert_eq!(from_b1_reaches_a1(lab), [false; 2]);
+        assert_from_b1_to_a1(lab, false);
         iptables("-A FORWARD -i up0 -j ACCEPT");
         lab.assert_told("H", &[]);
-        assert_eq!(from_b1_reaches_a1(lab), [true; 2]);
+        assert_from_b1_to_a1(lab, true);
         iptables("-D FORWARD -i up0 -j ACCEPT");
         run("nft delete table netdev t");
         lab.converge();
         lab.fast_path(false, "H", None);
         lab.assert_told("H", &["forward_drops of node H"; 2]);
-        assert_eq!(from_b1_reaches_a1(lab), [false; 2]);
+        assert_from_b1_to_a1(lab, false);
     });
 }
 

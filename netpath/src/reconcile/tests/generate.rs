@@ -337,9 +337,13 @@ impl Damage {
                 if let Some(neighbour) = self.pick(namespace.neighbours.clone()) {
                     namespace.neighbours.retain(|found| *found != neighbour);
                     if self.which.index(2) == 1 {
-                        let is_router = !neighbour.is_router;
+                        // Never as it was, however often.
                         let changed = Neighbour {
-                            is_router,
+                            is_router: false,
+                            mac: match neighbour.is_router {
+                                true => neighbour.mac,
+                                false => Mac([2, 0, 0, 0, 0, 0x77]),
+                            },
                             ..neighbour
                         };
                         namespace.neighbours.push(changed);
@@ -440,15 +444,14 @@ impl Damage {
                 }
             }
             22 => {
-                let is_lab = world
-                    .recorded
-                    .as_ref()
-                    .is_some_and(|node| node.place == NodePlace::Lab);
-                if is_lab {
+                let node = world.recorded.as_ref();
+                if let Some(node) = node.filter(|node| node.place == NodePlace::Lab) {
                     let mut drops = world.observed.forward_drop.unwrap_or_default();
                     let family = self.which.index(2);
                     drops[family] = !drops[family];
-                    world.observed.forward_drop = Some(drops);
+                    // Done twice it is as it was.
+                    let is_asked = node.forward_drop || drops.contains(&true);
+                    world.observed.forward_drop = is_asked.then_some(drops);
                 }
             }
             23 => {
@@ -613,7 +616,6 @@ fn link_mut<'w>(world: &'w mut World, place: &Place, dev: &str) -> Option<&'w mu
         .find(|link| link.name == dev)
 }
 
-/// With an interface that goes down go its routes.
 /// The recorded endpoint whose host-side veth has this name.
 fn endpoint_of<'w>(world: &'w World, dev: &str) -> Option<(&'w String, &'w RecordedEndpoint)> {
     let node = world.recorded.as_ref()?;
