@@ -16,7 +16,7 @@ pub fn netpath(arguments: &[&str]) -> Command {
     command
 }
 
-/// `NETPATH_BIN`, or what `cargo build` left in the workspace.
+/// `NETPATH_BIN`, or what `cargo build` left in the workspace, the newer of both profiles.
 ///
 /// # Panics
 /// When there is neither.
@@ -29,8 +29,12 @@ pub fn binary() -> PathBuf {
         .expect("the workspace");
     let built =
         ["release", "debug"].map(|profile| workspace.join("target").join(profile).join("netpath"));
-    match built.iter().find(|path| path.is_file()) {
-        Some(path) => path.clone(),
+    let newest = built
+        .iter()
+        .filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)))
+        .max();
+    match newest {
+        Some((_, path)) => path.clone(),
         None => panic!("no netpath at {built:?}: run `cargo build` or set NETPATH_BIN"),
     }
 }

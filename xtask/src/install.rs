@@ -7,9 +7,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::build::{self, Profile};
 use crate::setup::{self, Needs};
 use crate::workspace::Workspace;
-use crate::{build, command, progress};
+use crate::{command, progress};
 
 /// The unit, with a mark where the binary's directory belongs.
 const UNIT: &str = "netpath/cli/service/netpath.service";
@@ -36,13 +37,13 @@ pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
         bail!("--prefix {}: write a whole path", args.prefix.display());
     }
     setup::ensure(workspace, Needs::Build)?;
-    build::release(workspace)?;
+    let binary = build::netpath(workspace, Profile::Release)?;
     let place = Place {
         prefix: args.prefix.clone(),
         destdir: args.destdir.clone(),
     };
     progress::step("install");
-    for file in install(&workspace.root, &workspace.binary()?, &place)? {
+    for file in install(&workspace.root, &binary, &place)? {
         progress::note(&file.display().to_string());
     }
     if args.destdir.is_none() {
@@ -189,17 +190,21 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
     }
 
-    /// As for all tests: `NETPATH_BIN`, or what `cargo build` left.
+    /// As for all tests: `NETPATH_BIN`, or the newer of what `cargo build` left.
     fn binary() -> PathBuf {
         if let Some(path) = env::var_os("NETPATH_BIN") {
             return path.into();
         }
         let built =
             ["release", "debug"].map(|profile| root().join("target").join(profile).join("netpath"));
-        let found = built.iter().find(|path| path.is_file()).cloned();
-        found.unwrap_or_else(|| {
-            panic!("no netpath at {built:?}: run `cargo build` or set NETPATH_BIN")
-        })
+        let newest = built
+            .iter()
+            .filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)))
+            .max();
+        match newest {
+            Some((_, path)) => path.clone(),
+            None => panic!("no netpath at {built:?}: run `cargo build` or set NETPATH_BIN"),
+        }
     }
 
     #[test]

@@ -6,9 +6,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::build::{self, Profile};
 use crate::setup::{self, Needs};
 use crate::workspace::Workspace;
-use crate::{build, command, progress};
+use crate::{command, progress};
 
 /// Arguments of `cargo xtask run`.
 #[derive(clap::Args)]
@@ -21,8 +22,7 @@ pub struct Args {
 /// Sets up, builds, and becomes `netpath demo`.
 pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
     setup::ensure(workspace, Needs::Run)?;
-    build::release(workspace)?;
-    let mut netpath = Command::new(workspace.binary()?);
+    let mut netpath = Command::new(build::netpath(workspace, Profile::Release)?);
     netpath.arg("demo").args(&args.demo);
     progress::step(&format!("run: {}", command::describe(&netpath)));
     Err(netpath.exec()).with_context(|| format!("cannot start `{}`", command::describe(&netpath)))

@@ -7,6 +7,9 @@ use anyhow::{Context, Result};
 use crate::command;
 use crate::workspace::Workspace;
 
+/// What is tried.
+const BINARY: &str = "netpath";
+
 /// A test program.
 pub struct TestProgram {
     /// Name of the file in `tests/tests`, or of the package whose own tests these are.
@@ -18,35 +21,45 @@ pub struct TestProgram {
     pub is_integration: bool,
 }
 
-/// Builds all, in the profile of `cargo test`; or where some of `tests/tests` are named, those.
-pub fn build(workspace: &Workspace, named: &[String]) -> Result<Vec<TestProgram>> {
+/// What one build makes: of the features of one package alone, cargo would build most dependencies anew.
+pub struct Built {
+    pub programs: Vec<TestProgram>,
+    pub netpath: PathBuf,
+}
+
+/// Builds the binary and all test programs, or of `tests/tests` those that are named, as `cargo test` does.
+pub fn build(workspace: &Workspace, named: &[String]) -> Result<Built> {
     let mut cargo = workspace.cargo();
-    cargo.args([
-        "test",
-        "--no-run",
-        "--quiet",
-        "--message-format=json-render-diagnostics",
-    ]);
-    if named.is_empty() {
-        cargo.arg("--workspace");
-    } else {
-        // Of the features of a package of its own, cargo would build all dependencies anew.
-        cargo.args(["--package", "netpath-tests"]);
-        cargo.args(named.iter().flat_map(|name| ["--test", name]));
-    }
+    cargo.args(["build", "--workspace", "--bin", BINARY]);
+    cargo.args(["--quiet", "--message-format=json-render-diagnostics"]);
+    match named.is_empty() {
+        true => cargo.arg("--tests"),
+        false => cargo.args(named.iter().flat_map(|name| ["--test", name])),
+    };
     let messages = command::output(&mut cargo)?;
-    let mut programs = Vec::new();
+    let (mut programs, mut netpath) = (Vec::new(), None);
     for message in messages.lines() {
         let message: serde_json::Value =
             serde_json::from_str(message).context("cargo wrote something else than JSON")?;
-        programs.extend(of_message(&message));
+        programs.extend(program_of_message(&message));
+        netpath = netpath.or_else(|| binary_of_message(&message));
     }
     programs.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(programs)
+    let netpath = netpath.with_context(|| format!("cargo built no binary {BINARY}"))?;
+    Ok(Built { programs, netpath })
+}
+
+/// The path of the binary, where a message of cargo tells of it.
+fn binary_of_message(message: &serde_json::Value) -> Option<PathBuf> {
+    let is_binary = message["profile"]["test"] == false
+        && message["target"]["kind"][0] == "bin"
+        && message["target"]["name"] == BINARY;
+    let path = message["executable"].as_str().filter(|_| is_binary)?;
+    Some(path.into())
 }
 
 /// The test program that a message of cargo tells of, if it does.
-fn of_message(message: &serde_json::Value) -> Option<TestProgram> {
+fn program_of_message(message: &serde_json::Value) -> Option<TestProgram> {
     let target = &message["target"];
     if message["profile"]["test"] != true {
         return None;
@@ -112,18 +125,38 @@ mod tests {
                 "executable": "/w/target/debug/deps/lab_paths-1",
             })
         };
-        assert!(of_message(&message(false, "test")).is_none());
-        let suite = of_message(&message(true, "test")).expect("a test program");
+        assert!(program_of_message(&message(false, "test")).is_none());
+        let suite = program_of_message(&message(true, "test")).expect("a test program");
         assert_eq!(
             (suite.name.as_str(), suite.is_integration),
             ("lab_paths", true)
         );
-        let unit = of_message(&message(true, "bin")).expect("a test program");
+        let unit = program_of_message(&message(true, "bin")).expect("a test program");
         assert_eq!(
             (unit.name.as_str(), unit.is_integration),
             ("cli (bin)", false)
         );
         assert_eq!(unit.directory, Path::new("/w/netpath/cli"));
+    }
+
+    #[test]
+    fn the_binary_is_told_from_its_own_tests() {
+        let message = |name: &str, kind: &str, test: bool| {
+            serde_json::json!({
+                "profile": {"test": test},
+                "target": {"kind": [kind], "name": name},
+                "executable": "/w/target/debug/netpath",
+            })
+        };
+        let binary = binary_of_message(&message("netpath", "bin", false));
+        assert_eq!(binary, Some("/w/target/debug/netpath".into()));
+        for other in [
+            message("netpath", "bin", true),
+            message("netpath", "lib", false),
+            message("xtask", "bin", false),
+        ] {
+            assert_eq!(binary_of_message(&other), None);
+        }
     }
 
     #[test]

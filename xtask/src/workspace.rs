@@ -4,7 +4,7 @@ use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::command;
 
@@ -37,18 +37,6 @@ impl Workspace {
             root: path("workspace_root")?,
             target: path("target_directory")?,
         })
-    }
-
-    /// The release binary that `cargo xtask build` makes.
-    pub fn binary(&self) -> Result<PathBuf> {
-        let binary = self.target.join("release/netpath");
-        if !binary.is_file() {
-            bail!(
-                "{} is not there after the build: is build.target set?",
-                binary.display()
-            );
-        }
-        Ok(binary)
     }
 
     /// What set-up gets or makes: the BPF toolchain and the build of the TC programs.

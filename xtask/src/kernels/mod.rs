@@ -15,11 +15,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::build::{self, Profile};
+use crate::progress;
 use crate::setup::emulator::Emulator;
 use crate::setup::kernel::{self, Kernel};
 use crate::setup::{self, Needs};
 use crate::workspace::Workspace;
-use crate::{build, progress};
 use machine::Machine;
 use outcome::Outcome;
 use suites::Suite;
@@ -80,7 +81,7 @@ pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
         .map(|series| Ok((series, Kernel::find_or_get(&dir, series.name)?)))
         .collect::<Result<Vec<_>>>()?;
 
-    build::release(workspace)?;
+    let binary = build::netpath(workspace, Profile::Release)?;
     let suites = progress::timed("kernels: build the tests", || {
         suites::build(workspace, &args.test)
     })?;
@@ -88,7 +89,7 @@ pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
         progress::note(&omission);
     }
     let suites = suites::select(suites, &args.test);
-    let system = System::collect(&dir, &workspace.binary()?, &suites, &busybox)?;
+    let system = System::collect(&dir, &binary, &suites, &busybox)?;
     // Each emulates one processor.
     let outcomes = thread::scope(|scope| {
         let run = |(series, kernel)| run(&dir, &emulator, &system, series, kernel);

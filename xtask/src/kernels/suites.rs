@@ -91,7 +91,7 @@ impl Suite {
 
 /// Builds the test programs as `cargo xtask test` does, or those that are asked for by name.
 pub fn build(workspace: &Workspace, names: &[String]) -> Result<Vec<Suite>> {
-    let programs = test_programs::build(workspace, names)?;
+    let programs = test_programs::build(workspace, names)?.programs;
     let integration = programs
         .into_iter()
         .filter(|program| program.is_integration);

@@ -3,14 +3,17 @@
 mod pool;
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use anyhow::Result;
 
+use crate::build::{self, Profile};
 use crate::setup::{self, Needs};
+use crate::test_programs::{self, Built};
 use crate::workspace::Workspace;
-use crate::{build, command, imports, lint, progress, test_programs};
+use crate::{command, imports, lint, progress};
 
-/// Tells the tests where the release binary is.
+/// Tells the tests which binary is tried.
 const BINARY_VARIABLE: &str = "NETPATH_BIN";
 
 /// Arguments of `cargo xtask test`.
@@ -27,29 +30,31 @@ pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
     lint::format(workspace)?;
     imports::task(workspace)?;
     lint::clippy(workspace)?;
-    build::release(workspace)?;
     match args.cargo_test.is_empty() {
         true => all(workspace),
-        false => cargo_test(workspace, &args.cargo_test),
+        false => {
+            let binary = build::netpath(workspace, Profile::Dev)?;
+            cargo_test(workspace, &binary, &args.cargo_test)
+        }
     }
 }
 
 fn all(workspace: &Workspace) -> Result<()> {
-    let programs = progress::timed("test: build", || test_programs::build(workspace, &[]))?;
+    let Built { programs, netpath } =
+        progress::timed("test: build", || test_programs::build(workspace, &[]))?;
     let output = workspace.target.join("test-output");
-    let binary = workspace.binary()?;
     progress::timed("test: run", || {
-        pool::run(programs, &[(BINARY_VARIABLE, &binary)], &output)
+        pool::run(programs, &[(BINARY_VARIABLE, &netpath)], &output)
     })?;
-    cargo_test(workspace, &["--doc".into()])
+    cargo_test(workspace, &netpath, &["--doc".into()])
 }
 
-fn cargo_test(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
+fn cargo_test(workspace: &Workspace, binary: &Path, arguments: &[OsString]) -> Result<()> {
     let mut cargo = workspace.cargo();
     cargo
         .args(["test", "--workspace"])
         .args(arguments)
-        .env(BINARY_VARIABLE, workspace.binary()?);
+        .env(BINARY_VARIABLE, binary);
     progress::timed(&format!("test: {}", command::describe(&cargo)), || {
         command::run(&mut cargo)
     })
