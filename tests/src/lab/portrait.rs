@@ -10,6 +10,8 @@ use netpath::netns::Netns;
 
 use super::run;
 
+/// In the order of a hash table, which changes as the table grows.
+const NEIGHBOURS: &str = "ip neigh show nud permanent";
 /// What is asked of a namespace.
 const LISTINGS: [&str; 12] = [
     "ip -o link",
@@ -18,7 +20,7 @@ const LISTINGS: [&str; 12] = [
     "ip -d -6 route show table all",
     "ip -4 rule",
     "ip -6 rule",
-    "ip neigh show nud permanent",
+    NEIGHBOURS,
     "ip xfrm policy",
     "iptables-save",
     "ip6tables-save",
@@ -59,7 +61,12 @@ pub fn assert_same_portrait(now: &str, before: &str, when: &str) {
 
 fn list(command: &str, text: &mut String) {
     *text += &format!("# {command}\n");
-    for line in run(command).lines().filter(|line| !line.starts_with('#')) {
+    let listing = run(command);
+    let mut lines: Vec<&str> = listing.lines().collect();
+    if command == NEIGHBOURS {
+        lines.sort_unstable();
+    }
+    for line in lines.into_iter().filter(|line| !line.starts_with('#')) {
         // What the kernel counts by itself: down to the end of something, or a chain's packets and bytes.
         let ends = [" expires ", "valid_lft", " [", " counter packets "];
         let end = ends.iter().filter_map(|end| line.find(end)).min();

@@ -23,6 +23,8 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t tmpfs run /run
 mount -t tmpfs tmp /tmp
+mkdir /var
+ln -s /run /var/run
 mount -t tracefs trace /sys/kernel/tracing
 /usr/sbin/ip link set lo up
 report "booted $(uname -r)"
