@@ -11,11 +11,13 @@ mod builtin;
 mod deadline;
 mod inside;
 mod leftovers;
+mod machines;
 mod portrait;
 mod processes;
 mod told;
 mod topologies;
 mod traffic;
+mod tun;
 mod watch;
 
 pub use self::{
@@ -23,10 +25,12 @@ pub use self::{
     builtin::{BUILTIN_NAMESPACES, BUILTIN_NODES, BuiltinLab, builtin_left_behind},
     deadline::Deadline,
     inside::udp_port,
+    machines::{Made, UplinkKind, on_two_machines, uplink_addresses},
     portrait::{assert_same_portrait, portrait},
     processes::{helper, in_a_process, test_process},
     topologies::{HOST, ONE_NODE, TWO_NODES, addresses, on_a_machine},
     traffic::{Bytes, Traffic},
+    tun::Cable,
     watch::{Interface, Place, SeenPacket, Watch, unanswered},
 };
 

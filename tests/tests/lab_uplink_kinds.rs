@@ -1,0 +1,212 @@
+//! Uplinks of every kind that a kernel has, with an Ethernet header before their packets and without: the fast path takes
+//! both directions, and whatever it leaves to the kernel is answered as on Ethernet.
+
+use std::{net::IpAddr, time::Duration};
+
+use netpath::probe::{
+    Fragmentation,
+    capture::CapturedFrame,
+    frame::ParsedFrame,
+    ping::PingOptions,
+    tcp::{TransferOptions, tcp_transfer},
+};
+use netpath_tests::{
+    kernel::Feature,
+    lab::{Bytes::Any, Lab, Made, UplinkKind, addresses, on_two_machines, run},
+};
+
+const TUN: UplinkKind = UplinkKind {
+    name: "tun",
+    made: Made::Tun,
+    mtu: 1500,
+    carries_ipv6: true,
+    needs: None,
+};
+
+/// As `made`, of both families and on every kernel.
+const fn kind(name: &'static str, mtu: u32, made: &'static [&'static str]) -> UplinkKind {
+    UplinkKind {
+        name,
+        made: Made::By(made),
+        mtu,
+        carries_ipv6: true,
+        needs: None,
+    }
+}
+
+/// Every hop of a ping from one machine's endpoint to the other's is the fast path's.
+fn assert_fast(here: &Lab, there: &Lab, kind: &UplinkKind) {
+    for &family in kind.families() {
+        let before = [here, there].map(|lab| lab.traffic("H"));
+        here.assert_reaches("a1", addresses("b1")[family], 62);
+        there.assert_reaches("b2", addresses("a2")[family], 62);
+        let counted = |lab: &Lab, before, own: [&str; 2]| {
+            let rows = own.map(|own| {
+                [
+                    format!("v{own} > up0 redirect_neigh"),
+                    format!("up0 > v{own} redirect_peer"),
+                ]
+            });
+            let rows: Vec<_> = rows
+                .as_flattened()
+                .iter()
+                .map(|it| (it.as_str(), 3, Any))
+                .collect();
+            lab.assert_counted("H", before, &rows);
+        };
+        counted(here, &before[0], ["a1", "a2"]);
+        counted(there, &before[1], ["b1", "b2"]);
+    }
+}
+
+/// Much of both families passes whole, in either direction.
+fn assert_carries_streams(here: &Lab, there: &Lab, kind: &UplinkKind) {
+    for &family in kind.families() {
+        for (from, lab, to, other) in [("a1", here, "b1", there), ("b1", there, "a1", here)] {
+            let options = TransferOptions {
+                deadline: Duration::from_secs(30),
+                ..TransferOptions::new(addresses(to)[family])
+            };
+            let report = tcp_transfer(&lab.netns(from), &other.netns(to), &options);
+            let report = report.unwrap_or_else(|error| panic!("{}: {error}", kind.name));
+            assert_eq!(report.peer.ip(), addresses(from)[family]);
+        }
+    }
+}
+
+/// What the other machine sends with an address of an endpoint here goes nowhere, and is counted.
+fn assert_refuses_forged(here: &Lab, there: &Lab, kind: &UplinkKind) {
+    for &family in kind.families() {
+        let [a1, a2] = ["a1", "a2"].map(|of| addresses(of)[family]);
+        there.ip("H", &format!("addr add {a2} dev lo"));
+        let mut seen = here.capture("a1", "eth0");
+        let before = here.traffic("H");
+        let options = PingOptions {
+            src: Some(a2),
+            count: 5,
+            interval: Duration::ZERO,
+            timeout: Duration::from_millis(100),
+            ..PingOptions::default()
+        };
+        let report = there.ping("H", a1, &options);
+        assert_eq!((report.sent, report.received), (5, 0), "{report:?}");
+        here.assert_counted("H", &before, &[("up0 > - drop spoofed", 5, Any)]);
+        let is_forged = |frame: &CapturedFrame| {
+            let frame = ParsedFrame::parse(&frame.bytes).ok();
+            frame.is_some_and(|frame| frame.ip().is_ok_and(|ip| ip.source == a2))
+        };
+        let arrived = seen.wait_for(is_forged, Duration::ZERO).expect("capture");
+        assert_eq!(arrived, None, "{}", kind.name);
+        there.ip("H", &format!("addr del {a2} dev lo"));
+    }
+}
+
+/// A ping whose packet is as long as that, and may not be fragmented.
+fn sized(length: u32, dst: IpAddr) -> PingOptions {
+    let headers = if dst.is_ipv4() { 28 } else { 48 };
+    PingOptions {
+        payload_len: usize::try_from(length).expect("small") - headers,
+        fragmentation: Fragmentation::Probe,
+        timeout: Duration::from_secs(3),
+        ..PingOptions::default()
+    }
+}
+
+/// The endpoints have the uplink's MTU. Behind a wider veth, what is too long for the uplink is answered with its MTU.
+fn assert_tells_its_mtu(here: &Lab, kind: &UplinkKind) {
+    let mtus: Vec<_> = here
+        .status("H")
+        .endpoints
+        .iter()
+        .map(|it| it.interface.mtu)
+        .collect();
+    assert_eq!(mtus, [Some(kind.mtu); 2], "{}", kind.name);
+    here.ip("H", "link set va1 mtu 9000");
+    here.ip("a1", "link set eth0 mtu 9000");
+    for &family in kind.families() {
+        let dst = addresses("b1")[family];
+        let before = here.traffic("H");
+        let report = here.ping("a1", dst, &sized(kind.mtu, dst));
+        assert!(report.is_clean(), "{}: {report:?}", kind.name);
+        let report = here.ping("a1", dst, &sized(kind.mtu + 1, dst));
+        let told: Vec<_> = report.errors.iter().map(|error| error.mtu()).collect();
+        assert_eq!(
+            (report.received, told),
+            (0, vec![Some(kind.mtu)]),
+            "{}: {report:?}",
+            kind.name
+        );
+        let rows = [
+            ("va1 > up0 redirect_neigh", 1, Any),
+            ("up0 > va1 redirect_peer", 1, Any),
+            ("va1 > - punt mtu_exceeded", 1, Any),
+        ];
+        here.assert_counted("H", &before, &rows);
+    }
+    here.converge();
+}
+
+/// What may not live any longer is answered, by the machine that it comes to.
+fn assert_tells_of_hops(here: &Lab, there: &Lab, kind: &UplinkKind) {
+    for &family in kind.families() {
+        for (ttl, lab, row) in [
+            (1, here, "va1 > - punt ttl_exceeded"),
+            (2, there, "up0 > - punt ttl_exceeded"),
+        ] {
+            let before = lab.traffic("H");
+            let options = PingOptions {
+                ttl: Some(ttl),
+                ..PingOptions::default()
+            };
+            let report = here.ping("a1", addresses("b1")[family], &options);
+            let kinds: Vec<_> = report.errors.iter().map(|error| error.kind).collect();
+            let exceeded = [11, 3][family];
+            assert_eq!(
+                (report.received, kinds),
+                (0, vec![exceeded]),
+                "{}: {report:?}",
+                kind.name
+            );
+            let difference = lab.traffic("H").since(&before);
+            assert_eq!(difference.row(row).0, 1, "{}: {difference:?}", kind.name);
+        }
+    }
+}
+
+fn assert_works(kind: &UplinkKind) {
+    if kind.needs.is_some_and(|feature| !feature.is_there()) {
+        return;
+    }
+    on_two_machines(kind, |here, there| {
+        for lab in [here as &Lab, there] {
+            let told = lab.inside("H", || lab.told("H"));
+            assert_eq!(told, [""; 0], "{}", kind.name);
+            let plan = lab.inside("H", || lab.plan());
+            assert_eq!(plan, Vec::<String>::new(), "{}", kind.name);
+        }
+        assert_fast(here, there, kind);
+        assert_carries_streams(here, there, kind);
+        assert_refuses_forged(here, there, kind);
+        assert_tells_its_mtu(here, kind);
+        assert_tells_of_hops(here, there, kind);
+        here.fast_path(false, "H", None);
+        here.fast_path(true, "H", None);
+        assert_fast(here, there, kind);
+        let _ = run;
+        let _ = Feature::Vrf;
+    });
+}
+
+#[test]
+fn a_tun() {
+    assert_works(&TUN);
+}
+
+#[test]
+fn a_vxlan() {
+    assert_works(&kind(
+        "vxlan",
+        1450,
+        &["ip link add up0 type vxlan id 7 dev nic0 local %own remote %other dstport 4789"],
+    ));
+}
