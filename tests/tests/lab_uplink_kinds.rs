@@ -3,6 +3,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use netpath::datapath::attach_mode;
 use netpath::probe::{
     Fragmentation,
     capture::CapturedFrame,
@@ -12,7 +13,7 @@ use netpath::probe::{
 };
 use netpath_tests::{
     kernel::Feature,
-    lab::{Bytes::Any, Lab, Made, UplinkKind, addresses, on_two_machines, run},
+    lab::{Bytes::Any, Lab, Made, UplinkKind, addresses, in_a_process, on_two_machines},
 };
 
 const TUN: UplinkKind = UplinkKind {
@@ -177,6 +178,7 @@ fn assert_works(kind: &UplinkKind) {
     if kind.needs.is_some_and(|feature| !feature.is_there()) {
         return;
     }
+    println!("an uplink by {}", kind.name);
     on_two_machines(kind, |here, there| {
         for lab in [here as &Lab, there] {
             let told = lab.inside("H", || lab.told("H"));
@@ -192,21 +194,144 @@ fn assert_works(kind: &UplinkKind) {
         here.fast_path(false, "H", None);
         here.fast_path(true, "H", None);
         assert_fast(here, there, kind);
-        let _ = run;
-        let _ = Feature::Vrf;
     });
 }
 
-#[test]
-fn a_tun() {
-    assert_works(&TUN);
+/// With a header of Ethernet's.
+const FRAMED: [UplinkKind; 5] = [
+    kind(
+        "macvlan",
+        1500,
+        &["ip link add link nic0 name up0 type macvlan mode bridge"],
+    ),
+    kind(
+        "bridge",
+        1500,
+        &["ip link add up0 type bridge", "ip link set nic0 master up0"],
+    ),
+    needing(
+        Feature::Vxlan,
+        kind(
+            "vxlan",
+            1450,
+            &["ip link add up0 type vxlan id 7 dev nic0 local %own remote %other dstport 4789"],
+        ),
+    ),
+    needing(
+        Feature::Vlan,
+        kind(
+            "vlan",
+            1500,
+            &["ip link add link nic0 name up0 type vlan id 5"],
+        ),
+    ),
+    needing(
+        Feature::Bond,
+        kind(
+            "bond",
+            1500,
+            &[
+                "ip link add up0 type bond mode active-backup miimon 100",
+                "ip link set nic0 down",
+                "ip link set nic0 master up0",
+            ],
+        ),
+    ),
+];
+
+/// Without a header of the link's.
+const BARE: [UplinkKind; 7] = [
+    TUN,
+    UplinkKind {
+        carries_ipv6: false,
+        ..needing(
+            Feature::Tunnels,
+            kind(
+                "ipip",
+                1480,
+                &["ip link add up0 type ipip local %own remote %other"],
+            ),
+        )
+    },
+    needing(
+        Feature::Tunnels,
+        kind(
+            "sit",
+            1480,
+            &["ip link add up0 type sit mode any local %own remote %other"],
+        ),
+    ),
+    needing(
+        Feature::MoreTunnels,
+        kind(
+            "gre",
+            1476,
+            &["ip link add up0 type gre local %own remote %other"],
+        ),
+    ),
+    needing(
+        Feature::MoreTunnels,
+        kind(
+            "ip6tnl",
+            1452,
+            &["ip link add up0 type ip6tnl mode any local %own6 remote %other6"],
+        ),
+    ),
+    needing(
+        Feature::MoreTunnels,
+        kind(
+            "ip6gre",
+            1448,
+            &["ip link add up0 type ip6gre local %own6 remote %other6"],
+        ),
+    ),
+    needing(
+        Feature::WireGuard,
+        UplinkKind {
+            made: Made::WireGuard,
+            ..kind("wireguard", 1420, &[])
+        },
+    ),
+];
+
+const fn needing(feature: Feature, kind: UplinkKind) -> UplinkKind {
+    UplinkKind {
+        needs: Some(feature),
+        ..kind
+    }
+}
+
+/// All kinds of a list, in a process that attaches in this mode.
+fn in_mode(test: &str, mode: &str) {
+    in_a_process(test, mode, &format!("attached with {mode}"));
+}
+
+/// Whether a test runs in a process that was started for it; says so.
+fn is_process() -> bool {
+    let mode = attach_mode().expect("the kernel answers").name();
+    println!("attached with {mode}");
+    std::env::var("NETPATH_ATTACH").is_ok()
 }
 
 #[test]
-fn a_vxlan() {
-    assert_works(&kind(
-        "vxlan",
-        1450,
-        &["ip link add up0 type vxlan id 7 dev nic0 local %own remote %other dstport 4789"],
-    ));
+fn framed_uplinks() {
+    FRAMED.iter().for_each(assert_works);
+}
+
+#[test]
+fn bare_uplinks() {
+    BARE.iter().for_each(assert_works);
+}
+
+#[test]
+fn a_tun_by_clsact() {
+    in_mode("by_tun", "clsact");
+}
+
+#[test]
+#[ignore = "a process for the other test"]
+fn by_tun() {
+    if is_process() {
+        assert_works(&TUN);
+    }
 }

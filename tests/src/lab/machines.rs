@@ -4,7 +4,11 @@ use std::net::IpAddr;
 
 use netpath::netns::Netns;
 
-use super::{Deadline, Lab, run, tun::Cable};
+use super::{
+    Deadline, Lab, run,
+    tun::Cable,
+    wireguard::{set_key, set_peer},
+};
 use crate::kernel::Feature;
 
 /// What the two machines' uplinks are.
@@ -30,6 +34,8 @@ pub enum Made {
     By(&'static [&'static str]),
     /// A tun device, from which packets are carried to the other one.
     Tun,
+    /// A WireGuard device over `nic0`, whose only peer is the other one.
+    WireGuard,
 }
 
 impl UplinkKind {
@@ -42,6 +48,7 @@ impl UplinkKind {
         match self.made {
             Made::By(lines) => lines,
             Made::Tun => &[],
+            Made::WireGuard => &["ip link add up0 type wireguard"],
         }
     }
 }
@@ -100,10 +107,28 @@ fn set_up(machine: usize) {
         format!("ip addr add 192.0.2.{number}/24 dev nic0"),
         format!("ip addr add fd00:c0::{number}/64 dev nic0 nodad"),
         "ip link set nic0 up".to_owned(),
+        // A macvlan's address is not its own.
+        "sysctl -qw net.ipv4.conf.nic0.arp_ignore=1".to_owned(),
         "iptables -w -P FORWARD DROP".to_owned(),
         "ip6tables -w -P FORWARD DROP".to_owned(),
     ] {
         run(&line);
+    }
+}
+
+/// The private keys of the two machines' WireGuard devices.
+const KEYS: [[u8; 32]; 2] = [[0x48; 32], [0x51; 32]];
+
+/// Makes the two WireGuard devices known to one another.
+fn introduce(machines: [&Netns; 2]) {
+    let keys = [0, 1].map(|number: usize| {
+        let key = machines[number].run(move || set_key("up0", KEYS[number]));
+        key.expect("enter")
+    });
+    for (number, machine) in machines.into_iter().enumerate() {
+        let (key, at) = (keys[1 - number], [192, 0, 2, 2 - number as u8]);
+        let done = machine.run(move || set_peer("up0", key, at.into()));
+        done.expect("enter");
     }
 }
 
@@ -151,6 +176,9 @@ pub fn on_two_machines(kind: &UplinkKind, test: impl FnOnce(&mut Lab, &Lab) + Se
             let _cable = matches!(kind.made, Made::Tun).then(|| Cable::between(machines, "up0"));
             for (number, machine) in machines.into_iter().enumerate() {
                 machine.run(|| make_uplink(kind, number)).expect("enter");
+            }
+            if matches!(kind.made, Made::WireGuard) {
+                introduce(machines);
             }
             for lab in [&here, &there] {
                 let deadline = Deadline::new();

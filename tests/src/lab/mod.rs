@@ -19,6 +19,7 @@ mod topologies;
 mod traffic;
 mod tun;
 mod watch;
+mod wireguard;
 
 pub use self::{
     advice::{commands, obey, refused},
