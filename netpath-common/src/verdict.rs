@@ -142,7 +142,7 @@ reasons! {
 pub enum Outcome {
     /// Into a local endpoint's namespace with `bpf_redirect_peer`.
     RedirectPeer = 11,
-    /// Out of an uplink with `bpf_redirect_neigh`.
+    /// Out of an uplink with `bpf_redirect_neigh`, or `bpf_redirect` where there is no link-layer header.
     RedirectNeigh = 12,
     /// Left to the kernel.
     Punt = 13,

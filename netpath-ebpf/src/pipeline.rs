@@ -254,7 +254,8 @@ fn to_remote<F: Routed>(
     checks::ttl(packet)?;
     checks::path_mtu(skb, packet, egress, features)?;
     checks::turns_back(skb, egress.ifindex)?;
-    if gate::lets_out(egress.ifindex)?.has(Gate::BARE) {
+    let gate = gate::lets_out(egress.ifindex)?;
+    if gate.has(Gate::BARE) {
         egress.family = F::BY_BARE_DEVICE;
     }
     rewrite::trim_padding(skb, packet)?;

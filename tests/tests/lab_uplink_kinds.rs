@@ -3,7 +3,6 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use netpath::datapath::attach_mode;
 use netpath::probe::{
     Fragmentation,
     capture::CapturedFrame,
@@ -11,9 +10,13 @@ use netpath::probe::{
     ping::PingOptions,
     tcp::{TransferOptions, tcp_transfer},
 };
+use netpath::{Ends as _, datapath::attach_mode};
 use netpath_tests::{
     kernel::Feature,
-    lab::{Bytes::Any, Lab, Made, UplinkKind, addresses, in_a_process, on_two_machines},
+    lab::{
+        Bytes::Any, Lab, Made, UplinkKind, addresses, in_a_process, on_a_machine, on_two_machines,
+        run,
+    },
 };
 
 const TUN: UplinkKind = UplinkKind {
@@ -239,28 +242,31 @@ const FRAMED: [UplinkKind; 5] = [
     ),
 ];
 
+const IPIP: UplinkKind = UplinkKind {
+    carries_ipv6: false,
+    ..needing(
+        Feature::Tunnels,
+        kind(
+            "ipip",
+            1480,
+            &["ip link add up0 type ipip local %own remote %other"],
+        ),
+    )
+};
+const SIT: UplinkKind = needing(
+    Feature::Tunnels,
+    kind(
+        "sit",
+        1480,
+        &["ip link add up0 type sit mode any local %own remote %other"],
+    ),
+);
+
 /// Without a header of the link's.
 const BARE: [UplinkKind; 7] = [
     TUN,
-    UplinkKind {
-        carries_ipv6: false,
-        ..needing(
-            Feature::Tunnels,
-            kind(
-                "ipip",
-                1480,
-                &["ip link add up0 type ipip local %own remote %other"],
-            ),
-        )
-    },
-    needing(
-        Feature::Tunnels,
-        kind(
-            "sit",
-            1480,
-            &["ip link add up0 type sit mode any local %own remote %other"],
-        ),
-    ),
+    IPIP,
+    SIT,
     needing(
         Feature::MoreTunnels,
         kind(
@@ -334,4 +340,87 @@ fn by_tun() {
     if is_process() {
         assert_works(&TUN);
     }
+}
+
+/// A tunnel whose own path takes less than it takes itself says so to whoever sent the packet, as it does behind the kernel's
+/// own forwarding.
+#[test]
+fn a_tunnels_own_path_is_told() {
+    for kind in [&IPIP, &SIT] {
+        if !Feature::Tunnels.is_there() {
+            return;
+        }
+        on_two_machines(kind, |here, there| {
+            assert_fast(here, there, kind);
+            here.ip("H", "route add 192.0.2.2/32 dev nic0 mtu 1400");
+            for &family in kind.families() {
+                let dst = addresses("b1")[family];
+                let before = here.traffic("H");
+                let report = here.ping("a1", dst, &sized(1381, dst));
+                let told: Vec<_> = report.errors.iter().map(|error| error.mtu()).collect();
+                assert_eq!(told, [Some(1380)], "{}: {report:?}", kind.name);
+                here.assert_counted("H", &before, &[("va1 > up0 redirect_neigh", 1, Any)]);
+                let report = here.ping("a1", dst, &sized(1380, dst));
+                assert!(report.is_clean(), "{}: {report:?}", kind.name);
+            }
+        });
+    }
+}
+
+/// A tunnel that asks the kernel's route of each packet for its other end: what leaves by it is left to the kernel.
+#[test]
+fn a_tunnel_without_a_remote_is_the_kernels_to_send_by() {
+    if !Feature::Tunnels.is_there() {
+        return;
+    }
+    const MANY: UplinkKind = UplinkKind {
+        made: Made::By(&["ip link add up0 type ipip local %own"]),
+        ..IPIP
+    };
+    on_two_machines(&MANY, |here, there| {
+        let [dst, _] = addresses("b1");
+        let before = here.traffic("H");
+        here.assert_loses("a1", dst);
+        here.assert_counted("H", &before, &[("va1 > - punt fib_unsupported", 1, Any)]);
+        // The other one's end becomes a fixed one.
+        let told = |lab: &Lab| lab.inside("H", || lab.told("H"));
+        assert!(!told(there).contains(&"bypassed"), "{:?}", told(there));
+        there.ip(
+            "H",
+            "link set up0 type ipip local 192.0.2.2 remote 192.0.2.1",
+        );
+        assert!(told(there).contains(&"bypassed"), "{:?}", told(there));
+        there.inside("H", || there.converge());
+        assert_eq!(told(there), [""; 0]);
+        let before = there.traffic("H");
+        there.assert_loses("b1", addresses("a1")[0]);
+        there.assert_counted("H", &before, &[("vb1 > up0 redirect_neigh", 1, Any)]);
+    });
+}
+
+/// GRE without a remote leaves the outer header before what it receives, and nobody would check the source in it.
+#[test]
+fn gre_without_a_remote_is_refused() {
+    if !Feature::MoreTunnels.is_there() {
+        return;
+    }
+    on_a_machine(|lab| {
+        run("ip link add gre9 type gre local 100.100.198.250 key 9");
+        run("ip addr add 10.9.9.9/24 dev gre9");
+        run("ip link set gre9 up");
+        lab.edit(
+            "uplink = [",
+            "uplink = [{ dev = \"gre9\", addresses = [\"10.9.9.9/24\"] }, ",
+        );
+        let error = lab.try_converge().expect_err("a refusal");
+        let told = error.to_string();
+        assert!(error.is_refusal(), "{told}");
+        assert!(
+            told.contains("has a header that netpath does not know"),
+            "{told}"
+        );
+        run("ip link set gre9 type gre local 100.100.198.250 remote 100.100.198.253 key 9");
+        lab.converge();
+        assert_eq!(lab.told("H"), [""; 0]);
+    });
 }
