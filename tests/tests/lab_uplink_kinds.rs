@@ -1,7 +1,11 @@
 //! Uplinks of every kind that a kernel has, with an Ethernet header before their packets and without: the fast path takes
 //! both directions, and whatever it leaves to the kernel is answered as on Ethernet.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    net::IpAddr,
+    time::Duration,
+};
 
 use netpath::probe::{
     Fragmentation,
@@ -17,6 +21,7 @@ use netpath_tests::{
         Bytes::Any, Lab, Made, UplinkKind, addresses, in_a_process, on_a_machine, on_two_machines,
         run,
     },
+    netpath,
 };
 
 const TUN: UplinkKind = UplinkKind {
@@ -422,5 +427,52 @@ fn gre_without_a_remote_is_refused() {
         run("ip link set gre9 type gre local 100.100.198.250 remote 100.100.198.253 key 9");
         lab.converge();
         assert_eq!(lab.told("H"), [""; 0]);
+    });
+}
+
+/// What `fastpath on --debug-datapath` tells, in the first machine's namespace, of what happens meanwhile.
+fn logged(lab: &Lab, work: impl FnOnce()) -> String {
+    let node = lab.name("H");
+    let start = || {
+        let arguments = ["fastpath", "on", "--node", &node, "--debug-datapath"];
+        netpath(&arguments).spawn().expect("start netpath")
+    };
+    let mut child = lab.inside("H", start);
+    let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+    let mut told = String::new();
+    while !told.contains("every packet is logged") {
+        assert_ne!(stderr.read_line(&mut told).expect("stderr"), 0, "{told}");
+    }
+    work();
+    // What is logged is read at once; the last of it may be on its way.
+    std::thread::sleep(Duration::from_millis(300));
+    run(&format!("kill -INT {}", child.id()));
+    stderr.read_to_string(&mut told).expect("stderr");
+    assert!(child.wait().expect("wait").success(), "{told}");
+    told.replace(lab.prefix(), "")
+}
+
+#[test]
+fn what_comes_by_a_tun_is_logged_with_its_addresses() {
+    on_two_machines(&TUN, |here, there| {
+        let told = logged(here, || {
+            for family in [0, 1] {
+                let [a1, b1] = ["a1", "b1"].map(|of| addresses(of)[family]);
+                there.assert_reaches("b1", a1, 62);
+                let short = PingOptions {
+                    ttl: Some(2),
+                    ..PingOptions::default()
+                };
+                assert_eq!(there.ping("b1", a1, &short).errors.len(), 1, "{b1}");
+            }
+        });
+        for words in [
+            "H: up0 > va1 redirect_peer, 84 bytes, 10.0.3.2 > 10.0.1.2, endpoint a1",
+            "H: up0 > va1 redirect_peer, 104 bytes, fd00:3::2 > fd00:1::2, endpoint a1",
+            "H: up0 punt ttl_exceeded, 84 bytes, 10.0.3.2 > 10.0.1.2",
+            "H: up0 punt ttl_exceeded, 104 bytes, fd00:3::2 > fd00:1::2",
+        ] {
+            assert!(told.contains(words), "no {words:?} in {told}");
+        }
     });
 }
