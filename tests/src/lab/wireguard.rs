@@ -65,17 +65,17 @@ pub fn set_peer(dev: &str, public: Key, at: Ipv4Addr) {
             attribute(WGALLOWEDIP_A_IPADDR, &vec![0; length]),
             attribute(WGALLOWEDIP_A_CIDR_MASK, &[0]),
         ];
-        attribute(0, &allowed.concat())
+        nested(0, &allowed.concat())
     };
     let allowed = [everything(libc::AF_INET, 4), everything(libc::AF_INET6, 16)].concat();
     let peer = [
         attribute(WGPEER_A_PUBLIC_KEY, &public),
         attribute(WGPEER_A_ENDPOINT, &address),
-        attribute(WGPEER_A_ALLOWEDIPS, &allowed),
+        nested(WGPEER_A_ALLOWEDIPS, &allowed),
     ];
     let request = [
         attribute(WGDEVICE_A_IFNAME, &terminated(dev)),
-        attribute(WGDEVICE_A_PEERS, &attribute(0, &peer.concat())),
+        nested(WGDEVICE_A_PEERS, &nested(0, &peer.concat())),
     ]
     .concat();
     ask(family(), WG_CMD_SET_DEVICE, libc::NLM_F_ACK, &request);
@@ -102,6 +102,11 @@ fn attribute(kind: u16, payload: &[u8]) -> Vec<u8> {
     bytes.extend(payload);
     bytes.resize(bytes.len().next_multiple_of(4), 0);
     bytes
+}
+
+/// An attribute made of others.
+fn nested(kind: u16, attributes: &[u8]) -> Vec<u8> {
+    attribute(kind | libc::NLA_F_NESTED as u16, attributes)
 }
 
 /// The payload of an attribute among others.
