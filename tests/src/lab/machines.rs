@@ -157,6 +157,10 @@ pub fn on_two_machines(kind: &UplinkKind, test: impl FnOnce(&mut Lab, &Lab) + Se
     let [(mut here, machine), (there, other)] = [0, 1].map(|number| {
         let mut lab = Lab::prepare(&topology(kind, number));
         let machine = lab.foreign_namespace("H");
+        if matches!(kind.made, Made::WireGuard) {
+            // Messages that keep it alive.
+            lab.note_talkative("up0");
+        }
         (lab, machine)
     });
     // Each is dropped in its own namespace.

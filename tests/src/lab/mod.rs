@@ -64,6 +64,8 @@ pub struct Lab {
     nodes: BTreeSet<String>,
     /// Namespaces that the test made itself.
     foreign: BTreeSet<String>,
+    /// Interfaces of which the kernel counts more than packets: their own messages, too.
+    talkative: BTreeSet<&'static str>,
     options: UpOptions,
 }
 
@@ -81,6 +83,7 @@ impl Lab {
             topology,
             nodes: BTreeSet::new(),
             foreign: BTreeSet::new(),
+            talkative: BTreeSet::new(),
             options: UpOptions::default(),
         };
         lab.note_nodes();
@@ -216,6 +219,11 @@ impl Lab {
         let name = self.name(short);
         self.foreign.insert(name.clone());
         Netns::create(&name, |_| Ok::<(), NetnsError>(())).expect(&name)
+    }
+
+    /// Of this interface the kernel counts more than packets: the law is not asked of it.
+    pub fn note_talkative(&mut self, dev: &'static str) {
+        self.talkative.insert(dev);
     }
 
     /// A namespace of this name, if there will be one, is the test's own.
