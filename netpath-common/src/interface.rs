@@ -35,6 +35,8 @@ impl Gate {
     pub const PUNT_INGRESS: u8 = 4;
     /// What would leave by it is the kernel's, for the reason that its entry says.
     pub const PUNT_EGRESS: u8 = 8;
+    /// Its packets have no Ethernet header, nor any other of the link's: see [`InterfaceKind::BareUplink`].
+    pub const BARE: u8 = 16;
 
     /// Bits of a gate.
     const BITS: u32 = u8::BITS;
@@ -60,6 +62,9 @@ pub enum InterfaceKind {
     Endpoint = 1,
     /// Towards other nodes.
     Uplink = 2,
+    /// Towards other nodes, without a header of the link's before the packets: a tunnel, or a point-to-point link (tun,
+    /// WireGuard, ppp, ipip, ...).
+    BareUplink = 3,
 }
 
 impl InterfaceKind {
@@ -68,6 +73,7 @@ impl InterfaceKind {
         match number {
             1 => Some(Self::Endpoint),
             2 => Some(Self::Uplink),
+            3 => Some(Self::BareUplink),
             _ => None,
         }
     }
@@ -77,7 +83,14 @@ impl InterfaceKind {
         match self {
             Self::Endpoint => "endpoint",
             Self::Uplink => "uplink",
+            Self::BareUplink => "bare_uplink",
         }
+    }
+
+    /// Whether it leads to other nodes.
+    #[inline(always)]
+    pub const fn is_uplink(self) -> bool {
+        matches!(self, Self::Uplink | Self::BareUplink)
     }
 }
 
@@ -123,8 +136,10 @@ impl InterfaceEntry {
         if self.state == InterfaceState::Ready as u32 {
             bits |= Gate::READY;
         }
-        if self.kind == InterfaceKind::Uplink as u32 {
-            bits |= Gate::UPLINK;
+        match InterfaceKind::from_number(self.kind) {
+            Some(InterfaceKind::Uplink) => bits |= Gate::UPLINK,
+            Some(InterfaceKind::BareUplink) => bits |= Gate::UPLINK | Gate::BARE,
+            Some(InterfaceKind::Endpoint) | None => {}
         }
         if self.punt_ingress != 0 {
             bits |= Gate::PUNT_INGRESS;
@@ -235,5 +250,12 @@ mod tests {
         let bits = Gate::READY | Gate::UPLINK | Gate::PUNT_EGRESS;
         assert_eq!(uplink.gate(), Gate(bits));
         assert!(uplink.gate().has(Gate::UPLINK) && !uplink.gate().has(Gate::PUNT_INGRESS));
+        let bare = InterfaceEntry {
+            kind: InterfaceKind::BareUplink as u32,
+            ..uplink
+        };
+        assert_eq!(bare.gate(), Gate(bits | Gate::BARE));
+        let unknown = InterfaceEntry { kind: 4, ..uplink };
+        assert_eq!(unknown.gate(), Gate(bits & !Gate::UPLINK));
     }
 }

@@ -75,6 +75,8 @@ impl FeatureBits {
     pub const PUNT_INGRESS: u32 = 4;
     /// The kernel goes by paths' MTUs when it forwards IPv4 (`ip_forward_use_pmtu` of Linux's ip-sysctl.rst).
     pub const PATH_MTU: u32 = 8;
+    /// The packets of some uplink have no header of the link's ([`InterfaceKind::BareUplink`](crate::InterfaceKind)).
+    pub const BARE_UPLINKS: u32 = 16;
 }
 
 map_type!(

@@ -79,7 +79,8 @@ reasons! {
         FibNotForwarded = 120 => "fib_not_forwarded",
         /// Forwarding is disabled on the ingress interface.
         ForwardingDisabled = 121 => "forwarding_disabled",
-        /// The route needs what the fast path cannot do: a lightweight tunnel, or a lookup this kernel refuses.
+        /// The route needs what the fast path cannot do: a lightweight tunnel, a tunnel without a fixed remote end, or a
+        /// lookup this kernel refuses.
         FibUnsupported = 122 => "fib_unsupported",
         /// The packet's headers could not be made readable or writable, for lack of memory.
         NoMemory = 123 => "no_memory",
@@ -141,7 +142,7 @@ reasons! {
 pub enum Outcome {
     /// Into a local endpoint's namespace with `bpf_redirect_peer`.
     RedirectPeer = 11,
-    /// Out of an uplink with `bpf_redirect_neigh`.
+    /// Out of an uplink with `bpf_redirect_neigh`, or `bpf_redirect` where there is no link-layer header.
     RedirectNeigh = 12,
     /// Left to the kernel.
     Punt = 13,

@@ -3,6 +3,9 @@
 //! A [`Header`] borrows the [`Skb`] it was taken from, and everything that may move the packet's bytes
 //! takes `&mut Skb`: the borrow checker refuses a pointer that outlived its packet, before the verifier
 //! gets to see it.
+//!
+//! Offsets are those of an Ethernet frame. Where packets come without a header of the link's they begin at the network
+//! header, and are read as if an Ethernet header stood before it ([`Skb::bare`]): only to read that itself is not possible.
 
 use core::mem::MaybeUninit;
 
@@ -10,12 +13,15 @@ use aya_ebpf::{
     EbpfContext as _,
     bindings::{__sk_buff, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC},
     helpers::generated::{
-        bpf_csum_diff, bpf_csum_update, bpf_skb_adjust_room, bpf_skb_change_tail,
-        bpf_skb_load_bytes, bpf_skb_pull_data,
+        bpf_csum_diff, bpf_csum_update, bpf_skb_adjust_room, bpf_skb_change_head,
+        bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data,
     },
     programs::TcContext,
 };
 use netpath_common::Ifindex;
+
+/// Length of an Ethernet header in bytes.
+pub const ETHERNET: usize = 14;
 
 /// Whom a frame's destination MAC means, as the kernel judged it on arrival: `skb->pkt_type`, numbered in
 /// `linux/if_packet.h`.
@@ -44,7 +50,7 @@ pub enum Unreadable {
 
 /// What can be asked of a packet without moving its bytes: an [`Skb`]'s, or on the host a test's.
 pub trait View {
-    /// Length of the frame in bytes, Ethernet header included.
+    /// Length of the frame in bytes, Ethernet header included, be it there or not.
     fn length(&self) -> u32;
 
     /// Whether it stands for several packets that are yet to be cut.
@@ -57,13 +63,37 @@ pub trait View {
 /// The packet that the program runs on.
 pub struct Skb {
     ctx: TcContext,
+    /// How much of the frame is not there, in bytes: an Ethernet header, or nothing.
+    missing: usize,
 }
 
 impl Skb {
     /// Takes over a program's context.
     #[inline(always)]
     pub fn new(ctx: TcContext) -> Self {
-        Self { ctx }
+        Self { ctx, missing: 0 }
+    }
+
+    /// The same packet, which has no header of the link's.
+    #[inline(always)]
+    pub fn bare(&self) -> Self {
+        Self {
+            ctx: TcContext::new(self.raw()),
+            missing: ETHERNET,
+        }
+    }
+
+    /// Whether it has an Ethernet header.
+    #[inline(always)]
+    pub fn has_ethernet(&self) -> bool {
+        self.missing == 0
+    }
+
+    /// What packet it is, as the kernel knows it: an EtherType in network order.
+    #[inline(always)]
+    pub fn protocol(&self) -> u16 {
+        // SAFETY: as in `interface`.
+        unsafe { (*self.raw()).protocol as u16 }
     }
 
     #[inline(always)]
@@ -134,7 +164,7 @@ impl Skb {
     /// The first `N` bytes of the frame, if they can be read directly.
     #[inline(always)]
     pub fn header<const N: usize>(&self) -> Option<Header<'_, N>> {
-        let start = self.ctx.data();
+        let start = self.ctx.data() - self.missing;
         if start + N > self.ctx.data_end() {
             return None;
         }
@@ -173,6 +203,7 @@ impl Skb {
     /// Makes the first `length` bytes directly readable.
     #[inline(always)]
     fn pull(&mut self, length: u32) -> Result<(), HelperFailed> {
+        let length = length - self.missing as u32;
         // SAFETY: the context is valid, and `&mut self` proves that no header of it is held.
         match unsafe { bpf_skb_pull_data(self.raw(), length) } {
             0 => Ok(()),
@@ -183,11 +214,26 @@ impl Skb {
     /// Cuts the frame to `length` bytes.
     #[inline(always)]
     pub fn trim(&mut self, length: u32) -> Result<(), HelperFailed> {
+        let length = length - self.missing as u32;
         // SAFETY: as in `pull`.
         match unsafe { bpf_skb_change_tail(self.raw(), length, 0) } {
             0 => Ok(()),
             _ => Err(HelperFailed),
         }
+    }
+
+    /// Puts an Ethernet header in front of a packet that has none, with this EtherType in network order and no MACs yet.
+    /// After a failure it is as it was.
+    #[inline(always)]
+    pub fn add_ethernet(&mut self, ether_type: u16) -> Result<(), HelperFailed> {
+        // SAFETY: as in `pull`.
+        if unsafe { bpf_skb_change_head(self.raw(), ETHERNET as u32, 0) } != 0 {
+            return Err(HelperFailed);
+        }
+        self.missing = 0;
+        let mut header = self.header_mut::<ETHERNET>().ok_or(HelperFailed)?;
+        header.set_half::<12>(ether_type);
+        Ok(())
     }
 
     /// Makes room for `length` bytes behind the Ethernet header.
@@ -226,10 +272,10 @@ impl Skb {
 }
 
 impl View for Skb {
-    /// `skb->len`.
+    /// `skb->len`, and what is missing.
     #[inline(always)]
     fn length(&self) -> u32 {
-        self.ctx.len()
+        self.ctx.len() + self.missing as u32
     }
 
     #[inline(always)]
@@ -243,6 +289,7 @@ impl View for Skb {
     fn copy<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
         let mut bytes = MaybeUninit::<[u8; N]>::uninit();
         let to = bytes.as_mut_ptr().cast();
+        let offset = offset - self.missing as u32;
         // SAFETY: the context is valid, and `bytes` has room for N bytes.
         match unsafe { bpf_skb_load_bytes(self.raw().cast(), offset, to, N as u32) } {
             // SAFETY: the helper has written them all.

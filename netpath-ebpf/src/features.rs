@@ -44,6 +44,12 @@ impl Features {
         self.0.bits & FeatureBits::PATH_MTU != 0
     }
 
+    /// Whether the packets of some uplink have no header of the link's.
+    #[inline(always)]
+    pub fn bare_uplinks(self) -> bool {
+        self.0.bits & FeatureBits::BARE_UPLINKS != 0
+    }
+
     /// The least MTU that a route has of its own, in bytes; 0 where none has.
     #[inline(always)]
     pub fn route_mtu(self) -> u32 {

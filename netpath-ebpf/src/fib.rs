@@ -111,6 +111,9 @@ pub trait Route: Parse {
     /// Turns the destination of a question into the next or the last address.
     fn go_next_door(question: &mut FibLookup);
 
+    /// How a packet leaves by a device that puts no header of the link's before it: one of [`NextHop`]'s.
+    const BY_BARE_DEVICE: u32;
+
     /// Asks about a packet, in a question that is all zero; its interface and length are left to the caller.
     fn ask(question: &mut FibLookup, packet: &Parsed<Self>, flow: &Flow);
 }
@@ -118,6 +121,7 @@ pub trait Route: Parse {
 impl Route for V4 {
     const HAS_REVERSE_PATH_FILTER: bool = true;
     const ALWAYS_BY_PATH_MTU: bool = false;
+    const BY_BARE_DEVICE: u32 = NextHop::BY_ROUTE;
     const PROTOCOL: u32 = ETHERNET as u32 + 9;
     const HEADERS: u32 = IPV4_END as u32;
 
@@ -144,6 +148,7 @@ impl Route for V4 {
 impl Route for V6 {
     const HAS_REVERSE_PATH_FILTER: bool = false;
     const ALWAYS_BY_PATH_MTU: bool = true;
+    const BY_BARE_DEVICE: u32 = NextHop::BY_DEVICE;
     const PROTOCOL: u32 = ETHERNET as u32 + 6;
     const HEADERS: u32 = IPV6_END as u32;
 
@@ -183,10 +188,19 @@ pub struct NextHop {
     pub ifindex: Ifindex,
     /// MTU of the path, in bytes from the IP header on.
     pub mtu: u32,
-    /// `AF_INET` or `AF_INET6`: the gateway's.
+    /// `AF_INET` or `AF_INET6`: the gateway's. Or how it is to be reached without one: [`NextHop::BY_ROUTE`],
+    /// [`NextHop::BY_DEVICE`].
     pub family: u32,
     /// In network order; IPv4 uses the first word.
     pub gateway: [u32; 4],
+}
+
+impl NextHop {
+    /// By the kernel's route through the device, which goes with the packet. A tunnel that cannot carry an IPv4 packet sends
+    /// an ICMP error only where there is one (`icmp_send`).
+    pub const BY_ROUTE: u32 = 0;
+    /// By the device alone.
+    pub const BY_DEVICE: u32 = 1;
 }
 
 /// The kernel's answer: one of `BPF_FIB_LKUP_RET_*`, and what it wrote into the question.

@@ -68,9 +68,15 @@ pub fn uplink_lets_in<F: Family>(skb: &Skb) -> Result<(), Verdict> {
     lets_in::<F>(skb, of(skb.interface()))
 }
 
-/// The interface leads to other nodes, is complete, and what leaves by it is not the kernel's.
+/// Whether packets come in by this interface without a header of the link's.
 #[inline(always)]
-pub fn lets_out(egress: Ifindex) -> Result<(), Verdict> {
+pub fn is_bare(skb: &Skb) -> bool {
+    of(skb.interface()).has(Gate::BARE)
+}
+
+/// The gate of an interface that leads to other nodes and is complete, where what leaves by it is not the kernel's.
+#[inline(always)]
+pub fn lets_out(egress: Ifindex) -> Result<Gate, Verdict> {
     let gate = of(egress);
     if !gate.has_all(Gate::UPLINK | Gate::READY) {
         return Err(Verdict::Punt(PuntReason::NotAnUplink));
@@ -78,7 +84,7 @@ pub fn lets_out(egress: Ifindex) -> Result<(), Verdict> {
     if gate.has(Gate::PUNT_EGRESS) {
         return Err(egress_reason(egress.0));
     }
-    Ok(())
+    Ok(gate)
 }
 
 /// What goes between this endpoint or prefix and a source with these reasons is not the kernel's.

@@ -3,17 +3,35 @@
 //! A line is numbers and addresses, which user space reads (`netpath::datapath::LoggedPacket`) and turns into names.
 
 use netpath_common::HopKey;
+#[cfg(feature = "debug-log")]
+use netpath_common::Outcome;
 
 use crate::access::Skb;
 #[cfg(feature = "debug-log")]
-use crate::access::View as _;
+use crate::{access::View as _, gate};
 
 /// Logs what was decided for one packet.
 #[cfg(feature = "debug-log")]
 #[inline(always)]
 pub fn decision(skb: &Skb, hop: &HopKey, length: u32) {
+    // On its way into an endpoint it has got an Ethernet header.
+    if hop.outcome != Outcome::RedirectPeer.number() && gate::is_bare(skb) {
+        packet(&skb.bare(), hop, length);
+    } else {
+        packet(skb, hop, length);
+    }
+}
+
+#[cfg(feature = "debug-log")]
+#[inline(always)]
+fn packet(skb: &Skb, hop: &HopKey, length: u32) {
     // Behind the MAC addresses. What is behind a VLAN tag is not looked into here.
-    match skb.copy::<2>(12) {
+    let ether_type = if skb.has_ethernet() {
+        skb.copy::<2>(12)
+    } else {
+        Some(skb.protocol().to_ne_bytes())
+    };
+    match ether_type {
         Some([0x08, 0x00]) => ipv4(skb, hop, length),
         Some([0x86, 0xdd]) => ipv6(skb, hop, length),
         _ => other(skb, hop, length),

@@ -55,7 +55,7 @@ fn run(ctx: TcContext, decide: impl FnOnce(&mut Skb) -> Decision) -> i32 {
     log::decision(&skb, &hop, length);
     match decision.verdict {
         Verdict::RedirectPeer => redirect::peer(decision.egress.ifindex),
-        Verdict::RedirectNeigh => redirect::neighbour(&decision.egress),
+        Verdict::RedirectNeigh => redirect::next_hop(&decision.egress),
         // TCX_NEXT and TC_ACT_UNSPEC are both -1: other programs on the hook still run.
         Verdict::Punt(_) | Verdict::Deliver => TC_ACT_UNSPEC,
         // It has become the answer.

@@ -10,13 +10,12 @@ use core::mem::MaybeUninit;
 use netpath_common::{DropReason, PuntReason, Verdict};
 use network_types::{eth::EtherType, ip::IpProto};
 
+pub use crate::access::ETHERNET;
 use crate::{
     access::{Header, LinkDestination, Skb, Unreadable, View},
     family::{Family, V4, V6},
 };
 
-/// Length of an Ethernet header in bytes.
-pub const ETHERNET: usize = 14;
 /// End of an IPv4 header without options, in bytes from the start of the frame.
 pub const IPV4_END: usize = ETHERNET + 20;
 /// End of the fixed IPv6 header, in bytes from the start of the frame.
@@ -138,11 +137,15 @@ impl<F: Family> Parsed<F> {
 /// other frame none: [`frame`] looks into it.
 #[inline(always)]
 pub fn plain(skb: &mut Skb) -> Result<Option<Network>, Verdict> {
-    let (skb, header) = readable::<ETHERNET>(skb)?;
+    let ether_type = if skb.has_ethernet() {
+        readable::<ETHERNET>(skb)?.1.half::<12>()
+    } else {
+        skb.protocol()
+    };
     let is_plain =
         matches!(skb.link_destination(), LinkDestination::ThisHost) && skb.vlan_tag().is_none();
     Ok(if is_plain {
-        Network::of(header.half::<12>())
+        Network::of(ether_type)
     } else {
         None
     })
@@ -151,7 +154,11 @@ pub fn plain(skb: &mut Skb) -> Result<Option<Network>, Verdict> {
 /// Stage 1a of a frame that is not plain.
 #[inline(always)]
 pub fn frame(skb: &Skb) -> Result<Frame, Verdict> {
-    let ether_type = header::<ETHERNET>(skb)?.half::<12>();
+    let ether_type = if skb.has_ethernet() {
+        header::<ETHERNET>(skb)?.half::<12>()
+    } else {
+        skb.protocol()
+    };
     let mut reason = match skb.link_destination() {
         LinkDestination::ThisHost => None,
         LinkDestination::Broadcast => Some(PuntReason::Broadcast),

@@ -78,11 +78,33 @@ pub fn from_endpoint(skb: &mut Skb) -> Decision {
 /// A packet from another node.
 #[inline(always)]
 pub fn from_uplink(skb: &mut Skb) -> Decision {
-    Decision::new(|egress| match parse::plain(skb)? {
-        Some(Network::V4) => uplink_stages::<V4>(skb, egress),
-        Some(Network::V6) => uplink_stages::<V6>(skb, egress),
-        None => Ok(other_from_uplink(skb)),
+    Decision::new(|egress| {
+        let features = Features::of_node();
+        if features.bare_uplinks() && gate::is_bare(skb) {
+            return Ok(from_bare_uplink(skb, egress));
+        }
+        uplink_packet(skb, features, egress)
     })
+}
+
+/// A packet that came in without an Ethernet header. The stages stand twice in the program, so that frames carry nothing along
+/// for it.
+#[inline(always)]
+fn from_bare_uplink(skb: &Skb, egress: &mut NextHop) -> Verdict {
+    either(uplink_packet(&mut skb.bare(), Features::of_node(), egress))
+}
+
+#[inline(always)]
+fn uplink_packet(
+    skb: &mut Skb,
+    features: Features,
+    egress: &mut NextHop,
+) -> Result<Verdict, Verdict> {
+    match parse::plain(skb)? {
+        Some(Network::V4) => uplink_stages::<V4>(skb, features, egress),
+        Some(Network::V6) => uplink_stages::<V6>(skb, features, egress),
+        None => Ok(other_from_uplink(skb)),
+    }
 }
 
 /// A packet that the kernel delivers to an endpoint.
@@ -117,10 +139,13 @@ fn endpoint_stages<F: Routed>(
 }
 
 #[inline(always)]
-fn uplink_stages<F: Routed>(skb: &mut Skb, egress: &mut NextHop) -> Result<Verdict, Verdict> {
+fn uplink_stages<F: Routed>(
+    skb: &mut Skb,
+    features: Features,
+    egress: &mut NextHop,
+) -> Result<Verdict, Verdict> {
     let mut place = Place::uninit();
     let packet = F::headers(skb, &mut place)?;
-    let features = Features::of_node();
     source::of_uplink(packet, features)?;
     if let Some(reason) = packet.punt {
         return Err(Verdict::Punt(reason));
@@ -229,7 +254,10 @@ fn to_remote<F: Routed>(
     checks::ttl(packet)?;
     checks::path_mtu(skb, packet, egress, features)?;
     checks::turns_back(skb, egress.ifindex)?;
-    gate::lets_out(egress.ifindex)?;
+    let gate = gate::lets_out(egress.ifindex)?;
+    if gate.has(Gate::BARE) {
+        egress.family = F::BY_BARE_DEVICE;
+    }
     rewrite::trim_padding(skb, packet)?;
     rewrite::to_next_hop::<F>(skb)?;
     Ok(Verdict::redirect_neigh())

@@ -15,9 +15,30 @@ pub fn peer(ifindex: Ifindex) -> i32 {
     unsafe { bpf_redirect_peer(ifindex.0, 0) as i32 }
 }
 
-/// Out of an interface, to a neighbour that the kernel resolves.
+/// Out of an interface, to a neighbour that the kernel resolves, or to whatever is at the other end.
 #[inline(always)]
-pub fn neighbour(next_hop: &NextHop) -> i32 {
+pub fn next_hop(next_hop: &NextHop) -> i32 {
+    match next_hop.family {
+        NextHop::BY_ROUTE => by_route(next_hop.ifindex),
+        NextHop::BY_DEVICE => by_device(next_hop.ifindex),
+        _ => neighbour(next_hop),
+    }
+}
+
+#[inline(always)]
+fn by_route(interface: Ifindex) -> i32 {
+    // SAFETY: without parameters none are read.
+    unsafe { bpf_redirect_neigh(interface.0, core::ptr::null_mut(), 0, 0) as i32 }
+}
+
+#[inline(always)]
+fn by_device(interface: Ifindex) -> i32 {
+    // SAFETY: as in `peer`.
+    unsafe { bpf_redirect(interface.0, 0) as i32 }
+}
+
+#[inline(always)]
+fn neighbour(next_hop: &NextHop) -> i32 {
     let mut params = bpf_redir_neigh {
         nh_family: next_hop.family,
         __bindgen_anon_1: bpf_redir_neigh__bindgen_ty_1 {
@@ -38,6 +59,5 @@ pub fn neighbour(next_hop: &NextHop) -> i32 {
 /// Out of the interface that it came in by, as it is.
 #[inline(always)]
 pub fn back(interface: Ifindex) -> i32 {
-    // SAFETY: as in `peer`.
-    unsafe { bpf_redirect(interface.0, 0) as i32 }
+    by_device(interface)
 }

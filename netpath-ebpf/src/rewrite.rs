@@ -2,6 +2,7 @@
 //! they came.
 
 use netpath_common::{DropReason, EndpointEntry, PuntReason, Verdict};
+use network_types::eth::EtherType;
 
 use crate::{
     access::{HeaderMut, Skb, View as _},
@@ -27,6 +28,9 @@ pub fn trim_padding<F: Family>(skb: &mut Skb, packet: &Parsed<F>) -> Result<(), 
 
 /// How a family counts a hop.
 pub trait Hop: Family {
+    /// In network order.
+    const ETHER_TYPE: u16;
+
     /// Lowers TTL or hop limit by one, mends the checksums that cover it, and writes the MAC addresses.
     fn decrement_ttl(skb: &mut Skb, ethernet: Option<&[u32; 3]>) -> Option<()>;
 
@@ -35,6 +39,8 @@ pub trait Hop: Family {
 }
 
 impl Hop for V4 {
+    const ETHER_TYPE: u16 = EtherType::Ipv4 as u16;
+
     #[inline(always)]
     fn decrement_ttl(skb: &mut Skb, ethernet: Option<&[u32; 3]>) -> Option<()> {
         ipv4(&mut skb.header_mut()?, ethernet);
@@ -51,6 +57,8 @@ impl Hop for V4 {
 }
 
 impl Hop for V6 {
+    const ETHER_TYPE: u16 = EtherType::Ipv6 as u16;
+
     #[inline(always)]
     fn decrement_ttl(skb: &mut Skb, ethernet: Option<&[u32; 3]>) -> Option<()> {
         ipv6(&mut skb.header_mut()?, ethernet);
@@ -67,6 +75,10 @@ impl Hop for V6 {
 /// For a local endpoint: TTL and MAC addresses, as the host-side veth would have sent it.
 #[inline(always)]
 pub fn to_endpoint<F: Hop>(skb: &mut Skb, endpoint: &EndpointEntry) -> Result<(), Verdict> {
+    if !skb.has_ethernet() {
+        skb.add_ethernet(F::ETHER_TYPE)
+            .map_err(|_| Verdict::Punt(PuntReason::NoMemory))?;
+    }
     let macs = (&raw const endpoint.endpoint_mac).cast::<[u32; 3]>();
     // SAFETY: `endpoint_mac` and `host_mac` are adjacent in this repr(C) structure: twelve bytes, at an
     // offset that is a multiple of four.

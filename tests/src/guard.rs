@@ -123,7 +123,7 @@ impl Drop for DatapathGuard {
 }
 
 /// A failing clean-up fails the test, unless it is failing already.
-fn complain<E: std::fmt::Display>(result: Result<(), E>) {
+pub(crate) fn complain<E: std::fmt::Display>(result: Result<(), E>) {
     match result {
         Err(error) if thread::panicking() => eprintln!("clean-up: {error}"),
         result => result.unwrap_or_else(|error| panic!("clean-up: {error}")),

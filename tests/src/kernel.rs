@@ -44,6 +44,14 @@ pub enum Feature {
     Vlan,
     /// Tunnels over IPv4, of IPv4 and of IPv6 (`CONFIG_NET_IPIP`, `CONFIG_IPV6_SIT`).
     Tunnels,
+    /// Tunnels of IPv4 and IPv6 over IPv6, and GRE over both (`CONFIG_IPV6_TUNNEL`, `CONFIG_NET_IPGRE`, `CONFIG_IPV6_GRE`).
+    MoreTunnels,
+    /// WireGuard (`CONFIG_WIREGUARD`).
+    WireGuard,
+    /// Several interfaces as one (`CONFIG_BONDING`).
+    Bond,
+    /// Ethernet over UDP (`CONFIG_VXLAN`).
+    Vxlan,
     /// IPsec's encryption, over both families (`CONFIG_INET_ESP`, `CONFIG_INET6_ESP`), with AES and SHA-1.
     Esp,
 }
@@ -58,6 +66,14 @@ impl Feature {
                 "link add x type ipip local 192.0.2.1 remote 192.0.2.2\n\
                  link add y type sit local 192.0.2.1 remote 192.0.2.2"
             }
+            Self::MoreTunnels => {
+                "link add x type ip6tnl mode any local 2001:db8::1 remote 2001:db8::2\n\
+                 link add y type gre local 192.0.2.1 remote 192.0.2.2\n\
+                 link add z type ip6gre local 2001:db8::1 remote 2001:db8::2"
+            }
+            Self::WireGuard => "link add x type wireguard",
+            Self::Bond => "link add x type bond",
+            Self::Vxlan => "link add x type vxlan id 7 remote 192.0.2.2 dstport 4789",
             Self::Esp => {
                 "xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 1 mode tunnel \
                  auth hmac(sha1) 0x0001020304050607080910111213141516171819 \

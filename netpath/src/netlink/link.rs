@@ -64,6 +64,10 @@ pub struct Link {
     pub altnames: Vec<String>,
     /// Its Ethernet address, if it has one of six bytes.
     pub mac: Option<Mac>,
+    /// What it is to the kernel, and so what header its packets have: `ARPHRD_*` of linux/if_arp.h.
+    pub hardware: u16,
+    /// There is one other end, and all that it sends goes there (`IFF_POINTOPOINT`).
+    pub point_to_point: bool,
     /// Administratively up.
     pub up: bool,
     /// Able to send: up, and so is the other end.
@@ -499,6 +503,8 @@ pub(super) fn decode(payload: &[u8]) -> Result<Link, String> {
         name: String::new(),
         altnames: Vec::new(),
         mac: None,
+        hardware: u16::from_ne_bytes([header[2], header[3]]),
+        point_to_point: word(8) & libc::IFF_POINTOPOINT.cast_unsigned() != 0,
         up: word(8) & libc::IFF_UP.cast_unsigned() != 0,
         operational: false,
         carrier: word(8) & LOWER_UP != 0,

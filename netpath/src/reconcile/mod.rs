@@ -27,7 +27,7 @@ pub use self::{
     bypass::{Census, ForwardDrop, InterfaceCensus, Matter, Way, WayHop},
     drift::Drift,
     observed::{
-        AddressPunts, Clsact, Hop, Interface, InterfacePunts, Link, Maps, Namespace,
+        AddressPunts, Clsact, Framing, Hop, Interface, InterfacePunts, Link, Maps, Namespace,
         NamespaceOwner, NamespaceState, Neighbour, Observed, Route, Sysctls, WireClaim,
     },
     op::{AddressKind, NewInterface, NewRoute, Op, OwnRoute, Owner, Place, Replaces},

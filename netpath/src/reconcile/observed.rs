@@ -29,6 +29,37 @@ pub enum NamespaceState {
     NotANamespace,
 }
 
+/// What stands before the packets of an interface where a TC program sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// An Ethernet header.
+    Ethernet,
+    /// Nothing (`dev_is_mac_header_xmit` in linux/if_arp.h).
+    Bare,
+    /// A header that the programs do not know, of this `ARPHRD_*` of linux/if_arp.h.
+    Unknown(u16),
+}
+
+impl Framing {
+    const ETHER: u16 = 1;
+    const LOOPBACK: u16 = 772;
+    const IPGRE: u16 = 778;
+    /// `ARPHRD_PPP`, `RAWIP`, `TUNNEL`, `TUNNEL6`, `SIT`, `IP6GRE`, `NONE` and `VOID`.
+    const BARE: [u16; 8] = [512, 519, 768, 769, 776, 823, 0xfffe, 0xffff];
+
+    /// That of an interface of this `ARPHRD_*`, which has one other end or may have several.
+    #[must_use]
+    pub fn of(hardware: u16, point_to_point: bool) -> Self {
+        match hardware {
+            Self::ETHER | Self::LOOPBACK => Self::Ethernet,
+            // Of one without a fixed remote the outer header is left before the packets (`ipgre_header_ops`).
+            Self::IPGRE if point_to_point => Self::Bare,
+            hardware if Self::BARE.contains(&hardware) => Self::Bare,
+            hardware => Self::Unknown(hardware),
+        }
+    }
+}
+
 /// An interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -40,6 +71,8 @@ pub struct Link {
     pub altnames: Vec<String>,
     /// Its Ethernet address, if it has one of six bytes.
     pub mac: Option<Mac>,
+    /// What stands before its packets.
+    pub framing: Framing,
     /// One end of a veth pair.
     pub veth: bool,
     /// Administratively up.

@@ -152,6 +152,14 @@ kinds! {
             /// The other.
             other: String,
         } = "same_interface", "name each interface once";
+        /// An uplink's packets have a header of the link's that the programs do not know.
+        UnknownFraming {
+            /// The uplink.
+            dev: String,
+            /// Its `ARPHRD_*` of linux/if_arp.h.
+            hardware: u16,
+        } = "unknown_framing", "name an uplink with Ethernet headers, or with none (tun, WireGuard, ppp, ipip, sit; gre with a \
+            fixed remote)";
         /// An uplink of the machine is down.
         UplinkDown(String) = "uplink_down", "set it up with `ip link set` (netpath configures no interface that it did \
             not make)";
@@ -383,6 +391,10 @@ impl fmt::Display for Refusal {
                  {FILTER_PREFERENCE}"
             ),
             Self::UplinkDown(dev) => write!(f, "uplink {dev} is down"),
+            Self::UnknownFraming { dev, hardware } => write!(
+                f,
+                "what uplink {dev} receives has a header that netpath does not know (its hardware type is {hardware})"
+            ),
             Self::ForeignInterface { dev, netns, .. } => {
                 write!(f, "interface {dev} exists")?;
                 if let Some(netns) = netns {

@@ -1,10 +1,10 @@
-//! The lab: node A with three endpoints, node B with one, a wire between them.
+//! The lab: node A with three endpoints, node B with one, a wire between them; or in its place two tun devices.
 
 use std::{
     collections::BTreeMap,
     fmt, fs,
     net::IpAddr,
-    path::Path,
+    path::Path as FilePath,
     process,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -18,10 +18,11 @@ use netpath::{
 };
 use netpath_common::Mac;
 
+use super::case::Path;
 use crate::{
     Family,
-    guard::{LabGuard, is_orphan},
-    lab::run,
+    guard::{LabGuard, NetnsGuard, complain, is_orphan},
+    lab::{Cable, run},
 };
 
 /// A namespace of the lab.
@@ -153,6 +154,9 @@ impl fmt::Display for Place {
 /// The uplink of both nodes.
 const UPLINK: &str = "up0";
 
+/// Length of an Ethernet header in bytes.
+const ETHERNET: usize = 14;
+
 /// Prefix of all names; the number of the process follows.
 const PREFIX: &str = "npc-";
 
@@ -171,7 +175,7 @@ pub(super) const SPARES: u8 = 12;
 /// The lab, as long as this lives.
 #[derive(Debug)]
 pub struct Lab {
-    _guard: LabGuard,
+    guard: Guard,
     names: BTreeMap<Place, String>,
     netns: BTreeMap<Place, Netns>,
     macs: BTreeMap<Place, Mac>,
@@ -179,36 +183,109 @@ pub struct Lab {
     ports: [String; 2],
 }
 
+/// What the lab goes with.
+#[derive(Debug)]
+enum Guard {
+    /// Nodes of netpath's own making.
+    Lab { _lab: LabGuard },
+    /// Machines that are nodes.
+    Machines { _machines: Machines },
+}
+
+/// Two namespaces that play machines, with a tun device each.
+#[derive(Debug)]
+struct Machines {
+    _cable: Cable,
+    nodes: [(String, NetnsGuard); 2],
+}
+
+impl Drop for Machines {
+    fn drop(&mut self) {
+        for (name, machine) in &self.nodes {
+            let down = || provision::down(std::slice::from_ref(name), &mut |_| ());
+            complain(machine.netns.run(down).expect("enter").map(drop));
+        }
+    }
+}
+
+/// Brought up with the fast path off.
+fn options() -> UpOptions {
+    UpOptions {
+        fast_path: Some(false),
+        ..UpOptions::default()
+    }
+}
+
 impl Lab {
     /// Brings it up with the fast path off.
     pub fn new() -> Self {
-        sweep();
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let prefix = format!("{PREFIX}{}-{number}", process::id());
-        let topology = topology(&prefix);
-        let options = UpOptions {
-            fast_path: Some(false),
-            ..UpOptions::default()
-        };
-        let guard = LabGuard::up(&topology, &options);
-
+        let prefix = prefix();
+        let nodes = nodes(&prefix, Some(&format!("wire = \"{prefix}\"")));
+        let topology = parse(&nodes.concat());
+        let lab = LabGuard::up(&topology, &options());
         let wire = topology.nodes[0].uplinks[0].wire.as_ref().expect("a lab");
+        let ports = [0, 1].map(|node: usize| {
+            let node = &topology.nodes[node];
+            wire_port(&node.name, &node.uplinks[0].dev).to_string()
+        });
+        let wire = wire_namespace(wire).to_string();
+        Self::with(&prefix, Guard::Lab { _lab: lab }, Some(wire), ports)
+    }
+
+    /// Brings it up with the fast path off, the nodes being machines that are joined by a tun device each.
+    pub fn by_tun() -> Self {
+        let prefix = prefix();
+        let machines = ["a", "b"].map(|suffix| {
+            let name = format!("{prefix}{suffix}");
+            let guard = NetnsGuard::new(&name);
+            (name, guard)
+        });
+        let [a, b] = &machines;
+        let cable = Cable::between([&a.1.netns, &b.1.netns], UPLINK);
+        let guard = Machines {
+            nodes: machines,
+            _cable: cable,
+        };
+        let texts = nodes(&prefix, None);
+        for ((host, text), (_, machine)) in (1..).zip(&texts).zip(&guard.nodes) {
+            let topology = parse(text);
+            let bring_up = || {
+                for line in [
+                    "sysctl -qw net.ipv4.ip_forward=1".to_owned(),
+                    "sysctl -qw net.ipv6.conf.all.forwarding=1".to_owned(),
+                    "ip link set lo up".to_owned(),
+                    format!("ip addr add 10.8.0.{host}/24 dev {UPLINK}"),
+                    format!("ip addr add fd00:8::{host}/64 dev {UPLINK} nodad"),
+                    // As much as a case sends at once.
+                    format!("ip link set {UPLINK} up txqueuelen 10000"),
+                ] {
+                    run(&line);
+                }
+                provision::up(&topology, &options(), &mut |_| ())
+            };
+            let changes = machine.netns.run(bring_up).expect("enter");
+            changes.unwrap_or_else(|error| panic!("{error}"));
+        }
+        Self::with(
+            &prefix,
+            Guard::Machines { _machines: guard },
+            None,
+            Default::default(),
+        )
+    }
+
+    fn with(prefix: &str, guard: Guard, wire: Option<String>, ports: [String; 2]) -> Self {
         let suffixes = ["a", "b", "a1", "a2", "a3", "b1"];
         let mut names: BTreeMap<Place, String> = Place::ALL
             .into_iter()
             .zip(suffixes)
             .map(|(place, suffix)| (place, format!("{prefix}{suffix}")))
             .collect();
-        names.insert(Place::Wire, wire_namespace(wire).to_string());
+        names.extend(wire.map(|wire| (Place::Wire, wire)));
         let netns: BTreeMap<Place, Netns> = names
             .iter()
             .map(|(place, name)| (*place, Netns::named(name).expect("it is up")))
             .collect();
-        let port = |node: usize| {
-            let node = &topology.nodes[node];
-            wire_port(&node.name, &node.uplinks[0].dev).to_string()
-        };
         let mac = |place: Place, dev: &str| mac(&netns[&place], dev);
         let mut macs = BTreeMap::new();
         let mut host_macs = BTreeMap::new();
@@ -221,12 +298,16 @@ impl Lab {
             macs.insert(place, mac(place, place.dev()));
             host_macs.insert(place, mac(node, place.host_dev()));
         }
-        for place in [Place::NodeA, Place::NodeB] {
-            macs.insert(place, mac(place, UPLINK));
+        for (number, place) in [(1, Place::NodeA), (2, Place::NodeB)] {
+            let mac = match guard {
+                Guard::Lab { .. } => mac(place, UPLINK),
+                // What a frame has that is cut off on its way.
+                Guard::Machines { .. } => Mac([2, 0, 0, 0, 0, number]),
+            };
+            macs.insert(place, mac);
         }
-        let ports = [port(0), port(1)];
         let lab = Self {
-            _guard: guard,
+            guard,
             names,
             netns,
             macs,
@@ -250,7 +331,30 @@ impl Lab {
             endpoint: None,
             ..Selection::default()
         };
-        provision::set_fast_path(on, &selection, &mut |_| {}).unwrap_or_else(|e| panic!("{e}"));
+        let switch = || provision::set_fast_path(on, &selection, &mut |_| {});
+        let changes = match &self.guard {
+            Guard::Lab { .. } => switch(),
+            Guard::Machines { .. } => self.netns(Place::NodeA).run(switch).expect("enter"),
+        };
+        changes.unwrap_or_else(|e| panic!("{e}"));
+    }
+
+    /// Whether frames seen there have no Ethernet header.
+    pub fn is_bare(&self, place: Place) -> bool {
+        self.is_by_tun() && matches!(place, Place::NodeA | Place::NodeB)
+    }
+
+    /// A frame as it is put on where a path begins.
+    pub fn on_the_way<'f>(&self, path: Path, frame: &'f [u8]) -> &'f [u8] {
+        match self.is_bare(path.injected_at()) {
+            true => &frame[ETHERNET..],
+            false => frame,
+        }
+    }
+
+    /// Whether packets have no Ethernet header between the nodes.
+    pub fn is_by_tun(&self) -> bool {
+        matches!(self.guard, Guard::Machines { .. })
     }
 
     /// A namespace's name.
@@ -302,7 +406,7 @@ impl Lab {
     fn make_wire_a_cable(&self) {
         let options = "link set br0 type bridge mcast_snooping 0 group_fwd_mask 0x4000";
         self.ip(Place::Wire, options);
-        let exists = || Path::new("/proc/sys/net/bridge").exists();
+        let exists = || FilePath::new("/proc/sys/net/bridge").exists();
         if !self
             .netns(Place::Wire)
             .run(exists)
@@ -351,7 +455,7 @@ impl Lab {
                 ("ipv4/fib_multipath_hash_seed", "1"),
             ] {
                 let path = format!("/proc/sys/net/{key}");
-                let exists = self.netns(place).run(|| Path::new(&path).exists());
+                let exists = self.netns(place).run(|| FilePath::new(&path).exists());
                 if exists.expect("the namespace is there") {
                     self.sysctl(place, key, value);
                 }
@@ -363,7 +467,9 @@ impl Lab {
                 self.ip(place, &format!("addr add {nested} dev lo nodad"));
             }
         }
-        self.make_wire_a_cable();
+        if !self.is_by_tun() {
+            self.make_wire_a_cable();
+        }
         // Node B answers nothing on behalf of prefixes that only routes lead to.
         for option in ["-4", "-6"] {
             self.ip(
@@ -374,6 +480,9 @@ impl Lab {
         for dev in ["up0", "va1", "va2", "va3"] {
             let key = format!("ipv4/conf/{dev}/send_redirects");
             self.sysctl(Place::NodeA, &key, "0");
+            if dev == UPLINK && self.is_by_tun() {
+                continue;
+            }
             // To give up on a neighbour takes seconds, and the error would be in another case.
             for address in NEIGHBOURS {
                 let mac = "02:00:00:00:00:77";
@@ -382,6 +491,9 @@ impl Lab {
                     &format!("neigh replace {address} dev {dev} lladdr {mac} nud permanent"),
                 );
             }
+        }
+        if self.is_by_tun() {
+            return;
         }
         for (place, other) in [(Place::NodeA, Place::NodeB), (Place::NodeB, Place::NodeA)] {
             for family in Family::ALL {
@@ -401,9 +513,27 @@ impl Default for Lab {
     }
 }
 
-fn topology(prefix: &str) -> Topology {
-    let mut text = String::new();
-    for (suffix, host, other, endpoints, own) in [
+/// A prefix of a lab's own.
+fn prefix() -> String {
+    sweep();
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    format!("{PREFIX}{}-{number}", process::id())
+}
+
+fn parse(text: &str) -> Topology {
+    Topology::parse("conformance lab", text).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+/// The nodes of a topology: on this wire, or else machines.
+fn nodes(prefix: &str, wire: Option<&str>) -> [String; 2] {
+    let place = if wire.is_some() {
+        ""
+    } else {
+        "netns = \"host\"\n"
+    };
+    let wire = wire.unwrap_or_default();
+    [
         (
             "a",
             1,
@@ -412,11 +542,13 @@ fn topology(prefix: &str) -> Topology {
             1,
         ),
         ("b", 2, 1, &[("b1", Place::B1)][..], 2),
-    ] {
+    ]
+    .map(|(suffix, host, other, endpoints, own)| {
+        let mut text = String::new();
         let to = 3 - own;
         text += &format!(
-            "[[node]]\nname = \"{prefix}{suffix}\"\n\
-             [[node.uplink]]\ndev = \"{UPLINK}\"\nwire = \"{prefix}\"\n\
+            "[[node]]\nname = \"{prefix}{suffix}\"\n{place}\
+             [[node.uplink]]\ndev = \"{UPLINK}\"\n{wire}\n\
              addresses = [\"10.8.0.{host}/24\", \"fd00:8::{host}/64\"]\n\
              [[node.route]]\ndst = \"10.{to}.0.0/16\"\nvia = \"10.8.0.{other}\"\n\
              [[node.route]]\ndst = \"fd00:{to}::/32\"\nvia = \"fd00:8::{other}\"\n"
@@ -436,8 +568,8 @@ fn topology(prefix: &str) -> Topology {
                  prefixes = [\"{v4}\", \"{v6}\"]\n"
             );
         }
-    }
-    Topology::parse("conformance lab", &text).unwrap_or_else(|e| panic!("{e}\n{text}"))
+        text
+    })
 }
 
 fn mac(netns: &Netns, dev: &str) -> Mac {
@@ -463,9 +595,21 @@ fn sweep() {
         .map(|node| node.name)
         .filter(|name| is_orphan(PREFIX, name))
         .collect();
-    if !orphans.is_empty()
-        && let Err(error) = provision::down(&orphans, &mut |_| ())
-    {
-        eprintln!("clean-up: {error}");
+    for name in orphans {
+        let down = || provision::down(std::slice::from_ref(&name), &mut |_| ());
+        // One that was a machine is taken down there, and its namespace is the test's own.
+        let (result, machine) = match Netns::named(&name) {
+            Ok(netns) => (netns.run(down).expect("enter"), Some(netns)),
+            Err(_) => (down(), None),
+        };
+        if let Err(error) = result {
+            eprintln!("clean-up: {error}");
+        }
+        if machine.is_some()
+            && Netns::named(&name).is_ok()
+            && let Err(error) = Netns::remove(&name)
+        {
+            eprintln!("clean-up: {error}");
+        }
     }
 }

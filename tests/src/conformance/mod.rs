@@ -4,6 +4,7 @@
 //! Node A is the router under test; node B across the wire always forwards by the kernel. Each [`Case`] sends
 //! frames from one place; the [`Runner`] records every frame that then enters any endpoint or node B's uplink.
 
+mod by_tun;
 mod case;
 mod cases;
 mod explained;
@@ -14,6 +15,7 @@ mod reasons;
 mod run;
 mod verdict;
 
+pub use by_tun::all_by_tun;
 pub use case::{Case, Flow, Path, Probe, Step};
 pub use cases::all;
 pub use lab::{Lab, Place};

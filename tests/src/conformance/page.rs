@@ -22,6 +22,9 @@ Nor is it said here which of several next hops a local socket's packets take und
 that by a random number of the socket (`skb->l4_hash`), netpath by addresses and ports. Both keep a socket on one path
 (`tests/tests/lab_ecmp.rs`).
 
+Those of the cases that are about packets, and not about frames or neighbours, are also sent between nodes that are joined
+by a tun device each, and so without Ethernet headers (`tests/tests/conformance_tun.rs`).
+
 `cargo xtask conformance` runs the cases and writes this page. Do not edit it: the cases and the explanations are in
 `tests/src/conformance/`. `cargo xtask stages` leaves out each stage of the programs in turn, and every check that a
 stage consists of: without any one of them at least one case fails.

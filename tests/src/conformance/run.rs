@@ -10,7 +10,7 @@ use netpath::{
     counters::{self, HopRow},
     probe::{
         capture::{Capture, Injector},
-        frame::FrameBuilder,
+        frame::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, FrameBuilder},
     },
 };
 use netpath_common::Outcome;
@@ -67,7 +67,16 @@ pub struct Run {
 impl Runner {
     /// With a lab of its own, the fast path off.
     pub fn new() -> Self {
-        let lab = Lab::new();
+        Self::with(Lab::new())
+    }
+
+    /// The same where the two nodes are joined by tun devices: the cases are
+    /// [`all_by_tun`](super::all_by_tun).
+    pub fn by_tun() -> Self {
+        Self::with(Lab::by_tun())
+    }
+
+    fn with(lab: Lab) -> Self {
         run_on_one_cpu();
         let inside = |place: Place| lab.netns(place);
         let captures = OBSERVED
@@ -146,7 +155,7 @@ impl Runner {
             Probe::Frames(frames) => {
                 for frame in frames {
                     injector
-                        .send(frame)
+                        .send(self.lab.on_the_way(case.path, frame))
                         .unwrap_or_else(|error| panic!("{case}: {error}"));
                 }
                 sent.clone_from(frames);
@@ -276,7 +285,8 @@ impl Runner {
 
     fn discard(&mut self) {
         for (place, capture) in &mut self.captures {
-            while next(*place, capture, Duration::ZERO).is_some() {}
+            let is_bare = self.lab.is_bare(*place);
+            while next(*place, capture, Duration::ZERO, is_bare).is_some() {}
         }
     }
 
@@ -297,7 +307,8 @@ impl Runner {
                     let flow = Flow::new(&self.lab, family, path);
                     let frame = marker(&flow, *receiver, self.marker);
                     let (injector, _) = &self.injectors[&path.injected_at()];
-                    injector.send(&frame).unwrap_or_else(|e| panic!("{e}"));
+                    let frame = self.lab.on_the_way(path, &frame);
+                    injector.send(frame).unwrap_or_else(|e| panic!("{e}"));
                     let seen = self.await_answer(path, self.marker, sent, arrivals);
                     assert!(
                         seen,
@@ -307,7 +318,8 @@ impl Runner {
             }
         }
         for (place, capture) in &mut self.captures {
-            while let Some(frame) = next(*place, capture, Duration::ZERO) {
+            let is_bare = self.lab.is_bare(*place);
+            while let Some(frame) = next(*place, capture, Duration::ZERO, is_bare) {
                 if is_marker(&frame.bytes).is_none() {
                     arrivals.extend(Arrival::new(*place, &frame, sent));
                 }
@@ -323,12 +335,14 @@ impl Runner {
         arrivals: &mut Vec<Arrival>,
     ) -> bool {
         let place = path.sender();
+        let is_bare = self.lab.is_bare(place);
         let capture = self.captures.get_mut(&place).expect("it is observed");
         let deadline = Instant::now() + MARKER_DEADLINE;
         while let Some(frame) = next(
             place,
             capture,
             deadline.saturating_duration_since(Instant::now()),
+            is_bare,
         ) {
             match is_marker(&frame.bytes) {
                 Some(marker) if marker.is_reply && marker.number == number => return true,
@@ -346,13 +360,24 @@ impl Default for Runner {
     }
 }
 
+/// The next frame. One without an Ethernet header gets one, so that it is read like the others.
 fn next(
     place: Place,
     capture: &mut Capture,
     within: Duration,
+    is_bare: bool,
 ) -> Option<netpath::probe::capture::CapturedFrame> {
     let frame = capture.next(within);
-    frame.unwrap_or_else(|error| panic!("{place}: {error}"))
+    let mut frame = frame.unwrap_or_else(|error| panic!("{place}: {error}"))?;
+    if is_bare {
+        let ether_type = match frame.bytes.first().map(|byte| byte >> 4) {
+            Some(6) => ETHERTYPE_IPV6,
+            _ => ETHERTYPE_IPV4,
+        };
+        frame.bytes.splice(0..0, ether_type.to_be_bytes());
+        frame.bytes.splice(0..0, [0; 12]);
+    }
+    Some(frame)
 }
 
 fn marker(flow: &Flow, receiver: Place, number: u16) -> Vec<u8> {

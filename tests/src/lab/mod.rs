@@ -11,22 +11,27 @@ mod builtin;
 mod deadline;
 mod inside;
 mod leftovers;
+mod machines;
 mod portrait;
 mod processes;
 mod told;
 mod topologies;
 mod traffic;
+mod tun;
 mod watch;
+mod wireguard;
 
 pub use self::{
     advice::{commands, obey, refused},
     builtin::{BUILTIN_NAMESPACES, BUILTIN_NODES, BuiltinLab, builtin_left_behind},
     deadline::Deadline,
     inside::udp_port,
+    machines::{Made, UplinkKind, on_two_machines, uplink_addresses},
     portrait::{assert_same_portrait, portrait},
     processes::{helper, in_a_process, test_process},
     topologies::{HOST, ONE_NODE, TWO_NODES, addresses, on_a_machine},
     traffic::{Bytes, Traffic},
+    tun::Cable,
     watch::{Interface, Place, SeenPacket, Watch, unanswered},
 };
 
@@ -59,6 +64,8 @@ pub struct Lab {
     nodes: BTreeSet<String>,
     /// Namespaces that the test made itself.
     foreign: BTreeSet<String>,
+    /// Interfaces of which the kernel counts more than packets: their own messages, too.
+    talkative: BTreeSet<&'static str>,
     options: UpOptions,
 }
 
@@ -76,6 +83,7 @@ impl Lab {
             topology,
             nodes: BTreeSet::new(),
             foreign: BTreeSet::new(),
+            talkative: BTreeSet::new(),
             options: UpOptions::default(),
         };
         lab.note_nodes();
@@ -211,6 +219,11 @@ impl Lab {
         let name = self.name(short);
         self.foreign.insert(name.clone());
         Netns::create(&name, |_| Ok::<(), NetnsError>(())).expect(&name)
+    }
+
+    /// Of this interface the kernel counts more than packets: the law is not asked of it.
+    pub fn note_talkative(&mut self, dev: &'static str) {
+        self.talkative.insert(dev);
     }
 
     /// A namespace of this name, if there will be one, is the test's own.

@@ -176,7 +176,7 @@ impl Lab {
         assert_eq!(maps.hop_overflow.all().expect("overflow"), BTreeMap::new());
         // The count is the kernel's own, whoever reads it: it judges netpath's all the same.
         let mut received = proc_net::received(&self.netns(node)).expect("/proc/net/dev");
-        received.remove("lo");
+        received.retain(|dev, _| dev != "lo" && !self.talkative.contains(dev.as_str()));
         // On a machine others have interfaces too, and what is told there is nobody's here.
         let full = self.name(node);
         let mut nodes = self.topology().nodes.iter();

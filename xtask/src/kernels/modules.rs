@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::command;
 
 /// What the labs use. A kernel without one of them fails the run, unless it is built in.
-const NEEDED: [&str; 35] = [
+const NEEDED: [&str; 41] = [
     "veth",
     "bridge",
     "dummy",
@@ -21,6 +21,12 @@ const NEEDED: [&str; 35] = [
     "macvlan",
     "ipip",
     "sit",
+    "ip_gre",
+    "ip6_tunnel",
+    "ip6_gre",
+    "wireguard",
+    "bonding",
+    "vxlan",
     "xfrm_user",
     "esp4",
     "esp6",

@@ -51,7 +51,7 @@ fn selection(name: &str) -> Selection {
             arguments: "every_pin every_link every_filter",
             why: "rows of maps are the same on every kernel, and twice as many",
         },
-        "conformance" => Selection::Left {
+        "conformance" | "conformance_tun" => Selection::Left {
             why: "its explanations are this machine's kernel's; `--test conformance` runs it",
         },
         "lab_completions" | "readme" => Selection::Left {

@@ -38,6 +38,7 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
     ("gate::uplink_lets_in::<F>(skb)?", KERNELS),
     ("gate::lets_between(", KERNELS),
     ("gate::lets_out(egress.ifindex)?", KERNELS),
+    ("gate::is_bare(skb)", "tests/tests/conformance_tun.rs"),
 ];
 
 const fn removal(
@@ -616,7 +617,7 @@ pub const REMOVALS: &[Removal] = &[
         "redirect, to another node",
         "main.rs",
         "fn run",
-        &["Verdict::RedirectNeigh => redirect::neighbour(&decision.egress),"],
+        &["Verdict::RedirectNeigh => redirect::next_hop(&decision.egress),"],
         &["Verdict::RedirectNeigh => TC_ACT_UNSPEC,"],
     ),
 ];

@@ -102,7 +102,8 @@ pub(super) const KEYS: &[Key] = &[
         "node.uplink",
         "dev",
         "\"enp2s0\"",
-        "The interface. In a lab it is made. Needed.",
+        "The interface. In a lab it is made; on this machine it may have Ethernet headers or none (tun, WireGuard, ppp, ipip, sit, \
+         gre, ...). Needed.",
     ),
     key(
         "node.uplink",

@@ -270,6 +270,7 @@ fn feature_names(bits: u32) -> Vec<String> {
             FeatureBits::REVERSE_PATH => "reverse_path".to_owned(),
             FeatureBits::PUNT_INGRESS => "punt_ingress".to_owned(),
             FeatureBits::PATH_MTU => "path_mtu".to_owned(),
+            FeatureBits::BARE_UPLINKS => "bare_uplinks".to_owned(),
             unknown => format!("unknown ({unknown:#x})"),
         })
         .collect()

@@ -174,12 +174,18 @@ fn register(
     mut entry: InterfaceEntry,
 ) -> Result<(), ProvisionError> {
     match maps.interfaces.get(&ifindex)? {
-        Some(old) if old.kind == kind as u32 && old.endpoint_id == entry.endpoint_id => {
+        Some(old) if is_like(old.kind, kind) && old.endpoint_id == entry.endpoint_id => {
             entry.state = old.state;
         }
         _ => forget_others(maps, ifindex, entry.endpoint_id)?,
     }
     Ok(maps.set_interface(ifindex, &entry)?)
+}
+
+/// Whether the number is that of a kind which leads to the like.
+fn is_like(number: u32, kind: InterfaceKind) -> bool {
+    let old = InterfaceKind::from_number(number);
+    old.is_some_and(|old| old.is_uplink() == kind.is_uplink())
 }
 
 fn forget_others(

@@ -23,8 +23,8 @@ use crate::{
     netns::{Inside, Netns},
     provision::{error::ProvisionError, iptables},
     reconcile::{
-        self, Hop, Ipv6, Link, Namespace, NamespaceState, Neighbour, Observed, Route, Sysctls,
-        endpoint_sysctls, forwards_v4, forwards_v6, inside_sysctls, node_sysctls,
+        self, Framing, Hop, Ipv6, Link, Namespace, NamespaceState, Neighbour, Observed, Route,
+        Sysctls, endpoint_sysctls, forwards_v4, forwards_v6, inside_sysctls, node_sysctls,
         reverse_path_sysctls, uplink_sysctls, veth_sysctls, wire_sysctls,
     },
     sysctl,
@@ -242,6 +242,7 @@ fn read(
                 name: link.name,
                 altnames: link.altnames,
                 mac: link.mac,
+                framing: Framing::of(link.hardware, link.point_to_point),
                 veth: link.kind == LinkKind::Veth,
                 up: link.up,
                 carrier: link.carrier,

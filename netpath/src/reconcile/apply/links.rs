@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use netpath_common::{Ifindex, Mac};
 
 use super::{
-    super::{Link, Op, Place, World, observed::broadcast},
+    super::{Framing, Link, Op, Place, World, observed::broadcast},
     UNMADE,
     addresses::forget_source,
 };
@@ -139,6 +139,7 @@ impl World {
             ifindex: self.new_ifindex(place),
             name: name.to_owned(),
             mac,
+            framing: Framing::Ethernet,
             veth: mac.is_some(),
             up: false,
             carrier: false,

@@ -8,7 +8,7 @@ mod maps;
 use netpath_common::{Bypass, EndpointId, Ifindex, Mac};
 
 use super::{
-    AddressKind, Link, Maps, Namespace, NamespaceState, Op, Place, Recorded, Route, World,
+    AddressKind, Framing, Link, Maps, Namespace, NamespaceState, Op, Place, Recorded, Route, World,
     observed::taken_by,
 };
 use crate::model::{NodePlace, is_forwardable};
@@ -275,6 +275,7 @@ impl World {
                 ifindex: Ifindex(1),
                 name: "lo".into(),
                 mac: Some(Mac::default()),
+                framing: Framing::Ethernet,
                 veth: false,
                 up: false,
                 carrier: false,

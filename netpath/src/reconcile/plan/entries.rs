@@ -299,7 +299,7 @@ fn surplus(
             Some(InterfaceKind::Endpoint) => {
                 endpoints().any(|e| e.id == interface.id && e.ifindex == ifindex)
             }
-            Some(InterfaceKind::Uplink) => node
+            Some(InterfaceKind::Uplink | InterfaceKind::BareUplink) => node
                 .uplinks
                 .values()
                 .any(|uplink| uplink.ifindex == ifindex),

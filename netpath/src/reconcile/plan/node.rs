@@ -242,9 +242,13 @@ impl Planner<'_> {
     pub(super) fn uplink_features(
         &mut self,
         draft: &mut Draft,
+        kind: InterfaceKind,
         rp_filter: u32,
         punts: InterfacePunts,
     ) {
+        if kind == InterfaceKind::BareUplink {
+            self.feature(draft, FeatureBits::BARE_UPLINKS);
+        }
         if rp_filter != 0 {
             self.feature(draft, FeatureBits::REVERSE_PATH);
         }
@@ -343,9 +347,14 @@ pub(super) fn needed_features(world: &World) -> FeatureBits {
         bits |= FeatureBits::REVERSE_PATH;
     }
     let interfaces = world.observed.maps.interfaces.values();
-    let mut uplinks = interfaces.filter(|interface| interface.kind == Some(InterfaceKind::Uplink));
-    if uplinks.any(|uplink| uplink.punts.ingress != 0) {
-        bits |= FeatureBits::PUNT_INGRESS;
+    for interface in interfaces {
+        let kind = interface.kind;
+        if kind.is_some_and(InterfaceKind::is_uplink) && interface.punts.ingress != 0 {
+            bits |= FeatureBits::PUNT_INGRESS;
+        }
+        if kind == Some(InterfaceKind::BareUplink) {
+            bits |= FeatureBits::BARE_UPLINKS;
+        }
     }
     let census = &world.observed.census;
     if census.path_mtu {

@@ -7,8 +7,8 @@ use netpath_common::{Ifindex, InterfaceKind};
 
 use super::{
     super::{
-        Home, NamespaceOwner, NamespaceState, Object, Place, Recorded, RecordedEndpoint, Refusal,
-        Route, WantedEndpoint, WantedUplink, WireClaim, World, observed::Interface,
+        Framing, Home, NamespaceOwner, NamespaceState, Object, Place, Recorded, RecordedEndpoint,
+        Refusal, Route, WantedEndpoint, WantedUplink, WireClaim, World, observed::Interface,
         wanted::WantedRoute,
     },
     Planner,
@@ -411,6 +411,13 @@ impl Planner<'_> {
             let refusal = Refusal::SameInterface {
                 dev: wanted.dev.clone(),
                 other: other.dev.clone(),
+            };
+            self.refuse_with(Object::Uplink, &wanted.dev, refusal);
+        }
+        if let Framing::Unknown(hardware) = link.framing {
+            let refusal = Refusal::UnknownFraming {
+                dev: wanted.dev.clone(),
+                hardware,
             };
             self.refuse_with(Object::Uplink, &wanted.dev, refusal);
         }

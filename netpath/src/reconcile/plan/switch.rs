@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
-use netpath_common::{FastPathWish, Ifindex, InterfaceKind, Mac, ProgramKind};
+use netpath_common::{FastPathWish, Ifindex, Mac, ProgramKind};
 
 use super::{
     super::{
@@ -301,16 +301,17 @@ impl Planner<'_> {
         let Some(known) = self.world.observed.maps.interfaces.get(&ifindex).cloned() else {
             return;
         };
-        let Some(kind) = known.kind else {
+        let Some(mut kind) = known.kind else {
             return;
         };
         let punts = self.interface_punts(ifindex);
         let mut rp_filter = 0;
-        if kind == InterfaceKind::Uplink {
+        if kind.is_uplink() {
+            kind = self.uplink_kind(dev);
             rp_filter = self.reverse_path_filter(dev);
-            self.uplink_features(draft, rp_filter, punts);
+            self.uplink_features(draft, kind, rp_filter, punts);
         }
-        if (known.rp_filter, known.punts) == (rp_filter, punts) {
+        if (known.kind, known.rp_filter, known.punts) == (Some(kind), rp_filter, punts) {
             return;
         }
         let new = NewInterface {

@@ -7,8 +7,8 @@ use netpath_common::{EndpointEntry, EndpointId, Ifindex, InterfaceKind};
 
 use super::{
     super::{
-        Action, AddressKind, AddressPunts, Drift, Link, NamespaceState, NewInterface, Object, Op,
-        Owner, Place, RecordedUplink, WantedUplink,
+        Action, AddressKind, AddressPunts, Drift, Framing, Link, NamespaceState, NewInterface,
+        Object, Op, Owner, Place, RecordedUplink, WantedUplink,
         drift::List,
         observed::{Interface, taken_by},
         wanted::WantedWire,
@@ -379,8 +379,9 @@ impl Planner<'_> {
         }
         let rp_filter = self.reverse_path_filter(&wanted.dev);
         let punts = self.interface_punts(ifindex);
-        self.uplink_features(draft, rp_filter, punts);
-        self.register_uplink(draft, wanted, record, ifindex, rp_filter);
+        let kind = self.uplink_kind(&wanted.dev);
+        self.uplink_features(draft, kind, rp_filter, punts);
+        self.register_uplink(draft, wanted, record, ifindex, (kind, rp_filter));
         let interface = self.world.observed.maps.interfaces.get(&ifindex);
         if !interface.is_some_and(|interface| interface.ready) {
             draft.note(Drift::NotReady(wanted.dev.clone()));
@@ -402,7 +403,7 @@ impl Planner<'_> {
         }
         let known = self.world.observed.maps.interfaces.get(&old);
         let is_own = known.is_some_and(|known| {
-            known.kind == Some(InterfaceKind::Uplink) && known.dev == wanted.dev
+            known.kind.is_some_and(InterfaceKind::is_uplink) && known.dev == wanted.dev
         });
         if old != ifindex && is_own {
             self.act(draft, Op::Unregister(old));
@@ -416,11 +417,11 @@ impl Planner<'_> {
         wanted: &WantedUplink,
         record: &RecordedUplink,
         ifindex: Ifindex,
-        rp_filter: u32,
+        (kind, rp_filter): (InterfaceKind, u32),
     ) {
         let found = self.world.observed.maps.interfaces.get(&ifindex);
         let interface = Interface {
-            kind: Some(InterfaceKind::Uplink),
+            kind: Some(kind),
             ready: true,
             id: EndpointId(0),
             rp_filter,
@@ -448,13 +449,22 @@ impl Planner<'_> {
         }
         let new = NewInterface {
             dev: interface.dev,
-            kind: InterfaceKind::Uplink,
+            kind,
             id: interface.id,
             endpoint: interface.endpoint,
             rp_filter,
             punts: interface.punts,
         };
         self.act(draft, Op::Register(new));
+    }
+
+    /// What the programs take an uplink for.
+    pub(super) fn uplink_kind(&self, dev: &str) -> InterfaceKind {
+        let link = self.world.observed.node.link(dev);
+        match link.map(|link| link.framing) {
+            Some(Framing::Bare) => InterfaceKind::BareUplink,
+            _ => InterfaceKind::Uplink,
+        }
     }
 
     /// The mode of the kernel's reverse-path filter on an interface: the larger of its own and that of all

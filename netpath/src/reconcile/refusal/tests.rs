@@ -67,6 +67,15 @@ fn each_says_what_is_wrong_and_what_mends_it() {
              leaves, and make it anew",
         ),
         (
+            Refusal::UnknownFraming {
+                dev: "ib0".into(),
+                hardware: 32,
+            },
+            "what uplink ib0 receives has a header that netpath does not know (its hardware type \
+             is 32): name an uplink with Ethernet headers, or with none (tun, WireGuard, ppp, \
+             ipip, sit; gre with a fixed remote)",
+        ),
+        (
             Refusal::UplinkDown("eth7".into()),
             "uplink eth7 is down: set it up with `ip link set eth7 up` (netpath configures no \
              interface that it did not make)",

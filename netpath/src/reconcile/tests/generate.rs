@@ -22,6 +22,7 @@ pub fn host_world() -> World {
         ifindex: Ifindex(index),
         name: name.to_owned(),
         mac: Some(Mac([2, 0, 0, 0, 0, index as u8])),
+        framing: Framing::Ethernet,
         veth: false,
         up: true,
         carrier: true,

@@ -14,7 +14,7 @@ use crate::{
     netlink::{Link, Netlink, Qdisc, QdiscParent},
     netns::Inside,
     provision::error::ProvisionError,
-    reconcile::InterfaceCensus,
+    reconcile::{Framing, InterfaceCensus},
 };
 
 /// Reads it, in the node's namespace.
@@ -85,6 +85,11 @@ impl Reader<'_> {
         };
         if self.keeps_from_others(ProgramKind::FromUplink, &pinned)? {
             census.ingress.insert(PuntReason::Shaped);
+        }
+        // It asks the kernel's route of each packet for its other end.
+        if Framing::of(link.hardware, link.point_to_point) == Framing::Bare && !link.point_to_point
+        {
+            census.egress.insert(PuntReason::FibUnsupported);
         }
         Ok(census.and(self.hooks(&link.name)))
     }
