@@ -333,6 +333,7 @@ fn route_record(record: &RouteRecord) -> Vec<(&'static str, Field)> {
             ),
         ),
         ("metric", number(record.metric)),
+        ("dev", name(&record.dev)),
     ]
 }
 
