@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     thread,
     time::Duration,
 };
@@ -55,13 +55,16 @@ fn program(directory: &str, name: &str) -> PathBuf {
     found.cloned().unwrap_or_else(told)
 }
 
+/// In a mount namespace of its own: FRR keeps files below /var/tmp, also after it was killed, and asks for a group that its
+/// installation would have made.
+const ALONE: &str = "mount -t tmpfs none /var/tmp && cp /etc/group /var/tmp && echo frrvty:x:65533:root >> /var/tmp/group && \
+    mount --bind /var/tmp/group /etc/group && exec \"$@\"";
+
 /// A program that finds the libraries of what was unpacked.
 fn command(program: &Path) -> Command {
-    // FRR keeps files of its own there, also after it was killed.
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c"]);
-    command.arg("mount -t tmpfs none /var/tmp && exec \"$@\"");
-    command.arg("sh").arg(program);
+    command.args([ALONE, "sh"]).arg(program);
     let libraries = unpacked().join("usr/lib/x86_64-linux-gnu");
     let path = format!(
         "{}:{}",
@@ -100,7 +103,8 @@ impl Running {
             Daemon::Frr => {
                 let zebra = running.frr("zebra", Path::new("/dev/null"));
                 running.spawn(zebra, "zebra");
-                running.await_file("zserv.api");
+                running.await_file("zebra.vty");
+                running.await_interfaces();
                 let bgpd = running.frr("bgpd", &running.config());
                 running.spawn(bgpd, "bgpd");
                 running.await_file("bgpd.vty");
@@ -188,20 +192,51 @@ impl Running {
                     lines.push(format!("{no}network {prefix}"));
                     lines.push("exit-address-family".to_owned());
                 }
-                self.vtysh(&lines);
+                self.tell(&lines);
             }
         }
     }
 
-    fn vtysh(&self, lines: &[String]) {
+    /// Started before zebra knows the interfaces, bgpd takes link-local next hops for wrong.
+    fn await_interfaces(&self) {
+        let deadline = Deadline::within(Duration::from_secs(30));
+        let has_one = |text: &str| {
+            let mut interfaces = text.split("Interface ");
+            interfaces.any(|one| {
+                (one.starts_with("up0") || one.starts_with("swp1")) && one.contains("inet6 fe80")
+            })
+        };
+        loop {
+            let output = self.vtysh("zebra", &["show interface".to_owned()]);
+            if has_one(&String::from_utf8_lossy(&output.stdout)) {
+                return;
+            }
+            deadline.check(|| format!("zebra knows no interface: {output:?}"));
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn vtysh(&self, daemon: &str, lines: &[String]) -> Output {
+        let settings = self.directory.join("vtysh.conf");
+        fs::write(settings, "username root nopassword\n").expect("settings");
         let mut vtysh = command(&program("bin", "vtysh"));
         vtysh.arg("--vty_socket").arg(&self.directory);
-        vtysh.args(["-d", "bgpd"]);
+        vtysh.arg("--config_dir").arg(&self.directory);
+        vtysh.stdin(Stdio::null());
+        vtysh.args(["-d", daemon]);
         for line in lines {
             vtysh.arg("-c").arg(line);
         }
-        let output = vtysh.output().expect("vtysh");
-        assert!(output.status.success(), "{lines:?}: {output:?}");
+        vtysh.output().expect("vtysh")
+    }
+
+    /// Has bgpd do something.
+    fn tell(&self, lines: &[String]) {
+        let output = self.vtysh("bgpd", lines);
+        // It says so, and ends well, when it could not.
+        let is_done =
+            output.status.success() && output.stdout.is_empty() && output.stderr.is_empty();
+        assert!(is_done, "{lines:?}: {output:?}");
     }
 
     /// It dies, without a word to anybody.
