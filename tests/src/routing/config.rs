@@ -117,6 +117,21 @@ fn of_machine(text: &str, number: u8) -> String {
 mod tests {
     use super::*;
 
+    /// What people read is what is run.
+    #[test]
+    fn the_document_has_every_file_word_for_word() {
+        let document = include_str!("../../../docs/multi-node.md");
+        for (name, text) in FILES {
+            let link = format!("[`{name}`](multi-node/{name})");
+            let (_, behind) = document
+                .split_once(&link)
+                .unwrap_or_else(|| panic!("no {link}"));
+            let (_, block) = behind.trim_start().split_once('\n').expect("a block");
+            let (block, _) = block.split_once("```").expect("its end");
+            assert_eq!(block, *text, "{name}");
+        }
+    }
+
     #[test]
     fn another_machine_has_its_own_numbers() {
         let text = daemon(Daemon::Bird, Role::Mesh, 2);
