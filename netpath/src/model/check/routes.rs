@@ -238,8 +238,7 @@ fn unreached(
         let dev = route.dev.as_ref();
         dev.is_none_or(|dev| dev.value == uplink.dev.value)
     };
-    let uplinks = node.uplinks.iter().filter(is_it);
-    let mut subnets = uplinks.clone().filter_map(|uplink| {
+    let mut subnets = node.uplinks.iter().filter(is_it).filter_map(|uplink| {
         let mut nets = uplink.addresses.iter().map(|at| at.value);
         Some((uplink, nets.find(|net| net.contains(&via))?))
     });
@@ -247,9 +246,10 @@ fn unreached(
         // Without `dev` it is told already.
         (None, _) if is_link_local(via) => None,
         (None, None) => Some(unreachable(node, via)),
-        (None, Some(_)) => uplinks
-            .last()
-            .and_then(|uplink| nobody(nodes, node, uplink, via)),
+        (None, Some(_)) => {
+            let uplink = node.uplinks.iter().find(is_it);
+            uplink.and_then(|uplink| nobody(nodes, node, uplink, via))
+        }
         (Some((_, net)), _) if net.addr() == via => None,
         (Some((uplink, net)), _) => match reserved_in_subnet(via, &net) {
             Some(what) => Some(Fault::new(
