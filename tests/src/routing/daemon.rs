@@ -1,6 +1,7 @@
 //! BIRD and FRR as Debian has them: installed, or unpacked by `cargo xtask` under target/.
 
 use std::{
+    env,
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -37,7 +38,7 @@ impl Daemon {
 
 /// Where the daemons are, if they are not installed: `NETPATH_ROUTING`, or what `cargo xtask routing` left in the workspace.
 fn unpacked() -> PathBuf {
-    match std::env::var_os("NETPATH_ROUTING") {
+    match env::var_os("NETPATH_ROUTING") {
         Some(path) => path.into(),
         None => {
             let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
@@ -65,12 +66,9 @@ fn command(program: &Path) -> Command {
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c"]);
     command.args([ALONE, "sh"]).arg(program);
-    let libraries = unpacked().join("usr/lib/x86_64-linux-gnu");
-    let path = format!(
-        "{}:{}",
-        libraries.display(),
-        libraries.join("frr").display()
-    );
+    let libraries = ["usr/lib", "lib"].map(|dir| unpacked().join(dir).join("x86_64-linux-gnu"));
+    let path = libraries.iter().cloned().chain([libraries[0].join("frr")]);
+    let path = env::join_paths(path).expect("paths without colons");
     command.env("LD_LIBRARY_PATH", path);
     command
 }
