@@ -46,7 +46,7 @@ pub use route::{RouteEntry, RouteKind, TrieKey};
 pub use verdict::{DropReason, Outcome, PuntReason, Verdict};
 
 /// Version of every pinned layout. A pinned directory of another version is refused, never misread.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// Default capacity of each endpoint map, in addresses.
 pub const ENDPOINTS_DEFAULT: u32 = 65_536;

@@ -218,7 +218,7 @@ pub struct UplinkRecord {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouteRecord {
-    /// The next hop, with a full prefix length.
+    /// The next hop, with a full prefix length; family 0 where the kernel's own routes say where the prefix leads.
     pub via: PrefixBytes,
     /// 1 if netpath put the route into the kernel's table, 0 if it was there.
     pub made: u32,
@@ -226,6 +226,8 @@ pub struct RouteRecord {
     pub origin: u32,
     /// Metric of the route in the kernel's table; 0 for the kernel's default.
     pub metric: u32,
+    /// Name of the uplink that the next hop is on the link of, zero-terminated; empty where its address says so.
+    pub dev: [u8; IFNAME_SIZE],
 }
 
 map_type!(NameKey, 64, [name]);
@@ -269,4 +271,4 @@ map_type!(
         padding
     ]
 );
-map_type!(RouteRecord, 32, [via, made, origin, metric]);
+map_type!(RouteRecord, 48, [via, made, origin, metric, dev]);

@@ -26,11 +26,13 @@ pub enum Version {
     Three,
     /// 4.
     Four,
+    /// 5.
+    Five,
 }
 
 impl Version {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Two, Self::Three, Self::Four];
+    pub const ALL: [Self; 4] = [Self::Two, Self::Three, Self::Four, Self::Five];
 
     /// Its number.
     pub const fn number(self) -> u32 {
@@ -38,6 +40,7 @@ impl Version {
             Self::Two => 2,
             Self::Three => 3,
             Self::Four => 4,
+            Self::Five => 5,
         }
     }
 
@@ -47,6 +50,7 @@ impl Version {
             Self::Two => include_str!("../../netpath-common/abi/v2.txt"),
             Self::Three => include_str!("../../netpath-common/abi/v3.txt"),
             Self::Four => include_str!("../../netpath-common/abi/v4.txt"),
+            Self::Five => include_str!("../../netpath-common/abi/v5.txt"),
         }
     }
 }
@@ -115,11 +119,12 @@ type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 fn entries(maps: &Maps, version: Version, name: &str) -> Option<Entries> {
     let single = |value| vec![(0u32.to_ne_bytes().to_vec(), value)];
     let of_two = version == Version::Two;
-    let before_four = version != Version::Four;
+    let before_four = matches!(version, Version::Two | Version::Three);
+    let of_five = version == Version::Five;
     Some(match name {
         "meta" if of_two => single(meta(maps)),
         "meta" => single(identity(maps, version)),
-        "settings" => single(settings(maps, version)),
+        "settings" if !of_five => single(settings(maps, version)),
         "features" if before_four => single(
             maps.features
                 .get()
@@ -134,12 +139,16 @@ fn entries(maps: &Maps, version: Version, name: &str) -> Option<Entries> {
         "uplink_records" if of_two => (maps.uplink_records.all().expect("records").iter())
             .map(|(key, record)| (key.name.to_vec(), uplink(record)))
             .collect(),
-        "uplink_records" => (maps.uplink_records.all().expect("records").iter())
+        "uplink_records" if !of_five => (maps.uplink_records.all().expect("records").iter())
             .map(|(key, record)| (key.name.to_vec(), positioned(record)))
             .collect(),
         "route_records" if of_two => (maps.route_records.all().expect("records").iter())
             .map(|(key, record)| (prefixes(&[*key]), route(record)))
             .collect(),
+        "route_records" => (maps.route_records.all().expect("records").iter())
+            .map(|(key, record)| (prefixes(&[*key]), with_origin(record)))
+            .collect(),
+        "endpoints_v4" | "endpoints_v6" if of_five => return None,
         "endpoints_v4" if !before_four => (maps.endpoints_v4.all().expect("entries").iter())
             .map(|(key, entry)| (key.to_vec(), with_reasons(entry)))
             .collect(),
@@ -341,6 +350,16 @@ fn positioned(record: &UplinkRecord) -> Vec<u8> {
 
 fn route(record: &RouteRecord) -> Vec<u8> {
     [&prefixes(&[record.via])[..], &record.made.to_ne_bytes()].concat()
+}
+
+/// As ABI 3 to 5 had it.
+fn with_origin(record: &RouteRecord) -> Vec<u8> {
+    [
+        &route(record)[..],
+        &record.origin.to_ne_bytes(),
+        &record.metric.to_ne_bytes(),
+    ]
+    .concat()
 }
 
 fn endpoint_entry(entry: &netpath_common::EndpointEntry) -> Vec<u8> {

@@ -23,6 +23,7 @@ mod node;
 pub mod oracle;
 mod passage;
 mod plan;
+pub mod routing;
 mod system;
 pub mod tc_program;
 mod wrapping;

@@ -278,8 +278,8 @@ fn what_is_taken_is_refused_and_nothing_touched() {
             &["address_taken"],
         ),
         (
-            "another node's prefix",
-            only("10.0.3.9/32"),
+            "all of another node's prefix",
+            with(&|it| it.prefixes = vec!["10.0.3.0/24".into()]),
             None,
             &["address_taken"],
         ),
@@ -440,7 +440,7 @@ fn a_file_takes_nothing_from_a_command() {
     }
     let route = ONE_NODE.replace(
         "endpoint = [",
-        "route = [{ dst = \"10.0.5.0/24\", via = \"100.100.198.253\" }]\nendpoint = [",
+        "route = [{ dst = \"10.0.5.2/32\", via = \"100.100.198.253\" }]\nendpoint = [",
     );
     let other = "\n[[node]]\nname = \"@B\"\nuplink = [{ dev = \"up0\", \
                  addresses = [\"100.100.198.253/24\", \"fd00:198::253/64\"], wire = \"@w\" }]\n";

@@ -240,7 +240,7 @@ fn tables(nodes: &[NodeStatus]) -> Vec<Table> {
             route_table.row([
                 route.dst.to_string(),
                 node.name.clone(),
-                route.via.to_string(),
+                wanted_hop(route),
                 next_hops(route),
                 route_made_by(route),
             ]);
@@ -286,6 +286,15 @@ fn route_made_by(route: &RouteStatus) -> String {
     match route.next_hops.as_slice() {
         [] => String::new(),
         _ => made_by(route.made),
+    }
+}
+
+/// As the file says it.
+fn wanted_hop(route: &RouteStatus) -> String {
+    match (route.via, &route.dev) {
+        (None, _) => "kernel's".to_owned(),
+        (Some(via), None) => via.to_string(),
+        (Some(via), Some(dev)) => format!("{via} {dev}"),
     }
 }
 
@@ -342,7 +351,8 @@ mod tests {
             routes: vec![RouteStatus {
                 kernel: Vec::new(),
                 dst: "10.0.3.0/24".parse().expect("valid"),
-                via: "100.100.198.253".parse().expect("valid"),
+                via: Some("100.100.198.253".parse().expect("valid")),
+                dev: None,
                 next_hops: vec![NextHopStatus {
                     via: Some("100.100.198.254".parse().expect("valid")),
                     dev: Some("enp2s0".into()),

@@ -97,8 +97,10 @@ pub struct Uplink {
 pub struct Route {
     /// Destination prefix.
     pub dst: IpNet,
-    /// Next hop, as it is wanted.
-    pub via: IpAddr,
+    /// Next hop, as it is wanted; null where that is the kernel's to say.
+    pub via: Option<IpAddr>,
+    /// The uplink that it is wanted to be on the link of; null where its address says so.
+    pub dev: Option<String>,
     /// The next hops that the kernel's route really has; empty where there is none to exactly this prefix, or it leads
     /// nowhere.
     pub next_hops: Vec<NextHop>,
@@ -212,6 +214,7 @@ impl From<&RouteStatus> for Route {
         Self {
             dst: route.dst,
             via: route.via,
+            dev: route.dev.clone(),
             next_hops: route.next_hops.iter().map(NextHop::from).collect(),
             made: route.made,
             kernel: route.kernel.clone(),

@@ -182,7 +182,8 @@ fn status_is_of_its_schema() {
         routes: vec![RouteStatus {
             kernel: Vec::new(),
             dst: "10.0.3.0/24".parse().expect("valid"),
-            via: "fd00:198::253".parse().expect("valid"),
+            via: Some("fd00:198::253".parse().expect("valid")),
+            dev: None,
             next_hops: vec![
                 NextHopStatus {
                     via: Some("fd00:198::9".parse().expect("valid")),
@@ -236,7 +237,7 @@ fn status_is_of_its_schema() {
             "fast_path": "partly",
             "uplinks": [uplink(json!("lan")), uplink(Value::Null)],
             "routes": [{
-                "dst": "10.0.3.0/24", "via": "fd00:198::253",
+                "dst": "10.0.3.0/24", "via": "fd00:198::253", "dev": null,
                 "next_hops": [{"via": "fd00:198::9", "dev": "up0"}, {"via": null, "dev": null}],
                 "made": false, "kernel": []
             }],

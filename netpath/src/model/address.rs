@@ -120,12 +120,20 @@ pub(super) fn next_hop(text: &str) -> Result<IpAddr, Fault> {
         return Err(Fault::new(FaultKind::NotAnAddress, problem, cure));
     };
     match special_prefix(&IpNet::from(address)) {
-        Some(special) => Err(Fault::new(
+        Some(special) if !is_link_local(address) => Err(Fault::new(
             FaultKind::NotForwardable,
             format!("{address} is {}", special.what),
             "write the other node's address on the uplink's subnet",
         )),
-        None => Ok(address),
+        _ => Ok(address),
+    }
+}
+
+/// Whether an address is good on one link only.
+pub(super) fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
     }
 }
 

@@ -78,15 +78,19 @@ kinds! {
         /// A route leads to the prefix of one of the node's uplinks.
         RouteToUplink = "route_to_uplink", "remove it: the uplink's address makes this route";
         /// A route's destination overlaps addresses of one of the node's own endpoints.
-        RouteToOwnEndpoint = "route_to_own_endpoint", "write only prefixes of other nodes' endpoints";
+        RouteToOwnEndpoint = "route_to_own_endpoint", "write a wider prefix, or only prefixes of other nodes' endpoints";
         /// A route's next hop is of another family than its destination.
-        NextHopFamily = "next_hop_family", "write the next hop's address of the destination's family";
+        NextHopFamily = "next_hop_family", "write the next hop's IPv6 address";
         /// A route's next hop is an address of the node itself or of one of its endpoints.
         NextHopOwn = "next_hop_own", "write another node's address";
         /// A route's next hop is in no subnet of an uplink.
         NextHopUnreachable = "next_hop_unreachable", "write an address in an uplink's subnet, or add an uplink";
         /// No node on the wire has the address of a route's next hop.
         NextHopUnknown = "next_hop_unknown", "write the address of a node on that wire";
+        /// A next hop is link-local, and nothing says on which link.
+        NextHopWithoutDev = "next_hop_without_dev", "add dev with the uplink that it is on the link of";
+        /// The interface of a route is no uplink of its node.
+        RouteDevUnknown = "route_dev_unknown", "write an uplink of the node";
     }
 }
 

@@ -75,7 +75,7 @@ pub struct Node {
     pub capacity: Capacity,
     /// Its interfaces towards other nodes.
     pub uplinks: Vec<Uplink>,
-    /// Its routes to other nodes' endpoints.
+    /// The prefixes of other nodes' endpoints: those of `fast_prefixes`, then its routes.
     pub routes: Vec<Route>,
     /// Its endpoints.
     pub endpoints: Vec<Endpoint>,
@@ -123,13 +123,15 @@ pub struct Uplink {
     pub wire: Option<Name>,
 }
 
-/// A route to endpoints of another node.
+/// A prefix of other nodes' endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Route {
-    /// The destination, with no host bits set; never the default route.
+    /// The destination, with no host bits set; never the default route. It may contain the node's own endpoints.
     pub dst: IpNet,
-    /// The next hop, of the same family.
-    pub via: IpAddr,
+    /// The next hop; of IPv4 it may be of IPv6. `None` where the kernel's own routes say where it leads.
+    pub via: Option<IpAddr>,
+    /// The uplink that the next hop is on the link of, whatever addresses that has; always there for a link-local next hop.
+    pub dev: Option<InterfaceName>,
 }
 
 /// A namespace with one veth into a node.

@@ -24,6 +24,7 @@ const NODE: Schema = Schema {
         "netns",
         "forward_policy",
         "bypass",
+        "fast_prefixes",
         "expedite",
         "mtu",
         "max_endpoints",
@@ -39,7 +40,7 @@ const UPLINK: Schema = Schema {
 };
 const ROUTE: Schema = Schema {
     path: "node.route",
-    keys: &["dst", "via"],
+    keys: &["dst", "via", "dev"],
 };
 const ENDPOINT: Schema = Schema {
     path: "node.endpoint",
@@ -52,6 +53,11 @@ pub fn keys() -> impl Iterator<Item = (&'static str, &'static str)> {
     let of = |schema: &'static Schema| schema.keys.iter().map(|key| (schema.path, *key));
     SCHEMAS.iter().copied().flat_map(of)
 }
+
+/// The full key of a route's destination.
+const ROUTE_DST: &str = "node.route.dst";
+/// The full key of the prefixes whose next hops are the kernel's.
+const FAST_PREFIXES: &str = "node.fast_prefixes";
 
 /// The interface inside an endpoint, as container runtimes name it.
 pub(super) const DEV_DEFAULT: &str = "eth0";
@@ -78,10 +84,13 @@ pub(super) struct DraftUplink {
     pub(super) wire: Option<At<Name>>,
 }
 
-/// A route with the lines of its values.
+/// A route, or one of the prefixes of the key `fast_prefixes`, with the lines of its values.
 pub(super) struct DraftRoute {
+    /// The key of its destination.
+    pub(super) key: &'static str,
     pub(super) dst: At<IpNet>,
-    pub(super) via: At<IpAddr>,
+    pub(super) via: Option<At<IpAddr>>,
+    pub(super) dev: Option<At<InterfaceName>>,
 }
 
 /// An endpoint with the lines of its values.
@@ -146,11 +155,9 @@ fn node(table: &Table<'_, '_>, findings: &mut Findings<'_>) -> Option<DraftNode>
         .iter()
         .filter_map(|table| uplink(table, is_lab, findings))
         .collect();
-    let routes = table.tables(&ROUTE, SCHEMAS, findings);
-    let routes = routes
-        .iter()
-        .filter_map(|table| route(table, findings))
-        .collect();
+    let mut routes = fast_prefixes(table, findings);
+    let tables = table.tables(&ROUTE, SCHEMAS, findings);
+    routes.extend(tables.iter().filter_map(|table| route(table, findings)));
     let endpoints = table.tables(&ENDPOINT, SCHEMAS, findings);
     let node_name = name.as_ref().map(|name| &name.value);
     let endpoints = endpoints
@@ -205,11 +212,39 @@ fn route(table: &Table<'_, '_>, findings: &mut Findings<'_>) -> Option<DraftRout
         findings,
         string(address::destination),
     );
-    let via = table.required("via", "\"192.0.2.1\"", findings, string(address::next_hop));
+    let via = table.optional("via", findings, string(address::next_hop));
+    let dev = table.optional("dev", findings, string(interface));
+    if table.has("dev") && !table.has("via") {
+        let fault = Fault::new(
+            FaultKind::MissingKey,
+            "an interface without a next hop",
+            "add via = \"192.0.2.1\", or remove dev: without via the kernel's own routes say where it leads",
+        );
+        findings.add(table.line(), table.key("via"), fault);
+    }
+    // A next hop that could not be read is not one that was left out.
+    if table.has("via") && via.is_none() || table.has("dev") && dev.is_none() {
+        return None;
+    }
     Some(DraftRoute {
+        key: ROUTE_DST,
         dst: dst?,
-        via: via?,
+        via,
+        dev,
     })
+}
+
+/// The key `fast_prefixes`: each like a route without a next hop.
+fn fast_prefixes(table: &Table<'_, '_>, findings: &mut Findings<'_>) -> Vec<DraftRoute> {
+    let list = table.list("fast_prefixes", findings, string(address::destination));
+    let prefixes = list.into_iter().flat_map(|list| list.value);
+    let route = |dst| DraftRoute {
+        key: FAST_PREFIXES,
+        dst,
+        via: None,
+        dev: None,
+    };
+    prefixes.map(route).collect()
 }
 
 fn endpoint(
@@ -383,7 +418,8 @@ impl From<DraftRoute> for Route {
     fn from(draft: DraftRoute) -> Self {
         Self {
             dst: draft.dst.value,
-            via: draft.via.value,
+            via: draft.via.map(|via| via.value),
+            dev: draft.dev.map(|dev| dev.value),
         }
     }
 }

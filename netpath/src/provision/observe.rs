@@ -294,6 +294,7 @@ fn routes(recorded: &Recorded, world: &World) -> Vec<RouteStatus> {
         RouteStatus {
             dst,
             via: record.via,
+            dev: record.dev.clone(),
             next_hops: next_hops(world, &dst),
             made: record.made && is_own(world, &dst),
             kernel: reasons(

@@ -162,7 +162,7 @@ pub fn read(maps: &Maps) -> Result<Records, ProvisionError> {
     let mut routes = BTreeMap::new();
     for (raw, record) in maps.route_records.all()? {
         let read = net(&raw).and_then(|dst| Ok((dst, route(&record)?)));
-        let again = |dst: &IpNet, record: &_| Ok((to_bytes(*dst), route_bytes(record)));
+        let again = |dst: &IpNet, record: &_| Ok((to_bytes(*dst), route_bytes(record)?));
         routes.extend(of_routes.take((&raw, &record), read, again, shown_net)?);
     }
     of_endpoints.drop_doubles(&mut endpoints, |record| {
@@ -252,8 +252,16 @@ fn uplink(record: &UplinkRecord) -> Result<RecordedUplink, ProvisionError> {
 }
 
 fn route(record: &RouteRecord) -> Result<RecordedRoute, ProvisionError> {
+    let has_via = record.via != PrefixBytes::default();
     Ok(RecordedRoute {
-        via: net(&record.via)?.addr(),
+        via: match has_via {
+            true => Some(net(&record.via)?.addr()),
+            false => None,
+        },
+        dev: match text(&record.dev)?.as_str() {
+            "" => None,
+            _ => Some(name::<InterfaceName>(&record.dev)?),
+        },
         made: record.made != 0,
     })
 }
@@ -302,13 +310,15 @@ pub fn uplink_bytes(record: &RecordedUplink) -> Result<UplinkRecord, ProvisionEr
 }
 
 /// A route's record in bytes.
-pub fn route_bytes(record: &RecordedRoute) -> RouteRecord {
-    RouteRecord {
-        via: to_bytes(IpNet::from(record.via)),
+pub fn route_bytes(record: &RecordedRoute) -> Result<RouteRecord, ProvisionError> {
+    let via = record.via.map(|via| to_bytes(IpNet::from(via)));
+    Ok(RouteRecord {
+        via: via.unwrap_or_default(),
         made: u32::from(record.made),
         origin: Origin::File as u32,
         metric: 0,
-    }
+        dev: fixed(record.dev.as_deref().unwrap_or_default())?,
+    })
 }
 
 /// The key of a name in the record maps. The model has checked its length.

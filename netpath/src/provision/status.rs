@@ -108,8 +108,10 @@ pub struct NextHopStatus {
 pub struct RouteStatus {
     /// Destination prefix.
     pub dst: IpNet,
-    /// Next hop, as it is wanted.
-    pub via: IpAddr,
+    /// Next hop, as it is wanted; `None` where that is the kernel's to say.
+    pub via: Option<IpAddr>,
+    /// The uplink that it is wanted to be on the link of, where not its address says so.
+    pub dev: Option<String>,
     /// The next hops by which the kernel really leads what endpoints send there, rules included; a routing daemon may have
     /// chosen others. None where there is no route, or it leads nowhere.
     pub next_hops: Vec<NextHopStatus>,

@@ -102,8 +102,10 @@ pub struct Route {
     pub via: Option<IpAddr>,
     /// Egress interface of the only next hop.
     pub ifindex: Option<Ifindex>,
-    /// All ways on: several for multipath, none where it sends packets nowhere.
+    /// All ways on: several for multipath, none where it sends packets nowhere or the kernel does not tell them.
     pub hops: Vec<Hop>,
+    /// It sends packets nowhere.
+    pub refuses: bool,
     /// Among routes to one destination the lowest wins.
     pub metric: u32,
     /// The source address that it prefers.

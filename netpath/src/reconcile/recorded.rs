@@ -75,10 +75,12 @@ pub struct RecordedUplink {
 }
 
 /// One route towards other nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedRoute {
-    /// The next hop.
-    pub via: IpAddr,
+    /// The next hop; `None` where the kernel's own routes say where the prefix leads.
+    pub via: Option<IpAddr>,
+    /// The uplink that the next hop is on the link of, where not its address says so.
+    pub dev: Option<String>,
     /// Whether netpath put it into the kernel's table.
     pub made: bool,
 }

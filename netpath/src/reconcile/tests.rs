@@ -355,7 +355,8 @@ fn host_with_a_route() -> (Wanted, World) {
     };
     wanted.routes = vec![WantedRoute {
         dst: "10.77.0.0/24".parse().expect("a prefix"),
-        via: std::net::IpAddr::from([100, 64, 0, 5]),
+        via: Some(std::net::IpAddr::from([100, 64, 0, 5])),
+        dev: None,
     }];
     let world = made(&wanted);
     (wanted, world)
@@ -363,6 +364,7 @@ fn host_with_a_route() -> (Wanted, World) {
 
 fn of_a_daemon(route: &mut Route, hops: Vec<Hop>) {
     route.via = hops.first().and_then(|hop| hop.via);
+    route.refuses = hops.is_empty();
     route.hops = hops;
     route.ours = false;
     route.told = "10.77.0.0/24 of a daemon's".to_owned();
@@ -400,6 +402,56 @@ fn a_route_that_a_daemon_leads_elsewhere_is_neither_gone_nor_refused() {
     assert_eq!(recorded(&world), before);
 }
 
+/// Of a prefix whose next hops are the kernel's nothing is made, refused or taken away; what the file made there before goes.
+#[test]
+fn a_prefix_of_the_kernels_routes_is_left_to_them() {
+    let (mut wanted, mut world) = host_with_a_route();
+    let dst = wanted.routes[0].dst;
+    wanted.routes[0].via = None;
+    let plan = planned(&wanted, &world);
+    assert_eq!(plan.refusals, []);
+    let removed = |plan: &Plan| {
+        ops(plan)
+            .filter(|op| matches!(op, Op::RemoveRoute(..)))
+            .count()
+    };
+    assert_eq!(removed(&plan), 1);
+    carry_out(&mut world, &plan);
+    assert_true(&wanted, &world);
+    assert_eq!(world.observed.node.own_routes(dst), []);
+    assert_eq!(
+        world.observed.maps.routes[&dst],
+        netpath_common::RouteEntry::REMOTE
+    );
+    // Whatever comes there, aggregates that lead nowhere too, is neither told nor touched.
+    let hop = Hop {
+        via: Some("fe80::9".parse().expect("an address")),
+        ifindex: Some(netpath_common::Ifindex(2)),
+    };
+    for (net, hops) in [("10.77.0.0/24", vec![]), ("10.77.0.64/26", vec![hop; 2])] {
+        let mut route = host_with_a_route().1.observed.node.routes[0].clone();
+        of_a_daemon(&mut route, hops);
+        route.dst = net.parse().expect("a prefix");
+        world.observed.node.routes.push(route);
+        let plan = planned(&wanted, &world);
+        assert_eq!(
+            (plan.refusals, plan.steps, plan.told),
+            (vec![], vec![], vec![]),
+            "{net}"
+        );
+    }
+    // But that nobody answers where packets go.
+    world
+        .observed
+        .node
+        .silent
+        .insert((netpath_common::Ifindex(2), hop.via.expect("one")));
+    let plan = planned(&wanted, &world);
+    assert_eq!(told(&plan).collect::<Vec<_>>(), ["next_hop_silent"]);
+    let down = down("n", &world);
+    assert_eq!(removed(&down), 0);
+}
+
 /// Another next hop in the file, where somebody's route leads to a third one.
 #[test]
 fn somebodys_route_is_in_the_way_of_a_changed_one() {
@@ -409,7 +461,7 @@ fn somebodys_route_is_in_the_way_of_a_changed_one() {
         ifindex: None,
     };
     of_a_daemon(&mut world.observed.node.routes[0], vec![hop]);
-    wanted.routes[0].via = [100, 64, 0, 7].into();
+    wanted.routes[0].via = Some([100, 64, 0, 7].into());
     let plan = planned(&wanted, &world);
     let ids: Vec<&str> = plan
         .refusals

@@ -48,13 +48,15 @@ pub struct WantedUplink {
     pub position: u32,
 }
 
-/// A route to endpoints of another node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A prefix of other nodes' endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedRoute {
     /// The destination.
     pub dst: IpNet,
-    /// The next hop.
-    pub via: IpAddr,
+    /// The next hop; `None` where the kernel's own routes say where the prefix leads: none is made for it.
+    pub via: Option<IpAddr>,
+    /// The uplink that the next hop is on the link of, where not its address says so.
+    pub dev: Option<String>,
 }
 
 /// An endpoint.
@@ -132,6 +134,7 @@ impl Wanted {
         let route = |route: &model::Route| WantedRoute {
             dst: route.dst,
             via: route.via,
+            dev: route.dev.as_ref().map(ToString::to_string),
         };
         Self {
             name: node.name.to_string(),
@@ -172,6 +175,7 @@ impl Wanted {
         let routes = recorded.routes.iter().map(|(&dst, route)| WantedRoute {
             dst,
             via: route.via,
+            dev: route.dev.clone(),
         });
         let endpoints = recorded
             .endpoints
@@ -223,7 +227,7 @@ impl Wanted {
         })
     }
 
-    /// Whether anything of it has an IPv6 address or prefix.
+    /// Whether anything of it has an IPv6 address, prefix or next hop.
     #[must_use]
     pub fn uses_ipv6(&self) -> bool {
         let uplinks = self.uplinks.iter().flat_map(|uplink| &uplink.addresses);
@@ -232,8 +236,9 @@ impl Wanted {
             .iter()
             .flat_map(|endpoint| &endpoint.addresses);
         let routes = self.routes.iter().map(|route| &route.dst);
+        let mut next_hops = self.routes.iter().filter_map(|route| route.via);
         let mut nets = uplinks.chain(endpoints).chain(routes);
-        nets.any(|net| net.addr().is_ipv6())
+        nets.any(|net| net.addr().is_ipv6()) || next_hops.any(|via| via.is_ipv6())
     }
 }
 

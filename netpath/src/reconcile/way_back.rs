@@ -12,6 +12,10 @@ pub fn missing_ways_back(nodes: &[(&Wanted, &World)]) -> Vec<(String, Told)> {
     for &(node, _) in nodes {
         let mut told = BTreeSet::new();
         for route in &node.routes {
+            // Where the kernel's own routes lead is theirs to know.
+            let Some(via) = route.via else {
+                continue;
+            };
             let others = nodes
                 .iter()
                 .filter(|(other, _)| leads_to(node, route, other));
@@ -25,7 +29,7 @@ pub fn missing_ways_back(nodes: &[(&Wanted, &World)]) -> Vec<(String, Told)> {
                 };
                 if told.insert((&other.name, address.is_ipv4())) {
                     let drift = Drift::NoWayBack {
-                        via: route.via,
+                        via,
                         other: other.name.clone(),
                         address,
                     };
@@ -44,7 +48,7 @@ fn leads_to(node: &Wanted, route: &WantedRoute, other: &Wanted) -> bool {
     let wires: BTreeSet<Option<String>> = node.uplinks.iter().map(wire).collect();
     let is_it = |uplink: &&WantedUplink| {
         let mut addresses = uplink.addresses.iter();
-        addresses.any(|net| net.addr() == route.via) && wires.contains(&wire(uplink))
+        addresses.any(|net| Some(net.addr()) == route.via) && wires.contains(&wire(uplink))
     };
     other.name != node.name && other.uplinks.iter().any(|uplink| is_it(&uplink))
 }
@@ -63,7 +67,5 @@ fn addresses(node: &Wanted, other: IpAddr) -> Vec<IpAddr> {
 fn knows(node: &Wanted, world: &World, address: IpAddr) -> bool {
     let wanted = node.routes.iter().any(|route| route.dst.contains(&address));
     let mut routes = world.observed.node.routes.iter();
-    wanted
-        || routes
-            .any(|route| route.for_all && route.dst.contains(&address) && !route.hops.is_empty())
+    wanted || routes.any(|route| route.for_all && route.dst.contains(&address) && !route.refuses)
 }

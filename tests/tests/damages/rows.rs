@@ -2,8 +2,8 @@
 
 use netpath::datapath::map_names;
 use netpath_common::{
-    EndpointEntry, EndpointRecord, FeatureBits, Field, Identity, Ids, InterfaceEntry, Layout,
-    RouteEntry, RouteRecord, Settings, UplinkRecord,
+    ABI_VERSION, EndpointEntry, EndpointRecord, FeatureBits, Field, Identity, Ids, InterfaceEntry,
+    Layout, RouteEntry, RouteRecord, Settings, UplinkRecord,
     tables::{MapKind, TABLES, TableSpec},
 };
 use netpath_tests::lab::Lab;
@@ -123,8 +123,13 @@ fn altered(spec: &'static TableSpec, row: &Row) -> Vec<Damage> {
 /// Deletes a row, or alters a byte of its value.
 fn of(map: &'static str, row: &Row, what: &str, byte: Option<usize>) -> Damage {
     let key = row.0.clone();
-    // An id that is nobody's: 0 cannot be read.
-    let bit = if what == "alter id" { 4 } else { 1 };
+    let bit = match what {
+        // An id that is nobody's: 0 cannot be read.
+        "alter id" => 4,
+        // An older version: a newer one is not to be touched.
+        "alter abi_version" => 1 << ABI_VERSION.trailing_zeros(),
+        _ => 1,
+    };
     let act = move |lab: &Lab| {
         // As it is by now: what was mended before may have made an interface anew.
         let mut rows = all(lab, map).into_iter();
@@ -156,7 +161,7 @@ fn end(map: &str, what: &str) -> End {
             "delete" | "alter netns_cookie" | "alter endpoint_mac" | "alter host_mac",
         ) => End::Refused,
         // What cannot be read.
-        ("route_records", "alter via") => End::Refused,
+        ("route_records", "alter via" | "alter dev") => End::Refused,
         (
             "uplink_records",
             "delete" | "alter made" | "alter mac" | "alter port_mac" | "alter addresses",

@@ -57,6 +57,9 @@ fn selection(name: &str) -> Selection {
         "lab_completions" | "readme" => Selection::Left {
             why: "they type what people type, with bash and ping, which are the same on every kernel",
         },
+        "lab_routing" => Selection::Left {
+            why: "its daemons, and all that they need, would have to come along",
+        },
         "bench_cross_check" => Selection::Left {
             why: "it compares timings, which takes a quiet machine",
         },

@@ -7,6 +7,7 @@ pub mod emulator;
 pub mod kernel;
 mod linker;
 mod manifest;
+pub mod routing;
 mod tools;
 
 use std::fs::{self, File};
@@ -50,6 +51,7 @@ pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
     ));
     progress::note(&format!("bpf-linker  {}", toolchain.bpf_linker.display()));
     tools::ensure(Needs::Test)?;
+    routing::ensure(workspace)?;
     progress::step("set-up: done");
     Ok(())
 }

@@ -27,6 +27,7 @@ pub struct Args {
 /// Sets up, then checks format and lints, builds, and runs every test.
 pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
     setup::ensure(workspace, Needs::Test)?;
+    setup::routing::ensure(workspace)?;
     lint::format(workspace)?;
     imports::task(workspace)?;
     lint::clippy(workspace)?;

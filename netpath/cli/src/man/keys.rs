@@ -57,6 +57,13 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "node",
+        "fast_prefixes",
+        "[\"10.0.0.0/8\", \"fd00::/8\"]",
+        "Prefixes that the fast path may take, each like a route without via: next hops are those of the kernel's own routes, \
+         whoever makes them. They may contain the node's own endpoints. Left out: only what the routes say.",
+    ),
+    key(
+        "node",
         "expedite",
         "false",
         "While `netpath up` is at work the kernel expedites its grace periods, on the whole machine; so attaching programs and \
@@ -90,7 +97,7 @@ pub(super) const KEYS: &[Key] = &[
         "node",
         "route",
         "[[node.route]]",
-        "A prefix that another node has.",
+        "A prefix of other nodes' endpoints.",
     ),
     key(
         "node",
@@ -127,7 +134,15 @@ pub(super) const KEYS: &[Key] = &[
         "node.route",
         "via",
         "\"192.0.2.2\"",
-        "The next hop, which an uplink reaches directly. Needed.",
+        "The next hop: an address in the subnet of an uplink, for an IPv4 prefix also of IPv6, or with dev any on the link. netpath \
+         makes the route. Left out: where the prefix leads the kernel's own routes say, and netpath makes none.",
+    ),
+    key(
+        "node.route",
+        "dev",
+        "\"enp2s0\"",
+        "The uplink that via is on the link of, where no address of it says so: of a link-local next hop, or a gateway outside \
+         of every subnet.",
     ),
     key(
         "node.endpoint",

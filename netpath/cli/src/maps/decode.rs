@@ -334,6 +334,7 @@ fn route_record(record: &RouteRecord) -> Vec<(&'static str, Field)> {
             ),
         ),
         ("metric", number(record.metric)),
+        ("dev", name(&record.dev)),
     ]
 }
 

@@ -10,6 +10,7 @@
 mod v2_to_v3;
 mod v3_to_v4;
 mod v4_to_v5;
+mod v5_to_v6;
 
 use std::collections::BTreeMap;
 
@@ -42,6 +43,7 @@ const STEPS: &[(u32, Step)] = &[
     (2, v2_to_v3::step),
     (3, v3_to_v4::step),
     (4, v4_to_v5::step),
+    (5, v5_to_v6::step),
 ];
 
 /// The oldest version that there is a way from.

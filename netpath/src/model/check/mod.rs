@@ -273,8 +273,8 @@ fn capacity(node: &DraftNode, findings: &mut Findings<'_>) {
     }
 }
 
-/// A node with uplinks has addresses of each family that its endpoints have; else what they send would
-/// never leave it.
+/// A node with uplinks has addresses of each family that its endpoints have, or a route that needs none; else what they send
+/// would never leave it.
 fn families(node: &DraftNode, findings: &mut Findings<'_>) {
     let unknown = node
         .uplinks
@@ -284,10 +284,19 @@ fn families(node: &DraftNode, findings: &mut Findings<'_>) {
         return;
     }
     let uplink_addresses = || node.uplinks.iter().flat_map(|uplink| &uplink.addresses);
+    let has_a_way = |is_ipv4: bool| {
+        let mut routes = node.routes.iter();
+        routes.any(|route| {
+            let via = route.via.map(|via| via.value);
+            let needs_none = via.is_none_or(|via| via.is_ipv4() != is_ipv4) || route.dev.is_some();
+            route.dst.value.addr().is_ipv4() == is_ipv4 && needs_none
+        })
+    };
     for endpoint in &node.endpoints {
         for address in &endpoint.addresses {
             let is_ipv4 = address.value.addr().is_ipv4();
-            if uplink_addresses().any(|at| at.value.addr().is_ipv4() == is_ipv4) {
+            let has_one = uplink_addresses().any(|at| at.value.addr().is_ipv4() == is_ipv4);
+            if has_one || has_a_way(is_ipv4) {
                 continue;
             }
             let family = family(address.value.addr());

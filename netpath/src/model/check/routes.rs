@@ -7,13 +7,12 @@ use ipnet::IpNet;
 use super::prefixes::nested;
 use crate::model::{
     Name, NodePlace,
-    address::{family, reserved_in_subnet},
+    address::{family, is_link_local, reserved_in_subnet},
     fault::{Fault, FaultKind},
     findings::{At, Findings},
-    read::{DraftNode, DraftUplink},
+    read::{DraftNode, DraftRoute, DraftUplink},
 };
 
-const DST: &str = "node.route.dst";
 const VIA: &str = "node.route.via";
 
 /// How many of a wire's addresses a cure names.
@@ -32,13 +31,13 @@ pub(super) fn consistent(node: &DraftNode, findings: &mut Findings<'_>) {
                 format!("{problem} (line {first})"),
                 "write each destination once in a node",
             );
-            findings.add(line, DST, fault);
+            findings.add(line, route.key, fault);
         } else {
             seen.insert(dst, line);
         }
         let connected = |at: &&At<IpNet>| at.value.trunc() == dst;
         for uplink in &node.uplinks {
-            if uplink.addresses.iter().find(connected).is_some() {
+            if route.via.is_some() && uplink.addresses.iter().find(connected).is_some() {
                 let problem = format!(
                     "{dst} is the prefix of the node's uplink {}",
                     uplink.dev.value
@@ -46,12 +45,15 @@ pub(super) fn consistent(node: &DraftNode, findings: &mut Findings<'_>) {
                 let cure = "remove it: the uplink's address makes this route";
                 findings.add(
                     line,
-                    DST,
+                    route.key,
                     Fault::new(FaultKind::RouteToUplink, problem, cure),
                 );
             }
         }
-        next_hop(&own, dst, &route.via, findings);
+        if let Some(via) = &route.via {
+            next_hop(&own, dst, via, findings);
+            device(node, route, via, findings);
+        }
     }
     local_destinations(node, findings);
 }
@@ -88,11 +90,9 @@ fn next_hop(
 ) {
     let At { line, value: via } = *via;
     let (of_dst, of_via) = (family(dst.addr()), family(via));
-    if of_dst != of_via {
+    if dst.addr().is_ipv6() && via.is_ipv4() {
         let problem = format!("{via} is {of_via} and the destination {dst} is {of_dst}");
-        let cure = format!(
-            "write the next hop's {of_dst} address: a next hop of the other family is not supported"
-        );
+        let cure = "write the next hop's IPv6 address: the kernel leads IPv6 over no IPv4 next hop";
         findings.add(
             line,
             VIA,
@@ -104,44 +104,102 @@ fn next_hop(
     }
 }
 
-/// A destination in which the node itself has an endpoint would take the endpoint's neighbours elsewhere.
-fn local_destinations(node: &DraftNode, findings: &mut Findings<'_>) {
-    /// A prefix of the node, and the endpoint's name or none for a route's destination.
-    struct Claim<'n>(At<IpNet>, Option<&'n Name>);
+/// The interface of a next hop is an uplink, and one that is good on its link only says on which.
+fn device(node: &DraftNode, route: &DraftRoute, via: &At<IpAddr>, findings: &mut Findings<'_>) {
+    let names: Vec<&str> = node
+        .uplinks
+        .iter()
+        .map(|uplink| uplink.dev.value.as_ref())
+        .collect();
+    match &route.dev {
+        Some(dev) if !names.contains(&dev.value.as_ref()) => {
+            let problem = format!("{} is no uplink of node {}", dev.value, node.name.value);
+            let cure = match names.as_slice() {
+                [] => "add it as a [[node.uplink]]".to_owned(),
+                names => format!(
+                    "write {}, or add it as a [[node.uplink]]",
+                    names.join(" or ")
+                ),
+            };
+            let fault = Fault::new(FaultKind::RouteDevUnknown, problem, cure);
+            findings.add(dev.line, "node.route.dev", fault);
+        }
+        None if is_link_local(via.value) => {
+            let problem = format!(
+                "{} is link-local: it does not say on which uplink",
+                via.value
+            );
+            let example = names.first().unwrap_or(&"enp2s0");
+            let cure = format!("add dev = {example:?}");
+            let fault = Fault::new(FaultKind::NextHopWithoutDev, problem, cure);
+            findings.add(via.line, VIA, fault);
+        }
+        _ => {}
+    }
+}
 
-    let routes = node.routes.iter().map(|route| Claim(route.dst, None));
+/// A destination that is an endpoint's of the node's own, or lies in what an endpoint has, would take that elsewhere. A wider
+/// one is fine: what is longer goes first.
+fn local_destinations(node: &DraftNode, findings: &mut Findings<'_>) {
+    /// A prefix of the node.
+    enum Claim<'n> {
+        /// A route's destination.
+        Route(&'n DraftRoute),
+        /// An endpoint's, as it is written.
+        Endpoint(At<IpNet>, &'n Name),
+        /// An endpoint's address alone, of which a subnet is written.
+        Address(At<IpNet>, &'n Name),
+    }
+
+    let routes = node.routes.iter();
+    let routes = routes.map(|route| (route.dst.value, Claim::Route(route)));
     let endpoints = node.endpoints.iter().flat_map(|endpoint| {
         let name = &endpoint.name.value;
-        endpoint
-            .addresses
-            .iter()
-            .chain(&endpoint.prefixes)
-            .map(move |address| Claim(*address, Some(name)))
+        let prefixes = endpoint.prefixes.iter();
+        let prefixes = prefixes.map(move |at| (at.value, Claim::Address(*at, name)));
+        let addresses = endpoint.addresses.iter().flat_map(move |at| {
+            [
+                (at.value.trunc(), Claim::Endpoint(*at, name)),
+                (at.value.addr().into(), Claim::Address(*at, name)),
+            ]
+        });
+        prefixes.chain(addresses)
     });
-    let claims: Vec<_> = routes.chain(endpoints).collect();
-    let items = claims
-        .iter()
-        .map(|claim| (claim.0.value.trunc(), claim))
-        .collect();
-    let mut last_line = 0;
-    for (outer, inner) in nested(items, |a, b| a.1.is_some() != b.1.is_some()) {
-        let (route, endpoint, name) = match (outer.1, inner.1) {
-            (Some(name), _) => (inner.0, outer.0, name),
-            (None, Some(name)) => (outer.0, inner.0, name),
-            (None, None) => continue,
+    let claims: Vec<(IpNet, Claim<'_>)> = routes.chain(endpoints).collect();
+    let items = claims.iter().map(|claim| (claim.0, claim)).collect();
+    // Without a next hop of its own it leads nothing away from an endpoint's neighbours.
+    let takes = |route: &DraftRoute, other: &Claim<'_>| match other {
+        Claim::Route(_) => false,
+        Claim::Endpoint(..) => route.via.is_some(),
+        Claim::Address(..) => true,
+    };
+    let conflict = |outer: &(IpNet, Claim<'_>), inner: &(IpNet, Claim<'_>)| match (outer, inner) {
+        ((_, other), (_, Claim::Route(route))) => takes(route, other),
+        ((outer, Claim::Route(route)), (inner, other)) => outer == inner && takes(route, other),
+        _ => false,
+    };
+    let mut last = None;
+    for (outer, inner) in nested(items, conflict) {
+        let (route, endpoint, name) = match (&outer.1, &inner.1) {
+            (Claim::Route(route), Claim::Endpoint(at, name) | Claim::Address(at, name))
+            | (Claim::Endpoint(at, name) | Claim::Address(at, name), Claim::Route(route)) => {
+                (route, at, name)
+            }
+            _ => continue,
         };
-        // A wide destination has many endpoints; they follow each other.
-        if std::mem::replace(&mut last_line, route.line) == route.line {
+        let dst = route.dst;
+        // An endpoint's claims follow each other.
+        if last.replace(dst.value) == Some(dst.value) {
             continue;
         }
         let problem = format!(
             "{} overlaps {} of the node's own endpoint {name} (line {})",
-            route.value, endpoint.value, endpoint.line
+            dst.value, endpoint.value, endpoint.line
         );
-        let cure = "write only prefixes of other nodes' endpoints";
+        let cure = "write a wider prefix, or only prefixes of other nodes' endpoints";
         findings.add(
-            route.line,
-            DST,
+            dst.line,
+            route.key,
             Fault::new(FaultKind::RouteToOwnEndpoint, problem, cure),
         );
     }
@@ -158,38 +216,49 @@ pub(super) fn reachable(nodes: &[DraftNode], index: usize, findings: &mut Findin
     {
         return;
     }
-    let of_dst = |net: &IpNet, via: IpAddr| net.addr().is_ipv4() == via.is_ipv4();
     for route in &node.routes {
-        let At { line, value: via } = route.via;
-        if !of_dst(&route.dst.value, via) {
+        let Some(At { line, value: via }) = route.via else {
             continue;
-        }
-        let subnet = |uplink: &DraftUplink| {
-            uplink
-                .addresses
-                .iter()
-                .map(|at| at.value)
-                .find(|net| net.contains(&via))
         };
-        let found = node
-            .uplinks
-            .iter()
-            .find_map(|uplink| Some((uplink, subnet(uplink)?)));
-        let fault = match found {
-            None => Some(unreachable(node, via)),
-            Some((_, net)) if net.addr() == via => None,
-            Some((uplink, net)) => match reserved_in_subnet(via, &net) {
-                Some(what) => Some(Fault::new(
-                    FaultKind::SubnetReserved,
-                    format!("{via} is {what}"),
-                    format!("write the address of another node in {}", net.trunc()),
-                )),
-                None => nobody(nodes, node, uplink, via),
-            },
-        };
-        if let Some(fault) = fault {
+        if let Some(fault) = unreached(nodes, node, route, via) {
             findings.add(line, VIA, fault);
         }
+    }
+}
+
+/// Why a next hop is not there, if it is not. One on a link that `dev` names needs no subnet, and a link-local one is not in the
+/// file.
+fn unreached(
+    nodes: &[DraftNode],
+    node: &DraftNode,
+    route: &DraftRoute,
+    via: IpAddr,
+) -> Option<Fault> {
+    let is_it = |uplink: &&DraftUplink| {
+        let dev = route.dev.as_ref();
+        dev.is_none_or(|dev| dev.value == uplink.dev.value)
+    };
+    let mut subnets = node.uplinks.iter().filter(is_it).filter_map(|uplink| {
+        let mut nets = uplink.addresses.iter().map(|at| at.value);
+        Some((uplink, nets.find(|net| net.contains(&via))?))
+    });
+    match (subnets.next(), &route.dev) {
+        // Without `dev` it is told already.
+        (None, _) if is_link_local(via) => None,
+        (None, None) => Some(unreachable(node, via)),
+        (None, Some(_)) => {
+            let uplink = node.uplinks.iter().find(is_it);
+            uplink.and_then(|uplink| nobody(nodes, node, uplink, via))
+        }
+        (Some((_, net)), _) if net.addr() == via => None,
+        (Some((uplink, net)), _) => match reserved_in_subnet(via, &net) {
+            Some(what) => Some(Fault::new(
+                FaultKind::SubnetReserved,
+                format!("{via} is {what}"),
+                format!("write the address of another node in {}", net.trunc()),
+            )),
+            None => nobody(nodes, node, uplink, via),
+        },
     }
 }
 
@@ -213,7 +282,7 @@ fn unreachable(node: &DraftNode, via: IpAddr) -> Fault {
             FaultKind::NextHopUnreachable,
             format!("{problem} a subnet that contains it"),
             format!(
-                "write an address in {}, or add an uplink",
+                "write an address in {}, or add dev = \"...\" with the uplink that it is on the link of",
                 nets.join(" or ")
             ),
         )

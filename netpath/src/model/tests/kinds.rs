@@ -101,13 +101,18 @@ fn each_kind_has_its_id() {
             "route_to_own_endpoint",
             with_route("10.0.2.0/25", "192.0.2.1"),
         ),
-        ("next_hop_family", with_route("10.0.3.0/24", "fd00:9::1")),
+        ("next_hop_family", with_route("fd00:3::/64", "192.0.2.1")),
         ("next_hop_own", with_route("10.0.3.0/24", "192.0.2.2")),
         (
             "next_hop_unreachable",
             with_route("10.0.3.0/24", "198.51.100.1"),
         ),
         ("next_hop_unknown", with_route("10.0.3.0/24", "192.0.2.7")),
+        ("next_hop_without_dev", with_route("fd00:3::/64", "fe80::1")),
+        (
+            "route_dev_unknown",
+            with_route("10.0.3.0/24", "192.0.2.1") + "dev = \"u7\"\n",
+        ),
     ];
     for (id, text) in &cases {
         let found: BTreeSet<&str> = findings(text).iter().map(|finding| finding.id).collect();

@@ -113,7 +113,7 @@ fn the_builtin_lab_is_as_designed() {
                 .routes
                 .iter()
                 .find(|route| route.dst == address.trunc());
-            let via = route.map(|route| route.via);
+            let via = route.and_then(|route| route.via);
             assert!(
                 other.uplinks[0]
                     .addresses

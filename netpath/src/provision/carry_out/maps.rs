@@ -31,7 +31,7 @@ impl Site<'_> {
             Op::RecordEndpoint(name, record) => self.record_endpoint(netlink, name, record),
             Op::RecordUplink(dev, record) => self.record_uplink(netlink, dev, record),
             Op::RecordRoute(dst, record) => {
-                let bytes = records::route_bytes(record);
+                let bytes = records::route_bytes(record)?;
                 Ok(self.writer()?.route_records.set(&to_bytes(*dst), &bytes)?)
             }
             Op::ForgetRoute(dst) => Ok(self.writer()?.route_records.remove(&to_bytes(*dst))?),

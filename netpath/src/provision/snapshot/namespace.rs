@@ -353,6 +353,7 @@ fn route(found: &netlink::Route, links: &BTreeMap<Ifindex, Link>) -> Route {
             RouteKind::Unicast => found.next_hops.iter().map(hop).collect(),
             _ => Vec::new(),
         },
+        refuses: found.kind != RouteKind::Unicast,
         metric: found.metric,
         source: found.source,
         for_all: (found.tos, found.from) == (0, None),

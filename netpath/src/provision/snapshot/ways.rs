@@ -13,7 +13,7 @@ use super::census::routing::{Routing, Unusual};
 use crate::{
     netlink::{self, Asked, Fate, Netlink, NoWay, RouteKind},
     provision::error::ProvisionError,
-    reconcile::{Recorded, Way, WayHop},
+    reconcile::{Recorded, RecordedRoute, Way, WayHop},
 };
 
 // Numbers of tables, of linux/rtnetlink.h.
@@ -38,6 +38,8 @@ struct Target<'a> {
     net: IpNet,
     /// The veth that it is behind, if it is an endpoint's.
     dev: Option<&'a str>,
+    /// Where it leads the kernel's own routes alone say: there is nothing to compare them with.
+    is_the_kernels: bool,
 }
 
 /// A part of it that may be led by itself: a longer prefix, or a type of service.
@@ -85,18 +87,22 @@ pub(super) fn ask(
             .map(|it| (it.name.as_str(), it.ifindex))
             .collect(),
         names: links.map(|it| (it.ifindex, it.name.as_str())).collect(),
-        origins: origins(node, routing.links),
+        origins: origins(node, routing.links, routing.routes),
         targets: targets(node).map(|target| target.net).collect(),
     };
     let mut ways = Vec::new();
-    for target in targets(node) {
+    for target in targets(node).filter(|target| !target.is_the_kernels) {
         asking.target(&target, &mut ways)?;
     }
     Ok(ways)
 }
 
 /// The endpoints with an address of each family; and the uplinks, from where the first route by them leads to.
-fn origins<'a>(node: &'a Recorded, links: &[netlink::Link]) -> Vec<Origin<'a>> {
+fn origins<'a>(
+    node: &'a Recorded,
+    links: &[netlink::Link],
+    routes: &[netlink::Route],
+) -> Vec<Origin<'a>> {
     let origin = |dev: &'a str, source, is_uplink| {
         let link = links.iter().find(|link| link.name == dev)?;
         Some(Origin {
@@ -112,11 +118,30 @@ fn origins<'a>(node: &'a Recorded, links: &[netlink::Link]) -> Vec<Origin<'a>> {
         addresses.map(|address| (endpoint.host_dev.as_str(), address))
     });
     let uplinks = node.uplinks.iter().flat_map(|(dev, uplink)| {
-        let is_by_it = |via: &IpAddr| uplink.addresses.iter().any(|net| net.contains(via));
-        let first = |is_v4: bool| {
-            let mut routes = node.routes.iter();
-            let is_one = |via: &IpAddr| via.is_ipv4() == is_v4 && is_by_it(via);
-            let (dst, _) = routes.find(|(_, route)| is_one(&route.via))?;
+        let ifindex = links.iter().find(|link| link.name == *dev);
+        let ifindex = ifindex.map(|link| link.ifindex);
+        let is_by_it = |record: &RecordedRoute| match &record.dev {
+            Some(by) => by == dev,
+            None => record
+                .via
+                .is_some_and(|via| uplink.addresses.iter().any(|net| net.contains(&via))),
+        };
+        let first = move |is_v4: bool| {
+            let of_file = node.routes.iter().filter(|(_, record)| is_by_it(record));
+            // What the kernel's own routes lead there.
+            let led = routes.iter().filter(|route| {
+                let is_it = |hop: &netlink::NextHop| ifindex.is_some() && hop.ifindex == ifindex;
+                route.table == MAIN && route.next_hops.iter().any(is_it)
+            });
+            let led = led.map(|route| &route.dst).filter(|dst| {
+                let mut kernels = node
+                    .routes
+                    .iter()
+                    .filter(|(_, record)| record.via.is_none());
+                kernels.any(|(of, _)| of.contains(*dst))
+            });
+            let mut all = of_file.map(|(dst, _)| dst).chain(led);
+            let dst = all.find(|dst| dst.addr().is_ipv4() == is_v4)?;
             Some((dev.as_str(), address_of_none(*dst, &[])?))
         };
         [first(true), first(false)].into_iter().flatten()
@@ -128,9 +153,10 @@ fn origins<'a>(node: &'a Recorded, links: &[netlink::Link]) -> Vec<Origin<'a>> {
 }
 
 fn targets(node: &Recorded) -> impl Iterator<Item = Target<'_>> {
-    let routes = node.routes.keys().map(|dst| Target {
+    let routes = node.routes.iter().map(|(dst, record)| Target {
         net: *dst,
         dev: None,
+        is_the_kernels: record.via.is_none(),
     });
     let endpoints = node.endpoints.values().flat_map(|endpoint| {
         let addresses = endpoint.addresses.iter().map(|net| net.addr().into());
@@ -138,6 +164,7 @@ fn targets(node: &Recorded) -> impl Iterator<Item = Target<'_>> {
         nets.map(|net| Target {
             net,
             dev: Some(&endpoint.host_dev),
+            is_the_kernels: false,
         })
     });
     routes.chain(endpoints)
@@ -243,6 +270,10 @@ impl<'a> Asking<'a> {
                     MAIN => format!("{} {}", route.dst, route.way()),
                     table => format!("{} {} in table {table}", route.dst, route.way()),
                 };
+                // Of a nexthop object the kernel need not tell the next hops (`nexthop_compat_mode`).
+                if route.kind == RouteKind::Unicast && route.next_hops.is_empty() {
+                    return Ok(None);
+                }
                 (self.hops(route), told)
             }
             // The check of the source, or that the interface does not forward: of that others tell.

@@ -116,6 +116,7 @@ impl World {
                 via: new.via,
                 ifindex,
             }],
+            refuses: false,
             metric: 0,
             source: new.source,
             for_all: true,

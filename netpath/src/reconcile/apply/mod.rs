@@ -249,7 +249,7 @@ impl World {
                 node.uplinks.insert(dev.clone(), (**record).clone());
             }
             Op::ForgetUplink(dev) => drop(node.uplinks.remove(dev)),
-            Op::RecordRoute(dst, record) => drop(node.routes.insert(*dst, *record)),
+            Op::RecordRoute(dst, record) => drop(node.routes.insert(*dst, record.clone())),
             Op::ForgetRoute(dst) => drop(node.routes.remove(dst)),
             _ => {}
         }

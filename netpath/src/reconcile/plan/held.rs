@@ -19,8 +19,13 @@ impl Planner<'_> {
             }
         }
         for route in &wanted.routes {
+            // Without a next hop of its own it takes nobody's route away.
+            if route.via.is_none() {
+                continue;
+            }
             let holder = self.holder(|other| {
-                other.routes.contains_key(&route.dst)
+                let its = other.routes.get(&route.dst);
+                its.is_some_and(|its| its.via.is_some())
                     || nets(other).any(|net| route.dst.contains(&net))
             });
             let what = format!("the route to {}, or an address in it,", route.dst);
@@ -92,7 +97,8 @@ fn nets(node: &Recorded) -> impl Iterator<Item = IpNet> {
 /// Whether a node has some of this already, with its endpoints or behind other nodes.
 pub(super) fn holds(node: &Recorded, net: IpNet) -> bool {
     let overlaps = |other: IpNet| other.contains(&net) || net.contains(&other);
-    nets(node).any(overlaps) || node.routes.keys().copied().any(overlaps)
+    let mut led = node.routes.iter().filter(|(_, route)| route.via.is_some());
+    nets(node).any(overlaps) || led.any(|(dst, _)| overlaps(*dst))
 }
 
 /// Whether it has a gateway's address, which netpath alone gives to a veth.

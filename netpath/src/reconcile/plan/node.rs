@@ -293,7 +293,7 @@ impl Planner<'_> {
                 _ => {
                     let mut routes = node.routes.iter();
                     let route = routes.find(|(dst, _)| dst.to_string() == key);
-                    route.map(|(dst, record)| Op::RecordRoute(*dst, *record))
+                    route.map(|(dst, record)| Op::RecordRoute(*dst, record.clone()))
                 }
             };
             if let Some(op) = op {

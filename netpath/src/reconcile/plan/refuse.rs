@@ -15,6 +15,7 @@ use super::{
     held::holds,
     is_ipv6,
     names::{end_on_the_wire, is_ours},
+    route::is_by,
 };
 use crate::model::NodePlace;
 
@@ -552,22 +553,26 @@ impl Planner<'_> {
     }
 
     fn refuse_route(&mut self, wanted: &WantedRoute) {
-        let WantedRoute { dst, via } = *wanted;
+        let (dst, Some(via)) = (wanted.dst, wanted.via) else {
+            return;
+        };
         if self
-            .holder(|other| other.routes.contains_key(&dst))
+            .holder(|other| other.routes.get(&dst).is_some_and(|it| it.via.is_some()))
             .is_some()
         {
             return;
         }
         // What has led there once may be led elsewhere by a routing daemon.
         let recorded = self.recorded_node().and_then(|node| node.routes.get(&dst));
-        if recorded.is_some_and(|record| record.via == via) {
+        if recorded.is_some_and(|record| record.via == wanted.via && record.dev == wanted.dev) {
             return;
         }
         let observed = &self.initial.observed;
         // One to the same next hop is used, unless it may be another node's to remove.
         let is_fit = |route: &Route| {
-            route.via == Some(via) && !(route.like_ours && observed.unreadable.is_some())
+            route.via == Some(via)
+                && is_by(&observed.node, route, wanted.dev.as_deref())
+                && !(route.like_ours && observed.unreadable.is_some())
         };
         let mut routes = observed.node.routes.iter();
         let foreign =

@@ -67,7 +67,7 @@ impl Planner<'_> {
         let all = node.endpoints.iter();
         self.remove_endpoints(all.map(|(name, endpoint)| (name, endpoint, None)).collect());
         for (&dst, route) in &node.routes {
-            self.remove_route(dst, *route);
+            self.remove_route(dst, route.clone());
         }
         for (dev, uplink) in &node.uplinks {
             self.remove_uplink(dev, uplink);
@@ -121,7 +121,7 @@ impl Planner<'_> {
         let destinations: BTreeSet<IpNet> = wanted.routes.iter().map(|route| route.dst).collect();
         for (&dst, route) in &node.routes {
             if !destinations.contains(&dst) {
-                self.remove_route(dst, *route);
+                self.remove_route(dst, route.clone());
             }
         }
         for (dev, uplink) in self.surplus_uplinks() {
@@ -422,7 +422,7 @@ impl Planner<'_> {
         }
         if route.made {
             self.remove_own_routes(&mut draft, dst);
-            self.remove_own_hop(&mut draft, dst, route.via);
+            self.remove_own_hop(&mut draft, dst, &route);
         }
         self.act(&mut draft, Op::ForgetRoute(dst));
         let detail = Some(String::new());
@@ -443,13 +443,16 @@ impl Planner<'_> {
 
     /// Of IPv6 the kernel makes one route with several next hops of netpath's and what somebody adds beside it. The protocol
     /// number goes with the next hop, and only that is removed.
-    fn remove_own_hop(&mut self, draft: &mut Draft, dst: IpNet, via: IpAddr) {
+    pub(super) fn remove_own_hop(&mut self, draft: &mut Draft, dst: IpNet, route: &RecordedRoute) {
+        let dev = route.dev.as_ref();
+        let ifindex = dev.and_then(|dev| self.world.observed.node.link(dev));
+        let ifindex = ifindex.map(|link| link.ifindex);
         let mut routes = self.world.observed.node.routes.iter();
         if routes.any(|route| route.dst == dst && route.hops.len() > 1) {
             let own = OwnRoute {
                 dst,
-                via: Some(via),
-                ifindex: None,
+                via: route.via,
+                ifindex,
                 source: None,
             };
             self.act(draft, Op::RemoveRoute(Place::Node, own));

@@ -7,8 +7,8 @@ use netpath_common::Ifindex;
 
 use super::{
     super::{
-        Action, AddressPunts, Drift, NewRoute, Object, Op, Owner, Place, RecordedRoute, Replaces,
-        wanted::WantedRoute,
+        Action, AddressPunts, Drift, Namespace, NewRoute, Object, Op, Owner, Place, RecordedRoute,
+        Replaces, Route, World, wanted::WantedRoute,
     },
     Draft, Planner,
 };
@@ -41,36 +41,48 @@ impl Planner<'_> {
     }
 
     fn route(&mut self, wanted: &WantedRoute) {
-        let WantedRoute { dst, via } = *wanted;
+        let Some(via) = wanted.via else {
+            self.kernels_route(wanted.dst);
+            return;
+        };
+        let dst = wanted.dst;
         let node = self.world.recorded.as_ref();
-        let before = node.and_then(|node| node.routes.get(&dst)).copied();
+        let before = node.and_then(|node| node.routes.get(&dst)).cloned();
+        let is_same = |record: &RecordedRoute| record.via == wanted.via && record.dev == wanted.dev;
+        let is_it = |world: &World, route: &Route| {
+            (route.dst, route.via) == (dst, wanted.via)
+                && route.for_all
+                && is_by(&world.observed.node, route, wanted.dev.as_deref())
+        };
         let found = |ours: bool| {
-            let routes = &self.world.observed.node.routes;
-            routes.iter().any(|route| {
-                (route.dst, route.via, route.ours) == (dst, Some(via), ours) && route.for_all
-            })
+            let mut routes = self.world.observed.node.routes.iter();
+            routes.any(|route| route.ours == ours && is_it(&self.world, route))
         };
         let foreign = found(false);
-        let kept = before.filter(|before| before.via == via && self.is_led_elsewhere(dst));
-        let there = foreign || found(true) || kept.is_some() || self.leads_into_a_vrf(via);
+        let kept = before
+            .clone()
+            .filter(|before| is_same(before) && self.is_led_elsewhere(dst));
+        let there = foreign
+            || found(true)
+            || kept.is_some()
+            || self.leads_into_a_vrf(via, wanted.dev.as_deref());
         let record = kept.unwrap_or(RecordedRoute {
-            via,
+            via: wanted.via,
+            dev: wanted.dev.clone(),
             // One that netpath made stays its own, though somebody may have added the same since.
-            made: !foreign || found(true) && before.is_some_and(|record| record.made),
+            made: !foreign || found(true) && before.as_ref().is_some_and(|record| record.made),
         });
         let mut draft = Draft::default();
-        if before != Some(record) {
+        if before.as_ref() != Some(&record) {
             self.act(&mut draft, Op::RecordRoute(dst, record));
         }
         if !there {
             // Gone, or gone with an address that an earlier step took away.
-            let initially = &self.initial.observed.node.routes;
-            let was_there = initially
-                .iter()
-                .any(|route| route.dst == dst && route.via == Some(via) && route.for_all);
-            if let (Some(before), false) = (before, was_there) {
+            let mut initially = self.initial.observed.node.routes.iter();
+            let was_there = initially.any(|route| is_it(self.initial, route));
+            if let (Some(before), false) = (&before, was_there) {
                 let other = self.initial.observed.node.route_to(&dst);
-                draft.note(match other.filter(|_| before.via == via) {
+                draft.note(match other.filter(|_| is_same(before)) {
                     Some(other) => Drift::RouteElsewhere {
                         dst,
                         told: other.told.clone(),
@@ -80,9 +92,12 @@ impl Planner<'_> {
             }
             let new = NewRoute {
                 dst,
-                via: Some(via),
-                dev: None,
-                onlink: false,
+                via: wanted.via,
+                dev: wanted.dev.clone(),
+                onlink: wanted
+                    .dev
+                    .as_ref()
+                    .is_some_and(|dev| self.is_only_onlink(via, dev)),
                 source: None,
                 replaces: self.replaces(dst),
             };
@@ -92,7 +107,7 @@ impl Planner<'_> {
         self.prefix_entry(&mut draft, before.is_some(), dst, &owner, punts);
         let (action, detail) = match before {
             None => (Action::Create, None),
-            Some(before) if before.via != via => (Action::Update, None),
+            Some(before) if !is_same(&before) => (Action::Update, None),
             Some(_) if draft.drift.is_empty() => {
                 draft.silent = true;
                 (Action::Update, None)
@@ -108,8 +123,49 @@ impl Planner<'_> {
             }
             Some(_) => (Action::Update, Some(draft.detail())),
         };
-        let detail = detail.unwrap_or_else(|| format!("via {via}"));
+        let by = wanted.dev.as_ref().map(|dev| format!(" dev {dev}"));
+        let detail = detail.unwrap_or_else(|| format!("via {via}{}", by.unwrap_or_default()));
         self.step(action, Object::Route, &dst.to_string(), Some(detail), draft);
+    }
+
+    /// A prefix of which the kernel's own routes say where it leads: netpath makes none for it, and takes away only one that it
+    /// made before.
+    fn kernels_route(&mut self, dst: IpNet) {
+        let node = self.world.recorded.as_ref();
+        let before = node.and_then(|node| node.routes.get(&dst)).cloned();
+        let record = RecordedRoute {
+            via: None,
+            dev: None,
+            made: false,
+        };
+        let mut draft = Draft::default();
+        if let Some(before) = before.as_ref().filter(|before| before.made) {
+            self.remove_own_routes(&mut draft, dst);
+            self.remove_own_hop(&mut draft, dst, before);
+        }
+        if before.as_ref() != Some(&record) {
+            self.act(&mut draft, Op::RecordRoute(dst, record.clone()));
+        }
+        let (owner, punts) = self.of_route(dst);
+        self.prefix_entry(&mut draft, before.is_some(), dst, &owner, punts);
+        let of_the_kernel = || Some("by the kernel's routes".to_owned());
+        let (action, detail) = match before {
+            None => (Action::Create, of_the_kernel()),
+            Some(before) if before != record => (Action::Update, of_the_kernel()),
+            Some(_) => {
+                draft.silent = draft.drift.is_empty();
+                (Action::Update, None)
+            }
+        };
+        self.step(action, Object::Route, &dst.to_string(), detail, draft);
+    }
+
+    /// Whether a next hop is on an interface's link only because the file says so: none of its addresses does.
+    fn is_only_onlink(&self, via: IpAddr, dev: &str) -> bool {
+        let is_link_local = matches!(via, IpAddr::V6(via) if via.is_unicast_link_local());
+        let link = self.world.observed.node.link(dev);
+        let mut addresses = link.iter().flat_map(|link| &link.addresses);
+        !is_link_local && !addresses.any(|net| net.contains(&via))
     }
 
     /// Whose a destination of the topology is: not another node's where the machine takes it in itself.
@@ -121,10 +177,21 @@ impl Planner<'_> {
     }
 
     /// Whether a next hop is on the link of an uplink that is in a VRF.
-    fn leads_into_a_vrf(&self, via: IpAddr) -> bool {
+    fn leads_into_a_vrf(&self, via: IpAddr, dev: Option<&str>) -> bool {
         let on_link = |address: &IpNet| address.contains(&via);
         let uplinks = self.wanted.uplinks.iter();
-        let mut by = uplinks.filter(|uplink| uplink.addresses.iter().any(on_link));
+        let mut by = uplinks.filter(|uplink| match dev {
+            Some(dev) => uplink.dev == dev,
+            None => uplink.addresses.iter().any(on_link),
+        });
         by.any(|uplink| self.is_in_vrf(&uplink.dev))
     }
+}
+
+/// Whether a route leads by an interface, if one is said.
+pub(super) fn is_by(node: &Namespace, route: &Route, dev: Option<&str>) -> bool {
+    dev.is_none_or(|dev| {
+        let link = node.link(dev);
+        link.is_some_and(|link| route.ifindex == Some(link.ifindex))
+    })
 }

@@ -142,12 +142,16 @@ impl Planner<'_> {
         });
         let routes = node.routes.keys();
         let routes = routes.map(|dst| (*dst, format!("the route to {dst}")));
-        let elsewhere: Vec<(IpNet, String)> = uplinks.chain(routes).collect();
+        let uplinks: Vec<(IpNet, String)> = uplinks.collect();
+        let routes: Vec<(IpNet, String)> = routes.collect();
         let own = self.initial.observed.own.iter();
         let own: Vec<IpNet> = own.map(|address| IpNet::from(*address)).collect();
         let mut found = Vec::new();
         for &net in nets {
-            let led = elsewhere.iter().find(|(other, _)| overlap(*other, net));
+            // A route to a wider prefix leads nothing of a longer one elsewhere.
+            let by_route = || routes.iter().find(|(dst, _)| net.contains(dst));
+            let by_uplink = uplinks.iter().find(|(other, _)| overlap(*other, net));
+            let led = by_uplink.or_else(by_route);
             let is_own = own.iter().find(|address| overlap(**address, net));
             if let Some((_, by)) = led {
                 found.push((net, by.clone()));
@@ -170,7 +174,7 @@ impl Planner<'_> {
         let by = |net: &IpNet| format!("{} of endpoint {name}", told(*net));
         let wanted = self.wanted;
         for route in &wanted.routes {
-            if let Some(net) = theirs.iter().find(|net| overlap(**net, route.dst)) {
+            if let Some(net) = theirs.iter().find(|net| net.contains(&route.dst)) {
                 let (net, by) = (route.dst, by(net));
                 let refusal = Refusal::AddressTaken { net, by };
                 self.refuse_with(Object::Route, &route.dst.to_string(), refusal);

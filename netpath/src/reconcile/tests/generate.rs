@@ -144,7 +144,7 @@ prop_compose! {
         fast_path in prop::option::of(any::<bool>()),
         forward_drop: bool,
         uplinks in prop::collection::vec((0..2usize, 1..4u8), 1..=2),
-        routes in prop::collection::vec((0..3u8, 5..8u8), 0..=2),
+        routes in prop::collection::vec((0..3u8, 5..8u8, 0..6u8), 0..=2),
         shift in 0..3u8,
         endpoints in prop::collection::btree_map(0..3usize, (0..4u8, any::<bool>(), any::<bool>()), 0..=3),
     ) -> Wanted {
@@ -155,9 +155,19 @@ prop_compose! {
             .enumerate()
             .map(|(index, (wire, last))| uplink(place, index, wire, last))
             .collect();
-        let routes = routes.into_iter().map(|(third, last)| WantedRoute {
-            dst: net(&format!("10.77.{third}.0/24")),
-            via: IpAddr::from([100, 64, 0, last]),
+        let routes = routes.into_iter().map(|(third, last, kind)| {
+            let dev = Some("up0".to_owned());
+            let (via, dev) = match kind {
+                0 => (None, None),
+                1 => (Some(IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, last.into()])), dev),
+                2 => (Some(IpAddr::from([203, 0, 113, last])), dev),
+                _ => (Some(IpAddr::from([100, 64, 0, last])), None),
+            };
+            WantedRoute {
+                dst: net(&format!("10.77.{third}.0/24")),
+                via,
+                dev,
+            }
         });
         let routes: std::collections::BTreeMap<IpNet, WantedRoute> =
             routes.map(|route| (route.dst, route)).collect();

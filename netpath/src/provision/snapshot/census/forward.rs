@@ -1,7 +1,10 @@
 //! What filter FORWARD would drop of what is routed. The fast path passes it by, so it matters where packets are left to the
 //! kernel.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 
@@ -115,21 +118,28 @@ fn sides<'a>(subject: &Subject<'a>, routed: &Routed<'a>) -> Vec<Side<'a>> {
     sides.collect()
 }
 
-/// The uplink that each route leads by, as far as its addresses say.
+/// The uplink that each route leads by, as far as its next hop says.
 fn uplinks<'a>(subject: &Subject<'a>) -> BTreeMap<IpNet, &'a str> {
-    let has = |addresses: &[IpNet], via| addresses.iter().any(|net| net.contains(via));
+    let is_by =
+        |dev: &str, addresses: &[IpNet], route: (Option<&String>, Option<IpAddr>)| match route {
+            (Some(by), _) => by == dev,
+            (None, Some(via)) => addresses.iter().any(|net| net.contains(&via)),
+            (None, None) => false,
+        };
     let mut found = BTreeMap::new();
     if let Some(node) = subject.recorded {
         for (dst, route) in &node.routes {
+            let next_hop = (route.dev.as_ref(), route.via);
             let mut uplinks = node.uplinks.iter();
-            let by = uplinks.find(|(_, uplink)| has(&uplink.addresses, &route.via));
+            let by = uplinks.find(|(dev, uplink)| is_by(dev, &uplink.addresses, next_hop));
             found.extend(by.map(|(dev, _)| (*dst, dev.as_str())));
         }
     }
     if let Some(node) = subject.wanted {
         for route in &node.routes {
+            let next_hop = (route.dev.as_ref(), route.via);
             let mut uplinks = node.uplinks.iter();
-            let by = uplinks.find(|uplink| has(&uplink.addresses, &route.via));
+            let by = uplinks.find(|uplink| is_by(&uplink.dev, &uplink.addresses, next_hop));
             found.extend(by.map(|uplink| (route.dst, uplink.dev.as_str())));
         }
     }

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use netpath_common::Ifindex;
 
 use super::{
-    super::{Drift, Home, Object, Recorded, RecordedEndpoint, Told, Wanted, World},
+    super::{Drift, Home, Object, Recorded, RecordedEndpoint, Route, Told, Wanted, World},
     Fresh, Planner,
 };
 use crate::model::NodePlace;
@@ -74,21 +74,31 @@ impl Planner<'_> {
     /// Of the routes to other nodes: those that lead nowhere, and next hops where nobody answers, each once.
     fn tell_routes(&mut self, node: &Recorded) {
         let there = &self.world.observed.node;
-        let mut refusing = Vec::new();
+        let mut refusing: Vec<(IpNet, String)> = Vec::new();
         let mut silent: BTreeMap<(Ifindex, IpAddr), BTreeSet<IpNet>> = BTreeMap::new();
-        for dst in node.routes.keys() {
-            let Some(route) = there.route_to(dst) else {
-                continue;
-            };
-            if route.hops.is_empty() {
-                refusing.push((*dst, route.told.clone()));
-            }
+        let is_led = |route: &&Route| {
+            let mut led = node
+                .routes
+                .iter()
+                .filter(|(_, record)| record.via.is_none());
+            led.any(|(dst, _)| dst.contains(&route.dst))
+        };
+        let ours = node
+            .routes
+            .iter()
+            .filter(|(_, record)| record.via.is_some());
+        let ours: Vec<&Route> = ours.filter_map(|(dst, _)| there.route_to(dst)).collect();
+        // Where the kernel alone says where to, it may refuse what it likes: an aggregate is often a blackhole.
+        let refuses = ours.iter().filter(|route| route.refuses);
+        refusing.extend(refuses.map(|route| (route.dst, route.told.clone())));
+        let kernels = there.routes.iter().filter(is_led);
+        for route in ours.into_iter().chain(kernels) {
             let hops = route
                 .hops
                 .iter()
                 .filter_map(|hop| Some((hop.ifindex?, hop.via?)));
             for hop in hops.filter(|hop| there.silent.contains(hop)) {
-                silent.entry(hop).or_default().insert(*dst);
+                silent.entry(hop).or_default().insert(route.dst);
             }
         }
         let name = |ifindex| there.name_of(ifindex).unwrap_or_default().to_owned();

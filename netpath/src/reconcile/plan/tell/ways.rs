@@ -49,7 +49,7 @@ impl Planner<'_> {
         if way.hops.is_empty() {
             return main.is_some_and(|route| route.hops.is_empty());
         }
-        let of_file = node.routes.get(&way.of).map(|record| record.via);
+        let of_file = node.routes.get(&way.of).and_then(|record| record.via);
         let is_its = |hop: &WayHop| {
             let mut hops = main.iter().flat_map(|route| &route.hops);
             let dev = |ifindex| there.name_of(ifindex).map(str::to_owned);
