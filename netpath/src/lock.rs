@@ -1,15 +1,24 @@
 //! Locks between netpath processes: one at a time changes a machine's topology, or what is pinned on bpffs.
+//!
+//! Who waits is woken when its turn has come, as good as in the order in which they came. A lock is three of the kernel's on one file: its
+//! holder's (flock(2)); that of whoever is next, behind whom the others wait (an open file description lock of fcntl(2), on byte
+//! 0); and one that all who wait share (on byte 1), by which the holder knows of them. So a holder that takes it again at once
+//! comes behind whoever is next. Whoever gives it up while nobody waits takes the file along.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
 
 use crate::{Ending, Ends};
 
@@ -22,6 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// After how long it is said that another netpath is waited for.
 const SILENCE: Duration = Duration::from_millis(500);
+
+/// How long waiting may miss a signal.
+const STEP: Duration = Duration::from_millis(20);
 
 /// A lock could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -103,28 +115,67 @@ impl Subject {
 /// Held while something is changed; its file goes with it.
 pub(crate) struct Lock {
     path: PathBuf,
-    _file: Flock<File>,
+    file: Flock<File>,
+}
+
+/// What to do where a lock cannot be had at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Give up.
+    None,
+    /// Wait for as long as it takes.
+    Endless,
 }
 
 impl Lock {
     /// Waits for the lock, until `interrupted` is set.
     pub(crate) fn take(subject: Subject, interrupted: &AtomicBool) -> Result<Self, LockError> {
         let path = subject.path();
+        match Self::attempt(&path, Patience::None)? {
+            Some(lock) => Ok(lock),
+            None => Self::wait(path, interrupted),
+        }
+    }
+
+    /// The kernel's waiting ends neither with a flag nor with time, so a thread does it. Whom nobody waits for any more gives
+    /// the lock up as soon as it has it.
+    fn wait(path: PathBuf, interrupted: &AtomicBool) -> Result<Self, LockError> {
+        let (sender, receiver) = mpsc::channel();
+        let waits_for = path.clone();
+        let waiter = move || {
+            // Dropped with the lock where nobody receives it.
+            let _given_up = sender.send(Self::in_turn(&waits_for));
+        };
+        let builder = thread::Builder::new().name("lock".to_owned());
+        builder.spawn(waiter).map_err(failed(&path))?;
         let begun = Instant::now();
-        let deadline = begun + PATIENCE;
         let mut told = false;
         loop {
+            match receiver.recv_timeout(STEP) {
+                Ok(taken) => return taken,
+                Err(RecvTimeoutError::Disconnected) => {
+                    let gone = io::Error::other("the thread that waits for it is gone");
+                    return Err(failed(&path)(gone));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if interrupted.load(Ordering::Relaxed) {
+                return Err(LockError::Interrupted(path));
+            }
+            if begun.elapsed() > PATIENCE {
+                return Err(LockError::Held(path));
+            }
             if !told && begun.elapsed() > SILENCE {
                 told = true;
                 tell_waiting(&path);
             }
-            match Self::attempt(&path)? {
-                Some(lock) => return Ok(lock),
-                None if interrupted.load(Ordering::Relaxed) => {
-                    return Err(LockError::Interrupted(path));
-                }
-                None if Instant::now() > deadline => return Err(LockError::Held(path)),
-                None => std::thread::sleep(pause(begun.elapsed())),
+        }
+    }
+
+    fn in_turn(path: &Path) -> Result<Self, LockError> {
+        loop {
+            if let Some(lock) = Self::attempt(path, Patience::Endless)? {
+                return Ok(lock);
             }
         }
     }
@@ -134,7 +185,8 @@ impl Lock {
         Self::take(subject, &AtomicBool::new(false))
     }
 
-    fn attempt(path: &Path) -> Result<Option<Self>, LockError> {
+    /// `None` where it is to be tried again.
+    fn attempt(path: &Path, patience: Patience) -> Result<Option<Self>, LockError> {
         let directory = Path::new(DIRECTORY);
         match DirBuilder::new().mode(0o700).create(directory) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -151,16 +203,41 @@ impl Lock {
         let Some((file, found)) = open(path)? else {
             return Ok(None);
         };
-        let held = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(held) => held,
-            Err((_, nix::Error::EWOULDBLOCK)) => return Ok(None),
-            Err((_, errno)) => return Err(failed(path)(errno.into())),
+        // Nor does one that does not wait come before those who do.
+        if patience == Patience::None && is_waited_for(&file) {
+            return Ok(None);
+        }
+        let next = part(libc::F_WRLCK, NEXT, 1);
+        let (next, how) = match patience {
+            Patience::None => (
+                FcntlArg::F_OFD_SETLK(&next),
+                FlockArg::LockExclusiveNonblock,
+            ),
+            Patience::Endless => {
+                let waits = part(libc::F_RDLCK, WAITING, 1);
+                set(&file, &waits).map_err(failed(path))?;
+                (FcntlArg::F_OFD_SETLKW(&next), FlockArg::LockExclusive)
+            }
         };
+        let later = |errno| match errno {
+            // Somebody has it; or a signal came, which does not end the waiting.
+            nix::Error::EWOULDBLOCK | nix::Error::EACCES | nix::Error::EINTR => Ok(None),
+            errno => Err(failed(path)(errno.into())),
+        };
+        if let Err(errno) = fcntl(&file, next) {
+            return later(errno);
+        }
+        let held = match Flock::lock(file, how) {
+            Ok(held) => held,
+            Err((_, errno)) => return later(errno),
+        };
+        // Who holds it waits no more.
+        set(&held, &part(libc::F_UNLCK, NEXT, 2)).map_err(failed(path))?;
         // A lock on a file that has lost its name excludes nobody.
         match fs::symlink_metadata(path) {
             Ok(named) if named.ino() == found.ino() => Ok(Some(Self {
                 path: path.to_owned(),
-                _file: held,
+                file: held,
             })),
             Ok(_) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -171,6 +248,10 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
+        // For them it stays.
+        if is_waited_for(&self.file) {
+            return;
+        }
         // Both are removed while the lock is still held. Where that fails, an empty file stays: no harm.
         let removed = fs::remove_file(&self.path).and_then(|()| match fs::remove_dir(DIRECTORY) {
             Err(error)
@@ -214,6 +295,8 @@ fn open(path: &Path) -> Result<Option<(File, fs::Metadata)>, LockError> {
     let opened = OpenOptions::new()
         .create(true)
         .truncate(false)
+        // For one that is shared.
+        .read(true)
         .write(true)
         .mode(0o600)
         // Neither waits for the other end of a FIFO nor goes where a link leads.
@@ -239,10 +322,32 @@ fn open(path: &Path) -> Result<Option<(File, fs::Metadata)>, LockError> {
     Ok(Some((file, found)))
 }
 
-/// How long to wait before asking again: the longer it has taken, the more others wait most likely, and one of them asks
-/// meanwhile.
-fn pause(waited: Duration) -> Duration {
-    (waited / 16).clamp(Duration::from_millis(5), Duration::from_millis(50))
+/// The byte that whoever is next has locked.
+const NEXT: libc::off_t = 0;
+/// The byte that all who wait have locked.
+const WAITING: libc::off_t = 1;
+
+/// A lock on so many bytes of a file, or its release (fcntl(2)).
+fn part(kind: libc::c_int, first: libc::off_t, count: libc::off_t) -> libc::flock {
+    libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: first,
+        l_len: count,
+        l_pid: 0,
+    }
+}
+
+fn set(file: &File, lock: &libc::flock) -> io::Result<()> {
+    fcntl(file, FcntlArg::F_OFD_SETLK(lock))?;
+    Ok(())
+}
+
+/// Whether somebody waits for a file's lock. Where that cannot be told, as if.
+fn is_waited_for(file: &File) -> bool {
+    let mut found = part(libc::F_WRLCK, WAITING, 1);
+    let asked = fcntl(file, FcntlArg::F_OFD_GETLK(&mut found));
+    asked.is_err() || i32::from(found.l_type) != libc::F_UNLCK
 }
 
 /// Says that the lock is waited for, and for whom, if /proc shows it.

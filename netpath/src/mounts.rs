@@ -164,6 +164,14 @@ pub fn require_shared_namespaces(command: &str) -> Result<(), MountsError> {
     })
 }
 
+/// Whether this process may see what everybody sees, whatever it is allowed to do.
+///
+/// # Errors
+/// When /proc does not say.
+pub(crate) fn shows_everybodys() -> Result<bool, MountsError> {
+    may_look_at(Path::new("/proc/1"))
+}
+
 /// Whether one BPF filesystem is mounted over another one at the same place, whose pins nobody sees: their programs run on.
 ///
 /// # Errors

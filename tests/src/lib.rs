@@ -29,7 +29,7 @@ pub mod tc_program;
 mod wrapping;
 pub mod xdp_program;
 
-pub use binary::{binary, netpath};
+pub use binary::{BinaryCopy, binary, netpath};
 pub use counters::counted;
 pub use gso::GsoInjector;
 pub use kernel::{fib_lookup_takes_marks, has_tcx};

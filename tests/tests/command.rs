@@ -15,7 +15,7 @@ use netpath::{
 };
 use netpath_common::{ABI_VERSION, Identity};
 use netpath_tests::{
-    binary,
+    BinaryCopy, binary,
     lab::{Deadline, Lab, TWO_NODES},
     netpath,
 };
@@ -192,8 +192,7 @@ fn what_is_said_grows_with_each_v() {
 
 #[test]
 fn without_root_one_line_says_so() {
-    let copy = File::new("binary", "");
-    fs::copy(binary(), &copy.0).expect("copy the binary to where nobody may read it");
+    let copy = BinaryCopy::new();
     for arguments in [
         &["up"][..],
         &["down"],
@@ -202,13 +201,13 @@ fn without_root_one_line_says_so() {
         &["demo"],
         &["bench"],
     ] {
-        let output = Command::new(&copy.0)
+        let output = Command::new(copy.path())
             .args(arguments)
             .uid(65534)
             .gid(65534)
             .output()
             .expect("start as nobody");
-        ends(&output, 2, &["needs root"]);
+        ends(&output, 2, &["netpath: lacks CAP_SETUID", "CAP_SYS_PTRACE"]);
         assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1);
     }
 }

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output},
 };
 
-use netpath::datapath;
+use netpath::{capabilities::Work, datapath};
 use netpath_tests::{binary, command::assert_ends, lab::Lab};
 
 const UNIT: &str = include_str!("../../netpath/cli/service/netpath.service");
@@ -45,13 +45,19 @@ impl Drop for Directory {
     }
 }
 
-/// Runs the one command of a setting such as `ExecStart`.
-fn run(setting: &str, directory: &Directory) -> Output {
+/// What the unit says, once.
+fn setting(name: &str) -> &'static str {
     let mut lines = UNIT
         .lines()
-        .filter_map(|line| line.strip_prefix(setting)?.strip_prefix('='));
-    let line = lines.next().unwrap_or_else(|| panic!("no {setting}"));
-    assert!(lines.next().is_none(), "{setting} twice");
+        .filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    let line = lines.next().unwrap_or_else(|| panic!("no {name}"));
+    assert!(lines.next().is_none(), "{name} twice");
+    line
+}
+
+/// Runs the one command of a setting such as `ExecStart`.
+fn run(name: &str, directory: &Directory) -> Output {
+    let line = setting(name);
     let script = line
         .strip_prefix("/bin/sh -c '")
         .and_then(|rest| rest.strip_suffix('\''));
@@ -63,16 +69,33 @@ fn run(setting: &str, directory: &Directory) -> Output {
         .replace("@BINDIR@", bin.to_str().expect("UTF-8"))
         .replace("/etc/netpath", directory.0.to_str().expect("UTF-8"));
     assert!(!script.contains('@') && !script.contains('%'), "{script}");
-    Command::new("/bin/sh")
-        .args(["-c", &script])
+    // Of root's capabilities systemd leaves it these.
+    let set = setting("CapabilityBoundingSet")
+        .split_whitespace()
+        .fold("-all".to_owned(), |set, name| {
+            format!("{set},+{}", name.trim_start_matches("CAP_").to_lowercase())
+        });
+    Command::new("setpriv")
+        .arg(format!("--bounding-set={set}"))
+        .args(["--", "/bin/sh", "-c", &script])
         .output()
-        .expect("sh")
+        .expect("setpriv")
 }
 
 fn up(lab: &Lab) -> Vec<String> {
     let up = datapath::nodes().expect("what is up");
     let own = up.iter().filter_map(|name| name.strip_prefix(lab.prefix()));
     own.map(str::to_owned).collect()
+}
+
+#[test]
+fn it_has_what_its_commands_need() {
+    let needs: Vec<String> = Work::Nodes
+        .needs()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(setting("CapabilityBoundingSet"), needs.join(" "));
 }
 
 #[test]

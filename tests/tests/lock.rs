@@ -2,9 +2,12 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt as _, chown, symlink},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink},
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -112,6 +115,53 @@ fn what_others_than_root_may_change_is_refused() {
         fs::remove_file(FILE).expect("removed");
         fs::set_permissions(DIRECTORY, fs::Permissions::from_mode(0o777)).expect("for all");
         assert_refused("others than root may write it");
+    });
+}
+
+/// How many wait for the file's lock, by the lines of /proc/locks with an arrow: whoever is next for its holder, the others for
+/// whoever is next.
+fn waiting() -> usize {
+    let found = fs::metadata(FILE).expect(FILE);
+    let (major, minor) = (libc::major(found.dev()), libc::minor(found.dev()));
+    let file = format!(" {major:02x}:{minor:02x}:{} ", found.ino());
+    let locks = fs::read_to_string("/proc/locks").expect("/proc/locks");
+    let lines = locks.lines();
+    lines
+        .filter(|line| line.contains("->") && line.contains(&file))
+        .count()
+}
+
+#[test]
+fn who_is_next_gets_it_before_who_takes_it_again() {
+    const WAITERS: usize = 4;
+    const HOLDER: usize = WAITERS;
+    with_own_run(|| {
+        for _ in 0..20 {
+            let turns = Mutex::new(Vec::new());
+            let turn = |who: usize| {
+                let held = take().expect("its turn");
+                turns.lock().expect("turns").push(who);
+                drop(held);
+            };
+            thread::scope(|scope| {
+                let turn = &turn;
+                let held = take().expect("the lock");
+                for waiter in 0..WAITERS {
+                    scope.spawn(move || turn(waiter));
+                    let deadline = Instant::now() + Duration::from_secs(10);
+                    while waiting() <= waiter {
+                        assert!(Instant::now() < deadline, "{waiter} does not wait");
+                        thread::yield_now();
+                    }
+                }
+                drop(held);
+                turn(HOLDER);
+            });
+            let turns = turns.into_inner().expect("turns");
+            // Of the others the kernel may wake one before another, where somebody comes just then.
+            assert_eq!((turns[0], turns.len()), (0, WAITERS + 1), "{turns:?}");
+            assert!(!Path::new(DIRECTORY).exists(), "the last takes it along");
+        }
     });
 }
 

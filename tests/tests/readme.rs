@@ -10,7 +10,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use netpath::{model::BUILTIN_LAB, netns::Netns};
+use netpath::{capabilities::Work, model::BUILTIN_LAB, netns::Netns};
 use netpath_tests::{
     binary,
     lab::{BuiltinLab, builtin_left_behind, on_a_machine, portrait, run},
@@ -51,6 +51,37 @@ fn the_example_is_what_init_prints() {
     }
     let (_, example) = block(&text, 0, "toml");
     assert_eq!(example, BUILTIN_LAB, "write it with {WRITE}=1");
+}
+
+#[test]
+fn what_each_command_needs_is_what_it_asks_for() {
+    let rows = Work::ALL.into_iter().map(|work| {
+        let code = |words: Vec<String>| {
+            let words: Vec<String> = words.iter().map(|it| format!("`{it}`")).collect();
+            words.join(", ")
+        };
+        let commands = work.commands().iter().map(ToString::to_string);
+        let needs = work.needs().iter().map(ToString::to_string);
+        format!(
+            "| {} | {} |\n",
+            code(commands.collect()),
+            code(needs.collect())
+        )
+    });
+    let rows: String = rows.collect();
+    let heading = "| command | needs |\n|---|---|\n";
+    let own = |text: &str| {
+        let start = text.find(heading).expect("a table") + heading.len();
+        let end = text[start..].find("\n\n").expect("an end");
+        start..start + end + 1
+    };
+    let mut text = text();
+    if env::var_os(WRITE).is_some() && text[own(&text)] != rows {
+        let own = own(&text);
+        text.replace_range(own, &rows);
+        fs::write(readme(), &text).expect("it can be written");
+    }
+    assert_eq!(text[own(&text)], rows, "write it with {WRITE}=1");
 }
 
 /// One command of a session and what is printed after it.

@@ -119,7 +119,7 @@ fn before(cause: &Option<Box<BenchError>>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use netpath::datapath::DatapathError;
+    use netpath::{datapath::DatapathError, reconcile::Refusal};
 
     use super::*;
 
@@ -128,14 +128,14 @@ mod tests {
         let lacks = || DatapathError::KernelLacks { what: "TCX" };
         let refused = [
             BenchError::Nothing("no path is left".to_owned()),
-            BenchError::from(ProvisionError::NotRoot),
+            BenchError::from(ProvisionError::from(Refusal::NameTooLong.of("x"))),
             BenchError::from(ProvisionError::from(lacks())),
             BenchError::from(CountersError::from(lacks())),
         ];
         for error in refused {
             assert_eq!(error.ending(), Ending::Refused, "{error}");
         }
-        let removal = || Box::new(ProvisionError::NotRoot);
+        let removal = || Box::new(ProvisionError::NothingUp);
         let failed = [
             BenchError::Interrupted,
             BenchError::from(ProvisionError::Interrupted),

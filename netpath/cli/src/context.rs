@@ -11,7 +11,11 @@ use std::{
 };
 
 use clap::ColorChoice;
-use netpath::provision::ProvisionError;
+use netpath::{
+    capabilities::Work,
+    expedite,
+    provision::{self, ProvisionError},
+};
 use tracing_subscriber::EnvFilter;
 
 use super::{
@@ -67,16 +71,14 @@ impl Context {
         }
     }
 
-    /// Fails unless the process may do what needs root.
+    /// Refuses what the process is not allowed to do. What a netpath that was killed has left expedited is put right first.
     ///
     /// # Errors
-    /// When it is not root's.
-    pub fn require_root(&self) -> Result<(), ProvisionError> {
-        if nix::unistd::geteuid().is_root() {
-            Ok(())
-        } else {
-            Err(ProvisionError::NotRoot)
-        }
+    /// When it lacks a capability.
+    pub fn require(&self, work: Work) -> Result<(), ProvisionError> {
+        provision::require(work)?;
+        expedite::repair();
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use netpath::{
+    capabilities::Work,
     datapath,
     model::{Name, NamedNodes},
     mounts,
@@ -55,7 +56,7 @@ enum Selected {
 pub fn run(args: &DownArgs, context: &Context) -> Result<Exit, Failure> {
     let mut exit = Exit::Done;
     let selected = selected(args, &mut exit)?;
-    context.require_root()?;
+    context.require(Work::Nodes)?;
     mounts::require_visible("down")?;
     context.catch_signals()?;
     let _expedited = args.expedite.begin()?;

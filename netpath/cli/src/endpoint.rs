@@ -2,6 +2,7 @@
 
 use netpath::{
     Ends as _,
+    capabilities::Work,
     model::{Endpoint, EndpointText, Name},
     provision::{self, GivenNetns, NewEndpoint, OldEndpoint, ProvisionError},
 };
@@ -95,7 +96,7 @@ fn add(args: &AddArgs, context: &Context) -> Result<Exit, Failure> {
         mtu: args.mtu,
     };
     let endpoint = Endpoint::of_text(&args.node, &text)?;
-    context.require_root()?;
+    context.require(Work::Nodes)?;
     context.catch_signals()?;
     let _expedited = args.expedite.begin()?;
     let new = NewEndpoint {
@@ -117,7 +118,7 @@ fn add(args: &AddArgs, context: &Context) -> Result<Exit, Failure> {
 }
 
 fn remove(args: &RemoveArgs, context: &Context) -> Result<Exit, Failure> {
-    context.require_root()?;
+    context.require(Work::Nodes)?;
     context.catch_signals()?;
     let _expedited = args.expedite.begin()?;
     let old = OldEndpoint {

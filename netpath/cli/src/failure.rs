@@ -113,8 +113,11 @@ mod tests {
     use std::{io, path::PathBuf};
 
     use netpath::{
-        counters::CountersError, datapath::DatapathError, model::Topology,
+        counters::CountersError,
+        datapath::DatapathError,
+        model::Topology,
         provision::ProvisionError,
+        reconcile::{self, Refused},
     };
 
     use super::*;
@@ -123,11 +126,16 @@ mod tests {
         error.into().exit
     }
 
+    fn no_capability() -> Refused {
+        let lacking = vec!["CAP_NET_ADMIN".to_owned()];
+        reconcile::Refusal::CapabilitiesMissing(lacking).of("netpath")
+    }
+
     #[test]
     fn what_was_refused_exits_with_2() {
         let findings = Topology::parse("lab.toml", "x = 1").expect_err("unknown key");
         assert_eq!(exit(findings), Exit::Refused);
-        assert_eq!(exit(ProvisionError::NotRoot), Exit::Refused);
+        assert_eq!(exit(ProvisionError::from(no_capability())), Exit::Refused);
         let refusal = Failure::from(Refusal("no".into())).with("while reading");
         assert_eq!(
             (refusal.exit, refusal.text.as_str()),
@@ -153,7 +161,7 @@ mod tests {
     #[test]
     fn a_failure_after_a_change_is_no_refusal() {
         let error = ProvisionError::Undo {
-            cause: Box::new(ProvisionError::NotRoot),
+            cause: Box::new(no_capability().into()),
             undoing: Vec::new(),
         };
         assert_eq!(exit(error), Exit::Failed);

@@ -1,6 +1,7 @@
 //! `netpath fastpath`.
 
 use netpath::{
+    capabilities::Work,
     model::Name,
     provision::{self, Selection},
 };
@@ -81,7 +82,7 @@ impl SelectionArgs {
 
 /// Attaches or detaches.
 pub fn run(args: &FastpathArgs, context: &Context) -> Result<Exit, Failure> {
-    context.require_root()?;
+    context.require(Work::Nodes)?;
     context.catch_signals()?;
     let (on, selection) = match &args.switch {
         Switch::On { selection, .. } => (true, selection.selection(context)),

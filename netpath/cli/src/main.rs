@@ -1,6 +1,7 @@
 //! The `netpath` command: parses, calls the libraries, prints, and chooses the exit status.
 
 mod bench;
+mod capabilities;
 mod completions;
 mod context;
 mod debug_log;
@@ -39,7 +40,7 @@ Exit status:
      name is up
   2  wrong usage, or refused before anything was touched: a word, a map or a
      file that there is not, a topology file with mistakes, something of that
-     name that is not netpath's, no root
+     name that is not netpath's, a capability that is lacking
   3  done, but degraded: not all is as it should be, counters overflowed,
      something keeps alive what was removed, or cells of the benchmark were
      rejected";
@@ -196,13 +197,19 @@ impl Command {
 
 /// The command with all that `--help` shows.
 fn command() -> clap::Command {
-    with_exit_statuses(Cli::command())
+    let command = Cli::command().mut_subcommands(|command| {
+        let needs = capabilities::help(Some(command.get_name()));
+        with_end(command, &needs)
+    });
+    let needs = capabilities::help(None);
+    command.after_long_help(needs + EXIT_STATUSES)
 }
 
-fn with_exit_statuses(command: clap::Command) -> clap::Command {
+/// What the help of a command, and of those below it, ends with.
+fn with_end(command: clap::Command, needs: &str) -> clap::Command {
     command
-        .after_long_help(EXIT_STATUSES)
-        .mut_subcommands(with_exit_statuses)
+        .after_long_help(format!("{needs}{EXIT_STATUSES}"))
+        .mut_subcommands(|below| with_end(below, needs))
 }
 
 fn main() -> ExitCode {
@@ -222,7 +229,6 @@ fn main() -> ExitCode {
         signals::leave();
     }
     context::trace(cli.verbose, cli.command.logs_packets(), cli.color);
-    netpath::expedite::repair();
     let format = if cli.json { Format::Json } else { cli.output };
     let context = Context::new(Output::new(format, cli.color));
     cli.command
@@ -378,7 +384,26 @@ mod tests {
     }
 
     #[test]
-    fn every_help_tells_the_exit_statuses() {
+    fn every_help_tells_the_exit_statuses_and_who_may() {
+        use netpath::capabilities::Work;
+        let tells = |name: &str, help: &str| {
+            let mut works = Work::ALL.into_iter();
+            let work = works.find(|work| work.commands().contains(&name));
+            let needs = work.map_or_else(Vec::new, |work| work.needs().to_vec());
+            let told = help.split_once("capabilities(7)").map(|(_, it)| it);
+            let told = told.and_then(|it| it.split_once("\nand "));
+            let told: Vec<&str> = told.map_or_else(Vec::new, |(it, _)| {
+                it.split([' ', ',', '\n'])
+                    .filter(|it| it.starts_with("CAP_"))
+                    .collect()
+            });
+            let needs: Vec<String> = needs.iter().map(ToString::to_string).collect();
+            assert_eq!(told, needs, "{name}");
+        };
+        for command in command().get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            tells(command.get_name(), &help);
+        }
         fn check(mut command: clap::Command) {
             let help = command.render_long_help().to_string();
             let name = command.get_name();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use netpath::{
     api::Status,
+    capabilities::Work,
     finding::Finding,
     model::Name,
     mounts,
@@ -36,7 +37,7 @@ pub fn run(args: &ShowArgs, context: &Context) -> Result<Exit, Failure> {
         Some(path) => Some(file::node_names(&file::load(Some(path))?)),
         None => None,
     };
-    context.require_root()?;
+    context.require(Work::Nodes)?;
     let mut nodes = provision::observe()?;
     if mounts::covers_another()? {
         note(

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use netpath::{
     api::Changes,
+    capabilities::Work,
     datapath::ObjectKind,
     finding::Finding,
     provision::{self, Change, ProvisionError, UpOptions},
@@ -42,7 +43,7 @@ pub struct UpArgs {
 /// Makes the topology true.
 pub fn run(args: &UpArgs, context: &Context) -> Result<Exit, Failure> {
     let topology = file::load(args.file.as_ref())?;
-    context.require_root()?;
+    context.require(Work::Nodes)?;
     context.catch_signals()?;
     let _expedited = match args.dry_run {
         true => None,

@@ -8,7 +8,7 @@ use aya::programs::{
     tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
 };
 
-use netpath_common::{CLSACT_PRIORITY, Hook, InterfaceKind, ProgramKind};
+use netpath_common::{CLSACT_PRIORITY, Hook, InterfaceKind, NameKey, ProgramKind};
 
 use super::{
     AttachMode, Datapath, attach_mode,
@@ -189,10 +189,11 @@ impl Datapath {
         }
     }
 
-    /// Attaches a program to an interface, behind those that are there. Returns whether it was not yet.
+    /// Attaches a program to an interface, behind those that are there. Returns whether it was not yet. Without TCX that takes a
+    /// clsact qdisc; where one is made that is recorded as netpath's, there is none afterwards if it fails.
     ///
     /// # Errors
-    /// When the interface does not exist or the kernel refuses.
+    /// When the interface does not exist, the kernel refuses, or somebody has made the qdisc that was to be netpath's.
     pub fn attach(
         &self,
         inside: &Inside<'_>,
@@ -201,6 +202,9 @@ impl Datapath {
     ) -> Result<bool, DatapathError> {
         match attach_mode()? {
             AttachMode::Tcx => self.attach_tcx(inside, kind, dev),
+            AttachMode::Clsact if self.makes_clsact(dev)? => {
+                self.attach_with_clsact(inside, kind, dev)
+            }
             AttachMode::Clsact => {
                 ensure_clsact(dev)?;
                 self.attach_clsact(kind, dev)
@@ -208,21 +212,14 @@ impl Datapath {
         }
     }
 
-    /// As [`Datapath::attach`], to an interface that has no clsact qdisc: one that is made for programs is netpath's, and
-    /// there is none afterwards if that fails.
-    ///
-    /// # Errors
-    /// As there, and when somebody has made one.
-    pub fn attach_alone(
-        &self,
-        inside: &Inside<'_>,
-        kind: ProgramKind,
-        dev: &str,
-    ) -> Result<bool, DatapathError> {
-        match attach_mode()? {
-            AttachMode::Tcx => self.attach_tcx(inside, kind, dev),
-            AttachMode::Clsact => self.attach_with_clsact(inside, kind, dev),
-        }
+    /// Whether it is recorded that netpath makes the clsact qdisc of an interface that it did not make.
+    fn makes_clsact(&self, dev: &str) -> Result<bool, DatapathError> {
+        // An interface whose name fits into no record has none.
+        let Some(name) = netpath_common::fixed(dev) else {
+            return Ok(false);
+        };
+        let record = self.maps.uplink_records.get(&NameKey { name })?;
+        Ok(record.is_some_and(|record| record.clsact_made != 0))
     }
 
     fn attach_tcx(

@@ -16,6 +16,10 @@ use super::{
 
 /// Entries in one call: as many as keep the copies in the processor's cache.
 const CHUNK: usize = 4096;
+/// So many bytes of large entries: room for all of [`CHUNK`] takes longer to make than a few records to read.
+const CHUNK_BYTES: usize = 128 << 10;
+/// But so many at least: a bucket of a hash has to fit.
+const CHUNK_LEAST: usize = 32;
 
 /// What a map's entries look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,7 +180,9 @@ impl RawMap {
         if self.layout.kind == MapKind::DevMapHash as u32 {
             return self.one_by_one(tell);
         }
-        let mut chunk = CHUNK.min(self.max_entries as usize);
+        let entry = self.layout.key_size + self.stride;
+        let fitting = (CHUNK_BYTES / entry).clamp(CHUNK_LEAST, CHUNK);
+        let mut chunk = fitting.min(self.max_entries as usize);
         // A key, or a word where that is larger.
         let mut cursor = vec![0u8; self.layout.key_size.max(8)];
         let mut keys = Vec::new();

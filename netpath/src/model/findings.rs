@@ -60,8 +60,24 @@ impl Ends for TopologyErrors {
 /// A value and the line it stands on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct At<T> {
+    /// Counted from 1; 0 of what stands in no file.
     pub(super) line: usize,
     pub(super) value: T,
+}
+
+impl<T> At<T> {
+    /// Of what somebody said by itself.
+    pub(super) fn nowhere(value: T) -> Self {
+        Self { line: 0, value }
+    }
+
+    /// Where it stands, as the end of a sentence.
+    pub(super) fn place(&self) -> String {
+        match self.line {
+            0 => String::new(),
+            line => format!(" (line {line})"),
+        }
+    }
 }
 
 /// The findings so far in one file.

@@ -6,9 +6,10 @@ use netpath_common::{ADDRESSES_MAX, PREFIXES_MAX};
 
 use super::{
     Endpoint, IPV6_MIN_MTU, InterfaceName, MTU_RANGE, Name, TopologyErrors, address,
-    check::reserved_name,
+    check::{prefixes::Nets, reserved_name, too_small_for_ipv6},
     derived_host_dev,
     fault::{Fault, FaultKind},
+    findings::At,
     read::DEV_DEFAULT,
 };
 
@@ -48,11 +49,13 @@ impl Endpoint {
         };
         let dev = interface("dev", &text.dev);
         let host_dev = interface("host-dev", &text.host_dev);
-        if faults.is_empty() {
+        if let Some(name) = name.as_ref().filter(|_| faults.is_empty()) {
             faults.of_addresses(&addresses);
-            faults.of_prefixes(&prefixes, &addresses);
+            faults.of_prefixes(name, &addresses, &prefixes);
         }
-        faults.of_mtu(text.mtu, &addresses);
+        if let (Some(name), Some(mtu)) = (&name, text.mtu) {
+            faults.of_mtu(mtu, name, &addresses);
+        }
         let name = match name {
             Some(name) if faults.is_empty() => name,
             _ => return Err(faults.into_errors(&text.name)),
@@ -112,51 +115,33 @@ impl Faults {
         }
     }
 
-    fn of_prefixes(&mut self, prefixes: &[IpNet], addresses: &[IpNet]) {
+    fn of_prefixes(&mut self, name: &Name, addresses: &[IpNet], prefixes: &[IpNet]) {
         const KEY: &str = "prefix";
         self.at_most(KEY, PREFIXES_MAX, prefixes.len());
-        for (index, prefix) in prefixes.iter().enumerate() {
-            let mut before = prefixes[..index].iter();
-            let other = before.find(|other| other.contains(prefix) || prefix.contains(*other));
-            let is_own = |address: &IpNet| IpNet::from(address.addr()) == *prefix;
-            let is_family = |it: &IpNet| it.addr().is_ipv4() == prefix.addr().is_ipv4();
-            let fault = if let Some(other) = other {
-                let problem = format!("overlapping prefixes: {prefix} and {other}");
-                Fault::new(
-                    FaultKind::PrefixOverlap,
-                    problem,
-                    "write the wider one alone",
-                )
-            } else if addresses.iter().any(is_own) {
-                let problem = format!("{prefix} is the endpoint's own address");
-                Fault::new(FaultKind::PrefixIsOwnAddress, problem, "remove it")
-            } else if !addresses.iter().any(is_family) {
-                let problem = format!("{prefix} has no next hop: no address is of its family");
-                let cure = "add an address of that family, or remove the prefix";
-                Fault::new(FaultKind::PrefixWithoutNextHop, problem, cure)
-            } else {
-                continue;
-            };
-            self.add(KEY, fault);
-        }
+        let nowhere = |nets: &[IpNet]| -> Vec<At<IpNet>> {
+            let nets = nets.iter().copied();
+            nets.map(At::nowhere).collect()
+        };
+        let nets = Nets {
+            name,
+            addresses: &nowhere(addresses),
+            prefixes: &nowhere(prefixes),
+        };
+        let faults = nets.faults(true).into_iter();
+        faults.for_each(|(_, fault)| self.add(KEY, fault));
     }
 
-    fn of_mtu(&mut self, mtu: Option<u32>, addresses: &[IpNet]) {
-        let has_v6 = addresses.iter().any(|address| address.addr().is_ipv6());
-        let least = if has_v6 {
-            IPV6_MIN_MTU
-        } else {
-            *MTU_RANGE.start()
-        };
-        let most = *MTU_RANGE.end();
-        let range = least..=most;
-        let Some(mtu) = mtu.filter(|mtu| !range.contains(mtu)) else {
-            return;
-        };
-        let problem = format!("{mtu} is no MTU");
-        let with_v6 = if has_v6 { ", as it has IPv6" } else { "" };
-        let cure = format!("write one of {least} to {most} bytes{with_v6}");
-        self.add("mtu", Fault::new(FaultKind::OutOfRange, problem, cure));
+    fn of_mtu(&mut self, mtu: u32, name: &Name, addresses: &[IpNet]) {
+        const KEY: &str = "mtu";
+        let has_ipv6 = addresses.iter().any(|address| address.addr().is_ipv6());
+        if !MTU_RANGE.contains(&mtu) {
+            let (least, most) = (MTU_RANGE.start(), MTU_RANGE.end());
+            let problem = format!("{mtu} is no MTU");
+            let cure = format!("write one of {least} to {most} bytes");
+            self.add(KEY, Fault::new(FaultKind::OutOfRange, problem, cure));
+        } else if has_ipv6 && mtu < IPV6_MIN_MTU {
+            self.add(KEY, too_small_for_ipv6(mtu, name));
+        }
     }
 
     fn at_most(&mut self, key: &'static str, most: usize, found: usize) {
@@ -240,6 +225,10 @@ mod tests {
             (
                 text(&["10.0.1.2/24"], &["10.9.0.0/24", "10.9.0.0/28"]),
                 "prefix_overlap",
+            ),
+            (
+                text(&["10.0.1.2/24"], &["10.9.0.0/24", "10.9.0.0/24"]),
+                "duplicate_prefix",
             ),
         ] {
             assert_eq!(ids(&wrong), [id]);

@@ -6,10 +6,11 @@ use super::{
     carry_out::Site,
     departures::{Departures, Remaining},
     error::{self, ProvisionError},
-    expedited, root, snapshot,
+    expedited, require, snapshot,
     unproven::Unproven,
 };
 use crate::{
+    capabilities::Work,
     datapath::{self, Datapath, ObjectKind},
     descriptors,
     lock::TopologyLock,
@@ -32,7 +33,7 @@ pub fn down(
     interrupted: &AtomicBool,
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Removed, ProvisionError> {
-    root()?;
+    require(Work::Nodes)?;
     mounts::require_visible("down")?;
     mounts::require_writable()?;
     descriptors::require(2)?;

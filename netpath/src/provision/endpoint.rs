@@ -15,10 +15,11 @@ use super::{
     departures::Departures,
     down::Removed,
     error::{self, ProvisionError},
-    expedited, random, root,
+    expedited, random, require,
     snapshot::{self, Snapshot},
 };
 use crate::{
+    capabilities::Work,
     datapath::{self, Datapath, ObjectKind},
     descriptors,
     lock::TopologyLock,
@@ -116,7 +117,7 @@ pub fn add(
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
     const COMMAND: &str = "endpoint add";
-    root()?;
+    require(Work::Nodes)?;
     mounts::require_visible(COMMAND)?;
     descriptors::require(2)?;
     if new.netns.is_none() {
@@ -170,7 +171,7 @@ pub fn remove(
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Removed, ProvisionError> {
     const COMMAND: &str = "endpoint remove";
-    root()?;
+    require(Work::Nodes)?;
     mounts::require_visible(COMMAND)?;
     descriptors::require(2)?;
     let lock = TopologyLock::take(&old.interrupted)?;

@@ -4,6 +4,7 @@ use std::io;
 
 use crate::{
     Ending, Ends,
+    capabilities::CapabilitiesError,
     datapath::DatapathError,
     descriptors::DescriptorsError,
     lock::LockError,
@@ -18,9 +19,6 @@ use crate::{
 /// A failure of provisioning. Each names its object and, where there is one, the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvisionError {
-    /// Not root.
-    #[error("netpath needs root for namespaces and BPF: run it with sudo")]
-    NotRoot,
     /// An object cannot be made as it is wanted. Nothing was touched.
     #[error(transparent)]
     Refused(#[from] Refused),
@@ -44,6 +42,9 @@ pub enum ProvisionError {
     /// No node is up at all.
     #[error("nothing is up: `netpath up` makes what a topology file describes")]
     NothingUp,
+    /// The kernel does not say what the process is allowed to do.
+    #[error(transparent)]
+    Capabilities(#[from] CapabilitiesError),
     /// The kernel gives no random numbers.
     #[error("getrandom: {0}")]
     Random(io::Error),
@@ -145,7 +146,8 @@ impl ProvisionError {
 impl Ends for ProvisionError {
     fn ending(&self) -> Ending {
         match self {
-            Self::NotRoot | Self::Refused(_) => Ending::Refused,
+            Self::Refused(_) => Ending::Refused,
+            Self::Capabilities(error) => error.ending(),
             Self::Lock(error) => error.ending(),
             Self::Mounts(error) => error.ending(),
             Self::Descriptors(error) => error.ending(),
@@ -177,7 +179,6 @@ mod tests {
 
     fn refused() -> Vec<ProvisionError> {
         vec![
-            ProvisionError::NotRoot,
             ProvisionError::from(Refusal::OtherPlace.of("node node03")),
             ProvisionError::from(DatapathError::KernelLacks { what: "TCX" }),
         ]
@@ -201,7 +202,7 @@ mod tests {
                 source: io::Error::other("no"),
             }),
             ProvisionError::Undo {
-                cause: Box::new(ProvisionError::NotRoot),
+                cause: Box::new(ProvisionError::NothingUp),
                 undoing: Vec::new(),
             },
         ];

@@ -2,8 +2,9 @@
 
 use netpath_common::Family;
 
-use super::error::ProvisionError;
+use super::{error::ProvisionError, refuse_lacking};
 use crate::{
+    capabilities::{Capability, lacking_of_others},
     netfilter::{Iptables, NetfilterError, Policy, legacy_tables, nft::Ruleset},
     netns::Inside,
     reconcile::Refusal,
@@ -20,6 +21,11 @@ fn families() -> &'static [Family] {
 
 fn programs() -> impl Iterator<Item = Iptables> {
     families().iter().copied().map(Iptables::new)
+}
+
+/// Refuses where iptables may not do what it is for.
+pub fn require_allowed() -> Result<(), ProvisionError> {
+    refuse_lacking(&lacking_of_others(&[Capability::NetAdmin]))
 }
 
 /// Fails if iptables is not installed.

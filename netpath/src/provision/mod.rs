@@ -32,15 +32,15 @@ pub use crate::reconcile::{Action, Change, GATEWAY_V4, GATEWAY_V6, Object};
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use nix::unistd::Uid;
-
 use crate::{
+    capabilities::{self, Capability, Lack, Work},
     datapath::{Datapath, ObjectKind},
     descriptors,
     expedite::Expedited,
     lock::TopologyLock,
     model::Topology,
     mounts,
+    reconcile::Refusal,
 };
 
 /// How to bring a topology up.
@@ -196,7 +196,7 @@ pub fn set_fast_path_telling(
     selection: &Selection,
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Raised, ProvisionError> {
-    root()?;
+    require(Work::Nodes)?;
     mounts::require_visible("fastpath")?;
     mounts::require_writable()?;
     descriptors::require(2)?;
@@ -237,11 +237,27 @@ fn expedited(nodes: &[String]) -> Option<Expedited> {
     Expedited::by_default(nodes.iter().any(|node| is_lab(node) == Some(true)))
 }
 
-/// Fails unless run by root.
-fn root() -> Result<(), ProvisionError> {
-    match Uid::effective().is_root() {
-        true => Ok(()),
-        false => Err(ProvisionError::NotRoot),
+/// Refuses what the calling thread is not allowed to do, with all that it lacks. From here on it acts on files as root does.
+///
+/// # Errors
+/// When it lacks something, or that cannot be told.
+pub fn require(work: Work) -> Result<(), ProvisionError> {
+    let mut lacking = capabilities::lacking(work)?;
+    let ptrace = Lack::Own(Capability::SysPtrace);
+    if lacking.contains(&ptrace) && mounts::shows_everybodys()? {
+        lacking.retain(|it| *it != ptrace);
+    }
+    refuse_lacking(&lacking)?;
+    Ok(capabilities::act_as_root()?)
+}
+
+fn refuse_lacking(lacking: &[Lack]) -> Result<(), ProvisionError> {
+    match lacking {
+        [] => Ok(()),
+        lacking => {
+            let told = lacking.iter().map(ToString::to_string).collect();
+            Err(Refusal::CapabilitiesMissing(told).of("netpath").into())
+        }
     }
 }
 

@@ -7,9 +7,10 @@ use netpath_common::{EndpointEntry, Ifindex, Mac, Origin, ProgramKind, PuntReaso
 
 use super::{
     EndpointStatus, FastPath, InterfaceStatus, NextHopStatus, NodeStatus, RouteStatus, UNREADABLE,
-    UplinkStatus, error::ProvisionError, root, snapshot,
+    UplinkStatus, error::ProvisionError, require, snapshot,
 };
 use crate::{
+    capabilities::Work,
     datapath::{Datapath, attach_mode, nodes},
     descriptors,
     finding::Finding,
@@ -20,7 +21,7 @@ use crate::{
 
 /// See [`super::observe`].
 pub fn observe() -> Result<Vec<NodeStatus>, ProvisionError> {
-    root()?;
+    require(Work::Nodes)?;
     mounts::require_visible("show")?;
     // One node after the other, and another whose wire is asked about.
     descriptors::require(2)?;

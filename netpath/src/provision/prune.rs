@@ -2,8 +2,9 @@
 
 use netpath_common::{EndpointRecord, Origin};
 
-use super::{error::ProvisionError, root};
+use super::{error::ProvisionError, require};
 use crate::{
+    capabilities::Work,
     datapath::{self, Datapath, DatapathError},
     mounts,
 };
@@ -33,7 +34,7 @@ pub struct Kept {
 /// # Errors
 /// When netpath's directory cannot be read.
 pub fn surplus(wanted: &[String]) -> Result<Surplus, ProvisionError> {
-    root()?;
+    require(Work::Nodes)?;
     mounts::require_visible("down")?;
     let mut surplus = Surplus::default();
     for name in datapath::nodes()? {

@@ -8,10 +8,11 @@ use super::{
     UpOptions,
     carry_out::{Making, Site},
     error::{self, ProvisionError},
-    iptables, random, root,
+    iptables, random, require,
     snapshot::{self, Snapshot},
 };
 use crate::{
+    capabilities::Work,
     datapath::{Capacity, Datapath, Missing},
     descriptors,
     expedite::Expedited,
@@ -34,7 +35,7 @@ pub struct Raised {
 
 /// See [`super::plan_telling`].
 pub fn plan(topology: &Topology, options: &UpOptions) -> Result<Raised, ProvisionError> {
-    root()?;
+    require_allowed(topology)?;
     mounts::require_writable()?;
     let mut topology = topology.clone();
     let mut changes = Vec::new();
@@ -149,8 +150,7 @@ fn planned<'a>(
     Datapath::check_kernel()?;
     require_ipv6(topology)?;
     let mut errors = Vec::new();
-    let drops = |node: &model::Node| node.forward_policy == ForwardPolicy::Drop;
-    if topology.nodes.iter().any(drops) {
+    if needs_iptables(topology) {
         errors.extend(iptables::require().err());
     }
     let mut planned = Vec::new();
@@ -167,6 +167,19 @@ fn planned<'a>(
         None => Ok(planned),
         Some(error) => Err(error),
     }
+}
+
+fn require_allowed(topology: &Topology) -> Result<(), ProvisionError> {
+    require(Work::Nodes)?;
+    match needs_iptables(topology) {
+        true => iptables::require_allowed(),
+        false => Ok(()),
+    }
+}
+
+fn needs_iptables(topology: &Topology) -> bool {
+    let mut nodes = topology.nodes.iter();
+    nodes.any(|node| node.forward_policy == ForwardPolicy::Drop)
 }
 
 /// Refuses a file with IPv6 on a kernel that has none, once: nothing of it could be made as it is wanted.
@@ -235,7 +248,7 @@ pub fn up(
     options: &UpOptions,
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Raised, ProvisionError> {
-    root()?;
+    require_allowed(topology)?;
     mounts::require_writable()?;
     let lock = TopologyLock::take(&options.interrupted)?;
     let _expedited = Expedited::by_default(topology.nodes.iter().any(|node| node.expedite));

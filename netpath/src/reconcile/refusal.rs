@@ -222,6 +222,9 @@ kinds! {
         } = "too_many_addresses", "raise max_endpoints in the topology file, and run `netpath up`";
         /// The file has IPv6 addresses, and the kernel has no IPv6: it was booted with `ipv6.disable=1`, or built without.
         NoIpv6 = "ipv6_absent", "leave IPv6 out of the topology file, or boot without `ipv6.disable=1`";
+        /// The process is not allowed to do what the command takes.
+        CapabilitiesMissing(Vec<String>) = "capabilities_missing", "run it with sudo, or with these capabilities in its \
+            ambient set, as by `setpriv` or the AmbientCapabilities of a systemd unit (netpath(1) has what each command needs)";
         /// A FORWARD policy needs iptables, which is not there.
         NoIptables(&'static str) = "iptables_missing", "install the package iptables, or leave forward_policy out";
         /// Pins of the node's maps are gone that no program holds any more, and with them what they held.
@@ -472,6 +475,7 @@ impl fmt::Display for Refusal {
                  room for {room}"
             ),
             Self::NoIpv6 => write!(f, "the kernel has no IPv6, and the topology file does"),
+            Self::CapabilitiesMissing(told) => write!(f, "lacks {}", told.join(", ")),
             Self::NoIptables(program) => {
                 write!(
                     f,

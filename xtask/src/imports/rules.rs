@@ -22,6 +22,7 @@ const LIBRARY: &[(&str, &[&str])] = &[
     ("random", &[]),
     ("command", &[]),
     ("netns", &[]),
+    ("capabilities", &[]),
     ("lock", &[]),
     ("expedite", &["lock"]),
     ("model", &["finding", "hash"]),
@@ -37,6 +38,7 @@ const LIBRARY: &[(&str, &[&str])] = &[
     (
         "provision",
         &[
+            "capabilities",
             "datapath",
             "expedite",
             "finding",

@@ -15,7 +15,7 @@ use crate::command;
 use crate::setup::kernel::Kernel;
 
 /// Programs that netpath and the tests start.
-const PROGRAMS: [&str; 18] = [
+const PROGRAMS: [&str; 20] = [
     "ip",
     "tc",
     "bpftool",
@@ -32,6 +32,8 @@ const PROGRAMS: [&str; 18] = [
     "nft",
     // Busybox's lack options, and its shell has commands of its own in place of those that stand first in PATH.
     "sh",
+    "setpriv",
+    "setcap",
     "unshare",
     "nsenter",
     "flock",

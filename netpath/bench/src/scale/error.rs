@@ -85,7 +85,7 @@ impl From<BenchError> for ScaleError {
 
 #[cfg(test)]
 mod tests {
-    use netpath::model::Topology;
+    use netpath::{model::Topology, reconcile::Refusal};
 
     use super::*;
 
@@ -95,7 +95,7 @@ mod tests {
         let findings = Topology::parse("lab.toml", "x = 1").expect_err("unknown key");
         let refused = [
             ScaleError::from(BenchError::from(ProvisionError::from(lacks()))),
-            ScaleError::from(ProvisionError::NotRoot),
+            ScaleError::from(ProvisionError::from(Refusal::NameTooLong.of("x"))),
             ScaleError::from(lacks()),
             ScaleError::from(findings),
         ];

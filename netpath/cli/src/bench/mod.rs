@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use netpath::capabilities::{self, Work};
 use netpath_bench::{BenchOptions, Family, Measure, Path, Reach, Results, Scope, report, stats};
 
 use self::progress::Line;
@@ -128,7 +129,7 @@ pub fn run(args: &BenchArgs, context: &Context) -> Result<Exit, Failure> {
     if let Some(Other::Scale(args)) = &args.other {
         return scale::run(args, context);
     }
-    context.require_root()?;
+    context.require(Work::Bench)?;
     context.catch_signals()?;
     let options = args.options(context);
     let mut line = Line::new();
@@ -146,6 +147,7 @@ pub fn run(args: &BenchArgs, context: &Context) -> Result<Exit, Failure> {
         note(tables::rejected(rejected));
     }
     if let Some(directory) = &args.report {
+        capabilities::act_as_self();
         tell(&report::write(directory, &results)?);
     }
     Ok(if results.rejected.is_empty() {

@@ -5,6 +5,7 @@ use std::{
     path::PathBuf,
 };
 
+use netpath::capabilities::{self, Work};
 use netpath_bench::{
     Path, Reach, report,
     scale::{self, MapMemory, Progress, ScaleOptions, ScaleResults, Size, summary},
@@ -39,7 +40,7 @@ pub struct ScaleArgs {
 
 /// Measures how cost grows.
 pub fn run(args: &ScaleArgs, context: &Context) -> Result<Exit, Failure> {
-    context.require_root()?;
+    context.require(Work::Bench)?;
     context.catch_signals()?;
     let mut options = if args.quick {
         ScaleOptions::quick()
@@ -70,6 +71,7 @@ pub fn run(args: &ScaleArgs, context: &Context) -> Result<Exit, Failure> {
         ));
     }
     if let Some(directory) = &args.report {
+        capabilities::act_as_self();
         super::tell(&report::write_scale(directory, &results)?);
     }
     Ok(if results.rejected.is_empty() {

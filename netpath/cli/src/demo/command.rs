@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use netpath::{Ends as _, datapath::ObjectKind, model::Topology};
+use netpath::{Ends as _, capabilities::Work, datapath::ObjectKind, model::Topology};
 use netpath_common::Family;
 
 use super::{
@@ -25,7 +25,7 @@ pub struct DemoArgs {
 
 /// Tells the story of the built-in lab.
 pub fn run(args: &DemoArgs, context: &Context) -> Result<Exit, Failure> {
-    context.require_root()?;
+    context.require(Work::Demo)?;
     context.catch_signals()?;
     let options = DemoOptions {
         keep: args.keep,

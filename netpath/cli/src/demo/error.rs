@@ -95,14 +95,20 @@ impl Ends for DemoError {
 
 #[cfg(test)]
 mod tests {
+    use netpath::reconcile::Refusal;
+
     use super::*;
+
+    fn refused() -> ProvisionError {
+        Refusal::NameTooLong.of("netpath").into()
+    }
 
     #[test]
     fn what_was_refused_is_told_from_what_failed() {
         let nodes = "node03".to_owned();
         assert!(DemoError::AlreadyUp { nodes }.is_refusal());
-        assert!(DemoError::Up(ProvisionError::NotRoot).is_refusal());
-        assert!(!DemoError::Provision(ProvisionError::NotRoot).is_refusal());
+        assert!(DemoError::Up(refused()).is_refusal());
+        assert!(!DemoError::Provision(refused()).is_refusal());
         assert!(!DemoError::Interrupted.is_refusal());
     }
 
@@ -110,11 +116,13 @@ mod tests {
     fn a_failed_removal_tells_what_came_before() {
         let error = |cause| DemoError::Removal {
             cause,
-            removal: Box::new(ProvisionError::NotRoot),
+            removal: Box::new(refused()),
             left: "demo01".to_owned(),
         };
         let interrupted = error(Some(Box::new(DemoError::Interrupted))).to_string();
-        assert!(interrupted.starts_with("interrupted, and the lab is not removed: netpath needs"));
+        assert!(
+            interrupted.starts_with("interrupted, and the lab is not removed: netpath: is too")
+        );
         assert!(error(None).to_string().starts_with("the lab is not"));
     }
 }

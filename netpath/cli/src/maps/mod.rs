@@ -3,6 +3,7 @@
 mod decode;
 
 use netpath::{
+    capabilities::Work,
     datapath::{self, Datapath, MapSummary, Maps, map_names},
     model::Name,
     mounts,
@@ -75,7 +76,7 @@ pub fn run(args: &MapsArgs, context: &Context) -> Result<Exit, Failure> {
         None | Some(Action::List) => None,
         Some(Action::Dump { name }) => Some(map_name(name)?),
     };
-    context.require_root()?;
+    context.require(Work::Maps)?;
     mounts::require_visible("maps")?;
     let nodes = match &args.node {
         Some(node) => vec![node.to_string()],

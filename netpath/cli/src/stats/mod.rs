@@ -9,6 +9,7 @@ use std::{
 
 use netpath::{
     api::{Groups, Hop, Hops, Rate, Rates},
+    capabilities::Work,
     counters::{self, Counters, Group, GroupBy, HopRow},
     model::Name,
     mounts,
@@ -121,7 +122,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 
 /// Shows counters or rates.
 pub fn run(args: &StatsArgs, context: &Context) -> Result<Exit, Failure> {
-    context.require_root()?;
+    context.require(Work::Count)?;
     mounts::require_visible("stats")?;
     let counters = args.read()?;
     let exit = match counters.unread.is_empty() {

@@ -3,7 +3,7 @@
 //! A rule that says "nothing there has this" (an unreachable next hop, a missing family) is checked only
 //! when all values could be read; else it would blame one mistake for another.
 
-mod prefixes;
+pub(super) mod prefixes;
 mod routes;
 
 use std::collections::HashMap;
@@ -212,17 +212,16 @@ fn mtus(node: &DraftNode, findings: &mut Findings<'_>) {
             continue;
         }
         told |= is_nodes;
-        let problem = format!(
-            "{} is too small for IPv6, of which {} has an address",
-            mtu.value, endpoint.name.value
-        );
-        let cure = format!("write at least {IPV6_MIN_MTU}, or leave out IPv6 addresses");
-        findings.add(
-            mtu.line,
-            key,
-            Fault::new(FaultKind::OutOfRange, problem, cure),
-        );
+        let fault = too_small_for_ipv6(mtu.value, &endpoint.name.value);
+        findings.add(mtu.line, key, fault);
     }
+}
+
+/// An MTU with which the kernel does no IPv6, of an endpoint that has IPv6 addresses.
+pub(super) fn too_small_for_ipv6(mtu: u32, endpoint: &Name) -> Fault {
+    let problem = format!("{mtu} is too small for IPv6, of which {endpoint} has an address");
+    let cure = format!("write at least {IPV6_MIN_MTU}, or leave out IPv6 addresses");
+    Fault::new(FaultKind::OutOfRange, problem, cure)
 }
 
 /// What the file itself names has room in the maps.

@@ -9,7 +9,7 @@ use crate::model::{
     address::{family, host_length},
     fault::{Fault, FaultKind},
     findings::{At, Findings},
-    read::{DraftEndpoint, DraftNode},
+    read::DraftNode,
 };
 
 /// Whose an address is.
@@ -143,31 +143,70 @@ fn overlaps(claims: &[Claim<'_>], findings: &mut Findings<'_>) {
 /// An endpoint's prefixes against each other and against its own addresses.
 pub(super) fn of_endpoints(nodes: &[DraftNode], all_read: bool, findings: &mut Findings<'_>) {
     for endpoint in nodes.iter().flat_map(|node| &node.endpoints) {
-        for (index, prefix) in endpoint.prefixes.iter().enumerate() {
-            let fault = among(&endpoint.prefixes[..index], prefix.value)
-                .or_else(|| own_address(endpoint, prefix.value))
-                .or_else(|| all_read.then(|| no_next_hop(endpoint, prefix.value))?);
-            if let Some(fault) = fault {
-                findings.add(prefix.line, PREFIXES, fault);
-            }
+        let nets = Nets {
+            name: &endpoint.name.value,
+            addresses: &endpoint.addresses,
+            prefixes: &endpoint.prefixes,
+        };
+        for (line, fault) in nets.faults(all_read) {
+            findings.add(line, PREFIXES, fault);
         }
+    }
+}
+
+/// What an endpoint has, of a file or not.
+pub(in crate::model) struct Nets<'a> {
+    pub name: &'a Name,
+    pub addresses: &'a [At<IpNet>],
+    pub prefixes: &'a [At<IpNet>],
+}
+
+impl Nets<'_> {
+    /// What is wrong with its prefixes, each with the line of the prefix.
+    pub fn faults(&self, all_read: bool) -> Vec<(usize, Fault)> {
+        let prefixes = self.prefixes.iter().enumerate();
+        let faults = prefixes.filter_map(|(index, prefix)| {
+            let fault = among(&self.prefixes[..index], prefix.value)
+                .or_else(|| own_address(self.addresses, prefix.value))
+                .or_else(|| all_read.then(|| self.no_next_hop(prefix.value))?);
+            Some((prefix.line, fault?))
+        });
+        faults.collect()
+    }
+
+    /// A prefix of a family that the endpoint has no address of.
+    fn no_next_hop(&self, prefix: IpNet) -> Option<Fault> {
+        let is_ipv4 = prefix.addr().is_ipv4();
+        let mut addresses = self.addresses.iter();
+        if addresses.any(|at| at.value.addr().is_ipv4() == is_ipv4) {
+            return None;
+        }
+        let (family, name) = (family(prefix.addr()), self.name);
+        Some(Fault::new(
+            FaultKind::PrefixWithoutNextHop,
+            format!(
+                "{prefix} needs an {family} next hop, and endpoint {name} has no {family} address"
+            ),
+            format!("add an {family} address to the endpoint, or remove this prefix"),
+        ))
     }
 }
 
 /// A prefix that shares addresses with one that comes before it in the list.
 fn among(before: &[At<IpNet>], prefix: IpNet) -> Option<Fault> {
-    let At { line, value: first } = before
+    let at = before
         .iter()
         .find(|at| at.value.contains(&prefix) || prefix.contains(&at.value))?;
-    Some(if *first == prefix {
-        let problem = format!("{prefix} is in the list already (line {line})");
+    let (first, place) = (at.value, at.place());
+    Some(if first == prefix {
+        let problem = format!("{prefix} is in the list already{place}");
         Fault::new(
             FaultKind::DuplicatePrefix,
             problem,
             "write each prefix once",
         )
     } else {
-        let problem = format!("{prefix} overlaps {first} of the same endpoint (line {line})");
+        let problem = format!("{prefix} overlaps {first} of the same endpoint{place}");
         Fault::new(
             FaultKind::PrefixOverlap,
             problem,
@@ -177,29 +216,17 @@ fn among(before: &[At<IpNet>], prefix: IpNet) -> Option<Fault> {
 }
 
 /// A prefix that is no more than an address that the endpoint has itself.
-fn own_address(endpoint: &DraftEndpoint, prefix: IpNet) -> Option<Fault> {
-    let mut addresses = endpoint.addresses.iter();
-    let At { line, .. } = addresses.find(|at| IpNet::from(at.value.addr()) == prefix)?;
-    let problem = format!("{prefix} is an address of the endpoint itself (line {line})");
+fn own_address(addresses: &[At<IpNet>], prefix: IpNet) -> Option<Fault> {
+    let mut addresses = addresses.iter();
+    let at = addresses.find(|at| IpNet::from(at.value.addr()) == prefix)?;
+    let problem = format!(
+        "{prefix} is an address of the endpoint itself{}",
+        at.place()
+    );
     Some(Fault::new(
         FaultKind::PrefixIsOwnAddress,
         problem,
         "remove it: its addresses are routed to it anyway",
-    ))
-}
-
-/// A prefix of a family that the endpoint has no address of.
-fn no_next_hop(endpoint: &DraftEndpoint, prefix: IpNet) -> Option<Fault> {
-    let is_ipv4 = prefix.addr().is_ipv4();
-    let mut addresses = endpoint.addresses.iter();
-    if addresses.any(|at| at.value.addr().is_ipv4() == is_ipv4) {
-        return None;
-    }
-    let (family, name) = (family(prefix.addr()), &endpoint.name.value);
-    Some(Fault::new(
-        FaultKind::PrefixWithoutNextHop,
-        format!("{prefix} needs an {family} next hop, and endpoint {name} has no {family} address"),
-        format!("add an {family} address to the endpoint, or remove this prefix"),
     ))
 }
 

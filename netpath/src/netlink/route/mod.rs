@@ -211,6 +211,21 @@ pub enum Table {
     All,
 }
 
+impl Table {
+    fn number(self) -> u8 {
+        match self {
+            Self::Main => RouteHeader::RT_TABLE_MAIN,
+            Self::Local => libc::RT_TABLE_LOCAL,
+            Self::All => RouteHeader::RT_TABLE_UNSPEC,
+        }
+    }
+
+    /// Whether a route is in it.
+    pub fn has(self, route: &Route) -> bool {
+        self == Self::All || route.table == u32::from(self.number())
+    }
+}
+
 impl Netlink {
     /// The routes of both families, of every kind. Exceptions (path MTUs, redirects) are none.
     ///
@@ -225,11 +240,7 @@ impl Netlink {
         for family in FAMILIES {
             let mut message = RouteMessage::default();
             message.header.address_family = family;
-            message.header.table = match table {
-                Table::Main => RouteHeader::RT_TABLE_MAIN,
-                Table::Local => libc::RT_TABLE_LOCAL,
-                Table::All => RouteHeader::RT_TABLE_UNSPEC,
-            };
+            message.header.table = table.number();
             let request = RouteNetlinkMessage::GetRoute(message);
             let found = self.channel.dump(about, &request, |message| match message {
                 RouteNetlinkMessage::NewRoute(message)

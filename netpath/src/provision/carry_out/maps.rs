@@ -74,11 +74,7 @@ impl Site<'_> {
             }
             Op::RemovePrefix(prefix) => Ok(self.writer()?.remove_route(*prefix)?),
             Op::Attach(program, dev) => {
-                let datapath = self.datapath()?;
-                match self.has_own_clsact(dev)? {
-                    true => datapath.attach_alone(inside, *program, dev)?,
-                    false => datapath.attach(inside, *program, dev)?,
-                };
+                self.datapath()?.attach(inside, *program, dev)?;
                 Ok(())
             }
             Op::Detach(program, dev) => {
@@ -92,12 +88,6 @@ impl Site<'_> {
             }
             op => Err(ProvisionError::NoSuchPlace(format!("{op:?}"))),
         }
-    }
-
-    /// Whether it is recorded that netpath makes the clsact qdisc of an interface that it did not make.
-    fn has_own_clsact(&self, dev: &str) -> Result<bool, ProvisionError> {
-        let record = self.datapath()?.maps.uplink_records.get(&key(dev)?)?;
-        Ok(record.is_some_and(|record| record.clsact_made != 0))
     }
 
     /// With the cookie and the index that it got, where they could not be known when it was planned.

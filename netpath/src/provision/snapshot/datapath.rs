@@ -2,6 +2,7 @@
 
 use netpath_common::{Gate, InterfaceKind};
 
+use super::Subject;
 use crate::{
     datapath::{AttachMode, Datapath, attach_mode},
     provision::{error::ProvisionError, records},
@@ -14,7 +15,11 @@ pub(super) fn pins_links() -> Result<bool, ProvisionError> {
 }
 
 /// The entries that the programs read, and what else is pinned.
-pub(super) fn maps(datapath: &Datapath, observed: &mut Observed) -> Result<(), ProvisionError> {
+pub(super) fn maps(
+    subject: &Subject<'_>,
+    datapath: &Datapath,
+    observed: &mut Observed,
+) -> Result<(), ProvisionError> {
     let maps = &datapath.maps;
     let mut interfaces = std::collections::BTreeMap::new();
     for (ifindex, entry) in maps.interfaces.all()? {
@@ -34,6 +39,11 @@ pub(super) fn maps(datapath: &Datapath, observed: &mut Observed) -> Result<(), P
         };
         interfaces.insert(ifindex, interface);
     }
+    // All are a large array, and none of an endpoint's that is yet to come.
+    let strange = match subject.only {
+        Some(_) => Vec::new(),
+        None => maps.open_gates()?,
+    };
     observed.settings_sound = datapath.settings_are_sound()?;
     let rooms = [
         maps.endpoints_v4.max_entries(),
@@ -48,8 +58,7 @@ pub(super) fn maps(datapath: &Datapath, observed: &mut Observed) -> Result<(), P
             .into_iter()
             .map(|(id, device)| (id, device.ifindex))
             .collect(),
-        strange_gates: maps
-            .open_gates()?
+        strange_gates: strange
             .into_iter()
             .filter(|ifindex| !interfaces.contains_key(ifindex))
             .collect(),

@@ -6,7 +6,7 @@ use netpath_common::Ifindex;
 
 use super::namespace;
 use crate::{
-    netlink::{self, Netlink, Table},
+    netlink,
     netns::{self, Inside, NETNS_DIR},
     provision::error::ProvisionError,
     reconcile::{Link, Namespace, Route},
@@ -24,11 +24,11 @@ pub(super) struct Machine {
     pub entry: String,
 }
 
-/// Reads it, in its namespace; what its table local has is known already.
+/// Reads it, in its namespace; what its tables main and local have is known already.
 pub(super) fn read(
     inside: &Inside<'_>,
-    netlink: &Netlink,
     node: &Namespace,
+    main: &[netlink::Route],
     local: &[netlink::Route],
 ) -> Result<Machine, ProvisionError> {
     let links: BTreeMap<Ifindex, Link> = node
@@ -38,7 +38,7 @@ pub(super) fn read(
         .collect();
     Ok(Machine {
         local: namespace::routes(local, &links),
-        advertised: advertised(inside, netlink, &links)?,
+        advertised: advertised(inside, main, &links)?,
         entry: entry()?,
     })
 }
@@ -46,11 +46,10 @@ pub(super) fn read(
 /// The interfaces whose default route came by router advertisements, and that would not heed them as a router's.
 fn advertised(
     inside: &Inside<'_>,
-    netlink: &Netlink,
+    main: &[netlink::Route],
     links: &BTreeMap<Ifindex, Link>,
 ) -> Result<Vec<String>, ProvisionError> {
-    let routes = netlink.routes(Table::Main)?;
-    let defaults = routes
+    let defaults = main
         .iter()
         .filter(|route| route.protocol == RTPROT_RA && route.dst.prefix_len() == 0);
     let hops = defaults.flat_map(|route| &route.next_hops);

@@ -156,7 +156,7 @@ fn look(
         namespace::node(&subject, netns, datapath.as_ref(), &mut observed)?;
     }
     if let Some(datapath) = &datapath {
-        datapath::maps(datapath, &mut observed)?;
+        datapath::maps(&subject, datapath, &mut observed)?;
     }
     observed.pins_links = datapath::pins_links()?;
     observed.endpoints = endpoints(&subject, netns.as_ref())?;

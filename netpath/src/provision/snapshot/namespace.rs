@@ -46,15 +46,26 @@ pub(super) fn node(
     let (node, own, machine, forward_drop, attached, clsact, census) =
         netns.enter(|inside| {
             let netlink = Netlink::open(inside)?;
-            let mut node = read(inside, &netlink, state, &[], None)?;
+            // Each list is long where there are many endpoints, and read once.
+            let links = netlink.links()?;
+            let routes = netlink.routes(Table::All)?;
+            let of = |table: Table| -> Vec<netlink::Route> {
+                let routes = routes.iter().filter(|route| table.has(route));
+                routes.cloned().collect()
+            };
+            let (main, taken) = (of(Table::Main), of(Table::Local));
+            let found = Found {
+                links: &links,
+                main: &main,
+            };
+            let mut node = read(inside, &netlink, state, &[], found, None)?;
             node.sysctls = sysctls(inside, &node_keys(subject, &node))?;
-            let taken = netlink.routes(Table::Local)?;
             let own = (
                 taken.iter().filter_map(own_address).collect(),
                 taken.iter().filter_map(own_prefix).collect(),
             );
             let machine = match is_machine {
-                true => machine::read(inside, &netlink, &node, &taken)?,
+                true => machine::read(inside, &node, &main, &taken)?,
                 false => Machine::default(),
             };
             // Where one endpoint is looked at the policy is nobody's to change.
@@ -76,7 +87,14 @@ pub(super) fn node(
                 true => clsact(subject, inside, &netlink, &node, datapath)?,
                 false => BTreeMap::new(),
             };
-            let census = census::take(subject, inside, &netlink, datapath, &node.sysctls)?;
+            let census = {
+                let node = census::Node {
+                    links: &links,
+                    routes: &routes,
+                    sysctls: &node.sysctls,
+                };
+                census::take(subject, inside, &netlink, datapath, node)?
+            };
             Ok::<_, ProvisionError>((node, own, machine, drop, attached, clsact, census))
         })??;
     observed.node = node;
@@ -203,7 +221,7 @@ pub(super) fn endpoint(
     }
     let keys: Vec<String> = sysctls.into_iter().map(|(key, _)| key).collect();
     let node = node.map(Netns::as_fd);
-    netns.enter(|inside| read(inside, &Netlink::open(inside)?, state, &keys, node))?
+    netns.enter(|inside| read_all(inside, state, &keys, node))?
 }
 
 /// A wire's, with which of its ports have their other end in the node's.
@@ -214,7 +232,30 @@ pub(super) fn wire(
 ) -> Result<Namespace, ProvisionError> {
     let keys: Vec<String> = wire_sysctls(ALL).into_iter().map(|(key, _)| key).collect();
     let node = node.map(Netns::as_fd);
-    netns.enter(|inside| read(inside, &Netlink::open(inside)?, state, &keys, node))?
+    netns.enter(|inside| read_all(inside, state, &keys, node))?
+}
+
+fn read_all(
+    inside: &Inside<'_>,
+    state: NamespaceState,
+    keys: &[String],
+    node: Option<BorrowedFd<'_>>,
+) -> Result<Namespace, ProvisionError> {
+    let netlink = Netlink::open(inside)?;
+    let links = netlink.links()?;
+    let main = netlink.routes(Table::Main)?;
+    let found = Found {
+        links: &links,
+        main: &main,
+    };
+    read(inside, &netlink, state, keys, found, node)
+}
+
+/// What is read of a namespace already: its interfaces, and the routes of its main table.
+#[derive(Clone, Copy)]
+struct Found<'a> {
+    links: &'a [netlink::Link],
+    main: &'a [netlink::Route],
 }
 
 fn read(
@@ -222,16 +263,17 @@ fn read(
     netlink: &Netlink,
     state: NamespaceState,
     keys: &[String],
+    found: Found<'_>,
     node: Option<BorrowedFd<'_>>,
 ) -> Result<Namespace, ProvisionError> {
     let mut links: BTreeMap<Ifindex, Link> = BTreeMap::new();
-    let found = netlink.links()?;
+    let Found { links: all, main } = found;
     // Afterwards: the kernel gives it one when it tells of an interface whose other end is there.
     let node = match node {
         Some(node) => netlink.namespace_id(node)?,
         None => None,
     };
-    for link in found {
+    for link in all {
         let peer = link
             .peer
             .filter(|peer| node.is_some() && peer.netns == node);
@@ -239,8 +281,8 @@ fn read(
             link.ifindex,
             Link {
                 ifindex: link.ifindex,
-                name: link.name,
-                altnames: link.altnames,
+                name: link.name.clone(),
+                altnames: link.altnames.clone(),
                 mac: link.mac,
                 framing: Framing::of(link.hardware, link.point_to_point),
                 veth: link.kind == LinkKind::Veth,
@@ -280,7 +322,7 @@ fn read(
         state,
         neighbours: neighbours.collect(),
         silent,
-        routes: routes(&netlink.routes(Table::Main)?, &links),
+        routes: routes(main, &links),
         links: links.into_values().collect(),
         sysctls: sysctls(inside, keys)?,
     })

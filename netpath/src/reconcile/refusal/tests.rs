@@ -284,6 +284,12 @@ fn each_says_what_is_wrong_and_what_mends_it() {
             "the kernel has no IPv6, and the topology file does: leave IPv6 out of the topology \
              file, or boot without `ipv6.disable=1`",
         ),
+        (
+            Refusal::CapabilitiesMissing(vec!["CAP_NET_ADMIN".into(), "CAP_SYS_ADMIN".into()]),
+            "lacks CAP_NET_ADMIN, CAP_SYS_ADMIN: run it with sudo, or with these capabilities in its \
+             ambient set, as by `setpriv` or the AmbientCapabilities of a systemd unit (netpath(1) has \
+             what each command needs)",
+        ),
         (Refusal::NameTooLong, "is too long for a record: shorten it"),
         (
             Refusal::NamespaceTaken {

@@ -23,15 +23,28 @@ use crate::{
 /// The sysctl by which the kernel forwards IPv4 by paths' MTUs.
 pub(super) const PATH_MTU: &str = "ipv4/ip_forward_use_pmtu";
 
+/// What is read of the node's namespace already.
+#[derive(Clone, Copy)]
+pub(super) struct Node<'a> {
+    pub links: &'a [netlink::Link],
+    /// Of all tables.
+    pub routes: &'a [Route],
+    pub sysctls: &'a Sysctls,
+}
+
 /// Takes it, in the node's namespace.
 pub(super) fn take(
     subject: &Subject<'_>,
     inside: &Inside<'_>,
     netlink: &Netlink,
     datapath: Option<&Datapath>,
-    sysctls: &Sysctls,
+    node: Node<'_>,
 ) -> Result<Census, ProvisionError> {
-    let links = netlink.links()?;
+    let Node {
+        links,
+        routes,
+        sysctls,
+    } = node;
     let ruleset = Ruleset::read(inside)?;
     let routed = routed(subject);
     let mut matters = addresses::of_policies(&Xfrm::read(inside)?, &routed);
@@ -41,21 +54,20 @@ pub(super) fn take(
         .chain(subject.uplinks())
         .collect();
     for dev in subject.seen_host_devs().iter().chain(&subject.uplinks()) {
-        if let Some(problem) = named(&links, dev).and_then(|link| link.undecoded.as_ref()) {
+        if let Some(problem) = named(links, dev).and_then(|link| link.undecoded.as_ref()) {
             return Err(ProvisionError::Interface {
                 dev: (*dev).to_owned(),
                 problem: problem.clone(),
             });
         }
     }
-    matters.extend(addresses::of_rules(&ruleset, &routed, &links, &devices));
-    let routes = netlink.routes(Table::All)?;
+    matters.extend(addresses::of_rules(&ruleset, &routed, links, &devices));
     let uplinks = subject.uplinks().into_iter();
-    let uplinks: Vec<&str> = uplinks.map(|dev| kernel_name(&links, dev)).collect();
+    let uplinks: Vec<&str> = uplinks.map(|dev| kernel_name(links, dev)).collect();
     let routing = routing::Routing {
         rules: &netlink.rules()?,
-        routes: &routes,
-        links: &links,
+        routes,
+        links,
         uplinks: &uplinks,
     };
     matters.extend(routing.matters(&routed));
@@ -67,8 +79,8 @@ pub(super) fn take(
         ruleset: &ruleset,
     };
     let mut census = Census {
-        interfaces: reader.interfaces(&links)?,
-        coming: reader.coming(&links),
+        interfaces: reader.interfaces(links)?,
+        coming: reader.coming(links),
         matters,
         routed: routed
             .iter()
@@ -79,11 +91,11 @@ pub(super) fn take(
             Some(node) => ways::ask(node, netlink, &routing)?,
             None => Vec::new(),
         },
-        route_mtu: route_mtu(&routes),
+        route_mtu: route_mtu(routes),
         path_mtu: sysctls.get(PATH_MTU).is_some_and(|value| value != "0"),
     };
     if subject.only.is_none() && forward::matters(subject, &census) {
-        census.forward_drops = forward::drops(subject, &ruleset, &routed, &links);
+        census.forward_drops = forward::drops(subject, &ruleset, &routed, links);
     }
     Ok(census)
 }

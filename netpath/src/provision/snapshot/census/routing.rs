@@ -1,12 +1,16 @@
 //! Policy routing (`ip rule`) that leads what is for an endpoint elsewhere than to it. What is for other nodes is not looked
 //! at: the kernel's FIB is asked for that, rules included.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    rc::Rc,
+};
 
 use ipnet::IpNet;
 use netpath_common::{Ifindex, PuntReason};
 
-use super::{Routed, named, overlap};
+use super::{Routed, overlap};
 use crate::{
     netlink::{Link, NoWay, Route, RouteKind, Rule, RuleAction},
     reconcile::Matter,
@@ -17,6 +21,37 @@ const MAIN: u32 = 254;
 /// Those that the kernel's own rules look into besides (`RT_TABLE_LOCAL`, `RT_TABLE_DEFAULT`).
 const LOCAL: u32 = 255;
 const DEFAULT: u32 = 253;
+
+/// The routes of a table by their destinations: each of what is routed is looked for in it.
+#[derive(Debug, Default)]
+struct Routes<'a> {
+    by_dst: BTreeMap<IpNet, Vec<&'a Route>>,
+    /// Which lengths the prefixes have.
+    lengths: BTreeSet<u8>,
+}
+
+impl<'a> Routes<'a> {
+    fn insert(&mut self, route: &'a Route) {
+        let dst = route.dst.trunc();
+        self.by_dst.entry(dst).or_default().push(route);
+        self.lengths.insert(dst.prefix_len());
+    }
+
+    /// Those to a prefix that has an address in common with this one: to a shorter one around it, to it, and to longer ones in it.
+    fn overlapping(&self, net: IpNet) -> impl Iterator<Item = &'a Route> {
+        let net = net.trunc();
+        let shorter = self.lengths.range(..net.prefix_len());
+        let around = shorter.filter_map(move |&length| IpNet::new(net.addr(), length).ok());
+        let around = around.filter_map(|around| self.by_dst.get(&around.trunc()));
+        let last = IpNet::from(net.broadcast());
+        let within = self.by_dst.range(net..=last);
+        let within = within.filter(move |(dst, _)| net.contains(*dst));
+        around
+            .chain(within.map(|(_, routes)| routes))
+            .flatten()
+            .copied()
+    }
+}
 
 /// Rules, and what they go by.
 pub(in super::super) struct Routing<'a> {
@@ -70,11 +105,12 @@ impl<'a> Asked<'a> {
         asked
     }
 
-    /// Whether a route of the table that the rule leads to leads some of a destination elsewhere than to this interface.
+    /// Whether a route of the table that the rule leads to, which has to do with a destination, leads some of it elsewhere than
+    /// to this interface.
     fn is_led(&self, route: &Route, destination: IpNet, device: Option<Ifindex>) -> bool {
         let there = route.next_hops.iter().all(|hop| hop.ifindex == device);
-        overlap(route.dst, destination)
-            && route.kind != RouteKind::Throw
+        debug_assert!(overlap(route.dst, destination));
+        route.kind != RouteKind::Throw
             && self
                 .suppressed
                 .is_none_or(|length| length < route.dst.prefix_len())
@@ -105,15 +141,31 @@ impl<'a> Routing<'a> {
             );
             !is_usual && !asked.never
         });
-        let unusual = unusual.map(|(rule, asked)| {
-            let is_its = |route: &&Route| rule.action == RuleAction::Table(route.table);
-            Unusual {
+        let mut tables = self.tables();
+        let mut found = Vec::new();
+        for (rule, asked) in unusual {
+            let routes = match rule.action {
+                RuleAction::Table(table) => Rc::clone(tables.entry(table).or_default()),
+                _ => Rc::default(),
+            };
+            found.push(Unusual {
                 rule,
                 asked,
-                routes: self.routes.iter().filter(is_its).collect(),
-            }
-        });
-        unusual.collect()
+                routes,
+            });
+        }
+        found
+    }
+
+    fn tables(&self) -> BTreeMap<u32, Rc<Routes<'a>>> {
+        let mut tables: BTreeMap<u32, Routes<'a>> = BTreeMap::new();
+        for route in self.routes {
+            tables.entry(route.table).or_default().insert(route);
+        }
+        let tables = tables.into_iter();
+        tables
+            .map(|(table, routes)| (table, Rc::new(routes)))
+            .collect()
     }
 
     /// Whether a route or a rule does what became of a packet: otherwise something else did.
@@ -130,6 +182,8 @@ impl<'a> Routing<'a> {
 
     /// What the rules lead elsewhere.
     pub fn matters(&self, routed: &Routed<'_>) -> Vec<Matter> {
+        let tables = self.tables();
+        let devices = self.devices();
         let mut rules: Vec<&Rule> = self.rules.iter().collect();
         rules.sort_by_key(|rule| rule.priority);
         // Those that an earlier rule has led where they should go.
@@ -148,27 +202,44 @@ impl<'a> Routing<'a> {
                 settled.extend(found.copied());
             } else if !asked.never && rule.action != RuleAction::Nop {
                 let open = |net: &IpNet| is_family(rule, *net) && !settled.contains(net);
-                matters.extend(self.matter(rule.action, &asked, routed, open));
+                let routes = match rule.action {
+                    RuleAction::Table(table) => Some(tables.get(&table).map(Rc::as_ref)),
+                    _ => None,
+                };
+                // Whether the rule leads what is for an endpoint elsewhere than to its interface.
+                let is_led = |net: IpNet, dev: &str| match routes {
+                    None => true,
+                    Some(routes) => {
+                        let device = devices.get(dev).copied();
+                        let mut routes = routes.into_iter().flat_map(|it| it.overlapping(net));
+                        routes.any(|route| asked.is_led(route, net, device))
+                    }
+                };
+                let is_it = |net: &IpNet, dev: &str| open(net) && is_led(*net, dev);
+                matters.extend(self.matter(&asked, routed, is_it));
             }
         }
         matters
     }
 
+    /// The interfaces by all their names.
+    fn devices(&self) -> BTreeMap<&str, Ifindex> {
+        let links = self.links.iter();
+        let names = links.flat_map(|link| {
+            let names = std::iter::once(&link.name).chain(&link.altnames);
+            names.map(|name| (name.as_str(), link.ifindex))
+        });
+        names.collect()
+    }
+
     fn matter(
         &self,
-        action: RuleAction,
         asked: &Asked<'_>,
         routed: &Routed<'_>,
-        open: impl Fn(&IpNet) -> bool,
+        is_led: impl Fn(&IpNet, &str) -> bool,
     ) -> Option<Matter> {
         let destinations = routed.iter().filter(|(net, dev)| {
-            let device = dev
-                .and_then(|dev| named(self.links, dev))
-                .map(|link| link.ifindex);
-            dev.is_some()
-                && open(net)
-                && asked.to.is_none_or(|to| overlap(to, **net))
-                && self.leads_elsewhere(action, asked, **net, device)
+            asked.to.is_none_or(|to| overlap(to, **net)) && dev.is_some_and(|dev| is_led(net, dev))
         });
         let destinations: BTreeSet<IpNet> = destinations.map(|(net, _)| *net).collect();
         let is_source = |net: &IpNet, dev: &Option<&str>| {
@@ -191,21 +262,6 @@ impl<'a> Routing<'a> {
             destinations,
         })
     }
-
-    /// Whether a rule that does this leads what is for an endpoint elsewhere than to this interface.
-    fn leads_elsewhere(
-        &self,
-        action: RuleAction,
-        asked: &Asked<'_>,
-        destination: IpNet,
-        device: Option<Ifindex>,
-    ) -> bool {
-        let RuleAction::Table(table) = action else {
-            return true;
-        };
-        let mut routes = self.routes.iter();
-        routes.any(|route| route.table == table && asked.is_led(route, destination, device))
-    }
 }
 
 /// A rule that is none of the kernel's own.
@@ -213,7 +269,7 @@ pub(in super::super) struct Unusual<'a> {
     rule: &'a Rule,
     asked: Asked<'a>,
     /// Of the table that it leads to, if it leads to one.
-    routes: Vec<&'a Route>,
+    routes: Rc<Routes<'a>>,
 }
 
 impl Unusual<'_> {
@@ -223,7 +279,7 @@ impl Unusual<'_> {
             && self.asked.to.is_none_or(|to| overlap(to, net))
             && match self.rule.action {
                 RuleAction::Table(_) => {
-                    let mut routes = self.routes.iter();
+                    let mut routes = self.routes.overlapping(net);
                     routes.any(|route| self.asked.is_led(route, net, device))
                 }
                 _ => true,
@@ -307,6 +363,39 @@ mod tests {
             .iter()
             .map(|matter| (texts(&matter.sources), texts(&matter.destinations)))
             .collect()
+    }
+
+    #[test]
+    fn routes_are_found_around_and_within_a_prefix() {
+        let dsts = [
+            "0.0.0.0/0",
+            "10.0.0.0/8",
+            "10.0.0.0/16",
+            "10.0.1.0/24",
+            "10.0.1.2/32",
+            "10.0.1.2/31",
+            "10.0.2.0/24",
+            "11.0.0.0/8",
+            "255.255.255.255/32",
+            "::/0",
+            "fd00::/16",
+            "fd00:1::/32",
+            "fd00:1::2/128",
+            "fd00:2::/64",
+        ];
+        let all = dsts.map(|dst| route(dst, RouteKind::Unicast));
+        let mut routes = Routes::default();
+        all.iter().for_each(|route| routes.insert(route));
+        for asked in
+            dsts.into_iter()
+                .chain(["10.0.1.3/32", "10.0.0.0/15", "128.0.0.0/1", "fe80::/10"])
+        {
+            let asked = net(asked);
+            let found: BTreeSet<IpNet> = routes.overlapping(asked).map(|route| route.dst).collect();
+            let each = all.iter().map(|route| route.dst);
+            let expected: BTreeSet<IpNet> = each.filter(|dst| overlap(*dst, asked)).collect();
+            assert_eq!(found, expected, "{asked}");
+        }
     }
 
     fn default_route() -> Route {
