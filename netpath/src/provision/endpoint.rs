@@ -11,6 +11,7 @@ use std::{
 use netpath_common::{NETNS_PATH_SIZE, Origin};
 
 use super::{
+    beside,
     carry_out::Site,
     departures::Departures,
     down::Removed,
@@ -22,7 +23,7 @@ use crate::{
     datapath::{self, Datapath, ObjectKind},
     descriptors,
     lock::TopologyLock,
-    model::{Endpoint, Name},
+    model::{Endpoint, Name, NodePlace},
     mounts,
     netns::NETNS_DIR,
     reconcile::{
@@ -158,10 +159,11 @@ pub fn add(
             Err(cause) => return Err(cause.and(take_back(node, name, &lock).err())),
         }
     }
-    match new.interrupted.load(Ordering::Relaxed) && !was_there {
-        true => Err(ProvisionError::Interrupted.and(take_back(node, name, &lock).err())),
-        false => Ok(changes),
+    if new.interrupted.load(Ordering::Relaxed) && !was_there {
+        return Err(ProvisionError::Interrupted.and(take_back(node, name, &lock).err()));
     }
+    tell_others(node, &recorded, &lock)?;
+    Ok(changes)
 }
 
 /// See [`super::remove_endpoint`].
@@ -204,6 +206,7 @@ pub fn remove(
             changes.push(change.clone());
         },
     )?;
+    tell_others(&node, &recorded, &lock)?;
     // Others need not wait for what only the kernel has to do.
     drop(lock);
     let remaining = departures.wait()?;
@@ -266,6 +269,14 @@ fn plan(wanted: &Wanted, snapshot: &Snapshot) -> Result<Plan, ProvisionError> {
     match error::all(refusals.collect()) {
         None => Ok(plan),
         Some(error) => Err(error),
+    }
+}
+
+/// Other nodes in a machine's namespace have to know of the endpoint.
+fn tell_others(node: &str, recorded: &Recorded, lock: &TopologyLock) -> Result<(), ProvisionError> {
+    match recorded.place {
+        NodePlace::Host => beside::tell(&[node.to_owned()], lock),
+        NodePlace::Lab => Ok(()),
     }
 }
 

@@ -203,6 +203,14 @@ kinds! {
         } = "bypassed", TELLS;
         /// An address is the node's own, and the programs do not know it: they let packets from outside come from it.
         OwnAddress(IpAddr) = "own_address_unknown", TELLS;
+        /// An address or a prefix is an endpoint's of another node in the same network namespace, and the programs do not know
+        /// it: they let packets from outside come from it.
+        HeldAddress {
+            /// The address, or the prefix.
+            net: IpNet,
+            /// The other node.
+            node: String,
+        } = "other_nodes_address_unknown", TELLS;
         /// The programs take an address for the node's own that it no longer has: they refuse packets from it.
         OwnAddressGone(IpAddr) = "own_address_gone", TELLS;
         /// The node takes a prefix for its own as a whole, and the programs do not know it: they let packets from outside come
@@ -440,6 +448,11 @@ impl fmt::Display for Drift {
             Self::OwnAddress(address) => write!(
                 f,
                 "the node has the address {address}, and the fast path takes it for anybody's"
+            ),
+            Self::HeldAddress { net, node } => write!(
+                f,
+                "{} is an endpoint's of node {node}, and the fast path takes it for anybody's",
+                Destination(*net)
             ),
             Self::OwnAddressGone(address) => write!(
                 f,

@@ -26,6 +26,7 @@ use netpath_common::Mac;
 
 use self::draft::Draft;
 pub use self::{
+    own::own,
     proof::{left_routes, prove_routes},
     refuse::unproven,
     remove::down,

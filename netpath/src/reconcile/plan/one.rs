@@ -222,7 +222,8 @@ impl Planner<'_> {
         })
     }
 
-    fn features_of_one(&mut self) {
+    /// What the programs look at, of what is known without looking at every endpoint.
+    pub(super) fn features_of_one(&mut self) {
         let features = needed_features(&self.world);
         if features == self.world.observed.maps.features {
             return;
