@@ -349,6 +349,15 @@ fn shared() {
             let told = format!("uplink up0 is node {}'s already", lab.name("H"));
             assert!(text.contains(&told), "{text}");
             assert_same_portrait(&portrait(&machine), &with_first, "refused");
+            // Under another name it is the same interface.
+            run("ip link property add dev up0 altname nic9");
+            let named = SECOND.replace('@', lab.prefix()).replace("up0", "nic9");
+            let error = provision::up(&parse(&named), &UpOptions::default(), &mut |_| {});
+            let told = format!("uplink nic9 is node {}'s already", lab.name("H"));
+            let text = error.expect_err("a refusal").to_string();
+            assert!(text.contains(&told) && !text.contains("tc filter"), "{text}");
+            run("ip link property del dev up0 altname nic9");
+            assert_same_portrait(&portrait(&machine), &with_first, "refused");
             assert_works(lab);
             // What lets go of it lets another have it.
             lab.down();
