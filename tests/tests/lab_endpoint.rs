@@ -2,8 +2,9 @@
 
 use std::{
     env,
+    io::Read as _,
     net::IpAddr,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -576,6 +577,71 @@ fn a_container_that_died_is_told_and_nothing_put_in_its_place() {
     remove(&lab, "x");
     assert_same_portrait(&portrait(&other), &before, "somebody else's");
     assert_eq!(lab.told("A"), Vec::<&str>::new());
+}
+
+/// Its namespace dies with it.
+fn container() -> Child {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--net", "--", "sh", "-c", "echo; exec sleep 60"]);
+    let mut child = unshare.stdout(Stdio::piped()).spawn().expect("unshare");
+    let mut ready = [0];
+    let mut output = child.stdout.take().expect("piped");
+    output.read_exact(&mut ready).expect("it is there");
+    child
+}
+
+#[test]
+fn a_container_that_dies_at_any_moment_of_its_add_is_named_and_leaves_nothing() {
+    const MOMENTS: u32 = 16;
+    let lab = Lab::up(ONE_NODE);
+    let before = state(&lab, "A");
+    let add = "endpoint add @x --node @A --address 10.0.5.2/24 --address fd00:5::2/64 --netns ";
+    let mut living = container();
+    let start = Instant::now();
+    let output = command(&lab, &format!("{add}{}", living.id())).output();
+    assert!(output.expect("start").status.success());
+    let time = start.elapsed();
+    remove(&lab, "x");
+    living.kill().expect("kill");
+    living.wait().expect("wait");
+    let mut told = 0;
+    for moment in 0..=MOMENTS {
+        let mut container = container();
+        let mut child = command(&lab, &format!("{add}{}", container.id()));
+        let child = child.stderr(Stdio::piped()).spawn().expect("start");
+        thread::sleep(time * moment / MOMENTS);
+        container.kill().expect("kill");
+        container.wait().expect("wait");
+        let output = child.wait_with_output().expect("wait");
+        let text = String::from_utf8_lossy(&output.stderr);
+        let path = format!("/proc/{}/ns/net", container.id());
+        match output.status.code() {
+            // It lived long enough.
+            Some(0) => {
+                remove(&lab, "x");
+            }
+            Some(1) => {
+                told += 1;
+                let end = format!(
+                    "endpoint {} on {}: the network namespace at {path} went away meanwhile: give one that stays\n",
+                    lab.name("x"),
+                    lab.name("A")
+                );
+                assert!(
+                    text.ends_with(&end) && text.lines().count() == 1,
+                    "{moment}: {text}"
+                );
+            }
+            Some(2) => assert!(
+                text.contains(&format!("there is no network namespace at {path}")),
+                "{moment}: {text}"
+            ),
+            _ => panic!("{output:?}"),
+        }
+        assert_eq!(state(&lab, "A"), before, "{moment}: {text}");
+        assert_eq!(lab.told("A"), Vec::<&str>::new(), "{moment}");
+    }
+    assert!(told > 0, "it never died half-way");
 }
 
 #[test]

@@ -44,6 +44,14 @@ pub enum ProvisionError {
     /// No node is up at all.
     #[error("nothing is up: `netpath up` makes what a topology file describes")]
     NothingUp,
+    /// A namespace that was given to an endpoint died while something was made in it.
+    #[error("{of}: the network namespace at {path} went away meanwhile: give one that stays")]
+    WentAway {
+        /// The endpoint.
+        of: String,
+        /// Where the namespace was.
+        path: String,
+    },
     /// The kernel gives no random numbers.
     #[error("getrandom: {0}")]
     Random(io::Error),
@@ -155,6 +163,7 @@ impl Ends for ProvisionError {
             Self::Several(errors) if errors.iter().all(Self::is_refusal) => Ending::Refused,
             Self::Several(_)
             | Self::NotUp { .. }
+            | Self::WentAway { .. }
             | Self::Interrupted
             | Self::NothingUp
             | Self::Random(_)
