@@ -51,9 +51,9 @@ kinds! {
         } = "fast_path", MENDS;
         /// A network namespace is gone.
         NamespaceGone(String) = "namespace_gone", MENDS;
-        /// A network namespace that was given to an endpoint is gone, or another one is in its place.
+        /// A network namespace that was given to an endpoint is no longer at that path: it is gone, or has another one.
         GivenGone(String) = "given_namespace_gone", "remove the endpoint with `netpath endpoint remove`, if whoever gave the \
-            namespace does not";
+            namespace does not, or, where it lives on, give its new path with `netpath endpoint add`";
         /// An interface is gone.
         InterfaceGone(String) = "interface_gone", MENDS;
         /// An interface has been renamed.
@@ -337,7 +337,9 @@ impl fmt::Display for Drift {
             ),
             Self::FastPath { on } => write!(f, "{}", if *on { "on" } else { "off" }),
             Self::NamespaceGone(name) => write!(f, "namespace {name} is gone"),
-            Self::GivenGone(path) => write!(f, "the namespace that was given at {path} is gone"),
+            Self::GivenGone(path) => {
+                write!(f, "the namespace that was given is no longer at {path}")
+            }
             Self::InterfaceGone(dev) => write!(f, "interface {dev} is gone"),
             Self::InterfaceRenamed { dev, to } => write!(f, "interface {dev} was renamed to {to}"),
             Self::InterfaceRemade(dev) => write!(f, "interface {dev} was made anew"),
