@@ -21,7 +21,10 @@ pub fn tell(but: &[String], lock: &TopologyLock) -> Result<(), ProvisionError> {
         if let Ok(Some(cookie)) = found
             && cookie == here
         {
-            tell_one(&name, lock)?;
+            tell_one(&name, lock).map_err(|cause| ProvisionError::Untold {
+                node: name.clone(),
+                cause: Box::new(cause),
+            })?;
         }
     }
     Ok(())

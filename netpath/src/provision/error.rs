@@ -52,6 +52,16 @@ pub enum ProvisionError {
         /// Where the namespace was.
         path: String,
     },
+    /// What was asked for is done, and the programs of another node here do not know of it.
+    #[error(
+        "it is done, but the programs of node {node} could not be told of it: {cause}\n`netpath up` of that node tells them"
+    )]
+    Untold {
+        /// The other node.
+        node: String,
+        /// Why not.
+        cause: Box<ProvisionError>,
+    },
     /// The kernel gives no random numbers.
     #[error("getrandom: {0}")]
     Random(io::Error),
@@ -164,6 +174,7 @@ impl Ends for ProvisionError {
             Self::Several(_)
             | Self::NotUp { .. }
             | Self::WentAway { .. }
+            | Self::Untold { .. }
             | Self::Interrupted
             | Self::NothingUp
             | Self::Random(_)
@@ -212,6 +223,10 @@ mod tests {
             ProvisionError::Undo {
                 cause: Box::new(ProvisionError::NotRoot),
                 undoing: Vec::new(),
+            },
+            ProvisionError::Untold {
+                node: "node03".to_owned(),
+                cause: Box::new(ProvisionError::NotRoot),
             },
         ];
         for error in failed {
