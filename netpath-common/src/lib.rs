@@ -48,6 +48,11 @@ pub use verdict::{DropReason, Outcome, PuntReason, Verdict};
 /// Version of every pinned layout. A pinned directory of another version is refused, never misread.
 pub const ABI_VERSION: u32 = 6;
 
+/// The gateway of every endpoint, an address of each host-side veth: link-local (RFC 3927), so that it takes nobody's.
+pub const GATEWAY_V4: [u8; 4] = [169, 254, 1, 1];
+/// The same for IPv6 (RFC 4291, 2.5.6).
+pub const GATEWAY_V6: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+
 /// Default capacity of each endpoint map, in addresses.
 pub const ENDPOINTS_DEFAULT: u32 = 65_536;
 

@@ -1,7 +1,7 @@
 //! The two address families. What they do differently in a stage stands in that stage's file, as a trait
 //! that both implement, so that each stage is written once.
 
-use netpath_common::PuntReason;
+use netpath_common::{GATEWAY_V4, GATEWAY_V6, PuntReason};
 
 /// Kinds of address that no endpoint can have, or that no router forwards.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,9 @@ pub trait Family: Copy {
     /// An address in network order: the key of the endpoint map.
     type Address: Copy + PartialEq;
 
+    /// What every host-side veth has.
+    const GATEWAY: Self::Address;
+
     /// For what reason all of the other family's packets, and none of this one's, are the kernel's.
     const NOT_FORWARDED_OTHER: PuntReason;
 
@@ -43,6 +46,8 @@ pub struct V6;
 impl Family for V4 {
     type Address = [u8; 4];
 
+    const GATEWAY: [u8; 4] = GATEWAY_V4;
+
     const NOT_FORWARDED_OTHER: PuntReason = PuntReason::Ipv6ForwardingDisabled;
 
     #[inline(always)]
@@ -60,6 +65,8 @@ impl Family for V4 {
 
 impl Family for V6 {
     type Address = [u8; 16];
+
+    const GATEWAY: [u8; 16] = GATEWAY_V6;
 
     const NOT_FORWARDED_OTHER: PuntReason = PuntReason::Ipv4ForwardingDisabled;
 

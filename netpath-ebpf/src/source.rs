@@ -46,6 +46,10 @@ pub fn punt_between<F: Tables>(packet: &Parsed<F>) -> u16 {
 fn not_the_endpoints<F: Family>(packet: &Parsed<F>) -> Verdict {
     match F::classify(&packet.source) {
         AddressClass::Unicast => Verdict::Drop(DropReason::Spoofed),
+        // The node's own on this very link.
+        AddressClass::LinkLocal if packet.source == F::GATEWAY => {
+            Verdict::Drop(DropReason::Spoofed)
+        }
         AddressClass::LinkLocal => Verdict::Punt(link_scoped(packet)),
         // An address being looked for: DHCP's discover (RFC 2131), duplicate address detection (RFC 4862).
         AddressClass::Unspecified => match F::classify(&packet.destination) {
@@ -135,6 +139,7 @@ mod tests {
         use {DropReason::*, Verdict::*};
         const NONE: [u8; 4] = [0; 4];
         const LINK: [u8; 4] = [169, 254, 7, 7];
+        const GATEWAY: [u8; 4] = V4::GATEWAY;
         const B: [u8; 4] = [10, 0, 2, 2];
         const GROUP: [u8; 4] = [224, 0, 0, 22];
         const ALL: [u8; 4] = [255; 4];
@@ -146,6 +151,8 @@ mod tests {
             (B, GROUP, None, Drop(Spoofed)),
             (B, B, options, Drop(Spoofed)),
             (B, ALL, tagged, Drop(Spoofed)),
+            (GATEWAY, B, None, Drop(Spoofed)),
+            (GATEWAY, GROUP, tagged, Drop(Spoofed)),
             ([127, 0, 0, 1], B, tagged, Drop(MartianSource)),
             (GROUP, B, None, Drop(MartianSource)),
             (ALL, ALL, options, Drop(MartianSource)),

@@ -448,7 +448,8 @@ fn get(path: &Path) -> OwnedFd {
     owned(bpf(OBJ_GET, [low, high, 0, 0]), "a pinned object")
 }
 
-fn pin(object: &OwnedFd, path: &Path) {
+/// Pins a program or a map.
+pub(crate) fn pin(object: &OwnedFd, path: &Path) {
     let path = path_of(path);
     let [low, high] = pointer(path.as_ptr());
     let object = object.as_raw_fd().cast_unsigned();

@@ -7,6 +7,7 @@ use std::{
     borrow::Cow,
     fs,
     os::fd::{AsRawFd as _, OwnedFd},
+    path::Path,
 };
 
 use aya::{
@@ -23,7 +24,15 @@ use netpath::{
     netns::Netns,
 };
 
-use crate::{asm, bpf};
+use crate::{aged, asm, bpf};
+
+/// Pins a program that leaves every packet to the next.
+pub fn pin_idle(path: &Path) {
+    const SCHED_CLS: u32 = 3;
+    // r0 = TC_ACT_UNSPEC; exit
+    let program = bpf::load(SCHED_CLS, &[0xffff_ffff_0000_00b7, 0x95]).expect("loaded");
+    aged::pin(&program, path);
+}
 
 /// What a program answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

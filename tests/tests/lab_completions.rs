@@ -48,6 +48,18 @@ fn nodes_endpoints_and_maps_are_offered() {
     assert_eq!(its(&["stats", "--endpoint", ""]), endpoints);
     assert_eq!(its(&["fastpath", "off", "--endpoint", ""]), endpoints);
     assert_eq!(its(&["show", ""]), ["A", "B", "a1", "a2", "b1", "b2"]);
+    // Of the commands for one endpoint: what can be removed so, and where it can go.
+    assert_eq!(its(&["endpoint", "remove", ""]), Vec::<String>::new());
+    let words = ["endpoint", "add", &lab.name("x"), "--node", &lab.name("A")];
+    let output = run_netpath(&[&words[..], &["--address", "10.0.5.2/24"]].concat());
+    assert_ends(&output, 0, &[]);
+    assert_eq!(its(&["endpoint", "remove", ""]), ["x"]);
+    assert_eq!(its(&["endpoint", "remove", "--node", ""]), ["A", "B"]);
+    assert_eq!(its(&["endpoint", "add", "y", "--node", ""]), ["A", "B"]);
+    assert_eq!(
+        its(&["endpoint", "add", "y", "--netns", &lab.name("a")]),
+        ["a1", "a2"]
+    );
     let maps: BTreeSet<String> = map_names().map(str::to_owned).collect();
     assert!(maps.is_subset(&offered(&["maps", "dump", ""])));
     assert!(offered(&["sta"]).contains("stats"));

@@ -2,8 +2,11 @@
 
 use std::{
     env,
+    io::Read as _,
     net::IpAddr,
-    process::{Command, Stdio},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -22,8 +25,8 @@ use netpath::{
 use netpath_common::Origin;
 use netpath_tests::{
     lab::{
-        Bytes::Any, Lab, ONE_NODE, TWO_NODES, addresses, assert_same_portrait, on_a_machine,
-        portrait, run,
+        Bytes::Any, Deadline, Lab, ONE_NODE, TWO_NODES, addresses, assert_same_portrait,
+        on_a_machine, portrait, run,
     },
     netpath,
 };
@@ -576,6 +579,148 @@ fn a_container_that_died_is_told_and_nothing_put_in_its_place() {
     remove(&lab, "x");
     assert_same_portrait(&portrait(&other), &before, "somebody else's");
     assert_eq!(lab.told("A"), Vec::<&str>::new());
+}
+
+/// The process that a namespace was given by ends, and others live in it.
+#[test]
+fn a_namespace_may_be_given_again_by_another_path() {
+    let lab = Lab::up(ONE_NODE);
+    let mut first = container();
+    let inside = format!("--net=/proc/{}/ns/net", first.0.id());
+    let mut nsenter = Command::new("nsenter");
+    let second = Living(
+        nsenter
+            .args([&inside, "sleep", "60"])
+            .spawn()
+            .expect("nsenter"),
+    );
+    let by = |child: &Living| {
+        new(
+            &lab,
+            "A",
+            &text(&lab, "x", &X),
+            Some(&child.0.id().to_string()),
+        )
+    };
+    add(&lab, &by(&first));
+    let path = PathBuf::from(format!("/proc/{}/ns/net", second.0.id()));
+    let netns = |path: &Path| {
+        std::fs::metadata(path)
+            .map(|it| it.ino())
+            .expect("a namespace")
+    };
+    let given = netns(&PathBuf::from(format!("/proc/{}/ns/net", first.0.id())));
+    let deadline = Deadline::new();
+    while netns(&path) != given {
+        deadline.check(|| "nsenter does not enter".to_owned());
+    }
+    first.end();
+    let reaches = || {
+        for own in X.map(of) {
+            lab.assert_reaches("a1", own, 63);
+        }
+    };
+    assert_eq!(lab.told("A"), ["given_namespace_gone"]);
+    reaches();
+    let before = lab.ip("A", "-o link show dev vx");
+    let other = container();
+    assert_eq!(refused(&by(&other)), ["name_taken"]);
+    let error = provision::add_endpoint(&by(&other), &mut |_| {}).expect_err("a refusal");
+    assert!(error.to_string().contains("as another one"), "{error}");
+    let changed = add(&lab, &by(&second));
+    assert_eq!(changed.len(), 1, "{changed:?}");
+    assert_eq!(lab.told("A"), Vec::<&str>::new());
+    assert_eq!(add(&lab, &by(&second)), Vec::<String>::new());
+    assert_eq!(
+        lab.ip("A", "-o link show dev vx"),
+        before,
+        "it is not made anew"
+    );
+    reaches();
+    remove(&lab, "x");
+    let left = Netns::at(&path).expect("open");
+    assert!(!portrait(&left).contains("eth0"));
+}
+
+/// A process that ends with the test, if not before.
+struct Living(Child);
+
+impl Living {
+    fn end(&mut self) {
+        self.0.kill().expect("kill");
+        self.0.wait().expect("wait");
+    }
+}
+
+impl Drop for Living {
+    fn drop(&mut self) {
+        // One that has ended is not killed again.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// Its namespace dies with it.
+fn container() -> Living {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--net", "--", "sh", "-c", "echo; exec sleep 60"]);
+    let mut child = unshare.stdout(Stdio::piped()).spawn().expect("unshare");
+    let mut ready = [0];
+    let mut output = child.stdout.take().expect("piped");
+    output.read_exact(&mut ready).expect("it is there");
+    Living(child)
+}
+
+#[test]
+fn a_container_that_dies_at_any_moment_of_its_add_is_named_and_leaves_nothing() {
+    const MOMENTS: u32 = 16;
+    let lab = Lab::up(ONE_NODE);
+    let before = state(&lab, "A");
+    let add = "endpoint add @x --node @A --address 10.0.5.2/24 --address fd00:5::2/64 --netns ";
+    let mut living = container();
+    let start = Instant::now();
+    let output = command(&lab, &format!("{add}{}", living.0.id())).output();
+    assert!(output.expect("start").status.success());
+    let time = start.elapsed();
+    remove(&lab, "x");
+    living.end();
+    let mut told = 0;
+    for moment in 0..=MOMENTS {
+        let mut container = container();
+        let mut child = command(&lab, &format!("{add}{}", container.0.id()));
+        let child = child.stderr(Stdio::piped()).spawn().expect("start");
+        thread::sleep(time * moment / MOMENTS);
+        container.end();
+        let output = child.wait_with_output().expect("wait");
+        let text = String::from_utf8_lossy(&output.stderr);
+        let path = format!("/proc/{}/ns/net", container.0.id());
+        match output.status.code() {
+            // It lived long enough.
+            Some(0) => {
+                remove(&lab, "x");
+            }
+            Some(1) => {
+                told += 1;
+                let end = format!(
+                    "endpoint {} on {}: the network namespace at {path} went away meanwhile: give one that stays\n",
+                    lab.name("x"),
+                    lab.name("A")
+                );
+                assert!(
+                    text.ends_with(&end) && text.lines().count() == 1,
+                    "{moment}: {text}"
+                );
+            }
+            Some(2) => assert!(
+                text.contains(&format!("there is no network namespace at {path}")),
+                "{moment}: {text}"
+            ),
+            _ => panic!("{output:?}"),
+        }
+        assert_eq!(state(&lab, "A"), before, "{moment}: {text}");
+        assert_eq!(lab.told("A"), Vec::<&str>::new(), "{moment}");
+    }
+    assert!(told > 0, "it never died half-way");
 }
 
 #[test]

@@ -1,13 +1,17 @@
 //! A node has addresses beside those that its topology names: on other network cards, bridges, the loopback device. What
 //! says from outside to come from one of them is forged, and what is for them is the kernel's.
 
-use std::net::{IpAddr, UdpSocket};
+use std::{
+    net::{IpAddr, UdpSocket},
+    time::Duration,
+};
 
 use netpath::{
     Ends as _,
     netlink::Netlink,
     netns::Inside,
     probe::{capture::Capture, frame::FrameBuilder, ping::PingOptions},
+    provision::{GATEWAY_V4, GATEWAY_V6},
 };
 use netpath_common::{EndpointEntry, Mac, PuntReason};
 use netpath_tests::{
@@ -104,7 +108,7 @@ fn arrived(capture: &mut Capture) -> u16 {
     let is_one = |frame: &netpath::probe::capture::CapturedFrame| {
         matches!(udp_port(&frame.bytes), Some(FORGED | HONEST))
     };
-    let seen = capture.wait_for(is_one, std::time::Duration::from_secs(3));
+    let seen = capture.wait_for(is_one, Duration::from_secs(3));
     let seen = seen.expect("capture").expect("the honest datagram");
     udp_port(&seen.bytes).expect("a datagram")
 }
@@ -232,6 +236,63 @@ fn no_endpoint_speaks_for_an_address_of_the_machine() {
                 let row = ("va1 > - drop spoofed", 3, Exactly(3 * length(source)));
                 lab.assert_counted("H", &before, &[row]);
             }
+        }
+    });
+}
+
+/// Nor for the gateway, which is the node's own on the endpoint's link; to nobody, and looking for no neighbour.
+#[test]
+fn no_endpoint_speaks_for_its_gateway() {
+    const ALL_NODES: &str = "ff02::1";
+    on_a_machine(|lab| {
+        lab.converge();
+        let record = lab.record("H", "a1");
+        let macs = (record.endpoint_mac, record.host_mac);
+        let injector = lab.injector("a1", "eth0");
+        let node = listener(FORGED);
+        node.set_read_timeout(Some(Duration::from_secs(3)))
+            .expect("set");
+        let [own, _] = addresses("a1");
+        let machine = addresses("A");
+        for (source, to) in [
+            (
+                IpAddr::from(GATEWAY_V4),
+                vec![machine[0], GATEWAY_V4.into(), addresses("a2")[0]],
+            ),
+            (
+                GATEWAY_V6.into(),
+                vec![
+                    machine[1],
+                    GATEWAY_V6.into(),
+                    addresses("a2")[1],
+                    address(ALL_NODES),
+                ],
+            ),
+        ] {
+            let before = lab.traffic("H");
+            let count = u64::try_from(to.len()).expect("few");
+            for to in to {
+                injector
+                    .send(&datagram(macs, source, to, FORGED))
+                    .expect("send");
+            }
+            let row = (
+                "va1 > - drop spoofed",
+                count,
+                Exactly(count * length(source)),
+            );
+            lab.assert_counted("H", &before, &[row]);
+        }
+        // The node's socket gets the honest one, and none before it.
+        injector
+            .send(&datagram(macs, own, machine[0], FORGED))
+            .expect("send");
+        let mut buffer = [0; 64];
+        let (_, from) = node.recv_from(&mut buffer).expect("the honest datagram");
+        assert_eq!(from.ip().to_canonical(), own);
+        // Looked for, it still answers.
+        for gateway in [GATEWAY_V4.into(), GATEWAY_V6.into()] {
+            lab.assert_reaches("a1", gateway, 64);
         }
     });
 }
@@ -558,7 +619,7 @@ fn a_service_at_such_an_address_is_reached() {
         lab.converge();
         for (family, other) in OTHERS.into_iter().map(address).enumerate() {
             let server = UdpSocket::bind((other, HONEST)).expect("a socket");
-            let wait = Some(std::time::Duration::from_secs(3));
+            let wait = Some(Duration::from_secs(3));
             server.set_read_timeout(wait).expect("a time limit");
             let source = addresses("b1")[family];
             route_there(lab, OTHERS[family]);

@@ -208,6 +208,12 @@ fn a_gateway_that_is_a_source_and_a_route_with_one_are_mended() {
     });
 }
 
+/// The uplink's addresses, as `show` has them.
+fn shown(lab: &Lab) -> Vec<String> {
+    let addresses = &lab.status("H").uplinks[0].addresses;
+    addresses.iter().map(ToString::to_string).collect()
+}
+
 /// The file may leave the addresses to the machine: whatever they are, they are its own.
 #[test]
 fn an_uplinks_addresses_may_be_left_out_and_change() {
@@ -215,12 +221,14 @@ fn an_uplinks_addresses_may_be_left_out_and_change() {
         lab.rewrite(&without_addresses());
         lab.converge();
         assert_eq!(lab.told("H"), [""; 0]);
+        assert_eq!(shown(lab), ["100.100.198.250/24", "fd00:198::250/64"]);
         comes_and_goes(lab);
         lab.converge();
         // Another lease.
         take_addresses_away();
         give(&["100.100.198.251/24", "fd00:198::251/64"]);
         // Nothing misses what the machine no longer has: only the programs are to know what it has now.
+        assert_eq!(shown(lab), ["100.100.198.251/24", "fd00:198::251/64"]);
         let told = lab.told("H");
         let known = [
             "own_address_unknown",

@@ -1,17 +1,20 @@
 //! The place of netpath's filter on an uplink that is the machine's own, without TCX: a clsact qdisc that was there stays, one
 //! that netpath made goes with it, and one node has the place. With TCX there is no qdisc, and nodes share an uplink.
 
+use std::path::PathBuf;
+
 use netpath::{
     Ends as _,
     datapath::{Datapath, attach_mode},
     netns::Netns,
     provision::{self, UpOptions},
 };
-use netpath_common::Outcome;
+use netpath_common::{Outcome, ProgramKind};
 use netpath_tests::{
     aged::{self, Version},
     has_tcx,
     lab::{Lab, addresses, assert_same_portrait, in_a_process, on_a_machine, parse, portrait, run},
+    tc_program,
 };
 
 fn in_mode(test: &str, mode: &str) {
@@ -78,6 +81,17 @@ fn add_filter(place: &str) {
     let output = output.expect("start");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{words:?}: {stderr}");
+}
+
+/// Somebody's program as a filter, which does nothing either.
+fn add_program(name: &str, place: &str) {
+    let path = PathBuf::from(format!("/sys/fs/bpf/{name}"));
+    tc_program::pin_idle(&path);
+    run(&format!(
+        "tc filter add dev up0 {place} bpf da object-pinned {}",
+        path.display()
+    ));
+    std::fs::remove_file(&path).expect("unpinned");
 }
 
 fn assert_works(lab: &Lab) {
@@ -244,6 +258,26 @@ fn taken() {
         assert_eq!(run("tc filter show dev up0 ingress"), before);
         lab.down();
         assert_eq!(run("tc filter show dev up0 ingress"), before);
+        run(&cure);
+
+        // Beside netpath's own: that one gets the new program, and somebody's stays.
+        lab.converge();
+        add_program(&lab.name("f"), "ingress pref 28272 handle 2");
+        let theirs = || {
+            let filters = run("tc filter show dev up0 ingress");
+            let mut lines = filters.lines().filter(|line| line.contains("handle 0x2"));
+            lines.next().map(str::to_owned).expect("theirs")
+        };
+        let before = theirs();
+        aged::age(lab.datapath("H"), Version::Four);
+        lab.try_converge().expect_err("a refusal");
+        let current = lab.datapath("H").program_id(ProgramKind::FromUplink);
+        let current = format!(" id {} name from_uplink", current.expect("pinned"));
+        let filters = run("tc filter show dev up0 ingress");
+        assert!(filters.contains(&current), "{current}: {filters}");
+        assert_eq!(theirs(), before);
+        lab.down();
+        assert_eq!(theirs(), before);
     });
 }
 
@@ -348,6 +382,18 @@ fn shared() {
             let text = error.to_string();
             let told = format!("uplink up0 is node {}'s already", lab.name("H"));
             assert!(text.contains(&told), "{text}");
+            assert_same_portrait(&portrait(&machine), &with_first, "refused");
+            // Under another name it is the same interface.
+            run("ip link property add dev up0 altname nic9");
+            let named = SECOND.replace('@', lab.prefix()).replace("up0", "nic9");
+            let error = provision::up(&parse(&named), &UpOptions::default(), &mut |_| {});
+            let told = format!("uplink nic9 is node {}'s already", lab.name("H"));
+            let text = error.expect_err("a refusal").to_string();
+            assert!(
+                text.contains(&told) && !text.contains("tc filter"),
+                "{text}"
+            );
+            run("ip link property del dev up0 altname nic9");
             assert_same_portrait(&portrait(&machine), &with_first, "refused");
             assert_works(lab);
             // What lets go of it lets another have it.

@@ -5,7 +5,7 @@ use std::process::Command;
 use netpath_tests::{
     binary,
     command::{assert_ends, run_netpath, stdout},
-    lab::{Lab, TWO_NODES, addresses},
+    lab::{Lab, TWO_NODES, addresses, on_a_machine},
 };
 use serde_json::Value;
 
@@ -206,6 +206,36 @@ fn show_takes_names() {
         1,
         &["nobody is up"],
     );
+}
+
+/// A name that is nowhere may be on a node that is not seen from here: it is said where that is.
+#[test]
+fn a_name_on_a_node_of_another_namespace_is_told_with_where_that_is() {
+    on_a_machine(|lab| {
+        lab.converge();
+        let mut elsewhere = Command::new("nsenter");
+        elsewhere.arg("--net=/proc/1/ns/net").arg(binary());
+        let output = elsewhere.args(["show", &lab.name("a1")]).output();
+        let way = format!("nsenter --net=/run/netns/{} netpath", lab.name("H"));
+        let missing = format!("no node or endpoint {} is up", lab.name("a1"));
+        assert_ends(&output.expect("start"), 1, &[&way, &missing]);
+    });
+}
+
+/// With the command that makes it, and not another file's.
+#[test]
+fn a_node_that_is_not_up_is_told_with_its_file() {
+    let lab = Lab::prepare(TWO_NODES);
+    let path = std::env::temp_dir().join(format!("{}-views.toml", lab.prefix()));
+    std::fs::write(&path, lab.text()).expect("a file");
+    let file = path.display().to_string();
+    let output = run_netpath(&["show", "-f", &file]);
+    std::fs::remove_file(&path).expect("its own file");
+    let cure = format!(
+        "node {} is not up: `netpath up -f {file}` makes it",
+        lab.name("B")
+    );
+    assert_ends(&output, 3, &[&cure]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use netpath::{
 };
 use netpath_common::Origin;
 
-use super::{Context, Exit, Failure, expedite::ExpediteArgs, note, up::ChangeReport};
+use super::{Context, Exit, Failure, completions, expedite::ExpediteArgs, note, up::ChangeReport};
 
 /// Arguments of `netpath endpoint`.
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,7 @@ struct AddArgs {
     name: String,
 
     /// The node that it is added to
-    #[arg(long, value_name = "NODE")]
+    #[arg(long, value_name = "NODE", add = completions::nodes())]
     node: Name,
 
     /// One of its addresses, with its prefix length; several times for several
@@ -54,7 +54,7 @@ struct AddArgs {
 
     /// A namespace that is there already, such as a container's: a name of /run/netns, a path that begins with /, or the
     /// number of a process; it is never removed [default: one is made, under the endpoint's name]
-    #[arg(long, value_name = "NAME|PATH|PID")]
+    #[arg(long, value_name = "NAME|PATH|PID", add = completions::namespaces())]
     netns: Option<GivenNetns>,
 
     /// The MTU of its veth in bytes: 68 to 65535, with IPv6 1280 at least [default: the least of the node's uplinks]
@@ -68,10 +68,11 @@ struct AddArgs {
 #[derive(Debug, clap::Args)]
 struct RemoveArgs {
     /// Its name
+    #[arg(value_name = "ENDPOINT", add = completions::added_endpoints())]
     name: Name,
 
     /// Its node [default: the one that has it]
-    #[arg(long, value_name = "NODE")]
+    #[arg(long, value_name = "NODE", add = completions::nodes())]
     node: Option<Name>,
 
     #[command(flatten)]

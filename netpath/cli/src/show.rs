@@ -1,6 +1,6 @@
 //! `netpath show`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use netpath::{
     api::Status,
@@ -50,12 +50,18 @@ pub fn run(args: &ShowArgs, context: &Context) -> Result<Exit, Failure> {
         nodes.retain(|node| wanted.contains(&node.name));
         for name in wanted {
             if !nodes.iter().any(|node| node.name == name) {
-                note(format_args!("node {name} is not up: `netpath up` makes it"));
+                let file = args.file.as_deref().unwrap_or(Path::new("-")).display();
+                note(format_args!(
+                    "node {name} is not up: `netpath up -f {file}` makes it"
+                ));
                 exit = Exit::Degraded;
             }
         }
     } else if !args.names.is_empty() {
-        nodes = selected(nodes, &args.names)?;
+        // What cannot be read may have it.
+        let unreadable = nodes.iter().filter(|it| it.fast_path == FastPath::Unknown);
+        let unreadable: Vec<Finding> = unreadable.flat_map(|it| it.drift.clone()).collect();
+        nodes = selected(nodes, &args.names).inspect_err(|_| unreadable.iter().for_each(note))?;
     } else if nodes.is_empty() {
         note("nothing is up: `netpath up` brings up the built-in lab");
     }

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Their handle, as a number.
-const CLSACT_NUMBER: u32 = 1;
+pub(super) const CLSACT_NUMBER: u32 = 1;
 /// Their handle.
 const CLSACT_HANDLE: TcHandle = TcHandle::new(0, CLSACT_NUMBER as u16);
 

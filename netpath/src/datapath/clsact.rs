@@ -8,13 +8,15 @@ use aya::programs::tc::{TcError, qdisc_add_clsact};
 use netpath_common::{CLSACT_PRIORITY, Hook, ProgramKind};
 
 use super::{
-    AttachMode, Datapath, attach_mode,
+    AttachMode, Datapath,
+    attach::CLSACT_NUMBER,
+    attach_mode,
     error::{DatapathError, and_then},
     mend,
     pins::Pins,
 };
 use crate::{
-    netlink::{Filter, Link, Netlink, QdiscParent},
+    netlink::{Filter, FilterProgram, Link, Netlink, QdiscParent},
     netns::Inside,
 };
 
@@ -179,8 +181,9 @@ pub(super) fn is_own_filter(
         return Ok(false);
     };
     let filters = netlink.filter_programs(&link, kind.hook())?;
-    let mut filters = filters.iter().filter(|it| it.priority == CLSACT_PRIORITY);
-    let Some(filter) = filters.next() else {
+    // Others may stand at the same preference, each with a handle of its own.
+    let is_it = |it: &&FilterProgram| it.priority == CLSACT_PRIORITY && it.handle == CLSACT_NUMBER;
+    let Some(filter) = filters.iter().find(is_it) else {
         return Ok(false);
     };
     mend::counts_in(pins, filter.program)

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use super::{
+    beside,
     carry_out::Site,
     departures::{Departures, Remaining},
     error::{self, ProvisionError},
@@ -55,6 +56,7 @@ pub fn down(
         let departures = Some(&mut departures);
         errors.extend(node(name, &lock, departures, &mut unproven, &mut report).err());
     }
+    errors.extend(beside::tell(nodes, &lock).err());
     let mut remaining: Vec<Remaining> = unproven.into_iter().map(Remaining::Unproven).collect();
     match departures.wait() {
         Ok(namespaces) => remaining.extend(namespaces),

@@ -11,6 +11,7 @@ use std::{
 use netpath_common::{NETNS_PATH_SIZE, Origin};
 
 use super::{
+    beside,
     carry_out::Site,
     departures::Departures,
     down::Removed,
@@ -23,11 +24,12 @@ use crate::{
     datapath::{self, Datapath, ObjectKind},
     descriptors,
     lock::TopologyLock,
-    model::{Endpoint, Name},
+    model::{Endpoint, Name, NodePlace},
     mounts,
     netns::NETNS_DIR,
     reconcile::{
-        self, Change, Fresh, Home, Object, Plan, Recorded, Refusal, Wanted, WantedEndpoint,
+        self, Change, Fresh, Home, NamespaceState, Object, Plan, Recorded, Refusal, Wanted,
+        WantedEndpoint,
     },
 };
 
@@ -139,6 +141,8 @@ pub fn add(
         };
         return Err(refusal.of(Object::Endpoint.told(name, node)).into());
     }
+    let namespace = snapshot.world.observed.endpoints.get(name);
+    let namespace = namespace.map_or(NamespaceState::Absent, |it| it.state);
     let was_there = recorded.endpoints.get(name).is_some_and(|it| it.complete);
     let plan = plan(&wanted, &snapshot)?;
     let mut changes = Vec::new();
@@ -155,14 +159,18 @@ pub fn add(
         match done {
             Ok(()) => step.change.iter().for_each(&mut report),
             // It was asked for before, and what is left to be done of it can be done again.
-            Err(cause) if was_there => return Err(cause),
-            Err(cause) => return Err(cause.and(take_back(node, name, &lock).err())),
+            Err(cause) if was_there => return Err(explained(cause, new, namespace)),
+            Err(cause) => {
+                let cause = explained(cause, new, namespace);
+                return Err(cause.and(take_back(node, name, &lock).err()));
+            }
         }
     }
-    match new.interrupted.load(Ordering::Relaxed) && !was_there {
-        true => Err(ProvisionError::Interrupted.and(take_back(node, name, &lock).err())),
-        false => Ok(changes),
+    if new.interrupted.load(Ordering::Relaxed) && !was_there {
+        return Err(ProvisionError::Interrupted.and(take_back(node, name, &lock).err()));
     }
+    tell_others(node, &recorded, &lock)?;
+    Ok(changes)
 }
 
 /// See [`super::remove_endpoint`].
@@ -205,6 +213,7 @@ pub fn remove(
             changes.push(change.clone());
         },
     )?;
+    tell_others(&node, &recorded, &lock)?;
     // Others need not wait for what only the kernel has to do.
     drop(lock);
     let remaining = departures.wait()?;
@@ -267,6 +276,30 @@ fn plan(wanted: &Wanted, snapshot: &Snapshot) -> Result<Plan, ProvisionError> {
     match error::all(refusals.collect()) {
         None => Ok(plan),
         Some(error) => Err(error),
+    }
+}
+
+/// Other nodes in a machine's namespace have to know of the endpoint.
+fn tell_others(node: &str, recorded: &Recorded, lock: &TopologyLock) -> Result<(), ProvisionError> {
+    match recorded.place {
+        NodePlace::Host => beside::tell(&[node.to_owned()], lock),
+        NodePlace::Lab => Ok(()),
+    }
+}
+
+/// Whatever fails where the given namespace is gone by now failed for that.
+fn explained(cause: ProvisionError, new: &NewEndpoint, was: NamespaceState) -> ProvisionError {
+    let Some(netns) = &new.netns else {
+        return cause;
+    };
+    let name = new.endpoint.name.as_ref();
+    let is_there = snapshot::home(name, &netns.home()).is_ok_and(|(state, _)| state == was);
+    if is_there || matches!(cause, ProvisionError::Interrupted) {
+        return cause;
+    }
+    ProvisionError::WentAway {
+        of: Object::Endpoint.told(name, new.node.as_ref()),
+        path: netns.path().display().to_string(),
     }
 }
 

@@ -45,6 +45,24 @@ pub enum ProvisionError {
     /// The kernel does not say what the process is allowed to do.
     #[error(transparent)]
     Capabilities(#[from] CapabilitiesError),
+    /// A namespace that was given to an endpoint died while something was made in it.
+    #[error("{of}: the network namespace at {path} went away meanwhile: give one that stays")]
+    WentAway {
+        /// The endpoint.
+        of: String,
+        /// Where the namespace was.
+        path: String,
+    },
+    /// What was asked for is done, and the programs of another node here do not know of it.
+    #[error(
+        "it is done, but the programs of node {node} could not be told of it: {cause}\n`netpath up` of that node tells them"
+    )]
+    Untold {
+        /// The other node.
+        node: String,
+        /// Why not.
+        cause: Box<ProvisionError>,
+    },
     /// The kernel gives no random numbers.
     #[error("getrandom: {0}")]
     Random(io::Error),
@@ -157,6 +175,8 @@ impl Ends for ProvisionError {
             Self::Several(errors) if errors.iter().all(Self::is_refusal) => Ending::Refused,
             Self::Several(_)
             | Self::NotUp { .. }
+            | Self::WentAway { .. }
+            | Self::Untold { .. }
             | Self::Interrupted
             | Self::NothingUp
             | Self::Random(_)
@@ -204,6 +224,10 @@ mod tests {
             ProvisionError::Undo {
                 cause: Box::new(ProvisionError::NothingUp),
                 undoing: Vec::new(),
+            },
+            ProvisionError::Untold {
+                node: "node03".to_owned(),
+                cause: Box::new(ProvisionError::NothingUp),
             },
         ];
         for error in failed {

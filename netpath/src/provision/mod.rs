@@ -1,5 +1,6 @@
 //! Namespaces, veths, addresses, routes, sysctls: making a topology true and taking it away again.
 
+mod beside;
 mod carry_out;
 mod departures;
 mod down;

@@ -14,9 +14,11 @@ use crate::{
     datapath::{Datapath, attach_mode, nodes},
     descriptors,
     finding::Finding,
-    model::NodePlace,
+    model::{NodePlace, is_forwardable},
     mounts,
-    reconcile::{self, Drift, Fresh, Home, Object, Recorded, Refused, Wanted, World},
+    reconcile::{
+        self, Drift, Fresh, Home, Object, Recorded, RecordedUplink, Refused, Wanted, World,
+    },
 };
 
 /// See [`super::observe`].
@@ -241,13 +243,25 @@ fn uplinks(
         let programs = [ProgramKind::FromUplink];
         UplinkStatus {
             interface: interface(world, dev, record.ifindex, record.mac, &programs, []),
-            addresses: record.addresses.clone(),
+            addresses: addresses_of(dev, record, world),
             wire: Some(record.wire.clone()).filter(|wire| !wire.is_empty()),
             made: record.made,
             drift: drift(Object::Uplink, dev),
         }
     };
     recorded.uplinks.iter().map(status).collect()
+}
+
+/// Those that the file says; where it leaves them to the machine, those that the machine has there.
+fn addresses_of(dev: &str, record: &RecordedUplink, world: &World) -> Vec<IpNet> {
+    let there = world.observed.node.link(dev).filter(|_| !record.made);
+    match (record.addresses.as_slice(), there) {
+        ([], Some(link)) => {
+            let addresses = link.addresses.iter().copied();
+            addresses.filter(|net| is_forwardable(net.addr())).collect()
+        }
+        (addresses, _) => addresses.to_vec(),
+    }
 }
 
 fn endpoints(

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use netpath_common::ABI_VERSION;
 
 use super::{
-    UpOptions,
+    UpOptions, beside,
     carry_out::{Making, Site},
     error::{self, ProvisionError},
     iptables, random, require,
@@ -294,10 +294,23 @@ pub fn up(
     let failed = to_clear
         .into_iter()
         .filter_map(|node| clear(node, options, &lock, &mut report).err());
-    match error::all(failed.collect()) {
-        None => Ok(Raised { changes, findings }),
-        Some(cause) => Err(ProvisionError::Surplus(Box::new(cause))),
+    let failed = error::all(failed.collect());
+    let told = tell_others(topology, &lock);
+    match (failed, told) {
+        (None, Ok(())) => Ok(Raised { changes, findings }),
+        (None, Err(error)) => Err(error),
+        (Some(cause), told) => Err(ProvisionError::Surplus(Box::new(cause)).and(told.err())),
     }
+}
+
+/// Other nodes have to know of the endpoints that came and went, where they are in the same namespace: a machine's.
+fn tell_others(topology: &Topology, lock: &TopologyLock) -> Result<(), ProvisionError> {
+    let mut nodes = topology.nodes.iter();
+    if nodes.all(|node| node.place == NodePlace::Lab) {
+        return Ok(());
+    }
+    let names = topology.nodes.iter().map(|node| node.name.to_string());
+    beside::tell(&names.collect::<Vec<String>>(), lock)
 }
 
 /// Removes what a node has and the file has no more. Planned anew: who was on a wire may have left it in this run.

@@ -51,9 +51,9 @@ kinds! {
         } = "fast_path", MENDS;
         /// A network namespace is gone.
         NamespaceGone(String) = "namespace_gone", MENDS;
-        /// A network namespace that was given to an endpoint is gone, or another one is in its place.
+        /// A network namespace that was given to an endpoint is no longer at that path: it is gone, or has another one.
         GivenGone(String) = "given_namespace_gone", "remove the endpoint with `netpath endpoint remove`, if whoever gave the \
-            namespace does not";
+            namespace does not, or, where it lives on, give its new path with `netpath endpoint add`";
         /// An interface is gone.
         InterfaceGone(String) = "interface_gone", MENDS;
         /// An interface has been renamed.
@@ -203,6 +203,14 @@ kinds! {
         } = "bypassed", TELLS;
         /// An address is the node's own, and the programs do not know it: they let packets from outside come from it.
         OwnAddress(IpAddr) = "own_address_unknown", TELLS;
+        /// An address or a prefix is an endpoint's of another node in the same network namespace, and the programs do not know
+        /// it: they let packets from outside come from it.
+        HeldAddress {
+            /// The address, or the prefix.
+            net: IpNet,
+            /// The other node.
+            node: String,
+        } = "other_nodes_address_unknown", TELLS;
         /// The programs take an address for the node's own that it no longer has: they refuse packets from it.
         OwnAddressGone(IpAddr) = "own_address_gone", TELLS;
         /// The node takes a prefix for its own as a whole, and the programs do not know it: they let packets from outside come
@@ -329,7 +337,9 @@ impl fmt::Display for Drift {
             ),
             Self::FastPath { on } => write!(f, "{}", if *on { "on" } else { "off" }),
             Self::NamespaceGone(name) => write!(f, "namespace {name} is gone"),
-            Self::GivenGone(path) => write!(f, "the namespace that was given at {path} is gone"),
+            Self::GivenGone(path) => {
+                write!(f, "the namespace that was given is no longer at {path}")
+            }
             Self::InterfaceGone(dev) => write!(f, "interface {dev} is gone"),
             Self::InterfaceRenamed { dev, to } => write!(f, "interface {dev} was renamed to {to}"),
             Self::InterfaceRemade(dev) => write!(f, "interface {dev} was made anew"),
@@ -440,6 +450,11 @@ impl fmt::Display for Drift {
             Self::OwnAddress(address) => write!(
                 f,
                 "the node has the address {address}, and the fast path takes it for anybody's"
+            ),
+            Self::HeldAddress { net, node } => write!(
+                f,
+                "{} is an endpoint's of node {node}, and the fast path takes it for anybody's",
+                Destination(*net)
             ),
             Self::OwnAddressGone(address) => write!(
                 f,

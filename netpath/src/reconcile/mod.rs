@@ -33,8 +33,9 @@ pub use self::{
     op::{AddressKind, NewInterface, NewRoute, Op, OwnRoute, Owner, Place, Replaces},
     plan::{
         BRIDGE, Fresh, GATEWAY_V4, GATEWAY_V6, Ipv6, Wishes, down, elsewhere, endpoint_sysctls,
-        forwards_v4, forwards_v6, inside_sysctls, left_routes, node_sysctls, plan, prove_routes,
-        reverse_path_sysctls, switch, told, unproven, uplink_sysctls, veth_sysctls, wire_sysctls,
+        forwards_v4, forwards_v6, inside_sysctls, left_routes, node_sysctls, own, plan,
+        prove_routes, reverse_path_sysctls, switch, told, unproven, uplink_sysctls, veth_sysctls,
+        wire_sysctls,
     },
     recorded::{Home, Recorded, RecordedEndpoint, RecordedRoute, RecordedUplink},
     refusal::{Refusal, Refused},

@@ -1,5 +1,6 @@
 //! Planning reaches a fixed point: after the steps of a plan nothing is left to do, from wherever it began.
 
+mod beside;
 mod framing;
 mod generate;
 mod one;

@@ -276,6 +276,12 @@ fn source_is_right(tables: &Tables, packet: &Packet, headers: &Headers) -> Resul
         (Kind::Unspecified | Kind::Broadcast | Kind::Multicast | Kind::Martian, _) => {
             return Err(martian);
         }
+        // The node's own, towards endpoints.
+        (Kind::LinkLocal, _)
+            if packet.program != ProgramKind::FromUplink && is_gateway(headers.source) =>
+        {
+            return Err(Verdict::Drop(DropReason::Spoofed));
+        }
         // Anybody's on its own link, and never forwarded.
         (Kind::LinkLocal, destination) => {
             let reason = match destination {
@@ -296,6 +302,11 @@ fn source_is_right(tables: &Tables, packet: &Packet, headers: &Headers) -> Resul
     } else {
         Err(Verdict::Drop(DropReason::Spoofed))
     }
+}
+
+fn is_gateway(address: Address) -> bool {
+    let gateways = ["169.254.1.1/32", "fe80::1/128"];
+    gateways.iter().any(|it| Prefix::of(it).contains(address))
 }
 
 /// Whose an address is: the endpoint's that has it; else, if the node does not have it itself, the endpoint's to which

@@ -34,8 +34,13 @@ fn destinations(family: Family) -> Vec<IpAddr> {
 pub fn spoofed(reason: DropReason) {
     let node = TestNode::new();
     for family in Family::ALL {
-        // Another endpoint's, the node's own, another node's endpoint's, and nobody's.
+        let gateway = match family {
+            Family::V4 => address("169.254.1.1"),
+            Family::V6 => address("fe80::1"),
+        };
+        // The gateway's, another endpoint's, the node's own, another node's endpoint's, and nobody's.
         for source in [
+            gateway,
             family.b(),
             family.node(),
             family.remote(),

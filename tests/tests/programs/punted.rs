@@ -171,7 +171,7 @@ pub fn hop_by_hop(reason: PuntReason) {
         all_punted(to(&node, family, destination, &with_options), reason);
     }
     // A listener report from a link-local address, and from one that has none yet (RFC 3590).
-    for source in ["fe80::1", "::"] {
+    for source in ["fe80::5", "::"] {
         let report = between(node.a.frame(), address(source), address("ff02::16"));
         let report = report
             .extension(EXTENSION_HOP_BY_HOP, &[5, 2, 0, 0])
@@ -236,16 +236,21 @@ pub fn broadcast(reason: PuntReason) {
 
 pub fn link_local(reason: PuntReason) {
     let node = TestNode::new();
-    for (family, link_local) in [
-        (Family::V4, "169.254.1.1"),
-        (Family::V6, "fe80::1"),
-        (Family::V6, "febf::1"),
+    for (family, link_local, gateway) in [
+        (Family::V4, "169.254.7.7", "169.254.1.1"),
+        (Family::V6, "fe80::7", "fe80::1"),
+        (Family::V6, "febf::1", "fe80::1"),
     ] {
-        let link_local = address(link_local);
-        all_punted(to(&node, family, link_local, &udp), reason);
-        for destination in [link_local, family.b(), family.remote()] {
+        let (link_local, gateway) = (address(link_local), address(gateway));
+        for destination in [link_local, gateway] {
+            all_punted(to(&node, family, destination, &udp), reason);
+        }
+        for destination in [link_local, gateway, family.b(), family.remote()] {
             let from = |frame: FrameBuilder| udp(between(frame, link_local, destination));
             all_punted(from_both(&node, &from), reason);
+            // On an uplink another router may have that address.
+            let frame = between(node.uplink.frame(), gateway, destination);
+            node.from_uplink(udp(frame)).is_punted(reason);
         }
     }
 }

@@ -83,6 +83,16 @@ pub fn take_one(
     whole(name, look(name, wanted, looks)?)
 }
 
+/// As [`take`], of a node by itself, where no endpoint is looked at.
+pub fn take_node(name: &str) -> Result<Snapshot, ProvisionError> {
+    let looks = Looks {
+        // No endpoint's name.
+        only: Some(""),
+        ..Looks::default()
+    };
+    whole(name, look(name, None, looks)?)
+}
+
 /// Asks anew where the kernel leads packets, of a world that is as it was planned.
 pub fn ask_again(name: &str, world: &mut World) -> Result<(), ProvisionError> {
     let Some(recorded) = &world.recorded else {

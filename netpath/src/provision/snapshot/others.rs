@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    super::{error::ProvisionError, records},
+    super::{
+        error::ProvisionError,
+        records::{self, Records},
+    },
     Subject,
 };
 use crate::{
@@ -94,7 +97,14 @@ pub(super) fn in_namespace(
     let mut unreadable = None;
     for other in nodes()?.into_iter().filter(|other| other != name) {
         match recorded_in(&other, state) {
-            Ok(recorded) => others.extend(recorded.map(|recorded| (other, recorded))),
+            Ok(None) => {}
+            Ok(Some(records)) => {
+                // What cannot be read of it may say that it has more here.
+                if !records.damaged.is_empty() {
+                    unreadable = Some(other.clone());
+                }
+                others.insert(other, records.recorded);
+            }
             Err(ProvisionError::Lock(error)) => return Err(error.into()),
             Err(_) => unreadable = Some(other),
         }
@@ -103,7 +113,7 @@ pub(super) fn in_namespace(
 }
 
 /// What a node records, if it is in this namespace.
-fn recorded_in(name: &str, state: NamespaceState) -> Result<Option<Recorded>, ProvisionError> {
+fn recorded_in(name: &str, state: NamespaceState) -> Result<Option<Records>, ProvisionError> {
     let Some(datapath) = Datapath::open(name)? else {
         return Ok(None);
     };
@@ -111,7 +121,7 @@ fn recorded_in(name: &str, state: NamespaceState) -> Result<Option<Recorded>, Pr
     if state != NamespaceState::Present(cookie) {
         return Ok(None);
     }
-    Ok(Some(records::read(&datapath.maps)?.recorded))
+    Ok(Some(records::read(&datapath.maps)?))
 }
 
 /// The names of the endpoints of other nodes, as far as they can be read.

@@ -7,7 +7,7 @@
 use netpath_common::{Ifindex, ProgramKind};
 
 use super::{
-    super::{Object, Op, RecordedUplink, Refusal, WantedUplink},
+    super::{Object, Op, Recorded, RecordedUplink, Refusal, WantedUplink},
     Draft, Planner,
     entries::UPLINK,
 };
@@ -88,7 +88,13 @@ impl Planner<'_> {
         if observed.pins_links || wanted.wire.is_some() {
             return;
         }
-        if let Some(node) = self.holder(|other| other.uplinks.contains_key(dev)) {
+        // It may call it by another name.
+        let index = observed.node.link(dev).map(|link| link.ifindex);
+        let has = |other: &Recorded| {
+            let mut uplinks = other.uplinks.iter();
+            uplinks.any(|(theirs, record)| theirs == dev || Some(record.ifindex) == index)
+        };
+        if let Some(node) = self.holder(has) {
             let dev = dev.clone();
             let refusal = Refusal::SharedUplink { dev, node };
             self.refuse_with(Object::Uplink, &wanted.dev, refusal);

@@ -1,6 +1,9 @@
 //! What other nodes have in the same network namespace: that is not to be had twice.
 
+use std::{collections::BTreeSet, net::IpAddr};
+
 use ipnet::IpNet;
+use netpath_common::{EndpointEntry, RouteEntry};
 
 use super::{
     super::{Object, Recorded, Refusal, Route, World},
@@ -44,6 +47,33 @@ impl Planner<'_> {
         let mut others = self.initial.observed.others.iter();
         let found = others.find(|(_, other)| is_it(other));
         found.map(|(name, _)| name.clone())
+    }
+
+    /// The addresses of their endpoints: what comes from outside comes from none of them. While one of the nodes cannot be
+    /// read, those that the programs know are taken for its.
+    pub(super) fn held_addresses(&self) -> BTreeSet<IpAddr> {
+        let observed = &self.world.observed;
+        let others = observed.others.values();
+        let endpoints = others.flat_map(|other| other.endpoints.values());
+        let addresses = endpoints.flat_map(|it| &it.addresses).map(IpNet::addr);
+        let known = observed.maps.endpoints.iter();
+        let known = known
+            .filter(|(_, entry)| observed.unreadable.is_some() && **entry == EndpointEntry::NODE);
+        addresses
+            .chain(known.map(|(address, _)| *address))
+            .collect()
+    }
+
+    /// As [`Self::held_addresses`], the prefixes.
+    pub(super) fn held_prefixes(&self) -> BTreeSet<IpNet> {
+        let observed = &self.world.observed;
+        let others = observed.others.values();
+        let endpoints = others.flat_map(|other| other.endpoints.values());
+        let prefixes = endpoints.flat_map(|it| &it.prefixes).copied();
+        let known = observed.maps.routes.iter();
+        let known =
+            known.filter(|(_, entry)| observed.unreadable.is_some() && **entry == RouteEntry::NODE);
+        prefixes.chain(known.map(|(prefix, _)| *prefix)).collect()
     }
 
     /// A route that looks as if netpath had made it may be that of a node that cannot be read: it is not to be removed.

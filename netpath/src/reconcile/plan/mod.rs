@@ -26,6 +26,7 @@ use netpath_common::Mac;
 
 use self::draft::Draft;
 pub use self::{
+    own::own,
     proof::{left_routes, prove_routes},
     refuse::unproven,
     remove::down,
@@ -43,9 +44,9 @@ use super::{
 use crate::{model::NodePlace, random::SplitMix64};
 
 /// The gateway of every endpoint. Link-local (RFC 3927), so it takes nobody's address.
-pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::from_octets(netpath_common::GATEWAY_V4);
 /// The same for IPv6.
-pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::from_octets(netpath_common::GATEWAY_V6);
 
 /// The bridge of a wire, in the wire's namespace.
 pub const BRIDGE: &str = "br0";

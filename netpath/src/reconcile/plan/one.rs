@@ -222,7 +222,8 @@ impl Planner<'_> {
         })
     }
 
-    fn features_of_one(&mut self) {
+    /// What the programs look at, of what is known without looking at every endpoint.
+    pub(super) fn features_of_one(&mut self) {
         let features = needed_features(&self.world);
         if features == self.world.observed.maps.features {
             return;
@@ -234,6 +235,20 @@ impl Planner<'_> {
         self.act(&mut draft, Op::SetFeatures(features));
         let name = self.wanted.name.clone();
         self.step(Action::Update, Object::Node, &name, None, draft);
+    }
+
+    /// Whether an endpoint is wanted in the namespace that it has, be it by another path: the process that it was given by may
+    /// have ended while others live there.
+    pub(super) fn stays_in(&self, wanted: &WantedEndpoint, record: &RecordedEndpoint) -> bool {
+        let there = self
+            .initial
+            .namespace(&Place::Endpoint(wanted.name.clone()));
+        let has_it = there.is_some_and(|it| it.state == NamespaceState::Present(record.cookie));
+        let are_given = matches!(
+            (&record.home, &wanted.home),
+            (Home::Given(_), Home::Given(_))
+        );
+        record.home == wanted.home || are_given && record.cookie != 0 && has_it
     }
 
     /// Whether the namespace that somebody gave an endpoint is gone, or another one is in its place: nothing can be mended

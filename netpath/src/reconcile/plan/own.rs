@@ -1,6 +1,7 @@
 //! Addresses of the node's namespace that the topology does not name: of the machine's other network cards, its loopback
 //! device, its bridges. The kernel takes nothing from outside that says to come from them (martian sources,
-//! `__fib_validate_source`), so the programs have to know them.
+//! `__fib_validate_source`), so the programs have to know them. So they have to know those of other nodes' endpoints in the
+//! namespace: their programs see only what comes by their own interfaces, and after this node's.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -9,11 +10,12 @@ use netpath_common::{EndpointEntry, FeatureBits, RouteEntry, tables::UPLINK_ADDR
 
 use super::{
     super::{
-        Action, AddressPunts, Drift, Object, Op, Owner, RecordedEndpoint, Refusal, WantedEndpoint,
-        observed::taken_by,
+        Action, AddressPunts, Drift, Object, Op, Owner, Plan, Recorded, RecordedEndpoint, Refusal,
+        Wanted, WantedEndpoint, World, observed::taken_by,
     },
-    Draft, Planner,
+    Draft, Fresh, Planner,
     entries::{address_map, altered, prefix_map},
+    held::holds,
 };
 
 /// The addresses that a node is to have in its maps, by whose they are.
@@ -33,6 +35,20 @@ impl Claimed {
             || self.uplinks.contains(&address)
             || self.prefixes.iter().any(|prefix| prefix.contains(&address))
     }
+}
+
+/// What makes known to the programs of a node what else is not to come from outside, and nothing else: what another node in
+/// its namespace got or gave up.
+#[must_use]
+pub fn own(wanted: &Wanted, world: &World) -> Plan {
+    let mut fresh = Fresh::new(0);
+    let mut planner = Planner::new(wanted, world, &mut fresh);
+    planner.refuse_room();
+    if planner.plan.refusals.is_empty() {
+        planner.own_addresses();
+        planner.features_of_one();
+    }
+    planner.plan
 }
 
 impl Planner<'_> {
@@ -63,9 +79,13 @@ impl Planner<'_> {
             if found == Some(&wanted) {
                 continue;
             }
-            draft.note(match found {
-                None => Drift::OwnAddress(address),
-                found => altered(address_map(address), address.to_string(), found, &wanted),
+            draft.note(match (found, self.holder(|other| has(other, address))) {
+                (None, Some(node)) => Drift::HeldAddress {
+                    net: address.into(),
+                    node,
+                },
+                (None, None) => Drift::OwnAddress(address),
+                (found, _) => altered(address_map(address), address.to_string(), found, &wanted),
             });
             let punts = AddressPunts::default();
             self.act(draft, Op::SetEntry(address, Owner::Node, punts));
@@ -92,9 +112,11 @@ impl Planner<'_> {
             if found == Some(&RouteEntry::NODE) {
                 continue;
             }
-            draft.note(match found.map(|route| &route.endpoint) {
-                None => Drift::OwnPrefix(prefix),
-                found => altered(
+            let holder = self.holder(|other| holds(other, prefix));
+            draft.note(match (found.map(|route| &route.endpoint), holder) {
+                (None, Some(node)) => Drift::HeldAddress { net: prefix, node },
+                (None, None) => Drift::OwnPrefix(prefix),
+                (found, _) => altered(
                     prefix_map(prefix),
                     prefix.to_string(),
                     found,
@@ -106,10 +128,11 @@ impl Planner<'_> {
         }
     }
 
-    /// The prefixes that the node takes in as a whole, and that are no endpoint's: `up` refuses those.
+    /// The prefixes that the node takes in as a whole, and that are no endpoint's of it: `up` refuses those.
     pub(super) fn own_prefixes(&self) -> BTreeSet<IpNet> {
         let claimed = self.claimed();
         let own = self.world.observed.own_prefixes.iter().copied();
+        let own = own.chain(self.held_prefixes());
         let is_free =
             |own: &IpNet| !claimed.routes.contains(own) && !claimed.prefixes.contains(own);
         own.filter(is_free).collect()
@@ -141,23 +164,27 @@ impl Planner<'_> {
         own.any(|prefix| prefix.contains(&net))
     }
 
-    /// The addresses of the node that neither its topology nor an endpoint has.
+    /// The addresses of the node, and of other nodes' endpoints, that neither its topology nor an endpoint has.
     pub(super) fn other_addresses(&self) -> BTreeSet<IpAddr> {
         self.others(&self.claimed())
     }
 
     fn others(&self, claimed: &Claimed) -> BTreeSet<IpAddr> {
         let own = self.world.observed.own.iter().copied();
+        let own = own.chain(self.held_addresses());
         own.filter(|address| !claimed.has(*address)).collect()
     }
 
     /// Addresses that the maps have as the node's, and that it has no more.
     fn lost(&self, claimed: &Claimed) -> Vec<IpAddr> {
         let observed = &self.world.observed;
+        let held = self.held_addresses();
         let entries = observed.maps.endpoints.iter();
         let of_node = entries.filter(|(_, entry)| **entry == EndpointEntry::NODE);
         let lost = of_node.filter(|(address, _)| {
-            !observed.own.contains(*address) && !claimed.uplinks.contains(*address)
+            !observed.own.contains(*address)
+                && !claimed.uplinks.contains(*address)
+                && !held.contains(*address)
         });
         // What an endpoint is to have gets its own entry.
         let lost = lost.filter(|(address, _)| !claimed.endpoints.contains(*address));
@@ -233,4 +260,10 @@ impl Planner<'_> {
         }
         refusals
     }
+}
+
+/// Whether an endpoint of a node has an address.
+fn has(node: &Recorded, address: IpAddr) -> bool {
+    let mut addresses = node.endpoints.values().flat_map(|it| &it.addresses);
+    addresses.any(|it| it.addr() == address)
 }

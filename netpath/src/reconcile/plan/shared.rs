@@ -75,15 +75,16 @@ impl Planner<'_> {
     /// An endpoint is its asker's: nobody else takes it over, and as another than it is it is not made anew.
     fn refuse_name(&mut self, wanted: &WantedEndpoint, record: &RecordedEndpoint) {
         let name = &wanted.name;
-        let is_same = record.home == wanted.home
-            && record.addresses == wanted.addresses
+        let is_same = record.addresses == wanted.addresses
             && record.prefixes == wanted.prefixes
             && record.mtu == wanted.mtu
             && record.dev == wanted.dev
             && record.host_dev == wanted.host_dev;
         let by_one = matches!(self.wanted.scope, Scope::Endpoint(_));
-        let lost = by_one && self.lost_its_namespace(name, record);
-        let differs = by_one && (record.home != wanted.home || record.complete && !is_same);
+        let stays = self.stays_in(wanted, record);
+        // Of the one that it has nothing is known where another path is given.
+        let lost = by_one && record.home == wanted.home && self.lost_its_namespace(name, record);
+        let differs = by_one && (!stays || record.complete && !is_same);
         let (by, cure) = if record.origin != wanted.origin {
             let cure = match record.origin {
                 Origin::File => {

@@ -159,7 +159,7 @@ impl Planner<'_> {
             Some(before) => before.clone(),
             None => self.new_record(draft, wanted),
         };
-        let moved = identity.home != wanted.home;
+        let moved = !self.stays_in(wanted, &identity);
         RecordedEndpoint {
             origin: wanted.origin,
             home: wanted.home.clone(),

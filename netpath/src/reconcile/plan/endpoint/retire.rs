@@ -37,7 +37,7 @@ impl Planner<'_> {
             ..Draft::default()
         };
         let place = Place::Endpoint(wanted.name.clone());
-        let moved = before.home != wanted.home;
+        let moved = !self.stays_in(wanted, before);
         if moved || before.dev != wanted.dev || before.host_dev != wanted.host_dev {
             self.remove_veth(&mut draft, before);
         }
