@@ -111,6 +111,9 @@ reasons! {
         Ipv4ForwardingDisabled = 135 => "ipv4_forwarding_disabled",
         /// As [`Self::ForwardingDisabled`], of IPv6 alone.
         Ipv6ForwardingDisabled = 136 => "ipv6_forwarding_disabled",
+        /// It comes by an uplink from a source that netpath does not route. What answers it is the kernel's too (`no_route`),
+        /// and a connection is not to be split.
+        Outside = 137 => "outside",
     }
 }
 

@@ -300,10 +300,26 @@ fn mtu_without_neighbour<F: Route>(skb: &mut Skb, packet: &Parsed<F>, next_door:
 /// ICMP error, and not of the route. The FIB tells one like the other; but its neighbour among the addresses, by the same
 /// route, has not learnt the same. Where that one goes another way, nothing is known. A route to a single address that
 /// has an MTU of its own is known from user space ([`Features::route_mtu`]).
-#[inline(never)]
+#[inline(always)]
 pub fn is_of_this_path<F: Route>(skb: &mut Skb, packet: &Parsed<F>, found: &NextHop) -> bool {
+    let mtu = match mtu_next_door(skb, packet, found.ifindex.0) {
+        UNTOLD => mtu_without_neighbour(skb, packet, true),
+        mtu => mtu,
+    };
+    mtu > found.mtu
+}
+
+/// No packet goes there by the same interface.
+const ELSEWHERE: u32 = 0;
+/// The kernel has no neighbour there, and so has told no MTU.
+const UNTOLD: u32 = u32::MAX;
+
+/// The MTU of the way to the address beside a packet's destination, where it leaves by this interface; [`ELSEWHERE`] or
+/// [`UNTOLD`] else. What follows is asked by the caller, for the kernel counts the stack of calls within calls.
+#[inline(never)]
+fn mtu_next_door<F: Route>(skb: &mut Skb, packet: &Parsed<F>, interface: u32) -> u32 {
     let Ok(flow) = F::flow(skb) else {
-        return false;
+        return ELSEWHERE;
     };
     let mut place = MaybeUninit::uninit();
     let question = FibLookup::zeroed(&mut place);
@@ -316,13 +332,14 @@ pub fn is_of_this_path<F: Route>(skb: &mut Skb, packet: &Parsed<F>, found: &Next
         question.mark = skb.mark();
     }
     let result = lookup(skb, question, flags);
-    let (ifindex, mut mtu) = (question.ifindex, u32::from(question.length_or_mtu));
-    match result {
-        BPF_FIB_LKUP_RET_SUCCESS => {}
-        BPF_FIB_LKUP_RET_NO_NEIGH => mtu = mtu_without_neighbour(skb, packet, true),
-        _ => return false,
+    if question.ifindex != interface {
+        return ELSEWHERE;
     }
-    ifindex == found.ifindex.0 && mtu > found.mtu
+    match result {
+        BPF_FIB_LKUP_RET_SUCCESS => u32::from(question.length_or_mtu),
+        BPF_FIB_LKUP_RET_NO_NEIGH => UNTOLD,
+        _ => ELSEWHERE,
+    }
 }
 
 /// The interface by which the kernel would send to a packet's source, asked as its reverse-path filter asks

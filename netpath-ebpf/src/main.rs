@@ -26,33 +26,41 @@ use netpath_ebpf::{
     redirect,
 };
 
+/// Decides by a function, and acts. The function is no parameter: called through one it may not be inlined, and the kernel
+/// counts the stack of calls within calls.
+macro_rules! run {
+    ($ctx:ident, $decide:path) => {{
+        let mut skb = Skb::new($ctx);
+        let length = skb.length();
+        let decision = $decide(&mut skb);
+        act(&skb, length, &decision)
+    }};
+}
+
 /// TC ingress of a host-side veth: a packet that an endpoint sent.
 #[classifier]
 pub fn from_endpoint(ctx: TcContext) -> i32 {
-    run(ctx, pipeline::from_endpoint)
+    run!(ctx, pipeline::from_endpoint)
 }
 
 /// TC ingress of an uplink: a packet from another node.
 #[classifier]
 pub fn from_uplink(ctx: TcContext) -> i32 {
-    run(ctx, pipeline::from_uplink)
+    run!(ctx, pipeline::from_uplink)
 }
 
 /// TC egress of a host-side veth: a packet that the kernel delivers to an endpoint.
 #[classifier]
 pub fn to_endpoint(ctx: TcContext) -> i32 {
-    run(ctx, pipeline::to_endpoint)
+    run!(ctx, pipeline::to_endpoint)
 }
 
-/// Decides, counts exactly once, and acts.
+/// Counts exactly once, and acts.
 #[inline(always)]
-fn run(ctx: TcContext, decide: impl FnOnce(&mut Skb) -> Decision) -> i32 {
-    let mut skb = Skb::new(ctx);
-    let length = skb.length();
-    let decision = decide(&mut skb);
-    let hop = decision.hop(&skb);
+fn act(skb: &Skb, length: u32, decision: &Decision) -> i32 {
+    let hop = decision.hop(skb);
     counters::count(&hop, length);
-    log::decision(&skb, &hop, length);
+    log::decision(skb, &hop, length);
     match decision.verdict {
         Verdict::RedirectPeer => redirect::peer(decision.egress.ifindex),
         Verdict::RedirectNeigh => redirect::next_hop(&decision.egress),

@@ -33,7 +33,7 @@ const EXTENSIONS_MAX: u32 = 15;
 /// ICMPv6 types of neighbour discovery: router solicitation to redirect (RFC 4861, section 4).
 const ND_TYPES: core::ops::RangeInclusive<u8> = 133..=137;
 /// Fragment offset and the more-fragments bit of IPv4's flags word (RFC 791, section 3.1).
-const FRAGMENT_MASK: u16 = 0x3fff;
+pub const FRAGMENT_MASK: u16 = 0x3fff;
 
 /// VLAN tags in a frame's bytes that are looked behind, beside the one that the kernel has taken out: its
 /// `VLAN_MAX_DEPTH` in linux/if_vlan.h. It delivers what is in any number of tags with VLAN 0

@@ -1,6 +1,6 @@
 //! The order of the stages, and nothing else.
 
-use netpath_common::{EndpointEntry, Gate, HopKey, Ifindex, PuntReason, RouteKind, Verdict};
+use netpath_common::{EndpointEntry, Gate, HopKey, Ifindex, RouteKind, Verdict};
 
 use crate::{
     access::Skb,
@@ -17,9 +17,9 @@ use crate::{
 };
 
 /// All that a family brings to the stages.
-trait Routed: Parse + Tables + Route + Hop {}
+trait Routed: Parse + Tables + source::Quote + Route + Hop {}
 
-impl<F: Parse + Tables + Route + Hop> Routed for F {}
+impl<F: Parse + Tables + source::Quote + Route + Hop> Routed for F {}
 
 /// What is to be done with a packet.
 ///
@@ -35,9 +35,8 @@ pub struct Decision {
 
 impl Decision {
     #[inline(always)]
-    fn new(decide: impl FnOnce(&mut NextHop) -> Result<Verdict, Verdict>) -> Self {
-        let mut egress = NextHop::default();
-        let verdict = either(decide(&mut egress));
+    fn new(verdict: Result<Verdict, Verdict>, egress: NextHop) -> Self {
+        let verdict = either(verdict);
         Self { verdict, egress }
     }
 
@@ -62,38 +61,39 @@ fn either(verdict: Result<Verdict, Verdict>) -> Verdict {
     }
 }
 
+// No closures, which would not always be inlined, and the kernel counts the stack of each call.
+
 /// A packet that an endpoint sent.
 #[inline(always)]
 pub fn from_endpoint(skb: &mut Skb) -> Decision {
-    Decision::new(|egress| {
-        let gate = gate::complete(skb)?;
-        match parse::plain(skb)? {
-            Some(Network::V4) => endpoint_stages::<V4>(skb, gate, egress),
-            Some(Network::V6) => endpoint_stages::<V6>(skb, gate, egress),
-            None => Ok(other_from_endpoint(skb)),
-        }
-    })
+    let mut egress = NextHop::default();
+    Decision::new(endpoint_packet(skb, &mut egress), egress)
+}
+
+#[inline(always)]
+fn endpoint_packet(skb: &mut Skb, egress: &mut NextHop) -> Result<Verdict, Verdict> {
+    let gate = gate::complete(skb)?;
+    match parse::plain(skb)? {
+        Some(Network::V4) => endpoint_stages::<V4>(skb, gate, egress),
+        Some(Network::V6) => endpoint_stages::<V6>(skb, gate, egress),
+        None => Ok(other_from_endpoint(skb)),
+    }
 }
 
 /// A packet from another node.
 #[inline(always)]
 pub fn from_uplink(skb: &mut Skb) -> Decision {
-    Decision::new(|egress| {
-        let features = Features::of_node();
-        if features.bare_uplinks() && gate::is_bare(skb) {
-            return Ok(from_bare_uplink(skb, egress));
-        }
-        uplink_packet(skb, features, egress)
-    })
+    let mut egress = NextHop::default();
+    let features = Features::of_node();
+    let verdict = if features.bare_uplinks() && gate::is_bare(skb) {
+        uplink_packet(&mut skb.bare(), features, &mut egress)
+    } else {
+        uplink_packet(skb, features, &mut egress)
+    };
+    Decision::new(verdict, egress)
 }
 
-/// A packet that came in without an Ethernet header. The stages stand twice in the program, so that frames carry nothing along
-/// for it.
-#[inline(always)]
-fn from_bare_uplink(skb: &Skb, egress: &mut NextHop) -> Verdict {
-    either(uplink_packet(&mut skb.bare(), Features::of_node(), egress))
-}
-
+/// It stands twice in the program, so that frames carry nothing along for packets that have no Ethernet header.
 #[inline(always)]
 fn uplink_packet(
     skb: &mut Skb,
@@ -110,7 +110,7 @@ fn uplink_packet(
 /// A packet that the kernel delivers to an endpoint.
 #[inline(always)]
 pub fn to_endpoint(_skb: &mut Skb) -> Decision {
-    Decision::new(|_egress| Ok(Verdict::Deliver))
+    Decision::new(Ok(Verdict::Deliver), NextHop::default())
 }
 
 #[inline(always)]
@@ -146,7 +146,7 @@ fn uplink_stages<F: Routed>(
 ) -> Result<Verdict, Verdict> {
     let mut place = Place::uninit();
     let packet = F::headers(skb, &mut place)?;
-    source::of_uplink(packet, features)?;
+    let source = source::of_uplink(packet)?;
     if let Some(reason) = packet.punt {
         return Err(Verdict::Punt(reason));
     }
@@ -154,16 +154,15 @@ fn uplink_stages<F: Routed>(
         gate::uplink_lets_in::<F>(skb)?;
     }
     if let Some(endpoint) = destination::by_address(packet)? {
-        return from_outside(skb, packet, &endpoint, features, egress);
+        gate::lets_between(&endpoint, source::inside(skb, packet, source)?)?;
+        return into_node(skb, packet, &endpoint, features, egress);
     }
-    // Other nodes' prefixes are the kernel's here: without local ones there is nothing to look up.
-    if features.local_prefixes() {
-        let route = destination::by_prefix(packet)?;
-        if route.kind() == RouteKind::Local {
-            return from_outside(skb, packet, &route.endpoint, features, egress);
-        }
+    let route = destination::by_prefix(packet)?;
+    gate::lets_between(&route.endpoint, source::inside(skb, packet, source)?)?;
+    match route.kind() {
+        RouteKind::Local => into_node(skb, packet, &route.endpoint, features, egress),
+        RouteKind::Remote => through_node(skb, packet, features, egress),
     }
-    Err(Verdict::Punt(PuntReason::NoRoute))
 }
 
 /// A frame of an endpoint's that is not plain, and so the kernel's if its source is right. A function of its own, so
@@ -205,24 +204,34 @@ fn uplink_source<F: Routed>(frame: &Frame, packet: &Parsed<F>) -> Result<(), Ver
     if frame.for_others {
         source::of_others(packet, features)
     } else {
-        source::of_uplink(packet, features)
+        source::of_uplink(packet).map(drop)
     }
 }
 
-/// The stages after the destination for a packet from another node.
+/// The stages after the destination for a packet from another node to an endpoint.
 #[inline(always)]
-fn from_outside<F: Routed>(
+fn into_node<F: Routed>(
     skb: &mut Skb,
     packet: &Parsed<F>,
     endpoint: &EndpointEntry,
     features: Features,
     egress: &mut NextHop,
 ) -> Result<Verdict, Verdict> {
-    if endpoint.punt_to != 0 || endpoint.punt_between != 0 {
-        gate::lets_between(endpoint, source::punt_between(packet))?;
-    }
     reverse_path::accepts(skb, packet, endpoint.ifindex, features)?;
     to_local(skb, packet, endpoint, egress)
+}
+
+/// The stages after the destination for a packet from one other node to another (transit).
+#[inline(always)]
+fn through_node<F: Routed>(
+    skb: &mut Skb,
+    packet: &Parsed<F>,
+    features: Features,
+    egress: &mut NextHop,
+) -> Result<Verdict, Verdict> {
+    fib::next_hop(skb, packet, egress)?;
+    reverse_path::accepts(skb, packet, egress.ifindex, features)?;
+    out(skb, packet, features, egress)
 }
 
 /// The last stages for a packet to an endpoint of this node.
@@ -249,8 +258,18 @@ fn to_remote<F: Routed>(
     packet: &Parsed<F>,
     egress: &mut NextHop,
 ) -> Result<Verdict, Verdict> {
-    let features = Features::of_node();
     fib::next_hop(skb, packet, egress)?;
+    out(skb, packet, Features::of_node(), egress)
+}
+
+/// The last stages for a packet whose next hop is known.
+#[inline(always)]
+fn out<F: Routed>(
+    skb: &mut Skb,
+    packet: &Parsed<F>,
+    features: Features,
+    egress: &mut NextHop,
+) -> Result<Verdict, Verdict> {
     checks::ttl(packet)?;
     checks::path_mtu(skb, packet, egress, features)?;
     checks::turns_back(skb, egress.ifindex)?;

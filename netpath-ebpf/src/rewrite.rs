@@ -72,13 +72,20 @@ impl Hop for V6 {
     fn set_priority(_skb: &mut Skb) {}
 }
 
+/// An Ethernet header in front of a packet that came without one: the helpers that redirect take no other.
+#[inline(always)]
+fn complete<F: Hop>(skb: &mut Skb) -> Result<(), Verdict> {
+    if skb.has_ethernet() {
+        return Ok(());
+    }
+    let added = skb.add_ethernet(F::ETHER_TYPE);
+    added.map_err(|_| Verdict::Punt(PuntReason::NoMemory))
+}
+
 /// For a local endpoint: TTL and MAC addresses, as the host-side veth would have sent it.
 #[inline(always)]
 pub fn to_endpoint<F: Hop>(skb: &mut Skb, endpoint: &EndpointEntry) -> Result<(), Verdict> {
-    if !skb.has_ethernet() {
-        skb.add_ethernet(F::ETHER_TYPE)
-            .map_err(|_| Verdict::Punt(PuntReason::NoMemory))?;
-    }
+    complete::<F>(skb)?;
     let macs = (&raw const endpoint.endpoint_mac).cast::<[u32; 3]>();
     // SAFETY: `endpoint_mac` and `host_mac` are adjacent in this repr(C) structure: twelve bytes, at an
     // offset that is a multiple of four.
@@ -92,6 +99,7 @@ pub fn to_endpoint<F: Hop>(skb: &mut Skb, endpoint: &EndpointEntry) -> Result<()
 /// header when it has resolved the neighbour.
 #[inline(always)]
 pub fn to_next_hop<F: Hop>(skb: &mut Skb) -> Result<(), Verdict> {
+    complete::<F>(skb)?;
     F::decrement_ttl(skb, None).ok_or(Verdict::Drop(DropReason::RewriteFailed))?;
     F::set_priority(skb);
     skb.clear_mark();

@@ -4,11 +4,11 @@
 use netpath_common::{DropReason, EndpointEntry, PuntReason, RouteKind, Verdict};
 
 use crate::{
-    access::Skb,
+    access::{Skb, View as _},
     destination::Tables,
-    family::{AddressClass, Family},
+    family::{AddressClass, Family, V4, V6},
     features::Features,
-    parse::Parsed,
+    parse::{ETHERNET, FRAGMENT_MASK, IPV4_END, IPV6_END, Parsed},
 };
 
 /// The source must be an address of the endpoint behind this interface, or of a prefix that is routed to it. Returns the
@@ -32,13 +32,6 @@ pub fn of_endpoint<F: Tables>(skb: &Skb, packet: &Parsed<F>) -> Result<u16, Verd
     } else {
         Err(not_the_endpoints(packet))
     }
-}
-
-/// As [`of_endpoint`] returns it, for a source from outside. Where it comes from nowhere that is routed, nobody has looked
-/// whether there is a reason: one with another's, but none by itself.
-#[inline(always)]
-pub fn punt_between<F: Tables>(packet: &Parsed<F>) -> u16 {
-    F::route(&packet.source).map_or(!EndpointEntry::ALONE, |route| route.endpoint.punt_between)
 }
 
 /// Why a source that is not the endpoint's is refused.
@@ -73,10 +66,10 @@ fn link_scoped<F: Family>(packet: &Parsed<F>) -> PuntReason {
     }
 }
 
-/// From outside, no source may be an address of the node or of a local endpoint, nor of a prefix that is routed
-/// to one.
+/// From an uplink, no source may be an address of the node or of a local endpoint, nor of a prefix that is routed to one.
+/// Returns what [`of_endpoint`] does for a source of another node's prefix, and nothing for one that is not routed.
 #[inline(always)]
-pub fn of_uplink<F: Tables>(packet: &Parsed<F>, features: Features) -> Result<(), Verdict> {
+pub fn of_uplink<F: Tables>(packet: &Parsed<F>) -> Result<Option<u16>, Verdict> {
     match F::classify(&packet.source) {
         AddressClass::Unicast => {}
         AddressClass::LinkLocal => return Err(Verdict::Punt(link_scoped(packet))),
@@ -92,10 +85,103 @@ pub fn of_uplink<F: Tables>(packet: &Parsed<F>, features: Features) -> Result<()
             return Err(Verdict::Drop(DropReason::MartianSource));
         }
     }
-    if is_here::<F>(&packet.source, features) {
+    if F::endpoint(&packet.source).is_some() {
         return Err(Verdict::Drop(DropReason::Spoofed));
     }
-    Ok(())
+    match F::route(&packet.source) {
+        Some(route) if route.kind() == RouteKind::Local => Err(Verdict::Drop(DropReason::Spoofed)),
+        Some(route) => Ok(Some(route.endpoint.punt_between)),
+        None => Ok(None),
+    }
+}
+
+/// A connection with what is not routed is the kernel's in both directions: its answers are already, for want of a route. An
+/// ICMP error is of the connection that it quotes, whoever sends it.
+#[inline(always)]
+pub fn inside<F: Quote>(
+    skb: &Skb,
+    packet: &Parsed<F>,
+    source: Option<u16>,
+) -> Result<u16, Verdict> {
+    match source {
+        Some(punt_between) => Ok(punt_between),
+        None if quotes_inside(skb, packet) => Ok(SOMEBODY),
+        None => Err(Verdict::Punt(PuntReason::Outside)),
+    }
+}
+
+/// As [`of_endpoint`] returns it, for a source of which nobody has looked whether there is a reason: one with another's, but
+/// none by itself.
+const SOMEBODY: u16 = !EndpointEntry::ALONE;
+
+/// ICMP errors of a family, and what they quote.
+pub trait Quote: Tables {
+    /// Where the ICMP header begins, behind a header without options, in bytes from the start of the frame.
+    const ICMP_AT: u32;
+    /// Where the quoted header has its source, in bytes from its start; the destination follows.
+    const SOURCE_AT: u32;
+
+    /// Whether it is a whole ICMP error that routers send on.
+    fn is_error(skb: &Skb) -> Option<bool>;
+
+    /// The addresses that stand in a packet, one behind the other.
+    fn addresses(skb: &Skb, at: u32) -> Option<[Self::Address; 2]>;
+}
+
+impl Quote for V4 {
+    const ICMP_AT: u32 = IPV4_END as u32;
+    const SOURCE_AT: u32 = 12;
+
+    /// Destination Unreachable, Time Exceeded, Parameter Problem (RFC 792).
+    #[inline(always)]
+    fn is_error(skb: &Skb) -> Option<bool> {
+        const ICMP: u8 = 1;
+        let fragment: [u8; 2] = skb.copy(ETHERNET as u32 + 6)?;
+        let [protocol] = skb.copy(ETHERNET as u32 + 9)?;
+        let [kind] = skb.copy(Self::ICMP_AT)?;
+        let is_whole = u16::from_be_bytes(fragment) & FRAGMENT_MASK == 0;
+        Some(is_whole && protocol == ICMP && matches!(kind, 3 | 11 | 12))
+    }
+
+    #[inline(always)]
+    fn addresses(skb: &Skb, at: u32) -> Option<[[u8; 4]; 2]> {
+        Some([skb.copy(at)?, skb.copy(at + 4)?])
+    }
+}
+
+impl Quote for V6 {
+    const ICMP_AT: u32 = IPV6_END as u32;
+    const SOURCE_AT: u32 = 8;
+
+    /// RFC 4443, section 2.1. Behind extension headers, such as a fragment's, it is none.
+    #[inline(always)]
+    fn is_error(skb: &Skb) -> Option<bool> {
+        const ICMPV6: u8 = 58;
+        let [protocol] = skb.copy(ETHERNET as u32 + 6)?;
+        let [kind] = skb.copy(Self::ICMP_AT)?;
+        Some(protocol == ICMPV6 && kind < 128)
+    }
+
+    #[inline(always)]
+    fn addresses(skb: &Skb, at: u32) -> Option<[[u8; 16]; 2]> {
+        Some([skb.copy(at)?, skb.copy(at + 16)?])
+    }
+}
+
+/// Whether it is an ICMP error about a packet that its receiver sent to what is routed. A function of its own, as it is rarely
+/// asked.
+#[inline(never)]
+fn quotes_inside<F: Quote>(skb: &Skb, packet: &Parsed<F>) -> bool {
+    const ICMP_HEADER: u32 = 8;
+    if F::is_error(skb) != Some(true) {
+        return false;
+    }
+    let Some([source, destination]) = F::addresses(skb, F::ICMP_AT + ICMP_HEADER + F::SOURCE_AT)
+    else {
+        return false;
+    };
+    source == packet.destination
+        && (F::endpoint(&destination).is_some() || F::route(&destination).is_some())
 }
 
 /// What an uplink carries for another interface (of its VLAN) or another host (behind a macvlan, a bridge) of this
@@ -124,7 +210,6 @@ fn is_routed_here<F: Tables>(address: &F::Address) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::family::V4;
 
     /// From an endpoint, of sources that are not its own.
     fn refused(source: [u8; 4], destination: [u8; 4], punt: Option<PuntReason>) -> Verdict {

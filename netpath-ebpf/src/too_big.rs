@@ -42,7 +42,8 @@ const HOP_LIMIT: u8 = 64;
 #[inline(never)]
 pub fn answer(skb: &mut Skb, packet: &Parsed<V6>, mtu: u32) -> u32 {
     let mtu = mtu.max(LEAST_MTU as u32);
-    if packet.length <= mtu || !deserves_one(skb) {
+    // Without an Ethernet header there is nothing to send it back by.
+    if packet.length <= mtu || !skb.has_ethernet() || !deserves_one(skb) {
         return LEFT;
     }
     let Some(own) = fib::own_address_towards(skb, packet) else {

@@ -5,13 +5,16 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use netpath_common::FeatureBits;
 use netpath_tests::lab::{Bytes::Any, Lab, TWO_NODES, addresses};
 
-/// An address of node B's that no route of node A's leads to.
+/// An address of node B's that no route of node A's leads to, though netpath routes it.
 const STRANGER: &str = "198.51.100.1";
 const KEY: &str = "ipv4/conf/up0/rp_filter";
 
 /// Two nodes; the second has a stranger's address too.
 fn lab() -> Lab {
-    let lab = Lab::up(&TWO_NODES.replace("\"drop\"", "\"accept\""));
+    let policy = "forward_policy = \"accept\"\n";
+    let routed = format!("{policy}fast_prefixes = [\"198.51.100.0/24\"]\n");
+    let text = TWO_NODES.replace("\"drop\"", "\"accept\"");
+    let lab = Lab::up(&text.replacen(policy, &routed, 1));
     lab.ip("B", &format!("addr add {STRANGER} dev lo"));
     assert_eq!(lab.converge().len(), 1, "node B has it");
     // The filter is applied to ARP requests, too, and a request's source may be the stranger's address.
@@ -51,8 +54,8 @@ fn filtered(lab: &Lab) -> u64 {
 fn assert_delivered(lab: &Lab, row: &str) {
     let before = (lab.traffic("A"), filtered(lab));
     send(lab, STRANGER);
-    // The endpoint answers that nobody listens, and where to it does not know: that is the kernel's.
-    let answer = ("va1 > - punt no_route", 1, Any);
+    // The endpoint answers that nobody listens, and where to nobody knows.
+    let answer = ("va1 > - punt fib_not_forwarded", 1, Any);
     lab.assert_counted("A", &before.0, &[(row, 1, Any), answer]);
     assert_eq!(filtered(lab), before.1);
 }
@@ -67,9 +70,11 @@ fn assert_filtered(lab: &Lab) {
     lab.assert_reaches("b1", addresses("a1")[1], 62);
     let before = lab.traffic("A");
     send(lab, "100.100.198.253");
-    let there = ("up0 > va1 redirect_peer", 1, Any);
+    // What netpath does not route is the kernel's, both ways.
+    let there = ("up0 > - punt outside", 1, Any);
+    let delivered = ("up0 > va1 deliver", 1, Any);
     let answer = ("va1 > - punt no_route", 1, Any);
-    lab.assert_counted("A", &before, &[there, answer]);
+    lab.assert_counted("A", &before, &[there, delivered, answer]);
 }
 
 #[test]

@@ -134,9 +134,14 @@ endpoint = [{ name = "@c1", addresses = ["10.3.1.2/24", "fd00:3:1::2/64"], host_
 "#;
 
 #[test]
-fn what_may_go_from_uplink_to_uplink_is_told() {
+fn what_may_go_from_uplink_to_uplink_is_told_where_it_is_the_kernels() {
     let mut lab = Lab::up(HUB);
     let c1: [IpAddr; 2] = ["10.3.1.2", "fd00:3:1::2"].map(|it| it.parse().expect(it));
+    lab.assert_told("A", &[]);
+    for dst in c1 {
+        lab.assert_reaches("b1", dst, 61);
+    }
+    lab.fast_path(false, "A", None);
     lab.assert_told("A", &["forward_may_drop of node A"; 2]);
     c1.into_iter().for_each(|dst| lab.assert_loses("b1", dst));
     lab.edit("forward_policy = \"drop\"\n", "");

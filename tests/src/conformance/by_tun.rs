@@ -1,13 +1,11 @@
 //! The cases where the nodes are joined by tun devices.
 
-use std::net::IpAddr;
-
 use netpath::probe::frame::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ParsedFrame};
 
 use super::{
     case::{Case, Flow, Path, Probe, Step},
     cases::all,
-    lab::{Lab, Place},
+    lab::{self, Lab, Place},
     observe::is_discovery,
 };
 use crate::Family;
@@ -28,23 +26,11 @@ pub fn all_by_tun(lab: &Lab) -> Vec<Case> {
     cases
 }
 
-/// Packets with the EtherTypes of IPv4, ARP, VLAN tags and IPv6 in the place where a frame has its own: of IPv4 the first half
-/// of the source, of IPv6 the third group.
+/// Packets with the EtherTypes of IPv4, ARP, VLAN tags and IPv6 in the place where a frame has its own.
 fn like_frames(flow: &Flow) -> Vec<Case> {
-    let sources: [IpAddr; 4] = match flow.family {
-        Family::V4 => ["8.0.1.2", "8.6.1.2", "129.0.1.2", "134.221.1.2"],
-        Family::V6 => [
-            "2001:db8:800::2",
-            "2001:db8:806::2",
-            "2001:db8:8100::2",
-            "2001:db8:86dd::2",
-        ],
-    }
-    .map(|source| source.parse().expect(source));
     let counted = [(64, "redirect_peer"), (1, "punt(ttl_exceeded)")];
-    let pairs = sources
-        .iter()
-        .flat_map(|source| counted.map(|it| (*source, it)));
+    let pairs =
+        lab::like_frames(flow.family).flat_map(|source| counted.map(|counted| (source, counted)));
     let cases = pairs.map(|(source, (ttl, counted_as))| Case {
         name: format!("by a tun: from {source}, TTL {ttl}"),
         source: "ieee802-numbers (IANA)",

@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr};
 use netpath::probe::frame::FrameBuilder;
 use netpath_common::Mac;
 
-use super::lab::{Lab, Place};
+use super::lab::{Lab, Place, UPLINK_TO_C};
 use crate::{Family, between, tc_program::Behaviour};
 
 /// Which way through node A a case's packets take.
@@ -17,17 +17,55 @@ pub enum Path {
     ToRemote,
     /// From node B's uplink, as if from b1, to a1.
     FromUplink,
+    /// From node B's uplink, as if from b1, to c1.
+    Transit,
 }
 
 impl Path {
     /// All.
-    pub const ALL: [Self; 3] = [Self::SameNode, Self::ToRemote, Self::FromUplink];
+    pub const ALL: [Self; 4] = [
+        Self::SameNode,
+        Self::ToRemote,
+        Self::FromUplink,
+        Self::Transit,
+    ];
+
+    /// Whether the packets come from an endpoint of node A.
+    pub fn is_from_endpoint(self) -> bool {
+        matches!(self, Self::SameNode | Self::ToRemote)
+    }
+
+    /// Whether the packets are for an endpoint of node A.
+    pub fn is_to_endpoint(self) -> bool {
+        matches!(self, Self::SameNode | Self::FromUplink)
+    }
+
+    /// The node that the packets leave for.
+    pub fn next_node(self) -> Option<Place> {
+        match self {
+            Self::SameNode | Self::FromUplink => None,
+            Self::ToRemote => Some(Place::NodeB),
+            Self::Transit => Some(Place::NodeC),
+        }
+    }
+
+    /// The wire that they leave by.
+    ///
+    /// # Panics
+    /// Where they do not leave.
+    pub fn way_out(self) -> Place {
+        match self.next_node() {
+            Some(Place::NodeB) => Place::Wire,
+            Some(_) => Place::WireC,
+            None => panic!("{self} leads into an endpoint"),
+        }
+    }
 
     /// Where the frames are put on.
     pub fn injected_at(self) -> Place {
         match self {
             Self::SameNode | Self::ToRemote => Place::A1,
-            Self::FromUplink => Place::NodeB,
+            Self::FromUplink | Self::Transit => Place::NodeB,
         }
     }
 
@@ -35,7 +73,7 @@ impl Path {
     pub fn sender(self) -> Place {
         match self {
             Self::SameNode | Self::ToRemote => Place::A1,
-            Self::FromUplink => Place::B1,
+            Self::FromUplink | Self::Transit => Place::B1,
         }
     }
 
@@ -45,6 +83,7 @@ impl Path {
             Self::SameNode => Place::A2,
             Self::ToRemote => Place::B1,
             Self::FromUplink => Place::A1,
+            Self::Transit => Place::C1,
         }
     }
 
@@ -52,7 +91,7 @@ impl Path {
     pub fn ingress(self) -> &'static str {
         match self {
             Self::SameNode | Self::ToRemote => Place::A1.host_dev(),
-            Self::FromUplink => Place::NodeA.dev(),
+            Self::FromUplink | Self::Transit => Place::NodeA.dev(),
         }
     }
 
@@ -62,6 +101,7 @@ impl Path {
             Self::SameNode => Place::A2.host_dev(),
             Self::ToRemote => Place::NodeA.dev(),
             Self::FromUplink => Place::A1.host_dev(),
+            Self::Transit => UPLINK_TO_C,
         }
     }
 }
@@ -72,6 +112,7 @@ impl fmt::Display for Path {
             Self::SameNode => "same node",
             Self::ToRemote => "to another node",
             Self::FromUplink => "from another node",
+            Self::Transit => "from one other node to another",
         })
     }
 }
@@ -103,7 +144,7 @@ impl Flow {
             source_mac: lab.mac(at),
             destination_mac: match path {
                 Path::SameNode | Path::ToRemote => lab.host_mac(at),
-                Path::FromUplink => lab.mac(Place::NodeA),
+                Path::FromUplink | Path::Transit => lab.mac(Place::NodeA),
             },
             source: path.sender().address(family),
             destination: path.receiver().address(family),

@@ -40,7 +40,7 @@ pub const EXPLAINED: &[Explanation] = &[
     Explanation {
         cases: "source: a",
         family: None,
-        paths: &[Path::FromUplink],
+        paths: &[Path::FromUplink, Path::Transit],
         counted: &[SPOOFED],
         reason: "From outside, nobody may use the address of an endpoint of this node (RFC 2827). The kernel \
                  accepts it where `rp_filter` is off on the uplink, as it has to be where paths are \
@@ -49,7 +49,7 @@ pub const EXPLAINED: &[Explanation] = &[
     Explanation {
         cases: "source: the node's own",
         family: Some(Family::V6),
-        paths: &[Path::FromUplink],
+        paths: &[Path::FromUplink, Path::Transit],
         counted: &[SPOOFED],
         reason: "The same for the node's own addresses: the kernel refuses them as a source from outside for \
                  IPv4, and netpath for IPv6 too (`spoofed`).",
@@ -57,7 +57,7 @@ pub const EXPLAINED: &[Explanation] = &[
     Explanation {
         cases: "source: this network",
         family: Some(Family::V4),
-        paths: &[Path::FromUplink],
+        paths: &[Path::FromUplink, Path::Transit],
         counted: &[MARTIAN],
         reason: "Sources that RFC 1812 (5.3.7) and RFC 6890 forbid. Since Linux 5.3 and 2.6.25 the kernel takes \
                  0/8 (but 0.0.0.0) and 240/4 (but 255.255.255.255) for ordinary addresses; nobody has them, so \
@@ -66,14 +66,14 @@ pub const EXPLAINED: &[Explanation] = &[
     Explanation {
         cases: "source: class E",
         family: Some(Family::V4),
-        paths: &[Path::FromUplink],
+        paths: &[Path::FromUplink, Path::Transit],
         counted: &[MARTIAN],
         reason: "As the one before.",
     },
     Explanation {
         cases: "source: IPv4-mapped",
         family: Some(Family::V6),
-        paths: &[Path::FromUplink],
+        paths: &[Path::FromUplink, Path::Transit],
         counted: &[MARTIAN],
         reason: "An IPv4-mapped address must not appear on the wire (RFC 4291, 2.5.5.2; \
                  draft-itojun-v6ops-v4mapped-harmful). netpath drops it (`martian_source`).",
@@ -106,7 +106,7 @@ pub const EXPLAINED: &[Explanation] = &[
     Explanation {
         cases: "small locked route MTU",
         family: Some(Family::V6),
-        paths: &[Path::ToRemote],
+        paths: &[Path::ToRemote, Path::Transit],
         counted: &["drop(packet_too_big)"],
         reason: "The route got its MTU after `up`, so netpath takes it for one that was learnt of the path, and answers \
                  itself (`packet_too_big`), as the kernel does behind filter FORWARD: without a flow label, and the \

@@ -1,4 +1,5 @@
-//! The lab: node A with three endpoints, node B with one, a wire between them; or in its place two tun devices.
+//! The lab: node A with three endpoints, nodes B and C with one, a wire from A to each of them; or nodes A and B alone, joined by
+//! two tun devices.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +13,7 @@ use std::{
 
 use ipnet::IpNet;
 use netpath::{
-    model::{Topology, wire_namespace, wire_port},
+    model::{Node, Topology, wire_namespace, wire_port},
     netns::Netns,
     provision::{self, Selection, UpOptions},
 };
@@ -32,6 +33,8 @@ pub enum Place {
     NodeA,
     /// The router across the wire.
     NodeB,
+    /// The router across node A's other wire.
+    NodeC,
     /// Node A's endpoint that sends, and that packets from the wire are for.
     A1,
     /// Node A's endpoint that receives.
@@ -40,29 +43,24 @@ pub enum Place {
     A3,
     /// Node B's endpoint.
     B1,
+    /// Node C's endpoint.
+    C1,
     /// The bridge that plays the wire.
     Wire,
+    /// The bridge that plays the wire to node C.
+    WireC,
 }
 
 impl Place {
     /// All endpoints.
-    pub const ENDPOINTS: [Self; 4] = [Self::A1, Self::A2, Self::A3, Self::B1];
-    const ALL: [Self; 7] = [
-        Self::NodeA,
-        Self::NodeB,
-        Self::A1,
-        Self::A2,
-        Self::A3,
-        Self::B1,
-        Self::Wire,
-    ];
+    pub const ENDPOINTS: [Self; 5] = [Self::A1, Self::A2, Self::A3, Self::B1, Self::C1];
 
     /// The interface that faces the rest of the lab.
     pub fn dev(self) -> &'static str {
         match self {
-            Self::NodeA | Self::NodeB => UPLINK,
-            Self::A1 | Self::A2 | Self::A3 | Self::B1 => "eth0",
-            Self::Wire => "br0",
+            Self::NodeA | Self::NodeB | Self::NodeC => UPLINK,
+            Self::A1 | Self::A2 | Self::A3 | Self::B1 | Self::C1 => "eth0",
+            Self::Wire | Self::WireC => "br0",
         }
     }
 
@@ -73,7 +71,8 @@ impl Place {
             Self::A2 => "va2",
             Self::A3 => "va3",
             Self::B1 => "vb1",
-            Self::NodeA | Self::NodeB | Self::Wire => panic!("{self} is no endpoint"),
+            Self::C1 => "vc1",
+            _ => panic!("{self} is no endpoint"),
         }
     }
 
@@ -82,11 +81,13 @@ impl Place {
         let (v4, v6) = match self {
             Self::NodeA => ("10.8.0.1", "fd00:8::1"),
             Self::NodeB => ("10.8.0.2", "fd00:8::2"),
+            Self::NodeC => ("10.9.0.2", "fd00:9::2"),
             Self::A1 => ("10.1.1.2", "fd00:1:1::2"),
             Self::A2 => ("10.1.2.2", "fd00:1:2::2"),
             Self::A3 => ("10.1.3.2", "fd00:1:3::2"),
             Self::B1 => ("10.2.1.2", "fd00:2:1::2"),
-            Self::Wire => panic!("the wire has no address"),
+            Self::C1 => ("10.3.1.2", "fd00:3:1::2"),
+            Self::Wire | Self::WireC => panic!("a wire has no address"),
         };
         let text = match family {
             Family::V4 => v4,
@@ -113,7 +114,8 @@ impl Place {
             Self::A2 => ("10.1.92.0/28", "fd00:1:92::/64"),
             Self::A3 => ("10.1.93.0/28", "fd00:1:93::/64"),
             Self::B1 => ("10.2.91.0/28", "fd00:2:91::/64"),
-            Self::NodeA | Self::NodeB | Self::Wire => panic!("{self} is no endpoint"),
+            Self::C1 => ("10.3.91.0/28", "fd00:3:91::/64"),
+            _ => panic!("{self} is no endpoint"),
         };
         let text = match family {
             Family::V4 => v4,
@@ -142,17 +144,22 @@ impl fmt::Display for Place {
         f.pad(match self {
             Self::NodeA => "node A",
             Self::NodeB => "node B",
+            Self::NodeC => "node C",
             Self::A1 => "a1",
             Self::A2 => "a2",
             Self::A3 => "a3",
             Self::B1 => "b1",
+            Self::C1 => "c1",
             Self::Wire => "wire",
+            Self::WireC => "wire to C",
         })
     }
 }
 
-/// The uplink of both nodes.
+/// The uplink of every node.
 const UPLINK: &str = "up0";
+/// Node A's uplink to node C.
+pub(super) const UPLINK_TO_C: &str = "up1";
 
 /// Length of an Ethernet header in bytes.
 const ETHERNET: usize = 14;
@@ -180,8 +187,11 @@ pub struct Lab {
     netns: BTreeMap<Place, Netns>,
     macs: BTreeMap<Place, Mac>,
     host_macs: BTreeMap<Place, Mac>,
-    ports: [String; 2],
+    ports: Ports,
 }
+
+/// The ends of a wire, towards node A and towards the other node.
+type Ports = BTreeMap<Place, [String; 2]>;
 
 /// What the lab goes with.
 #[derive(Debug)]
@@ -220,16 +230,23 @@ impl Lab {
     /// Brings it up with the fast path off.
     pub fn new() -> Self {
         let prefix = prefix();
-        let nodes = nodes(&prefix, Some(&format!("wire = \"{prefix}\"")));
-        let topology = parse(&nodes.concat());
+        let topology = parse(&lab_nodes(&prefix));
         let lab = LabGuard::up(&topology, &options());
-        let wire = topology.nodes[0].uplinks[0].wire.as_ref().expect("a lab");
-        let ports = [0, 1].map(|node: usize| {
-            let node = &topology.nodes[node];
-            wire_port(&node.name, &node.uplinks[0].dev).to_string()
-        });
-        let wire = wire_namespace(wire).to_string();
-        Self::with(&prefix, Guard::Lab { _lab: lab }, Some(wire), ports)
+        let [a, b, c] = &topology.nodes[..] else {
+            panic!("three nodes");
+        };
+        let mut names = named(&prefix, &LAB);
+        let mut ports = Ports::new();
+        for (place, uplink, other) in [(Place::Wire, 0, b), (Place::WireC, 1, c)] {
+            let wire = a.uplinks[uplink].wire.as_ref().expect("a lab");
+            names.insert(place, wire_namespace(wire).to_string());
+            let ends = [(a, uplink), (other, 0)];
+            let port = |(node, uplink): (&Node, usize)| {
+                wire_port(&node.name, &node.uplinks[uplink].dev).to_string()
+            };
+            ports.insert(place, ends.map(port));
+        }
+        Self::with(names, Guard::Lab { _lab: lab }, ports)
     }
 
     /// Brings it up with the fast path off, the nodes being machines that are joined by a tun device each.
@@ -246,7 +263,7 @@ impl Lab {
             nodes: machines,
             _cable: cable,
         };
-        let texts = nodes(&prefix, None);
+        let texts = machine_nodes(&prefix);
         for ((host, text), (_, machine)) in (1..).zip(&texts).zip(&guard.nodes) {
             let topology = parse(text);
             let bring_up = || {
@@ -266,22 +283,11 @@ impl Lab {
             let changes = machine.netns.run(bring_up).expect("enter");
             changes.unwrap_or_else(|error| panic!("{error}"));
         }
-        Self::with(
-            &prefix,
-            Guard::Machines { _machines: guard },
-            None,
-            Default::default(),
-        )
+        let names = named(&prefix, &MACHINES);
+        Self::with(names, Guard::Machines { _machines: guard }, Ports::new())
     }
 
-    fn with(prefix: &str, guard: Guard, wire: Option<String>, ports: [String; 2]) -> Self {
-        let suffixes = ["a", "b", "a1", "a2", "a3", "b1"];
-        let mut names: BTreeMap<Place, String> = Place::ALL
-            .into_iter()
-            .zip(suffixes)
-            .map(|(place, suffix)| (place, format!("{prefix}{suffix}")))
-            .collect();
-        names.extend(wire.map(|wire| (Place::Wire, wire)));
+    fn with(names: BTreeMap<Place, String>, guard: Guard, ports: Ports) -> Self {
         let netns: BTreeMap<Place, Netns> = names
             .iter()
             .map(|(place, name)| (*place, Netns::named(name).expect("it is up")))
@@ -290,15 +296,21 @@ impl Lab {
         let mut macs = BTreeMap::new();
         let mut host_macs = BTreeMap::new();
         for place in Place::ENDPOINTS {
-            let node = if place == Place::B1 {
-                Place::NodeB
-            } else {
-                Place::NodeA
+            if !names.contains_key(&place) {
+                continue;
+            }
+            let node = match place {
+                Place::B1 => Place::NodeB,
+                Place::C1 => Place::NodeC,
+                _ => Place::NodeA,
             };
             macs.insert(place, mac(place, place.dev()));
             host_macs.insert(place, mac(node, place.host_dev()));
         }
-        for (number, place) in [(1, Place::NodeA), (2, Place::NodeB)] {
+        for (number, place) in (1..).zip([Place::NodeA, Place::NodeB, Place::NodeC]) {
+            if !names.contains_key(&place) {
+                continue;
+            }
             let mac = match guard {
                 Guard::Lab { .. } => mac(place, UPLINK),
                 // What a frame has that is cut off on its way.
@@ -377,9 +389,19 @@ impl Lab {
         self.host_macs[&place]
     }
 
-    /// The wire's ends towards node A and node B.
-    pub fn ports(&self) -> &[String; 2] {
-        &self.ports
+    /// A wire's ends towards node A and the other node; none where a tun device takes its place.
+    pub fn ports(&self, wire: Place) -> &[String] {
+        self.ports.get(&wire).map_or(&[], |ports| &ports[..])
+    }
+
+    /// Whether it has this namespace.
+    pub fn has(&self, place: Place) -> bool {
+        self.names.contains_key(&place)
+    }
+
+    fn places(&self) -> impl Iterator<Item = Place> + use<> {
+        let places: Vec<Place> = self.names.keys().copied().collect();
+        places.into_iter()
     }
 
     /// Runs `ip` somewhere and returns what it printed.
@@ -403,26 +425,27 @@ impl Lab {
 
     /// A bridge keeps LLDP to itself (IEEE 802.1D, 7.12.6), and drops malformed packets where it snoops
     /// (`ip_mc_check_igmp`) or where netfilter sees its frames (`br_validate_ipv4`). A cable does neither.
-    fn make_wire_a_cable(&self) {
+    fn make_a_cable(&self, wire: Place) {
         let options = "link set br0 type bridge mcast_snooping 0 group_fwd_mask 0x4000";
-        self.ip(Place::Wire, options);
+        self.ip(wire, options);
         let exists = || FilePath::new("/proc/sys/net/bridge").exists();
         if !self
-            .netns(Place::Wire)
+            .netns(wire)
             .run(exists)
             .expect("the namespace is there")
         {
             return;
         }
         for tables in ["iptables", "ip6tables", "arptables"] {
-            self.sysctl(Place::Wire, &format!("bridge/bridge-nf-call-{tables}"), "0");
+            self.sysctl(wire, &format!("bridge/bridge-nf-call-{tables}"), "0");
         }
     }
 
     /// What happens once or by the clock must not tell one run from the other.
     fn settle(&self) {
-        for place in Place::ALL {
-            if place == Place::Wire {
+        for place in self.places() {
+            if self.ports.contains_key(&place) {
+                self.make_a_cable(place);
                 continue;
             }
             for (key, value) in [
@@ -462,22 +485,19 @@ impl Lab {
             }
         }
         for place in Place::ENDPOINTS {
-            for family in Family::ALL {
+            for family in Family::ALL.into_iter().filter(|_| self.has(place)) {
                 let nested = place.nested(family);
                 self.ip(place, &format!("addr add {nested} dev lo nodad"));
             }
         }
-        if !self.is_by_tun() {
-            self.make_wire_a_cable();
+        // The other nodes answer nothing on behalf of prefixes that only routes lead to.
+        for node in [Place::NodeB, Place::NodeC] {
+            for option in ["-4", "-6"].into_iter().filter(|_| self.has(node)) {
+                self.ip(node, &format!("{option} route add blackhole default"));
+            }
         }
-        // Node B answers nothing on behalf of prefixes that only routes lead to.
-        for option in ["-4", "-6"] {
-            self.ip(
-                Place::NodeB,
-                &format!("{option} route add blackhole default"),
-            );
-        }
-        for dev in ["up0", "va1", "va2", "va3"] {
+        let to_c = self.has(Place::NodeC).then_some(UPLINK_TO_C);
+        for dev in ["up0", "va1", "va2", "va3"].into_iter().chain(to_c) {
             let key = format!("ipv4/conf/{dev}/send_redirects");
             self.sysctl(Place::NodeA, &key, "0");
             if dev == UPLINK && self.is_by_tun() {
@@ -495,12 +515,24 @@ impl Lab {
         if self.is_by_tun() {
             return;
         }
-        for (place, other) in [(Place::NodeA, Place::NodeB), (Place::NodeB, Place::NodeA)] {
-            for family in Family::ALL {
-                let (address, mac) = (other.address(family), self.mac(other));
+        for family in Family::ALL {
+            let own = Place::NodeA.address(family);
+            // The same host in the other wire's subnet.
+            let own_to_c = match Place::NodeC.address(family) {
+                IpAddr::V4(other) => IpAddr::V4((u32::from(other) - 1).into()),
+                IpAddr::V6(other) => IpAddr::V6((u128::from(other) - 1).into()),
+            };
+            let mac_to_c = mac(self.netns(Place::NodeA), UPLINK_TO_C);
+            let other = |node: Place| (node.address(family), self.mac(node));
+            for (place, dev, (address, mac)) in [
+                (Place::NodeA, UPLINK, other(Place::NodeB)),
+                (Place::NodeA, UPLINK_TO_C, other(Place::NodeC)),
+                (Place::NodeB, UPLINK, (own, self.mac(Place::NodeA))),
+                (Place::NodeC, UPLINK, (own_to_c, mac_to_c)),
+            ] {
                 self.ip(
                     place,
-                    &format!("neigh replace {address} dev {UPLINK} lladdr {mac} nud permanent"),
+                    &format!("neigh replace {address} dev {dev} lladdr {mac} nud permanent"),
                 );
             }
         }
@@ -525,51 +557,155 @@ fn parse(text: &str) -> Topology {
     Topology::parse("conformance lab", text).unwrap_or_else(|e| panic!("{e}\n{text}"))
 }
 
-/// The nodes of a topology: on this wire, or else machines.
-fn nodes(prefix: &str, wire: Option<&str>) -> [String; 2] {
-    let place = if wire.is_some() {
-        ""
-    } else {
-        "netns = \"host\"\n"
+/// The namespaces of a lab but for its wires, and what their names end in.
+const LAB: [(Place, &str); 8] = [
+    (Place::NodeA, "a"),
+    (Place::NodeB, "b"),
+    (Place::NodeC, "c"),
+    (Place::A1, "a1"),
+    (Place::A2, "a2"),
+    (Place::A3, "a3"),
+    (Place::B1, "b1"),
+    (Place::C1, "c1"),
+];
+/// Those of two machines.
+const MACHINES: [(Place, &str); 6] = [LAB[0], LAB[1], LAB[3], LAB[4], LAB[5], LAB[6]];
+
+fn named(prefix: &str, places: &[(Place, &str)]) -> BTreeMap<Place, String> {
+    let name = |(place, suffix): &(Place, &str)| (*place, format!("{prefix}{suffix}"));
+    places.iter().map(name).collect()
+}
+
+/// An uplink in 10.`net`.0.0/24 and fd00:`net`::/64, by which nodes' prefixes are reached.
+struct Link<'t> {
+    dev: &'t str,
+    wire: Option<&'t str>,
+    net: u8,
+    /// The node's own number in the subnet, and the next hop's.
+    hosts: [u8; 2],
+    /// The numbers of the nodes behind it.
+    to: &'t [u8],
+}
+
+/// The topology of a lab. Nodes A, B and C have the numbers 1, 2 and 3.
+fn lab_nodes(prefix: &str) -> String {
+    let wires = ["b", "c"].map(|other| format!("{prefix}{other}"));
+    let [to_b, to_c] = [8, 9];
+    let link = |dev, net: u8, hosts, to| Link {
+        dev,
+        wire: Some(&wires[usize::from(net - to_b)]),
+        net,
+        hosts,
+        to,
     };
-    let wire = wire.unwrap_or_default();
-    [
-        (
-            "a",
-            1,
-            2,
-            &[("a1", Place::A1), ("a2", Place::A2), ("a3", Place::A3)][..],
-            1,
-        ),
-        ("b", 2, 1, &[("b1", Place::B1)][..], 2),
-    ]
-    .map(|(suffix, host, other, endpoints, own)| {
-        let mut text = String::new();
-        let to = 3 - own;
-        text += &format!(
-            "[[node]]\nname = \"{prefix}{suffix}\"\n{place}\
-             [[node.uplink]]\ndev = \"{UPLINK}\"\n{wire}\n\
-             addresses = [\"10.8.0.{host}/24\", \"fd00:8::{host}/64\"]\n\
-             [[node.route]]\ndst = \"10.{to}.0.0/16\"\nvia = \"10.8.0.{other}\"\n\
-             [[node.route]]\ndst = \"fd00:{to}::/32\"\nvia = \"fd00:8::{other}\"\n"
-        );
-        for (number, (endpoint, place)) in (1..).zip(endpoints) {
-            let spares: String = match *endpoint {
-                "a1" => (0..SPARES)
-                    .map(|spare| format!(", \"10.1.1.{}/24\"", 10 + spare))
-                    .collect(),
-                _ => format!(", \"{}/24\"", place.second_address(Family::V4)),
+    let uplinks = [
+        vec![
+            link(UPLINK, to_b, [1, 2], &[2][..]),
+            link(UPLINK_TO_C, to_c, [1, 2], &[3]),
+        ],
+        vec![link(UPLINK, to_b, [2, 1], &[1, 3])],
+        vec![link(UPLINK, to_c, [2, 1], &[1, 2])],
+    ];
+    let nodes = (1..).zip(&uplinks);
+    nodes
+        .map(|(own, links)| node(prefix, own, "", links))
+        .collect()
+}
+
+/// The topologies of two machines.
+fn machine_nodes(prefix: &str) -> [String; 2] {
+    [1u8, 2].map(|own| {
+        let link = Link {
+            dev: UPLINK,
+            wire: None,
+            net: 8,
+            hosts: [own, 3 - own],
+            to: &[3 - own],
+        };
+        let routes = LIKE_FRAMES.iter().filter(|_| own == 1).map(|dst| {
+            let via = match dst.contains(':') {
+                true => "fd00:8::2",
+                false => "10.8.0.2",
             };
-            let second = place.second_address(Family::V6);
-            let [v4, v6] = Family::ALL.map(|family| place.prefix(family));
+            format!("[[node.route]]\ndst = \"{dst}\"\nvia = \"{via}\"\n")
+        });
+        let text = node(prefix, own, "netns = \"host\"\n", &[link]);
+        text + &routes.collect::<String>()
+    })
+}
+
+/// Prefixes behind machine B, of addresses that stand where a frame has its EtherType: those of IPv4, ARP, VLAN tags and IPv6.
+/// Of IPv4 it is the first half of the address, of IPv6 the third group.
+const LIKE_FRAMES: [&str; 8] = [
+    "8.0.0.0/16",
+    "8.6.0.0/16",
+    "129.0.0.0/16",
+    "134.221.0.0/16",
+    "2001:db8:800::/48",
+    "2001:db8:806::/48",
+    "2001:db8:8100::/48",
+    "2001:db8:86dd::/48",
+];
+
+/// An address in each of them of a family.
+pub(super) fn like_frames(family: Family) -> impl Iterator<Item = IpAddr> {
+    let prefixes = LIKE_FRAMES
+        .iter()
+        .map(|prefix| prefix.parse().expect(prefix));
+    prefixes.filter_map(move |prefix: IpNet| match (prefix.network(), family) {
+        (IpAddr::V4(first), Family::V4) => Some(IpAddr::V4((u32::from(first) + 0x102).into())),
+        (IpAddr::V6(first), Family::V6) => Some(IpAddr::V6((u128::from(first) + 2).into())),
+        _ => None,
+    })
+}
+
+fn node(prefix: &str, own: u8, place: &str, links: &[Link<'_>]) -> String {
+    let letter = char::from(b'a' + own - 1);
+    let mut text = format!("[[node]]\nname = \"{prefix}{letter}\"\n{place}");
+    for Link {
+        dev,
+        wire,
+        net,
+        hosts: [host, other],
+        to,
+    } in links
+    {
+        let wire = wire.map(|wire| format!("wire = \"{wire}\"\n"));
+        text += &format!(
+            "[[node.uplink]]\ndev = \"{dev}\"\n{}\
+             addresses = [\"10.{net}.0.{host}/24\", \"fd00:{net}::{host}/64\"]\n",
+            wire.unwrap_or_default()
+        );
+        for to in *to {
             text += &format!(
-                "[[node.endpoint]]\nname = \"{prefix}{endpoint}\"\nhost_dev = \"v{endpoint}\"\n\
-                 addresses = [\"10.{own}.{number}.2/24\", \"fd00:{own}:{number}::2/64\"{spares}, \"{second}/64\"]\n\
-                 prefixes = [\"{v4}\", \"{v6}\"]\n"
+                "[[node.route]]\ndst = \"10.{to}.0.0/16\"\nvia = \"10.{net}.0.{other}\"\n\
+                 [[node.route]]\ndst = \"fd00:{to}::/32\"\nvia = \"fd00:{net}::{other}\"\n"
             );
         }
-        text
-    })
+    }
+    let is_its = |(place, suffix): &&(Place, &str)| {
+        Place::ENDPOINTS.contains(place) && suffix.starts_with(letter)
+    };
+    for (number, (place, endpoint)) in (1..).zip(LAB.iter().filter(is_its)) {
+        text += &endpoint_of(prefix, own, number, *place, endpoint);
+    }
+    text
+}
+
+fn endpoint_of(prefix: &str, own: u8, number: u8, place: Place, endpoint: &str) -> String {
+    let spares: String = match place {
+        Place::A1 => (0..SPARES)
+            .map(|spare| format!(", \"10.1.1.{}/24\"", 10 + spare))
+            .collect(),
+        _ => format!(", \"{}/24\"", place.second_address(Family::V4)),
+    };
+    let second = place.second_address(Family::V6);
+    let [v4, v6] = Family::ALL.map(|family| place.prefix(family));
+    format!(
+        "[[node.endpoint]]\nname = \"{prefix}{endpoint}\"\nhost_dev = \"v{endpoint}\"\n\
+         addresses = [\"10.{own}.{number}.2/24\", \"fd00:{own}:{number}::2/64\"{spares}, \"{second}/64\"]\n\
+         prefixes = [\"{v4}\", \"{v6}\"]\n"
+    )
 }
 
 fn mac(netns: &Netns, dev: &str) -> Mac {

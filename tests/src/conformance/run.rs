@@ -33,7 +33,15 @@ use crate::{
 const MARKER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Where frames are watched.
-const OBSERVED: [Place; 5] = [Place::A1, Place::A2, Place::A3, Place::B1, Place::NodeB];
+const OBSERVED: [Place; 7] = [
+    Place::A1,
+    Place::A2,
+    Place::A3,
+    Place::B1,
+    Place::C1,
+    Place::NodeB,
+    Place::NodeC,
+];
 
 /// As what neighbours' own talk is counted.
 const DISCOVERY: [&str; 2] = ["punt(arp)", "punt(neighbour_discovery)"];
@@ -81,6 +89,7 @@ impl Runner {
         let inside = |place: Place| lab.netns(place);
         let captures = OBSERVED
             .into_iter()
+            .filter(|place| lab.has(*place))
             .map(|place| {
                 let open = || Capture::open(place.dev());
                 let capture = inside(place).run(open).expect("the namespace is there");
@@ -124,6 +133,9 @@ impl Runner {
         self.markers_only.clear();
         if on {
             for path in Path::ALL {
+                if !self.lab.has(path.receiver()) {
+                    continue;
+                }
                 let before = self.counters();
                 self.mark("no case", path, &[], &mut Vec::new());
                 let rows = counters::difference(&before, &self.counters());
@@ -139,7 +151,7 @@ impl Runner {
     pub fn run(&mut self, case: &Case) -> Run {
         let undo = self.apply(&case.steps);
         // The programs know of the MTUs of routes, and of what does not forward, as it was at the last `fastpath on`.
-        let is_remote = case.path == Path::ToRemote;
+        let is_remote = case.path.next_node().is_some();
         let mut steps = case.steps.iter();
         let looks_again = self.fast_path
             && steps.any(|step| step.sets_forwarding() || is_remote && step.gives_a_route_an_mtu());
@@ -301,6 +313,7 @@ impl Runner {
                 let receivers: &[Place] = match path {
                     Path::SameNode | Path::ToRemote => &[Place::A2, Place::A3, Place::B1],
                     Path::FromUplink => &[Place::A1, Place::A2],
+                    Path::Transit => &[Place::A1, Place::C1],
                 };
                 for receiver in receivers {
                     self.marker = self.marker.wrapping_add(1);

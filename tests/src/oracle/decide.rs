@@ -72,7 +72,10 @@ fn choose(tables: &Tables, packet: &Packet) -> Result<Choice, Verdict> {
     if let Some(reason) = not_forwarded(headers.destination) {
         return Err(Verdict::Punt(reason));
     }
-    let choice = destination(tables, packet.program, headers.destination)?;
+    let is_inside = packet.program != ProgramKind::FromUplink
+        || is_remote(tables, headers.source)
+        || quotes_what_is_routed(tables, &headers, &packet.frame);
+    let choice = destination(tables, headers.destination, is_inside)?;
     passes(tables, packet, &headers, choice)?;
     Ok(choice)
 }
@@ -335,21 +338,52 @@ fn not_forwarded(destination: Address) -> Option<PuntReason> {
     }
 }
 
-fn destination(
-    tables: &Tables,
-    program: ProgramKind,
-    destination: Address,
-) -> Result<Choice, Verdict> {
+fn is_remote(tables: &Tables, address: Address) -> bool {
+    tables.remote.iter().any(|prefix| prefix.contains(address))
+}
+
+/// An ICMP error (RFC 792; RFC 4443, 2.1) about a packet that its receiver sent to what is routed.
+fn quotes_what_is_routed(tables: &Tables, headers: &Headers, frame: &[u8]) -> bool {
+    let packet = &frame[14..];
+    let (is_error, quoted, width) = match headers.destination.width {
+        32 => {
+            let is_whole = packet[6] & 0x3f == 0 && packet[7] == 0;
+            let is_error = matches!(packet.get(20), Some(3 | 11 | 12));
+            (is_whole && packet[9] == 1 && is_error, 20 + 8 + 12, 4)
+        }
+        _ => {
+            let is_error = matches!(packet.get(40), Some(..128));
+            (packet[6] == 58 && is_error, 40 + 8 + 8, 16)
+        }
+    };
+    let Some(addresses) = packet.get(quoted..quoted + 2 * width) else {
+        return false;
+    };
+    let [source, destination] = [&addresses[..width], &addresses[width..]].map(address);
+    let is_routed = owner(tables, destination).is_some()
+        || tables.node.contains(&destination)
+        || is_remote(tables, destination);
+    is_error && source == headers.destination && is_routed
+}
+
+/// Where it goes; of what comes from outside that is the kernel's to say, if netpath knows the destination at all.
+fn destination(tables: &Tables, destination: Address, is_inside: bool) -> Result<Choice, Verdict> {
+    let outside = Verdict::Punt(PuntReason::Outside);
     if tables.node.contains(&destination) {
         return Err(Verdict::Punt(PuntReason::NodeAddress));
     }
     if let Some(egress) = owner(tables, destination) {
+        if !is_inside {
+            return Err(outside);
+        }
         let verdict = Verdict::RedirectPeer;
         return Ok(Choice { verdict, egress });
     }
-    let is_remote = tables.remote.iter().any(|p| p.contains(destination));
-    if program == ProgramKind::FromUplink || !is_remote {
+    if !is_remote(tables, destination) {
         return Err(Verdict::Punt(PuntReason::NoRoute));
+    }
+    if !is_inside {
+        return Err(outside);
     }
     let routes: Vec<_> = tables.routes.iter().chain(&tables.fixed).copied().collect();
     let reason = match longest(&routes, destination) {

@@ -94,7 +94,11 @@ pub fn packet(rng: &mut Rng, tables: &Tables) -> Packet {
     };
     let empty = FrameBuilder::new(interface.device.far_mac, mac);
     let (source, destination) = (source.ip(), destination.ip());
-    let mut frame = describe(rng, empty, source, destination).build();
+    let other = anyone(rng, tables, width).ip();
+    let mut frame = match rng.below(40) {
+        0 => error_about(rng, empty, source, destination, other).build(),
+        _ => describe(rng, empty, source, destination).build(),
+    };
     if rng.chance(8) {
         let wrapping = match rng.below(40) {
             0 => Wrapping::TOO_DEEP,
@@ -173,6 +177,23 @@ fn at_edge(rng: &mut Rng, prefix: Prefix) -> Address {
     }
 }
 
+/// An ICMP message, an error more often than not, with a packet in it that its receiver sent.
+fn error_about(
+    rng: &mut Rng,
+    frame: FrameBuilder,
+    source: IpAddr,
+    destination: IpAddr,
+    other: IpAddr,
+) -> FrameBuilder {
+    let quoted = between(frame.clone(), destination, other).udp(1, 2).build();
+    let kind = match source.is_ipv6() {
+        true => rng.pick(&[1, 2, 3, 4, 127, 128]),
+        false => rng.pick(&[3, 3, 4, 5, 11, 12]),
+    };
+    let packet = between(frame, source, destination).ttl(64);
+    packet.icmp(kind, 0, [0; 4]).payload(&quoted[14..])
+}
+
 fn describe(
     rng: &mut Rng,
     frame: FrameBuilder,
@@ -201,7 +222,7 @@ fn describe(
         }),
         3 if is_v6 => packet.extension(EXTENSION_HOP_BY_HOP, &[5, 2, 0, 0]),
         3 => packet.options(&[0x94, 4, 0, 0]).udp(1, 2),
-        4 if is_v6 => packet.icmp(rng.pick(&[132, 133, 135, 137, 138]), 0, [0; 4]),
+        4 if is_v6 => packet.icmp(rng.pick(&[1, 2, 3, 132, 133, 135, 137, 138]), 0, [0; 4]),
         4 => packet.options(&[1; 40]),
         5 if is_v6 => packet.extension(EXTENSION_DESTINATION, &[1, 4, 0, 0, 0, 0]),
         6 if is_v6 => packet.extension(EXTENSION_ROUTING, &[0; 6]).udp(1, 2),

@@ -12,8 +12,22 @@ const OF_A: [&str; 4] = ["10.0.0.0/22", "10.9.0.0/28", "fd00::/30", "fd00:9::/64
 /// Endpoint b's.
 const OF_B: [&str; 2] = ["10.9.0.16/28", "fd00:9:0:1::/64"];
 
+/// Other nodes', and not in one of a's.
+const REMOTE: [&str; 2] = ["10.20.0.0/16", "fd20::/32"];
+
+/// An address in [`REMOTE`].
+fn elsewhere(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => address("10.20.0.1"),
+        Family::V6 => address("fd20::1"),
+    }
+}
+
 fn node_with_prefixes() -> TestNode {
     let mut node = TestNode::new();
+    for prefix in REMOTE {
+        node.set_route(prefix, &RouteEntry::REMOTE);
+    }
     for prefix in OF_A {
         node.route_to(node.a, prefix);
     }
@@ -68,7 +82,7 @@ fn packets_of_every_kind() {
             node.from_a(frame).goes_to(node.b);
         }
         for frame in kinds(
-            &between(node.uplink.frame(), family.outside(), destination),
+            &between(node.uplink.frame(), elsewhere(family), destination),
             family,
         ) {
             node.from_uplink(frame).goes_to(node.b);
@@ -87,7 +101,7 @@ fn every_address_is_a_destination() {
         }
         for (destinations, device) in [(of_a(family), node.a), (of_b(family), node.b)] {
             for destination in destinations {
-                let frame = between(node.uplink.frame(), family.gateway(), destination);
+                let frame = between(node.uplink.frame(), elsewhere(family), destination);
                 node.from_uplink(frame.udp(1, 2)).goes_to(device);
             }
         }
@@ -99,16 +113,22 @@ fn every_address_is_a_destination() {
         // An address beats the prefix around it, and the longer prefix the shorter.
         let frame = between(node.a.frame(), family.a(), family.b()).udp(1, 2);
         node.from_a(frame).goes_to(node.b);
+        // Around the IPv6 prefixes there is another node's, to which the kernel has no route here.
+        let reason = match family {
+            Family::V4 => PuntReason::NoRoute,
+            Family::V6 => PuntReason::FibNotForwarded,
+        };
         for destination in of_nobody(family) {
-            let frame = between(node.uplink.frame(), family.outside(), destination).udp(1, 2);
-            node.from_uplink(frame).is_punted(PuntReason::NoRoute);
+            let frame = between(node.uplink.frame(), elsewhere(family), destination).udp(1, 2);
+            node.from_uplink(frame).is_punted(reason);
         }
-        // Remote ones are looked up as before, and are the kernel's from an uplink.
+        // Remote ones are looked up as before.
         let frame = between(node.a.frame(), family.a(), family.subnet(3, 7)).udp(1, 2);
         node.from_a(frame).is_punted(PuntReason::SameInterface);
         let beyond = family.subnet(8, 1);
-        let frame = between(node.uplink.frame(), family.outside(), beyond).udp(1, 2);
-        node.from_uplink(frame).is_punted(PuntReason::NoRoute);
+        let frame = between(node.uplink.frame(), elsewhere(family), beyond).udp(1, 2);
+        node.from_uplink(frame)
+            .is_punted(PuntReason::FibNotForwarded);
     }
 }
 
@@ -157,7 +177,7 @@ fn martians_stay_martians() {
         from(martian).is_dropped(DropReason::MartianSource);
         from(link_local).is_punted(PuntReason::LinkLocal);
         let to = |destination| {
-            let frame = between(node.uplink.frame(), family.remote(), destination);
+            let frame = between(node.uplink.frame(), elsewhere(family), destination);
             node.from_uplink(frame.udp(1, 2))
         };
         to(martian).is_punted(PuntReason::MartianDestination);
@@ -185,8 +205,13 @@ fn not_before_it_is_ready() {
     for family in Family::ALL {
         sent(&node, family);
         let [_, source, _] = of_a(family);
-        let frame = between(node.uplink.frame(), family.outside(), source).udp(1, 2);
-        node.from_uplink(frame).is_punted(PuntReason::NoRoute);
+        let frame = between(node.uplink.frame(), elsewhere(family), source).udp(1, 2);
+        // Around the IPv6 prefix there is another node's, to which the kernel has no route here.
+        let reason = match family {
+            Family::V4 => PuntReason::NoRoute,
+            Family::V6 => PuntReason::FibNotForwarded,
+        };
+        node.from_uplink(frame).is_punted(reason);
     }
 }
 
@@ -196,7 +221,7 @@ fn the_entry_says_whose_it_is() {
     let mut node = node_with_prefixes();
     let moved = |node: &TestNode, family, to: Device| {
         let [_, destination, _] = of_b(family);
-        let frame = between(node.uplink.frame(), family.outside(), destination).udp(1, 2);
+        let frame = between(node.uplink.frame(), elsewhere(family), destination).udp(1, 2);
         node.from_uplink(frame).goes_to(to);
     };
     for (family, prefix) in Family::ALL.into_iter().zip(OF_B) {
@@ -205,8 +230,9 @@ fn the_entry_says_whose_it_is() {
         moved(&node, family, node.a);
         node.set_route(prefix, &RouteEntry::REMOTE);
         let [_, destination, _] = of_b(family);
-        let frame = between(node.uplink.frame(), family.outside(), destination).udp(1, 2);
-        node.from_uplink(frame).is_punted(PuntReason::NoRoute);
+        let frame = between(node.uplink.frame(), elsewhere(family), destination).udp(1, 2);
+        node.from_uplink(frame)
+            .is_punted(PuntReason::FibNotForwarded);
     }
     // The bit that spares other nodes the look-up is what the tests above rest on.
     let features = node.datapath().maps.features.get().expect("it is pinned");

@@ -288,9 +288,34 @@ pub fn no_route(reason: PuntReason) {
         // A punt leaves the padding, too, to the kernel.
         let padded = |frame: FrameBuilder| frame.udp(1, 2).pad_to(110);
         all_punted(to(&node, family, family.outside(), &padded), reason);
-        // From the uplink only what is for local endpoints is netpath's.
-        let transit = between(node.uplink.frame(), family.outside(), family.remote());
+        let transit = between(node.uplink.frame(), family.remote(), family.outside());
         node.from_uplink(udp(transit)).is_punted(reason);
+    }
+}
+
+/// What answers it is the kernel's, too.
+pub fn outside(reason: PuntReason) {
+    let node = TestNode::new();
+    for family in Family::ALL {
+        for destination in [family.a(), family.remote()] {
+            let frame = between(node.uplink.frame(), family.outside(), destination);
+            node.from_uplink(udp(frame)).is_punted(reason);
+        }
+        // An error follows what it quotes: what its receiver sent to what is routed, and no other.
+        let [kind, request] = match family {
+            Family::V4 => [3, 8],
+            Family::V6 => [1, 128],
+        };
+        let quoting = |kind, source, destination| {
+            let quoted = udp(between(node.a.frame(), source, destination)).build();
+            let frame = between(node.uplink.frame(), family.outside(), family.a());
+            node.from_uplink(frame.icmp(kind, 0, [0; 4]).payload(&quoted[14..]))
+        };
+        quoting(kind, family.a(), family.remote()).goes_to(node.a);
+        quoting(kind, family.a(), family.b()).goes_to(node.a);
+        quoting(kind, family.a(), family.outside()).is_punted(reason);
+        quoting(kind, family.b(), family.remote()).is_punted(reason);
+        quoting(request, family.a(), family.remote()).is_punted(reason);
     }
 }
 

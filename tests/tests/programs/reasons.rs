@@ -64,6 +64,7 @@ every_reason! {
         FibUnsupported => punted_by_fib::unsupported,
         EndpointGone => punted::endpoint_gone,
         ReversePath => reverse_path::reverse_path,
+        Outside => punted::outside,
         Ipsec => kernels::ipsec,
         Vrf => kernels::vrf,
         Shaped => kernels::shaped,

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use netpath_common::PuntReason;
+use netpath_common::{PuntReason, RouteEntry};
 use netpath_tests::{Addresses as _, Family, Passage, TestNode, between};
 
 const OFF: u32 = 0;
@@ -24,6 +24,15 @@ fn node(mode: u32) -> TestNode {
     let mut node = TestNode::new();
     node.ip("route add 10.0.66.0/24 dev epa\nroute add blackhole 10.0.67.0/24");
     node.filter_reverse_path(node.uplink, mode);
+    // What is not routed does not come so far.
+    for source in [
+        "10.0.66.0/24",
+        "10.0.67.0/24",
+        "198.51.100.0/24",
+        "2001:db8::/32",
+    ] {
+        node.set_route(source, &RouteEntry::REMOTE);
+    }
     node
 }
 

@@ -62,7 +62,9 @@ const PARSE: &str = "parse.rs";
 const ENDPOINT: &str = "fn endpoint_stages";
 const UPLINK: &str = "fn uplink_stages";
 const LOCAL: &str = "fn to_local";
-const OUTSIDE: &str = "fn from_outside";
+const INTO: &str = "fn into_node";
+const THROUGH: &str = "fn through_node";
+const OUT: &str = "fn out";
 const REMOTE: &str = "fn to_remote";
 
 /// All of them, in the order that a packet meets them in.
@@ -309,8 +311,8 @@ pub const REMOVALS: &[Removal] = &[
         "source, from an uplink",
         PIPELINE,
         UPLINK,
-        &["source::of_uplink(packet, features)?;"],
-        &[],
+        &["let source = source::of_uplink(packet)?;"],
+        &["let source = Some(0);"],
     ),
     removal(
         "source, from an uplink, with something around it",
@@ -337,10 +339,10 @@ pub const REMOVALS: &[Removal] = &[
             "if frame.for_others {",
             "source::of_others(packet, features)",
             "} else {",
-            "source::of_uplink(packet, features)",
+            "source::of_uplink(packet).map(drop)",
             "}",
         ],
-        &["source::of_uplink(packet, features)"],
+        &["source::of_uplink(packet).map(drop)"],
     ),
     removal(
         "source, from an uplink: for others, but from here to here",
@@ -352,6 +354,26 @@ pub const REMOVALS: &[Removal] = &[
     removal(
         "source, from an uplink: local endpoints'",
         "source.rs",
+        "fn of_uplink",
+        &[
+            "if F::endpoint(&packet.source).is_some() {",
+            "return Err(Verdict::Drop(DropReason::Spoofed));",
+            "}",
+        ],
+        &[],
+    ),
+    removal(
+        "source, from an uplink: prefixes routed to local endpoints",
+        "source.rs",
+        "fn of_uplink",
+        &[
+            "Some(route) if route.kind() == RouteKind::Local => Err(Verdict::Drop(DropReason::Spoofed)),",
+        ],
+        &[],
+    ),
+    removal(
+        "source, from an uplink, for others: local endpoints'",
+        "source.rs",
         "fn is_here",
         &[
             "F::endpoint(address).is_some() || features.local_prefixes() && is_routed_here::<F>(address)",
@@ -359,13 +381,27 @@ pub const REMOVALS: &[Removal] = &[
         &["features.local_prefixes() && is_routed_here::<F>(address)"],
     ),
     removal(
-        "source, from an uplink: prefixes routed to local endpoints",
+        "source, from an uplink, for others: prefixes routed to local endpoints",
         "source.rs",
         "fn is_here",
         &[
             "F::endpoint(address).is_some() || features.local_prefixes() && is_routed_here::<F>(address)",
         ],
         &["F::endpoint(address).is_some()"],
+    ),
+    removal(
+        "side: what is not routed, from an uplink",
+        "source.rs",
+        "fn inside",
+        &["None => Err(Verdict::Punt(PuntReason::Outside)),"],
+        &["None => Ok(SOMEBODY),"],
+    ),
+    removal(
+        "side: ICMP errors follow what they quote",
+        "source.rs",
+        "fn inside",
+        &["None if quotes_inside(skb, packet) => Ok(SOMEBODY),"],
+        &[],
     ),
     removal(
         "what parse leaves to the kernel, from an endpoint",
@@ -422,7 +458,8 @@ pub const REMOVALS: &[Removal] = &[
         UPLINK,
         &[
             "if let Some(endpoint) = destination::by_address(packet)? {",
-            "return from_outside(skb, packet, &endpoint, features, egress);",
+            "gate::lets_between(&endpoint, source::inside(skb, packet, source)?)?;",
+            "return into_node(skb, packet, &endpoint, features, egress);",
             "}",
         ],
         &[],
@@ -431,19 +468,35 @@ pub const REMOVALS: &[Removal] = &[
         "destination: local prefix, from an uplink",
         PIPELINE,
         UPLINK,
-        &[
-            "let route = destination::by_prefix(packet)?;",
-            "if route.kind() == RouteKind::Local {",
-            "return from_outside(skb, packet, &route.endpoint, features, egress);",
-            "}",
-        ],
+        &["RouteKind::Local => into_node(skb, packet, &route.endpoint, features, egress),"],
+        &["RouteKind::Local => through_node(skb, packet, features, egress),"],
+    ),
+    removal(
+        "destination: local prefix or another node, from an uplink",
+        PIPELINE,
+        UPLINK,
+        &["let route = destination::by_prefix(packet)?;"],
+        &["let route = netpath_common::RouteEntry::REMOTE;"],
+    ),
+    removal(
+        "reverse path, into the node",
+        PIPELINE,
+        INTO,
+        &["reverse_path::accepts(skb, packet, endpoint.ifindex, features)?;"],
         &[],
     ),
     removal(
-        "reverse path, from an uplink",
+        "reverse path, through the node",
         PIPELINE,
-        OUTSIDE,
-        &["reverse_path::accepts(skb, packet, endpoint.ifindex, features)?;"],
+        THROUGH,
+        &["reverse_path::accepts(skb, packet, egress.ifindex, features)?;"],
+        &[],
+    ),
+    removal(
+        "destination: next hop, through the node",
+        PIPELINE,
+        THROUGH,
+        &["fib::next_hop(skb, packet, egress)?;"],
         &[],
     ),
     removal(
@@ -478,7 +531,7 @@ pub const REMOVALS: &[Removal] = &[
     removal(
         "TTL, to another node",
         PIPELINE,
-        REMOTE,
+        OUT,
         &["checks::ttl(packet)?;"],
         &[],
     ),
@@ -492,7 +545,7 @@ pub const REMOVALS: &[Removal] = &[
     removal(
         "MTU, to another node",
         PIPELINE,
-        REMOTE,
+        OUT,
         &["checks::path_mtu(skb, packet, egress, features)?;"],
         &[],
     ),
@@ -513,7 +566,7 @@ pub const REMOVALS: &[Removal] = &[
     removal(
         "the way back, to another node",
         PIPELINE,
-        REMOTE,
+        OUT,
         &["checks::turns_back(skb, egress.ifindex)?;"],
         &[],
     ),
@@ -528,7 +581,7 @@ pub const REMOVALS: &[Removal] = &[
     removal(
         "padding, to another node",
         PIPELINE,
-        REMOTE,
+        OUT,
         &["rewrite::trim_padding(skb, packet)?;"],
         &[],
     ),
@@ -542,7 +595,7 @@ pub const REMOVALS: &[Removal] = &[
     removal(
         "rewrite, to another node",
         PIPELINE,
-        REMOTE,
+        OUT,
         &["rewrite::to_next_hop::<F>(skb)?;"],
         &[],
     ),
@@ -602,21 +655,21 @@ pub const REMOVALS: &[Removal] = &[
     removal(
         "count",
         "main.rs",
-        "fn run",
+        "fn act",
         &["counters::count(&hop, length);"],
         &[],
     ),
     removal(
         "redirect, to a local endpoint",
         "main.rs",
-        "fn run",
+        "fn act",
         &["Verdict::RedirectPeer => redirect::peer(decision.egress.ifindex),"],
         &["Verdict::RedirectPeer => TC_ACT_UNSPEC,"],
     ),
     removal(
         "redirect, to another node",
         "main.rs",
-        "fn run",
+        "fn act",
         &["Verdict::RedirectNeigh => redirect::next_hop(&decision.egress),"],
         &["Verdict::RedirectNeigh => TC_ACT_UNSPEC,"],
     ),

@@ -156,9 +156,13 @@ fn subject<'a>(
     };
     let a = node.entry(sender(family))?;
     let outside = destinations(filled, packet, family, run);
+    let remote = remote(filled, family, run)?;
     let frames = outside
         .into_iter()
-        .map(|address| frame(packet, family, &a, address, run.options.udp_payload))
+        .map(|other| {
+            let ends = ends(packet, family, other, remote);
+            frame(packet, &a, ends, run.options.udp_payload)
+        })
         .collect::<Result<_, _>>()?;
     Ok(Subject {
         filled,
@@ -208,22 +212,34 @@ pub fn pick<T: Copy>(items: &[T], count: usize, random: &mut SplitMix64) -> Vec<
     picked
 }
 
+/// An address behind another node.
+fn remote(filled: &Filled, family: Family, run: &mut Run<'_>) -> Result<IpAddr, ScaleError> {
+    let routes = &filled.contents(family).routes;
+    let first = routes.first().ok_or_else(|| ScaleError::Lab {
+        what: "it routes no prefix of other nodes".to_owned(),
+    })?;
+    Ok(population::inside(*first, &mut run.random))
+}
+
+/// Source and destination.
+fn ends(packet: PacketKind, family: Family, other: IpAddr, remote: IpAddr) -> [IpAddr; 2] {
+    match packet {
+        PacketKind::SameNode | PacketKind::Remote | PacketKind::NoRoute => [sender(family), other],
+        PacketKind::Spoofed => [other, receiver(family)],
+        PacketKind::Uplink => [remote, other],
+    }
+}
+
 fn frame(
     packet: PacketKind,
-    family: Family,
     a: &EndpointEntry,
-    other: IpAddr,
+    [source, destination]: [IpAddr; 2],
     payload: u32,
 ) -> Result<Vec<u8>, ScaleError> {
     // No program asks for the MACs that a frame has; the kernel only tells packets for others apart.
     let (from, to) = match packet {
         PacketKind::Uplink => (Mac([2, 0, 0x5c, 0, 0, 2]), Mac([2, 0, 0x5c, 0, 0, 1])),
         _ => (a.endpoint_mac, a.host_mac),
-    };
-    let (source, destination) = match packet {
-        PacketKind::SameNode | PacketKind::Remote | PacketKind::NoRoute => (sender(family), other),
-        PacketKind::Spoofed => (other, receiver(family)),
-        PacketKind::Uplink => (super::lab::next_hop(family, 0), other),
     };
     let builder = FrameBuilder::new(from, to)
         .ttl(255)

@@ -6,7 +6,7 @@ use super::List;
 use crate::{
     Family,
     conformance::{
-        case::{Flow, Path, Step},
+        case::{Flow, Step},
         lab::Place,
     },
 };
@@ -72,7 +72,10 @@ fn sources(list: &mut List<'_>, flow: &Flow) {
         (Place::B1, "b1's"),
         (Place::NodeA, "the node's own"),
         (Place::NodeB, "the other node's"),
+        (Place::C1, "of another node's endpoint, by another way"),
     ];
+    let has = |(owner, _): &(Place, &str)| list.lab.has(*owner);
+    let owners: Vec<_> = owners.into_iter().filter(has).collect();
     for (owner, whose) in owners {
         let address = owner.address(flow.family);
         if address == flow.source {
@@ -165,7 +168,7 @@ fn turned_back(list: &mut List<'_>, flow: &Flow) {
         let frame = back.udp().ttl(ttl).build();
         list.frames(flow, name, "land attack; RFC 1812, 5.2.7.2", [frame]);
     }
-    if flow.path == Path::FromUplink {
+    if !flow.path.is_from_endpoint() {
         let place = Place::NodeB.address(flow.family);
         let frame = flow.to(place).udp().build();
         list.frames(

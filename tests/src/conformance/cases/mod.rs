@@ -61,7 +61,12 @@ impl List<'_> {
     fn flows(&self) -> impl Iterator<Item = Flow> + use<> {
         let flows: Vec<Flow> = Family::ALL
             .into_iter()
-            .flat_map(|family| Path::ALL.map(|path| Flow::new(self.lab, family, path)))
+            .flat_map(|family| {
+                let paths = Path::ALL
+                    .into_iter()
+                    .filter(|path| self.lab.has(path.receiver()));
+                paths.map(move |path| Flow::new(self.lab, family, path))
+            })
             .collect();
         flows.into_iter()
     }
@@ -81,7 +86,7 @@ impl List<'_> {
         match (flow.family, flow.path) {
             (Family::V6, _) => *flow,
             (Family::V4, Path::SameNode | Path::ToRemote) => flow.from([10, 1, 1, host].into()),
-            (Family::V4, Path::FromUplink) => flow.from([10, 2, 77, host].into()),
+            (Family::V4, Path::FromUplink | Path::Transit) => flow.from([10, 2, 77, host].into()),
         }
     }
 

@@ -63,7 +63,7 @@ fn name(what: &str, flow: &Flow, length: u32, dont_fragment: bool) -> String {
 /// Both ends of the veth that packets of this path leave by.
 fn narrow_egress(path: Path, mtu: u32) -> Vec<Step> {
     let mut steps = vec![Step::mtu(Place::NodeA, path.egress(), mtu)];
-    if path != Path::ToRemote {
+    if path.is_to_endpoint() {
         let inside = path.receiver();
         steps.push(Step::mtu(inside, inside.dev(), mtu));
     }
@@ -115,12 +115,10 @@ fn egress(list: &mut List<'_>, flow: &Flow) {
 /// Only the receiver's own end is smaller: nobody on the way can know. It takes a VLAN tag's length more than
 /// its MTU.
 fn receiver_only(list: &mut List<'_>, flow: &Flow) {
-    let Some(inside) = (match flow.path {
-        Path::ToRemote => None,
-        Path::SameNode | Path::FromUplink => Some(flow.path.receiver()),
-    }) else {
+    if !flow.path.is_to_endpoint() {
         return;
-    };
+    }
+    let inside = flow.path.receiver();
     for length in [SMALL, SMALL + 4, SMALL + 5, 1500] {
         let frame = packet(list, flow, length, true);
         let case = list.frames(
@@ -136,8 +134,8 @@ fn receiver_only(list: &mut List<'_>, flow: &Flow) {
 /// A route with a smaller MTU than its interface.
 fn route(list: &mut List<'_>, flow: &Flow) {
     let (to, egress) = (flow.destination, flow.path.egress());
-    let (change, undo) = if flow.path == Path::ToRemote {
-        let via = Place::NodeB.address(flow.family);
+    let (change, undo) = if let Some(node) = flow.path.next_node() {
+        let via = node.address(flow.family);
         (
             format!("route add {to} via {via} dev {egress} mtu {SMALL}"),
             format!("route del {to}"),
@@ -162,27 +160,33 @@ fn route(list: &mut List<'_>, flow: &Flow) {
 
 /// Jumbo frames up to node A, and on from it.
 pub(super) fn jumbo_steps(list: &List<'_>, path: Path) -> [Vec<Step>; 2] {
-    let [port_a, port_b] = list.lab.ports();
-    let before = match path {
-        Path::SameNode | Path::ToRemote => vec![
+    let wide = |wire: Place| {
+        let ports = list.lab.ports(wire).iter();
+        ports.map(move |port| Step::mtu(wire, port, JUMBO))
+    };
+    let before = if path.is_from_endpoint() {
+        vec![
             Step::mtu(Place::A1, Place::A1.dev(), JUMBO),
             Step::mtu(Place::NodeA, Place::A1.host_dev(), JUMBO),
-        ],
-        Path::FromUplink => vec![
-            Step::mtu(Place::NodeB, Place::NodeB.dev(), JUMBO),
-            Step::mtu(Place::Wire, port_b, JUMBO),
-            Step::mtu(Place::Wire, port_a, JUMBO),
-            Step::mtu(Place::NodeA, Place::NodeA.dev(), JUMBO),
-        ],
+        ]
+    } else {
+        [
+            (Place::NodeB, Place::NodeB.dev()),
+            (Place::NodeA, Place::NodeA.dev()),
+        ]
+        .map(|(node, dev)| Step::mtu(node, dev, JUMBO))
+        .into_iter()
+        .chain(wide(Place::Wire))
+        .collect()
     };
     let mut behind = narrow_egress(path, JUMBO);
-    if path == Path::ToRemote {
+    if let Some(node) = path.next_node() {
+        let (wire, receiver) = (path.way_out(), path.receiver());
+        behind.extend(wide(wire));
         behind.extend([
-            Step::mtu(Place::Wire, port_b, JUMBO),
-            Step::mtu(Place::Wire, port_a, JUMBO),
-            Step::mtu(Place::NodeB, Place::NodeB.dev(), JUMBO),
-            Step::mtu(Place::NodeB, Place::B1.host_dev(), JUMBO),
-            Step::mtu(Place::B1, Place::B1.dev(), JUMBO),
+            Step::mtu(node, node.dev(), JUMBO),
+            Step::mtu(node, receiver.host_dev(), JUMBO),
+            Step::mtu(receiver, receiver.dev(), JUMBO),
         ]);
     }
     [before, behind]

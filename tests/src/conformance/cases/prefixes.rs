@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::List;
 use crate::conformance::{
-    case::{Flow, Path, Step},
+    case::{Flow, Step},
     lab::Place,
 };
 
@@ -133,7 +133,7 @@ fn spoofed(list: &mut List<'_>, flow: &Flow) {
 
 /// Into the sender's own prefix: out of the interface that it came in by.
 fn turned_back(list: &mut List<'_>, flow: &Flow, sender: Place) {
-    if flow.path != Path::FromUplink {
+    if flow.path.is_from_endpoint() {
         let (first, _) = sender.prefix_edges(flow.family);
         for (ttl, outcome) in [(1, "punt(ttl_exceeded)"), (64, "punt(same_interface)")] {
             let frame = flow.to(first).udp().ttl(ttl).build();

@@ -28,6 +28,7 @@ pub(super) fn add(list: &mut List<'_>) {
         malformed(list, &flow);
         destinations(list, &flow);
         tables(list, &flow);
+        sides(list, &flow);
         expired_and_large(list, &flow);
         if let (IpAddr::V4(source), IpAddr::V4(node)) =
             (flow.source, Place::NodeA.address(Family::V4))
@@ -43,9 +44,9 @@ pub(super) fn add(list: &mut List<'_>) {
 }
 
 fn forwarded(flow: &Flow) -> &'static str {
-    match flow.path {
-        Path::SameNode | Path::FromUplink => "redirect_peer",
-        Path::ToRemote => "redirect_neigh",
+    match flow.path.is_to_endpoint() {
+        true => "redirect_peer",
+        false => "redirect_neigh",
     }
 }
 
@@ -103,7 +104,7 @@ fn tables(list: &mut List<'_>, flow: &Flow) {
     let nested = flow.path.receiver().nested(flow.family);
     let prefix = flow.to(nested).udp().build();
     counted(list, flow, "to a prefix", forwarded(flow), prefix);
-    if flow.path != Path::FromUplink {
+    if flow.path.is_from_endpoint() {
         let (family, outside) = match flow.family {
             Family::V4 => ("-4", "198.51.100.9"),
             Family::V6 => ("-6", "2001:db8:51::9"),
@@ -117,6 +118,45 @@ fn tables(list: &mut List<'_>, flow: &Flow) {
             format!("{family} route add {route}"),
             format!("{family} route del {route}"),
         )];
+    }
+}
+
+/// A source that is not routed, and ICMP errors from there: those follow the packet that they quote. Nobody answers any of them.
+fn sides(list: &mut List<'_>, flow: &Flow) {
+    if flow.path.is_from_endpoint() {
+        return;
+    }
+    let (stranger, reply, unreachable) = match flow.family {
+        Family::V4 => ("198.51.100.9", 0, 3),
+        Family::V6 => ("2001:db8:51::9", 129, 1),
+    };
+    let stranger: IpAddr = stranger.parse().expect(stranger);
+    let from = flow.from(stranger);
+    let about = |to: IpAddr| {
+        let back = Flow {
+            source: flow.destination,
+            destination: to,
+            ..*flow
+        };
+        let quoted = back.udp().build();
+        let error = from.ip().icmp(unreachable, 1, [0; 4]);
+        error.payload(&quoted[14..]).build()
+    };
+    let answer = from.ip().icmp(reply, 0, [0; 4]).build();
+    for (name, outcome, frame) in [
+        ("from outside", "punt(outside)", answer),
+        (
+            "from outside, an error about what is routed",
+            forwarded(flow),
+            about(flow.source),
+        ),
+        (
+            "from outside, an error about what is not",
+            "punt(outside)",
+            about(stranger),
+        ),
+    ] {
+        counted(list, flow, name, outcome, frame);
     }
 }
 

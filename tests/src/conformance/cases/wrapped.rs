@@ -22,7 +22,7 @@ pub(super) fn add(list: &mut List<'_>) {
             honest(list, &flow, wrapping);
             forged(list, &flow, wrapping);
             martian(list, &flow, wrapping);
-            if flow.path == Path::FromUplink && wrapping.is_for_others() {
+            if !flow.path.is_from_endpoint() && wrapping.is_for_others() {
                 passing_by(list, &flow, wrapping);
             }
         }
@@ -61,12 +61,16 @@ fn honest(list: &mut List<'_>, flow: &Flow, wrapping: &Wrapping) {
     case(list, flow, name, wrapping, punted(wrapping));
 }
 
-/// Another endpoint's address, and the node's own.
+/// Another endpoint's address, and the node's own. What is for others is judged only where it is also for somebody here.
 fn forged(list: &mut List<'_>, flow: &Flow, wrapping: &Wrapping) {
     for (owner, whose) in [(Place::A3, "a3's"), (Place::NodeA, "the node's own")] {
         let flow = flow.from(owner.address(flow.family));
         let name = format!("source: {whose}, {}", wrapping.name);
-        case(list, &flow, name, wrapping, "drop(spoofed)");
+        let counted = match flow.path == Path::Transit && wrapping.is_for_others() {
+            true => punted(wrapping),
+            false => "drop(spoofed)",
+        };
+        case(list, &flow, name, wrapping, counted);
     }
 }
 
@@ -78,7 +82,7 @@ fn martian(list: &mut List<'_>, flow: &Flow, wrapping: &Wrapping) {
     };
     let flow = flow.from(address.parse().expect(address));
     let name = format!("source: {name}, {}", wrapping.name);
-    let counted = match flow.path == Path::FromUplink && wrapping.is_for_others() {
+    let counted = match !flow.path.is_from_endpoint() && wrapping.is_for_others() {
         true => punted(wrapping),
         false => "drop(martian_source)",
     };

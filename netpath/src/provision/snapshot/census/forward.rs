@@ -1,10 +1,7 @@
 //! What filter FORWARD would drop of what is routed. The fast path passes it by, so it matters where packets are left to the
 //! kernel.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 
@@ -19,19 +16,17 @@ use crate::{
     reconcile::{Census, ForwardDrop},
 };
 
-/// Whether something that is routed is left to the kernel, or may be: what goes from one uplink to another always is.
+/// Whether something that is routed is left to the kernel, or may be.
 pub(super) fn matters(subject: &Subject<'_>, census: &Census) -> bool {
     let recorded = subject.recorded.is_some_and(|node| {
         let mut endpoints = node.endpoints.values();
-        endpoints.any(|endpoint| !endpoint.fast_path.wants(node.fast_path))
+        !node.fast_path || endpoints.any(|endpoint| !endpoint.fast_path.wants(node.fast_path))
     });
     let wanted = subject
         .wanted
         .is_some_and(|node| node.fast_path == Some(false));
-    let uplinks = uplinks(subject);
-    let by: BTreeSet<&str> = uplinks.into_values().collect();
     let acted_on = !census.interfaces.is_empty() || !census.coming.is_empty();
-    subject.is_left || recorded || wanted || acted_on || by.len() > 1 || !census.matters.is_empty()
+    subject.is_left || recorded || wanted || acted_on || !census.matters.is_empty()
 }
 
 /// What is dropped: of each address of an endpoint, to the next endpoint's, and to and from another node's; and from one

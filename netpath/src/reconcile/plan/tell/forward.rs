@@ -13,8 +13,8 @@ use super::{
 };
 
 impl Planner<'_> {
-    /// What the kernel is left, because the fast path is off, something else is to act on it, or it is for another node from
-    /// another node, and drops: an example of each object and family.
+    /// What the kernel is left, because the fast path is off or something else is to act on it, and drops: an example of each
+    /// object and family. Of what goes from one other node to another nobody here knows whether there is any.
     pub(super) fn tell_forward(&mut self, node: &Recorded) {
         let mut told = BTreeSet::new();
         for drop in self.world.observed.census.forward_drops.clone() {
@@ -49,9 +49,6 @@ impl Planner<'_> {
     fn left_to_the_kernel(&self, node: &Recorded, drop: &ForwardDrop) -> Option<(Object, String)> {
         let [from, to] = [&drop.source, &drop.destination].map(|net| owner(node, net));
         let whole = || (Object::Node, self.wanted.name.clone());
-        if from.or(to).is_none() {
-            return Some(whole());
-        }
         if let Some((name, endpoint)) = from
             && !endpoint.fast_path.wants(node.fast_path)
         {

@@ -14,7 +14,7 @@ use super::{
     set_socket_option,
 };
 use crate::conformance::{
-    case::{Flow, Path, Step},
+    case::{Flow, Step},
     lab::{Lab, Place},
 };
 
@@ -118,7 +118,7 @@ pub(super) fn add(list: &mut List<'_>, flow: &Flow) {
     let (from, to) = (flow.path.sender(), flow.path.receiver());
     let (source, address) = (flow.source, flow.destination);
     for (name, sending, mut steps) in cases {
-        if !steps.is_empty() && flow.path != Path::ToRemote {
+        if !steps.is_empty() && flow.path.is_to_endpoint() {
             steps.push(Step::mtu(to, to.dev(), 1300));
         }
         let work = move |lab: &Lab| run(lab, (from, source), (to, address), sending);

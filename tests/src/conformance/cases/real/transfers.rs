@@ -55,17 +55,16 @@ pub(super) fn add(list: &mut List<'_>, flow: &Flow) {
 fn path_mtu(list: &List<'_>, flow: &Flow) -> Vec<Transfer> {
     let to = flow.path.receiver();
     let mut at_receiver = vec![narrow_way_out(flow.path, 1300)];
-    if flow.path != Path::ToRemote {
+    if flow.path.is_to_endpoint() {
         at_receiver.push(Step::mtu(to, to.dev(), 1300));
     }
-    let sender = match flow.path {
-        Path::SameNode | Path::ToRemote => None,
-        // For node B's endpoint, too, the wire is wide.
-        Path::FromUplink => Some([
+    // For node B's endpoint, too, the wire is wide.
+    let sender = (!flow.path.is_from_endpoint()).then(|| {
+        [
             Step::mtu(Place::B1, Place::B1.dev(), 9000),
             Step::mtu(Place::NodeB, Place::B1.host_dev(), 9000),
-        ]),
-    };
+        ]
+    });
     let [before, behind] = mtu::jumbo_steps(list, flow.path);
     let jumbo: Vec<Step> = before
         .into_iter()

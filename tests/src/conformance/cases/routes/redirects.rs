@@ -24,7 +24,7 @@ pub(super) fn add(list: &mut List<'_>, flow: &Flow) {
             let name = "redirect: a better router on the wire";
             (name, from.udp().build(), hop(flow.family, 11), "up0")
         }
-        Path::ToRemote => return,
+        Path::ToRemote | Path::Transit => return,
     };
     let case = list.frames(flow, name, source, [frame]);
     case.steps = neighbours(flow.family).collect();

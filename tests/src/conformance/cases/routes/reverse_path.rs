@@ -1,15 +1,16 @@
 //! The reverse-path filter of an uplink.
 
 use crate::conformance::{
-    case::{Flow, Path, Step},
+    case::{Flow, Step},
     cases::List,
     lab::Place,
 };
 
 /// The reverse-path filter of an uplink.
 pub(super) fn add(list: &mut List<'_>, flow: &Flow) {
-    if flow.is_v4() && flow.path == Path::FromUplink {
-        let stranger = flow.from([198, 51, 100, 1].into());
+    if flow.is_v4() && !flow.path.is_from_endpoint() {
+        // Its way is the other wire.
+        let stranger = flow.from([10, 3, 77, 1].into());
         for value in ["0", "1", "2"] {
             let case = list.frames(
                 flow,

@@ -7,7 +7,7 @@ use super::{hop, neighbours, option, remote};
 use crate::{
     Family,
     conformance::{
-        case::{Flow, Path, Probe, Step},
+        case::{Flow, Probe, Step},
         cases::List,
         lab::{Lab, Place},
     },
@@ -17,7 +17,7 @@ use crate::{
 
 /// A rule or route about a local endpoint.
 pub(super) fn add_local(list: &mut List<'_>, flow: &Flow) {
-    if flow.path == Path::ToRemote {
+    if !flow.path.is_to_endpoint() {
         return;
     }
     let flow = &list.erring(flow);
@@ -161,7 +161,7 @@ pub(super) fn add_marked(list: &mut List<'_>, flow: &Flow) {
 
 /// The mark of a packet means something on the node that set it, and not in an endpoint.
 pub(super) fn add_mark_delivered(list: &mut List<'_>, flow: &Flow) {
-    if flow.path == Path::ToRemote {
+    if !flow.path.is_to_endpoint() {
         return;
     }
     let frame = flow.ip().udp(40_000, 40_001).payload(&[7; 77]).build();
