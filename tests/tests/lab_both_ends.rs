@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use netpath_tests::lab::{Bytes::Any, Lab, TWO_NODES, addresses};
+use netpath_tests::lab::{Bytes::Any, HUB, Lab, TWO_NODES, addresses};
 
 /// What kube-proxy and Docker put before FORWARD's end, as `iptables` and `ip6tables` take it.
 const RULES: [(&str, &[&str]); 2] = [
@@ -91,42 +91,6 @@ fn a_client_outside_is_served_beside_rules_about_connections() {
         }
     }
 }
-
-/// Node A between B and C, each on a wire of its own.
-const HUB: &str = r#"
-[[node]]
-name = "@A"
-forward_policy = "drop"
-uplink = [
-    { dev = "up0", addresses = ["10.9.1.1/24", "fd00:91::1/64"], wire = "@v" },
-    { dev = "up1", addresses = ["10.9.2.1/24", "fd00:92::1/64"], wire = "@w" },
-]
-route = [
-    { dst = "10.2.0.0/16", via = "10.9.1.2" },
-    { dst = "10.3.0.0/16", via = "10.9.2.3" },
-    { dst = "fd00:2::/32", via = "fd00:91::2" },
-    { dst = "fd00:3::/32", via = "fd00:92::3" },
-]
-endpoint = [{ name = "@a1", addresses = ["10.1.1.2/24", "fd00:1:1::2/64"], host_dev = "va1" }]
-
-[[node]]
-name = "@B"
-uplink = [{ dev = "up0", addresses = ["10.9.1.2/24", "fd00:91::2/64"], wire = "@v" }]
-route = [
-    { dst = "10.3.0.0/16", via = "10.9.1.1" },
-    { dst = "fd00:3::/32", via = "fd00:91::1" },
-]
-endpoint = [{ name = "@b1", addresses = ["10.2.1.2/24", "fd00:2:1::2/64"], host_dev = "vb1" }]
-
-[[node]]
-name = "@C"
-uplink = [{ dev = "up0", addresses = ["10.9.2.3/24", "fd00:92::3/64"], wire = "@w" }]
-route = [
-    { dst = "10.2.0.0/16", via = "10.9.2.1" },
-    { dst = "fd00:2::/32", via = "fd00:92::1" },
-]
-endpoint = [{ name = "@c1", addresses = ["10.3.1.2/24", "fd00:3:1::2/64"], host_dev = "vc1" }]
-"#;
 
 #[test]
 fn what_goes_from_one_other_node_to_another_takes_the_fast_path() {

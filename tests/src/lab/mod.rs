@@ -29,7 +29,7 @@ pub use self::{
     machines::{Made, UplinkKind, on_two_machines, uplink_addresses},
     portrait::{assert_same_portrait, portrait},
     processes::{helper, in_a_process, test_process},
-    topologies::{HOST, ONE_NODE, TWO_NODES, addresses, on_a_machine},
+    topologies::{HOST, HUB, ONE_NODE, TWO_NODES, addresses, on_a_machine},
     traffic::{Bytes, Traffic},
     tun::Cable,
     watch::{Interface, Place, SeenPacket, Watch, unanswered},

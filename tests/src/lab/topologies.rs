@@ -37,6 +37,41 @@ endpoint = [
 ]
 "#;
 
+/// Nodes B and C, each on a wire of its own, and A between them.
+pub const HUB: &str = r#"
+[[node]]
+name = "@A"
+forward_policy = "drop"
+uplink = [
+    { dev = "up0", addresses = ["10.9.1.1/24", "fd00:91::1/64"], wire = "@v" },
+    { dev = "up1", addresses = ["10.9.2.1/24", "fd00:92::1/64"], wire = "@w" },
+]
+route = [
+    { dst = "10.2.0.0/16", via = "10.9.1.2" },
+    { dst = "10.3.0.0/16", via = "10.9.2.3" },
+    { dst = "fd00:2::/32", via = "fd00:91::2" },
+    { dst = "fd00:3::/32", via = "fd00:92::3" },
+]
+
+[[node]]
+name = "@B"
+uplink = [{ dev = "up0", addresses = ["10.9.1.2/24", "fd00:91::2/64"], wire = "@v" }]
+route = [
+    { dst = "10.3.0.0/16", via = "10.9.1.1" },
+    { dst = "fd00:3::/32", via = "fd00:91::1" },
+]
+endpoint = [{ name = "@b1", addresses = ["10.2.1.2/24", "fd00:2:1::2/64"], host_dev = "vb1" }]
+
+[[node]]
+name = "@C"
+uplink = [{ dev = "up0", addresses = ["10.9.2.3/24", "fd00:92::3/64"], wire = "@w" }]
+route = [
+    { dst = "10.2.0.0/16", via = "10.9.2.1" },
+    { dst = "fd00:2::/32", via = "fd00:92::1" },
+]
+endpoint = [{ name = "@c1", addresses = ["10.3.1.2/24", "fd00:3:1::2/64"], host_dev = "vc1" }]
+"#;
+
 /// One node with two endpoints and nothing else.
 pub const ONE_NODE: &str = r#"
 [[node]]
