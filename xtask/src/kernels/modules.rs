@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::command;
 
 /// What the labs use. A kernel without one of them fails the run, unless it is built in.
-const NEEDED: [&str; 41] = [
+const NEEDED: [&str; 43] = [
     "veth",
     "bridge",
     "dummy",
@@ -51,6 +51,8 @@ const NEEDED: [&str; 41] = [
     "xt_mark",
     "xt_comment",
     "xt_MASQUERADE",
+    "xt_LOG",
+    "nf_log_syslog",
     "nf_conntrack",
     "nf_conntrack_netlink",
 ];
