@@ -20,5 +20,6 @@ mod parse;
 mod records;
 mod reverse_path;
 mod rewrite;
+mod side;
 mod source;
 mod too_big;

@@ -13,13 +13,13 @@ use crate::{
     parse::{self, Frame, Network, Parse, Parsed, Place},
     reverse_path,
     rewrite::{self, Hop},
-    source,
+    side, source,
 };
 
 /// All that a family brings to the stages.
-trait Routed: Parse + Tables + source::Quote + Route + Hop {}
+trait Routed: Parse + Tables + side::Quote + Route + Hop {}
 
-impl<F: Parse + Tables + source::Quote + Route + Hop> Routed for F {}
+impl<F: Parse + Tables + side::Quote + Route + Hop> Routed for F {}
 
 /// What is to be done with a packet.
 ///
@@ -154,11 +154,11 @@ fn uplink_stages<F: Routed>(
         gate::uplink_lets_in::<F>(skb)?;
     }
     if let Some(endpoint) = destination::by_address(packet)? {
-        gate::lets_between(&endpoint, source::inside(skb, packet, source)?)?;
+        gate::lets_between(&endpoint, side::inside(skb, packet, source)?)?;
         return into_node(skb, packet, &endpoint, features, egress);
     }
     let route = destination::by_prefix(packet)?;
-    gate::lets_between(&route.endpoint, source::inside(skb, packet, source)?)?;
+    gate::lets_between(&route.endpoint, side::inside(skb, packet, source)?)?;
     match route.kind() {
         RouteKind::Local => into_node(skb, packet, &route.endpoint, features, egress),
         RouteKind::Remote => through_node(skb, packet, features, egress),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use netpath::{
-    datapath::{Datapath, attach_mode},
+    datapath::Datapath,
     model::{Endpoint, Topology},
     netlink::Netlink,
     netns::Inside,
@@ -17,7 +17,7 @@ use netpath::{
 use netpath_common::{EndpointEntry, Mac, Origin};
 use netpath_tests::{
     has_tcx,
-    lab::{Lab, addresses, in_a_process, listener, on_a_machine, parse, run, udp_port},
+    lab::{Lab, addresses, in_mode, is_in_mode, listener, on_a_machine, parse, run, udp_port},
 };
 
 const FORGED: u16 = 4_001;
@@ -44,10 +44,10 @@ const OF_LATER: [&str; 2] = ["10.0.8.2", "fd00:8::2"];
 
 #[test]
 fn nobody_outside_speaks_for_an_endpoint_of_another_node_of_the_machine() {
-    in_a_process("apart", "clsact", "attached with clsact");
+    in_mode("apart", "clsact");
     if has_tcx() {
-        in_a_process("apart", "tcx", "attached with tcx");
-        in_a_process("sharing", "tcx", "attached with tcx");
+        in_mode("apart", "tcx");
+        in_mode("sharing", "tcx");
     }
 }
 
@@ -182,8 +182,6 @@ fn later(lab: &Lab) -> Endpoint {
 }
 
 fn with_uplink(lab: &mut Lab, uplink: &str, outside: (&'static str, &'static str)) {
-    let mode = attach_mode().expect("the kernel answers").name();
-    println!("attached with {mode}");
     for family in ["iptables", "ip6tables"] {
         run(&format!("{family} -w -P FORWARD ACCEPT"));
     }
@@ -259,7 +257,7 @@ fn with_uplink(lab: &mut Lab, uplink: &str, outside: (&'static str, &'static str
 #[test]
 #[ignore = "a process for the other test"]
 fn apart() {
-    if std::env::var("NETPATH_ATTACH").is_err() {
+    if !is_in_mode() {
         return;
     }
     on_a_machine(|lab| {
@@ -276,7 +274,7 @@ fn apart() {
 #[test]
 #[ignore = "a process for the other test"]
 fn sharing() {
-    if std::env::var("NETPATH_ATTACH").is_err() {
+    if !is_in_mode() {
         return;
     }
     on_a_machine(|lab| with_uplink(lab, "up0", ("P", "eth0")));

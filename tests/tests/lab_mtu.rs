@@ -1,9 +1,6 @@
 //! MTUs of endpoints: the file's, or the least of the node's uplinks'; shown, and mended where somebody changes them.
 
-use std::{net::IpAddr, time::Duration};
-
-use netpath::probe::{Fragmentation, ping::PingOptions};
-use netpath_tests::lab::{HOST, Lab, ONE_NODE, addresses, on_a_machine, run};
+use netpath_tests::lab::{HOST, Lab, ONE_NODE, addresses, on_a_machine, run, sized};
 
 const UPLINK: &str = "uplink = [";
 const A2: &str = r#"host_dev = "va2""#;
@@ -27,17 +24,6 @@ fn assert_settled(lab: &Lab, node: &str, expected: [u32; 2]) {
     assert_eq!(mtus(lab, node), expected);
     assert_eq!(lab.told(node), [""; 0]);
     assert_eq!(lab.plan(), Vec::<String>::new());
-}
-
-/// A ping whose packet is as long as that, and may not be fragmented.
-fn sized(length: u32, dst: IpAddr) -> PingOptions {
-    let headers = if dst.is_ipv4() { 28 } else { 48 };
-    PingOptions {
-        payload_len: usize::try_from(length).expect("small") - headers,
-        fragmentation: Fragmentation::Probe,
-        timeout: Duration::from_secs(3),
-        ..PingOptions::default()
-    }
 }
 
 /// What fits passes from a1 to a2, and of one byte more a1 hears how much would.

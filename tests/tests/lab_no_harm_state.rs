@@ -1,9 +1,11 @@
 //! A machine full of other people's things is byte for byte the same after `down`, whatever was done in between.
 
-use netpath::{datapath::attach_mode, netns::Netns, provision};
+use netpath::{netns::Netns, provision};
 use netpath_tests::{
     has_tcx,
-    lab::{HOST, Lab, addresses, assert_same_portrait, on_a_machine, portrait, test_process},
+    lab::{
+        HOST, Lab, addresses, assert_same_portrait, in_mode, is_in_mode, on_a_machine, portrait,
+    },
 };
 
 /// Somebody's settings, addresses, routes of many kinds, rules, filters, policies, and another CNI's veth. `@` is the
@@ -95,31 +97,19 @@ fn changed() -> String {
 #[test]
 fn with_tcx() {
     if has_tcx() {
-        in_a_process("tcx");
+        in_mode("machine", "tcx");
     }
 }
 
 #[test]
 fn with_clsact() {
-    in_a_process("clsact");
-}
-
-fn in_a_process(mode: &str) {
-    let process = test_process("machine").env("NETPATH_ATTACH", mode).output();
-    let output = process.expect("start");
-    let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && printed.contains(&format!("attached with {mode}")),
-        "{printed}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    in_mode("machine", "clsact");
 }
 
 #[test]
 #[ignore = "a process for the other tests"]
 fn machine() {
-    let mode = attach_mode().expect("the kernel answers").name();
-    println!("attached with {mode}");
+    is_in_mode();
     on_a_machine(|lab| {
         furnish(lab);
         let machine = Netns::current().expect("namespace");

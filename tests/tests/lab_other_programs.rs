@@ -11,7 +11,7 @@ use netpath::{
 };
 use netpath_tests::{
     Family, between, has_tcx,
-    lab::{Deadline, Lab, TWO_NODES, addresses, in_a_process, on_a_machine},
+    lab::{Deadline, Lab, TWO_NODES, addresses, in_mode, is_in_mode, on_a_machine},
     tc_program::{Answer, Behaviour, Position, Seen, TcProgram},
 };
 
@@ -37,10 +37,6 @@ fn on_a_machine_with_tcx() {
 #[test]
 fn on_a_machine_with_clsact() {
     in_mode("machine", "clsact");
-}
-
-fn in_mode(test: &str, mode: &str) {
-    in_a_process(test, mode, &format!("attached with {mode}"));
 }
 
 /// Payload of the packets that are counted here: nothing else has the length of their frames.
@@ -218,10 +214,7 @@ fn passing_others_by() -> String {
 #[test]
 #[ignore = "a process for the other tests"]
 fn lab() {
-    println!(
-        "attached with {}",
-        attach_mode().expect("the kernel answers").name()
-    );
+    is_in_mode();
     for family in Family::ALL {
         let mut lab = Lab::up(&passing_others_by());
         the_others_come_and_go(&Scene { lab: &lab, family });
@@ -341,10 +334,7 @@ fn a_drop_is_the_last_word(scene: &Scene<'_>) {
 #[test]
 #[ignore = "a process for the other tests"]
 fn machine() {
-    println!(
-        "attached with {}",
-        attach_mode().expect("the kernel answers").name()
-    );
+    is_in_mode();
     on_a_machine(|lab| {
         for family in Family::ALL {
             let machine = Netns::named(&lab.name("H")).expect("the machine");

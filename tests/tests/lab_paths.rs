@@ -5,7 +5,6 @@ use std::{net::IpAddr, time::Duration};
 
 use netpath::{
     probe::{
-        Fragmentation,
         capture::{Capture, Direction},
         frame::{FrameBuilder, ParsedFrame, Transport, internet_checksum},
         ping::PingOptions,
@@ -17,7 +16,7 @@ use netpath::{
 use netpath_common::Mac;
 use netpath_tests::lab::{
     Bytes::{Any, Exactly},
-    Lab, TWO_NODES, addresses, udp_port,
+    Lab, TWO_NODES, addresses, sized, udp_port,
 };
 
 const ETHERNET: u64 = 14;
@@ -327,15 +326,6 @@ fn time_exceeded_comes_from_the_node_where_it_happens() {
                 lab.assert_counted("B", &before.1, &[("up0 > - punt ttl_exceeded", 1, Any)]);
             }
         }
-    }
-}
-
-/// One ping of which the whole packet has this size, fragmentation forbidden.
-fn sized(packet: u32, dst: IpAddr) -> PingOptions {
-    PingOptions {
-        payload_len: packet as usize - 8 - ip_header(dst) as usize,
-        fragmentation: Fragmentation::Probe,
-        ..PingOptions::default()
     }
 }
 

@@ -4,10 +4,10 @@
 use std::net::UdpSocket;
 
 use aya::programs::TcAttachType;
-use netpath::{datapath::attach_mode, probe::frame::FrameBuilder};
+use netpath::probe::frame::FrameBuilder;
 use netpath_tests::{
     Family, between,
-    lab::{Bytes::Exactly, Deadline, Lab, TWO_NODES, addresses, test_process},
+    lab::{Bytes::Exactly, Deadline, Lab, TWO_NODES, addresses, in_mode, is_in_mode},
     tc_program::{Answer, Behaviour, Position, Seen, TcProgram},
 };
 
@@ -18,16 +18,7 @@ fn the_way_that_the_kernel_has() {
 
 #[test]
 fn with_clsact() {
-    let output = test_process("others_programs")
-        .env("NETPATH_ATTACH", "clsact")
-        .output()
-        .expect("start");
-    let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && printed.contains("attached with clsact"),
-        "{printed}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    in_mode("others_programs", "clsact");
 }
 
 /// Payload of the packets that the other programs deal with, and of those that they let alone.
@@ -92,10 +83,7 @@ fn assert_seen(program: &TcProgram, expected: Seen) {
 #[test]
 #[ignore = "a process for the other tests"]
 fn others_programs() {
-    println!(
-        "attached with {}",
-        attach_mode().expect("the kernel answers").name()
-    );
+    is_in_mode();
     let lab = Lab::up(TWO_NODES);
     // So that the receiver's kernel does not answer that nobody listens.
     let listen = || addresses("a2").map(|address| UdpSocket::bind((address, PORT)).expect("bind"));

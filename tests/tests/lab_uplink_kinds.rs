@@ -3,23 +3,21 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
-    net::IpAddr,
     time::Duration,
 };
 
+use netpath::Ends as _;
 use netpath::probe::{
-    Fragmentation,
     capture::CapturedFrame,
     frame::ParsedFrame,
     ping::PingOptions,
     tcp::{TransferOptions, tcp_transfer},
 };
-use netpath::{Ends as _, datapath::attach_mode};
 use netpath_tests::{
     kernel::Feature,
     lab::{
-        Bytes::Any, Lab, Made, UplinkKind, addresses, in_a_process, on_a_machine, on_two_machines,
-        run,
+        Bytes::Any, Lab, Made, UplinkKind, addresses, in_mode, is_in_mode, on_a_machine,
+        on_two_machines, run, sized,
     },
     netpath,
 };
@@ -107,17 +105,6 @@ fn assert_refuses_forged(here: &Lab, there: &Lab, kind: &UplinkKind) {
         let arrived = seen.wait_for(is_forged, Duration::ZERO).expect("capture");
         assert_eq!(arrived, None, "{}", kind.name);
         there.ip("H", &format!("addr del {a2} dev lo"));
-    }
-}
-
-/// A ping whose packet is as long as that, and may not be fragmented.
-fn sized(length: u32, dst: IpAddr) -> PingOptions {
-    let headers = if dst.is_ipv4() { 28 } else { 48 };
-    PingOptions {
-        payload_len: usize::try_from(length).expect("small") - headers,
-        fragmentation: Fragmentation::Probe,
-        timeout: Duration::from_secs(3),
-        ..PingOptions::default()
     }
 }
 
@@ -312,18 +299,6 @@ const fn needing(feature: Feature, kind: UplinkKind) -> UplinkKind {
     }
 }
 
-/// All kinds of a list, in a process that attaches in this mode.
-fn in_mode(test: &str, mode: &str) {
-    in_a_process(test, mode, &format!("attached with {mode}"));
-}
-
-/// Whether a test runs in a process that was started for it; says so.
-fn is_process() -> bool {
-    let mode = attach_mode().expect("the kernel answers").name();
-    println!("attached with {mode}");
-    std::env::var("NETPATH_ATTACH").is_ok()
-}
-
 #[test]
 fn framed_uplinks() {
     FRAMED.iter().for_each(assert_works);
@@ -342,7 +317,7 @@ fn a_tun_by_clsact() {
 #[test]
 #[ignore = "a process for the other test"]
 fn by_tun() {
-    if is_process() {
+    if is_in_mode() {
         assert_works(&TUN);
     }
 }

@@ -13,20 +13,12 @@ use netpath_common::{Outcome, ProgramKind};
 use netpath_tests::{
     aged::{self, Version},
     has_tcx,
-    lab::{Lab, addresses, assert_same_portrait, in_a_process, on_a_machine, parse, portrait, run},
+    lab::{
+        Lab, addresses, assert_same_portrait, in_mode, is_in_mode, on_a_machine, parse, portrait,
+        run,
+    },
     tc_program,
 };
-
-fn in_mode(test: &str, mode: &str) {
-    in_a_process(test, mode, &format!("attached with {mode}"));
-}
-
-/// Whether a test runs in a process that was started for it; says so.
-fn is_process() -> bool {
-    let mode = attach_mode().expect("the kernel answers").name();
-    println!("attached with {mode}");
-    std::env::var("NETPATH_ATTACH").is_ok()
-}
 
 #[test]
 fn the_qdisc_that_netpath_made_goes_with_it() {
@@ -104,7 +96,7 @@ fn assert_works(lab: &Lab) {
 #[test]
 #[ignore = "a process for the other tests"]
 fn made() {
-    if !is_process() {
+    if !is_in_mode() {
         return;
     }
     on_a_machine(|lab| {
@@ -160,7 +152,7 @@ fn made() {
 #[test]
 #[ignore = "a process for the other tests"]
 fn theirs() {
-    if !is_process() {
+    if !is_in_mode() {
         return;
     }
     on_a_machine(|lab| {
@@ -218,7 +210,7 @@ fn theirs() {
 #[test]
 #[ignore = "a process for the other tests"]
 fn taken() {
-    if !is_process() {
+    if !is_in_mode() {
         return;
     }
     on_a_machine(|lab| {
@@ -285,7 +277,7 @@ fn taken() {
 #[test]
 #[ignore = "a process for the other tests"]
 fn renamed() {
-    if !is_process() {
+    if !is_in_mode() {
         return;
     }
     on_a_machine(|lab| {
@@ -354,7 +346,7 @@ const SECONDS: [&str; 2] = ["10.0.2.9", "fd00:2::9"];
 #[test]
 #[ignore = "a process for the other tests"]
 fn shared() {
-    if !is_process() {
+    if !is_in_mode() {
         return;
     }
     let is_tcx = attach_mode().expect("the kernel answers").name() == "tcx";

@@ -190,21 +190,14 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
     }
 
-    /// As for all tests: `NETPATH_BIN`, or the newer of what `cargo build` left.
+    /// `NETPATH_BIN`, or what `cargo build` left.
     fn binary() -> PathBuf {
         if let Some(path) = env::var_os("NETPATH_BIN") {
             return path.into();
         }
-        let built =
-            ["release", "debug"].map(|profile| root().join("target").join(profile).join("netpath"));
-        let newest = built
-            .iter()
-            .filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)))
-            .max();
-        match newest {
-            Some((_, path)) => path.clone(),
-            None => panic!("no netpath at {built:?}: run `cargo build` or set NETPATH_BIN"),
-        }
+        let built = root().join("target/debug/netpath");
+        assert!(built.is_file(), "run `cargo build` or set NETPATH_BIN");
+        built
     }
 
     #[test]

@@ -6,6 +6,7 @@ use netpath::{
     datapath::Datapath,
     netns::Netns,
     probe::{
+        Fragmentation,
         capture::{Capture, Injector},
         frame::{ParsedFrame, Transport},
         ping::{PingOptions, PingReport, ping},
@@ -15,6 +16,17 @@ use netpath::{
 use netpath_common::{EndpointRecord, Mac, text};
 
 use super::{Lab, run};
+
+/// A ping whose packet has so many bytes from its IP header on, and may not be fragmented.
+pub fn sized(length: u32, dst: IpAddr) -> PingOptions {
+    let headers = if dst.is_ipv4() { 20 + 8 } else { 40 + 8 };
+    PingOptions {
+        payload_len: usize::try_from(length).expect("small") - headers,
+        fragmentation: Fragmentation::Probe,
+        timeout: Duration::from_secs(3),
+        ..PingOptions::default()
+    }
+}
 
 impl Lab {
     /// A node's or endpoint's namespace.

@@ -2,7 +2,10 @@
 
 use std::{env, fs, path::PathBuf, process::Command};
 
-use netpath::provision::{self, UpOptions};
+use netpath::{
+    datapath::attach_mode,
+    provision::{self, UpOptions},
+};
 
 use super::{Lab, parse};
 
@@ -26,13 +29,34 @@ pub fn test_process(test: &str) -> Command {
     command
 }
 
-/// Runs one of this binary's ignored tests in a process that attaches in this mode, and has to say so much.
+/// How a process attaches its programs, if not as its kernel can.
+const MODE_VARIABLE: &str = "NETPATH_ATTACH";
+
+/// Runs one of this binary's ignored tests in a process that attaches in this mode, and asks [`is_in_mode`].
+///
+/// # Panics
+/// When it fails, or attaches otherwise.
+pub fn in_mode(test: &str, mode: &str) {
+    in_a_process(test, mode, &format!("attached with {mode}"));
+}
+
+/// Whether the mode was chosen for this process, as by [`in_mode`]. Says which it is.
+///
+/// # Panics
+/// When the kernel does not tell what it can.
+pub fn is_in_mode() -> bool {
+    let mode = attach_mode().expect("the kernel answers").name();
+    println!("attached with {mode}");
+    env::var_os(MODE_VARIABLE).is_some()
+}
+
+/// The same as [`in_mode`] for a test that has to say so much.
 ///
 /// # Panics
 /// When it fails, or says nothing of it.
 pub fn in_a_process(test: &str, mode: &str, says: &str) {
     let output = test_process(test)
-        .env("NETPATH_ATTACH", mode)
+        .env(MODE_VARIABLE, mode)
         .output()
         .expect("start");
     let printed = String::from_utf8_lossy(&output.stdout);

@@ -391,14 +391,14 @@ pub const REMOVALS: &[Removal] = &[
     ),
     removal(
         "side: what is not routed, from an uplink",
-        "source.rs",
+        "side.rs",
         "fn inside",
         &["None => Err(Verdict::Punt(PuntReason::Outside)),"],
         &["None => Ok(SOMEBODY),"],
     ),
     removal(
         "side: ICMP errors follow what they quote",
-        "source.rs",
+        "side.rs",
         "fn inside",
         &["None if quotes_inside(skb, packet) => Ok(SOMEBODY),"],
         &[],
@@ -458,7 +458,7 @@ pub const REMOVALS: &[Removal] = &[
         UPLINK,
         &[
             "if let Some(endpoint) = destination::by_address(packet)? {",
-            "gate::lets_between(&endpoint, source::inside(skb, packet, source)?)?;",
+            "gate::lets_between(&endpoint, side::inside(skb, packet, source)?)?;",
             "return into_node(skb, packet, &endpoint, features, egress);",
             "}",
         ],
