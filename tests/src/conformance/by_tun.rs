@@ -5,8 +5,10 @@ use netpath::probe::frame::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ParsedFrame};
 use super::{
     case::{Case, Flow, Path, Probe, Step},
     cases::all,
-    lab::{self, Lab, Place},
+    lab::Lab,
     observe::is_discovery,
+    place::Place,
+    topology,
 };
 use crate::Family;
 
@@ -29,8 +31,8 @@ pub fn all_by_tun(lab: &Lab) -> Vec<Case> {
 /// Packets with the EtherTypes of IPv4, ARP, VLAN tags and IPv6 in the place where a frame has its own.
 fn like_frames(flow: &Flow) -> Vec<Case> {
     let counted = [(64, "redirect_peer"), (1, "punt(ttl_exceeded)")];
-    let pairs =
-        lab::like_frames(flow.family).flat_map(|source| counted.map(|counted| (source, counted)));
+    let pairs = topology::like_frames(flow.family)
+        .flat_map(|source| counted.map(|counted| (source, counted)));
     let cases = pairs.map(|(source, (ttl, counted_as))| Case {
         name: format!("by a tun: from {source}, TTL {ttl}"),
         source: "ieee802-numbers (IANA)",

@@ -5,7 +5,10 @@ use std::{fmt, net::IpAddr};
 use netpath::probe::frame::FrameBuilder;
 use netpath_common::Mac;
 
-use super::lab::{Lab, Place, UPLINK_TO_C};
+use super::{
+    lab::Lab,
+    place::{Place, UPLINK_TO_C},
+};
 use crate::{Family, between, tc_program::Behaviour};
 
 /// Which way through node A a case's packets take.

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, fs,
+    fs,
     net::IpAddr,
     path::Path as FilePath,
     process,
@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use ipnet::IpNet;
 use netpath::{
     model::{Node, Topology, wire_namespace, wire_port},
     netns::Netns,
@@ -19,147 +18,16 @@ use netpath::{
 };
 use netpath_common::Mac;
 
-use super::case::Path;
+use super::{
+    case::Path,
+    place::{Place, UPLINK, UPLINK_TO_C},
+    topology::{LAB, MACHINES, lab_nodes, machine_nodes, named},
+};
 use crate::{
     Family,
     guard::{LabGuard, NetnsGuard, complain, is_orphan},
     lab::{Cable, run},
 };
-
-/// A namespace of the lab.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
-    /// The router under test.
-    NodeA,
-    /// The router across the wire.
-    NodeB,
-    /// The router across node A's other wire.
-    NodeC,
-    /// Node A's endpoint that sends, and that packets from the wire are for.
-    A1,
-    /// Node A's endpoint that receives.
-    A2,
-    /// Node A's endpoint that has no part in it.
-    A3,
-    /// Node B's endpoint.
-    B1,
-    /// Node C's endpoint.
-    C1,
-    /// The bridge that plays the wire.
-    Wire,
-    /// The bridge that plays the wire to node C.
-    WireC,
-}
-
-impl Place {
-    /// All endpoints.
-    pub const ENDPOINTS: [Self; 5] = [Self::A1, Self::A2, Self::A3, Self::B1, Self::C1];
-
-    /// The interface that faces the rest of the lab.
-    pub fn dev(self) -> &'static str {
-        match self {
-            Self::NodeA | Self::NodeB | Self::NodeC => UPLINK,
-            Self::A1 | Self::A2 | Self::A3 | Self::B1 | Self::C1 => "eth0",
-            Self::Wire | Self::WireC => "br0",
-        }
-    }
-
-    /// The host-side veth of an endpoint.
-    pub fn host_dev(self) -> &'static str {
-        match self {
-            Self::A1 => "va1",
-            Self::A2 => "va2",
-            Self::A3 => "va3",
-            Self::B1 => "vb1",
-            Self::C1 => "vc1",
-            _ => panic!("{self} is no endpoint"),
-        }
-    }
-
-    /// Its first address.
-    pub fn address(self, family: Family) -> IpAddr {
-        let (v4, v6) = match self {
-            Self::NodeA => ("10.8.0.1", "fd00:8::1"),
-            Self::NodeB => ("10.8.0.2", "fd00:8::2"),
-            Self::NodeC => ("10.9.0.2", "fd00:9::2"),
-            Self::A1 => ("10.1.1.2", "fd00:1:1::2"),
-            Self::A2 => ("10.1.2.2", "fd00:1:2::2"),
-            Self::A3 => ("10.1.3.2", "fd00:1:3::2"),
-            Self::B1 => ("10.2.1.2", "fd00:2:1::2"),
-            Self::C1 => ("10.3.1.2", "fd00:3:1::2"),
-            Self::Wire | Self::WireC => panic!("a wire has no address"),
-        };
-        let text = match family {
-            Family::V4 => v4,
-            Family::V6 => v6,
-        };
-        text.parse().expect(text)
-    }
-}
-
-/// What an endpoint has beside its first addresses.
-impl Place {
-    /// Another address of an endpoint: its number in its subnet is 10.
-    pub fn second_address(self, family: Family) -> IpAddr {
-        match self.address(family) {
-            IpAddr::V4(first) => IpAddr::V4((u32::from(first) + 8).into()),
-            IpAddr::V6(first) => IpAddr::V6((u128::from(first) + 0xe).into()),
-        }
-    }
-
-    /// The prefix that is routed to an endpoint: 10.1.91.0/28 and fd00:1:91::/64 for the first.
-    fn prefix(self, family: Family) -> IpNet {
-        let (v4, v6) = match self {
-            Self::A1 => ("10.1.91.0/28", "fd00:1:91::/64"),
-            Self::A2 => ("10.1.92.0/28", "fd00:1:92::/64"),
-            Self::A3 => ("10.1.93.0/28", "fd00:1:93::/64"),
-            Self::B1 => ("10.2.91.0/28", "fd00:2:91::/64"),
-            Self::C1 => ("10.3.91.0/28", "fd00:3:91::/64"),
-            _ => panic!("{self} is no endpoint"),
-        };
-        let text = match family {
-            Family::V4 => v4,
-            Family::V6 => v6,
-        };
-        text.parse().expect(text)
-    }
-
-    /// The first and the last address of its prefix.
-    pub fn prefix_edges(self, family: Family) -> (IpAddr, IpAddr) {
-        let prefix = self.prefix(family);
-        (prefix.network(), prefix.broadcast())
-    }
-
-    /// The address in its prefix that an endpoint has on its loopback device.
-    pub fn nested(self, family: Family) -> IpAddr {
-        match self.prefix(family).network() {
-            IpAddr::V4(first) => IpAddr::V4((u32::from(first) + 5).into()),
-            IpAddr::V6(first) => IpAddr::V6((u128::from(first) + 5).into()),
-        }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::NodeA => "node A",
-            Self::NodeB => "node B",
-            Self::NodeC => "node C",
-            Self::A1 => "a1",
-            Self::A2 => "a2",
-            Self::A3 => "a3",
-            Self::B1 => "b1",
-            Self::C1 => "c1",
-            Self::Wire => "wire",
-            Self::WireC => "wire to C",
-        })
-    }
-}
-
-/// The uplink of every node.
-const UPLINK: &str = "up0";
-/// Node A's uplink to node C.
-pub(super) const UPLINK_TO_C: &str = "up1";
 
 /// Length of an Ethernet header in bytes.
 const ETHERNET: usize = 14;
@@ -175,9 +43,6 @@ const NEVER: &str = "2000000000";
 
 /// Addresses that cases use as somebody's on the link: the first of a prefix is a host's, from Linux 5.14 on.
 const NEIGHBOURS: [&str; 5] = ["10.8.0.0", "10.8.0.200", "fe80::1", "fe80::77", "fe80::7:7"];
-
-/// a1's further IPv4 addresses: 10.1.1.10 and on.
-pub(super) const SPARES: u8 = 12;
 
 /// The lab, as long as this lives.
 #[derive(Debug)]
@@ -555,157 +420,6 @@ fn prefix() -> String {
 
 fn parse(text: &str) -> Topology {
     Topology::parse("conformance lab", text).unwrap_or_else(|e| panic!("{e}\n{text}"))
-}
-
-/// The namespaces of a lab but for its wires, and what their names end in.
-const LAB: [(Place, &str); 8] = [
-    (Place::NodeA, "a"),
-    (Place::NodeB, "b"),
-    (Place::NodeC, "c"),
-    (Place::A1, "a1"),
-    (Place::A2, "a2"),
-    (Place::A3, "a3"),
-    (Place::B1, "b1"),
-    (Place::C1, "c1"),
-];
-/// Those of two machines.
-const MACHINES: [(Place, &str); 6] = [LAB[0], LAB[1], LAB[3], LAB[4], LAB[5], LAB[6]];
-
-fn named(prefix: &str, places: &[(Place, &str)]) -> BTreeMap<Place, String> {
-    let name = |(place, suffix): &(Place, &str)| (*place, format!("{prefix}{suffix}"));
-    places.iter().map(name).collect()
-}
-
-/// An uplink in 10.`net`.0.0/24 and fd00:`net`::/64, by which nodes' prefixes are reached.
-struct Link<'t> {
-    dev: &'t str,
-    wire: Option<&'t str>,
-    net: u8,
-    /// The node's own number in the subnet, and the next hop's.
-    hosts: [u8; 2],
-    /// The numbers of the nodes behind it.
-    to: &'t [u8],
-}
-
-/// The topology of a lab. Nodes A, B and C have the numbers 1, 2 and 3.
-fn lab_nodes(prefix: &str) -> String {
-    let wires = ["b", "c"].map(|other| format!("{prefix}{other}"));
-    let [to_b, to_c] = [8, 9];
-    let link = |dev, net: u8, hosts, to| Link {
-        dev,
-        wire: Some(&wires[usize::from(net - to_b)]),
-        net,
-        hosts,
-        to,
-    };
-    let uplinks = [
-        vec![
-            link(UPLINK, to_b, [1, 2], &[2][..]),
-            link(UPLINK_TO_C, to_c, [1, 2], &[3]),
-        ],
-        vec![link(UPLINK, to_b, [2, 1], &[1, 3])],
-        vec![link(UPLINK, to_c, [2, 1], &[1, 2])],
-    ];
-    let nodes = (1..).zip(&uplinks);
-    nodes
-        .map(|(own, links)| node(prefix, own, "", links))
-        .collect()
-}
-
-/// The topologies of two machines.
-fn machine_nodes(prefix: &str) -> [String; 2] {
-    [1u8, 2].map(|own| {
-        let link = Link {
-            dev: UPLINK,
-            wire: None,
-            net: 8,
-            hosts: [own, 3 - own],
-            to: &[3 - own],
-        };
-        let routes = LIKE_FRAMES.iter().filter(|_| own == 1).map(|dst| {
-            let via = match dst.contains(':') {
-                true => "fd00:8::2",
-                false => "10.8.0.2",
-            };
-            format!("[[node.route]]\ndst = \"{dst}\"\nvia = \"{via}\"\n")
-        });
-        let text = node(prefix, own, "netns = \"host\"\n", &[link]);
-        text + &routes.collect::<String>()
-    })
-}
-
-/// Prefixes behind machine B, of addresses that stand where a frame has its EtherType: those of IPv4, ARP, VLAN tags and IPv6.
-/// Of IPv4 it is the first half of the address, of IPv6 the third group.
-const LIKE_FRAMES: [&str; 8] = [
-    "8.0.0.0/16",
-    "8.6.0.0/16",
-    "129.0.0.0/16",
-    "134.221.0.0/16",
-    "2001:db8:800::/48",
-    "2001:db8:806::/48",
-    "2001:db8:8100::/48",
-    "2001:db8:86dd::/48",
-];
-
-/// An address in each of them of a family.
-pub(super) fn like_frames(family: Family) -> impl Iterator<Item = IpAddr> {
-    let prefixes = LIKE_FRAMES
-        .iter()
-        .map(|prefix| prefix.parse().expect(prefix));
-    prefixes.filter_map(move |prefix: IpNet| match (prefix.network(), family) {
-        (IpAddr::V4(first), Family::V4) => Some(IpAddr::V4((u32::from(first) + 0x102).into())),
-        (IpAddr::V6(first), Family::V6) => Some(IpAddr::V6((u128::from(first) + 2).into())),
-        _ => None,
-    })
-}
-
-fn node(prefix: &str, own: u8, place: &str, links: &[Link<'_>]) -> String {
-    let letter = char::from(b'a' + own - 1);
-    let mut text = format!("[[node]]\nname = \"{prefix}{letter}\"\n{place}");
-    for Link {
-        dev,
-        wire,
-        net,
-        hosts: [host, other],
-        to,
-    } in links
-    {
-        let wire = wire.map(|wire| format!("wire = \"{wire}\"\n"));
-        text += &format!(
-            "[[node.uplink]]\ndev = \"{dev}\"\n{}\
-             addresses = [\"10.{net}.0.{host}/24\", \"fd00:{net}::{host}/64\"]\n",
-            wire.unwrap_or_default()
-        );
-        for to in *to {
-            text += &format!(
-                "[[node.route]]\ndst = \"10.{to}.0.0/16\"\nvia = \"10.{net}.0.{other}\"\n\
-                 [[node.route]]\ndst = \"fd00:{to}::/32\"\nvia = \"fd00:{net}::{other}\"\n"
-            );
-        }
-    }
-    let is_its = |(place, suffix): &&(Place, &str)| {
-        Place::ENDPOINTS.contains(place) && suffix.starts_with(letter)
-    };
-    for (number, (place, endpoint)) in (1..).zip(LAB.iter().filter(is_its)) {
-        text += &endpoint_of(prefix, own, number, *place, endpoint);
-    }
-    text
-}
-
-fn endpoint_of(prefix: &str, own: u8, number: u8, place: Place, endpoint: &str) -> String {
-    let spares: String = match place {
-        Place::A1 => (0..SPARES)
-            .map(|spare| format!(", \"10.1.1.{}/24\"", 10 + spare))
-            .collect(),
-        _ => format!(", \"{}/24\"", place.second_address(Family::V4)),
-    };
-    let second = place.second_address(Family::V6);
-    let [v4, v6] = Family::ALL.map(|family| place.prefix(family));
-    format!(
-        "[[node.endpoint]]\nname = \"{prefix}{endpoint}\"\nhost_dev = \"v{endpoint}\"\n\
-         addresses = [\"10.{own}.{number}.2/24\", \"fd00:{own}:{number}::2/64\"{spares}, \"{second}/64\"]\n\
-         prefixes = [\"{v4}\", \"{v6}\"]\n"
-    )
 }
 
 fn mac(netns: &Netns, dev: &str) -> Mac {

@@ -10,7 +10,7 @@ use netpath::probe::{
     },
 };
 
-use super::lab::Place;
+use super::place::Place;
 
 /// Identifier of the echo messages that mark a run's end.
 pub(super) const MARKER: [u8; 2] = *b"np";

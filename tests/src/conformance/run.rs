@@ -17,11 +17,12 @@ use netpath_common::Outcome;
 
 use super::{
     case::{Case, Flow, Path, Probe, Step},
-    lab::{Lab, Place},
+    lab::Lab,
     observe::{
         Arrival, MARKER, Observation, is_discovery, is_discovery_answer, is_late, is_marker,
         is_redirect,
     },
+    place::Place,
 };
 use crate::{
     Family, GsoInjector, between,

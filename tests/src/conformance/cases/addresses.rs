@@ -7,7 +7,7 @@ use crate::{
     Family,
     conformance::{
         case::{Flow, Step},
-        lab::Place,
+        place::Place,
     },
 };
 

@@ -10,7 +10,7 @@ use crate::{
     Family,
     conformance::{
         case::{Flow, Path},
-        lab::Place,
+        place::Place,
     },
 };
 

@@ -16,7 +16,8 @@ mod wrapped;
 
 use super::{
     case::{Case, Flow, Path, Probe},
-    lab::{Lab, SPARES},
+    lab::Lab,
+    place::SPARES,
 };
 use crate::Family;
 

@@ -5,7 +5,7 @@ use crate::{
     Addresses as _, Family,
     conformance::{
         case::{Flow, Path, Step},
-        lab::Place,
+        place::Place,
     },
 };
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::List;
 use crate::conformance::{
     case::{Flow, Step},
-    lab::Place,
+    place::Place,
 };
 
 const ROUTER: &str = "RFC 1812, 5.2; RFC 8200";

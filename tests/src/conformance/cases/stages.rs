@@ -10,7 +10,7 @@ use crate::{
     Family,
     conformance::{
         case::{Flow, Path, Step},
-        lab::Place,
+        place::Place,
     },
 };
 

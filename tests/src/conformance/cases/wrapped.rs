@@ -10,7 +10,7 @@ use crate::{
     Family, Wrapping,
     conformance::{
         case::{Flow, Path},
-        lab::Place,
+        place::Place,
     },
 };
 

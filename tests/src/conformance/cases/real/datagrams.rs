@@ -15,7 +15,8 @@ use super::{
 };
 use crate::conformance::{
     case::{Flow, Step},
-    lab::{Lab, Place},
+    lab::Lab,
+    place::Place,
 };
 
 /// How often each case sends.

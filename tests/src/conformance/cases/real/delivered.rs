@@ -12,7 +12,7 @@ use netpath::probe::{
     frame::{PROTOCOL_TCP, PROTOCOL_UDP, ParsedFrame, ParsedIp, Transport},
 };
 
-use crate::conformance::lab::{Lab, Place};
+use crate::conformance::{lab::Lab, place::Place};
 
 /// Length of a UDP header.
 const UDP_HEADER: usize = 8;

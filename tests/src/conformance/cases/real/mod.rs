@@ -17,7 +17,8 @@ use crate::{
     Family,
     conformance::{
         case::{Flow, Path, Step},
-        lab::{Lab, Place},
+        lab::Lab,
+        place::Place,
     },
 };
 

@@ -6,7 +6,7 @@ use std::{
     os::fd::AsRawFd as _,
 };
 
-use crate::conformance::lab::{Lab, Place};
+use crate::conformance::{lab::Lab, place::Place};
 
 /// What can be switched: commands of linux/ethtool.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,8 @@ use super::{
 };
 use crate::conformance::{
     case::{Flow, Path, Step},
-    lab::{Lab, Place},
+    lab::Lab,
+    place::Place,
 };
 
 /// Bytes of a transfer.

@@ -14,7 +14,7 @@ use crate::{
     Family,
     conformance::{
         case::{Path, Step},
-        lab::Place,
+        place::Place,
     },
 };
 

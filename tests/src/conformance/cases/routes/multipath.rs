@@ -8,7 +8,7 @@ use crate::{
     conformance::{
         case::{Flow, Step},
         cases::List,
-        lab::Place,
+        place::Place,
     },
 };
 

@@ -8,7 +8,8 @@ use crate::{
     conformance::{
         case::{Flow, Probe, Step},
         cases::List,
-        lab::{Lab, Place},
+        lab::Lab,
+        place::Place,
     },
 };
 

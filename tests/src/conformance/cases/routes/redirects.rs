@@ -4,7 +4,7 @@ use super::{hop, neighbours, remote};
 use crate::conformance::{
     case::{Flow, Path, Step},
     cases::List,
-    lab::Place,
+    place::Place,
 };
 
 /// A route back out of the interface that the packet came in by. How many redirects the kernel sends depends

@@ -3,7 +3,7 @@
 use crate::conformance::{
     case::{Flow, Step},
     cases::List,
-    lab::Place,
+    place::Place,
 };
 
 /// The reverse-path filter of an uplink.

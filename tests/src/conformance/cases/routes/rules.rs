@@ -9,7 +9,8 @@ use crate::{
     conformance::{
         case::{Flow, Probe, Step},
         cases::List,
-        lab::{Lab, Place},
+        lab::Lab,
+        place::Place,
     },
     lab::Deadline,
     tc_program::{Behaviour, Position, Seen, TcProgram},
