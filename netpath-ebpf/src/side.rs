@@ -25,8 +25,8 @@ pub fn inside<F: Quote>(
     }
 }
 
-/// As [`of_endpoint`](crate::source::of_endpoint) returns it, for a source of which nobody has looked whether there is a reason: one with another's, but
-/// none by itself.
+/// As [`of_endpoint`](crate::source::of_endpoint) returns it, for a source of which nobody has looked whether there is a
+/// reason: one with another's, but none by itself.
 const SOMEBODY: u16 = !EndpointEntry::ALONE;
 
 /// ICMP errors of a family, and what they quote.
