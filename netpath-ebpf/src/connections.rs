@@ -13,7 +13,7 @@ use aya_ebpf::{
 };
 use netpath_common::{
     CONNECTIONS_DEFAULT, ConnectionCount, ConnectionEntry, ConnectionFamily, ConnectionKey,
-    EndpointEntry, Ifindex, PuntReason, Verdict,
+    Ifindex, PuntReason, Verdict,
 };
 use network_types::ip::IpProto;
 
@@ -42,7 +42,9 @@ pub static CONNECTION_COUNTS: PerCpuHashMap<ConnectionFamily, ConnectionCount, 2
 /// IPv4's fragment offset, without its flags (RFC 791).
 const OFFSET_MASK: u16 = 0x1fff;
 /// Extension headers that are looked behind for a connection.
-const EXTENSIONS_MAX: u32 = 6;
+const EXTENSIONS: u32 = 3;
+/// The same in what an ICMP error quotes: a fragment's.
+const EXTENSIONS_QUOTED: u32 = 1;
 /// Length of an ICMP header, in bytes; what it quotes follows.
 const ICMP_HEADER: u32 = 8;
 
@@ -104,8 +106,8 @@ pub trait Connections: Tables + Parse {
     /// Enters a connection; false where it is there.
     fn insert(key: &Self::Key, entry: &ConnectionEntry) -> bool;
 
-    /// What is behind the IP header so many bytes from the start of the frame.
-    fn transport(view: &impl View, at: u32) -> Option<Transport>;
+    /// What is behind the IP header so many bytes from the start of the frame, and behind so many extension headers.
+    fn transport(view: &impl View, at: u32, extensions: u32) -> Option<Transport>;
 
     /// What an ICMP type says.
     fn message(kind: u8) -> Message;
@@ -144,7 +146,7 @@ impl Connections for V4 {
     }
 
     #[inline(always)]
-    fn transport(view: &impl View, at: u32) -> Option<Transport> {
+    fn transport(view: &impl View, at: u32, _extensions: u32) -> Option<Transport> {
         let [version_and_length] = view.copy(at)?;
         let [high, low, _ttl, protocol] = view.copy(at + 6)?;
         let fragment = u16::from_be_bytes([high, low]);
@@ -202,7 +204,7 @@ impl Connections for V6 {
     /// Extension headers have their length in units of 8 bytes, the first not counted; a fragment's has its offset in the third
     /// and fourth byte, with three flags (RFC 8200, section 4).
     #[inline(always)]
-    fn transport(view: &impl View, at: u32) -> Option<Transport> {
+    fn transport(view: &impl View, at: u32, extensions: u32) -> Option<Transport> {
         const HOP_BY_HOP: u8 = IpProto::HopOpt as u8;
         const ROUTING: u8 = IpProto::Ipv6Route as u8;
         const OPTIONS: u8 = IpProto::Ipv6Opts as u8;
@@ -215,7 +217,7 @@ impl Connections for V6 {
             is_fragment: false,
             is_first: true,
         };
-        for _ in 0..EXTENSIONS_MAX {
+        for _ in 0..extensions {
             match found.protocol {
                 HOP_BY_HOP | ROUTING | OPTIONS => {
                     let [next, units] = view.copy(found.at)?;
@@ -309,9 +311,13 @@ enum Part {
 
 /// The ends of the packet at an offset, with where a quoted packet begins if it is an ICMP error.
 #[inline(always)]
-fn ends_at<F: Connections>(view: &impl View, at: u32) -> Option<(Ends<F>, Part, u32)> {
+fn ends_at<F: Connections>(
+    view: &impl View,
+    at: u32,
+    extensions: u32,
+) -> Option<(Ends<F>, Part, u32)> {
     let (source, destination) = F::addresses(view, at)?;
-    let transport = F::transport(view, at)?;
+    let transport = F::transport(view, at, extensions)?;
     let mut ends = Ends {
         source,
         destination,
@@ -346,11 +352,11 @@ fn ends_at<F: Connections>(view: &impl View, at: u32) -> Option<(Ends<F>, Part, 
 /// What a packet is to which connection: an ICMP error is of the one that it quotes.
 #[inline(always)]
 fn part<F: Connections>(view: &impl View) -> Option<(Ends<F>, Part)> {
-    let (ends, part, quoted) = ends_at::<F>(view, ETHERNET as u32)?;
+    let (ends, part, quoted) = ends_at::<F>(view, ETHERNET as u32, EXTENSIONS)?;
     if part != Part::Error {
         return Some((ends, part));
     }
-    let (ends, _, _) = ends_at::<F>(view, quoted)?;
+    let (ends, _, _) = ends_at::<F>(view, quoted, EXTENSIONS_QUOTED)?;
     Some((ends, Part::Error))
 }
 
@@ -417,41 +423,6 @@ fn note(entry: *mut ConnectionEntry) -> bool {
 fn now() -> u64 {
     // SAFETY: no arguments, no effects.
     unsafe { bpf_ktime_get_coarse_ns() }
-}
-
-/// A packet that goes to the kernel for itself alone, before its destination was looked at: if it goes between two routed
-/// ends, and its connection is not the kernel's, it does not become it.
-#[inline(never)]
-pub fn passes_alone<F: Connections>(skb: &mut Skb) {
-    let Some((ends, part)) = part::<F>(skb) else {
-        return;
-    };
-    let key = match part {
-        Part::Packet | Part::Error => ends.key(),
-        Part::FirstFragment | Part::Fragment => F::without_ports(&ends.key()),
-    };
-    if are_routed::<F>(&ends) && !is_entered::<F>(&key) {
-        skb.set_decided(true);
-    }
-}
-
-/// Whether both ends are routed, and nothing is told of them for which their packets are the kernel's.
-#[inline(always)]
-fn are_routed<F: Connections>(ends: &Ends<F>) -> bool {
-    is_routed::<F>(&ends.source) && is_routed::<F>(&ends.destination)
-}
-
-#[inline(always)]
-fn is_routed<F: Connections>(address: &F::Address) -> bool {
-    match F::endpoint(address) {
-        Some(entry) => !entry.is_node() && is_free(&entry),
-        None => F::route(address).is_some_and(|route| is_free(&route.endpoint)),
-    }
-}
-
-#[inline(always)]
-fn is_free(entry: &EndpointEntry) -> bool {
-    entry.punt_to == 0 && entry.punt_between & EndpointEntry::ALONE == 0
 }
 
 /// Whether a packet at an egress is noted: not where the node sent it itself, to which all answers are the kernel's, nor where

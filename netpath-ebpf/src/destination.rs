@@ -86,6 +86,15 @@ pub fn by_address<F: Tables>(packet: &Parsed<F>) -> Result<Option<EndpointEntry>
     }
 }
 
+/// Whether a packet's destination is routed at all. A function of its own, as it is rarely asked by itself.
+#[inline(never)]
+pub fn is_routed<F: Tables>(packet: &Parsed<F>) -> bool {
+    match F::endpoint(&packet.destination) {
+        Some(entry) => !entry.is_node(),
+        None => F::route(&packet.destination).is_some(),
+    }
+}
+
 /// The host-side veth of an endpoint of this node, if it is still there.
 #[inline(always)]
 pub fn device(endpoint: &EndpointEntry) -> Result<Ifindex, Verdict> {

@@ -44,7 +44,7 @@ impl Decision {
     }
 
     /// Whether the packet's connection stays on the fast path: it is sent on, or the kernel gets it for itself alone. Of one
-    /// with options that was asked before ([`connections::passes_alone`]).
+    /// with options that was said before the destination was asked for.
     #[inline(always)]
     pub fn stays_fast(&self) -> bool {
         use PuntReason::{MtuExceeded, NoMemory, PaddedGso, TtlExceeded};
@@ -163,7 +163,7 @@ fn endpoint_stages<F: Routed>(
     let packet = F::headers(skb, &mut place)?;
     let source = source::of_endpoint(skb, packet)?;
     if let Some(reason) = packet.punt {
-        connections::passes_alone::<F>(skb);
+        skb.set_decided(destination::is_routed(packet));
         return Err(Verdict::Punt(reason));
     }
     gate::lets_in::<F>(skb, gate)?;
@@ -186,7 +186,7 @@ fn uplink_stages<F: Routed>(
     let packet = F::headers(skb, &mut place)?;
     let source = source::of_uplink(packet)?;
     if let Some(reason) = packet.punt {
-        connections::passes_alone::<F>(skb);
+        skb.set_decided(source.is_some() && destination::is_routed(packet));
         return Err(Verdict::Punt(reason));
     }
     if features.punt_ingress() {

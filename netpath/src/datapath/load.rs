@@ -1,10 +1,10 @@
 //! Loading the embedded object.
 
-use std::fs;
+use std::{fs, thread};
 
 use aya::{
     Ebpf, EbpfLoader,
-    programs::{ProgramError, SchedClassifier},
+    programs::{Program, ProgramError, SchedClassifier},
 };
 
 use netpath_common::{
@@ -72,11 +72,32 @@ fn load(
         }
     }
     let mut ebpf = loader.load(bytes(object))?;
-    for kind in ProgramKind::ALL {
-        let program = program(&mut ebpf, kind)?;
-        verify(|| program.load()).map_err(|source| readable(kind, source))?;
-    }
+    verify_all(&mut ebpf)?;
     Ok(ebpf)
+}
+
+/// Has the kernel verify every program, side by side: that is most of what it takes to make a node, and the kernel does it
+/// for as many at once as there are processors.
+fn verify_all(ebpf: &mut Ebpf) -> Result<(), DatapathError> {
+    let named = |(name, program)| Some((ProgramKind::from_name(name)?, program));
+    let programs: Vec<(ProgramKind, &mut Program)> =
+        ebpf.programs_mut().filter_map(named).collect();
+    thread::scope(|scope| {
+        let begun: Vec<_> = programs
+            .into_iter()
+            .map(|(kind, program)| {
+                scope.spawn(move || {
+                    let program = classifier(program).ok_or_else(|| missing(kind))?;
+                    verify(|| program.load()).map_err(|source| readable(kind, source))
+                })
+            })
+            .collect();
+        begun.into_iter().try_for_each(|verified| {
+            verified
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    })
 }
 
 /// How often the verifier is asked again, as by libbpf (`PROG_LOAD_ATTEMPTS` in tools/lib/bpf/bpf.c).
@@ -99,15 +120,20 @@ fn verify(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), Prog
 }
 
 fn program(ebpf: &mut Ebpf, kind: ProgramKind) -> Result<&mut SchedClassifier, DatapathError> {
-    let name = kind.name();
-    let missing = || DatapathError::Foreign {
+    ebpf.program_mut(kind.name())
+        .and_then(classifier)
+        .ok_or_else(|| missing(kind))
+}
+
+fn classifier(program: &mut Program) -> Option<&mut SchedClassifier> {
+    program.try_into().ok()
+}
+
+fn missing(kind: ProgramKind) -> DatapathError {
+    DatapathError::Foreign {
         path: "the embedded object".into(),
-        problem: format!("it holds no classifier {name}"),
-    };
-    ebpf.program_mut(name)
-        .ok_or_else(missing)?
-        .try_into()
-        .map_err(|_| missing())
+        problem: format!("it holds no classifier {}", kind.name()),
+    }
 }
 
 /// The verifier's own words first: the last lines of its log say what it did not like.

@@ -280,8 +280,8 @@ pub const REMOVALS: &[Removal] = &[
         "parse: IPv6 ports behind extension headers",
         PARSE,
         "fn ipv6_flow",
-        &["behind_extensions(skb, next_header)"],
-        &["(next_header, 0, 0)"],
+        &["let found = packed_behind_extensions(skb, next_header.into());"],
+        &["let found = u64::from(next_header);"],
     ),
     removal(
         "parse: IPv6 ports",
@@ -410,7 +410,7 @@ pub const REMOVALS: &[Removal] = &[
         ENDPOINT,
         &[
             "if let Some(reason) = packet.punt {",
-            "connections::passes_alone::<F>(skb);",
+            "skb.set_decided(destination::is_routed(packet));",
             "return Err(Verdict::Punt(reason));",
             "}",
         ],
@@ -422,7 +422,7 @@ pub const REMOVALS: &[Removal] = &[
         UPLINK,
         &[
             "if let Some(reason) = packet.punt {",
-            "connections::passes_alone::<F>(skb);",
+            "skb.set_decided(source.is_some() && destination::is_routed(packet));",
             "return Err(Verdict::Punt(reason));",
             "}",
         ],
@@ -496,14 +496,14 @@ pub const REMOVALS: &[Removal] = &[
         "connections: one packet alone, from an endpoint",
         PIPELINE,
         ENDPOINT,
-        &["connections::passes_alone::<F>(skb);"],
+        &["skb.set_decided(destination::is_routed(packet));"],
         &[],
     ),
     removal(
         "connections: one packet alone, from an uplink",
         PIPELINE,
         UPLINK,
-        &["connections::passes_alone::<F>(skb);"],
+        &["skb.set_decided(source.is_some() && destination::is_routed(packet));"],
         &[],
     ),
     removal(
