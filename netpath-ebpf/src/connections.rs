@@ -21,7 +21,7 @@ use crate::{
     access::{Skb, View},
     destination::Tables,
     family::{V4, V6},
-    parse::{ETHERNET, FRAGMENT_MASK, IPV6_END, Parse, Parsed},
+    parse::{ETHERNET, FRAGMENT_MASK, IPV6_END, Parse},
 };
 
 const MAX: usize = CONNECTIONS_DEFAULT as usize;
@@ -362,24 +362,43 @@ fn part<F: Connections>(view: &impl View) -> Option<(Ends<F>, Part)> {
 
 /// The connection of a packet from one routed end to another is not the kernel's.
 #[inline(always)]
-pub fn is_fast<F: Connections>(skb: &mut Skb, packet: &Parsed<F>) -> Result<(), Verdict> {
-    let flow = F::flow(skb)?;
-    let is_kernels = if has_ports(flow.protocol) {
-        let ends: Ends<F> = Ends {
-            source: packet.source,
-            destination: packet.destination,
-            source_port: u16::from_be(flow.source_port),
-            destination_port: u16::from_be(flow.destination_port),
-            protocol: flow.protocol,
-        };
-        is_entered::<F>(&ends.key())
-    } else {
-        is_others_entered::<F>(skb)
+pub fn is_fast<F: Connections>(skb: &mut Skb) -> Result<(), Verdict> {
+    // One after the other: the kernel counts the stack of calls within calls.
+    let is_kernels = match by_ports::<F>(skb) {
+        ENTERED => true,
+        NOT_ENTERED => false,
+        _ => is_others_entered::<F>(skb),
     };
     if is_kernels {
         return Err(Verdict::Punt(PuntReason::KernelConnection));
     }
     Ok(())
+}
+
+/// What [`by_ports`] finds.
+const NOT_ENTERED: u32 = 0;
+const ENTERED: u32 = 1;
+const WITHOUT_PORTS: u32 = 2;
+
+/// Whether a connection with ports is entered. A function of its own: what it is found by takes room on the stack, which the
+/// stages behind need for themselves.
+#[inline(never)]
+fn by_ports<F: Connections>(skb: &mut Skb) -> u32 {
+    // Headers that were read before can be read again.
+    let (Ok((source, destination)), Ok(flow)) = (F::ends(skb), F::flow(skb)) else {
+        return NOT_ENTERED;
+    };
+    if !has_ports(flow.protocol) {
+        return WITHOUT_PORTS;
+    }
+    let ends: Ends<F> = Ends {
+        source,
+        destination,
+        source_port: u16::from_be(flow.source_port),
+        destination_port: u16::from_be(flow.destination_port),
+        protocol: flow.protocol,
+    };
+    is_entered::<F>(&ends.key()).into()
 }
 
 /// Whether a connection is there. It notes that it is used.

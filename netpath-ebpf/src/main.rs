@@ -44,18 +44,21 @@ macro_rules! run {
 
 /// TC ingress of a host-side veth: a packet that an endpoint sent.
 #[classifier]
+#[inline(always)]
 pub fn from_endpoint(ctx: TcContext) -> i32 {
     run!(ctx, pipeline::from_endpoint)
 }
 
 /// TC ingress of an uplink: a packet from another node.
 #[classifier]
+#[inline(always)]
 pub fn from_uplink(ctx: TcContext) -> i32 {
     run!(ctx, pipeline::from_uplink)
 }
 
 /// TC egress of a host-side veth: a packet that the kernel delivers to an endpoint.
 #[classifier]
+#[inline(always)]
 pub fn to_endpoint(ctx: TcContext) -> i32 {
     let skb = Skb::new(ctx);
     let decision = pipeline::to_endpoint(&skb);
@@ -64,6 +67,7 @@ pub fn to_endpoint(ctx: TcContext) -> i32 {
 
 /// TC egress of an uplink: a packet that leaves for another node, by whatever way. It was counted where it came in.
 #[classifier]
+#[inline(always)]
 pub fn to_uplink(ctx: TcContext) -> i32 {
     pipeline::to_uplink(&Skb::new(ctx));
     TC_ACT_UNSPEC

@@ -365,6 +365,9 @@ pub trait Parse: Family {
     /// What the FIB goes by, of a packet whose headers were checked.
     fn flow(skb: &mut Skb) -> Result<Flow, Verdict>;
 
+    /// Source and destination of a packet whose headers were checked.
+    fn ends(skb: &Skb) -> Result<(Self::Address, Self::Address), Verdict>;
+
     /// Source and destination of the packet that begins so many bytes from the start of the frame.
     fn addresses(skb: &impl View, packet: u32) -> Option<(Self::Address, Self::Address)>;
 }
@@ -378,6 +381,13 @@ impl Parse for V4 {
     #[inline(always)]
     fn flow(skb: &mut Skb) -> Result<Flow, Verdict> {
         ipv4_flow(skb)
+    }
+
+    #[inline(always)]
+    fn ends(skb: &Skb) -> Result<([u8; 4], [u8; 4]), Verdict> {
+        let header = header::<IPV4_END>(skb)?;
+        let (source, destination) = (header.word::<26>(), header.word::<30>());
+        Ok((source.to_ne_bytes(), destination.to_ne_bytes()))
     }
 
     #[inline(always)]
@@ -395,6 +405,11 @@ impl Parse for V6 {
     #[inline(always)]
     fn flow(skb: &mut Skb) -> Result<Flow, Verdict> {
         ipv6_flow(skb)
+    }
+
+    #[inline(always)]
+    fn ends(skb: &Skb) -> Result<([u8; 16], [u8; 16]), Verdict> {
+        Ok(both_addresses(header::<IPV6_END>(skb)?))
     }
 
     #[inline(always)]
@@ -488,6 +503,24 @@ fn checksum_is_right(header: Header<'_, IPV4_END>) -> bool {
     sum == 0xffff
 }
 
+/// Source and destination of an IPv6 header.
+#[inline(always)]
+fn both_addresses(header: Header<'_, IPV6_END>) -> ([u8; 16], [u8; 16]) {
+    let source = address(
+        header.word::<22>(),
+        header.word::<26>(),
+        header.word::<30>(),
+        header.word::<34>(),
+    );
+    let destination = address(
+        header.word::<38>(),
+        header.word::<42>(),
+        header.word::<46>(),
+        header.word::<50>(),
+    );
+    (source, destination)
+}
+
 /// RFC 8200.
 #[inline(always)]
 fn ipv6<'p>(skb: &mut Skb, place: &'p mut Place<V6>) -> Result<&'p Parsed<V6>, Verdict> {
@@ -497,19 +530,10 @@ fn ipv6<'p>(skb: &mut Skb, place: &'p mut Place<V6>) -> Result<&'p Parsed<V6>, V
     }
     let length = stated_length(view, header.half::<18>(), (IPV6_END - ETHERNET) as u32);
     let next_header = header.byte::<20>();
+    let (source, destination) = both_addresses(header);
     let packet = place.write(Parsed {
-        source: address(
-            header.word::<22>(),
-            header.word::<26>(),
-            header.word::<30>(),
-            header.word::<34>(),
-        ),
-        destination: address(
-            header.word::<38>(),
-            header.word::<42>(),
-            header.word::<46>(),
-            header.word::<50>(),
-        ),
+        source,
+        destination,
         length,
         ttl: header.byte::<21>(),
         punt: None,

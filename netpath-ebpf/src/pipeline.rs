@@ -169,7 +169,7 @@ fn endpoint_stages<F: Routed>(
     gate::lets_in::<F>(skb, gate)?;
     let route = way(packet)?;
     gate::lets_between(&route.endpoint, source)?;
-    connections::is_fast(skb, packet)?;
+    connections::is_fast::<F>(skb)?;
     match route.kind() {
         RouteKind::Local => to_local(skb, packet, &route.endpoint, egress),
         RouteKind::Remote => to_remote(skb, packet, egress),
@@ -194,7 +194,7 @@ fn uplink_stages<F: Routed>(
     }
     let route = way(packet)?;
     gate::lets_between(&route.endpoint, side::inside(skb, packet, source)?)?;
-    connections::is_fast(skb, packet)?;
+    connections::is_fast::<F>(skb)?;
     match route.kind() {
         RouteKind::Local => into_node(skb, packet, &route.endpoint, features, egress),
         RouteKind::Remote => through_node(skb, packet, features, egress),

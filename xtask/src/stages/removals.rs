@@ -482,14 +482,14 @@ pub const REMOVALS: &[Removal] = &[
         "connections: the kernel's, from an endpoint",
         PIPELINE,
         ENDPOINT,
-        &["connections::is_fast(skb, packet)?;"],
+        &["connections::is_fast::<F>(skb)?;"],
         &[],
     ),
     removal(
         "connections: the kernel's, from an uplink",
         PIPELINE,
         UPLINK,
-        &["connections::is_fast(skb, packet)?;"],
+        &["connections::is_fast::<F>(skb)?;"],
         &[],
     ),
     removal(
