@@ -1,0 +1,250 @@
+//! A connection on the fast path, of which single packets are the kernel's: it stays where it is. And very many of them: they
+//! take nothing from those that are the kernel's.
+
+use std::{
+    env,
+    net::{SocketAddr, UdpSocket},
+};
+
+use netpath_tests::{
+    Family,
+    connections::{
+        PATIENCE, Pushed, address, flood, kernel_connections, redirects, set_option, up,
+    },
+    lab::Lab,
+};
+
+use crate::{server, service, with_kube_proxy};
+
+/// What makes a packet the kernel's.
+#[derive(Clone, Copy, Debug)]
+enum Odd {
+    /// Options, in IPv6 of the header for every hop.
+    Options,
+    /// It may pass no router.
+    Ttl,
+    /// Larger than the next link takes; in IPv4 it may be fragmented.
+    Large,
+    /// Nobody has asked for the next hop's MAC.
+    NewNeighbour,
+}
+
+const ODD: [Odd; 4] = [Odd::Options, Odd::Ttl, Odd::Large, Odd::NewNeighbour];
+
+/// a1 and whom it speaks with: the pod, by which interface of node A, and how many nodes are between them.
+const WAYS: [(&str, &str, u64); 2] = [("a2", "va2", 1), ("b1", "up0", 2)];
+
+/// Two ends of a UDP connection, with nothing between them translated.
+struct Line {
+    client: UdpSocket,
+    server: UdpSocket,
+}
+
+impl Line {
+    fn open(lab: &Lab, pod: &str, family: Family) -> Self {
+        let open = |place: &str| {
+            let bind = || UdpSocket::bind((address(place, family), 0)).expect("a port");
+            let socket = lab.inside(place, bind);
+            socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            socket
+        };
+        let (client, server) = (open("a1"), open(pod));
+        let [from, to] = [&client, &server].map(|it| it.local_addr().expect("bound"));
+        client.connect(to).expect("a route");
+        server.connect(from).expect("a route");
+        Self { client, server }
+    }
+
+    /// A few words each way.
+    fn speak(&self) {
+        for word in 0..4 {
+            for (from, to) in [(&self.client, &self.server), (&self.server, &self.client)] {
+                from.send(&[word; 20]).expect("a route");
+                let mut got = [0; 40];
+                assert_eq!(to.recv(&mut got).expect("a datagram"), 20);
+                assert_eq!(got[..20], [word; 20]);
+            }
+        }
+    }
+
+    /// Sends a packet that is the kernel's, which may arrive or not.
+    fn send(&self, odd: Odd, lab: &Lab, dev: &str, family: Family) {
+        match odd {
+            Odd::Options => {
+                let (level, option, bytes): (_, _, &[u8]) = match family {
+                    Family::V4 => (libc::IPPROTO_IP, libc::IP_OPTIONS, &[1, 1, 1, 0]),
+                    Family::V6 => (
+                        libc::IPPROTO_IPV6,
+                        libc::IPV6_HOPOPTS,
+                        &[0, 0, 1, 4, 0, 0, 0, 0],
+                    ),
+                };
+                set_option(&self.client, level, option, bytes);
+                self.arrives(20);
+                set_option(&self.client, level, option, &[]);
+            }
+            Odd::Ttl => {
+                self.set_ttl(family, 1);
+                self.client.send(&[9; 20]).expect("a route");
+                // Time Exceeded says no more than that about this packet; a UDP socket does not fail for it.
+                self.set_ttl(family, 64);
+            }
+            Odd::Large => {
+                let mtu = |mtu: u16| drop(lab.ip("A", &format!("link set {dev} mtu {mtu}")));
+                mtu(1300);
+                match family {
+                    Family::V4 => {
+                        let never = libc::IP_PMTUDISC_DONT.to_ne_bytes();
+                        set_option(
+                            &self.client,
+                            libc::IPPROTO_IP,
+                            libc::IP_MTU_DISCOVER,
+                            &never,
+                        );
+                        self.arrives(1400);
+                    }
+                    Family::V6 => {
+                        self.client.send(&[9; 1400]).expect("a route");
+                        let told = self.client.recv(&mut [0]).expect_err("an error");
+                        assert_eq!(told.raw_os_error(), Some(libc::EMSGSIZE), "{told}");
+                        lab.ip("a1", "-6 route flush cache");
+                    }
+                }
+                mtu(1500);
+            }
+            Odd::NewNeighbour => {
+                lab.ip("A", "neigh flush dev up0");
+                self.arrives(20);
+            }
+        }
+    }
+
+    fn set_ttl(&self, family: Family, ttl: i32) {
+        let (level, option) = match family {
+            Family::V4 => (libc::IPPROTO_IP, libc::IP_TTL),
+            Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS),
+        };
+        set_option(&self.client, level, option, &ttl.to_ne_bytes());
+    }
+
+    fn arrives(&self, length: usize) {
+        self.client.send(&vec![9; length]).expect("a route");
+        let got = self.server.recv(&mut [0; 2000]);
+        assert_eq!(got.expect("a datagram"), length);
+    }
+}
+
+/// Whether all of what is spoken takes the fast path.
+fn assert_is_fast(lab: &Lab, line: &Line, nodes: u64, what: &str) {
+    let before = ["A", "B"].map(|node| lab.traffic(node));
+    line.speak();
+    let mut counted = ["A", "B"].iter().zip(&before);
+    let counted = [(); 2].map(|()| {
+        let (node, before) = counted.next().expect("two nodes");
+        lab.traffic(node).since(before)
+    });
+    let kernels: u64 = counted.iter().map(kernel_connections).sum();
+    let redirected: u64 = counted.iter().map(redirects).sum();
+    assert_eq!((kernels, redirected), (0, 8 * nodes), "{what}: {counted:?}");
+}
+
+#[test]
+fn a_packet_that_is_the_kernels_alone_takes_no_connection_with_it() {
+    let lab = up(true);
+    with_kube_proxy(&lab);
+    for family in Family::ALL {
+        for (pod, dev, nodes) in WAYS {
+            for odd in ODD {
+                let what = format!("{odd:?} to {pod}, {family:?}");
+                // As the first of its connection, and among others.
+                let line = Line::open(&lab, pod, family);
+                for time in ["first", "later"] {
+                    line.send(odd, &lab, dev, family);
+                    assert_is_fast(&lab, &line, nodes, &format!("{what}, {time}"));
+                }
+            }
+        }
+    }
+}
+
+/// How many flows a pod makes in each family; more of them, or fewer, by `NETPATH_FLOOD`.
+const FLOWS: usize = 1_000_000;
+
+/// A connection of a2's through a service, by UDP.
+struct Idle {
+    client: UdpSocket,
+    to: SocketAddr,
+    server: UdpSocket,
+}
+
+impl Idle {
+    fn open(lab: &Lab, pod: &str, family: Family) -> Self {
+        let open = |place: &str, at: SocketAddr| {
+            let socket = lab.inside(place, || UdpSocket::bind(at).expect("a port"));
+            socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            socket
+        };
+        let idle = Self {
+            client: open("a2", (address("a2", family), 0).into()),
+            to: service(pod, family),
+            server: open(pod, server(pod, family)),
+        };
+        idle.server.connect(idle.client_seen()).expect("a route");
+        idle.answers();
+        idle
+    }
+
+    /// Asks once; who asks, as the server sees it.
+    fn client_seen(&self) -> SocketAddr {
+        self.client.send_to(b"first", self.to).expect("a route");
+        let mut got = [0; 8];
+        self.server.recv_from(&mut got).expect("a datagram").1
+    }
+
+    /// The server speaks first after the pause: nothing but the table tells whose its packet is.
+    fn answers(&self) {
+        self.server.send(b"still there").expect("a route");
+        let mut got = [0; 16];
+        let (length, from) = self.client.recv_from(&mut got).expect("an answer");
+        assert_eq!((&got[..length], from), (&b"still there"[..], self.to));
+    }
+}
+
+#[test]
+fn a_pod_that_floods_takes_no_connection_from_others() {
+    let flows = env::var("NETPATH_FLOOD").map_or(FLOWS, |it| it.parse().expect("a number"));
+    let lab = up(true);
+    with_kube_proxy(&lab);
+    let idle: Vec<Idle> = Family::ALL
+        .into_iter()
+        .flat_map(|family| ["a1", "b1"].map(|pod| Idle::open(&lab, pod, family)))
+        .collect();
+    let streams: Vec<Pushed> = Family::ALL
+        .into_iter()
+        .map(|family| {
+            let (to, at) = (service("b2", family), server("b2", family));
+            Pushed::start(&lab, ("a2", to), ("b2", at))
+        })
+        .collect();
+    // Answers to a flood would be another.
+    for program in ["iptables", "ip6tables"] {
+        lab.run(
+            "a2",
+            &format!("{program} -w -A INPUT -p udp --dport 1024:61023 -j DROP"),
+        );
+    }
+    for family in Family::ALL {
+        let before = lab.traffic_now("A");
+        let ends = (address("a1", family), address("a2", family));
+        flood(&lab, "a1", ends, flows);
+        let counted = lab.traffic_now("A").since(&before);
+        assert_eq!(counted.row("va1 > va2 redirect_peer").0, flows as u64);
+    }
+    for idle in idle {
+        idle.answers();
+    }
+    for stream in streams {
+        stream.assert_goes_on();
+        stream.assert_ends_whole();
+    }
+}
