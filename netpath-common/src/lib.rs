@@ -14,6 +14,7 @@
 
 #[cfg(feature = "user")]
 mod bypass;
+mod connection;
 mod counter;
 mod endpoint;
 mod family;
@@ -28,6 +29,7 @@ mod verdict;
 
 #[cfg(feature = "user")]
 pub use bypass::Bypass;
+pub use connection::{ConnectionCount, ConnectionEntry, ConnectionFamily, ConnectionKey};
 pub use counter::{HopCounter, HopKey};
 pub use endpoint::{DeviceEntry, EndpointEntry};
 pub use family::{Family, UnknownFamily};
@@ -46,7 +48,7 @@ pub use route::{RouteEntry, RouteKind, TrieKey};
 pub use verdict::{DropReason, Outcome, PuntReason, Verdict};
 
 /// Version of every pinned layout. A pinned directory of another version is refused, never misread.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// The gateway of every endpoint, an address of each host-side veth: link-local (RFC 3927), so that it takes nobody's.
 pub const GATEWAY_V4: [u8; 4] = [169, 254, 1, 1];
@@ -58,6 +60,10 @@ pub const ENDPOINTS_DEFAULT: u32 = 65_536;
 
 /// Default capacity of each route map, in prefixes.
 pub const ROUTES_DEFAULT: u32 = 1_048_576;
+
+/// Default capacity of each connection map, in connections. The kernel makes room for all of them at once: 80 bytes each for
+/// IPv4, 104 for IPv6.
+pub const CONNECTIONS_DEFAULT: u32 = 65_536;
 
 /// Capacity of the hop counters, in (ingress, egress, outcome, reason) rows. Rows beyond it are counted
 /// together, by verdict, in the `hop_overflow` map.

@@ -44,6 +44,10 @@ pub struct Settings {
     pub netns_made: u32,
     /// [`Identity::netns_cookie`] once more.
     pub netns_cookie: u64,
+    /// Connections of each family that there is to be room for.
+    pub max_connections: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// The `ids` map: what was given out.
@@ -86,7 +90,7 @@ map_type!(
 );
 map_type!(
     Settings,
-    48,
+    56,
     [
         object,
         fast_path,
@@ -97,7 +101,9 @@ map_type!(
         max_route_records,
         bypass,
         netns_made,
-        netns_cookie
+        netns_cookie,
+        max_connections,
+        reserved
     ]
 );
 map_type!(Ids, 4, [next_endpoint_id]);

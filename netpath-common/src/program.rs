@@ -21,11 +21,18 @@ pub enum ProgramKind {
     FromUplink,
     /// At the egress of a host-side veth.
     ToEndpoint,
+    /// At the egress of an uplink.
+    ToUplink,
 }
 
 impl ProgramKind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::FromEndpoint, Self::FromUplink, Self::ToEndpoint];
+    pub const ALL: [Self; 4] = [
+        Self::FromEndpoint,
+        Self::FromUplink,
+        Self::ToEndpoint,
+        Self::ToUplink,
+    ];
 
     /// Its name in the object and on bpffs.
     pub const fn name(self) -> &'static str {
@@ -33,6 +40,7 @@ impl ProgramKind {
             Self::FromEndpoint => "from_endpoint",
             Self::FromUplink => "from_uplink",
             Self::ToEndpoint => "to_endpoint",
+            Self::ToUplink => "to_uplink",
         }
     }
 
@@ -45,7 +53,7 @@ impl ProgramKind {
     pub const fn hook(self) -> Hook {
         match self {
             Self::FromEndpoint | Self::FromUplink => Hook::Ingress,
-            Self::ToEndpoint => Hook::Egress,
+            Self::ToEndpoint | Self::ToUplink => Hook::Egress,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The one registry of maps. User space derives its tables, decoders and docs/maps.md from it; what the programs declare
 //! is compared with it by a test of `netpath::datapath`.
 
-use crate::{ENDPOINTS_DEFAULT, RECORDS_MAX, ROUTES_DEFAULT};
+use crate::{CONNECTIONS_DEFAULT, ENDPOINTS_DEFAULT, RECORDS_MAX, ROUTES_DEFAULT};
 
 /// Most uplinks of a node.
 pub const UPLINKS_MAX: u32 = 1024;
@@ -23,6 +23,8 @@ pub enum MapKind {
     Single = 2,
     /// `BPF_MAP_TYPE_PERCPU_HASH`.
     PerCpuHash = 5,
+    /// `BPF_MAP_TYPE_LRU_HASH`.
+    LruHash = 9,
     /// `BPF_MAP_TYPE_LPM_TRIE`.
     LpmTrie = 11,
     /// `BPF_MAP_TYPE_DEVMAP_HASH`.
@@ -43,6 +45,7 @@ impl MapKind {
             Self::Hash => "hash",
             Self::Single => "array",
             Self::PerCpuHash => "percpu_hash",
+            Self::LruHash => "lru_hash",
             Self::LpmTrie => "lpm_trie",
             Self::DevMapHash => "devmap_hash",
         }
@@ -58,6 +61,8 @@ pub struct Capacity {
     pub routes: u32,
     /// Routes of the topology file, of both families together.
     pub route_records: u32,
+    /// Connections that are the kernel's, of each family.
+    pub connections: u32,
 }
 
 impl Capacity {
@@ -66,6 +71,7 @@ impl Capacity {
         endpoints: ENDPOINTS_DEFAULT,
         routes: ROUTES_DEFAULT,
         route_records: RECORDS_MAX,
+        connections: CONNECTIONS_DEFAULT,
     };
 }
 
@@ -85,6 +91,8 @@ pub enum Room {
     /// The routes that the file names. They do not follow from [`Capacity::routes`]: room for two million records would
     /// take 32 MB of every node, and prefixes come by the million from routing daemons, not from files.
     RouteRecords,
+    /// The connections of one family that are the kernel's.
+    Connections,
 }
 
 impl Room {
@@ -98,6 +106,7 @@ impl Room {
             Self::Interfaces => endpoints.saturating_add(UPLINKS_MAX),
             Self::Routes => capacity.routes,
             Self::RouteRecords => capacity.route_records,
+            Self::Connections => capacity.connections,
         }
     }
 }
@@ -161,6 +170,12 @@ const fn is_same(a: &str, b: &str) -> bool {
 macro_rules! tables {
     ($then:ident) => {
         $then! {
+            connection_counts: PerCpuHash<ConnectionFamily, ConnectionCount>, 0, Fixed(2), 7,
+                "how many connections were entered as the kernel's, by family (4 or 6)";
+            connections_v4: LruHash<ConnectionKey<4>, ConnectionEntry>, 0, Connections, 7,
+                "IPv4 connections between routed ends that are the kernel's";
+            connections_v6: LruHash<ConnectionKey<16>, ConnectionEntry>, 0, Connections, 7,
+                "IPv6 connections between routed ends that are the kernel's";
             devices: DevMapHash<EndpointId, DeviceEntry>, 0, Endpoints, 2,
                 "the host-side veth of each endpoint; the kernel takes out devices that go";
             endpoint_records: Hash<NameKey, EndpointRecord>, NO_PREALLOC, Endpoints, 2,

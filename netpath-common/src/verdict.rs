@@ -114,6 +114,9 @@ reasons! {
         /// It comes by an uplink from a source that netpath does not route. What answers it is the kernel's too (`no_route`),
         /// and a connection is not to be split.
         Outside = 137 => "outside",
+        /// Its connection is the kernel's in both directions: the kernel delivered or sent on its first packets itself, as it
+        /// does what its NAT has translated.
+        KernelConnection = 138 => "kernel_connection",
     }
 }
 

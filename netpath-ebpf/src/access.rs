@@ -37,6 +37,10 @@ pub enum LinkDestination {
     OtherHost,
 }
 
+/// The sign of a packet of which the fast path has decided, in `tc_index`, which has 16 bits: the letters `np`. The kernel keeps
+/// it when it forwards, translates, defragments and fragments; nothing else in today's kernels uses it.
+const DECIDED: u32 = 0x6e70;
+
 /// The helper did not do its work, mostly for lack of memory. The packet may be read no further.
 pub struct HelperFailed;
 
@@ -146,6 +150,21 @@ impl Skb {
     pub fn mark(&self) -> u32 {
         // SAFETY: as in `interface`.
         unsafe { (*self.raw()).mark }
+    }
+
+    /// Whether it has the sign that no more is to be decided of its connection.
+    #[inline(always)]
+    pub fn is_decided(&self) -> bool {
+        // SAFETY: as in `interface`.
+        unsafe { (*self.raw()).tc_index == DECIDED }
+    }
+
+    /// Gives it that sign, or takes it away: what somebody else put there says nothing.
+    #[inline(always)]
+    pub fn set_decided(&mut self, is_decided: bool) {
+        let sign = if is_decided { DECIDED } else { 0 };
+        // SAFETY: as in `set_priority`.
+        unsafe { (*self.raw()).tc_index = sign };
     }
 
     /// Sets the packet's priority in the kernel, by which queueing disciplines and VLANs go.

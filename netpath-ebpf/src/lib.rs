@@ -11,6 +11,7 @@ pub mod pipeline;
 pub mod redirect;
 
 mod checks;
+mod connections;
 mod destination;
 mod family;
 mod features;

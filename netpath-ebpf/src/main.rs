@@ -5,6 +5,7 @@
 //! | `from_endpoint` | ingress of each host-side veth | what an endpoint sends |
 //! | `from_uplink` | ingress of each uplink | what other nodes send |
 //! | `to_endpoint` | egress of each host-side veth | what the kernel itself delivers |
+//! | `to_uplink` | egress of each uplink | what leaves for other nodes |
 //!
 //! The order of the stages stands in [`netpath_ebpf::pipeline`]; this file only turns a decision into a TC return code.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
@@ -31,8 +32,12 @@ use netpath_ebpf::{
 macro_rules! run {
     ($ctx:ident, $decide:path) => {{
         let mut skb = Skb::new($ctx);
+        skb.set_decided(false);
         let length = skb.length();
         let decision = $decide(&mut skb);
+        if decision.stays_fast() {
+            skb.set_decided(true);
+        }
         act(&skb, length, &decision)
     }};
 }
@@ -52,7 +57,16 @@ pub fn from_uplink(ctx: TcContext) -> i32 {
 /// TC egress of a host-side veth: a packet that the kernel delivers to an endpoint.
 #[classifier]
 pub fn to_endpoint(ctx: TcContext) -> i32 {
-    run!(ctx, pipeline::to_endpoint)
+    let skb = Skb::new(ctx);
+    let decision = pipeline::to_endpoint(&skb);
+    act(&skb, skb.length(), &decision)
+}
+
+/// TC egress of an uplink: a packet that leaves for another node, by whatever way. It was counted where it came in.
+#[classifier]
+pub fn to_uplink(ctx: TcContext) -> i32 {
+    pipeline::to_uplink(&Skb::new(ctx));
+    TC_ACT_UNSPEC
 }
 
 /// Counts exactly once, and acts.

@@ -62,7 +62,7 @@ pub enum Network {
 impl Network {
     /// That of an EtherType in network order.
     #[inline(always)]
-    fn of(ether_type: u16) -> Option<Self> {
+    pub fn of(ether_type: u16) -> Option<Self> {
         if ether_type == EtherType::Ipv4 as u16 {
             Some(Self::V4)
         } else if ether_type == EtherType::Ipv6 as u16 {

@@ -1,10 +1,13 @@
 //! The order of the stages, and nothing else.
 
-use netpath_common::{EndpointEntry, Gate, HopKey, Ifindex, RouteKind, Verdict};
+use netpath_common::{
+    EndpointEntry, Gate, HopKey, Ifindex, PuntReason, RouteEntry, RouteKind, Verdict,
+};
 
 use crate::{
     access::Skb,
     checks,
+    connections::{self, Connections},
     destination::{self, Tables},
     family::{V4, V6},
     features::Features,
@@ -17,9 +20,9 @@ use crate::{
 };
 
 /// All that a family brings to the stages.
-trait Routed: Parse + Tables + side::Quote + Route + Hop {}
+trait Routed: Parse + Tables + side::Quote + Connections + Route + Hop {}
 
-impl<F: Parse + Tables + side::Quote + Route + Hop> Routed for F {}
+impl<F: Parse + Tables + side::Quote + Connections + Route + Hop> Routed for F {}
 
 /// What is to be done with a packet.
 ///
@@ -38,6 +41,18 @@ impl Decision {
     fn new(verdict: Result<Verdict, Verdict>, egress: NextHop) -> Self {
         let verdict = either(verdict);
         Self { verdict, egress }
+    }
+
+    /// Whether the packet's connection stays on the fast path: it is sent on, or the kernel gets it for itself alone. Of one
+    /// with options that was asked before ([`connections::passes_alone`]).
+    #[inline(always)]
+    pub fn stays_fast(&self) -> bool {
+        use PuntReason::{MtuExceeded, NoMemory, PaddedGso, TtlExceeded};
+        matches!(
+            self.verdict,
+            Verdict::RedirectNeigh
+                | Verdict::Punt(MtuExceeded | NoMemory | PaddedGso | TtlExceeded)
+        )
     }
 
     /// The row that this packet is counted in.
@@ -109,8 +124,33 @@ fn uplink_packet(
 
 /// A packet that the kernel delivers to an endpoint.
 #[inline(always)]
-pub fn to_endpoint(_skb: &mut Skb) -> Decision {
+pub fn to_endpoint(skb: &Skb) -> Decision {
+    if connections::is_noted(skb) {
+        note(skb);
+    }
     Decision::new(Ok(Verdict::Deliver), NextHop::default())
+}
+
+/// A packet that leaves by an uplink.
+#[inline(always)]
+pub fn to_uplink(skb: &Skb) {
+    if connections::is_noted(skb) {
+        if gate::is_bare(skb) {
+            note(&skb.bare());
+        } else {
+            note(skb);
+        }
+    }
+}
+
+/// Notes the connection of a packet that the kernel sends on itself.
+#[inline(always)]
+fn note(skb: &Skb) {
+    match Network::of(skb.protocol()) {
+        Some(Network::V4) => connections::enter::<V4>(skb),
+        Some(Network::V6) => connections::enter::<V6>(skb),
+        None => {}
+    }
 }
 
 #[inline(always)]
@@ -123,15 +163,15 @@ fn endpoint_stages<F: Routed>(
     let packet = F::headers(skb, &mut place)?;
     let source = source::of_endpoint(skb, packet)?;
     if let Some(reason) = packet.punt {
+        if gate::lets_in::<F>(skb, gate).is_ok() {
+            connections::passes_alone::<F>(skb);
+        }
         return Err(Verdict::Punt(reason));
     }
     gate::lets_in::<F>(skb, gate)?;
-    if let Some(endpoint) = destination::by_address(packet)? {
-        gate::lets_between(&endpoint, source)?;
-        return to_local(skb, packet, &endpoint, egress);
-    }
-    let route = destination::by_prefix(packet)?;
+    let route = way(packet)?;
     gate::lets_between(&route.endpoint, source)?;
+    connections::is_fast(skb, packet)?;
     match route.kind() {
         RouteKind::Local => to_local(skb, packet, &route.endpoint, egress),
         RouteKind::Remote => to_remote(skb, packet, egress),
@@ -148,20 +188,29 @@ fn uplink_stages<F: Routed>(
     let packet = F::headers(skb, &mut place)?;
     let source = source::of_uplink(packet)?;
     if let Some(reason) = packet.punt {
+        if gate::uplink_lets_in::<F>(skb).is_ok() {
+            connections::passes_alone::<F>(skb);
+        }
         return Err(Verdict::Punt(reason));
     }
     if features.punt_ingress() {
         gate::uplink_lets_in::<F>(skb)?;
     }
-    if let Some(endpoint) = destination::by_address(packet)? {
-        gate::lets_between(&endpoint, side::inside(skb, packet, source)?)?;
-        return into_node(skb, packet, &endpoint, features, egress);
-    }
-    let route = destination::by_prefix(packet)?;
+    let route = way(packet)?;
     gate::lets_between(&route.endpoint, side::inside(skb, packet, source)?)?;
+    connections::is_fast(skb, packet)?;
     match route.kind() {
         RouteKind::Local => into_node(skb, packet, &route.endpoint, features, egress),
         RouteKind::Remote => through_node(skb, packet, features, egress),
+    }
+}
+
+/// Where the destination is, by itself or by the longest prefix.
+#[inline(always)]
+fn way<F: Routed>(packet: &Parsed<F>) -> Result<RouteEntry, Verdict> {
+    match destination::by_address(packet)? {
+        Some(endpoint) => Ok(RouteEntry::local(&endpoint)),
+        None => destination::by_prefix(packet),
     }
 }
 

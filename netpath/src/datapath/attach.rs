@@ -53,7 +53,9 @@ fn are_kept(kind: ProgramKind, programs: &[u32], ours: Option<u32>) -> bool {
 fn of_interface(kind: u32) -> &'static [ProgramKind] {
     match InterfaceKind::from_number(kind) {
         Some(InterfaceKind::Endpoint) => &[ProgramKind::FromEndpoint, ProgramKind::ToEndpoint],
-        Some(InterfaceKind::Uplink | InterfaceKind::BareUplink) => &[ProgramKind::FromUplink],
+        Some(InterfaceKind::Uplink | InterfaceKind::BareUplink) => {
+            &[ProgramKind::FromUplink, ProgramKind::ToUplink]
+        }
         None => &[],
     }
 }

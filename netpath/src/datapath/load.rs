@@ -51,6 +51,8 @@ pub(super) fn settings(object: u64, capacity: Capacity, identity: &Identity) -> 
         bypass: 0,
         netns_made: identity.netns_made,
         netns_cookie: identity.netns_cookie,
+        max_connections: capacity.connections,
+        reserved: 0,
     }
 }
 

@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 use netpath_common::{
-    DeviceEntry, EndpointEntry, EndpointId, EndpointRecord, FeatureBits, Gate, GateWord,
-    HopCounter, HopKey, Identity, Ids, Ifindex, InterfaceEntry, NameKey, PrefixBytes, RouteEntry,
-    RouteRecord, Settings, TrieKey, UplinkRecord, gate_word, interfaces_of_word, tables,
+    ConnectionCount, ConnectionEntry, ConnectionFamily, ConnectionKey, DeviceEntry, EndpointEntry,
+    EndpointId, EndpointRecord, FeatureBits, Gate, GateWord, HopCounter, HopKey, Identity, Ids,
+    Ifindex, InterfaceEntry, NameKey, PrefixBytes, RouteEntry, RouteRecord, Settings, TrieKey,
+    UplinkRecord, gate_word, interfaces_of_word, tables,
     tables::{TABLES, spec},
 };
 
@@ -25,6 +26,7 @@ mod kinds {
     pub type DevMapHash<K, V> = Table<K, V>;
     pub type Hash<K, V> = Table<K, V>;
     pub type LpmTrie<K, V> = Table<K, V>;
+    pub type LruHash<K, V> = Table<K, V>;
     pub type PerCpuHash<K, V> = PerCpuTable<K, V>;
     pub type Single<K, V> = super::Single<K, V>;
 }

@@ -240,6 +240,7 @@ impl Datapath {
             endpoints: addresses.saturating_sub(UPLINK_ADDRESSES),
             routes: self.maps.routes_v4.max_entries(),
             route_records: self.maps.route_records.max_entries(),
+            connections: self.maps.connections_v4.max_entries(),
         }
     }
 
@@ -275,6 +276,8 @@ impl Datapath {
             bypass: Bypass(settings.bypass).known().0,
             netns_made: identity.netns_made,
             netns_cookie: identity.netns_cookie,
+            max_connections: room.connections,
+            reserved: 0,
         }
     }
 

@@ -114,6 +114,7 @@ fn room(room: Room) -> String {
         Room::Endpoints => "2 × `max_endpoints`".to_owned(),
         Room::Interfaces => "2 × `max_endpoints` and 1,024 uplinks".to_owned(),
         Room::Routes => "`max_routes`".to_owned(),
+        Room::Connections => "`max_connections`".to_owned(),
         Room::RouteRecords => "the file's routes, 131,072 at least".to_owned(),
     }
 }

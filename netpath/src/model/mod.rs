@@ -41,7 +41,7 @@ pub use single::EndpointText;
 /// The built-in lab as a topology file.
 pub const BUILTIN_LAB: &str = include_str!("lab.toml");
 
-/// Smallest and largest value of `max_endpoints` and `max_routes`. The largest is 2^24 entries: a hash
+/// Smallest and largest value of `max_endpoints`, `max_routes` and `max_connections`. The largest is 2^24 entries: a hash
 /// map of that size takes gigabytes, and more is a slip of the keyboard.
 pub const CAPACITY_RANGE: std::ops::RangeInclusive<u32> = 1..=1 << 24;
 
@@ -109,6 +109,8 @@ pub struct Capacity {
     pub endpoints: u32,
     /// Prefixes per family (`max_routes`, default [`netpath_common::ROUTES_DEFAULT`]).
     pub routes: u32,
+    /// Connections that are the kernel's, per family (`max_connections`, default [`netpath_common::CONNECTIONS_DEFAULT`]).
+    pub connections: u32,
 }
 
 /// An interface towards other nodes.

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netpath_common::{ADDRESSES_MAX, Bypass, ENDPOINTS_DEFAULT, PREFIXES_MAX, ROUTES_DEFAULT};
+use netpath_common::{
+    ADDRESSES_MAX, Bypass, CONNECTIONS_DEFAULT, ENDPOINTS_DEFAULT, PREFIXES_MAX, ROUTES_DEFAULT,
+};
 
 use super::{
     CAPACITY_RANGE, Capacity, Endpoint, ForwardPolicy, InterfaceName, MTU_RANGE, Name, Node,
@@ -29,6 +31,7 @@ const NODE: Schema = Schema {
         "mtu",
         "max_endpoints",
         "max_routes",
+        "max_connections",
         "uplink",
         "route",
         "endpoint",
@@ -72,6 +75,7 @@ pub(super) struct DraftNode {
     pub(super) mtu: Option<At<u32>>,
     pub(super) max_endpoints: At<u32>,
     pub(super) max_routes: At<u32>,
+    pub(super) max_connections: At<u32>,
     pub(super) uplinks: Vec<DraftUplink>,
     pub(super) routes: Vec<DraftRoute>,
     pub(super) endpoints: Vec<DraftEndpoint>,
@@ -148,6 +152,7 @@ fn node(table: &Table<'_, '_>, findings: &mut Findings<'_>) -> Option<DraftNode>
     };
     let max_endpoints = capacity("max_endpoints", ENDPOINTS_DEFAULT);
     let max_routes = capacity("max_routes", ROUTES_DEFAULT);
+    let max_connections = capacity("max_connections", CONNECTIONS_DEFAULT);
 
     let uplinks = table.tables(&UPLINK, SCHEMAS, findings);
     let is_lab = place.is_some_and(|place| place.value == NodePlace::Lab);
@@ -177,6 +182,7 @@ fn node(table: &Table<'_, '_>, findings: &mut Findings<'_>) -> Option<DraftNode>
         mtu,
         max_endpoints,
         max_routes,
+        max_connections,
         uplinks,
         routes,
         endpoints,
@@ -387,6 +393,7 @@ impl From<DraftNode> for Node {
             capacity: Capacity {
                 endpoints: draft.max_endpoints.value,
                 routes: draft.max_routes.value,
+                connections: draft.max_connections.value,
             },
             uplinks: draft.uplinks.into_iter().map(Uplink::from).collect(),
             routes: draft.routes.into_iter().map(Route::from).collect(),

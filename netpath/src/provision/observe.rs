@@ -240,7 +240,7 @@ fn uplinks(
     drift: &mut dyn FnMut(Object, &str) -> Vec<Finding>,
 ) -> Vec<UplinkStatus> {
     let status = |(dev, record): (&String, &reconcile::RecordedUplink)| {
-        let programs = [ProgramKind::FromUplink];
+        let programs = [ProgramKind::FromUplink, ProgramKind::ToUplink];
         UplinkStatus {
             interface: interface(world, dev, record.ifindex, record.mac, &programs, []),
             addresses: addresses_of(dev, record, world),

@@ -122,6 +122,7 @@ fn capacity(node: &model::Node) -> Capacity {
         endpoints: node.capacity.endpoints,
         routes: node.capacity.routes,
         route_records: routes.max(Capacity::DEFAULT.route_records),
+        connections: node.capacity.connections,
     }
 }
 
@@ -223,6 +224,11 @@ fn tell_surplus_room(node: &model::Node, datapath: &Datapath) -> Result<(), Prov
             node.capacity.endpoints,
         ),
         ("max_routes", settings.max_routes, node.capacity.routes),
+        (
+            "max_connections",
+            settings.max_connections,
+            node.capacity.connections,
+        ),
     ] {
         if has > wanted {
             tracing::warn!(

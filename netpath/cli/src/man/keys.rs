@@ -89,6 +89,12 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "node",
+        "max_connections",
+        "65536",
+        "Room for connections that are the kernel's, for each family: the longest unused are forgotten first. Left out: 65536.",
+    ),
+    key(
+        "node",
         "uplink",
         "[[node.uplink]]",
         "An interface towards other nodes.",

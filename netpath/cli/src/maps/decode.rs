@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use netpath::datapath::{DatapathError, Maps, from_bytes};
 use netpath_common::{
-    DeviceEntry, DropReason, EndpointEntry, EndpointId, EndpointRecord, FastPathWish, FeatureBits,
-    GateWord, HopCounter, HopKey, Identity, Ids, Ifindex, InterfaceEntry, InterfaceKind,
-    InterfaceState, Mac, NameKey, NetnsKind, Origin, Outcome, PrefixBytes, PuntReason, RecordState,
-    RouteEntry, RouteRecord, Settings, TrieKey, UplinkRecord, tables, text,
+    ConnectionCount, ConnectionEntry, ConnectionFamily, ConnectionKey, DeviceEntry, DropReason,
+    EndpointEntry, EndpointId, EndpointRecord, FastPathWish, FeatureBits, GateWord, HopCounter,
+    HopKey, Identity, Ids, Ifindex, InterfaceEntry, InterfaceKind, InterfaceState, Mac, NameKey,
+    NetnsKind, Origin, Outcome, PrefixBytes, PuntReason, RecordState, RouteEntry, RouteRecord,
+    Settings, TrieKey, UplinkRecord, tables, text,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
@@ -106,6 +107,11 @@ decode! {
     [u8; 16]: |octets| address((*octets).into());
     TrieKey<4>: |key| network(key.address().into(), key.length());
     TrieKey<16>: |key| network(key.address().into(), key.length());
+    ConnectionCount: |count| vec![("entered", Field::Number(count.entered))];
+    ConnectionEntry: connection;
+    ConnectionFamily: |family| vec![("version", number(family.version))];
+    ConnectionKey<4>: |key| ends(key.low.into(), key.high.into(), key.low_port, key.high_port, key.protocol);
+    ConnectionKey<16>: |key| ends(key.low.into(), key.high.into(), key.low_port, key.high_port, key.protocol);
     DeviceEntry: |device| vec![("ifindex", number(device.ifindex.0))];
     EndpointEntry: endpoint;
     EndpointId: |id| vec![("endpoint_id", number(id.0))];
@@ -155,6 +161,31 @@ fn decode<K: Decode, V: Decode>(entries: impl IntoIterator<Item = (K, V)>) -> Ve
 
 fn address(address: IpAddr) -> Vec<(&'static str, Field)> {
     vec![("address", Field::Text(address.to_string()))]
+}
+
+fn ends(
+    low: IpAddr,
+    high: IpAddr,
+    low_port: u16,
+    high_port: u16,
+    protocol: u32,
+) -> Vec<(&'static str, Field)> {
+    vec![
+        ("low", Field::Text(low.to_string())),
+        ("high", Field::Text(high.to_string())),
+        ("low_port", number(low_port.into())),
+        ("high_port", number(high_port.into())),
+        ("protocol", number(protocol)),
+    ]
+}
+
+fn connection(entry: &ConnectionEntry) -> Vec<(&'static str, Field)> {
+    vec![
+        ("entered", Field::Number(entry.entered)),
+        ("seen", Field::Number(entry.seen)),
+        ("ingress", number(entry.ingress.0)),
+        ("from_high", number(entry.from_high)),
+    ]
 }
 
 fn network(address: IpAddr, length: u32) -> Vec<(&'static str, Field)> {
@@ -257,6 +288,7 @@ fn settings(settings: &Settings) -> Vec<(&'static str, Field)> {
         ("max_endpoints", number(settings.max_endpoints)),
         ("max_routes", number(settings.max_routes)),
         ("max_route_records", number(settings.max_route_records)),
+        ("max_connections", number(settings.max_connections)),
     ]
 }
 

@@ -215,7 +215,8 @@ mod tests {
         let error = map_name("hop").expect_err("unknown").to_string();
         assert_eq!(
             error,
-            "no map \"hop\": write one of devices, endpoint_records, endpoints_v4, endpoints_v6, \
+            "no map \"hop\": write one of connection_counts, connections_v4, \
+             connections_v6, devices, endpoint_records, endpoints_v4, endpoints_v6, \
              features, gates, hop_overflow, hops, ids, interfaces, meta, retired, route_records, \
              routes_v4, routes_v6, settings, uplink_records"
         );

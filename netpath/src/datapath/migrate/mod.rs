@@ -11,6 +11,7 @@ mod v2_to_v3;
 mod v3_to_v4;
 mod v4_to_v5;
 mod v5_to_v6;
+mod v6_to_v7;
 
 use std::collections::BTreeMap;
 
@@ -44,6 +45,7 @@ const STEPS: &[(u32, Step)] = &[
     (3, v3_to_v4::step),
     (4, v4_to_v5::step),
     (5, v5_to_v6::step),
+    (6, v6_to_v7::step),
 ];
 
 /// The oldest version that there is a way from.
@@ -259,6 +261,7 @@ fn fill(
         max_endpoints: capacity.endpoints,
         max_routes: capacity.routes,
         max_route_records: capacity.route_records,
+        max_connections: capacity.connections,
         ..settings
     })?;
     inside(&maps, || {
@@ -278,12 +281,14 @@ fn larger(settings: &Settings, wanted: Option<&Capacity>) -> Capacity {
         endpoints: settings.max_endpoints,
         routes: settings.max_routes,
         route_records: settings.max_route_records,
+        connections: settings.max_connections,
     };
     let wanted = wanted.unwrap_or(&has);
     Capacity {
         endpoints: has.endpoints.max(wanted.endpoints),
         routes: has.routes.max(wanted.routes),
         route_records: has.route_records.max(wanted.route_records),
+        connections: has.connections.max(wanted.connections),
     }
 }
 

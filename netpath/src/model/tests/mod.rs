@@ -93,7 +93,8 @@ fn the_builtin_lab_is_as_designed() {
             node.capacity,
             Capacity {
                 endpoints: 65_536,
-                routes: 1_048_576
+                routes: 1_048_576,
+                connections: 65_536
             }
         );
         assert_eq!(node.uplinks[0].wire.as_ref().map(Name::as_ref), Some("lan"));

@@ -81,11 +81,11 @@ impl Site<'_> {
                 self.datapath()?.detach(inside, *program, dev)?;
                 Ok(())
             }
-            Op::RemoveClsact(dev) => {
-                Ok(self
-                    .datapath()?
-                    .remove_clsact(inside, &[ProgramKind::FromUplink], dev)?)
-            }
+            Op::RemoveClsact(dev) => Ok(self.datapath()?.remove_clsact(
+                inside,
+                &[ProgramKind::FromUplink, ProgramKind::ToUplink],
+                dev,
+            )?),
             op => Err(ProvisionError::NoSuchPlace(format!("{op:?}"))),
         }
     }

@@ -129,7 +129,7 @@ fn attached(
         (endpoint.host_dev.as_str(), programs, false)
     });
     let uplinks = recorded.uplinks.iter().flat_map(|(dev, uplink)| {
-        let programs: &[ProgramKind] = &[ProgramKind::FromUplink];
+        let programs: &[ProgramKind] = &[ProgramKind::FromUplink, ProgramKind::ToUplink];
         let is_it = node.link(dev).map(|link| link.ifindex) == Some(uplink.ifindex);
         let renamed = node.name_of(uplink.ifindex).filter(|_| !is_it);
         let renamed = renamed.map(|now| (now, programs, true));

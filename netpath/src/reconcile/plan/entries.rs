@@ -15,8 +15,8 @@ use super::{
 
 /// The programs of an endpoint's host-side veth.
 pub(super) const ENDPOINT: [ProgramKind; 2] = [ProgramKind::FromEndpoint, ProgramKind::ToEndpoint];
-/// The program of an uplink.
-pub(super) const UPLINK: [ProgramKind; 1] = [ProgramKind::FromUplink];
+/// The programs of an uplink.
+pub(super) const UPLINK: [ProgramKind; 2] = [ProgramKind::FromUplink, ProgramKind::ToUplink];
 
 /// The map that holds the entry of an address.
 pub(super) fn address_map(address: IpAddr) -> &'static str {

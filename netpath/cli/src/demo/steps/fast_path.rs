@@ -61,8 +61,10 @@ fn is_on(node: &Node) -> Result<bool, DemoError> {
     let uplinks = node.uplinks.iter().map(|uplink| &uplink.dev);
     let endpoints = node.endpoints.iter().map(|endpoint| &endpoint.host_dev);
     let to_endpoints = endpoints.clone();
+    let to_uplinks = uplinks.clone();
     let hooks: Vec<_> = uplinks
         .map(|dev| (ProgramKind::FromUplink, dev))
+        .chain(to_uplinks.map(|dev| (ProgramKind::ToUplink, dev)))
         .chain(endpoints.map(|dev| (ProgramKind::FromEndpoint, dev)))
         .chain(to_endpoints.map(|dev| (ProgramKind::ToEndpoint, dev)))
         .collect();
