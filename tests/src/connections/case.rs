@@ -40,6 +40,10 @@ impl Case {
         SocketAddr::new(address(self.server, family_of(self.to.ip())), self.port)
     }
 
+    fn ports(&self) -> [u16; 2] {
+        [self.to.port(), self.port]
+    }
+
     fn talk<'a>(&self, lab: &'a Lab) -> Talk<'a> {
         Talk {
             lab,
@@ -100,7 +104,7 @@ impl Case {
     pub fn assert_lost(&self, lab: &Lab, why: Loss) {
         let mut witness = Witness::new(lab, &[self.server]);
         assert!(!self.talk(lab).arrives(), "{self:?}: not {why:?}");
-        let seen = witness.seen(Protocol::Udp.number());
+        let seen = witness.seen(Protocol::Udp.number(), &self.ports());
         assert_eq!(seen, BTreeSet::new(), "{self:?}: not {why:?}");
     }
 
@@ -142,7 +146,7 @@ impl Case {
     }
 
     fn assert_seen(&self, witness: &mut Witness, protocol: Protocol) {
-        let seen = witness.seen(protocol.number());
+        let seen = witness.seen(protocol.number(), &self.ports());
         assert_eq!(seen, self.expected(), "{self:?}, {protocol:?}");
     }
 }

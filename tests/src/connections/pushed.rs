@@ -5,7 +5,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -26,6 +26,7 @@ pub struct Pushed {
     name: String,
     client: TcpStream,
     arrived: Arc<AtomicU64>,
+    rests: Arc<AtomicBool>,
     server: JoinHandle<io::Result<u64>>,
     reader: JoinHandle<io::Result<u64>>,
 }
@@ -49,14 +50,21 @@ impl Pushed {
         let (stream, _) = listener.accept().expect("a connection that is there");
         let arrived = Arc::new(AtomicU64::new(0));
         let reading = client.try_clone().expect("a descriptor");
-        let counter = Arc::clone(&arrived);
+        let rests: Arc<AtomicBool> = Arc::default();
+        let (counter, at_rest) = (Arc::clone(&arrived), Arc::clone(&rests));
         Self {
             name,
             client,
             arrived,
+            rests,
             server: thread::spawn(move || push(stream)),
-            reader: thread::spawn(move || read(reading, &counter)),
+            reader: thread::spawn(move || read(reading, &counter, &at_rest)),
         }
+    }
+
+    /// The client reads no more for now, so the server soon has no more room to push into.
+    pub fn rest(&self) {
+        self.rests.store(true, Ordering::Release);
     }
 
     /// Waits until more has arrived than now.
@@ -65,9 +73,10 @@ impl Pushed {
     /// When the stream stands still.
     pub fn assert_goes_on(&self) {
         const MORE: u64 = 1 << 20;
+        self.rests.store(false, Ordering::Release);
         let (start, deadline) = (self.arrived.load(Ordering::Acquire), Deadline::new());
         while self.arrived.load(Ordering::Acquire) < start + MORE {
-            deadline.check(|| format!("{} stands still", self.name));
+            deadline.check(|| format!("{} stands still at byte {start}", self.name));
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -77,6 +86,7 @@ impl Pushed {
     /// # Panics
     /// When a byte is lost or wrong.
     pub fn assert_ends_whole(self) {
+        self.rests.store(false, Ordering::Release);
         self.client.shutdown(Shutdown::Write).expect("shutdown");
         let name = &self.name;
         let [pushed, read] = [self.server, self.reader].map(|thread| {
@@ -119,7 +129,7 @@ fn is_over(mut stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-fn read(mut stream: TcpStream, arrived: &AtomicU64) -> io::Result<u64> {
+fn read(mut stream: TcpStream, arrived: &AtomicU64, rests: &AtomicBool) -> io::Result<u64> {
     let pattern = pattern();
     let mut buffer = vec![0; 1 << 16];
     let mut at = 0;
@@ -131,6 +141,9 @@ fn read(mut stream: TcpStream, arrived: &AtomicU64) -> io::Result<u64> {
         at = check(&pattern, at, &buffer[..got])?;
         arrived.fetch_add(got as u64, Ordering::AcqRel);
         thread::sleep(REST);
+        while rests.load(Ordering::Acquire) {
+            thread::sleep(REST);
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use netpath::probe::{
     capture::{Capture, CapturedFrame, Direction},
-    frame::ParsedFrame,
+    frame::{ParsedFrame, Transport},
 };
 
 use super::address;
@@ -60,14 +60,30 @@ impl Witness {
         }
     }
 
-    /// What has come in of a protocol since it was last asked, each kind of packet once.
-    pub fn seen(&mut self, protocol: u8) -> BTreeSet<Arrival> {
+    /// What has come in of a protocol since it was last asked, each kind of packet once: from or to one of these ports, or
+    /// fragments that have none.
+    pub fn seen(&mut self, protocol: u8, ports: &[u16]) -> BTreeSet<Arrival> {
         let mut seen = BTreeSet::new();
         self.each(|at, frame| {
             let Ok(ip) = ParsedFrame::parse(&frame.bytes).and_then(|it| it.ip()) else {
                 return;
             };
-            if ip.protocol == protocol {
+            let is_meant = match ip.transport() {
+                Ok(
+                    Transport::Udp {
+                        source_port,
+                        destination_port,
+                        ..
+                    }
+                    | Transport::Tcp {
+                        source_port,
+                        destination_port,
+                        ..
+                    },
+                ) => ports.contains(&source_port) || ports.contains(&destination_port),
+                Ok(Transport::Icmp { .. } | Transport::Other(_)) | Err(_) => true,
+            };
+            if ip.protocol == protocol && is_meant {
                 let (source, destination) = (ip.source, ip.destination);
                 seen.insert(Arrival {
                     at,

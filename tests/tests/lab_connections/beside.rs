@@ -215,6 +215,10 @@ fn a_pod_that_floods_takes_no_connection_from_others() {
     let flows = env::var("NETPATH_FLOOD").map_or(FLOWS, |it| it.parse().expect("a number"));
     let lab = up(true);
     with_kube_proxy(&lab);
+    // Longer than any flood: it is not the kernel that is to forget.
+    for key in ["udp_timeout", "udp_timeout_stream"] {
+        lab.set_sysctl("A", &format!("netfilter/nf_conntrack_{key}"), "600");
+    }
     let idle: Vec<Idle> = Family::ALL
         .into_iter()
         .flat_map(|family| ["a1", "b1"].map(|pod| Idle::open(&lab, pod, family)))
@@ -227,10 +231,11 @@ fn a_pod_that_floods_takes_no_connection_from_others() {
         })
         .collect();
     // Answers to a flood would be another.
-    for program in ["iptables", "ip6tables"] {
+    for (program, family) in [("iptables", Family::V4), ("ip6tables", Family::V6)] {
+        let flooding = address("a1", family);
         lab.run(
             "a2",
-            &format!("{program} -w -A INPUT -p udp --dport 1024:61023 -j DROP"),
+            &format!("{program} -w -A INPUT -p udp -s {flooding} -j DROP"),
         );
     }
     for family in Family::ALL {

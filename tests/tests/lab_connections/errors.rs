@@ -15,7 +15,7 @@ use netpath_tests::{
     lab::{Deadline, Lab},
 };
 
-use crate::{PORT, cluster_ip, server, service, with_kube_proxy};
+use crate::{PORT, SERVICE, cluster_ip, server, service, with_kube_proxy};
 
 /// A pod that a1 asks by its service, by which interface of node A its answers come in, and with which TTL.
 const WAYS: [(&str, &str, u8); 2] = [("a2", "va2", 63), ("b1", "up0", 62)];
@@ -183,7 +183,7 @@ fn fragments_follow_the_connections_of_their_ends() {
         let a1 = address("a1", family);
         assert_eq!(Vec::from_iter(told.clients), [a1], "{what}");
         let ends = [Arrival::new("a1", talk.to.ip()), Arrival::new(pod, a1)];
-        assert_eq!(witness.seen(17), ends.into(), "{what}");
+        assert_eq!(witness.seen(17, &[SERVICE, PORT]), ends.into(), "{what}");
         if is_on {
             let counted = lab.traffic("A").since(&before);
             let row = format!("{dev} > - punt kernel_connection");

@@ -52,10 +52,12 @@ fn its_connections_live_both_ways_while_off_and_after_on() {
     for round in 0..2_u16 {
         lab.fast_path(false, "A", Some("a1"));
         all_go_on(&streams);
+        streams.iter().for_each(Pushed::rest);
         all_hold(&lab);
         streams.extend(start(9002 + round));
         lab.fast_path(true, "A", Some("a1"));
         all_go_on(&streams);
+        streams.iter().for_each(Pushed::rest);
         all_hold(&lab);
     }
     streams.into_iter().for_each(Pushed::assert_ends_whole);
