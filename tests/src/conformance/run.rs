@@ -159,6 +159,9 @@ impl Runner {
         if looks_again {
             self.lab.set_fast_path(true);
         }
+        if self.fast_path {
+            self.lab.forget_connections();
+        }
         self.discard();
         let before = self.counters();
         let mut observation = Observation::default();

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use netpath::probe::frame::{ETHERTYPE_ARP, FrameBuilder};
+use netpath::probe::frame::{ETHERTYPE_ARP, FrameBuilder, TPID_VLAN, Tag};
 
 use super::List;
 use crate::{
@@ -29,6 +29,7 @@ pub(super) fn add(list: &mut List<'_>) {
         destinations(list, &flow);
         tables(list, &flow);
         sides(list, &flow);
+        connections(list, &flow);
         expired_and_large(list, &flow);
         if let (IpAddr::V4(source), IpAddr::V4(node)) =
             (flow.source, Place::NodeA.address(Family::V4))
@@ -119,6 +120,25 @@ fn tables(list: &mut List<'_>, flow: &Flow) {
             format!("{family} route del {route}"),
         )];
     }
+}
+
+/// What the kernel has delivered of a connection makes the rest of it the kernel's, unless that was for one packet alone.
+fn connections(list: &mut List<'_>, flow: &Flow) {
+    const PRIORITY: Tag = Tag {
+        tpid: TPID_VLAN,
+        tci: 0,
+    };
+    let tagged = flow.udp().tag(PRIORITY).build();
+    let name = "stage: one packet that the kernel delivers, and another of its connection";
+    list.frames(flow, name, SOURCE, [tagged, flow.udp().build()]);
+    let alone = match flow.family {
+        // A security label, which the kernel only passes on (RFC 1108).
+        Family::V4 => flow.udp().options(&[130, 4, 0, 0]),
+        // Padding (RFC 8200, section 4.2).
+        Family::V6 => flow.udp().extension(0, &[1, 4, 0, 0, 0, 0]),
+    };
+    let name = "stage: one packet with options, and another of its connection";
+    list.frames(flow, name, SOURCE, [alone.build(), flow.udp().build()]);
 }
 
 /// A source that is not routed, and ICMP errors from there: those follow the packet that they quote. Nobody answers any of them.

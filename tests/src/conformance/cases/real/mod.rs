@@ -3,6 +3,7 @@
 mod datagrams;
 mod delivered;
 mod offload;
+mod services;
 mod transfers;
 
 use std::{
@@ -26,6 +27,7 @@ pub(super) fn add(list: &mut List<'_>) {
     for flow in list.flows() {
         transfers::add(list, &flow);
         datagrams::add(list, &flow);
+        services::add(list, &flow);
         if flow.path == Path::ToRemote {
             silent_neighbour(list, &flow);
         }
