@@ -16,7 +16,7 @@ pub use self::{
     case::{Case, Loss, kernel_connections, redirects},
     flood::flood,
     mix::{Dialogue, Party, hold},
-    places::{PODS, address, family_of, topology, up},
+    places::{PODS, address, family_of, prepare, topology, up},
     pushed::Pushed,
     rules::{Docker, FORWARDING, KubeProxy, Portmap, Service, install, masquerade},
     server::Served,

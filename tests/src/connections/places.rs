@@ -23,21 +23,25 @@ pub fn topology() -> String {
     format!("{nodes}{OUTSIDE}")
 }
 
-/// A lab of [`topology`] whose nodes A and B have the fast path on, or off. All else than pods is behind `X`: who has no way to
-/// an address has no connection to it, whatever is made of it on the way.
+/// A lab of [`topology`] whose nodes A and B have the fast path on, or off.
 pub fn up(is_on: bool) -> Lab {
     let lab = Lab::up(&topology());
+    prepare(&lab, is_on);
+    lab
+}
+
+/// Has nodes A and B of a lab that is up have the fast path on, or off. All else than pods is behind `X`: who has no way to an
+/// address has no connection to it, whatever is made of it on the way.
+pub fn prepare(lab: &Lab, is_on: bool) {
     for node in ["A", "B"] {
         for family in Family::ALL {
             let via = address("X", family);
             lab.ip(node, &format!("route add default via {via}"));
         }
+        if !is_on {
+            lab.fast_path(false, node, None);
+        }
     }
-    if !is_on {
-        lab.fast_path(false, "A", None);
-        lab.fast_path(false, "B", None);
-    }
-    lab
 }
 
 /// A place's address.

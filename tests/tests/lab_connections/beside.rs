@@ -6,8 +6,9 @@ use std::{
     net::{SocketAddr, UdpSocket},
 };
 
+use netpath::probe::frame::{FrameBuilder, TPID_VLAN, Tag};
 use netpath_tests::{
-    Family,
+    Family, between,
     connections::{
         PATIENCE, Pushed, address, flood, kernel_connections, redirects, set_option, up,
     },
@@ -27,9 +28,17 @@ enum Odd {
     Large,
     /// Nobody has asked for the next hop's MAC.
     NewNeighbour,
+    /// The frame has a priority, by a VLAN tag without a VLAN.
+    Priority,
 }
 
-const ODD: [Odd; 4] = [Odd::Options, Odd::Ttl, Odd::Large, Odd::NewNeighbour];
+const ODD: [Odd; 5] = [
+    Odd::Options,
+    Odd::Ttl,
+    Odd::Large,
+    Odd::NewNeighbour,
+    Odd::Priority,
+];
 
 /// a1 and whom it speaks with: the pod, by which interface of node A, and how many nodes are between them.
 const WAYS: [(&str, &str, u64); 2] = [("a2", "va2", 1), ("b1", "up0", 2)];
@@ -49,10 +58,11 @@ impl Line {
             socket
         };
         let (client, server) = (open("a1"), open(pod));
-        let [from, to] = [&client, &server].map(|it| it.local_addr().expect("bound"));
-        client.connect(to).expect("a route");
-        server.connect(from).expect("a route");
-        Self { client, server }
+        let line = Self { client, server };
+        let [from, to] = line.ends();
+        line.client.connect(to).expect("a route");
+        line.server.connect(from).expect("a route");
+        line
     }
 
     /// A few words each way.
@@ -116,6 +126,18 @@ impl Line {
                 lab.ip("A", "neigh flush dev up0");
                 self.arrives(20);
             }
+            Odd::Priority => {
+                let [from, to] = self.ends();
+                let record = lab.record("A", "a1");
+                let frame = FrameBuilder::new(record.endpoint_mac, record.host_mac).tag(Tag {
+                    tpid: TPID_VLAN,
+                    tci: 5 << 13,
+                });
+                let frame = between(frame, from.ip(), to.ip()).udp(from.port(), to.port());
+                let frame = frame.payload(&[9; 20]).build();
+                lab.injector("a1", "eth0").send(&frame).expect("send");
+                self.has_come(20);
+            }
         }
     }
 
@@ -129,6 +151,14 @@ impl Line {
 
     fn arrives(&self, length: usize) {
         self.client.send(&vec![9; length]).expect("a route");
+        self.has_come(length);
+    }
+
+    fn ends(&self) -> [SocketAddr; 2] {
+        [&self.client, &self.server].map(|it| it.local_addr().expect("bound"))
+    }
+
+    fn has_come(&self, length: usize) {
         let got = self.server.recv(&mut [0; 2000]);
         assert_eq!(got.expect("a datagram"), length);
     }

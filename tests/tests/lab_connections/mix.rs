@@ -20,6 +20,10 @@ use crate::{PODS, PORT, node_port, server, service, with_kube_proxy};
 
 const HOST_PORT: u16 = 8081;
 
+/// Where pods serve those who speak to them directly. Of these conntrack knows nothing: it could give a translated connection the
+/// ports of one of them, if they were to the same port.
+const DIRECT: u16 = PORT + 1;
+
 /// Who speaks.
 const CLIENTS: [&str; 6] = ["a1", "a2", "b1", "b2", "A", "X"];
 
@@ -30,7 +34,11 @@ fn served() -> Vec<Served> {
             place,
             at: SocketAddr::new(address(place, family), PORT),
         };
-        PODS.into_iter().chain(["X"]).map(at)
+        let direct = PODS.map(|place| Served {
+            place,
+            at: SocketAddr::new(address(place, family), DIRECT),
+        });
+        PODS.into_iter().chain(["X"]).map(at).chain(direct)
     });
     everybody.collect()
 }
@@ -42,7 +50,8 @@ fn ways(client: &str) -> Vec<(SocketAddr, SocketAddr)> {
         for pod in PODS {
             let at = server(pod, family);
             if client != "X" {
-                ways.extend([(service(pod, family), at), (at, at)]);
+                let direct = SocketAddr::new(at.ip(), DIRECT);
+                ways.extend([(service(pod, family), at), (direct, direct)]);
             }
             if client != "A" {
                 let nodes = ["A", "B"].map(|node| address(node, family));
