@@ -102,7 +102,7 @@ pub trait Connections: Tables + Parse {
     fn find(key: &Self::Key) -> Option<*mut ConnectionEntry>;
 
     /// Enters a connection; false where it is there.
-    fn enter(key: &Self::Key, entry: &ConnectionEntry) -> bool;
+    fn insert(key: &Self::Key, entry: &ConnectionEntry) -> bool;
 
     /// What is behind the IP header so many bytes from the start of the frame.
     fn transport(view: &impl View, at: u32) -> Option<Transport>;
@@ -138,7 +138,7 @@ impl Connections for V4 {
     }
 
     #[inline(always)]
-    fn enter(key: &ConnectionKey<4>, entry: &ConnectionEntry) -> bool {
+    fn insert(key: &ConnectionKey<4>, entry: &ConnectionEntry) -> bool {
         let flags = u64::from(BPF_NOEXIST);
         CONNECTIONS_V4.insert(key, entry, flags).is_ok()
     }
@@ -194,7 +194,7 @@ impl Connections for V6 {
     }
 
     #[inline(always)]
-    fn enter(key: &ConnectionKey<16>, entry: &ConnectionEntry) -> bool {
+    fn insert(key: &ConnectionKey<16>, entry: &ConnectionEntry) -> bool {
         let flags = u64::from(BPF_NOEXIST);
         CONNECTIONS_V6.insert(key, entry, flags).is_ok()
     }
@@ -490,7 +490,7 @@ pub fn enter<F: Connections>(skb: &Skb) {
                 ingress: skb.arrived_by(),
                 from_high: ends.is_from_high().into(),
             };
-            if F::enter(&key, &entry) {
+            if F::insert(&key, &entry) {
                 count::<F>();
             }
             entry
@@ -503,7 +503,7 @@ pub fn enter<F: Connections>(skb: &Skb) {
             note(entry);
         }
         None => {
-            if F::enter(&pieces, &entry) {
+            if F::insert(&pieces, &entry) {
                 count::<F>();
             }
         }

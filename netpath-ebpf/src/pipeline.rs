@@ -163,9 +163,7 @@ fn endpoint_stages<F: Routed>(
     let packet = F::headers(skb, &mut place)?;
     let source = source::of_endpoint(skb, packet)?;
     if let Some(reason) = packet.punt {
-        if gate::lets_in::<F>(skb, gate).is_ok() {
-            connections::passes_alone::<F>(skb);
-        }
+        connections::passes_alone::<F>(skb);
         return Err(Verdict::Punt(reason));
     }
     gate::lets_in::<F>(skb, gate)?;
@@ -188,9 +186,7 @@ fn uplink_stages<F: Routed>(
     let packet = F::headers(skb, &mut place)?;
     let source = source::of_uplink(packet)?;
     if let Some(reason) = packet.punt {
-        if gate::uplink_lets_in::<F>(skb).is_ok() {
-            connections::passes_alone::<F>(skb);
-        }
+        connections::passes_alone::<F>(skb);
         return Err(Verdict::Punt(reason));
     }
     if features.punt_ingress() {

@@ -28,11 +28,13 @@ pub enum Version {
     Four,
     /// 5.
     Five,
+    /// 6.
+    Six,
 }
 
 impl Version {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Two, Self::Three, Self::Four, Self::Five];
+    pub const ALL: [Self; 5] = [Self::Two, Self::Three, Self::Four, Self::Five, Self::Six];
 
     /// Its number.
     pub const fn number(self) -> u32 {
@@ -41,6 +43,7 @@ impl Version {
             Self::Three => 3,
             Self::Four => 4,
             Self::Five => 5,
+            Self::Six => 6,
         }
     }
 
@@ -51,6 +54,7 @@ impl Version {
             Self::Three => include_str!("../../netpath-common/abi/v3.txt"),
             Self::Four => include_str!("../../netpath-common/abi/v4.txt"),
             Self::Five => include_str!("../../netpath-common/abi/v5.txt"),
+            Self::Six => include_str!("../../netpath-common/abi/v6.txt"),
         }
     }
 }
@@ -82,6 +86,10 @@ pub fn age(datapath: Datapath, version: Version) {
     for part in ["programs", "links"] {
         for entry in fs::read_dir(directory.join(part)).expect("it is listed") {
             let entry = entry.expect("it is listed");
+            // None of them had it.
+            if entry.file_name().as_bytes().starts_with(b"to_uplink") {
+                continue;
+            }
             let object = get(&entry.path());
             pin(&object, &old.join(part).join(entry.file_name()));
         }
@@ -120,11 +128,13 @@ fn entries(maps: &Maps, version: Version, name: &str) -> Option<Entries> {
     let single = |value| vec![(0u32.to_ne_bytes().to_vec(), value)];
     let of_two = version == Version::Two;
     let before_four = matches!(version, Version::Two | Version::Three);
+    let of_six = version == Version::Six;
     let of_five = version == Version::Five;
+    let from_five = of_five || of_six;
     Some(match name {
         "meta" if of_two => single(meta(maps)),
         "meta" => single(identity(maps, version)),
-        "settings" if !of_five => single(settings(maps, version)),
+        "settings" => single(settings(maps, version)),
         "features" if before_four => single(
             maps.features
                 .get()
@@ -139,16 +149,17 @@ fn entries(maps: &Maps, version: Version, name: &str) -> Option<Entries> {
         "uplink_records" if of_two => (maps.uplink_records.all().expect("records").iter())
             .map(|(key, record)| (key.name.to_vec(), uplink(record)))
             .collect(),
-        "uplink_records" if !of_five => (maps.uplink_records.all().expect("records").iter())
+        "uplink_records" if !from_five => (maps.uplink_records.all().expect("records").iter())
             .map(|(key, record)| (key.name.to_vec(), positioned(record)))
             .collect(),
         "route_records" if of_two => (maps.route_records.all().expect("records").iter())
             .map(|(key, record)| (prefixes(&[*key]), route(record)))
             .collect(),
+        "route_records" if of_six => return None,
         "route_records" => (maps.route_records.all().expect("records").iter())
             .map(|(key, record)| (prefixes(&[*key]), with_origin(record)))
             .collect(),
-        "endpoints_v4" | "endpoints_v6" if of_five => return None,
+        "endpoints_v4" | "endpoints_v6" if from_five => return None,
         "endpoints_v4" if !before_four => (maps.endpoints_v4.all().expect("entries").iter())
             .map(|(key, entry)| (key.to_vec(), with_reasons(entry)))
             .collect(),
@@ -204,6 +215,12 @@ fn identity(maps: &Maps, version: Version) -> Vec<u8> {
 fn settings(maps: &Maps, version: Version) -> Vec<u8> {
     let settings = maps.settings.get().expect("settings");
     let bypass = [settings.bypass.to_ne_bytes(), [0; 4]].concat();
+    let netns = [
+        &settings.bypass.to_ne_bytes()[..],
+        &settings.netns_made.to_ne_bytes(),
+        &settings.netns_cookie.to_ne_bytes(),
+    ]
+    .concat();
     [
         // Of other programs than this build's.
         &1u64.to_ne_bytes()[..],
@@ -213,10 +230,10 @@ fn settings(maps: &Maps, version: Version) -> Vec<u8> {
         &settings.max_endpoints.to_ne_bytes(),
         &settings.max_routes.to_ne_bytes(),
         &settings.max_route_records.to_ne_bytes(),
-        if version == Version::Four {
-            &bypass
-        } else {
-            &[]
+        match version {
+            Version::Two | Version::Three => &[],
+            Version::Four => &bypass,
+            Version::Five | Version::Six => &netns,
         },
     ]
     .concat()

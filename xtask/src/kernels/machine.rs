@@ -39,9 +39,6 @@ impl Machine {
         // Emulated: nested virtualisation is not everywhere, and the kernel is what is tested, not the speed. By one
         // thread: with one for each processor Linux 6.12 oopses where it patches its own code under another.
         qemu.args(["-accel", "tcg,thread=single", "-cpu", "max"]);
-        // Time is counted in instructions, and passes at once where nothing runs: however loaded this machine is, what the
-        // tests wait for comes in time.
-        qemu.args(["-icount", "shift=1,sleep=off"]);
         qemu.args(["-m", MEMORY, "-smp", PROCESSORS]);
         qemu.args(["-nodefaults", "-display", "none", "-no-reboot"]);
         qemu.arg("-serial").arg(format!("file:{}", log.display()));

@@ -59,6 +59,7 @@ const fn removal(
 
 const PIPELINE: &str = "pipeline.rs";
 const PARSE: &str = "parse.rs";
+const CONNECTIONS: &str = "connections.rs";
 const ENDPOINT: &str = "fn endpoint_stages";
 const UPLINK: &str = "fn uplink_stages";
 const LOCAL: &str = "fn to_local";
@@ -409,6 +410,7 @@ pub const REMOVALS: &[Removal] = &[
         ENDPOINT,
         &[
             "if let Some(reason) = packet.punt {",
+            "connections::passes_alone::<F>(skb);",
             "return Err(Verdict::Punt(reason));",
             "}",
         ],
@@ -420,6 +422,7 @@ pub const REMOVALS: &[Removal] = &[
         UPLINK,
         &[
             "if let Some(reason) = packet.punt {",
+            "connections::passes_alone::<F>(skb);",
             "return Err(Verdict::Punt(reason));",
             "}",
         ],
@@ -427,23 +430,31 @@ pub const REMOVALS: &[Removal] = &[
     ),
     // Stage 3: destination.
     removal(
-        "destination: local address, from an endpoint",
+        "destination: local address",
         PIPELINE,
-        ENDPOINT,
+        "fn way",
         &[
-            "if let Some(endpoint) = destination::by_address(packet)? {",
-            "gate::lets_between(&endpoint, source)?;",
-            "return to_local(skb, packet, &endpoint, egress);",
-            "}",
+            "match destination::by_address(packet)? {",
+            "Some(endpoint) => Ok(RouteEntry::local(&endpoint)),",
         ],
-        &[],
+        &[
+            "match destination::by_address(packet)? {",
+            "Some(_) => destination::by_prefix(packet),",
+        ],
     ),
     removal(
-        "destination: local prefix or another node, from an endpoint",
+        "destination: local prefix or another node",
+        PIPELINE,
+        "fn way",
+        &["None => destination::by_prefix(packet),"],
+        &["None => Ok(RouteEntry::REMOTE),"],
+    ),
+    removal(
+        "destination, from an endpoint",
         PIPELINE,
         ENDPOINT,
-        &["let route = destination::by_prefix(packet)?;"],
-        &["let route = netpath_common::RouteEntry::REMOTE;"],
+        &["let route = way(packet)?;"],
+        &["let route = RouteEntry::REMOTE;"],
     ),
     removal(
         "destination: local prefix, from an endpoint",
@@ -453,16 +464,11 @@ pub const REMOVALS: &[Removal] = &[
         &["RouteKind::Local => to_remote(skb, packet, egress),"],
     ),
     removal(
-        "destination: local address, from an uplink",
+        "destination, from an uplink",
         PIPELINE,
         UPLINK,
-        &[
-            "if let Some(endpoint) = destination::by_address(packet)? {",
-            "gate::lets_between(&endpoint, side::inside(skb, packet, source)?)?;",
-            "return into_node(skb, packet, &endpoint, features, egress);",
-            "}",
-        ],
-        &[],
+        &["let route = way(packet)?;"],
+        &["let route = RouteEntry::REMOTE;"],
     ),
     removal(
         "destination: local prefix, from an uplink",
@@ -471,12 +477,87 @@ pub const REMOVALS: &[Removal] = &[
         &["RouteKind::Local => into_node(skb, packet, &route.endpoint, features, egress),"],
         &["RouteKind::Local => through_node(skb, packet, features, egress),"],
     ),
+    // Whose side a connection is on.
     removal(
-        "destination: local prefix or another node, from an uplink",
+        "connections: the kernel's, from an endpoint",
+        PIPELINE,
+        ENDPOINT,
+        &["connections::is_fast(skb, packet)?;"],
+        &[],
+    ),
+    removal(
+        "connections: the kernel's, from an uplink",
         PIPELINE,
         UPLINK,
-        &["let route = destination::by_prefix(packet)?;"],
-        &["let route = netpath_common::RouteEntry::REMOTE;"],
+        &["connections::is_fast(skb, packet)?;"],
+        &[],
+    ),
+    removal(
+        "connections: one packet alone, from an endpoint",
+        PIPELINE,
+        ENDPOINT,
+        &["connections::passes_alone::<F>(skb);"],
+        &[],
+    ),
+    removal(
+        "connections: one packet alone, from an uplink",
+        PIPELINE,
+        UPLINK,
+        &["connections::passes_alone::<F>(skb);"],
+        &[],
+    ),
+    removal(
+        "connections: noted towards endpoints",
+        PIPELINE,
+        "fn to_endpoint",
+        &["if connections::is_noted(skb) {"],
+        &["if false {"],
+    ),
+    removal(
+        "connections: noted by an uplink",
+        PIPELINE,
+        "fn to_uplink",
+        &["if connections::is_noted(skb) {"],
+        &["if false {"],
+    ),
+    removal(
+        "connections: not noted where the fast path has decided",
+        CONNECTIONS,
+        "fn is_noted",
+        &["skb.arrived_by() != Ifindex(0) && !skb.is_decided()"],
+        &["skb.arrived_by() != Ifindex(0)"],
+    ),
+    removal(
+        "connections: IPv4 is noted",
+        PIPELINE,
+        "fn note",
+        &["Some(Network::V4) => connections::enter::<V4>(skb),"],
+        &["Some(Network::V4) => {}"],
+    ),
+    removal(
+        "connections: IPv6 is noted",
+        PIPELINE,
+        "fn note",
+        &["Some(Network::V6) => connections::enter::<V6>(skb),"],
+        &["Some(Network::V6) => {}"],
+    ),
+    removal(
+        "connections: errors follow what they quote",
+        CONNECTIONS,
+        "fn part",
+        &[
+            "if part != Part::Error {",
+            "return Some((ends, part));",
+            "}",
+        ],
+        &["if true {", "return Some((ends, part));", "}"],
+    ),
+    removal(
+        "connections: fragments follow their ends",
+        CONNECTIONS,
+        "fn enter",
+        &["let pieces = F::without_ports(&key);"],
+        &["let pieces = key;"],
     ),
     removal(
         "reverse path, into the node",
