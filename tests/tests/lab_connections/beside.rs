@@ -15,7 +15,7 @@ use netpath_tests::{
     lab::Lab,
 };
 
-use crate::{server, service, with_kube_proxy};
+use crate::{cluster_ip, server, service, with_kube_proxy};
 
 /// What makes a packet the kernel's.
 #[derive(Clone, Copy, Debug)]
@@ -240,26 +240,12 @@ impl Idle {
     }
 }
 
-#[test]
-fn a_pod_that_floods_takes_no_connection_from_others() {
-    let flows = env::var("NETPATH_FLOOD").map_or(FLOWS, |it| it.parse().expect("a number"));
-    let lab = up(true);
-    with_kube_proxy(&lab);
+/// Connections of a2's through services, one that says nothing meanwhile to each of two pods, and one that pushes all the time.
+fn others(lab: &Lab) -> (Vec<Idle>, Vec<Pushed>) {
     // Longer than any flood: it is not the kernel that is to forget.
     for key in ["udp_timeout", "udp_timeout_stream"] {
         lab.set_sysctl("A", &format!("netfilter/nf_conntrack_{key}"), "600");
     }
-    let idle: Vec<Idle> = Family::ALL
-        .into_iter()
-        .flat_map(|family| ["a1", "b1"].map(|pod| Idle::open(&lab, pod, family)))
-        .collect();
-    let streams: Vec<Pushed> = Family::ALL
-        .into_iter()
-        .map(|family| {
-            let (to, at) = (service("b2", family), server("b2", family));
-            Pushed::start(&lab, ("a2", to), ("b2", at))
-        })
-        .collect();
     // Answers to a flood would be another.
     for (program, family) in [("iptables", Family::V4), ("ip6tables", Family::V6)] {
         let flooding = address("a1", family);
@@ -268,6 +254,33 @@ fn a_pod_that_floods_takes_no_connection_from_others() {
             &format!("{program} -w -A INPUT -p udp -s {flooding} -j DROP"),
         );
     }
+    let idle = Family::ALL
+        .into_iter()
+        .flat_map(|family| ["a1", "b1"].map(|pod| Idle::open(lab, pod, family)))
+        .collect();
+    let pushed = Family::ALL.into_iter().map(|family| {
+        let (to, at) = (service("b2", family), server("b2", family));
+        Pushed::start(lab, ("a2", to), ("b2", at))
+    });
+    (idle, pushed.collect())
+}
+
+fn assert_all_live((idle, pushed): (Vec<Idle>, Vec<Pushed>)) {
+    for idle in idle {
+        idle.answers();
+    }
+    for stream in pushed {
+        stream.assert_goes_on();
+        stream.assert_ends_whole();
+    }
+}
+
+#[test]
+fn a_pod_that_floods_takes_no_connection_from_others() {
+    let flows = env::var("NETPATH_FLOOD").map_or(FLOWS, |it| it.parse().expect("a number"));
+    let lab = up(true);
+    with_kube_proxy(&lab);
+    let others = others(&lab);
     for family in Family::ALL {
         let before = lab.traffic_now("A");
         let ends = (address("a1", family), address("a2", family));
@@ -275,11 +288,26 @@ fn a_pod_that_floods_takes_no_connection_from_others() {
         let counted = lab.traffic_now("A").since(&before);
         assert_eq!(counted.row("va1 > va2 redirect_peer").0, 2 * flows as u64);
     }
-    for idle in idle {
-        idle.answers();
+    assert_all_live(others);
+}
+
+/// More connections than a table has room for, and fewer than conntrack has.
+const TRANSLATED: usize = 90_000;
+
+#[test]
+fn a_pod_that_floods_a_service_takes_no_connection_from_others() {
+    let lab = up(true);
+    with_kube_proxy(&lab);
+    let others = others(&lab);
+    for (program, family) in [("iptables", Family::V4), ("ip6tables", Family::V6)] {
+        // All ports of a service's address.
+        let (ip, pod) = (cluster_ip("a2", family), address("a2", family));
+        let rule = format!("PREROUTING -d {ip} -p udp -j DNAT --to-destination {pod}");
+        lab.run("A", &format!("{program} -w -t nat -I {rule}"));
+        let before = lab.traffic_now("A");
+        flood(&lab, "a1", (address("a1", family), ip), TRANSLATED);
+        let counted = lab.traffic_now("A").since(&before);
+        assert_eq!(counted.row("va1 > va2 deliver").0, 2 * TRANSLATED as u64);
     }
-    for stream in streams {
-        stream.assert_goes_on();
-        stream.assert_ends_whole();
-    }
+    assert_all_live(others);
 }
