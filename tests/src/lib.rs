@@ -12,6 +12,7 @@ mod binary;
 mod bpf;
 pub mod command;
 pub mod conformance;
+pub mod connections;
 mod counters;
 pub mod flows;
 pub mod fuzz;

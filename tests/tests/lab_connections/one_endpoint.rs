@@ -1,0 +1,64 @@
+//! One endpoint's fast path off, beside a rule that drops what conntrack makes nothing of.
+
+use netpath_tests::{
+    Family,
+    connections::{Case, FORWARDING, Pushed, address, install, up},
+    lab::Lab,
+};
+
+use crate::{PORT, server};
+
+/// Who asks whom: from the endpoint and to it, on its node and from the other one.
+const WAYS: [(&str, &str); 4] = [("a1", "a2"), ("a2", "a1"), ("a1", "b1"), ("b1", "a1")];
+
+fn cases(family: Family) -> impl Iterator<Item = Case> {
+    WAYS.into_iter().map(move |(client, pod)| Case {
+        client,
+        to: server(pod, family),
+        server: pod,
+        port: PORT,
+        source: client,
+        answers: None,
+    })
+}
+
+fn all_hold(lab: &Lab) {
+    for family in Family::ALL {
+        for case in cases(family) {
+            case.assert_holds(lab, true);
+        }
+    }
+}
+
+#[test]
+fn its_connections_live_both_ways_while_off_and_after_on() {
+    let lab = up(true);
+    for family in Family::ALL {
+        for node in ["A", "B"] {
+            install(&lab, node, family, FORWARDING);
+        }
+    }
+    let start = |port: u16| -> Vec<Pushed> {
+        let each = Family::ALL.into_iter().flat_map(|family| {
+            WAYS.map(|(client, pod)| {
+                let at = (address(pod, family), port).into();
+                Pushed::start(&lab, (client, at), (pod, at))
+            })
+        });
+        each.collect()
+    };
+    let all_go_on = |streams: &[Pushed]| streams.iter().for_each(Pushed::assert_goes_on);
+    let mut streams = start(9001);
+    for round in 0..2_u16 {
+        lab.fast_path(false, "A", Some("a1"));
+        all_go_on(&streams);
+        streams.iter().for_each(Pushed::rest);
+        all_hold(&lab);
+        streams.extend(start(9002 + round));
+        lab.fast_path(true, "A", Some("a1"));
+        all_go_on(&streams);
+        streams.iter().for_each(Pushed::rest);
+        all_hold(&lab);
+    }
+    streams.into_iter().for_each(Pushed::assert_ends_whole);
+}
