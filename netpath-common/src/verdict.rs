@@ -117,6 +117,9 @@ reasons! {
         /// Its connection is the kernel's in both directions: the kernel delivered or sent on its first packets itself, as it
         /// does what its NAT has translated.
         KernelConnection = 138 => "kernel_connection",
+        /// The fast path of what it is for is switched off (`netpath fastpath off --endpoint`), so that what answers it is the
+        /// kernel's.
+        FastPathOff = 139 => "fast_path_off",
     }
 }
 

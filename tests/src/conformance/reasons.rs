@@ -40,6 +40,10 @@ pub const NOT_IN_A_LAB: &[(&str, &str)] = &[
         "no socket sends it: the tests of the programs show it",
     ),
     (
+        "punt(fast_path_off)",
+        "the fast path of one endpoint would have to be off in every case: `lab_connections` shows it",
+    ),
+    (
         "drop(not_ready)",
         "an interface is not ready only for the moment between its program's attachment and its last map entry",
     ),

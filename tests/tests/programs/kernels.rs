@@ -76,6 +76,10 @@ pub fn bridge_port(reason: PuntReason) {
     of_an_interface(reason);
 }
 
+pub fn fast_path_off(reason: PuntReason) {
+    of_an_interface(reason);
+}
+
 pub fn shaped(reason: PuntReason) {
     of_an_interface(reason);
 }

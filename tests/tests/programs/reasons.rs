@@ -75,6 +75,7 @@ every_reason! {
         NotAnUplink => kernels::not_an_uplink,
         PaddedGso => kernels::padded_gso,
         BridgePort => kernels::bridge_port,
+        FastPathOff => kernels::fast_path_off,
         Ipv4ForwardingDisabled => kernels::ipv4_forwarding_disabled,
         Ipv6ForwardingDisabled => kernels::ipv6_forwarding_disabled,
     }

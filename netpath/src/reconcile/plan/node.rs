@@ -6,7 +6,10 @@ use ipnet::IpNet;
 use netpath_common::{FeatureBits, Ifindex, InterfaceKind, PuntReason, RouteEntry};
 
 use super::{
-    super::{Action, AddressPunts, Drift, InterfacePunts, Object, Op, Place, Recorded, World},
+    super::{
+        Action, AddressPunts, Drift, InterfacePunts, Object, Op, Place, Recorded, RecordedEndpoint,
+        World,
+    },
     Draft, Planner,
     sysctls::{FORWARDING, forwards_v4, forwards_v6, node_sysctls},
 };
@@ -166,9 +169,33 @@ impl Planner<'_> {
     /// What of an address's or a prefix's packets is the kernel's. It is behind this interface; 0 for another node's.
     pub(super) fn address_punts(&self, ifindex: Ifindex, net: IpNet) -> AddressPunts {
         let census = &self.world.observed.census;
+        // What it sends is the kernel's where either is, and then what is sent to it has to be as well: a connection whose
+        // directions go different ways is none to connection tracking.
+        let interface = census.interface(ifindex, self.wanted.bypass);
+        let to = match (interface.egress, interface.ingress) {
+            (0, 0) if self.is_switched_off(ifindex) => PuntReason::FastPathOff.number(),
+            (0, ingress) => ingress,
+            (egress, _) => egress,
+        };
         AddressPunts {
-            to: census.interface(ifindex, self.wanted.bypass).egress,
+            to,
             ..census.address(net, self.wanted.bypass)
+        }
+    }
+
+    /// Whether the programs of an endpoint are wished off while others run; of an interface 0, those of the uplinks.
+    fn is_switched_off(&self, ifindex: Ifindex) -> bool {
+        let Some(node) = &self.world.recorded else {
+            return false;
+        };
+        let wants = |record: &RecordedEndpoint| record.fast_path.wants(node.fast_path);
+        let mut endpoints = node.endpoints.values();
+        if !node.fast_path && !endpoints.clone().any(wants) {
+            return false;
+        }
+        match ifindex {
+            Ifindex(0) => !node.fast_path,
+            _ => endpoints.any(|record| record.ifindex == ifindex && !wants(record)),
         }
     }
 
