@@ -79,28 +79,29 @@ impl Planner<'_> {
         self.act(draft, Op::SetPrefix(prefix, owner.clone(), punts));
     }
 
-    /// Attaches or detaches the programs of an interface.
+    /// Attaches or detaches the programs of an interface. Returns whether any was not as it is to be.
     pub(super) fn programs(
         &mut self,
         draft: &mut Draft,
         dev: &str,
         programs: &[ProgramKind],
         on: bool,
-    ) {
+    ) -> bool {
+        let before = draft.ops.len();
+        let ifindex = self.world.ifindex(dev);
+        let (mut missing, mut were_ahead) = (Vec::new(), false);
         for &program in programs {
-            let ifindex = self.world.ifindex(dev);
             let dev = dev.to_owned();
-            match (
-                on,
-                self.world.observed.attached.contains(&(ifindex, program)),
-            ) {
+            let is_attached = self.world.observed.attached.contains(&(ifindex, program));
+            let is_ahead = self.ahead.remove(&(ifindex, program));
+            match (on, is_attached) {
+                (true, true) if is_ahead => {
+                    draft.note(Drift::ProgramMissing { program, dev });
+                    were_ahead = true;
+                }
                 (true, false) => {
-                    draft.note(Drift::ProgramMissing {
-                        program,
-                        dev: dev.clone(),
-                    });
-                    self.note_clsact(draft, &dev);
-                    self.act(draft, Op::Attach(program, dev));
+                    draft.note(Drift::ProgramMissing { program, dev });
+                    missing.push(program);
                 }
                 (false, true) => {
                     draft.note(Drift::ProgramSurplus {
@@ -119,6 +120,10 @@ impl Planner<'_> {
                 (true, true) | (false, false) => {}
             }
         }
+        if !missing.is_empty() {
+            self.attach(draft, dev, &missing);
+        }
+        were_ahead || draft.ops.len() != before
     }
 
     /// Removes what the maps hold and no record explains, and the pins of links to interfaces that are nobody's.

@@ -95,9 +95,11 @@ impl Planner<'_> {
             self.act(&mut draft, Op::RecordEndpoint(name, Box::new(record)));
         }
         draft.quiet = true;
+        self.is_switching = true;
         for interface in self.interfaces() {
             self.switch_interface(&mut draft, &interface);
         }
+        self.is_switching = false;
         let name = self.wanted.name.clone();
         self.step(Action::Update, Object::FastPath, &name, None, draft);
     }
@@ -196,9 +198,7 @@ impl Planner<'_> {
         if !link.is_some_and(|link| interface.mac.is_none() || link.mac == interface.mac) {
             return unpinned;
         }
-        let before = draft.ops.len();
-        self.programs(draft, &interface.dev, interface.programs, interface.on);
-        unpinned || draft.ops.len() != before
+        self.programs(draft, &interface.dev, interface.programs, interface.on) || unpinned
     }
 
     /// Takes the programs off an uplink that somebody has given another name.
