@@ -62,6 +62,14 @@ impl<'a> Passage<'a> {
         self
     }
 
+    /// As [`Self::arrived_by`]; by none, where the node sent it.
+    pub fn arrived(self, device: Option<Device>) -> Self {
+        match device {
+            Some(device) => self.arrived_by(device),
+            None => self,
+        }
+    }
+
     /// It has to be cut to this many bytes where it is forwarded.
     pub fn trimmed_to(mut self, length: usize) -> Self {
         self.trimmed_to = Some(length);
@@ -99,6 +107,12 @@ impl<'a> Passage<'a> {
         self.ends(Verdict::Deliver, egress, &frame, mark)
     }
 
+    /// It has to be left to the kernel, untouched and not counted.
+    pub fn is_seen(self) -> TestOutcome {
+        let (frame, mark) = (self.packet.frame.clone(), self.packet.mark);
+        self.ends_counted(&[], ReturnCode::Next, &frame, mark)
+    }
+
     fn stays(self, verdict: Verdict) -> TestOutcome {
         let (frame, mark) = (self.packet.frame.clone(), self.packet.mark);
         self.ends(verdict, Ifindex(0), &frame, mark)
@@ -120,6 +134,23 @@ impl<'a> Passage<'a> {
             packets: 1,
             bytes: self.packet.frame.len() as u64,
         };
+        let (expected, _) = verdict.numbers();
+        let code = match expected {
+            Outcome::RedirectPeer | Outcome::RedirectNeigh => ReturnCode::Redirect,
+            Outcome::Punt | Outcome::Deliver => ReturnCode::Next,
+            Outcome::Drop => ReturnCode::Shot,
+        };
+        self.ends_counted(&[(hop, one)], code, frame, mark)
+    }
+
+    #[track_caller]
+    fn ends_counted(
+        &self,
+        hops: &[(HopKey, HopCounter)],
+        code: ReturnCode,
+        frame: &[u8],
+        mark: u32,
+    ) -> TestOutcome {
         let node = self.node;
         let run = || {
             node.netns()
@@ -127,18 +158,12 @@ impl<'a> Passage<'a> {
                 .unwrap_or_else(|e| panic!("{e}"))
                 .unwrap_or_else(|e| panic!("{e}: {:?}: {:02x?}", e, self.packet.frame))
         };
-        let outcome = counted(&node.datapath().maps, &[(hop, one)], run);
-        let (expected, _) = verdict.numbers();
-        let code = match expected {
-            Outcome::RedirectPeer | Outcome::RedirectNeigh => ReturnCode::Redirect,
-            Outcome::Punt | Outcome::Deliver => ReturnCode::Next,
-            Outcome::Drop => ReturnCode::Shot,
-        };
-        assert_eq!(outcome.code, code, "{verdict:?}");
-        assert_eq!(outcome.mark, mark, "the mark after {verdict:?}");
+        let outcome = counted(&node.datapath().maps, hops, run);
+        assert_eq!(outcome.code, code, "{hops:?}");
+        assert_eq!(outcome.mark, mark, "the mark after {hops:?}");
         assert!(
             outcome.frame == frame,
-            "the frame after {verdict:?}\n  sent     {:02x?}\n  expected {frame:02x?}\n  found    {:02x?}",
+            "the frame after {hops:?}\n  sent     {:02x?}\n  expected {frame:02x?}\n  found    {:02x?}",
             self.packet.frame,
             outcome.frame
         );

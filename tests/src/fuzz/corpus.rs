@@ -84,7 +84,8 @@ fn ways(node: &TestNode, family: Family) -> Vec<Way> {
         &[remote],
         &[outside, family.node(), beside],
     );
-    add(ProgramKind::ToEndpoint, node.b, &[outside], &[b]);
+    add(ProgramKind::ToEndpoint, node.b, &[a, outside], &[b]);
+    add(ProgramKind::ToUplink, node.uplink, &[a, b], &[remote]);
     ways
 }
 

@@ -35,6 +35,7 @@ impl Input {
                 (ProgramKind::FromEndpoint, node.b),
                 (ProgramKind::FromUplink, node.uplink),
                 (ProgramKind::ToEndpoint, node.a),
+                (ProgramKind::ToUplink, node.uplink),
             ]);
             if rng.chance(50) && frame.len() >= 6 {
                 frame[..6].copy_from_slice(&device.mac.0);
@@ -50,7 +51,7 @@ impl Input {
             Ifindex(0),
         ];
         packet.ingress_ifindex = match program {
-            ProgramKind::ToEndpoint => rng.pick(&arrivals),
+            ProgramKind::ToEndpoint | ProgramKind::ToUplink => rng.pick(&arrivals),
             ProgramKind::FromEndpoint | ProgramKind::FromUplink => device.ifindex,
         };
         if rng.chance(15) {

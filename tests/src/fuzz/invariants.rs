@@ -84,7 +84,11 @@ impl World {
                 let arrived = input.packet.ingress_ifindex;
                 return Ok(Row::Exact(HopKey::new(arrived, ingress, Verdict::Deliver)));
             }
-            (ProgramKind::ToEndpoint, _) => return Err(Violation::Code),
+            (ProgramKind::ToUplink, ReturnCode::Next) => {
+                untouched(input, outcome)?;
+                return Ok(Row::Nowhere);
+            }
+            (ProgramKind::ToEndpoint | ProgramKind::ToUplink, _) => return Err(Violation::Code),
             (_, ReturnCode::Redirect) => return self.redirected(input, outcome),
             (_, ReturnCode::Next) => Outcome::Punt,
             (_, ReturnCode::Shot) => Outcome::Drop,

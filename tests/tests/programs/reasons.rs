@@ -2,7 +2,7 @@
 
 use netpath_common::{DropReason, PuntReason};
 
-use crate::{dropped, kernels, malformed, punted, punted_by_fib, reverse_path};
+use crate::{connections, dropped, kernels, malformed, punted, punted_by_fib, reverse_path};
 
 /// One test for each reason, which is told the reason that it has to see.
 macro_rules! every_reason {
@@ -65,6 +65,7 @@ every_reason! {
         EndpointGone => punted::endpoint_gone,
         ReversePath => reverse_path::reverse_path,
         Outside => punted::outside,
+        KernelConnection => connections::kernel_connection,
         Ipsec => kernels::ipsec,
         Vrf => kernels::vrf,
         Shaped => kernels::shaped,
