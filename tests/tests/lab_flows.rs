@@ -10,10 +10,10 @@ use std::{
 };
 
 use netpath::{lock::TopologyLock, netfilter::conntrack};
-use netpath_common::{ConnectionEntry, ConnectionKey};
+use netpath_common::{ConnectionEntry, ConnectionKey, Ifindex};
 use netpath_tests::{
     command::{assert_ends, run_netpath, stdout},
-    lab::{Deadline, Lab, TWO_NODES, addresses, in_mode, is_in_mode},
+    lab::{Deadline, Lab, ONE_NODE, TWO_NODES, addresses, in_mode, is_in_mode},
 };
 use serde_json::{Value, json};
 
@@ -88,7 +88,7 @@ impl Open {
         self.client.local_addr().expect("connected")
     }
 
-    /// The server speaks, who did not do so before.
+    /// The server speaks.
     fn push(&mut self, what: &str) {
         speak(&mut self.server, &mut self.client).unwrap_or_else(|error| panic!("{what}: {error}"));
     }
@@ -414,6 +414,12 @@ fn flows_lists_connections_with_their_ends() {
         let numbers = ["entries", "entered", "evicted"].map(|key| table[key].as_u64());
         assert_eq!(numbers, [4, 2, 0].map(Some), "{table}");
     }
+    // What is there is not entered again: the programs know more of it.
+    let known = |number: usize| entry(&lab, "A", open[number].key()).expect("entered");
+    let before = [known(2), known(3)];
+    lab.fast_path(false, "A", None);
+    lab.fast_path(true, "A", None);
+    assert_eq!([known(2), known(3)], before);
     let its = flows(&["--endpoint", &a2, "--side", "kernel"]);
     assert_eq!(its["flows"].as_array().map(Vec::len), Some(2), "{its}");
     // The other node's are b1's.
@@ -445,4 +451,50 @@ fn flows_lists_connections_with_their_ends() {
     is_refused(&["flows", "--side", "fast"], 2, "keeps no connections");
     is_refused(&["flows", "--endpoint", "nobody"], 1, "nobody");
     is_refused(&["flows", "--node", "nobody"], 1, "nobody");
+}
+
+#[test]
+fn a_large_table_is_listed_whole() {
+    const EACH: u32 = 20_000;
+    let lab = Lab::up(ONE_NODE);
+    let entry = |from_high: bool| ConnectionEntry {
+        entered: 1,
+        seen: 1,
+        ingress: Ifindex(0),
+        from_high: from_high.into(),
+    };
+    let [v4, v6] = addresses("a1");
+    {
+        let lock = TopologyLock::take(&AtomicBool::new(false)).expect("the lock");
+        let datapath = lab.datapath("A");
+        let writer = datapath.writer(&lock);
+        let numbers =
+            || (0..EACH).map(|number| (number.to_be_bytes(), (number % 60_000) as u16 + 1));
+        match (v4, v6) {
+            (IpAddr::V4(v4), IpAddr::V6(v6)) => {
+                let of_v4 = numbers().map(|([_, a, b, c], port)| {
+                    let far = ([10, a, b, c], 53);
+                    let (key, from_high) = ConnectionKey::of((v4.octets(), port), far, 17);
+                    (key, entry(from_high))
+                });
+                writer.connections_v4.set_many(of_v4).expect("write");
+                let of_v6 = numbers().map(|([_, a, b, c], port)| {
+                    let mut far = [0xfd; 16];
+                    far[13..].copy_from_slice(&[a, b, c]);
+                    let (key, from_high) = ConnectionKey::of((v6.octets(), port), (far, 53), 17);
+                    (key, entry(from_high))
+                });
+                writer.connections_v6.set_many(of_v6).expect("write");
+            }
+            mixed => panic!("{mixed:?}"),
+        }
+    }
+    let a1 = lab.name("a1");
+    let document = flows(&["--endpoint", &a1]);
+    let rows = document["flows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 2 * EACH as usize);
+    assert!(rows.iter().all(|row| row["source"]["endpoint"] == *a1));
+    let table = stdout(&run_netpath(&["flows", "--endpoint", &a1]));
+    let is_a_row = |line: &&str| line.contains("kernel");
+    assert_eq!(table.lines().filter(is_a_row).count(), 2 * EACH as usize);
 }
