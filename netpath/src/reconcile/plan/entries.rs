@@ -79,17 +79,16 @@ impl Planner<'_> {
         self.act(draft, Op::SetPrefix(prefix, owner.clone(), punts));
     }
 
-    /// Attaches or detaches the programs of an interface. Returns whether any was not as it is to be.
+    /// Attaches or detaches the programs of an interface.
     pub(super) fn programs(
         &mut self,
         draft: &mut Draft,
         dev: &str,
         programs: &[ProgramKind],
         on: bool,
-    ) -> bool {
-        let before = draft.ops.len();
+    ) {
         let ifindex = self.world.ifindex(dev);
-        let (mut missing, mut were_ahead) = (Vec::new(), false);
+        let mut missing = Vec::new();
         for &program in programs {
             let dev = dev.to_owned();
             let is_attached = self.world.observed.attached.contains(&(ifindex, program));
@@ -97,7 +96,7 @@ impl Planner<'_> {
             match (on, is_attached) {
                 (true, true) if is_ahead => {
                     draft.note(Drift::ProgramMissing { program, dev });
-                    were_ahead = true;
+                    draft.is_ahead = true;
                 }
                 (true, false) => {
                     draft.note(Drift::ProgramMissing { program, dev });
@@ -123,7 +122,6 @@ impl Planner<'_> {
         if !missing.is_empty() {
             self.attach(draft, dev, &missing);
         }
-        were_ahead || draft.ops.len() != before
     }
 
     /// Removes what the maps hold and no record explains, and the pins of links to interfaces that are nobody's.

@@ -198,7 +198,9 @@ impl Planner<'_> {
         if !link.is_some_and(|link| interface.mac.is_none() || link.mac == interface.mac) {
             return unpinned;
         }
-        self.programs(draft, &interface.dev, interface.programs, interface.on) || unpinned
+        let before = draft.ops.len();
+        self.programs(draft, &interface.dev, interface.programs, interface.on);
+        unpinned || draft.is_ahead || draft.ops.len() != before
     }
 
     /// Takes the programs off an uplink that somebody has given another name.

@@ -123,3 +123,27 @@ fn what_is_yet_to_be_routed_is_an_end_already() {
     let all = to_come(&again);
     assert_eq!(all.into_iter().collect::<Vec<_>>(), ["10.0.2.2/32"]);
 }
+
+/// A program that is attached before it is its interface's turn is told in its turn.
+#[test]
+fn what_is_attached_ahead_is_told_with_its_interface() {
+    let wanted = lab();
+    let mut world = made(&wanted);
+    let [first, second] = [0, 1].map(|number: usize| wanted.endpoints[number].host_dev.clone());
+    for (program, dev) in [
+        (ProgramKind::FromEndpoint, &first),
+        (ProgramKind::ToEndpoint, &second),
+    ] {
+        let ifindex = world.ifindex(dev);
+        assert!(world.observed.attached.remove(&(ifindex, program)));
+    }
+    let told = |plan: &Plan| plan.changes().map(ToString::to_string).collect::<Vec<_>>();
+    let wishes = Wishes::of(world.recorded.as_ref().expect("made"));
+    let on = [&first, &second].map(|dev| format!("~ fast path {dev} on node03: on"));
+    assert_eq!(told(&switch(&wanted, &wishes, &world)), on);
+    let mended = [
+        format!("~ endpoint demo01 on node03: program from_endpoint is not attached to {first}"),
+        format!("~ endpoint demo02 on node03: program to_endpoint is not attached to {second}"),
+    ];
+    assert_eq!(told(&planned(&wanted, &world)), mended);
+}
