@@ -22,6 +22,24 @@ pub struct ConnectionKey<const N: usize> {
 }
 
 impl<const N: usize> ConnectionKey<N> {
+    /// The key of the connection that a packet from one end to the other is of, each an address and a port, and whether it comes
+    /// from the end that is second in the key.
+    pub fn of(source: ([u8; N], u16), destination: ([u8; N], u16), protocol: u8) -> (Self, bool) {
+        let from_high = destination < source;
+        let (low, high) = match from_high {
+            true => (destination, source),
+            false => (source, destination),
+        };
+        let key = Self {
+            low: low.0,
+            high: high.0,
+            low_port: low.1,
+            high_port: high.1,
+            protocol: protocol.into(),
+        };
+        (key, from_high)
+    }
+
     /// The same without ports: what fragments between its ends are found by.
     #[inline(always)]
     pub const fn without_ports(&self) -> Self {
@@ -78,6 +96,11 @@ map_type!(ConnectionFamily, 4, [version]);
 map_type!(ConnectionCount, 8, [entered]);
 map_type!(ConnectionEntry, 24, [entered, seen, ingress, from_high]);
 
+/// Whether a connection of a protocol is told from others by its ports: TCP, UDP, SCTP, DCCP and UDP-Lite (IANA).
+pub const fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, 6 | 17 | 33 | 132 | 136)
+}
+
 macro_rules! key_type {
     ($size:literal, $bytes:literal) => {
         const _: () = assert!(size_of::<ConnectionKey<$size>>() == $bytes);
@@ -119,3 +142,24 @@ macro_rules! key_type {
 }
 key_type!(4, 16);
 key_type!(16, 40);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_has_one_key_whichever_way_a_packet_goes() {
+        let (a, b) = (([10, 0, 1, 2], 40_000), ([10, 0, 2, 2], 80));
+        let (key, from_high) = ConnectionKey::of(a, b, 6);
+        assert!(!from_high);
+        assert_eq!((key.low, key.low_port), a);
+        assert_eq!((key.high, key.high_port, key.protocol), (b.0, b.1, 6));
+        assert_eq!(ConnectionKey::of(b, a, 6), (key, true));
+        // One with itself: by the ports.
+        let (own, from_high) = ConnectionKey::of((a.0, 9), (a.0, 7), 17);
+        assert!(from_high);
+        assert_eq!((own.low_port, own.high_port), (7, 9));
+        assert_eq!(ConnectionKey::of((a.0, 7), (a.0, 9), 17), (own, false));
+        assert_eq!(own.without_ports().high_port, 0);
+    }
+}

@@ -29,7 +29,9 @@ mod verdict;
 
 #[cfg(feature = "user")]
 pub use bypass::Bypass;
-pub use connection::{ConnectionCount, ConnectionEntry, ConnectionFamily, ConnectionKey};
+pub use connection::{
+    ConnectionCount, ConnectionEntry, ConnectionFamily, ConnectionKey, has_ports,
+};
 pub use counter::{HopCounter, HopKey};
 pub use endpoint::{DeviceEntry, EndpointEntry};
 pub use family::{Family, UnknownFamily};

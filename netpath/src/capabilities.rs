@@ -56,7 +56,7 @@ impl fmt::Display for Capability {
 /// What is to be done, as far as it differs in what it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// Counters are read.
+    /// Counters and connections are read.
     Count,
     /// Maps are read, and what the kernel says of them.
     Maps,
@@ -81,7 +81,7 @@ impl Work {
     /// The subcommands that do it. Those that are no work's need nothing.
     pub fn commands(self) -> &'static [&'static str] {
         match self {
-            Self::Count => &["stats"],
+            Self::Count => &["stats", "flows"],
             Self::Maps => &["maps"],
             Self::Nodes => &["up", "down", "show", "endpoint", "fastpath"],
             Self::Demo => &["demo"],

@@ -9,6 +9,7 @@ mod descriptors;
 mod ending;
 pub mod expedite;
 pub mod finding;
+pub mod flows;
 mod hash;
 pub mod lab;
 pub mod lock;

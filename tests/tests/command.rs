@@ -120,6 +120,8 @@ fn what_is_not_found_ends_by_one_rule() {
     let node = lab.name("A");
     for arguments in [
         &["stats", "--node", "nobody"][..],
+        &["flows", "--node", "nobody"],
+        &["flows", "--endpoint", "nobody"],
         &["maps", "--node", "nobody"],
         &["maps", "dump", "hops", "--node", "nobody"],
         &["fastpath", "on", "--node", "nobody"],
@@ -198,6 +200,7 @@ fn without_root_one_line_says_so() {
         &["down"],
         &["show"],
         &["stats"],
+        &["flows"],
         &["demo"],
         &["bench"],
     ] {

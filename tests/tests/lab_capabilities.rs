@@ -175,6 +175,7 @@ fn a_day(lab: &Lab, node: &str, run: &dyn Fn(Work, &str) -> Output) {
     ];
     lab.assert_counted(node, &before, &counted);
     assert!(ends(Work::Count, &format!("stats --node @{node}"), 0).contains("redirect_peer"));
+    assert!(ends(Work::Count, &format!("flows --node @{node}"), 0).contains("EVICTED"));
     assert!(ends(Work::Maps, &format!("maps --node @{node}"), 0).contains("endpoints_v6"));
     assert!(ends(Work::Maps, "maps dump endpoint_records", 0).contains("va1"));
     assert!(ends(Work::Nodes, "show @x", 0).contains("fd00:5::2"));

@@ -46,6 +46,8 @@ fn nodes_endpoints_and_maps_are_offered() {
     assert_eq!(its(&["stats", "--node", ""]), ["A", "B"]);
     let endpoints = ["a1", "a2", "b1", "b2"];
     assert_eq!(its(&["stats", "--endpoint", ""]), endpoints);
+    assert_eq!(its(&["flows", "--node", ""]), ["A", "B"]);
+    assert_eq!(its(&["flows", "--endpoint", ""]), endpoints);
     assert_eq!(its(&["fastpath", "off", "--endpoint", ""]), endpoints);
     assert_eq!(its(&["show", ""]), ["A", "B", "a1", "a2", "b1", "b2"]);
     // Of the commands for one endpoint: what can be removed so, and where it can go.

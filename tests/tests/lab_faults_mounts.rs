@@ -78,11 +78,12 @@ fn what_is_up_is_not_denied_where_it_cannot_be_seen() {
     let (file, name) = (File::of(&lab), lab.name("H"));
     let exec = ["ip", "netns", "exec", &name];
     let node = lab.name("A");
-    let commands: [&[&str]; 7] = [
+    let commands: [&[&str]; 8] = [
         &["show"],
         &["show", "-f", file.path()],
         &["stats"],
         &["maps"],
+        &["flows"],
         &["fastpath", "off", "--node", &node],
         &["down", "-f", file.path()],
         &["down", "--all"],

@@ -12,6 +12,7 @@ mod expedite;
 mod failure;
 mod fastpath;
 mod file;
+mod flows;
 mod init;
 mod man;
 mod maps;
@@ -128,6 +129,8 @@ enum Command {
     Fastpath(fastpath::FastpathArgs),
     /// Show per-hop counters, or rates
     Stats(stats::StatsArgs),
+    /// Show connections: which side each is on, and between which endpoints
+    Flows(flows::FlowsArgs),
     /// Show the raw maps, decoded
     Maps(maps::MapsArgs),
     /// Tell the story of the built-in lab, each step checked
@@ -152,6 +155,7 @@ impl Command {
             | Self::Endpoint(_)
             | Self::Show(_)
             | Self::Stats(_)
+            | Self::Flows(_)
             | Self::Maps(_)
             | Self::Bench(_)
             | Self::Completions(_)
@@ -171,6 +175,7 @@ impl Command {
             Self::Init(_)
             | Self::Show(_)
             | Self::Stats(_)
+            | Self::Flows(_)
             | Self::Maps(_)
             | Self::Completions(_)
             | Self::Man(_) => false,
@@ -186,6 +191,7 @@ impl Command {
             Self::Endpoint(args) => endpoint::run(args, context),
             Self::Fastpath(args) => fastpath::run(args, context),
             Self::Stats(args) => stats::run(args, context),
+            Self::Flows(args) => flows::run(args, context),
             Self::Maps(args) => maps::run(args, context),
             Self::Demo(args) => demo::command::run(args, context),
             Self::Bench(args) => bench::run(args, context),
@@ -306,6 +312,9 @@ mod tests {
             "show demo01 node03",
             "stats --watch",
             "stats --watch --interval 0.5",
+            "flows",
+            "flows --endpoint demo01 --node node03 --side kernel -j",
+            "flows --side fast -o wide",
             "maps",
             "maps --node node03",
             "maps list -j",
@@ -363,6 +372,8 @@ mod tests {
             "stats --interval 1",
             "stats --watch --interval 0",
             "stats --watch --interval nan",
+            "flows --side both",
+            "flows --endpoint ../demo01",
             "maps dump",
             "maps dump hops --node a/b",
             "bench --paths netpaht",

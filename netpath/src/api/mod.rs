@@ -4,6 +4,7 @@
 //! a new version; new keys may come at any time.
 
 mod changes;
+mod flows;
 mod groups;
 mod hops;
 mod status;
@@ -12,6 +13,7 @@ mod tests;
 
 pub use self::{
     changes::{Change, Changes},
+    flows::{Flow, FlowEnd, FlowTable, Flows},
     groups::{Count, GroupRow, Groups},
     hops::{Hop, Hops, Rate, Rates},
     status::{Endpoint, Finding, Interface, NextHop, Route, Status, StatusNode, Uplink},

@@ -1,14 +1,14 @@
 //! The documents and their schemas.
 
 use jsonschema::Validator;
-use netpath_common::{EndpointId, Ifindex, Outcome, PuntReason};
+use netpath_common::{EndpointId, Family, Ifindex, Outcome, PuntReason};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
     counters::{Counters, GroupBy, HopRow, Reason},
-    finding,
+    finding, flows,
     provision::{
         self, Action, EndpointStatus, FastPath, InterfaceStatus, NextHopStatus, NodeStatus, Object,
         RouteStatus, UplinkStatus,
@@ -17,6 +17,7 @@ use crate::{
 };
 
 const STATS: &str = include_str!("../../../docs/schema/stats.json");
+const FLOWS: &str = include_str!("../../../docs/schema/flows.json");
 const SHOW: &str = include_str!("../../../docs/schema/show.json");
 const UP: &str = include_str!("../../../docs/schema/up.json");
 
@@ -147,6 +148,68 @@ fn sums_are_of_their_schema() {
         serde_json::to_string(&Groups::new(GroupBy::Endpoint, &groups, None)).expect("serializes"),
         r#"{"by":"endpoint","groups":[{"node":"node03","name":"demo01","outcome":null,"reason":null,"from":{"packets":4,"bytes":168},"redirected":2,"punted":2,"dropped":0,"to":{"packets":0,"bytes":0}}],"seconds":null,"version":1}"#
     );
+}
+
+#[test]
+fn connections_are_of_their_schema() {
+    let end = |address: &str, port, endpoint: Option<&str>| flows::End {
+        address: address.parse().expect("valid"),
+        port,
+        endpoint: endpoint.map(str::to_owned),
+    };
+    let seconds = std::time::Duration::from_secs;
+    let tcp = flows::Flow {
+        node: "node03".into(),
+        side: flows::Side::Kernel,
+        protocol: 6,
+        source: end("10.0.1.2", Some(40_000), Some("demo01")),
+        destination: end("10.0.3.2", Some(80), None),
+        identifier: None,
+        ingress: Some("np-demo01".into()),
+        age: seconds(61),
+        idle: seconds(2),
+    };
+    let echo = flows::Flow {
+        side: flows::Side::Fast,
+        protocol: 58,
+        source: end("fd00:1::2", None, None),
+        destination: end("fd00:3::2", None, None),
+        identifier: Some(77),
+        ingress: None,
+        ..tcp.clone()
+    };
+    let unnamed = flows::Flow {
+        protocol: 253,
+        identifier: None,
+        ..echo.clone()
+    };
+    let tables = Family::ALL.map(|family| flows::FlowTable {
+        node: "node03".into(),
+        family,
+        entries: 2,
+        room: 65_536,
+        entered: 5,
+        evicted: 3,
+    });
+    let found = flows::Flows {
+        flows: vec![tcp, echo, unnamed],
+        tables: tables.into(),
+        ..flows::Flows::default()
+    };
+    let document = value(&Flows::from(&found));
+    conforms(FLOWS, &document);
+    let expected = json!({
+        "node": "node03", "side": "kernel", "protocol": "tcp", "protocol_number": 6,
+        "source": {"address": "10.0.1.2", "port": 40_000, "endpoint": "demo01"},
+        "destination": {"address": "10.0.3.2", "port": 80, "endpoint": null},
+        "identifier": null, "ingress": "np-demo01", "age": 61, "idle": 2
+    });
+    assert_eq!(document["flows"][0], expected);
+    assert_eq!(document["flows"][2]["protocol"], "253");
+    let table = json!({
+        "node": "node03", "family": "ipv6", "entries": 2, "room": 65_536, "entered": 5, "evicted": 3
+    });
+    assert_eq!(document["tables"][1], table);
 }
 
 fn drift() -> finding::Finding {

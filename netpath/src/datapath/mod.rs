@@ -4,6 +4,7 @@
 //! version of netpath adopts what an older one pinned as long as the ABI version is the same.
 
 mod attach;
+mod clock;
 mod clsact;
 mod error;
 mod hops;
@@ -25,6 +26,7 @@ mod test_run;
 mod timed;
 
 pub use self::{
+    clock::coarse_now,
     clsact::Clsact,
     error::DatapathError,
     kernel::{AttachMode, attach_mode},

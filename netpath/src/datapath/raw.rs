@@ -138,20 +138,35 @@ impl RawMap {
 
     /// Sets an entry.
     pub(super) fn set(&self, key: &[u8], value: &[u8]) -> Result<(), DatapathError> {
+        self.update(key, value, 0).map_err(self.failed("write to"))
+    }
+
+    /// Sets an entry unless the key has one; false where it has.
+    pub(super) fn add(&self, key: &[u8], value: &[u8]) -> Result<bool, DatapathError> {
+        /// `BPF_NOEXIST` of linux/bpf.h.
+        const NOEXIST: u64 = 1;
+        match self.update(key, value, NOEXIST) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(self.failed("add to")(error)),
+        }
+    }
+
+    fn update(&self, key: &[u8], value: &[u8], flags: u64) -> io::Result<()> {
         assert_eq!(
             (key.len(), value.len()),
             (self.layout.key_size, self.stride)
         );
         // SAFETY: key and value have the map's sizes; the kernel only reads them.
         unsafe {
-            sys::element(
+            sys::element_with(
                 command::MAP_UPDATE_ELEM,
                 self.fd(),
                 key.as_ptr(),
                 value.as_ptr().cast_mut(),
+                flags,
             )
         }
-        .map_err(self.failed("write to"))
     }
 
     /// Removes an entry. What is not there need not be removed.

@@ -221,10 +221,26 @@ pub(super) unsafe fn element(
     key: *const u8,
     value: *mut u8,
 ) -> io::Result<()> {
+    // SAFETY: as of this function.
+    unsafe { element_with(command, map, key, value, 0) }
+}
+
+/// As [`element`], with flags (`BPF_NOEXIST` and others of linux/bpf.h).
+///
+/// # Safety
+/// As for [`element`].
+pub(super) unsafe fn element_with(
+    command: libc::c_int,
+    map: BorrowedFd<'_>,
+    key: *const u8,
+    value: *mut u8,
+    flags: u64,
+) -> io::Result<()> {
     let mut element = Element {
         map_fd: map.as_raw_fd().cast_unsigned(),
         key: key as u64,
         value_or_next_key: value as u64,
+        flags,
         ..Element::default()
     };
     // SAFETY: the layout is the kernel's; the pointers are the caller's promise.

@@ -248,6 +248,14 @@ impl<K: Pod, V: Pod> Writable<'_, Table<K, V>> {
         self.raw.set(bytes(key), bytes(value))
     }
 
+    /// Sets an entry unless the key has one. Returns whether it did.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn add(&self, key: &K, value: &V) -> Result<bool, DatapathError> {
+        self.raw.add(bytes(key), bytes(value))
+    }
+
     /// Removes an entry. What is not there need not be removed.
     ///
     /// # Errors

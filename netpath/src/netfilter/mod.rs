@@ -4,6 +4,7 @@
 //! Everything here acts in the namespace of the calling thread.
 
 mod chain;
+pub mod conntrack;
 mod error;
 mod iptables;
 mod legacy;

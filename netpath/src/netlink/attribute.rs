@@ -103,7 +103,11 @@ impl<'a> Attributes<'a> {
         self.get(kind).map(text)
     }
 
-    fn fixed<const N: usize>(&self, kind: u16) -> Result<Option<[u8; N]>, String> {
+    /// Bytes of a length that is known.
+    ///
+    /// # Errors
+    /// When there are more or fewer.
+    pub fn fixed<const N: usize>(&self, kind: u16) -> Result<Option<[u8; N]>, String> {
         let read = |value: &[u8]| {
             value
                 .try_into()

@@ -332,6 +332,9 @@ pub enum Op {
     SetPrefix(IpNet, Owner, AddressPunts),
     /// Remove the entry of a prefix.
     RemovePrefix(IpNet),
+    /// Enter the connections that the kernel has translated, between ends that are routed, these among them that are yet to be
+    /// entered.
+    EnterConnections(Vec<IpNet>),
     /// Attach a program.
     Attach(ProgramKind, String),
     /// Detach a program, and remove its link's pin.

@@ -1,6 +1,7 @@
 //! Planning reaches a fixed point: after the steps of a plan nothing is left to do, from wherever it began.
 
 mod beside;
+mod connections;
 mod framing;
 mod generate;
 mod one;

@@ -34,6 +34,7 @@ const LIBRARY: &[(&str, &[&str])] = &[
     ("netfilter", &["command", "netlink", "netns"]),
     ("datapath", &["hash", "lock", "netlink", "netns"]),
     ("counters", &["datapath", "netns"]),
+    ("flows", &["datapath"]),
     ("probe", &["command", "netns", "random"]),
     (
         "provision",
@@ -53,7 +54,7 @@ const LIBRARY: &[(&str, &[&str])] = &[
         ],
     ),
     ("lab", &["model", "provision"]),
-    ("api", &["counters", "finding", "provision"]),
+    ("api", &["counters", "finding", "flows", "provision"]),
 ];
 
 /// Modules that do no I/O.

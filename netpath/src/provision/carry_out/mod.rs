@@ -1,5 +1,6 @@
 //! Carrying out steps, in order. Nothing is decided here: what an operation names is done, or fails.
 
+mod connections;
 mod links;
 mod maps;
 mod namespaces;
@@ -141,6 +142,7 @@ impl<'a> Site<'a> {
             | Op::Attach(..)
             | Op::Detach(..)
             | Op::RemoveClsact(_) => self.maps(inside, netlink, op),
+            Op::EnterConnections(to_come) => self.enter_connections(inside, to_come),
             Op::SetForwardPolicy { drop } => self.set_forward_policy(inside, *drop),
             _ => self.links(inside, netlink, op),
         }

@@ -134,6 +134,8 @@ impl World {
             | Op::RemoveEntry(_)
             | Op::SetPrefix(..)
             | Op::RemovePrefix(_) => self.apply_to_maps(op),
+            // The kernel adds to them itself, with each packet.
+            Op::EnterConnections(_) => {}
             Op::Attach(program, dev) => self.attach(*program, dev),
             Op::RemoveClsact(dev) => {
                 let ifindex = self.ifindex(dev);

@@ -11,6 +11,8 @@ pub(super) struct Draft {
     pub quiet: bool,
     /// The step is not told: it belongs to another.
     pub silent: bool,
+    /// Something of it is done by an earlier step, and told by this one.
+    pub is_ahead: bool,
 }
 
 impl Draft {
@@ -22,7 +24,7 @@ impl Draft {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.drift.is_empty() && self.ops.is_empty()
+        self.drift.is_empty() && self.ops.is_empty() && !self.is_ahead
     }
 
     /// All that is wrong, in words.

@@ -87,20 +87,20 @@ impl Planner<'_> {
         programs: &[ProgramKind],
         on: bool,
     ) {
+        let ifindex = self.world.ifindex(dev);
+        let mut missing = Vec::new();
         for &program in programs {
-            let ifindex = self.world.ifindex(dev);
             let dev = dev.to_owned();
-            match (
-                on,
-                self.world.observed.attached.contains(&(ifindex, program)),
-            ) {
+            let is_attached = self.world.observed.attached.contains(&(ifindex, program));
+            let is_ahead = self.ahead.remove(&(ifindex, program));
+            match (on, is_attached) {
+                (true, true) if is_ahead => {
+                    draft.note(Drift::ProgramMissing { program, dev });
+                    draft.is_ahead = true;
+                }
                 (true, false) => {
-                    draft.note(Drift::ProgramMissing {
-                        program,
-                        dev: dev.clone(),
-                    });
-                    self.note_clsact(draft, &dev);
-                    self.act(draft, Op::Attach(program, dev));
+                    draft.note(Drift::ProgramMissing { program, dev });
+                    missing.push(program);
                 }
                 (false, true) => {
                     draft.note(Drift::ProgramSurplus {
@@ -118,6 +118,9 @@ impl Planner<'_> {
                 }
                 (true, true) | (false, false) => {}
             }
+        }
+        if !missing.is_empty() {
+            self.attach(draft, dev, &missing);
         }
     }
 

@@ -1,6 +1,7 @@
 //! From what is wanted and what is there to the steps in between.
 
 mod clsact;
+mod connections;
 mod draft;
 mod endpoint;
 mod entries;
@@ -19,10 +20,13 @@ mod sysctls;
 mod tell;
 mod uplink;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use ipnet::IpNet;
-use netpath_common::Mac;
+use netpath_common::{Ifindex, Mac, ProgramKind};
 
 use self::draft::Draft;
 pub use self::{
@@ -78,6 +82,12 @@ struct Planner<'a> {
     world: World,
     fresh: &'a mut Fresh,
     plan: Plan,
+    /// All programs of the node are planned for, whosever the endpoints are.
+    is_switching: bool,
+    /// What the kernel has translated is entered already.
+    are_connections_entered: bool,
+    /// Programs that are attached before it is their interface's turn.
+    ahead: BTreeSet<(Ifindex, ProgramKind)>,
 }
 
 impl<'a> Planner<'a> {
@@ -88,6 +98,9 @@ impl<'a> Planner<'a> {
             world: world.clone(),
             fresh,
             plan: Plan::default(),
+            is_switching: false,
+            are_connections_entered: false,
+            ahead: BTreeSet::new(),
         }
     }
 }

@@ -95,9 +95,11 @@ impl Planner<'_> {
             self.act(&mut draft, Op::RecordEndpoint(name, Box::new(record)));
         }
         draft.quiet = true;
+        self.is_switching = true;
         for interface in self.interfaces() {
             self.switch_interface(&mut draft, &interface);
         }
+        self.is_switching = false;
         let name = self.wanted.name.clone();
         self.step(Action::Update, Object::FastPath, &name, None, draft);
     }
@@ -198,7 +200,7 @@ impl Planner<'_> {
         }
         let before = draft.ops.len();
         self.programs(draft, &interface.dev, interface.programs, interface.on);
-        unpinned || draft.ops.len() != before
+        unpinned || draft.is_ahead || draft.ops.len() != before
     }
 
     /// Takes the programs off an uplink that somebody has given another name.

@@ -1,0 +1,168 @@
+//! `netpath flows`.
+
+use std::net::SocketAddr;
+
+use netpath::{
+    api,
+    capabilities::Work,
+    flows::{self, Flows},
+    model::Name,
+    mounts,
+    provision::ProvisionError,
+};
+
+use super::{Context, Exit, Failure, Refusal, Table, completions, note};
+
+/// Arguments of `netpath flows`.
+#[derive(Debug, clap::Args)]
+pub struct FlowsArgs {
+    /// Only this node [default: all that are up]
+    #[arg(long, value_name = "NODE", add = completions::nodes())]
+    node: Option<Name>,
+
+    /// Only connections of this endpoint
+    #[arg(long, value_name = "ENDPOINT", add = completions::endpoints())]
+    endpoint: Option<Name>,
+
+    /// Only connections of this side: those of the kernel are all that are kept
+    #[arg(long, value_enum, value_name = "SIDE")]
+    side: Option<Side>,
+}
+
+/// Who forwards a connection's packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Side {
+    /// The kernel, in both directions
+    Kernel,
+    /// The fast path, which keeps no connections: refused
+    Fast,
+}
+
+/// Shows connections.
+pub fn run(args: &FlowsArgs, context: &Context) -> Result<Exit, Failure> {
+    if args.side == Some(Side::Fast) {
+        return Err(Refusal(
+            "the fast path keeps no connections, and there are none to list: whatever is between two routed ends and not in \
+             `netpath flows --side kernel` takes it; `netpath stats` counts its packets"
+                .to_owned(),
+        )
+        .into());
+    }
+    context.require(Work::Count)?;
+    mounts::require_visible("flows")?;
+    let found = args.read()?;
+    for error in &found.unread {
+        note(error);
+    }
+    if found.flows.is_empty() {
+        note("no connection is known to be the kernel's");
+    }
+    let document = api::Flows::from(&found);
+    context
+        .output
+        .show(&document, || vec![table(&document), fill(&document)])?;
+    Ok(match found.unread.is_empty() {
+        true => Exit::Done,
+        false => Exit::Degraded,
+    })
+}
+
+impl FlowsArgs {
+    fn read(&self) -> Result<Flows, Failure> {
+        let mut found = flows::read_all(self.node.as_ref().map(Name::as_ref))?;
+        if let Some(endpoint) = &self.endpoint {
+            let endpoint = endpoint.as_ref();
+            if !found.endpoints.contains(endpoint) {
+                return Err(ProvisionError::NotUp {
+                    object: "endpoint",
+                    name: endpoint.to_owned(),
+                }
+                .into());
+            }
+            found.retain_endpoint(endpoint);
+        }
+        Ok(found)
+    }
+}
+
+fn table(document: &api::Flows) -> Table {
+    let mut table = Table::new([
+        "node",
+        "side",
+        "protocol",
+        "source",
+        "endpoint",
+        "destination",
+        "endpoint",
+        "+ingress",
+        "#age",
+        "#idle",
+    ]);
+    for flow in &document.flows {
+        let api::Flow {
+            source,
+            destination,
+            ..
+        } = flow;
+        table.row([
+            flow.node.clone(),
+            flow.side.to_owned(),
+            match flow.identifier {
+                Some(identifier) => format!("{} {identifier}", flow.protocol),
+                None => flow.protocol.clone(),
+            },
+            end(source),
+            source.endpoint.clone().unwrap_or_default(),
+            end(destination),
+            destination.endpoint.clone().unwrap_or_default(),
+            flow.ingress.clone().unwrap_or_default(),
+            time(flow.age),
+            time(flow.idle),
+        ]);
+    }
+    table
+}
+
+fn end(end: &api::FlowEnd) -> String {
+    let address = end.address.parse().ok();
+    match address.zip(end.port) {
+        Some((address, port)) => SocketAddr::new(address, port).to_string(),
+        None => end.address.clone(),
+    }
+}
+
+/// A number of seconds, with two digits at least that are not rounded.
+fn time(seconds: u64) -> String {
+    const UNITS: [(u64, char); 3] = [(86_400, 'd'), (3_600, 'h'), (60, 'm')];
+    let fitting = UNITS.iter().find(|(unit, _)| seconds >= 2 * unit);
+    match fitting {
+        Some((unit, sign)) => format!("{}{sign}", seconds / unit),
+        None => format!("{seconds}s"),
+    }
+}
+
+/// How full the tables are.
+fn fill(document: &api::Flows) -> Table {
+    let mut table = Table::new([
+        "node", "family", "#entries", "#room", "#entered", "#evicted",
+    ]);
+    for row in &document.tables {
+        let numbers = [row.entries, row.room, row.entered, row.evicted];
+        let numbers = numbers.map(|number| number.to_string());
+        let names = [row.node.clone(), row.family.clone()];
+        table.row(names.into_iter().chain(numbers));
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_short() {
+        let told = [0, 59, 119, 120, 7_199, 7_200, 172_799, 172_800].map(time);
+        let expected = ["0s", "59s", "119s", "2m", "119m", "2h", "47h", "2d"];
+        assert_eq!(told, expected);
+    }
+}

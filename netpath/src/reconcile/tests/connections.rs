@@ -1,0 +1,149 @@
+//! What the kernel has translated is entered before any program asks for it, and after all note what comes.
+
+use std::collections::BTreeSet;
+
+use netpath_common::{Hook, Ifindex, ProgramKind};
+use proptest::prelude::*;
+
+use super::{
+    generate::{Damage, damages, wanted},
+    lab, made, ops, planned,
+};
+use crate::reconcile::{Fresh, Op, Plan, Wishes, World, down, switch};
+
+type Attached = BTreeSet<(Ifindex, ProgramKind)>;
+
+/// Walks through the operations of a plan and checks what they do to programs.
+fn check(start: &World, plan: &Plan) {
+    let mut world = start.clone();
+    // What was attached, and which interfaces were known, when connections were entered.
+    let mut entered: Option<(Attached, BTreeSet<(String, Ifindex)>)> = None;
+    for op in ops(plan) {
+        match op {
+            Op::EnterConnections(_) => {
+                assert_eq!(entered, None, "once is enough");
+                let known = world.observed.node.links.iter();
+                let known = known.filter(|link| {
+                    let interfaces = &world.observed.maps.interfaces;
+                    interfaces.contains_key(&link.ifindex)
+                });
+                let known = known.map(|link| (link.name.clone(), link.ifindex));
+                entered = Some((world.observed.attached.clone(), known.collect()));
+            }
+            Op::Attach(program, dev) => {
+                let ifindex = world.ifindex(dev);
+                let attached = &world.observed.attached;
+                let is_new = !attached.contains(&(ifindex, *program));
+                if is_new && program.hook() == Hook::Ingress {
+                    let egress = match program {
+                        ProgramKind::FromEndpoint => ProgramKind::ToEndpoint,
+                        _ => ProgramKind::ToUplink,
+                    };
+                    assert!(attached.contains(&(ifindex, egress)), "{dev}");
+                    let (then, known) = entered.as_ref().expect("entered first");
+                    if known.contains(&(dev.clone(), ifindex)) {
+                        assert!(then.contains(&(ifindex, egress)), "{dev} was there");
+                    }
+                }
+            }
+            _ => {}
+        }
+        world.apply(op);
+    }
+    let gained = world.observed.attached.difference(&start.observed.attached);
+    let is_any = gained.count() != 0;
+    assert!(!is_any || entered.is_some(), "{:#?}", plan.steps);
+    let attaches = ops(plan).any(|op| matches!(op, Op::Attach(..)));
+    assert!(attaches || entered.is_none(), "nothing is attached");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn connections_are_entered_between_who_notes_and_who_asks(
+        before in wanted(), after in wanted(), damages in damages(),
+    ) {
+        prop_assume!(before.place == after.place);
+        let mut world = made(&before);
+        damages.iter().for_each(|damage: &Damage| damage.inflict(&mut world));
+        check(&world, &planned(&after, &world));
+        check(&world, &down("n", &world));
+    }
+
+    #[test]
+    fn switching_on_enters_connections_in_between(wanted in wanted(), damages in damages()) {
+        let mut world = made(&wanted);
+        let node = world.recorded.clone().expect("made");
+        let mut wishes = Wishes::of(&node);
+        wishes.node = false;
+        let off = switch(&wanted, &wishes, &world);
+        check(&world, &off);
+        ops(&off).for_each(|op| world.apply(op));
+        damages.iter().for_each(|damage| damage.inflict(&mut world));
+        wishes.node = true;
+        check(&world, &switch(&wanted, &wishes, &world));
+    }
+}
+
+/// What is routed when all is made, and not yet when connections are entered.
+#[test]
+fn what_is_yet_to_be_routed_is_an_end_already() {
+    let to_come = |plan: &Plan| {
+        let mut nets = ops(plan).filter_map(|op| match op {
+            Op::EnterConnections(nets) => Some(nets.clone()),
+            _ => None,
+        });
+        let nets = nets.next().expect("something is attached");
+        nets.iter()
+            .map(ToString::to_string)
+            .collect::<BTreeSet<_>>()
+    };
+    let wanted = lab();
+    let nothing = World::default();
+    let expected = [
+        "10.0.1.2/32",
+        "10.0.2.2/32",
+        "fd00:1::2/128",
+        "fd00:2::2/128",
+    ];
+    let fresh = crate::reconcile::plan(&wanted, &nothing, &mut Fresh::new(1));
+    let all = to_come(&fresh);
+    assert!(expected.iter().all(|net| all.contains(*net)), "{all:?}");
+    // One whose veth is gone, among others that are there.
+    let mut world = made(&wanted);
+    let v4 = "10.0.2.2".parse().expect("valid");
+    world.observed.maps.endpoints.remove(&v4);
+    let ifindex = world.ifindex(&wanted.uplinks[0].dev);
+    world
+        .observed
+        .attached
+        .retain(|(index, _)| *index != ifindex);
+    let again = planned(&wanted, &world);
+    let all = to_come(&again);
+    assert_eq!(all.into_iter().collect::<Vec<_>>(), ["10.0.2.2/32"]);
+}
+
+/// A program that is attached before it is its interface's turn is told in its turn.
+#[test]
+fn what_is_attached_ahead_is_told_with_its_interface() {
+    let wanted = lab();
+    let mut world = made(&wanted);
+    let [first, second] = [0, 1].map(|number: usize| wanted.endpoints[number].host_dev.clone());
+    for (program, dev) in [
+        (ProgramKind::FromEndpoint, &first),
+        (ProgramKind::ToEndpoint, &second),
+    ] {
+        let ifindex = world.ifindex(dev);
+        assert!(world.observed.attached.remove(&(ifindex, program)));
+    }
+    let told = |plan: &Plan| plan.changes().map(ToString::to_string).collect::<Vec<_>>();
+    let wishes = Wishes::of(world.recorded.as_ref().expect("made"));
+    let on = [&first, &second].map(|dev| format!("~ fast path {dev} on node03: on"));
+    assert_eq!(told(&switch(&wanted, &wishes, &world)), on);
+    let mended = [
+        format!("~ endpoint demo01 on node03: program from_endpoint is not attached to {first}"),
+        format!("~ endpoint demo02 on node03: program to_endpoint is not attached to {second}"),
+    ];
+    assert_eq!(told(&planned(&wanted, &world)), mended);
+}
