@@ -23,7 +23,7 @@ pub struct DownArgs {
 
     /// The topology whose nodes to remove, which may have mistakes; `-` reads it from stdin [default: the built-in lab]
     #[arg(short, long, value_name = "FILE")]
-    file: Option<PathBuf>,
+    pub(super) file: Option<PathBuf>,
 
     /// Remove the nodes that are up and that the file has no more, instead of those that it has
     ///

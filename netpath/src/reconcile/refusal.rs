@@ -20,7 +20,7 @@ kinds! {
             name: String,
             /// That node.
             node: String,
-        } = "on_another_node", "run `netpath up` first with a file that has it on neither node";
+        } = "on_another_node", "first bring up a file that has it on neither node";
         /// A name is taken by the network namespace that another node is in.
         NodesNamespace {
             /// The namespace.
@@ -49,8 +49,8 @@ kinds! {
             what: String,
             /// That node.
             node: String,
-        } = "of_another_node", "give it to one of the two nodes: `netpath down` of that node, or `netpath up` of a file \
-            that has it there no more, lets go of it";
+        } = "of_another_node", "give it to one of the two nodes: the other one lets go of it when it is removed, or when a file is \
+            up that has it there no more";
         /// What was most likely made for an endpoint is there, and its record is gone, or says otherwise: nothing proves it
         /// netpath's any more.
         Unproven {
@@ -58,7 +58,7 @@ kinds! {
             name: String,
             /// Its host-side veth.
             dev: String,
-        } = "record_lost", "remove the node with `netpath down`, which says what it leaves, and make it anew";
+        } = "record_lost", "remove the node with `netpath down NODE`, which says what it leaves, and make it anew";
         /// A name is taken by an interface that no record proves netpath's.
         ForeignInterface {
             /// The interface.
@@ -79,16 +79,16 @@ kinds! {
             dev: String,
             /// What netpath gave it.
             mac: Mac,
-        } = "host_mac_changed", "set it back, or remove the node with `netpath down` first";
+        } = "host_mac_changed", "set it back, or remove the node with `netpath down NODE` first";
         /// The node is up as a lab node and wanted on the machine, or the other way round.
-        OtherPlace = "other_place", "run `netpath down` with the file that it was made from, first";
+        OtherPlace = "other_place", "remove it with `netpath down NODE` first";
         /// The node is up in another network namespace than the one netpath runs in.
         OtherNamespace {
             /// That one's name, where it has one.
             name: Option<String>,
         } = "other_namespace", "run netpath there";
         /// The network namespace that the node was made in as the machine itself is gone, and with it all that was in it.
-        NamespaceDead = "namespace_dead", "remove what is left of the node with `netpath down`";
+        NamespaceDead = "namespace_dead", "remove what is left of the node with `netpath down NODE`";
         /// The network namespace that an endpoint is to have does not exist.
         NoNamespace(String) = "namespace_missing", "give the path of one, such as /run/netns/NAME";
         /// The network namespace that an endpoint is to have is somebody else's: the machine's, a node's, an endpoint's.
@@ -228,9 +228,9 @@ kinds! {
         /// A FORWARD policy needs iptables, which is not there.
         NoIptables(&'static str) = "iptables_missing", "install the package iptables, or leave forward_policy out";
         /// Pins of the node's maps are gone that no program holds any more, and with them what they held.
-        LostMaps(Vec<&'static str>) = "maps_lost", "remove what is left of it with `netpath down`, and make it anew";
+        LostMaps(Vec<&'static str>) = "maps_lost", "remove what is left of it with `netpath down NODE`, and make it anew";
         /// Records of the node's cannot be read: somebody altered them.
-        DamagedRecords(Vec<String>) = "records_damaged", "remove the node with `netpath down`, which says what they no \
+        DamagedRecords(Vec<String>) = "records_damaged", "remove the node with `netpath down NODE`, which says what they no \
             longer prove netpath's, and make it anew";
         /// A name does not fit in its record.
         NameTooLong = "name_too_long", "shorten it";
@@ -244,6 +244,7 @@ impl Refusal {
         Refused {
             object: object.into(),
             refusal: self,
+            node: Box::default(),
             entry: Box::default(),
         }
     }
@@ -256,21 +257,21 @@ impl Refusal {
             }
             Self::OtherMac { dev, mac } => format!(
                 "set it back with `{entry}ip link set dev {dev} address {mac}` if nobody else made it, or remove the node \
-                 with `netpath down` first"
+                 with `netpath down NODE` first"
             ),
             Self::OnAnotherNode { node, .. } => format!(
-                "run `netpath up` first with a file that has it neither there nor here, or `netpath down` of {node}"
+                "first bring up a file that has it neither there nor here, or remove that node with `netpath down {node}`"
             ),
             Self::NamespaceReplaced(name) => format!(
                 "remove it with `ip netns del {name}` if nothing in it is of use: then `netpath up` makes netpath's anew, or \
-                 `netpath down` removes the rest"
+                 `netpath down NODE` removes the rest"
             ),
             Self::EmptyFile(name) => format!(
                 "remove it with `rm /run/netns/{name}`, which fails if somebody is at work there"
             ),
             Self::OfAnotherNode { node, .. } => format!(
-                "give it to one of the two: `netpath down` of {node}, or `netpath up` of a file that has it there no more, \
-                 lets go of it"
+                "give it to one of the two: `netpath down {node}`, or a file that has it there no more, once that is \
+                 up, lets go of it"
             ),
             Self::LeftInterface(dev) => format!(
                 "remove it with `{entry}ip link del dev {dev}` if nothing uses it, or set host_dev in the topology file to \
@@ -495,8 +496,12 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// The command that removes the node that is told of, as long as that has no name.
+const DOWN: &str = "`netpath down NODE`";
+
 /// The priority of netpath's filters, as tc calls it.
 const FILTER_PREFERENCE: u16 = netpath_common::CLSACT_PRIORITY;
+
 fn asker(origin: Origin) -> &'static str {
     match origin {
         Origin::File => "a topology file",
@@ -541,11 +546,22 @@ pub struct Refused {
     pub object: String,
     /// Why.
     pub refusal: Refusal,
+    /// The node that it is of; empty where it is of none.
+    pub node: Box<str>,
     /// What goes before a command to run it in the node's namespace; empty where it is run as netpath was.
     pub entry: Box<str>,
 }
 
 impl Refused {
+    /// The same, of a node: it stands in its commands, where others have `NODE`.
+    #[must_use]
+    pub fn on(self, node: &str) -> Self {
+        Self {
+            node: node.into(),
+            ..self
+        }
+    }
+
     /// The same, with what goes before its commands.
     #[must_use]
     pub fn entered_by(self, entry: &str) -> Self {
@@ -561,11 +577,14 @@ impl Refused {
         let Self {
             object,
             refusal,
+            node,
             entry,
         } = self;
-        refusal
-            .kind()
-            .found(object, refusal.to_string(), refusal.cure(entry))
+        let mut cure = refusal.cure(entry);
+        if !node.is_empty() {
+            cure = cure.replace(DOWN, &format!("`netpath down {node}`"));
+        }
+        refusal.kind().found(object, refusal.to_string(), cure)
     }
 }
 
