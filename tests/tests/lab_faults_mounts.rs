@@ -46,7 +46,8 @@ fn behind(prefix: &[&str], arguments: &[&str]) -> Output {
 fn as_advised(file: &File) -> Output {
     let inside = |line: &str| {
         let directory = file.0.parent().expect("a directory");
-        let programs = binary().parent().expect("a directory");
+        let netpath = binary();
+        let programs = netpath.parent().expect("a directory");
         let path = std::env::var("PATH").expect("a search path");
         let mut command = Command::new("unshare");
         command
@@ -144,7 +145,11 @@ fn a_mount_namespace_that_hides_what_is_made_is_refused() {
         assert_ends(
             &output,
             2,
-            &["/run/netns", "nsenter --mount=/proc/", "/ns/mnt --wd=. netpath up"],
+            &[
+                "/run/netns",
+                "nsenter --mount=/proc/",
+                "/ns/mnt --wd=. netpath up",
+            ],
         );
         lab.assert_nothing_left();
     }
