@@ -130,7 +130,7 @@ kinds! {
             dst: IpNet,
             /// The route, in words.
             told: String,
-        } = "route_refuses", "remove that route, or have whoever made it give it a next hop";
+        } = "route_refuses", "remove that route or rule, or have whoever made the route give it a next hop";
         /// The kernel's routes, rules included, lead packets elsewhere than the file says: some of another node's prefix, some
         /// types of service, some senders, or what is for an endpoint.
         LedElsewhere(Box<Way>) = "led_elsewhere", "remove the rule or the route, or write its next hop into the topology \
