@@ -147,6 +147,10 @@ kinds! {
         /// An uplink of the machine has no carrier: nothing is at its other end, or that is down, and what is sent by it is
         /// lost.
         NoCarrier(String) = "no_carrier", CARRIER;
+        /// An uplink with Ethernet headers has ARP off: the kernel asks nobody by it, neither by ARP nor by neighbour discovery,
+        /// sends to its own Ethernet address, and answers nobody who asks for this node.
+        NoArp(String) = "arp_off", "set it on with `ip link set dev DEV arp on`, or give each of its next hops an Ethernet address \
+            with `ip neigh replace`";
         /// Another node that packets are sent to has no route back to where they come from.
         NoWayBack {
             /// The next hop.
@@ -309,6 +313,7 @@ impl Drift {
             Self::NextHopSilent { via, dev, .. } => format!(
                 "see whether {via} is up and on that link: `ip neigh show {via} dev {dev}`, `ping {via}`"
             ),
+            Self::NoArp(dev) => self.kind().cure.replace("DEV", dev),
             Self::LedElsewhere(way) => format!(
                 "see what leads there with `{}`, and remove it, or write its next hop into the topology file",
                 RouteGet(way)
@@ -401,6 +406,11 @@ impl fmt::Display for Drift {
             Self::NoCarrier(dev) => {
                 write!(f, "uplink {dev} has no carrier: what is sent by it is lost")
             }
+            Self::NoArp(dev) => write!(
+                f,
+                "uplink {dev} has ARP off: what is sent by it to whom no Ethernet address is set for is lost, and nobody is answered \
+                 who asks for this node"
+            ),
             Self::NoWayBack {
                 via,
                 other,
