@@ -22,19 +22,12 @@ fn an_uplink_without_carrier_is_told_at_once() {
     });
 }
 
-/// The Ethernet address that `ip link` prints.
-fn mac(printed: &str) -> String {
-    let mut words = printed.split_whitespace();
-    words.find(|word| *word == "link/ether");
-    words.next().expect("an Ethernet address").to_owned()
-}
-
 /// The kernel then takes the uplink's own Ethernet address for that of the next hop, and all is lost without a word.
 #[test]
 fn an_uplink_that_asks_nobody_is_told() {
     on_a_machine(|lab| {
         lab.converge();
-        let mac = mac(&lab.ip("P", "-o link show dev eth0"));
+        let mac = lab.mac("P", "eth0");
         run("ip link set up0 arp off");
         run("ip neigh flush all");
         lab.assert_told("H", &["arp_off of uplink up0 on H"]);
@@ -43,7 +36,7 @@ fn an_uplink_that_asks_nobody_is_told() {
         }
         // Those that are told it are reached; and nobody answers who is asked the way back.
         let next_hops = ["100.100.198.253", "fd00:198::253"];
-        let own = self::mac(&run("ip -o link show dev up0"));
+        let own = lab.mac("H", "up0");
         lab.ip(
             "P",
             &format!("neigh replace 100.100.198.250 lladdr {} dev eth0", own),

@@ -193,6 +193,17 @@ kinds! {
             /// Where it is.
             dev: String,
         } = "address_of_the_machine", "give the endpoint addresses and prefixes that are wholly its own";
+        /// An endpoint's address or prefix lies in the subnet of an interface of the machine's that is no uplink: who is there
+        /// asks for it on the link and is not answered, and what the machine sends to whoever has it there comes to the endpoint.
+        InSubnet {
+            /// The endpoint's address or prefix.
+            net: IpNet,
+            /// The subnet.
+            subnet: IpNet,
+            /// The interface.
+            dev: String,
+        } = "inside_a_subnet", "give the endpoint addresses and prefixes outside of that subnet, or name the interface as an \
+            uplink without addresses, if the machine answers there for endpoints (proxy_arp)";
         /// The machine routes an endpoint's address, or some of its prefix, elsewhere.
         RoutedElsewhere {
             /// The endpoint's address or prefix.
@@ -453,6 +464,16 @@ impl fmt::Display for Refusal {
                     write!(f, " of {net}")?;
                 }
                 write!(f, " is this machine's own address, on {dev}")
+            }
+            Self::InSubnet { net, subnet, dev } => {
+                match is_address(net) {
+                    true => write!(f, "{}", net.addr())?,
+                    false => write!(f, "{net}")?,
+                }
+                write!(
+                    f,
+                    " lies in {subnet}, the subnet of this machine's interface {dev}, which is no uplink"
+                )
             }
             Self::RoutedElsewhere { net, told, .. } => {
                 write!(f, "the machine already has a route to {told}, and ")?;

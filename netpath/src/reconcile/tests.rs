@@ -689,7 +689,7 @@ fn a_switch_makes_the_nodes_addresses_known() {
     let changes: Vec<String> = plan.changes().map(ToString::to_string).collect();
     assert_eq!(
         changes,
-        ["~ fast path n: its programs are told what has changed"]
+        ["~ fast path node03: its programs are told what has changed"]
     );
     carry_out(&mut world, &plan);
     assert_true(&lab(), &world);

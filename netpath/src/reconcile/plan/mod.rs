@@ -14,6 +14,7 @@ mod refuse;
 mod remove;
 mod route;
 mod shared;
+mod subnets;
 mod switch;
 mod sysctls;
 mod tell;

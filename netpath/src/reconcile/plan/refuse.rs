@@ -547,6 +547,9 @@ impl Planner<'_> {
                     }),
             );
         }
+        if own.is_none() {
+            refusals.extend(self.in_subnet(net));
+        }
         for refusal in refusals {
             self.refuse_with(Object::Endpoint, endpoint, refusal);
         }

@@ -201,6 +201,16 @@ fn each_says_what_is_wrong_and_what_mends_it() {
              n2`, or a file that has it there no more, once that is up, lets go of it",
         ),
         (
+            Refusal::InSubnet {
+                net: net("172.17.0.9/32"),
+                subnet: net("172.17.0.0/16"),
+                dev: "docker0".into(),
+            },
+            "172.17.0.9 lies in 172.17.0.0/16, the subnet of this machine's interface docker0, which is no uplink: give the \
+             endpoint addresses and prefixes outside of that subnet, or name the interface as an uplink without addresses, if \
+             the machine answers there for endpoints (proxy_arp)",
+        ),
+        (
             Refusal::LeftInterface("np-x".into()),
             "interface np-x was most likely made for an endpoint by a netpath whose records are gone, and nothing \
              proves that: remove it with `ip link del dev np-x` if nothing uses it, or set host_dev in the topology \
