@@ -375,6 +375,8 @@ pub struct Observed {
     pub programs_current: bool,
     /// How many addresses of each family its maps have room for; 0 where it has no maps.
     pub address_room: u32,
+    /// How many prefixes of each family its maps have room for; 0 where it has no maps.
+    pub route_room: u32,
     /// Whether its maps have the room that the topology says.
     pub has_room: bool,
     /// Whether its settings hold what netpath writes there, with the room that its maps have.

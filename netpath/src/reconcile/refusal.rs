@@ -231,6 +231,16 @@ kinds! {
             /// A `max_endpoints` that makes enough room.
             max_endpoints: u32,
         } = "too_many_addresses", "raise max_endpoints in the topology file, and run `netpath up`";
+        /// The prefixes of the routes and the endpoints, the machine's own whole prefixes and those of endpoints of other nodes here
+        /// do not all fit into the maps.
+        TooManyPrefixes {
+            /// Their family.
+            family: &'static str,
+            /// How many there are.
+            count: u32,
+            /// How many fit.
+            room: u32,
+        } = "too_many_prefixes", "raise max_routes in the topology file, and run `netpath up`";
         /// The file has IPv6 addresses, and the kernel has no IPv6: it was booted with `ipv6.disable=1`, or built without.
         NoIpv6 = "ipv6_absent", "leave IPv6 out of the topology file, or boot without `ipv6.disable=1`";
         /// The process is not allowed to do what the command takes.
@@ -325,6 +335,9 @@ impl Refusal {
             Self::OwnAddress { net, .. } => others(net).to_owned(),
             Self::TooManyAddresses { max_endpoints, .. } => format!(
                 "set max_endpoints of the node to {max_endpoints} or more in the topology file, and run `netpath up`"
+            ),
+            Self::TooManyPrefixes { count, .. } => format!(
+                "set max_routes of the node to {count} or more in the topology file, and run `netpath up`"
             ),
             Self::RoutedElsewhere { net, text, .. } => match text {
                 Some(text) => format!(
@@ -495,6 +508,14 @@ impl fmt::Display for Refusal {
                 f,
                 "its endpoints, its uplinks and its other interfaces have {count} {family} addresses, and its maps have \
                  room for {room}"
+            ),
+            Self::TooManyPrefixes {
+                family,
+                count,
+                room,
+            } => write!(
+                f,
+                "its routes, its endpoints and its namespace have {count} {family} prefixes, and its maps have room for {room}"
             ),
             Self::NoIpv6 => write!(f, "the kernel has no IPv6, and the topology file does"),
             Self::CapabilitiesMissing(told) => write!(f, "lacks {}", told.join(", ")),

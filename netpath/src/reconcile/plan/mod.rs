@@ -12,6 +12,7 @@ mod own;
 mod proof;
 mod refuse;
 mod remove;
+mod room;
 mod route;
 mod shared;
 mod subnets;

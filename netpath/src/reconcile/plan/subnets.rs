@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::{
-    super::{Link, Refusal, Scope},
+    super::{Link, Refusal},
     Planner,
     names::is_ours,
 };
@@ -25,11 +25,7 @@ impl Planner<'_> {
     fn is_uplink(&self, link: &Link) -> bool {
         let node = &self.initial.observed.node;
         let is_it = |dev: &str| node.link(dev).is_some_and(|it| it.ifindex == link.ifindex);
-        let of_file = self.wanted.uplinks.iter().map(|uplink| uplink.dev.as_str());
-        // Whoever wants one endpoint wants no uplinks.
-        let is_one = matches!(self.wanted.scope, Scope::Endpoint(_));
-        let recorded = self.initial.recorded.iter().filter(|_| is_one);
-        let recorded = recorded.flat_map(|node| node.uplinks.keys().map(String::as_str));
-        of_file.chain(recorded).any(is_it)
+        let mut uplinks = self.wanted.uplinks.iter();
+        uplinks.any(|uplink| is_it(&uplink.dev))
     }
 }

@@ -298,9 +298,9 @@ impl Planner<'_> {
                 self.prefix_entry(&mut draft, false, dst, &owner, punts);
             }
         }
-        self.refresh_own_prefixes(&mut draft);
         // Without room for them nothing is switched on: then it does not matter what the programs know.
         if self.without_room().is_empty() {
+            self.refresh_own_prefixes(&mut draft);
             self.refresh_own_addresses(&mut draft);
         }
         self.features(&mut draft);

@@ -201,6 +201,15 @@ fn each_says_what_is_wrong_and_what_mends_it() {
              n2`, or a file that has it there no more, once that is up, lets go of it",
         ),
         (
+            Refusal::TooManyPrefixes {
+                family: "IPv6",
+                count: 9,
+                room: 8,
+            },
+            "its routes, its endpoints and its namespace have 9 IPv6 prefixes, and its maps have room for 8: set max_routes of \
+             the node to 9 or more in the topology file, and run `netpath up`",
+        ),
+        (
             Refusal::InSubnet {
                 net: net("172.17.0.9/32"),
                 subnet: net("172.17.0.0/16"),
