@@ -219,7 +219,10 @@ kinds! {
             told: String,
             /// As `ip route del` takes it.
             text: String,
-        } = "foreign_route", "write that next hop into the topology file, or remove it with `ip route del`";
+            /// It has one next hop, which a file can name.
+            by_one: bool,
+        } = "foreign_route", "write that next hop into the topology file, or leave via out of the file's route, so that the kernel's own \
+            routes say where it leads, or remove it with `ip route del`";
         /// The addresses of the endpoints, the uplinks and all of the node's other interfaces do not fit into a map.
         TooManyAddresses {
             /// Of which family.
@@ -346,9 +349,16 @@ impl Refusal {
                 ),
                 None => others(net).to_owned(),
             },
-            Self::ForeignRoute { text, .. } => format!(
-                "write that next hop into the topology file, or remove it with `{entry}ip route del {text}`"
-            ),
+            Self::ForeignRoute { text, by_one, .. } => {
+                let first = match by_one {
+                    true => "write that next hop into the topology file, or ",
+                    false => "",
+                };
+                format!(
+                    "{first}leave via out of the file's route, so that the kernel's own routes say where it leads, or remove it with \
+                     `{entry}ip route del {text}`"
+                )
+            }
             Self::NameTaken { cure, .. } => cure.to_string(),
             Self::OtherOrigin(Origin::File) => {
                 "take it out of the topology file, and run `netpath up`".to_owned()

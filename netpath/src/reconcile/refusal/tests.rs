@@ -272,9 +272,20 @@ fn each_says_what_is_wrong_and_what_mends_it() {
             Refusal::ForeignRoute {
                 told: told.into(),
                 text: text.into(),
+                by_one: false,
             },
-            "the machine already has a route to 10.0.1.0/24 on the link: write that next hop \
-             into the topology file, or remove it with `ip route del 10.0.1.0/24 dev br7`",
+            "the machine already has a route to 10.0.1.0/24 on the link: leave via out of the file's route, so that the kernel's \
+             own routes say where it leads, or remove it with `ip route del 10.0.1.0/24 dev br7`",
+        ),
+        (
+            Refusal::ForeignRoute {
+                told: "10.0.3.0/24 via 192.0.2.1".into(),
+                text: "10.0.3.0/24 via 192.0.2.1".into(),
+                by_one: true,
+            },
+            "the machine already has a route to 10.0.3.0/24 via 192.0.2.1: write that next hop into the topology file, or leave \
+             via out of the file's route, so that the kernel's own routes say where it leads, or remove it with `ip route del \
+             10.0.3.0/24 via 192.0.2.1`",
         ),
         (
             Refusal::NoIptables("ip6tables"),
@@ -372,6 +383,7 @@ fn commands_are_run_in_the_nodes_namespace() {
     let route = || Refusal::ForeignRoute {
         told: "10.0.1.0/24 on the link".into(),
         text: "10.0.1.0/24 dev br7 table main".into(),
+        by_one: false,
     };
     let refusals = [
         route(),
