@@ -245,6 +245,10 @@ kinds! {
             /// The interface.
             dev: String,
         } = "link_unpinned", MENDS;
+        /// A filter of the node's runs on an interface, beside the program that a link holds there: `NETPATH_ATTACH` was changed
+        /// meanwhile. Neither `fastpath off` nor `down` takes it off by links.
+        FilterBeside(String) = "filter_beside", "run `NETPATH_ATTACH=clsact netpath fastpath off`, which takes it off, and then \
+            `netpath fastpath on`";
         /// A link is pinned that belongs to nothing that netpath made.
         LinkSurplus {
             /// The program.
@@ -507,6 +511,11 @@ impl fmt::Display for Drift {
                 f,
                 "program {} runs on {dev}, and no pin of netpath's holds it there",
                 program.name()
+            ),
+            Self::FilterBeside(dev) => write!(
+                f,
+                "a tc filter of netpath's runs on {dev}, beside the program that is attached by a link: NETPATH_ATTACH was \
+                 clsact then"
             ),
             Self::LinkSurplus { program, dev } => write!(
                 f,

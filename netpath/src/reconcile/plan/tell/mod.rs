@@ -39,6 +39,7 @@ impl Planner<'_> {
             self.tell_uplinks(&node);
         }
         self.tell_no_arp(&node);
+        self.tell_filters(&node);
         self.tell_lost(&node);
         self.tell_routes(&node);
         self.tell_ways(&node);
@@ -69,6 +70,18 @@ impl Planner<'_> {
             if link.is_some_and(|link| link.up && !link.carrier) {
                 self.tell_of(Object::Uplink, dev, Drift::NoCarrier(dev.clone()));
             }
+        }
+    }
+
+    /// Filters that were attached in the other way.
+    fn tell_filters(&mut self, node: &Recorded) {
+        for dev in self.world.observed.census.beside.clone() {
+            let mut endpoints = node.endpoints.iter();
+            let object = match endpoints.find(|(_, record)| record.host_dev == dev) {
+                Some((name, _)) => (Object::Endpoint, name.clone()),
+                None => (Object::Uplink, dev.clone()),
+            };
+            self.tell_of(object.0, &object.1, Drift::FilterBeside(dev));
         }
     }
 
