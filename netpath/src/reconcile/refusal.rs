@@ -268,8 +268,7 @@ impl Refusal {
         Refused {
             object: object.into(),
             refusal: self,
-            node: Box::default(),
-            entry: Box::default(),
+            commands: Box::default(),
         }
     }
 
@@ -598,29 +597,32 @@ pub struct Refused {
     pub object: String,
     /// Why.
     pub refusal: Refusal,
-    /// The node that it is of; empty where it is of none.
-    pub node: Box<str>,
+    /// How its commands are to be typed.
+    pub commands: Box<Commands>,
+}
+
+/// What commands are about, and where they are run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Commands {
+    /// The node; empty where they are about none.
+    pub node: String,
     /// What goes before a command to run it in the node's namespace; empty where it is run as netpath was.
-    pub entry: Box<str>,
+    pub entry: String,
 }
 
 impl Refused {
     /// The same, of a node: it stands in its commands, where others have `NODE`.
     #[must_use]
-    pub fn on(self, node: &str) -> Self {
-        Self {
-            node: node.into(),
-            ..self
-        }
+    pub fn on(mut self, node: &str) -> Self {
+        self.commands.node = node.to_owned();
+        self
     }
 
     /// The same, with what goes before its commands.
     #[must_use]
-    pub fn entered_by(self, entry: &str) -> Self {
-        Self {
-            entry: entry.into(),
-            ..self
-        }
+    pub fn entered_by(mut self, entry: &str) -> Self {
+        self.commands.entry = entry.to_owned();
+        self
     }
 
     /// As a finding.
@@ -629,9 +631,9 @@ impl Refused {
         let Self {
             object,
             refusal,
-            node,
-            entry,
+            commands,
         } = self;
+        let Commands { node, entry } = commands.as_ref();
         let mut cure = refusal.cure(entry);
         if !node.is_empty() {
             cure = cure.replace(DOWN, &format!("`netpath down {node}`"));
