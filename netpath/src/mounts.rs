@@ -288,7 +288,8 @@ fn peer_group_of(mountinfo: &str) -> Option<String> {
     found.and_then(|(_, group)| group.map(str::to_owned))
 }
 
-/// The command that does the same where everybody sees it: `nsenter --net` changes no mount.
+/// The command that does the same where everybody sees it: `nsenter --net` changes no mount, and `nsenter --mount` the working
+/// directory as well, unless it is told otherwise.
 fn remedy(command: &str) -> Result<String, MountsError> {
     if let Some(path) = file_of_current().map_err(unknown(NETNS_DIR))? {
         return Ok(format!(
@@ -298,7 +299,7 @@ fn remedy(command: &str) -> Result<String, MountsError> {
     }
     let everybody = everybody()?.display().to_string();
     Ok(format!(
-        "nsenter --mount={everybody}/ns/mnt netpath {command}"
+        "nsenter --mount={everybody}/ns/mnt --wd=. netpath {command}"
     ))
 }
 

@@ -274,7 +274,8 @@ fn up_show_stats_and_down_speak_json() {
     lab.ip("A", "link set va1 down");
     let output = run(&["show", "-f", file.path()]);
     let endpoint = format!("endpoint {} on {node}", lab.name("a1"));
-    let line = format!("{endpoint}: interface va1 is down: `netpath up` mends it");
+    let cure = format!("`netpath up -f {}` mends it", file.path());
+    let line = format!("{endpoint}: interface va1 is down: {cure}");
     ends(&output, 3, &[&line]);
     let output = run(&["show", "-f", file.path(), "-j"]);
     let shown: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -284,7 +285,7 @@ fn up_show_stats_and_down_speak_json() {
     let a1 = endpoints.find(|it| it["name"] == lab.name("a1").as_str());
     let finding = serde_json::json!({
         "id": "interface_down", "object": endpoint, "problem": "interface va1 is down",
-        "cure": "`netpath up` mends it"
+        "cure": cure
     });
     let drift = a1.expect("a1")["drift"].as_array().expect("a list");
     assert!(drift.contains(&finding), "{drift:?}");

@@ -107,6 +107,21 @@ fn each_capability_that_is_lacking_is_named_and_nothing_touched() {
     assert!(!is_nobodys("/run/netpath"));
 }
 
+/// Looking at the machine for a starter file takes none.
+#[test]
+fn anybody_may_have_a_starter_file() {
+    let program = Program::new();
+    on_a_machine(|_| {
+        for words in ["init", "init --host"] {
+            let roots = program.run("0", Work::Bench.needs(), false, words);
+            let anybodys = program.run(NOBODY, &[], false, words);
+            assert_ends(&anybodys, 0, &[]);
+            assert!(!anybodys.stdout.is_empty());
+            assert_eq!(anybodys.stdout, roots.stdout, "{words}");
+        }
+    });
+}
+
 /// Whether somebody else than root has it.
 fn is_nobodys(path: &str) -> bool {
     fs::metadata(path).is_ok_and(|found| found.uid() != 0)

@@ -9,9 +9,13 @@ use netpath::{
     netns::{Inside, Netns},
     probe::stream::{StreamOptions, udp_stream},
 };
-use netpath_tests::lab::{
-    Bytes::Exactly, Lab, TWO_NODES, addresses, assert_same_portrait, on_a_machine, portrait,
-    test_process,
+use netpath_tests::{
+    command::{TempFile, assert_ends},
+    lab::{
+        Bytes::Exactly, Lab, TWO_NODES, addresses, assert_same_portrait, on_a_machine, portrait,
+        test_process,
+    },
+    netpath,
 };
 
 fn in_a_process(test: &str) {
@@ -239,5 +243,41 @@ fn machine() {
         }
         lab.down();
         assert_same_portrait(&portrait(&machine), &before, "down");
+    });
+}
+
+/// Attached in one way and then in the other, the programs run twice: that is told, with what takes the first ones off.
+#[test]
+fn filters_beside_links_are_told() {
+    if !netpath_tests::has_tcx() {
+        eprintln!("not tried: there is but one way to attach");
+        return;
+    }
+    on_a_machine(|lab| {
+        let before = portrait(&Netns::current().expect("namespace"));
+        let file = TempFile::new(lab.text());
+        let by_clsact = |arguments: &[&str], status| {
+            let output = netpath(arguments).env("NETPATH_ATTACH", "clsact").output();
+            assert_ends(&output.expect("start"), status, &[]);
+        };
+        by_clsact(&["up", "-f", file.path()], 0);
+        lab.converge();
+        let told = [
+            "filter_beside of endpoint a1 on H",
+            "filter_beside of endpoint a2 on H",
+            "filter_beside of uplink up0 on H",
+        ];
+        lab.assert_told("H", &told);
+        // What the kernel is left its FORWARD drops, which is told as well.
+        by_clsact(&["fastpath", "off", "--node", &lab.name("H")], 3);
+        lab.fast_path(true, "H", None);
+        lab.assert_told("H", &[]);
+        assert_eq!((filters(lab, "H", "va1"), filters(lab, "H", "up0")), (0, 0));
+        for dst in addresses("a2").into_iter().chain(addresses("b1")) {
+            lab.assert_reaches("a1", dst, 63);
+        }
+        lab.down();
+        let after = portrait(&Netns::current().expect("namespace"));
+        assert_same_portrait(&after, &before, "down");
     });
 }

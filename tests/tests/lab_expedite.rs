@@ -6,6 +6,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
+    time::UNIX_EPOCH,
 };
 
 use netpath::{
@@ -14,6 +15,7 @@ use netpath::{
     provision::{self, UpOptions},
 };
 use netpath_tests::{
+    command::TempFile,
     lab::{Deadline, Lab, ONE_NODE, test_process},
     netpath,
 };
@@ -84,8 +86,31 @@ fn lab_in_haste() {
         during(slow.topology()),
         (vec!["0".to_owned()], "0".to_owned())
     );
+    // It counts for `down` as well, if it is given the file: also one with mistakes.
+    for mistake in ["", "speed = 1\n"] {
+        let file = TempFile::new(&format!("{mistake}{}", slow.text()));
+        slow.converge();
+        assert!(!hastens(&["down", "-f", file.path()]), "{mistake:?}");
+    }
+    slow.converge();
+    assert!(hastens(&["down", &slow.name("A")]));
+    let file = TempFile::new(lab.text());
+    lab.converge();
+    assert!(hastens(&["down", "-f", file.path()]));
     // Nothing of the directory of locks is left either.
     assert!(!Path::new("/run/netpath").exists());
+}
+
+/// Whether a command that is done well writes the kernel's number.
+fn hastens(arguments: &[&str]) -> bool {
+    let file = fs::File::options().write(true).open(SWITCH);
+    let file = file.expect(SWITCH);
+    file.set_modified(UNIX_EPOCH).expect("set");
+    let output = netpath(arguments).output().expect("start");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(value(), "0");
+    let modified = file.metadata().and_then(|found| found.modified());
+    modified.expect("a time") != UNIX_EPOCH
 }
 
 #[test]

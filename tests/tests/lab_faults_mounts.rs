@@ -42,6 +42,33 @@ fn behind(prefix: &[&str], arguments: &[&str]) -> Output {
     command.stdin(Stdio::null()).output().expect("start")
 }
 
+/// Brings a file up in a mount namespace of its own, by its name in the working directory, and types there what is advised.
+fn as_advised(file: &File) -> Output {
+    let inside = |line: &str| {
+        let directory = file.0.parent().expect("a directory");
+        let netpath = binary();
+        let programs = netpath.parent().expect("a directory");
+        let path = std::env::var("PATH").expect("a search path");
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "--propagation", "private", "sh", "-c", line])
+            .current_dir(directory)
+            .env("PATH", format!("{}:{path}", programs.display()))
+            .stdin(Stdio::null());
+        command.output().expect("start")
+    };
+    let name = file.0.file_name().expect("a name").display();
+    let refused = inside(&format!("netpath up -f {name}"));
+    assert_ends(&refused, 2, &[]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    inside(&commands_of(&told).concat())
+}
+
+/// What stands between backticks.
+fn commands_of(told: &str) -> Vec<&str> {
+    told.split('`').skip(1).step_by(2).collect()
+}
+
 fn assert_ends(output: &Output, status: i32, words: &[&str]) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(status), "{stderr}");
@@ -56,11 +83,12 @@ fn up_within_ip_netns_exec_is_refused() {
     drop(lab.foreign_namespace("H"));
     let (file, name) = (File::of(&lab), lab.name("H"));
     let exec = ["ip", "netns", "exec", &name];
-    let remedy = format!("nsenter --net=/run/netns/{name} netpath up");
     for arguments in [
         &["up", "-f", file.path(), "--dry-run"][..],
         &["up", "-f", file.path()],
     ] {
+        let typed = arguments.join(" ");
+        let remedy = format!("`nsenter --net=/run/netns/{name} netpath {typed}`");
         assert_ends(&behind(&exec, arguments), 2, &[&remedy]);
         lab.assert_nothing_left();
     }
@@ -90,7 +118,8 @@ fn what_is_up_is_not_denied_where_it_cannot_be_seen() {
     ];
     for arguments in commands {
         let output = behind(&exec, arguments);
-        let remedy = format!("nsenter --net=/run/netns/{name} netpath {}", arguments[0]);
+        let typed = arguments.join(" ");
+        let remedy = format!("`nsenter --net=/run/netns/{name} netpath {typed}`");
         assert_ends(&output, 2, &[&remedy]);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(!stderr.contains("nothing is up"), "{stderr}");
@@ -117,10 +146,18 @@ fn a_mount_namespace_that_hides_what_is_made_is_refused() {
         assert_ends(
             &output,
             2,
-            &["/run/netns", "nsenter --mount=/proc/", "/ns/mnt netpath up"],
+            &[
+                "/run/netns",
+                "nsenter --mount=/proc/",
+                "/ns/mnt --wd=. netpath up",
+            ],
         );
         lab.assert_nothing_left();
     }
+    // What it names works there, also with a file that is named from the working directory.
+    assert_ends(&as_advised(&file), 0, &[]);
+    assert_eq!(lab.plan(), Vec::<String>::new());
+    lab.down();
     // Where the machine's mounts are shared both ways, nothing is hidden.
     let unshare = ["unshare", "--mount", "--propagation", "unchanged"];
     assert_ends(&behind(&unshare, &arguments), 0, &[]);

@@ -179,3 +179,22 @@ fn an_endpoint_that_is_switched_off_stays_off() {
     lab.converge();
     assert_works(&lab);
 }
+
+/// Where no program is there to be attached or detached, the wish is noted all the same, and that is said once.
+#[test]
+fn a_switch_that_only_notes_a_wish_says_so() {
+    let lab = Lab::up(ONE_NODE);
+    lab.ip("A", "link del dev va1");
+    let noted = ["~ fast path A: noted, and no program is to be attached or detached"];
+    // The pins of links that ended with the interface.
+    assert_eq!(
+        lab.fast_path(false, "A", Some("a1")),
+        ["~ fast path va1 on A: off"]
+    );
+    for on in [true, false] {
+        assert_eq!(lab.fast_path(on, "A", Some("a1")), noted, "{on}");
+        assert_eq!(lab.fast_path(on, "A", Some("a1")), Vec::<String>::new());
+    }
+    lab.converge();
+    lab.assert_loses("a1", addresses("a2")[0]);
+}

@@ -194,6 +194,37 @@ fn what_is_somebody_elses_is_refused() {
     });
 }
 
+/// A file can name one next hop; where there are several it leaves them to the kernel's route.
+#[test]
+fn a_route_by_a_nexthop_group_is_refused_with_what_can_be_done() {
+    on_a_machine(|lab| {
+        for (family, dst, via) in [
+            ("-4", "10.0.3.0/24", "100.100.198.253"),
+            ("-6", "fd00:3::/64", "fd00:198::253"),
+        ] {
+            for id in [7, 8] {
+                run(&format!(
+                    "ip {family} nexthop add id {id} via {via} dev up0"
+                ));
+            }
+            run("ip nexthop add id 9 group 7/8");
+            run(&format!("ip {family} route add {dst} nhid 9"));
+            assert_refused(lab, ": leave via out of the file's route");
+            let with_via = format!("{{ dst = \"{dst}\", via = \"{via}\" }}");
+            lab.rewrite(&HOST.replace(&with_via, &format!("{{ dst = \"{dst}\" }}")));
+            lab.converge();
+            assert_eq!(lab.plan(), Vec::<String>::new());
+            assert_works(lab);
+            lab.down();
+            lab.rewrite(HOST);
+            run(&format!("ip {family} route del {dst} nhid 9"));
+            for id in [9, 8, 7] {
+                run(&format!("ip nexthop del id {id}"));
+            }
+        }
+    });
+}
+
 #[test]
 fn a_machine_that_is_not_set_up_is_refused() {
     on_a_machine(|lab| {

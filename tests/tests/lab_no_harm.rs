@@ -7,8 +7,12 @@ use netpath::{
     netns::{NETNS_DIR, Netns},
     provision::{self, Change, Remaining, UpOptions},
 };
-use netpath_tests::lab::{
-    HOST, Lab, ONE_NODE, assert_same_portrait, commands, obey, on_a_machine, portrait, refused, run,
+use netpath_tests::{
+    lab::{
+        HOST, Lab, ONE_NODE, assert_same_portrait, commands, obey, on_a_machine, portrait, refused,
+        run,
+    },
+    netpath,
 };
 
 fn machine() -> Netns {
@@ -252,6 +256,71 @@ fn an_address_that_the_machine_gets_later_stays_the_machines() {
             run(&format!("ip addr del {address} dev {dev}"));
         }
         run("ip link del nic2");
+    });
+}
+
+/// Whoever is on that link asks for the address there, and is not answered; and the machine would send to the endpoint what is
+/// for somebody there.
+#[test]
+fn an_address_in_the_subnet_of_another_interface_is_refused() {
+    on_a_machine(|lab| {
+        lab.converge();
+        let add = [
+            "ip addr add 10.0.1.200/24 dev br7",
+            "ip -6 addr add fd00:1::200/64 dev br7 nodad",
+        ];
+        for (line, subnet, address) in [
+            (add[0], "10.0.1.0/24", "10.0.1.2"),
+            (add[1], "fd00:1::/64", "fd00:1::2"),
+        ] {
+            run(line);
+            let error = refused(lab).to_string();
+            let words = format!(
+                "{address} lies in {subnet}, the subnet of this machine's interface br7, which is no uplink"
+            );
+            assert!(error.contains(&words), "{error}");
+            let shown = lab.shown("H");
+            let told = "inside_a_subnet of endpoint a1 on H".to_owned();
+            assert!(shown.contains(&told), "{shown:?}");
+            run(&line.replace(" add ", " del ").replace(" nodad", ""));
+            assert_eq!(lab.shown("H"), Vec::<String>::new());
+        }
+        // One more endpoint is asked the same, also of a prefix.
+        let (name, node) = (lab.name("a3"), lab.name("H"));
+        let add_endpoint = |address: &str, prefix: &str| {
+            let words = [
+                "endpoint",
+                "add",
+                &name,
+                "--node",
+                &node,
+                "--address",
+                address,
+            ];
+            let output = netpath(&words).args(["--prefix", prefix]).output();
+            let output = output.expect("start");
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            (output.status.code(), told)
+        };
+        for (address, prefix) in [
+            ("192.0.2.9/32", "10.9.0.0/28"),
+            ("10.0.9.2/32", "192.0.2.64/28"),
+        ] {
+            let (status, told) = add_endpoint(address, prefix);
+            assert_eq!(status, Some(2), "{told}");
+            assert!(told.contains("lies in 192.0.2.0/24"), "{told}");
+        }
+        lab.down();
+        // Where endpoints are meant to be in it, it is an uplink.
+        run(add[0]);
+        let uplink = "addresses = [\"100.100.198.250/24\", \"fd00:198::250/64\"] }";
+        lab.rewrite(&HOST.replace(uplink, &format!("{uplink}, {{ dev = \"br7\" }}")));
+        lab.converge();
+        assert_eq!(lab.plan(), Vec::<String>::new());
+        let error = add_endpoint("10.0.1.9/32", "10.9.0.0/28");
+        assert_eq!(error.0, Some(0), "{}", error.1);
+        let removed = netpath(&["endpoint", "remove", &name]).output();
+        assert!(removed.expect("start").status.success());
     });
 }
 

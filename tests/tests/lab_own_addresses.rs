@@ -15,9 +15,10 @@ use netpath::{
 };
 use netpath_common::{EndpointEntry, Mac, PuntReason};
 use netpath_tests::{
+    command::{assert_ends, run_netpath},
     lab::{
         Bytes::{Any, Exactly},
-        Deadline, Lab, TWO_NODES, addresses, listener, on_a_machine, run, udp_port,
+        Deadline, Lab, TWO_NODES, addresses, listener, on_a_machine, refused, run, udp_port,
     },
     netpath,
 };
@@ -308,6 +309,7 @@ fn an_address_that_comes_or_goes_is_told_and_made_known() {
             assert_eq!(output.status.code(), Some(3), "{text}");
             assert!(text.contains(words), "no {words:?} in {text}");
         };
+        let told = ["~ fast path H: its programs are told what has changed"];
         for by_switch in [false, true] {
             for other in OTHERS {
                 add(other);
@@ -319,7 +321,7 @@ fn an_address_that_comes_or_goes_is_told_and_made_known() {
                 assert_eq!(lab.plan(), [planned.as_str()]);
                 match by_switch {
                     false => assert_eq!(lab.converge(), [planned]),
-                    true => assert_eq!(lab.fast_path(true, "H", None), Vec::<String>::new()),
+                    true => assert_eq!(lab.fast_path(true, "H", None), told),
                 }
                 assert_eq!(lab.plan(), Vec::<String>::new());
                 machines_wire(lab).assert_forged(address(other));
@@ -328,7 +330,7 @@ fn an_address_that_comes_or_goes_is_told_and_made_known() {
                 shows(&format!("the node no longer has the address {other}"));
                 match by_switch {
                     false => assert_eq!(lab.converge().len(), 1),
-                    true => assert_eq!(lab.fast_path(true, "H", None), Vec::<String>::new()),
+                    true => assert_eq!(lab.fast_path(true, "H", None), told),
                 }
                 assert_eq!(lab.plan(), Vec::<String>::new());
                 assert_eq!(entry(lab, "H", address(other)), None);
@@ -566,6 +568,50 @@ fn the_same_in_a_lab() {
 }
 
 /// More addresses than the maps hold are told before anything is touched, with what makes room.
+/// What the machine takes in as a whole is in the same maps as what is routed.
+#[test]
+fn a_machine_with_more_prefixes_than_fit_is_refused() {
+    on_a_machine(|lab| {
+        lab.edit("netns = \"host\"", "netns = \"host\"\nmax_routes = 3");
+        let prefixes = ["10.50.0.0/24", "10.51.0.0/24"];
+        for prefix in prefixes {
+            run(&format!("ip route add local {prefix} dev lo"));
+        }
+        // The file has two, which fit.
+        let error = refused(lab).to_string();
+        let words = "have 4 IPv4 prefixes, and its maps have room for 3: set max_routes of the node to 4 or more";
+        assert!(error.contains(words), "{error}");
+        lab.assert_nothing_left();
+        run(&format!("ip route del local {} dev lo", prefixes[1]));
+        lab.converge();
+        // Nor do those of one more endpoint, and of what comes later.
+        let (name, node) = (lab.name("a3"), lab.name("H"));
+        let add = |prefixes: &[&str]| {
+            let mut command = netpath(&["endpoint", "add", &name, "--node", &node]);
+            command.args(["--address", "10.0.9.2/24"]);
+            command.args(prefixes.iter().flat_map(|prefix| ["--prefix", prefix]));
+            command.output().expect("start")
+        };
+        assert_ends(&add(&["10.9.0.0/28"]), 2, &[words]);
+        lab.edit("max_routes = 3", "max_routes = 4");
+        lab.converge();
+        assert_ends(&add(&["10.9.0.0/28"]), 0, &[]);
+        run(&format!("ip route add local {} dev lo", prefixes[1]));
+        assert_ends(
+            &run_netpath(&["fastpath", "on"]),
+            2,
+            &["have 5 IPv4 prefixes"],
+        );
+        assert!(
+            lab.shown("H")
+                .contains(&"too_many_prefixes of node H".to_owned())
+        );
+        run(&format!("ip route del local {} dev lo", prefixes[1]));
+        assert_eq!(lab.converge(), Vec::<String>::new());
+        assert_ends(&run_netpath(&["endpoint", "remove", &name]), 0, &[]);
+    });
+}
+
 #[test]
 fn a_machine_with_more_addresses_than_fit_is_refused() {
     on_a_machine(|lab| {

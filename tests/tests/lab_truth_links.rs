@@ -22,6 +22,45 @@ fn an_uplink_without_carrier_is_told_at_once() {
     });
 }
 
+/// The kernel then takes the uplink's own Ethernet address for that of the next hop, and all is lost without a word.
+#[test]
+fn an_uplink_that_asks_nobody_is_told() {
+    on_a_machine(|lab| {
+        lab.converge();
+        let mac = lab.mac("P", "eth0");
+        run("ip link set up0 arp off");
+        run("ip neigh flush all");
+        lab.assert_told("H", &["arp_off of uplink up0 on H"]);
+        for dst in addresses("b1") {
+            lab.assert_loses("a1", dst);
+        }
+        // Those that are told it are reached; and nobody answers who is asked the way back.
+        let next_hops = ["100.100.198.253", "fd00:198::253"];
+        let own = lab.mac("H", "up0");
+        lab.ip(
+            "P",
+            &format!("neigh replace 100.100.198.250 lladdr {} dev eth0", own),
+        );
+        lab.ip(
+            "P",
+            &format!("neigh replace fd00:198::250 lladdr {} dev eth0", own),
+        );
+        for (next_hop, state) in next_hops.into_iter().zip(["permanent", "noarp"]) {
+            lab.assert_told("H", &["arp_off of uplink up0 on H"]);
+            run(&format!(
+                "ip neigh replace {next_hop} lladdr {} dev up0 nud {state}",
+                mac
+            ));
+        }
+        lab.assert_told("H", &[]);
+        for dst in addresses("b1") {
+            lab.assert_reaches("a1", dst, 63);
+        }
+        run("ip link set up0 arp on");
+        lab.assert_told("H", &[]);
+    });
+}
+
 /// The kernel remembers a neighbour that did not answer until something is sent to it again.
 #[test]
 fn what_is_no_longer_known_of_a_next_hop_is_not_told() {

@@ -12,7 +12,7 @@ use std::{
 use netpath::{
     counters,
     netns::{Netns, NetnsError},
-    provision::{self, FastPath, NodeStatus},
+    provision::{self, FastPath, NodeStatus, ProvisionError, Selection},
 };
 use netpath_tests::{
     lab::{Deadline, Lab, ONE_NODE, TWO_NODES, addresses, on_a_machine, run},
@@ -51,6 +51,33 @@ fn a_machine_in_another_namespace_is_one_row() {
             }
             assert_eq!(other.fast_path(false, "A", None).len(), 3);
             other.converge();
+        });
+        assert_eq!(row(lab, "H"), (FastPath::On, vec![]));
+    });
+}
+
+/// Where a node is that has not the endpoint is no matter; where one is that has it is told.
+#[test]
+fn an_endpoint_is_switched_whatever_node_is_elsewhere() {
+    let other = Lab::up(ONE_NODE);
+    on_a_machine(|lab| {
+        lab.converge();
+        lab.inside("P", || {
+            let switch = |endpoint: &str| {
+                let selection = Selection {
+                    endpoint: Some(endpoint.to_owned()),
+                    ..Selection::default()
+                };
+                let changes = provision::set_fast_path(false, &selection, &mut |_| {});
+                changes.map(|changes| other.words(&changes))
+            };
+            let switched = switch(&other.name("a1")).expect("it is here");
+            assert_eq!(switched, ["~ fast path va1 on A: off"]);
+            let error = switch(&lab.name("a1")).expect_err("it is on the machine");
+            let there = format!("`nsenter --net=/run/netns/{} netpath", lab.name("H"));
+            assert!(error.to_string().contains(&there), "{error}");
+            let error = switch(&lab.name("nobody")).expect_err("it is nowhere");
+            assert!(matches!(error, ProvisionError::NotUp { .. }), "{error}");
         });
         assert_eq!(row(lab, "H"), (FastPath::On, vec![]));
     });
@@ -135,7 +162,8 @@ fn what_is_left_of_a_machine_that_is_gone_is_taken_down() {
     }
     assert_eq!(row(&other, "A"), (FastPath::On, vec![]));
     let error = lab.try_converge().expect_err("a refusal").to_string();
-    assert!(error.contains("`netpath down`"), "{error}");
+    let advice = format!("`netpath down {}`", lab.name("H"));
+    assert!(error.contains(&advice), "{error}");
     let removed = lab.down();
     assert_eq!(
         removed,

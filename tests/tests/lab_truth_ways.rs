@@ -224,3 +224,47 @@ fn what_is_for_an_endpoint_and_led_elsewhere_is_told() {
         }
     });
 }
+
+/// The kernel says the same of a rule that refuses with "unreachable" and of no route.
+#[test]
+fn what_refuses_is_told_as_what_it_is() {
+    const DOES: [(&str, &str); 3] = [
+        ("unreachable", "refuses them (unreachable)"),
+        ("prohibit", "refuses them (prohibit)"),
+        ("blackhole", "drops them (blackhole)"),
+    ];
+    machine(|lab| {
+        let told = |dst: &str, words: &str| {
+            let status = lab.status("H");
+            let problems: Vec<&str> = status.findings().map(|it| it.problem.as_str()).collect();
+            let problem = format!("packets to {dst} go nowhere: the kernel has {words}");
+            assert_eq!(problems, [problem]);
+        };
+        for (option, dst, address, stranger) in [
+            ("-4", "10.0.3.0/24", "10.0.3.2", "192.0.2.1"),
+            ("-6", "fd00:3::/64", "fd00:3::2", "2001:db8::1"),
+        ] {
+            for (action, does) in DOES {
+                for asks in [format!("to {dst}"), "iif va1".to_owned()] {
+                    run(&format!("ip {option} rule add pref 70 {asks} {action}"));
+                    let found: Vec<String> = lab.shown("H");
+                    assert!(!found.is_empty(), "{option} {asks} {action}");
+                    if asks.starts_with("to") {
+                        told(dst, &format!("rule 70, which {does}"));
+                    }
+                    lab.assert_loses("a1", address.parse().expect("an address"));
+                    run(&format!("ip {option} rule del pref 70"));
+                }
+                run(&format!("ip {option} route add {action} {address}"));
+                told(address, &format!("a route that {does}"));
+                run(&format!("ip {option} route del {action} {address}"));
+            }
+            // Nothing that is asked about is as this asks.
+            run(&format!(
+                "ip {option} rule add pref 70 from {stranger} unreachable"
+            ));
+            assert_eq!(lab.shown("H"), Vec::<String>::new());
+            run(&format!("ip {option} rule del pref 70"));
+        }
+    });
+}

@@ -7,7 +7,7 @@ use netpath::{
     datapath,
     model::{Name, NamedNodes},
     mounts,
-    provision::{self, ProvisionError},
+    provision::{self, DownOptions, ProvisionError},
 };
 
 use super::{
@@ -23,7 +23,7 @@ pub struct DownArgs {
 
     /// The topology whose nodes to remove, which may have mistakes; `-` reads it from stdin [default: the built-in lab]
     #[arg(short, long, value_name = "FILE")]
-    file: Option<PathBuf>,
+    pub(super) file: Option<PathBuf>,
 
     /// Remove the nodes that are up and that the file has no more, instead of those that it has
     ///
@@ -42,8 +42,8 @@ pub struct DownArgs {
 
 /// What to remove.
 enum Selected {
-    /// These, as far as they are up.
-    Nodes(Vec<String>),
+    /// Those of a file, as far as they are up.
+    Nodes(NamedNodes),
     /// These, which have to be up.
     Named(Vec<String>),
     /// All but these.
@@ -60,10 +60,19 @@ pub fn run(args: &DownArgs, context: &Context) -> Result<Exit, Failure> {
     mounts::require_visible("down")?;
     context.catch_signals()?;
     let _expedited = args.expedite.begin()?;
+    let expedite = match &selected {
+        Selected::Nodes(named) => Some(named.expedite),
+        // They are another file's, which is not known.
+        Selected::Named(_) | Selected::AllBut(_) | Selected::All => None,
+    };
     let nodes = nodes(selected, &mut exit)?;
     let mut report = ChangeReport::new(context);
     let mut told = false;
-    let result = provision::down_unless(&nodes, &context.interrupted, &mut |change| {
+    let options = DownOptions {
+        interrupted: &context.interrupted,
+        expedite,
+    };
+    let result = provision::down_as(&nodes, options, &mut |change| {
         report.add(change);
         if context.is_interrupted() && !told {
             told = true;
@@ -97,7 +106,7 @@ fn selected(args: &DownArgs, exit: &mut Exit) -> Result<Selected, Failure> {
     } else {
         let named = file::load_names(args.file.as_ref())?;
         tell_mistakes(&named, exit);
-        Selected::Nodes(named.names)
+        Selected::Nodes(named)
     })
 }
 
@@ -121,7 +130,7 @@ fn tell_mistakes(named: &NamedNodes, exit: &mut Exit) {
 
 fn nodes(selected: Selected, exit: &mut Exit) -> Result<Vec<String>, Failure> {
     Ok(match selected {
-        Selected::Nodes(names) => names,
+        Selected::Nodes(named) => named.names,
         Selected::Named(names) => {
             let up = datapath::nodes()?;
             match names.iter().find(|name| !up.contains(name)) {

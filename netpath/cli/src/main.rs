@@ -1,5 +1,6 @@
 //! The `netpath` command: parses, calls the libraries, prints, and chooses the exit status.
 
+mod advice;
 mod bench;
 mod capabilities;
 mod completions;
@@ -23,7 +24,7 @@ mod stats;
 mod table;
 mod up;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use clap::{ArgAction, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -182,6 +183,24 @@ impl Command {
         }
     }
 
+    /// The topology file that it is about, where it was given one.
+    fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Up(args) => args.file.as_deref(),
+            Self::Down(args) => args.file.as_deref(),
+            Self::Show(args) => args.file.as_deref(),
+            Self::Init(_)
+            | Self::Endpoint(_)
+            | Self::Fastpath(_)
+            | Self::Stats(_)
+            | Self::Maps(_)
+            | Self::Demo(_)
+            | Self::Bench(_)
+            | Self::Completions(_)
+            | Self::Man(_) => None,
+        }
+    }
+
     fn run(&self, context: &Context) -> Result<Exit, Failure> {
         match self {
             Self::Init(args) => init::run(args, context),
@@ -234,6 +253,7 @@ fn main() -> ExitCode {
     if !cli.command.changes_something() {
         signals::leave();
     }
+    advice::is_typed_as(cli.command.file());
     context::trace(cli.verbose, cli.command.logs_packets(), cli.color);
     let format = if cli.json { Format::Json } else { cli.output };
     let context = Context::new(Output::new(format, cli.color));

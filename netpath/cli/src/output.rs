@@ -9,7 +9,7 @@ use std::{
 use clap::ColorChoice;
 use serde::Serialize;
 
-use super::table::Table;
+use super::{advice, table::Table};
 
 /// Columns of a terminal that all tables fit, unless all is asked for.
 const WIDTH: u16 = 80;
@@ -206,6 +206,7 @@ fn yaml<T: Serialize>(document: &T) -> Result<String, serde_yaml_ng::Error> {
 
 /// Says something that is no result, on stderr.
 pub fn note(text: impl Display) {
+    let text = advice::typed(&text.to_string());
     // Without a stderr there is nobody to tell.
     let _closed = writeln!(io::stderr().lock(), "netpath: {text}");
 }

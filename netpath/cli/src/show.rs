@@ -13,7 +13,7 @@ use netpath::{
     },
 };
 
-use super::{Context, Exit, Failure, Table, completions, file, note, table::DRIFT};
+use super::{Context, Exit, Failure, Table, advice, completions, file, note, table::DRIFT};
 
 /// Arguments of `netpath show`.
 #[derive(Debug, clap::Args)]
@@ -24,7 +24,7 @@ pub struct ShowArgs {
 
     /// Only the nodes of this topology; `-` reads it from stdin [default: every node that is up]
     #[arg(short, long, value_name = "FILE", conflicts_with = "names")]
-    file: Option<PathBuf>,
+    pub(super) file: Option<PathBuf>,
 
     /// Only a row for each node
     #[arg(short, long)]
@@ -39,6 +39,9 @@ pub fn run(args: &ShowArgs, context: &Context) -> Result<Exit, Failure> {
     };
     context.require(Work::Nodes)?;
     let mut nodes = provision::observe()?;
+    for finding in nodes.iter_mut().flat_map(NodeStatus::findings_mut) {
+        finding.cure = advice::typed(&finding.cure);
+    }
     if mounts::covers_another()? {
         note(
             "/sys/fs/bpf is mounted twice: nodes that are pinned on the one below are not seen, and their programs run on: \

@@ -23,7 +23,7 @@ use super::{
 pub struct UpArgs {
     /// The topology; `-` reads it from stdin [default: the built-in lab]
     #[arg(short, long, value_name = "FILE")]
-    file: Option<PathBuf>,
+    pub(super) file: Option<PathBuf>,
 
     /// Print what would be changed and touch nothing
     #[arg(short = 'n', long, conflicts_with = "debug_datapath")]

@@ -13,6 +13,8 @@ pub struct NamedNodes {
     pub names: Vec<String>,
     /// How many nodes have no name that could be one.
     pub unnamed: usize,
+    /// Whether the kernel is to expedite its grace periods for one of them.
+    pub expedite: bool,
     /// All that is wrong with the file; `None` where it is valid.
     pub errors: Option<TopologyErrors>,
 }
@@ -36,8 +38,9 @@ impl NamedNodes {
             return Err(errors);
         };
         let mut names: Vec<String> = Vec::new();
-        let mut unnamed = 0;
+        let (mut unnamed, mut expedite) = (0, false);
         for node in nodes {
+            expedite |= expedites(node.get_ref());
             match name(node.get_ref()) {
                 Some(name) if names.contains(&name) => {}
                 Some(name) => names.push(name),
@@ -49,6 +52,7 @@ impl NamedNodes {
             false => Ok(Self {
                 names,
                 unnamed,
+                expedite,
                 errors: Some(errors),
             }),
         }
@@ -57,12 +61,26 @@ impl NamedNodes {
 
 impl From<Topology> for NamedNodes {
     fn from(topology: Topology) -> Self {
+        let expedite = topology.nodes.iter().any(|node| node.expedite);
         let names = topology.nodes.into_iter().map(|node| node.name.to_string());
         Self {
             names: names.collect(),
             unnamed: 0,
+            expedite,
             errors: None,
         }
+    }
+}
+
+/// As a valid file has it: by default for a lab's.
+fn expedites(node: &DeValue<'_>) -> bool {
+    let DeValue::Table(node) = node else {
+        return false;
+    };
+    let value = |key: &str| node.get(key).map(|value| value.get_ref());
+    match (value("expedite"), value("netns")) {
+        (Some(DeValue::Boolean(expedite)), _) => *expedite,
+        (_, netns) => netns.is_none(),
     }
 }
 

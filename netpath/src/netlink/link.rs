@@ -68,6 +68,8 @@ pub struct Link {
     pub hardware: u16,
     /// There is one other end, and all that it sends goes there (`IFF_POINTOPOINT`).
     pub point_to_point: bool,
+    /// Nobody is asked for an Ethernet address by it, and nobody who asks is answered (`IFF_NOARP`).
+    pub no_arp: bool,
     /// Administratively up.
     pub up: bool,
     /// Able to send: up, and so is the other end.
@@ -505,6 +507,7 @@ pub(super) fn decode(payload: &[u8]) -> Result<Link, String> {
         mac: None,
         hardware: u16::from_ne_bytes([header[2], header[3]]),
         point_to_point: word(8) & libc::IFF_POINTOPOINT.cast_unsigned() != 0,
+        no_arp: word(8) & libc::IFF_NOARP.cast_unsigned() != 0,
         up: word(8) & libc::IFF_UP.cast_unsigned() != 0,
         operational: false,
         carrier: word(8) & LOWER_UP != 0,

@@ -1,9 +1,7 @@
 //! Removing what netpath made, whatever became of it meanwhile.
 
-use std::sync::atomic::AtomicBool;
-
 use super::{
-    beside,
+    DownOptions, beside,
     carry_out::Site,
     departures::{Departures, Remaining},
     error::{self, ProvisionError},
@@ -14,6 +12,7 @@ use crate::{
     capabilities::Work,
     datapath::{self, Datapath, ObjectKind},
     descriptors,
+    expedite::Expedited,
     lock::TopologyLock,
     mounts,
     reconcile::{self, Change, Object, Op},
@@ -31,7 +30,7 @@ pub struct Removed {
 /// See [`super::down`].
 pub fn down(
     nodes: &[String],
-    interrupted: &AtomicBool,
+    options: DownOptions<'_>,
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Removed, ProvisionError> {
     require(Work::Nodes)?;
@@ -42,8 +41,11 @@ pub fn down(
     if datapath::nodes()?.iter().any(|name| nodes.contains(name)) {
         mounts::require_shared_namespaces("down")?;
     }
-    let lock = TopologyLock::take(interrupted)?;
-    let _expedited = expedited(nodes);
+    let lock = TopologyLock::take(options.interrupted)?;
+    let _expedited = match options.expedite {
+        Some(wanted) => Expedited::by_default(wanted),
+        None => expedited(nodes),
+    };
     let mut departures = Departures::new()?;
     let mut changes = Vec::new();
     let mut unproven = Vec::new();

@@ -55,7 +55,7 @@ pub enum ProvisionError {
     },
     /// What was asked for is done, and the programs of another node here do not know of it.
     #[error(
-        "it is done, but the programs of node {node} could not be told of it: {cause}\n`netpath up` of that node tells them"
+        "it is done, but the programs of node {node} could not be told of it: {cause}\nthey are told when that node is brought up again"
     )]
     Untold {
         /// The other node.

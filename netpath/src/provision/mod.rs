@@ -123,8 +123,16 @@ pub fn down(
     Ok(removed.changes)
 }
 
-/// As [`down`]; but waiting for another netpath ends when `interrupted` is set from outside (by a signal handler). What
-/// is begun is finished all the same. Waits until the kernel has cleared up the namespaces that were removed, ten seconds
+/// How to take nodes down.
+#[derive(Clone, Copy, Debug)]
+pub struct DownOptions<'a> {
+    /// Set from outside (by a signal handler) to make waiting for another netpath end. What is begun is finished all the same.
+    pub interrupted: &'a AtomicBool,
+    /// Whether the kernel is to expedite its grace periods meanwhile; `None` where no file says so: for a lab's nodes.
+    pub expedite: Option<bool>,
+}
+
+/// As [`down`]; but waiting for another netpath ends when `interrupted` is set. Waits until the kernel has cleared up the namespaces that were removed, ten seconds
 /// at most, and says what is left of them.
 ///
 /// # Errors
@@ -134,7 +142,23 @@ pub fn down_unless(
     interrupted: &AtomicBool,
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Removed, ProvisionError> {
-    down::down(nodes, interrupted, progress)
+    let options = DownOptions {
+        interrupted,
+        expedite: None,
+    };
+    down_as(nodes, options, progress)
+}
+
+/// As [`down_unless`], as it is wished.
+///
+/// # Errors
+/// As for [`down`].
+pub fn down_as(
+    nodes: &[String],
+    options: DownOptions<'_>,
+    progress: &mut dyn FnMut(&Change),
+) -> Result<Removed, ProvisionError> {
+    down::down(nodes, options, progress)
 }
 
 /// Adds an endpoint to a node that is up, all of it or nothing, and says what that changed: nothing if it was there already,
@@ -229,7 +253,8 @@ pub fn observe() -> Result<Vec<NodeStatus>, ProvisionError> {
     observe::observe()
 }
 
-/// Has grace periods expedited if one of these nodes is a lab's. A machine's own is asked for that.
+/// Has grace periods expedited if one of these nodes is a lab's. A machine's own is asked for that. What the file said of it
+/// (`expedite`) is known to whoever has the file.
 fn expedited(nodes: &[String]) -> Option<Expedited> {
     let is_lab = |node: &String| {
         let identity = Datapath::open(node).ok().flatten()?.maps.meta.get().ok()?;

@@ -59,6 +59,13 @@ impl NodeStatus {
         let endpoints = self.endpoints.iter().flat_map(|endpoint| &endpoint.drift);
         self.drift.iter().chain(uplinks).chain(endpoints)
     }
+
+    /// The same, to be told otherwise.
+    pub fn findings_mut(&mut self) -> impl Iterator<Item = &mut Finding> {
+        let uplinks = self.uplinks.iter_mut().flat_map(|it| &mut it.drift);
+        let endpoints = self.endpoints.iter_mut().flat_map(|it| &mut it.drift);
+        self.drift.iter_mut().chain(uplinks).chain(endpoints)
+    }
 }
 
 /// An interface that programs are attached to.

@@ -77,14 +77,15 @@ fn node(
     let Some(recorded) = snapshot.world.recorded.clone() else {
         return Ok(None);
     };
+    // Where a node is matters only to what is on it.
+    let Some(wishes) = wishes(&recorded, on, selection.endpoint.as_deref()) else {
+        return Ok(None);
+    };
+    let before = Wishes::of(&recorded);
     let wanted = Wanted::of_recorded(name, &recorded)?;
     if let Some(refusal) = reconcile::elsewhere(&wanted, &snapshot.world) {
         return Err(refusal.into());
     }
-    let before = Wishes::of(&recorded);
-    let Some(wishes) = wishes(&recorded, on, selection.endpoint.as_deref()) else {
-        return Ok(None);
-    };
     if snapshot.netns.is_none() {
         return Ok(None);
     }

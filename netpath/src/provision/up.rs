@@ -82,6 +82,7 @@ fn mended(node: &model::Node, missing: &Missing) -> Result<Change, ProvisionErro
         let refusal = Refusal::LostMaps(missing.lost.clone());
         return Err(refusal
             .of(Object::Node.told(node.name.as_ref(), node.name.as_ref()))
+            .on(node.name.as_ref())
             .into());
     }
     let mut gone = missing.held.clone();
@@ -233,7 +234,7 @@ fn tell_surplus_room(node: &model::Node, datapath: &Datapath) -> Result<(), Prov
         if has > wanted {
             tracing::warn!(
                 "node {name} keeps its {key} of {has}, though the file says {wanted}: maps never shrink while packets flow; \
-                 `netpath down` and `up` make them anew"
+                 `netpath down {name}`, and bringing it up again, makes them anew"
             );
         }
     }

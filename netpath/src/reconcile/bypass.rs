@@ -103,6 +103,8 @@ pub struct Census {
     pub forward_drops: Vec<ForwardDrop>,
     /// Where the kernel leads what is recorded, where that may be otherwise than its main table says.
     pub ways: Vec<Way>,
+    /// The host-side veths and uplinks with a filter of the node's, though its programs are attached by links.
+    pub beside: BTreeSet<String>,
     /// The least MTU that a route of the node's has of its own, in bytes; 0 where none has.
     pub route_mtu: u32,
     /// The kernel goes by paths' MTUs when it forwards IPv4.

@@ -130,7 +130,7 @@ kinds! {
             dst: IpNet,
             /// The route, in words.
             told: String,
-        } = "route_refuses", "remove that route, or have whoever made it give it a next hop";
+        } = "route_refuses", "remove that route or rule, or have whoever made the route give it a next hop";
         /// The kernel's routes, rules included, lead packets elsewhere than the file says: some of another node's prefix, some
         /// types of service, some senders, or what is for an endpoint.
         LedElsewhere(Box<Way>) = "led_elsewhere", "remove the rule or the route, or write its next hop into the topology \
@@ -147,6 +147,10 @@ kinds! {
         /// An uplink of the machine has no carrier: nothing is at its other end, or that is down, and what is sent by it is
         /// lost.
         NoCarrier(String) = "no_carrier", CARRIER;
+        /// An uplink with Ethernet headers has ARP off: the kernel asks nobody by it, neither by ARP nor by neighbour discovery,
+        /// sends to its own Ethernet address, and answers nobody who asks for this node.
+        NoArp(String) = "arp_off", "set it on with `ip link set dev DEV arp on`, or give each of its next hops an Ethernet address \
+            with `ip neigh replace`";
         /// Another node that packets are sent to has no route back to where they come from.
         NoWayBack {
             /// The next hop.
@@ -241,6 +245,10 @@ kinds! {
             /// The interface.
             dev: String,
         } = "link_unpinned", MENDS;
+        /// A filter of the node's runs on an interface, beside the program that a link holds there: `NETPATH_ATTACH` was changed
+        /// meanwhile. Neither `fastpath off` nor `down` takes it off by links.
+        FilterBeside(String) = "filter_beside", "run `NETPATH_ATTACH=clsact netpath fastpath off`, which takes it off, and then \
+            `netpath fastpath on`";
         /// A link is pinned that belongs to nothing that netpath made.
         LinkSurplus {
             /// The program.
@@ -309,6 +317,7 @@ impl Drift {
             Self::NextHopSilent { via, dev, .. } => format!(
                 "see whether {via} is up and on that link: `ip neigh show {via} dev {dev}`, `ping {via}`"
             ),
+            Self::NoArp(dev) => self.kind().cure.replace("DEV", dev),
             Self::LedElsewhere(way) => format!(
                 "see what leads there with `{}`, and remove it, or write its next hop into the topology file",
                 RouteGet(way)
@@ -401,6 +410,11 @@ impl fmt::Display for Drift {
             Self::NoCarrier(dev) => {
                 write!(f, "uplink {dev} has no carrier: what is sent by it is lost")
             }
+            Self::NoArp(dev) => write!(
+                f,
+                "uplink {dev} has ARP off: what is sent by it to whom no Ethernet address is set for is lost, and nobody is answered \
+                 who asks for this node"
+            ),
             Self::NoWayBack {
                 via,
                 other,
@@ -497,6 +511,11 @@ impl fmt::Display for Drift {
                 f,
                 "program {} runs on {dev}, and no pin of netpath's holds it there",
                 program.name()
+            ),
+            Self::FilterBeside(dev) => write!(
+                f,
+                "a tc filter of netpath's runs on {dev}, beside the program that is attached by a link: NETPATH_ATTACH was \
+                 clsact then"
             ),
             Self::LinkSurplus { program, dev } => write!(
                 f,

@@ -38,7 +38,7 @@ pub use self::{
         wire_sysctls,
     },
     recorded::{Home, Recorded, RecordedEndpoint, RecordedRoute, RecordedUplink},
-    refusal::{Refusal, Refused},
+    refusal::{Commands, Refusal, Refused},
     step::{Action, Change, Object, Plan, Step, Told},
     wanted::{DamagedRecord, Scope, Wanted, WantedEndpoint, WantedRoute, WantedUplink, WantedWire},
     way_back::missing_ways_back,

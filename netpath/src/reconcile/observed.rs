@@ -79,6 +79,8 @@ pub struct Link {
     pub up: bool,
     /// Something is at its other end.
     pub carrier: bool,
+    /// Its packets need a neighbour's Ethernet address, and the kernel asks for none and answers nobody (`IFF_NOARP`).
+    pub no_arp: bool,
     /// Its MTU in bytes.
     pub mtu: u32,
     /// Index of the bridge it is a port of, or 0.
@@ -170,6 +172,8 @@ pub struct Namespace {
     pub routes: Vec<Route>,
     /// Its permanent neighbours.
     pub neighbours: Vec<Neighbour>,
+    /// Neighbours whose Ethernet address is known, by interface and address, where the kernel asks for none.
+    pub known: BTreeSet<(Ifindex, IpAddr)>,
     /// Neighbours that were asked for and have not answered, by interface and address.
     pub silent: BTreeSet<(Ifindex, IpAddr)>,
     /// Those sysctls that netpath sets or goes by.
@@ -371,6 +375,8 @@ pub struct Observed {
     pub programs_current: bool,
     /// How many addresses of each family its maps have room for; 0 where it has no maps.
     pub address_room: u32,
+    /// How many prefixes of each family its maps have room for; 0 where it has no maps.
+    pub route_room: u32,
     /// Whether its maps have the room that the topology says.
     pub has_room: bool,
     /// Whether its settings hold what netpath writes there, with the room that its maps have.

@@ -20,7 +20,7 @@ kinds! {
             name: String,
             /// That node.
             node: String,
-        } = "on_another_node", "run `netpath up` first with a file that has it on neither node";
+        } = "on_another_node", "first bring up a file that has it on neither node";
         /// A name is taken by the network namespace that another node is in.
         NodesNamespace {
             /// The namespace.
@@ -49,8 +49,8 @@ kinds! {
             what: String,
             /// That node.
             node: String,
-        } = "of_another_node", "give it to one of the two nodes: `netpath down` of that node, or `netpath up` of a file \
-            that has it there no more, lets go of it";
+        } = "of_another_node", "give it to one of the two nodes: the other one lets go of it when it is removed, or when a file is \
+            up that has it there no more";
         /// What was most likely made for an endpoint is there, and its record is gone, or says otherwise: nothing proves it
         /// netpath's any more.
         Unproven {
@@ -58,7 +58,7 @@ kinds! {
             name: String,
             /// Its host-side veth.
             dev: String,
-        } = "record_lost", "remove the node with `netpath down`, which says what it leaves, and make it anew";
+        } = "record_lost", "remove the node with `netpath down NODE`, which says what it leaves, and make it anew";
         /// A name is taken by an interface that no record proves netpath's.
         ForeignInterface {
             /// The interface.
@@ -79,16 +79,16 @@ kinds! {
             dev: String,
             /// What netpath gave it.
             mac: Mac,
-        } = "host_mac_changed", "set it back, or remove the node with `netpath down` first";
+        } = "host_mac_changed", "set it back, or remove the node with `netpath down NODE` first";
         /// The node is up as a lab node and wanted on the machine, or the other way round.
-        OtherPlace = "other_place", "run `netpath down` with the file that it was made from, first";
+        OtherPlace = "other_place", "remove it with `netpath down NODE` first";
         /// The node is up in another network namespace than the one netpath runs in.
         OtherNamespace {
             /// That one's name, where it has one.
             name: Option<String>,
         } = "other_namespace", "run netpath there";
         /// The network namespace that the node was made in as the machine itself is gone, and with it all that was in it.
-        NamespaceDead = "namespace_dead", "remove what is left of the node with `netpath down`";
+        NamespaceDead = "namespace_dead", "remove what is left of the node with `netpath down NODE`";
         /// The network namespace that an endpoint is to have does not exist.
         NoNamespace(String) = "namespace_missing", "give the path of one, such as /run/netns/NAME";
         /// The network namespace that an endpoint is to have is somebody else's: the machine's, a node's, an endpoint's.
@@ -193,6 +193,17 @@ kinds! {
             /// Where it is.
             dev: String,
         } = "address_of_the_machine", "give the endpoint addresses and prefixes that are wholly its own";
+        /// An endpoint's address or prefix lies in the subnet of an interface of the machine's that is no uplink: who is there
+        /// asks for it on the link and is not answered, and what the machine sends to whoever has it there comes to the endpoint.
+        InSubnet {
+            /// The endpoint's address or prefix.
+            net: IpNet,
+            /// The subnet.
+            subnet: IpNet,
+            /// The interface.
+            dev: String,
+        } = "inside_a_subnet", "give the endpoint addresses and prefixes outside of that subnet, or name the interface as an \
+            uplink without addresses, if the machine answers there for endpoints (proxy_arp)";
         /// The machine routes an endpoint's address, or some of its prefix, elsewhere.
         RoutedElsewhere {
             /// The endpoint's address or prefix.
@@ -208,7 +219,10 @@ kinds! {
             told: String,
             /// As `ip route del` takes it.
             text: String,
-        } = "foreign_route", "write that next hop into the topology file, or remove it with `ip route del`";
+            /// It has one next hop, which a file can name.
+            by_one: bool,
+        } = "foreign_route", "write that next hop into the topology file, or leave via out of the file's route, so that the kernel's own \
+            routes say where it leads, or remove it with `ip route del`";
         /// The addresses of the endpoints, the uplinks and all of the node's other interfaces do not fit into a map.
         TooManyAddresses {
             /// Of which family.
@@ -220,6 +234,16 @@ kinds! {
             /// A `max_endpoints` that makes enough room.
             max_endpoints: u32,
         } = "too_many_addresses", "raise max_endpoints in the topology file, and run `netpath up`";
+        /// The prefixes of the routes and the endpoints, the machine's own whole prefixes and those of endpoints of other nodes here
+        /// do not all fit into the maps.
+        TooManyPrefixes {
+            /// Their family.
+            family: &'static str,
+            /// How many there are.
+            count: u32,
+            /// How many fit.
+            room: u32,
+        } = "too_many_prefixes", "raise max_routes in the topology file, and run `netpath up`";
         /// The file has IPv6 addresses, and the kernel has no IPv6: it was booted with `ipv6.disable=1`, or built without.
         NoIpv6 = "ipv6_absent", "leave IPv6 out of the topology file, or boot without `ipv6.disable=1`";
         /// The process is not allowed to do what the command takes.
@@ -228,9 +252,9 @@ kinds! {
         /// A FORWARD policy needs iptables, which is not there.
         NoIptables(&'static str) = "iptables_missing", "install the package iptables, or leave forward_policy out";
         /// Pins of the node's maps are gone that no program holds any more, and with them what they held.
-        LostMaps(Vec<&'static str>) = "maps_lost", "remove what is left of it with `netpath down`, and make it anew";
+        LostMaps(Vec<&'static str>) = "maps_lost", "remove what is left of it with `netpath down NODE`, and make it anew";
         /// Records of the node's cannot be read: somebody altered them.
-        DamagedRecords(Vec<String>) = "records_damaged", "remove the node with `netpath down`, which says what they no \
+        DamagedRecords(Vec<String>) = "records_damaged", "remove the node with `netpath down NODE`, which says what they no \
             longer prove netpath's, and make it anew";
         /// A name does not fit in its record.
         NameTooLong = "name_too_long", "shorten it";
@@ -244,7 +268,7 @@ impl Refusal {
         Refused {
             object: object.into(),
             refusal: self,
-            entry: Box::default(),
+            commands: Box::default(),
         }
     }
 
@@ -256,21 +280,21 @@ impl Refusal {
             }
             Self::OtherMac { dev, mac } => format!(
                 "set it back with `{entry}ip link set dev {dev} address {mac}` if nobody else made it, or remove the node \
-                 with `netpath down` first"
+                 with `netpath down NODE` first"
             ),
             Self::OnAnotherNode { node, .. } => format!(
-                "run `netpath up` first with a file that has it neither there nor here, or `netpath down` of {node}"
+                "first bring up a file that has it neither there nor here, or remove that node with `netpath down {node}`"
             ),
             Self::NamespaceReplaced(name) => format!(
                 "remove it with `ip netns del {name}` if nothing in it is of use: then `netpath up` makes netpath's anew, or \
-                 `netpath down` removes the rest"
+                 `netpath down NODE` removes the rest"
             ),
             Self::EmptyFile(name) => format!(
                 "remove it with `rm /run/netns/{name}`, which fails if somebody is at work there"
             ),
             Self::OfAnotherNode { node, .. } => format!(
-                "give it to one of the two: `netpath down` of {node}, or `netpath up` of a file that has it there no more, \
-                 lets go of it"
+                "give it to one of the two: `netpath down {node}`, or a file that has it there no more, once that is \
+                 up, lets go of it"
             ),
             Self::LeftInterface(dev) => format!(
                 "remove it with `{entry}ip link del dev {dev}` if nothing uses it, or set host_dev in the topology file to \
@@ -314,6 +338,9 @@ impl Refusal {
             Self::TooManyAddresses { max_endpoints, .. } => format!(
                 "set max_endpoints of the node to {max_endpoints} or more in the topology file, and run `netpath up`"
             ),
+            Self::TooManyPrefixes { count, .. } => format!(
+                "set max_routes of the node to {count} or more in the topology file, and run `netpath up`"
+            ),
             Self::RoutedElsewhere { net, text, .. } => match text {
                 Some(text) => format!(
                     "{}, or remove the route with `{entry}ip route del {text}`",
@@ -321,9 +348,16 @@ impl Refusal {
                 ),
                 None => others(net).to_owned(),
             },
-            Self::ForeignRoute { text, .. } => format!(
-                "write that next hop into the topology file, or remove it with `{entry}ip route del {text}`"
-            ),
+            Self::ForeignRoute { text, by_one, .. } => {
+                let first = match by_one {
+                    true => "write that next hop into the topology file, or ",
+                    false => "",
+                };
+                format!(
+                    "{first}leave via out of the file's route, so that the kernel's own routes say where it leads, or remove it with \
+                     `{entry}ip route del {text}`"
+                )
+            }
             Self::NameTaken { cure, .. } => cure.to_string(),
             Self::OtherOrigin(Origin::File) => {
                 "take it out of the topology file, and run `netpath up`".to_owned()
@@ -453,6 +487,16 @@ impl fmt::Display for Refusal {
                 }
                 write!(f, " is this machine's own address, on {dev}")
             }
+            Self::InSubnet { net, subnet, dev } => {
+                match is_address(net) {
+                    true => write!(f, "{}", net.addr())?,
+                    false => write!(f, "{net}")?,
+                }
+                write!(
+                    f,
+                    " lies in {subnet}, the subnet of this machine's interface {dev}, which is no uplink"
+                )
+            }
             Self::RoutedElsewhere { net, told, .. } => {
                 write!(f, "the machine already has a route to {told}, and ")?;
                 match is_address(net) {
@@ -473,6 +517,14 @@ impl fmt::Display for Refusal {
                 f,
                 "its endpoints, its uplinks and its other interfaces have {count} {family} addresses, and its maps have \
                  room for {room}"
+            ),
+            Self::TooManyPrefixes {
+                family,
+                count,
+                room,
+            } => write!(
+                f,
+                "its routes, its endpoints and its namespace have {count} {family} prefixes, and its maps have room for {room}"
             ),
             Self::NoIpv6 => write!(f, "the kernel has no IPv6, and the topology file does"),
             Self::CapabilitiesMissing(told) => write!(f, "lacks {}", told.join(", ")),
@@ -495,8 +547,12 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// The command that removes the node that is told of, as long as that has no name.
+const DOWN: &str = "`netpath down NODE`";
+
 /// The priority of netpath's filters, as tc calls it.
 const FILTER_PREFERENCE: u16 = netpath_common::CLSACT_PRIORITY;
+
 fn asker(origin: Origin) -> &'static str {
     match origin {
         Origin::File => "a topology file",
@@ -541,18 +597,32 @@ pub struct Refused {
     pub object: String,
     /// Why.
     pub refusal: Refusal,
+    /// How its commands are to be typed.
+    pub commands: Box<Commands>,
+}
+
+/// What commands are about, and where they are run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Commands {
+    /// The node; empty where they are about none.
+    pub node: String,
     /// What goes before a command to run it in the node's namespace; empty where it is run as netpath was.
-    pub entry: Box<str>,
+    pub entry: String,
 }
 
 impl Refused {
+    /// The same, of a node: it stands in its commands, where others have `NODE`.
+    #[must_use]
+    pub fn on(mut self, node: &str) -> Self {
+        self.commands.node = node.to_owned();
+        self
+    }
+
     /// The same, with what goes before its commands.
     #[must_use]
-    pub fn entered_by(self, entry: &str) -> Self {
-        Self {
-            entry: entry.into(),
-            ..self
-        }
+    pub fn entered_by(mut self, entry: &str) -> Self {
+        self.commands.entry = entry.to_owned();
+        self
     }
 
     /// As a finding.
@@ -561,11 +631,14 @@ impl Refused {
         let Self {
             object,
             refusal,
-            entry,
+            commands,
         } = self;
-        refusal
-            .kind()
-            .found(object, refusal.to_string(), refusal.cure(entry))
+        let Commands { node, entry } = commands.as_ref();
+        let mut cure = refusal.cure(entry);
+        if !node.is_empty() {
+            cure = cure.replace(DOWN, &format!("`netpath down {node}`"));
+        }
+        refusal.kind().found(object, refusal.to_string(), cure)
     }
 }
 

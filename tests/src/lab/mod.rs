@@ -186,7 +186,8 @@ impl Lab {
         }
     }
 
-    fn words(&self, changes: &[Change]) -> Vec<String> {
+    /// Changes as they are told, without the prefix.
+    pub fn words(&self, changes: &[Change]) -> Vec<String> {
         changes
             .iter()
             .map(|change| change.to_string().replace(&self.prefix, ""))

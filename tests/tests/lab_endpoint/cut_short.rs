@@ -5,8 +5,15 @@ use super::*;
 #[test]
 fn a_failure_half_way_leaves_nothing() {
     let mut lab =
-        Lab::prepare(&ONE_NODE.replace("forward_policy", "max_routes = 1\nforward_policy"));
+        Lab::prepare(&ONE_NODE.replace("forward_policy", "max_routes = 2\nforward_policy"));
     lab.converge();
+    // A row of nobody's takes the place of one that would fit.
+    let map = format!("/sys/fs/bpf/netpath/{}/maps/routes_v4", lab.name("A"));
+    let key = "key hex 20 00 00 00 0a 63 00 01";
+    let value = "00 ".repeat(size_of::<RouteEntry>());
+    run(&format!(
+        "bpftool map update pinned {map} {key} value hex {value}"
+    ));
     let container = lab.foreign_namespace("c1");
     let inside = portrait(&container);
     let before = state(&lab, "A");
@@ -22,6 +29,7 @@ fn a_failure_half_way_leaves_nothing() {
         assert_same_portrait(&portrait(&container), &inside, "inside");
         assert!(Netns::named(&lab.name("x")).is_err());
     }
+    run(&format!("bpftool map delete pinned {map} {key}"));
     assert_eq!(lab.converge(), Vec::<String>::new());
 }
 

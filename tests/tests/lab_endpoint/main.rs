@@ -27,7 +27,7 @@ use netpath::{
     netns::Netns,
     provision::{self, Change, GivenNetns, NewEndpoint, OldEndpoint, ProvisionError},
 };
-use netpath_common::Origin;
+use netpath_common::{Origin, RouteEntry};
 use netpath_tests::{
     lab::{
         Bytes::Any, Deadline, Lab, ONE_NODE, TWO_NODES, addresses, assert_same_portrait,

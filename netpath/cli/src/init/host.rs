@@ -10,7 +10,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netpath::{
     model::Name,
     netlink::{Netlink, NetlinkError, RouteKind, Table},
-    netns::Netns,
+    netns::Inside,
 };
 
 use super::super::{Failure, Refusal};
@@ -32,13 +32,10 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// Looks at the calling thread's namespace. Anybody may.
+    /// Looks at the calling thread's namespace. Anybody may, where nobody may enter one, not even this.
     pub(super) fn look() -> Result<Self, Failure> {
-        let netns = Netns::current().map_err(|error| Failure::new(error.to_string()))?;
-        let found = netns.enter(|inside| find(&Netlink::open(inside)?));
-        let (uplinks, taken) = found
-            .map_err(|error| Failure::new(error.to_string()))?
-            .map_err(|error: NetlinkError| Failure::new(error.to_string()))?;
+        let found = Netlink::open(&Inside::current()).and_then(|netlink| find(&netlink));
+        let (uplinks, taken) = found.map_err(|error| Failure::new(error.to_string()))?;
         Ok(Self {
             name: node_name(&fs::read_to_string(HOSTNAME).unwrap_or_default()),
             uplinks,

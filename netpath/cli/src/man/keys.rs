@@ -66,8 +66,9 @@ pub(super) const KEYS: &[Key] = &[
         "node",
         "expedite",
         "false",
-        "While `netpath up` is at work the kernel expedites its grace periods, on the whole machine; so attaching programs and \
-         removing interfaces takes a tenth of the time. Left out: for lab nodes only.",
+        "While `netpath up` or `down` is at work with the file, the kernel expedites its grace periods, on the whole machine; so \
+         attaching programs and removing interfaces takes a tenth of the time. Left out: for lab nodes only, as with commands \
+         that have no file.",
     ),
     key(
         "node",

@@ -34,3 +34,26 @@ fn nothing_is_guessed_of_a_text_that_says_nothing_for_certain() {
         assert!(!errors.findings().is_empty(), "{text}");
     }
 }
+
+/// As `up` has it of a valid file; a file with mistakes says so too.
+#[test]
+fn a_file_says_whether_to_make_haste() {
+    for (keys, expedite) in [
+        ("", true),
+        ("expedite = false\n", false),
+        ("netns = \"host\"\n", false),
+        ("netns = \"host\"\nexpedite = true\n", true),
+        ("expedite = \"no\"\n", true),
+        (
+            "expedite = false\n[[node]]\nname = \"b\"\nnetns = \"host\"\n",
+            false,
+        ),
+        ("expedite = false\n[[node]]\nname = \"b\"\n", true),
+    ] {
+        for mistake in ["", "speed = 1\n"] {
+            let text = format!("{mistake}[[node]]\nname = \"a\"\n{keys}");
+            let named = NamedNodes::parse("lab.toml", &text).expect("it names nodes");
+            assert_eq!(named.expedite, expedite, "{text}");
+        }
+    }
+}

@@ -38,11 +38,11 @@ pub enum Fate {
 pub enum NoWay {
     /// A route or a rule drops it; or the check of its source does.
     Dropped,
-    /// A route or a rule refuses it with "unreachable"; or the interface does not forward.
+    /// A route refuses it with "unreachable"; or the interface does not forward.
     Unreachable,
     /// A route or a rule refuses it with "prohibited".
     Prohibited,
-    /// There is no route.
+    /// There is no route; or a rule refuses it with "unreachable".
     NoRoute,
 }
 

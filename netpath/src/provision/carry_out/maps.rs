@@ -101,10 +101,25 @@ impl Site<'_> {
         let place = Place::Endpoint(name.to_owned());
         record.cookie = self.cookies.get(&place).copied().unwrap_or(record.cookie);
         if record.complete {
-            record.ifindex = link(netlink, &record.host_dev)?.ifindex;
+            record.ifindex = match link(netlink, &record.host_dev) {
+                Ok(link) => link.ifindex,
+                // Somebody took it away or renamed it, and what changes is what is wished of it.
+                Err(ProvisionError::NotUp { .. })
+                    if self.recorded_index(name)? == Some(record.ifindex) =>
+                {
+                    record.ifindex
+                }
+                Err(error) => return Err(error),
+            };
         }
         let bytes = records::endpoint_bytes(&record)?;
         Ok(self.writer()?.endpoint_records.set(&key(name)?, &bytes)?)
+    }
+
+    /// The index of an endpoint's host-side veth, as its record has it.
+    fn recorded_index(&mut self, name: &str) -> Result<Option<Ifindex>, ProvisionError> {
+        let record = self.datapath()?.maps.endpoint_records.get(&key(name)?)?;
+        Ok(record.map(|record| record.host_ifindex))
     }
 
     fn record_uplink(

@@ -50,6 +50,8 @@ pub(super) fn maps(
         maps.endpoints_v6.max_entries(),
     ];
     observed.address_room = rooms.into_iter().min().unwrap_or(0);
+    let rooms = [maps.routes_v4.max_entries(), maps.routes_v6.max_entries()];
+    observed.route_room = rooms.into_iter().min().unwrap_or(0);
     let devices = maps.devices.all()?;
     observed.maps = Maps {
         endpoints: maps.endpoints()?,

@@ -61,7 +61,7 @@ fn whole(name: &str, snapshot: Snapshot) -> Result<Snapshot, ProvisionError> {
     }
     let damaged = snapshot.damaged.iter().map(ToString::to_string);
     let refusal = Refusal::DamagedRecords(damaged.collect());
-    Err(refusal.of(Object::Node.told(name, name)).into())
+    Err(refusal.of(Object::Node.told(name, name)).on(name).into())
 }
 
 /// As [`take`], of what can be read.

@@ -288,6 +288,7 @@ fn read(
                 veth: link.kind == LinkKind::Veth,
                 up: link.up,
                 carrier: link.carrier,
+                no_arp: needs_arp(link) && link.no_arp,
                 mtu: link.mtu,
                 controller: link.controller,
                 other_end: peer.map(|peer| peer.ifindex),
@@ -308,6 +309,8 @@ fn read(
     let found = netlink.neighbours()?;
     let silent = found.iter().filter(|found| is_silent(found));
     let silent = silent.map(|found| (found.ifindex, found.address)).collect();
+    let known = found.iter().filter(|found| is_known(found, &links));
+    let known = known.map(|found| (found.ifindex, found.address)).collect();
     let neighbours = found.into_iter().filter_map(|found| {
         let permanent = found.state == NeighbourState::Permanent;
         let mac = found.mac.filter(|_| permanent)?;
@@ -321,11 +324,26 @@ fn read(
     Ok(Namespace {
         state,
         neighbours: neighbours.collect(),
+        known,
         silent,
         routes: routes(main, &links),
         links: links.into_values().collect(),
         sysctls: sysctls(inside, keys)?,
     })
+}
+
+/// Whether packets need the Ethernet address of whom they are for. The drivers of some interfaces with Ethernet headers find the
+/// way by the IP address, and always have `IFF_NOARP` (`ipvlan_set_port_mode`, `netkit_new_link`).
+fn needs_arp(link: &netlink::Link) -> bool {
+    let by_address = matches!(&link.kind, LinkKind::Other(kind) if ["ipvlan", "netkit"].contains(&kind.as_str()));
+    Framing::of(link.hardware, link.point_to_point) == Framing::Ethernet && !by_address
+}
+
+/// A neighbour that somebody has given an Ethernet address, where the kernel asks for none. By itself it takes that of the
+/// interface (`arp_constructor`, `ndisc_constructor`).
+fn is_known(found: &netlink::Neighbour, links: &BTreeMap<Ifindex, Link>) -> bool {
+    let link = links.get(&found.ifindex).filter(|link| link.no_arp);
+    link.is_some_and(|link| found.mac.is_some() && found.mac != link.mac)
 }
 
 /// A neighbour that is being asked for, or was just now, and does not answer. The kernel keeps it as one that failed until it

@@ -276,9 +276,11 @@ impl<'a> Asking<'a> {
                 }
                 (self.hops(route), told)
             }
-            // The check of the source, or that the interface does not forward: of that others tell.
-            Fate::Refused(why) if !self.routing.refuses(destination, *why) => return Ok(None),
-            Fate::Refused(why) => (Vec::new(), refusal(*why).to_owned()),
+            Fate::Refused(why) => match self.refusal(*why, destination, origin) {
+                Some(told) => (Vec::new(), told),
+                // The check of the source, or that the interface does not forward: of that others tell.
+                None => return Ok(None),
+            },
         };
         Ok(Some(Way {
             dev: origin.dev.to_owned(),
@@ -291,6 +293,30 @@ impl<'a> Asking<'a> {
             hops,
             told,
         }))
+    }
+
+    /// What refuses a packet, if it is a route or a rule, or that there is no route.
+    fn refusal(&self, why: NoWay, destination: IpAddr, origin: &Origin<'_>) -> Option<String> {
+        let does = match why {
+            NoWay::Dropped => "drops them (blackhole)",
+            NoWay::Unreachable | NoWay::NoRoute => "refuses them (unreachable)",
+            NoWay::Prohibited => "refuses them (prohibit)",
+        };
+        let is_it = |it: &&Unusual<'_>| it.refuses(destination, origin.source, origin.dev, why);
+        let rules = self.rules.iter().filter(is_it).map(Unusual::name);
+        // One that asks for nothing else is certainly met by what comes to it.
+        let rule = rules.min_by_key(|(priority, asks_more)| (*asks_more, *priority));
+        Some(match (rule, self.routing.refuses(destination, why)) {
+            (Some((priority, false)), false) => format!("rule {priority}, which {does}"),
+            (Some((priority, _)), true) => format!("a route, or rule {priority}, which {does}"),
+            (Some((priority, true)), false) if why == NoWay::NoRoute => {
+                format!("no route for them, or rule {priority}, which {does}")
+            }
+            (Some((priority, true)), false) => format!("perhaps rule {priority}, which {does}"),
+            (None, true) => format!("a route that {does}"),
+            (None, false) if why == NoWay::NoRoute => "no route for them".to_owned(),
+            (None, false) => return None,
+        })
     }
 
     fn hops(&self, route: &netlink::Route) -> Vec<WayHop> {
@@ -337,14 +363,5 @@ fn next(address: IpAddr) -> Option<IpAddr> {
             .to_bits()
             .checked_add(1)
             .map(|it| IpAddr::V6(it.into())),
-    }
-}
-
-fn refusal(why: NoWay) -> &'static str {
-    match why {
-        NoWay::Dropped => "a route or a rule that drops them (blackhole)",
-        NoWay::Unreachable => "a route or a rule that refuses them (unreachable)",
-        NoWay::Prohibited => "a route or a rule that refuses them (prohibit)",
-        NoWay::NoRoute => "no route for them",
     }
 }

@@ -143,6 +143,7 @@ impl World {
             veth: mac.is_some(),
             up: false,
             carrier: false,
+            no_arp: false,
             mtu: ETHERNET_MTU,
             controller: Ifindex(0),
             other_end: None,

@@ -281,6 +281,7 @@ impl World {
                 veth: false,
                 up: false,
                 carrier: false,
+                no_arp: false,
                 mtu: 65_536,
                 controller: Ifindex(0),
                 other_end: None,

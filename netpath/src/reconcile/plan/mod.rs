@@ -13,8 +13,10 @@ mod own;
 mod proof;
 mod refuse;
 mod remove;
+mod room;
 mod route;
 mod shared;
+mod subnets;
 mod switch;
 mod sysctls;
 mod tell;
@@ -202,7 +204,7 @@ impl Planner<'_> {
         let entry = self.initial.observed.entry.as_str();
         self.plan
             .refusals
-            .push(refusal.of(object).entered_by(entry));
+            .push(refusal.of(object).on(&self.wanted.name).entered_by(entry));
     }
 
     /// What there is of IPv6 on something with these addresses and prefixes.

@@ -6,12 +6,12 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
-use netpath_common::{EndpointEntry, FeatureBits, RouteEntry, tables::UPLINK_ADDRESSES};
+use netpath_common::{EndpointEntry, FeatureBits, RouteEntry};
 
 use super::{
     super::{
-        Action, AddressPunts, Drift, Object, Op, Owner, Plan, Recorded, RecordedEndpoint, Refusal,
-        Wanted, WantedEndpoint, World, observed::taken_by,
+        Action, AddressPunts, Drift, Object, Op, Owner, Plan, Recorded, RecordedEndpoint, Wanted,
+        WantedEndpoint, World, observed::taken_by,
     },
     Draft, Fresh, Planner,
     entries::{address_map, altered, prefix_map},
@@ -20,12 +20,12 @@ use super::{
 
 /// The addresses that a node is to have in its maps, by whose they are.
 #[derive(Default)]
-struct Claimed {
-    endpoints: BTreeSet<IpAddr>,
-    prefixes: Vec<IpNet>,
+pub(super) struct Claimed {
+    pub(super) endpoints: BTreeSet<IpAddr>,
+    pub(super) prefixes: Vec<IpNet>,
     /// With their broadcast addresses.
-    uplinks: BTreeSet<IpAddr>,
-    routes: BTreeSet<IpNet>,
+    pub(super) uplinks: BTreeSet<IpAddr>,
+    pub(super) routes: BTreeSet<IpNet>,
 }
 
 impl Claimed {
@@ -169,7 +169,7 @@ impl Planner<'_> {
         self.others(&self.claimed())
     }
 
-    fn others(&self, claimed: &Claimed) -> BTreeSet<IpAddr> {
+    pub(super) fn others(&self, claimed: &Claimed) -> BTreeSet<IpAddr> {
         let own = self.world.observed.own.iter().copied();
         let own = own.chain(self.held_addresses());
         own.filter(|address| !claimed.has(*address)).collect()
@@ -192,7 +192,7 @@ impl Planner<'_> {
     }
 
     /// What is wanted, and what stays though it is not of the topology.
-    fn claimed(&self) -> Claimed {
+    pub(super) fn claimed(&self) -> Claimed {
         let wanted = self.wanted;
         let going: BTreeSet<String> = self
             .surplus_endpoints()
@@ -226,39 +226,6 @@ impl Planner<'_> {
         claimed.uplinks = uplinks.flat_map(taken_by).collect();
         claimed.routes = wanted.routes.iter().map(|route| route.dst).collect();
         claimed
-    }
-
-    /// Refuses a node whose addresses do not all fit. Whether they do depends on the machine, so no check of the file
-    /// tells.
-    pub(super) fn refuse_room(&mut self) {
-        let name = self.wanted.name.clone();
-        for refusal in self.without_room() {
-            self.refuse_with(Object::Node, &name, refusal);
-        }
-    }
-
-    /// The families whose addresses do not all fit.
-    pub(super) fn without_room(&self) -> Vec<Refusal> {
-        let claimed = self.claimed();
-        let mut all: BTreeSet<IpAddr> = self.others(&claimed);
-        all.extend(claimed.endpoints);
-        all.extend(claimed.uplinks);
-        let wanted = self.wanted.room.0.saturating_add(UPLINK_ADDRESSES);
-        let room = self.initial.observed.address_room.max(wanted);
-        let mut refusals = Vec::new();
-        for (family, is_ipv4) in [("IPv4", true), ("IPv6", false)] {
-            let count = all.iter().filter(|address| address.is_ipv4() == is_ipv4);
-            let count = u32::try_from(count.count()).unwrap_or(u32::MAX);
-            if count > room {
-                refusals.push(Refusal::TooManyAddresses {
-                    family,
-                    count,
-                    room,
-                    max_endpoints: count.saturating_sub(UPLINK_ADDRESSES),
-                });
-            }
-        }
-        refusals
     }
 }
 

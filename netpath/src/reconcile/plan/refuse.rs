@@ -547,6 +547,9 @@ impl Planner<'_> {
                     }),
             );
         }
+        if own.is_none() {
+            refusals.extend(self.in_subnet(net));
+        }
         for refusal in refusals {
             self.refuse_with(Object::Endpoint, endpoint, refusal);
         }
@@ -582,6 +585,7 @@ impl Planner<'_> {
             let refusal = refusal.unwrap_or_else(|| Refusal::ForeignRoute {
                 told: route.told.clone(),
                 text: route.text.clone(),
+                by_one: route.via.is_some(),
             });
             self.refuse_with(Object::Route, &dst.to_string(), refusal);
         }

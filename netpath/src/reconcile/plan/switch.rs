@@ -7,12 +7,18 @@ use netpath_common::{FastPathWish, Ifindex, Mac, ProgramKind};
 
 use super::{
     super::{
-        Action, NewInterface, Object, Op, Owner, Plan, Recorded, RecordedEndpoint, Wanted, World,
+        Action, Change, NewInterface, Object, Op, Owner, Plan, Recorded, RecordedEndpoint, Wanted,
+        World,
     },
     Draft, Fresh, Planner,
     endpoint::host_link,
     entries::{ENDPOINT, UPLINK},
 };
+
+/// What a switch says that attaches and detaches nothing, and notes what is wished.
+const WISHED: &str = "noted, and no program is to be attached or detached";
+/// What it says if only what the programs know was not as it is any more.
+const TOLD: &str = "its programs are told what has changed";
 
 /// What is wished for the programs of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +68,7 @@ pub fn switch(wanted: &Wanted, wishes: &Wishes, world: &World) -> Plan {
     for interface in planner.interfaces() {
         planner.switch_one(&interface);
     }
+    planner.tell_silent_steps();
     planner.tell();
     planner.plan
 }
@@ -151,6 +158,27 @@ impl Planner<'_> {
         }
         let name = self.wanted.name.clone();
         self.step(Action::Update, Object::FastPath, &name, None, draft);
+    }
+
+    /// A switch that attaches and detaches nothing may have changed something all the same.
+    fn tell_silent_steps(&mut self) {
+        if self.plan.changes().next().is_some() {
+            return;
+        }
+        let is_wish = |op: &Op| matches!(op, Op::WishFastPath(_) | Op::RecordEndpoint(..));
+        for step in &mut self.plan.steps {
+            let detail = match step.ops.iter().any(is_wish) {
+                true => WISHED,
+                false => TOLD,
+            };
+            step.change = Some(Change {
+                action: Action::Update,
+                object: step.object.0,
+                node: self.wanted.name.clone(),
+                name: step.object.1.clone(),
+                detail: detail.to_owned(),
+            });
+        }
     }
 
     fn interfaces(&self) -> Vec<Interface> {
@@ -272,9 +300,9 @@ impl Planner<'_> {
                 self.prefix_entry(&mut draft, false, dst, &owner, punts);
             }
         }
-        self.refresh_own_prefixes(&mut draft);
         // Without room for them nothing is switched on: then it does not matter what the programs know.
         if self.without_room().is_empty() {
+            self.refresh_own_prefixes(&mut draft);
             self.refresh_own_addresses(&mut draft);
         }
         self.features(&mut draft);

@@ -36,15 +36,15 @@ fn each_says_what_is_wrong_and_what_mends_it() {
             Refusal::NamespaceReplaced("x".into()),
             "network namespace x is not the one that netpath made: somebody has removed that, and made another one of its \
              name: remove it with `ip netns del x` if nothing in it is of use: then `netpath up` makes netpath's anew, or \
-             `netpath down` removes the rest",
+             `netpath down n1` removes the rest",
         ),
         (
             Refusal::OnAnotherNode {
                 name: "x".into(),
                 node: "n2".into(),
             },
-            "namespace x is an endpoint's that is up on node n2: run `netpath up` first with \
-             a file that has it neither there nor here, or `netpath down` of n2",
+            "namespace x is an endpoint's that is up on node n2: first bring up a file that has it neither there nor here, \
+             or remove that node with `netpath down n2`",
         ),
         (
             Refusal::TooManyAddresses {
@@ -63,7 +63,7 @@ fn each_says_what_is_wrong_and_what_mends_it() {
                 dev: "np-x".into(),
             },
             "namespace x and interface np-x were most likely made for it, and no record \
-             proves that any more: remove the node with `netpath down`, which says what it \
+             proves that any more: remove the node with `netpath down n1`, which says what it \
              leaves, and make it anew",
         ),
         (
@@ -100,22 +100,21 @@ fn each_says_what_is_wrong_and_what_mends_it() {
             },
             "interface eth7 has another MAC than netpath gave it, 02:00:00:00:00:09: set it \
              back with `ip link set dev eth7 address 02:00:00:00:00:09` if nobody else made \
-             it, or remove the node with `netpath down` first",
+             it, or remove the node with `netpath down n1` first",
         ),
         (
             Refusal::LostMaps(vec!["ids", "meta"]),
             "has lost what its maps held whose pins are gone: ids, meta: remove what is left \
-             of it with `netpath down`, and make it anew",
+             of it with `netpath down n1`, and make it anew",
         ),
         (
             Refusal::DamagedRecords(vec!["that of x in map y (z)".into()]),
             "has records that cannot be read: that of x in map y (z): remove the node with \
-             `netpath down`, which says what they no longer prove netpath's, and make it anew",
+             `netpath down n1`, which says what they no longer prove netpath's, and make it anew",
         ),
         (
             Refusal::OtherPlace,
-            "is up, but not in the place that the file says: run `netpath down` with the file \
-             that it was made from, first",
+            "is up, but not in the place that the file says: remove it with `netpath down n1` first",
         ),
         (
             Refusal::OtherNamespace { name: None },
@@ -131,7 +130,7 @@ fn each_says_what_is_wrong_and_what_mends_it() {
         (
             Refusal::NamespaceDead,
             "the network namespace that it was made in is gone: remove what is left of the \
-                 node with `netpath down`",
+                 node with `netpath down n1`",
         ),
         (
             Refusal::NoNamespace("/x".into()),
@@ -198,8 +197,27 @@ fn each_says_what_is_wrong_and_what_mends_it() {
                 what: "10.0.1.2".into(),
                 node: "n2".into(),
             },
-            "10.0.1.2 is node n2's, which is in this network namespace too: give it to one of the two: `netpath down` \
-             of n2, or `netpath up` of a file that has it there no more, lets go of it",
+            "10.0.1.2 is node n2's, which is in this network namespace too: give it to one of the two: `netpath down \
+             n2`, or a file that has it there no more, once that is up, lets go of it",
+        ),
+        (
+            Refusal::TooManyPrefixes {
+                family: "IPv6",
+                count: 9,
+                room: 8,
+            },
+            "its routes, its endpoints and its namespace have 9 IPv6 prefixes, and its maps have room for 8: set max_routes of \
+             the node to 9 or more in the topology file, and run `netpath up`",
+        ),
+        (
+            Refusal::InSubnet {
+                net: net("172.17.0.9/32"),
+                subnet: net("172.17.0.0/16"),
+                dev: "docker0".into(),
+            },
+            "172.17.0.9 lies in 172.17.0.0/16, the subnet of this machine's interface docker0, which is no uplink: give the \
+             endpoint addresses and prefixes outside of that subnet, or name the interface as an uplink without addresses, if \
+             the machine answers there for endpoints (proxy_arp)",
         ),
         (
             Refusal::LeftInterface("np-x".into()),
@@ -254,9 +272,20 @@ fn each_says_what_is_wrong_and_what_mends_it() {
             Refusal::ForeignRoute {
                 told: told.into(),
                 text: text.into(),
+                by_one: false,
             },
-            "the machine already has a route to 10.0.1.0/24 on the link: write that next hop \
-             into the topology file, or remove it with `ip route del 10.0.1.0/24 dev br7`",
+            "the machine already has a route to 10.0.1.0/24 on the link: leave via out of the file's route, so that the kernel's \
+             own routes say where it leads, or remove it with `ip route del 10.0.1.0/24 dev br7`",
+        ),
+        (
+            Refusal::ForeignRoute {
+                told: "10.0.3.0/24 via 192.0.2.1".into(),
+                text: "10.0.3.0/24 via 192.0.2.1".into(),
+                by_one: true,
+            },
+            "the machine already has a route to 10.0.3.0/24 via 192.0.2.1: write that next hop into the topology file, or leave \
+             via out of the file's route, so that the kernel's own routes say where it leads, or remove it with `ip route del \
+             10.0.3.0/24 via 192.0.2.1`",
         ),
         (
             Refusal::NoIptables("ip6tables"),
@@ -340,7 +369,7 @@ fn each_says_what_is_wrong_and_what_mends_it() {
     for (refusal, words) in cases {
         ids.insert(refusal.kind().id);
         assert_eq!(
-            refusal.of("node n1").to_string(),
+            refusal.of("node n1").on("n1").to_string(),
             format!("node n1: {words}")
         );
     }
@@ -354,6 +383,7 @@ fn commands_are_run_in_the_nodes_namespace() {
     let route = || Refusal::ForeignRoute {
         told: "10.0.1.0/24 on the link".into(),
         text: "10.0.1.0/24 dev br7 table main".into(),
+        by_one: false,
     };
     let refusals = [
         route(),
@@ -389,5 +419,18 @@ fn commands_are_run_in_the_nodes_namespace() {
         for command in in_it {
             assert!(command.starts_with(entry), "{command} in {told}");
         }
+    }
+}
+
+/// A cure that tells of any file cannot name the one that was given.
+#[test]
+fn a_cure_with_another_file_is_no_command() {
+    for kind in Refusal::KINDS {
+        for word in ["up", "down"] {
+            let (command, cure) = (format!("`netpath {word}`"), kind.cure);
+            let other = ["of", "with", "first with"].map(|word| format!("{command} {word} "));
+            assert!(!other.iter().any(|it| cure.contains(it)), "{cure}");
+        }
+        assert!(!kind.cure.contains("`netpath down`"), "{}", kind.cure);
     }
 }

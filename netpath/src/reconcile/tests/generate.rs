@@ -26,6 +26,7 @@ pub fn host_world() -> World {
         veth: false,
         up: true,
         carrier: true,
+        no_arp: false,
         mtu: 1500,
         controller: Ifindex(0),
         other_end: None,
@@ -53,6 +54,7 @@ pub fn host_world() -> World {
                 routes: vec![],
                 neighbours: vec![],
                 silent: Default::default(),
+                known: Default::default(),
                 sysctls: sysctls
                     .map(|(key, value)| (key.to_owned(), value.to_owned()))
                     .into(),

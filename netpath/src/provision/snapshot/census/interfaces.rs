@@ -1,15 +1,15 @@
 //! What somebody put on the interfaces that packets pass.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use netpath_common::{Ifindex, ProgramKind, PuntReason};
 
 use super::{Subject, named};
 use crate::{
-    datapath::Datapath,
+    datapath::{AttachMode, Datapath, Hook, attach_mode},
     netfilter::{
         Policy,
-        nft::{Hook, Ruleset, TableFamily},
+        nft::{self, Ruleset, TableFamily},
     },
     netlink::{Link, Netlink, Qdisc, QdiscParent},
     netns::Inside,
@@ -45,6 +45,35 @@ impl Reader<'_> {
         }
         found.retain(|_, census| *census != InterfaceCensus::default());
         Ok(found)
+    }
+
+    /// Where a filter in a clsact qdisc runs one of the node's programs though they are attached by links: `NETPATH_ATTACH` chose
+    /// the one way, and then the other.
+    pub fn beside(&self, links: &[Link]) -> Result<BTreeSet<String>, ProvisionError> {
+        let (Some(datapath), AttachMode::Tcx) = (self.datapath, attach_mode()?) else {
+            return Ok(BTreeSet::new());
+        };
+        let qdiscs = self.netlink.qdiscs()?;
+        let clsact = qdiscs.iter().filter(|it| it.parent == QdiscParent::Ingress);
+        let clsact: BTreeSet<Ifindex> = clsact.map(|qdisc| qdisc.ifindex).collect();
+        let own = ProgramKind::ALL.map(|kind| datapath.program_id(kind));
+        let own = own.into_iter().collect::<Result<BTreeSet<u32>, _>>()?;
+        let mut beside = BTreeSet::new();
+        let devs = self.subject.seen_host_devs().into_iter();
+        for dev in devs.chain(self.subject.uplinks()) {
+            let link = named(links, dev).filter(|link| clsact.contains(&link.ifindex));
+            let Some(link) = link else {
+                continue;
+            };
+            for hook in [Hook::Ingress, Hook::Egress] {
+                let filters = self.netlink.filters(link, hook)?;
+                let is_own = |program: u32| own.contains(&program);
+                if filters.iter().any(|it| it.program.is_some_and(is_own)) {
+                    beside.insert(dev.to_owned());
+                }
+            }
+        }
+        Ok(beside)
     }
 
     /// What waits for interfaces that are yet to be made: chains at their hooks, by their names.
@@ -107,17 +136,17 @@ impl Reader<'_> {
     /// Chains at an interface's own hooks.
     fn hooks(&self, dev: &str) -> InterfaceCensus {
         let mut census = InterfaceCensus::default();
-        if self.is_hooked(dev, Hook::Ingress) {
+        if self.is_hooked(dev, nft::Hook::Ingress) {
             census.ingress.insert(PuntReason::NetdevHook);
         }
-        if self.is_hooked(dev, Hook::Egress) {
+        if self.is_hooked(dev, nft::Hook::Egress) {
             census.egress.insert(PuntReason::NetdevHook);
         }
         census
     }
 
     /// Whether a chain at an interface's own hook does anything.
-    fn is_hooked(&self, dev: &str, hook: Hook) -> bool {
+    fn is_hooked(&self, dev: &str, hook: nft::Hook) -> bool {
         let mut chains = self.ruleset.base_chains();
         chains.any(|(id, chain, base)| {
             matches!(id.family, TableFamily::Netdev | TableFamily::Inet)

@@ -81,6 +81,7 @@ pub(super) fn take(
     let mut census = Census {
         interfaces: reader.interfaces(links)?,
         coming: reader.coming(links),
+        beside: reader.beside(links)?,
         matters,
         routed: routed
             .iter()

@@ -168,16 +168,16 @@ impl<'a> Routing<'a> {
             .collect()
     }
 
-    /// Whether a route or a rule does what became of a packet: otherwise something else did.
+    /// Whether there is a route for a destination that does this to packets.
     pub fn refuses(&self, destination: IpAddr, why: NoWay) -> bool {
-        let (kind, action) = match why {
-            NoWay::NoRoute => return true,
-            NoWay::Dropped => (RouteKind::Blackhole, RuleAction::Blackhole),
-            NoWay::Unreachable => (RouteKind::Unreachable, RuleAction::Unreachable),
-            NoWay::Prohibited => (RouteKind::Prohibit, RuleAction::Prohibit),
+        let kind = match why {
+            NoWay::NoRoute => return false,
+            NoWay::Dropped => RouteKind::Blackhole,
+            NoWay::Unreachable => RouteKind::Unreachable,
+            NoWay::Prohibited => RouteKind::Prohibit,
         };
-        let is_it = |route: &Route| route.kind == kind && route.dst.contains(&destination);
-        self.routes.iter().any(is_it) || self.rules.iter().any(|rule| rule.action == action)
+        let mut routes = self.routes.iter();
+        routes.any(|route| route.kind == kind && route.dst.contains(&destination))
     }
 
     /// What the rules lead elsewhere.
@@ -284,6 +284,26 @@ impl Unusual<'_> {
                 }
                 _ => true,
             }
+    }
+
+    /// Whether it does this to packets for a destination, from there, that come in by that, as far as it asks for nothing else.
+    pub fn refuses(&self, destination: IpAddr, source: IpAddr, dev: &str, why: NoWay) -> bool {
+        let action = match why {
+            // The kernel says the same of both (`fib4_rule_action`, `__fib6_rule_action`).
+            NoWay::NoRoute => RuleAction::Unreachable,
+            NoWay::Dropped => RuleAction::Blackhole,
+            NoWay::Prohibited => RuleAction::Prohibit,
+            NoWay::Unreachable => return false,
+        };
+        self.rule.action == action
+            && is_family(self.rule, destination.into())
+            && self.asked.to.is_none_or(|to| to.contains(&destination))
+            && self.may_be_of(source, dev)
+    }
+
+    /// Its priority, and whether it asks for more than addresses and interfaces.
+    pub fn name(&self) -> (u32, bool) {
+        (self.rule.priority, self.asked.more)
     }
 
     /// Whether a packet from there that comes in by that may be as it asks.

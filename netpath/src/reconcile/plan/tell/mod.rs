@@ -38,6 +38,8 @@ impl Planner<'_> {
         if node.place == NodePlace::Host {
             self.tell_uplinks(&node);
         }
+        self.tell_no_arp(&node);
+        self.tell_filters(&node);
         self.tell_lost(&node);
         self.tell_routes(&node);
         self.tell_ways(&node);
@@ -68,6 +70,38 @@ impl Planner<'_> {
             if link.is_some_and(|link| link.up && !link.carrier) {
                 self.tell_of(Object::Uplink, dev, Drift::NoCarrier(dev.clone()));
             }
+        }
+    }
+
+    /// Filters that were attached in the other way.
+    fn tell_filters(&mut self, node: &Recorded) {
+        for dev in self.world.observed.census.beside.clone() {
+            let mut endpoints = node.endpoints.iter();
+            let object = match endpoints.find(|(_, record)| record.host_dev == dev) {
+                Some((name, _)) => (Object::Endpoint, name.clone()),
+                None => (Object::Uplink, dev.clone()),
+            };
+            self.tell_of(object.0, &object.1, Drift::FilterBeside(dev));
+        }
+    }
+
+    /// Uplinks by which nobody is asked and nobody answered, unless somebody has set the Ethernet address of each next hop: then
+    /// it is meant so.
+    fn tell_no_arp(&mut self, node: &Recorded) {
+        let there = &self.world.observed.node;
+        let hops = there.routes.iter().flat_map(|route| &route.hops);
+        let hops = hops.filter_map(|hop| Some((hop.ifindex?, hop.via?)));
+        let hops: BTreeSet<(Ifindex, IpAddr)> = hops.collect();
+        let is_lost = |dev: &&String| {
+            let link = there.link(dev).filter(|link| link.up && link.no_arp);
+            link.is_some_and(|link| {
+                let mut own = hops.iter().filter(|(dev, _)| *dev == link.ifindex);
+                own.clone().next().is_none() || !own.all(|hop| there.known.contains(hop))
+            })
+        };
+        let lost: Vec<String> = node.uplinks.keys().filter(is_lost).cloned().collect();
+        for dev in lost {
+            self.tell_of(Object::Uplink, &dev, Drift::NoArp(dev.clone()));
         }
     }
 
