@@ -193,6 +193,7 @@ impl Command {
             | Self::Endpoint(_)
             | Self::Fastpath(_)
             | Self::Stats(_)
+            | Self::Flows(_)
             | Self::Maps(_)
             | Self::Demo(_)
             | Self::Bench(_)

@@ -15,7 +15,7 @@ use netpath_tests::{
     lab::Lab,
 };
 
-use crate::{cluster_ip, server, service, with_kube_proxy};
+use crate::{server, service, with_kube_proxy};
 
 /// What makes a packet the kernel's.
 #[derive(Clone, Copy, Debug)]
@@ -28,17 +28,9 @@ enum Odd {
     Large,
     /// Nobody has asked for the next hop's MAC.
     NewNeighbour,
-    /// The frame has a priority, by a VLAN tag without a VLAN.
-    Priority,
 }
 
-const ODD: [Odd; 5] = [
-    Odd::Options,
-    Odd::Ttl,
-    Odd::Large,
-    Odd::NewNeighbour,
-    Odd::Priority,
-];
+const ODD: [Odd; 4] = [Odd::Options, Odd::Ttl, Odd::Large, Odd::NewNeighbour];
 
 /// a1 and whom it speaks with: the pod, by which interface of node A, and how many nodes are between them.
 const WAYS: [(&str, &str, u64); 2] = [("a2", "va2", 1), ("b1", "up0", 2)];
@@ -126,19 +118,21 @@ impl Line {
                 lab.ip("A", "neigh flush dev up0");
                 self.arrives(20);
             }
-            Odd::Priority => {
-                let [from, to] = self.ends();
-                let record = lab.record("A", "a1");
-                let frame = FrameBuilder::new(record.endpoint_mac, record.host_mac).tag(Tag {
-                    tpid: TPID_VLAN,
-                    tci: 5 << 13,
-                });
-                let frame = between(frame, from.ip(), to.ip()).udp(from.port(), to.port());
-                let frame = frame.payload(&[9; 20]).build();
-                lab.injector("a1", "eth0").send(&frame).expect("send");
-                self.has_come(20);
-            }
         }
+    }
+
+    /// A packet in a frame that has a priority, by a VLAN tag without a VLAN.
+    fn send_with_priority(&self, lab: &Lab) {
+        let [from, to] = self.ends();
+        let record = lab.record("A", "a1");
+        let frame = FrameBuilder::new(record.endpoint_mac, record.host_mac).tag(Tag {
+            tpid: TPID_VLAN,
+            tci: 5 << 13,
+        });
+        let frame = between(frame, from.ip(), to.ip()).udp(from.port(), to.port());
+        let frame = frame.payload(&[9; 20]).build();
+        lab.injector("a1", "eth0").send(&frame).expect("send");
+        self.has_come(20);
     }
 
     fn set_ttl(&self, family: Family, ttl: i32) {
@@ -193,6 +187,25 @@ fn a_packet_that_is_the_kernels_alone_takes_no_connection_with_it() {
                     assert_is_fast(&lab, &line, nodes, &format!("{what}, {time}"));
                 }
             }
+        }
+    }
+}
+
+/// All that an interface sends may have priorities: a connection of which such frames are is the kernel's, and goes on.
+#[test]
+fn a_frame_with_a_priority_takes_its_connection_to_the_kernel() {
+    let lab = up(true);
+    with_kube_proxy(&lab);
+    for family in Family::ALL {
+        for (pod, _, nodes) in WAYS {
+            let line = Line::open(&lab, pod, family);
+            assert_is_fast(&lab, &line, nodes, "before");
+            line.send_with_priority(&lab);
+            let before = lab.traffic("A");
+            line.speak();
+            let counted = lab.traffic("A").since(&before);
+            let found = (kernel_connections(&counted), redirects(&counted));
+            assert_eq!(found, (8, 0), "{pod}, {family:?}: {counted:?}");
         }
     }
 }
@@ -287,27 +300,6 @@ fn a_pod_that_floods_takes_no_connection_from_others() {
         flood(&lab, "a1", ends, flows);
         let counted = lab.traffic_now("A").since(&before);
         assert_eq!(counted.row("va1 > va2 redirect_peer").0, 2 * flows as u64);
-    }
-    assert_all_live(others);
-}
-
-/// More connections than a table has room for, and fewer than conntrack has.
-const TRANSLATED: usize = 90_000;
-
-#[test]
-fn a_pod_that_floods_a_service_takes_no_connection_from_others() {
-    let lab = up(true);
-    with_kube_proxy(&lab);
-    let others = others(&lab);
-    for (program, family) in [("iptables", Family::V4), ("ip6tables", Family::V6)] {
-        // All ports of a service's address.
-        let (ip, pod) = (cluster_ip("a2", family), address("a2", family));
-        let rule = format!("PREROUTING -d {ip} -p udp -j DNAT --to-destination {pod}");
-        lab.run("A", &format!("{program} -w -t nat -I {rule}"));
-        let before = lab.traffic_now("A");
-        flood(&lab, "a1", (address("a1", family), ip), TRANSLATED);
-        let counted = lab.traffic_now("A").since(&before);
-        assert_eq!(counted.row("va1 > va2 deliver").0, 2 * TRANSLATED as u64);
     }
     assert_all_live(others);
 }

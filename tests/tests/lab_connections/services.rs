@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 
 use netpath_tests::{
     Family,
-    connections::{Case, address, prepare, topology, up},
-    lab::Lab,
+    connections::{Case, address, up},
 };
 
 use crate::{PORT, node_port, service, with_kube_proxy};
@@ -79,27 +78,6 @@ fn a_service_is_reached_by_everybody() {
         with_kube_proxy(&lab);
         for family in Family::ALL {
             for case in cluster_ips(family).chain(node_ports(family)) {
-                case.assert_holds(&lab, is_on);
-            }
-        }
-    }
-}
-
-/// The prefixes of the fast path reach further than the routed addresses, and the services' lie between.
-#[test]
-fn a_service_within_the_fast_prefixes_is_a_service() {
-    for is_on in [false, true] {
-        let mut lab = Lab::prepare(&topology());
-        for node in ["A", "B"] {
-            let name = format!("name = \"@{node}\"\n");
-            let fast = format!("{name}fast_prefixes = [\"10.0.0.0/8\", \"fd00::/12\"]\n");
-            lab.edit(&name, &fast);
-        }
-        lab.converge();
-        prepare(&lab, is_on);
-        with_kube_proxy(&lab);
-        for family in Family::ALL {
-            for case in cluster_ips(family) {
                 case.assert_holds(&lab, is_on);
             }
         }
