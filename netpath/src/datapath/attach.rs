@@ -430,14 +430,21 @@ fn is_no_filter(errno: Option<i32>) -> bool {
     matches!(errno, Some(libc::ENOENT | libc::EINVAL | libc::ENODEV))
 }
 
-/// The pinned programs of this kind of all nodes that can be read. Several nodes may share an uplink, and what one redirects
-/// is nothing of another's.
+/// The pinned programs for this kind's hook of all nodes that can be read. Several nodes may share an uplink, and what one
+/// redirects is nothing of another's; and interfaces change names, so that what belongs on one runs on the other.
 fn programs_of_nodes(kind: ProgramKind) -> Result<BTreeSet<u32>, DatapathError> {
-    let of = |node: String| {
-        let program = pinned_program(&Pins::of(&node), kind).ok()?;
+    let id = |pins: &Pins, kind: ProgramKind| {
+        let program = pinned_program(pins, kind).ok()?;
         program.info().ok().map(|info| info.id())
     };
-    Ok(nodes()?.into_iter().filter_map(of).collect())
+    let mut ids = BTreeSet::new();
+    for node in nodes()? {
+        let pins = Pins::of(&node);
+        let kinds = ProgramKind::ALL.into_iter();
+        let kinds = kinds.filter(|other| other.hook() == kind.hook());
+        ids.extend(kinds.filter_map(|kind| id(&pins, kind)));
+    }
+    Ok(ids)
 }
 
 fn pinned_program(pins: &Pins, kind: ProgramKind) -> Result<SchedClassifier, DatapathError> {

@@ -7,13 +7,11 @@ use std::{
     net::IpAddr,
     path::Path as FilePath,
     process,
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
 use netpath::{
-    datapath::Datapath,
-    lock::TopologyLock,
     model::{Node, Topology, wire_namespace, wire_port},
     netns::Netns,
     provision::{self, Selection, UpOptions},
@@ -27,6 +25,7 @@ use super::{
 };
 use crate::{
     Family,
+    connections::forget_connections,
     guard::{LabGuard, NetnsGuard, complain, is_orphan},
     lab::{Cable, run},
 };
@@ -205,19 +204,7 @@ impl Lab {
 
     /// Takes from node A's tables what the kernel has had of connections: each case begins without.
     pub fn forget_connections(&self) {
-        let datapath = Datapath::open(self.name(Place::NodeA)).expect("node A's pins");
-        let datapath = datapath.expect("node A is up");
-        let v4 = datapath.maps.connections_v4.all().expect("connections");
-        let v6 = datapath.maps.connections_v6.all().expect("connections");
-        if v4.is_empty() && v6.is_empty() {
-            return;
-        }
-        let lock = TopologyLock::take(&AtomicBool::new(false)).expect("the lock");
-        let writer = datapath.writer(&lock);
-        let v4: Vec<_> = v4.into_keys().collect();
-        writer.connections_v4.remove_many(&v4).expect("remove");
-        let v6: Vec<_> = v6.into_keys().collect();
-        writer.connections_v6.remove_many(&v6).expect("remove");
+        forget_connections(self.name(Place::NodeA));
     }
 
     /// Switches node A's fast path.

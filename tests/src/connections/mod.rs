@@ -3,6 +3,7 @@
 
 mod case;
 mod flood;
+mod forget;
 mod mix;
 mod places;
 mod pushed;
@@ -15,6 +16,7 @@ mod witness;
 pub use self::{
     case::{Case, Loss, kernel_connections, redirects},
     flood::flood,
+    forget::{clear, forget_connections},
     mix::{Dialogue, Party, hold},
     places::{PODS, address, family_of, prepare, topology, up},
     pushed::Pushed,

@@ -1,6 +1,7 @@
 //! XDP programs inside an endpoint see what comes to it, wherever they run.
 
 use netpath_tests::{
+    connections::forget_connections,
     lab::Watch,
     xdp_program::{XdpAnswer, XdpPlace, XdpProgram},
 };
@@ -46,6 +47,8 @@ fn a_native_program_that_drops_has_dropped_it() {
         drop(passing);
 
         assert!(!lab.converge().is_empty());
+        // What has begun by the kernel stays there; this is as new.
+        forget_connections(&lab.name("A"));
         let before = lab.traffic("A");
         assert_eq!(sent_and_seen(&lab, &mut wire, ("a1", ends), 1), COUNT);
         lab.assert_counted("A", &before, &[counted("va1 > va2 redirect_peer")]);

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::build::{self, Profile};
 use crate::progress;
 use crate::setup::emulator::Emulator;
 use crate::setup::kernel::{self, Kernel};
@@ -63,6 +62,9 @@ pub struct Args {
     /// Only this test program, e.g. lab_paths; may be repeated
     #[arg(long, value_name = "NAME")]
     test: Vec<String>,
+    /// Also the test programs that are left out because what they try is decided in user space
+    #[arg(long)]
+    all: bool,
 }
 
 impl Args {
@@ -86,14 +88,13 @@ pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
         .map(|series| Ok((series, Kernel::find_or_get(&dir, series.name)?)))
         .collect::<Result<Vec<_>>>()?;
 
-    let binary = build::netpath(workspace, Profile::Release)?;
-    let suites = progress::timed("kernels: build the tests", || {
+    let (binary, suites) = progress::timed("kernels: build the tests", || {
         suites::build(workspace, &args.test)
     })?;
     for omission in suites.iter().filter_map(Suite::omission) {
         progress::note(&omission);
     }
-    let suites = suites::select(suites, &args.test);
+    let suites = suites::select(suites, &args.test, args.all);
     let system = System::collect(&dir, &binary, &suites, &busybox)?;
     // Each emulates one processor.
     let outcomes = thread::scope(|scope| {

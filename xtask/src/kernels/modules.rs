@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::command;
 
 /// What the labs use. A kernel without one of them fails the run, unless it is built in.
-const NEEDED: [&str; 43] = [
+const NEEDED: [&str; 47] = [
     "veth",
     "bridge",
     "dummy",
@@ -47,6 +47,10 @@ const NEEDED: [&str; 43] = [
     "nft_masq",
     "x_tables",
     "xt_conntrack",
+    "xt_addrtype",
+    "xt_multiport",
+    "xt_nat",
+    "xt_statistic",
     "xt_tcpudp",
     "xt_mark",
     "xt_comment",

@@ -25,9 +25,10 @@ const LIMIT: Duration = Duration::from_secs(900);
 const ALONE: [&str; 3] = ["bench", "bench_cross_check", "bench_scale"];
 
 /// These take longest, so they start first.
-const FIRST: [&str; 11] = [
+const FIRST: [&str; 12] = [
     "lab_damages",
     "conformance",
+    "lab_connections",
     "lab_faults_maps",
     "programs",
     "lab_guest_wire",

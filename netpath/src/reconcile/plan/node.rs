@@ -190,13 +190,17 @@ impl Planner<'_> {
         };
         let wants = |record: &RecordedEndpoint| record.fast_path.wants(node.fast_path);
         let mut endpoints = node.endpoints.values();
-        if !node.fast_path && !endpoints.clone().any(wants) {
+        if endpoints
+            .clone()
+            .all(|record| wants(record) == node.fast_path)
+        {
             return false;
         }
-        match ifindex {
-            Ifindex(0) => !node.fast_path,
-            _ => endpoints.any(|record| record.ifindex == ifindex && !wants(record)),
+        if ifindex == Ifindex(0) {
+            return !node.fast_path;
         }
+        let dev = self.world.observed.node.name_of(ifindex);
+        endpoints.any(|record| Some(record.host_dev.as_str()) == dev && !wants(record))
     }
 
     pub(super) fn set_sysctl(

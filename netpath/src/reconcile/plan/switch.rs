@@ -101,6 +101,7 @@ impl Planner<'_> {
         for (name, record) in endpoints {
             self.act(&mut draft, Op::RecordEndpoint(name, Box::new(record)));
         }
+        self.refresh_entries(&mut draft);
         draft.quiet = true;
         self.is_switching = true;
         for interface in self.interfaces() {
@@ -271,34 +272,13 @@ impl Planner<'_> {
             ..Draft::default()
         };
         for record in node.endpoints.values() {
-            // Of one whose interface is gone nothing is passed.
-            if host_link(&self.world, record).is_none() {
-                continue;
+            if host_link(&self.world, record).is_some() {
+                self.refresh_interface(&mut draft, &record.host_dev);
             }
-            let ifindex = self.world.ifindex(&record.host_dev);
-            self.refresh_interface(&mut draft, &record.host_dev);
-            let owner = Owner::Endpoint {
-                id: record.id,
-                dev: record.host_dev.clone(),
-                endpoint_mac: record.endpoint_mac,
-                host_mac: record.host_mac,
-            };
-            for address in record.addresses.iter().map(IpNet::addr) {
-                if self.world.observed.maps.endpoints.contains_key(&address) {
-                    let punts = self.address_punts(ifindex, address.into());
-                    self.entry(&mut draft, false, address, &owner, punts);
-                }
-            }
-            self.refresh_prefixes(&mut draft, ifindex, &record.prefixes, &owner);
         }
+        self.refresh_entries(&mut draft);
         for dev in node.uplinks.keys() {
             self.refresh_interface(&mut draft, dev);
-        }
-        for &dst in node.routes.keys() {
-            if self.world.observed.maps.routes.contains_key(&dst) {
-                let (owner, punts) = self.of_route(dst);
-                self.prefix_entry(&mut draft, false, dst, &owner, punts);
-            }
         }
         // Without room for them nothing is switched on: then it does not matter what the programs know.
         if self.without_room().is_empty() {
@@ -308,6 +288,39 @@ impl Planner<'_> {
         self.features(&mut draft);
         let name = self.wanted.name.clone();
         self.step(Action::Update, Object::FastPath, &name, None, draft);
+    }
+
+    /// What of the packets for endpoints and other nodes is the kernel's, by what else acts on them and by what is wished.
+    fn refresh_entries(&mut self, draft: &mut Draft) {
+        let Some(node) = self.world.recorded.clone() else {
+            return;
+        };
+        for record in node.endpoints.values() {
+            // Of one whose interface is gone nothing is passed.
+            if host_link(&self.world, record).is_none() {
+                continue;
+            }
+            let ifindex = self.world.ifindex(&record.host_dev);
+            let owner = Owner::Endpoint {
+                id: record.id,
+                dev: record.host_dev.clone(),
+                endpoint_mac: record.endpoint_mac,
+                host_mac: record.host_mac,
+            };
+            for address in record.addresses.iter().map(IpNet::addr) {
+                if self.world.observed.maps.endpoints.contains_key(&address) {
+                    let punts = self.address_punts(ifindex, address.into());
+                    self.entry(draft, false, address, &owner, punts);
+                }
+            }
+            self.refresh_prefixes(draft, ifindex, &record.prefixes, &owner);
+        }
+        for &dst in node.routes.keys() {
+            if self.world.observed.maps.routes.contains_key(&dst) {
+                let (owner, punts) = self.of_route(dst);
+                self.prefix_entry(draft, false, dst, &owner, punts);
+            }
+        }
     }
 
     fn refresh_prefixes(
