@@ -752,5 +752,5 @@ fn more_addresses_than_the_maps_hold_are_refused_with_what_makes_room() {
     wishes.node = false;
     let off = switch(&wanted, &wishes, &world);
     assert_eq!(off.refusals, []);
-    assert!(!ops(&off).any(|op| matches!(op, Op::SetEntry(..))));
+    assert!(!ops(&off).any(|op| matches!(op, Op::SetEntry(_, Owner::Node, _))));
 }

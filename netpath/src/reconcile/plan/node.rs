@@ -6,10 +6,7 @@ use ipnet::IpNet;
 use netpath_common::{FeatureBits, Ifindex, InterfaceKind, PuntReason, RouteEntry};
 
 use super::{
-    super::{
-        Action, AddressPunts, Drift, InterfacePunts, Object, Op, Place, Recorded, RecordedEndpoint,
-        World,
-    },
+    super::{Action, AddressPunts, Drift, InterfacePunts, Object, Op, Place, Recorded, World},
     Draft, Planner,
     sysctls::{FORWARDING, forwards_v4, forwards_v6, node_sysctls},
 };
@@ -166,14 +163,15 @@ impl Planner<'_> {
         census.is_some_and(|census| census.ingress.contains(&PuntReason::Vrf))
     }
 
-    /// What of an address's or a prefix's packets is the kernel's. It is behind this interface; 0 for another node's.
-    pub(super) fn address_punts(&self, ifindex: Ifindex, net: IpNet) -> AddressPunts {
+    /// What of an address's or a prefix's packets is the kernel's. It is behind this interface, 0 for another node's, whose
+    /// programs are wished on or off.
+    pub(super) fn address_punts(&self, ifindex: Ifindex, net: IpNet, is_on: bool) -> AddressPunts {
         let census = &self.world.observed.census;
         // What it sends is the kernel's where either is, and then what is sent to it has to be as well: a connection whose
         // directions go different ways is none to connection tracking.
         let interface = census.interface(ifindex, self.wanted.bypass);
         let to = match (interface.egress, interface.ingress) {
-            (0, 0) if self.is_switched_off(ifindex) => PuntReason::FastPathOff.number(),
+            (0, 0) if !is_on => PuntReason::FastPathOff.number(),
             (0, ingress) => ingress,
             (egress, _) => egress,
         };
@@ -181,26 +179,6 @@ impl Planner<'_> {
             to,
             ..census.address(net, self.wanted.bypass)
         }
-    }
-
-    /// Whether the programs of an endpoint are wished off while others run; of an interface 0, those of the uplinks.
-    fn is_switched_off(&self, ifindex: Ifindex) -> bool {
-        let Some(node) = &self.world.recorded else {
-            return false;
-        };
-        let wants = |record: &RecordedEndpoint| record.fast_path.wants(node.fast_path);
-        let mut endpoints = node.endpoints.values();
-        if endpoints
-            .clone()
-            .all(|record| wants(record) == node.fast_path)
-        {
-            return false;
-        }
-        if ifindex == Ifindex(0) {
-            return !node.fast_path;
-        }
-        let dev = self.world.observed.node.name_of(ifindex);
-        endpoints.any(|record| Some(record.host_dev.as_str()) == dev && !wants(record))
     }
 
     pub(super) fn set_sysctl(

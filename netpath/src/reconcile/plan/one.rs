@@ -215,7 +215,7 @@ impl Planner<'_> {
 
     /// What an entry is to say, if that is another thing than it says. Of the interface it leads to nothing is known here.
     fn other_between(&self, entry: &EndpointEntry, net: IpNet) -> Option<AddressPunts> {
-        let between = self.address_punts(Ifindex(0), net).between;
+        let between = self.address_punts(Ifindex(0), net, true).between;
         (entry.punt_between != between).then_some(AddressPunts {
             to: entry.punt_to,
             between,

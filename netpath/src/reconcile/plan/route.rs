@@ -172,7 +172,12 @@ impl Planner<'_> {
     pub(super) fn of_route(&self, dst: IpNet) -> (Owner, AddressPunts) {
         match self.takes_in(dst) {
             true => (Owner::Machine, AddressPunts::default()),
-            false => (Owner::Node, self.address_punts(Ifindex(0), dst)),
+            false => {
+                let node = self.world.recorded.as_ref();
+                let is_on = node.is_none_or(|node| node.fast_path);
+                let punts = self.address_punts(Ifindex(0), dst, is_on);
+                (Owner::Node, punts)
+            }
         }
     }
 

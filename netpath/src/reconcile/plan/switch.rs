@@ -307,13 +307,14 @@ impl Planner<'_> {
                 endpoint_mac: record.endpoint_mac,
                 host_mac: record.host_mac,
             };
+            let is_on = record.fast_path.wants(node.fast_path);
             for address in record.addresses.iter().map(IpNet::addr) {
                 if self.world.observed.maps.endpoints.contains_key(&address) {
-                    let punts = self.address_punts(ifindex, address.into());
+                    let punts = self.address_punts(ifindex, address.into(), is_on);
                     self.entry(draft, false, address, &owner, punts);
                 }
             }
-            self.refresh_prefixes(draft, ifindex, &record.prefixes, &owner);
+            self.refresh_prefixes(draft, (ifindex, is_on), &record.prefixes, &owner);
         }
         for &dst in node.routes.keys() {
             if self.world.observed.maps.routes.contains_key(&dst) {
@@ -326,13 +327,13 @@ impl Planner<'_> {
     fn refresh_prefixes(
         &mut self,
         draft: &mut Draft,
-        ifindex: Ifindex,
+        (ifindex, is_on): (Ifindex, bool),
         prefixes: &[IpNet],
         owner: &Owner,
     ) {
         for &prefix in prefixes {
             if self.world.observed.maps.routes.contains_key(&prefix) {
-                let punts = self.address_punts(ifindex, prefix);
+                let punts = self.address_punts(ifindex, prefix, is_on);
                 self.prefix_entry(draft, false, prefix, owner, punts);
             }
         }

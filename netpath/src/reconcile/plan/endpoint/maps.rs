@@ -37,7 +37,7 @@ impl Planner<'_> {
         let owner = work.owner();
         for address in work.record.addresses.clone() {
             let recorded = work.had(&address);
-            let punts = self.address_punts(ifindex, address.addr().into());
+            let punts = self.address_punts(ifindex, address.addr().into(), on);
             self.entry(draft, recorded, address.addr(), &owner, punts);
         }
         if !work.record.prefixes.is_empty() {
@@ -45,7 +45,7 @@ impl Planner<'_> {
         }
         for prefix in work.record.prefixes.clone() {
             let recorded = work.had_prefix(&prefix);
-            let punts = self.address_punts(ifindex, prefix);
+            let punts = self.address_punts(ifindex, prefix, on);
             self.prefix_entry(draft, recorded, prefix, &owner, punts);
         }
         let interface = self.world.observed.maps.interfaces.get(&ifindex);

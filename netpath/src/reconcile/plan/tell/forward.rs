@@ -67,8 +67,11 @@ impl Planner<'_> {
             (None, Some(uplink)) => self.world.ifindex(uplink),
             _ => index(from),
         };
-        let source = self.address_punts(index(from), drop.source);
-        let destination = self.address_punts(index(to), drop.destination);
+        let is_on = |side: Option<(_, &super::RecordedEndpoint)>| {
+            side.map_or(node.fast_path, |(_, it)| it.fast_path.wants(node.fast_path))
+        };
+        let source = self.address_punts(index(from), drop.source, is_on(from));
+        let destination = self.address_punts(index(to), drop.destination, is_on(to));
         let by_ingress = self.interface_punts(ingress).ingress != 0;
         let is_left = by_ingress
             || destination.to != 0
