@@ -19,6 +19,8 @@ mod pins;
 mod raw;
 #[cfg(test)]
 mod registry;
+#[cfg(test)]
+mod stack;
 mod sys;
 mod table;
 mod tcx;

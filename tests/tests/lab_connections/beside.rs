@@ -210,8 +210,8 @@ fn a_frame_with_a_priority_takes_its_connection_to_the_kernel() {
     }
 }
 
-/// How many flows a pod makes in each family, a million together; more of them, or fewer, by `NETPATH_FLOOD`.
-const FLOWS: usize = 500_000;
+/// How many flows a pod makes in each family, more than a table has room for; half a million by `NETPATH_FLOOD=500000`.
+const FLOWS: usize = 100_000;
 
 /// A connection of a2's through a service, by UDP.
 struct Idle {
