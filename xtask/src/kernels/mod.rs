@@ -29,9 +29,6 @@ use system::System;
 struct Series {
     name: &'static str,
     attach_mode: &'static str,
-    /// Whether its time is counted in instructions, so that what the tests wait for comes in time however loaded this machine
-    /// is. Linux 6.1 then waits for its second processor for ever.
-    counts_instructions: bool,
 }
 
 /// Debian's kernels on either side of Linux 6.6, from which TCX is there.
@@ -39,12 +36,10 @@ const SERIES: [Series; 2] = [
     Series {
         name: "6.1",
         attach_mode: "clsact",
-        counts_instructions: false,
     },
     Series {
         name: "6.12",
         attach_mode: "tcx",
-        counts_instructions: true,
     },
 ];
 
@@ -133,11 +128,7 @@ fn run(
     loop {
         boots += 1;
         progress::step(&format!("kernels: Linux {} in qemu", series.name));
-        let mut qemu = emulator.command();
-        if series.counts_instructions {
-            // What waits does not wait where nothing runs.
-            qemu.args(["-icount", "shift=1,sleep=off"]);
-        }
+        let qemu = emulator.command();
         let mut machine = Machine::boot(qemu, &kernel.image, &initramfs, &log, LIMIT)?;
         let mut outcome = Outcome::of(&mut machine);
         if outcome.has_booted() || boots == BOOTS {
