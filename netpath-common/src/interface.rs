@@ -1,6 +1,6 @@
 //! The interfaces that netpath's programs are attached to: the `interfaces` map, keyed by ifindex.
 
-use crate::{EndpointId, IFNAME_SIZE, Ifindex, NAME_SIZE, map_type};
+use crate::{EndpointId, IFNAME_SIZE, Ifindex, NAME_SIZE, ProgramKind, map_type};
 
 /// Words of the `gates` map: an array of `u64` in the host's order, with a byte for each interface whose index is below
 /// eight times as many. Of an interface beyond it, its entry alone tells.
@@ -84,6 +84,14 @@ impl InterfaceKind {
             Self::Endpoint => "endpoint",
             Self::Uplink => "uplink",
             Self::BareUplink => "bare_uplink",
+        }
+    }
+
+    /// The programs that belong on it.
+    pub const fn programs(self) -> &'static [ProgramKind] {
+        match self {
+            Self::Endpoint => &[ProgramKind::FromEndpoint, ProgramKind::ToEndpoint],
+            Self::Uplink | Self::BareUplink => &[ProgramKind::FromUplink, ProgramKind::ToUplink],
         }
     }
 

@@ -12,6 +12,16 @@ pub enum Hook {
     Egress,
 }
 
+impl Hook {
+    /// As `tc` calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+}
+
 /// One of netpath's programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProgramKind {

@@ -213,64 +213,84 @@ fn taken() {
     if !is_in_mode() {
         return;
     }
-    on_a_machine(|lab| {
-        run("tc qdisc add dev up0 clsact");
-        add_filter("ingress pref 28272 handle 1");
-        let machine = Netns::current().expect("namespace");
-        let before = portrait(&machine);
-        let error = lab.try_converge().expect_err("a refusal");
-        assert!(error.is_refusal(), "{error:?}");
-        let text = error.to_string();
-        let cure = format!(
-            "nsenter --net=/run/netns/{} tc filter del dev up0 ingress pref 28272",
-            lab.name("H")
-        );
-        assert!(text.contains(&cure), "{text}");
-        assert_same_portrait(&portrait(&machine), &before, "refused");
-        lab.assert_nothing_left();
-        run(&cure);
-        lab.converge();
-        assert_works(lab);
-        // In the place of what it attached itself it puts its own again; not where it is off.
-        lab.fast_path(false, "H", None);
-        add_filter("ingress pref 28272 handle 1");
-        let before = run("tc filter show dev up0 ingress");
-        let selection = netpath::provision::Selection {
-            node: Some(lab.name("H")),
-            ..Default::default()
-        };
-        let error = provision::set_fast_path(true, &selection, &mut |_| {});
-        let error = error.expect_err("a refusal");
-        assert!(error.is_refusal(), "{error:?}");
-        assert!(error.to_string().contains("pref 28272"), "{error}");
-        assert_eq!(run("tc filter show dev up0 ingress"), before);
-        // Nor when programs are exchanged for those of this version.
-        aged::age(lab.datapath("H"), Version::Four);
-        lab.try_converge().expect_err("a refusal");
-        assert_eq!(run("tc filter show dev up0 ingress"), before);
-        lab.down();
-        assert_eq!(run("tc filter show dev up0 ingress"), before);
-        run(&cure);
+    for (hook, kind) in [
+        ("ingress", ProgramKind::FromUplink),
+        ("egress", ProgramKind::ToUplink),
+    ] {
+        on_a_machine(|lab| taken_at(lab, hook, kind));
+    }
+}
 
-        // Beside netpath's own: that one gets the new program, and somebody's stays.
-        lab.converge();
-        add_program(&lab.name("f"), "ingress pref 28272 handle 2");
-        let theirs = || {
-            let filters = run("tc filter show dev up0 ingress");
-            let mut lines = filters.lines().filter(|line| line.contains("handle 0x2"));
-            lines.next().map(str::to_owned).expect("theirs")
-        };
-        let before = theirs();
-        aged::age(lab.datapath("H"), Version::Four);
-        lab.try_converge().expect_err("a refusal");
-        let current = lab.datapath("H").program_id(ProgramKind::FromUplink);
-        let current = format!(" id {} name from_uplink", current.expect("pinned"));
-        let filters = run("tc filter show dev up0 ingress");
-        assert!(filters.contains(&current), "{current}: {filters}");
-        assert_eq!(theirs(), before);
-        lab.down();
-        assert_eq!(theirs(), before);
-    });
+fn taken_at(lab: &Lab, hook: &str, kind: ProgramKind) {
+    let place = format!("{hook} pref 28272 handle 1");
+    let listed = || run(&format!("tc filter show dev up0 {hook}"));
+    run("tc qdisc add dev up0 clsact");
+    add_filter(&place);
+    let machine = Netns::current().expect("namespace");
+    let before = portrait(&machine);
+    let error = lab.try_converge().expect_err("a refusal");
+    assert!(error.is_refusal(), "{error:?}");
+    let text = error.to_string();
+    let cure = format!(
+        "nsenter --net=/run/netns/{} tc filter del dev up0 {hook} pref 28272",
+        lab.name("H")
+    );
+    assert!(text.contains(&cure), "{text}");
+    assert_same_portrait(&portrait(&machine), &before, "refused");
+    lab.assert_nothing_left();
+    run(&cure);
+    lab.converge();
+    assert_works(lab);
+    // One that took its place meanwhile is not taken off with it, be the qdisc netpath's own.
+    lab.down();
+    run("tc qdisc del dev up0 clsact");
+    lab.converge();
+    run(&format!("tc filter del dev up0 {hook} pref 28272"));
+    add_filter(&place);
+    let theirs = listed();
+    lab.fast_path(false, "H", None);
+    assert_eq!(listed(), theirs);
+    run(&cure);
+    lab.fast_path(true, "H", None);
+    // In the place of what it attached itself it puts its own again; not where it is off.
+    lab.fast_path(false, "H", None);
+    add_filter(&place);
+    let before = listed();
+    let selection = netpath::provision::Selection {
+        node: Some(lab.name("H")),
+        ..Default::default()
+    };
+    let error = provision::set_fast_path(true, &selection, &mut |_| {});
+    let error = error.expect_err("a refusal");
+    assert!(error.is_refusal(), "{error:?}");
+    assert!(error.to_string().contains("pref 28272"), "{error}");
+    assert_eq!(listed(), before);
+    // Nor when programs are exchanged for those of this version.
+    aged::age(lab.datapath("H"), Version::Four);
+    lab.try_converge().expect_err("a refusal");
+    assert_eq!(listed(), before);
+    lab.down();
+    assert_eq!(listed(), before);
+    run(&cure);
+
+    // Beside netpath's own: that one gets the new program, and somebody's stays.
+    lab.converge();
+    add_program(&lab.name("f"), &format!("{hook} pref 28272 handle 2"));
+    let theirs = || {
+        let filters = listed();
+        let mut lines = filters.lines().filter(|line| line.contains("handle 0x2"));
+        lines.next().map(str::to_owned).expect("theirs")
+    };
+    let before = theirs();
+    aged::age(lab.datapath("H"), Version::Four);
+    lab.try_converge().expect_err("a refusal");
+    let current = lab.datapath("H").program_id(kind);
+    let current = format!(" id {} name {}", current.expect("pinned"), kind.name());
+    let filters = listed();
+    assert!(filters.contains(&current), "{current}: {filters}");
+    assert_eq!(theirs(), before);
+    lab.down();
+    assert_eq!(theirs(), before);
 }
 
 /// Its programs are found by its index, whatever somebody calls it, and whatever has its name.

@@ -51,13 +51,7 @@ fn are_kept(kind: ProgramKind, programs: &[u32], ours: Option<u32>) -> bool {
 
 /// The programs of an [`InterfaceKind`], by its number.
 fn of_interface(kind: u32) -> &'static [ProgramKind] {
-    match InterfaceKind::from_number(kind) {
-        Some(InterfaceKind::Endpoint) => &[ProgramKind::FromEndpoint, ProgramKind::ToEndpoint],
-        Some(InterfaceKind::Uplink | InterfaceKind::BareUplink) => {
-            &[ProgramKind::FromUplink, ProgramKind::ToUplink]
-        }
-        None => &[],
-    }
+    InterfaceKind::from_number(kind).map_or(&[], InterfaceKind::programs)
 }
 
 impl Datapath {
@@ -308,6 +302,9 @@ impl Datapath {
     }
 
     fn detach_clsact(&self, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
+        if is_somebodys(&self.pins, kind, dev)? {
+            return Ok(false);
+        }
         let Some(link) = filter(kind, dev)? else {
             return Ok(false);
         };
@@ -397,10 +394,16 @@ fn update_filters(pins: &Pins, maps: &Maps) -> Result<(), DatapathError> {
     })
 }
 
-/// Puts the pinned program into our filter in one step, if there is such a filter. A host-side veth is netpath's; on an uplink
-/// somebody else's filter may stand there.
+/// Whether no filter of netpath's stands in the place of a program's. A host-side veth is netpath's; on an uplink it may be
+/// somebody else's.
+fn is_somebodys(pins: &Pins, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
+    let is_of_uplink = InterfaceKind::Uplink.programs().contains(&kind);
+    Ok(is_of_uplink && !clsact::is_own_filter(pins, kind, dev)?)
+}
+
+/// Puts the pinned program into our filter in one step, if there is such a filter.
 fn replace_filter(pins: &Pins, kind: ProgramKind, dev: &str) -> Result<bool, DatapathError> {
-    if kind == ProgramKind::FromUplink && !clsact::is_own_filter(pins, kind, dev)? {
+    if is_somebodys(pins, kind, dev)? {
         return Ok(false);
     }
     // First: what stands for a filter takes the filter away when it is dropped.

@@ -28,8 +28,8 @@ const HOOKS: [Hook; 2] = [Hook::Ingress, Hook::Egress];
 pub struct Clsact {
     /// Somebody else's filters are in it, or in a block that it shares.
     pub has_others: bool,
-    /// Where netpath's filter belongs, another stands.
-    pub is_taken: bool,
+    /// The side where another stands in the place of netpath's filter; the first, if both.
+    pub taken: Option<Hook>,
 }
 
 impl Clsact {
@@ -41,7 +41,6 @@ impl Clsact {
         _inside: &Inside<'_>,
         netlink: &Netlink,
         datapath: Option<&Datapath>,
-        kind: ProgramKind,
         link: &Link,
     ) -> Result<Option<Self>, DatapathError> {
         if attach_mode()? == AttachMode::Tcx {
@@ -57,13 +56,14 @@ impl Clsact {
             has_others: qdisc.kind != "clsact"
                 || qdisc.ingress_block.is_some()
                 || qdisc.egress_block.is_some(),
-            is_taken: false,
+            taken: None,
         };
         for hook in HOOKS {
             for filter in netlink.filters(link, hook)? {
                 if !is_one_of(&filter, &ours) {
                     found.has_others = true;
-                    found.is_taken |= hook == kind.hook() && filter.priority == CLSACT_PRIORITY;
+                    let is_there = filter.priority == CLSACT_PRIORITY;
+                    found.taken = found.taken.or(is_there.then_some(hook));
                 }
             }
         }
@@ -157,7 +157,7 @@ impl Datapath {
             return Ok(true);
         };
         let datapath = Some(self);
-        let found = Clsact::of(inside, &netlink, datapath, ProgramKind::FromUplink, &link)?;
+        let found = Clsact::of(inside, &netlink, datapath, &link)?;
         match found {
             None => Ok(true),
             Some(found) if found.has_others => Ok(false),

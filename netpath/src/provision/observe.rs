@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
-use netpath_common::{EndpointEntry, Ifindex, Mac, Origin, ProgramKind, PuntReason};
+use netpath_common::{EndpointEntry, Ifindex, InterfaceKind, Mac, Origin, ProgramKind, PuntReason};
 
 use super::{
     EndpointStatus, FastPath, InterfaceStatus, NextHopStatus, NodeStatus, RouteStatus, UNREADABLE,
@@ -240,9 +240,9 @@ fn uplinks(
     drift: &mut dyn FnMut(Object, &str) -> Vec<Finding>,
 ) -> Vec<UplinkStatus> {
     let status = |(dev, record): (&String, &reconcile::RecordedUplink)| {
-        let programs = [ProgramKind::FromUplink, ProgramKind::ToUplink];
+        let programs = InterfaceKind::Uplink.programs();
         UplinkStatus {
-            interface: interface(world, dev, record.ifindex, record.mac, &programs, []),
+            interface: interface(world, dev, record.ifindex, record.mac, programs, []),
             addresses: addresses_of(dev, record, world),
             wire: Some(record.wire.clone()).filter(|wire| !wire.is_empty()),
             made: record.made,
@@ -270,7 +270,7 @@ fn endpoints(
     drift: &mut dyn FnMut(Object, &str) -> Vec<Finding>,
 ) -> Vec<EndpointStatus> {
     let status = |(name, record): (&String, &reconcile::RecordedEndpoint)| {
-        let programs = [ProgramKind::FromEndpoint, ProgramKind::ToEndpoint];
+        let programs = InterfaceKind::Endpoint.programs();
         let maps = &world.observed.maps;
         let addresses = record.addresses.iter();
         let entries = addresses.filter_map(|address| maps.endpoints.get(&address.addr()));
@@ -292,7 +292,7 @@ fn endpoints(
                 &record.host_dev,
                 record.ifindex,
                 record.host_mac,
-                &programs,
+                programs,
                 entries.flat_map(of_entry),
             ),
             addresses: record.addresses.clone(),

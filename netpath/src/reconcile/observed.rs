@@ -7,7 +7,8 @@ use std::{
 
 use ipnet::IpNet;
 use netpath_common::{
-    EndpointEntry, EndpointId, FeatureBits, Ifindex, InterfaceKind, Mac, ProgramKind, RouteEntry,
+    EndpointEntry, EndpointId, FeatureBits, Hook, Ifindex, InterfaceKind, Mac, ProgramKind,
+    RouteEntry,
 };
 
 use super::{Census, OwnRoute, Recorded};
@@ -306,8 +307,8 @@ pub enum NamespaceOwner {
 pub struct Clsact {
     /// Somebody else's filters.
     pub has_others: bool,
-    /// One of them where this node's belongs.
-    pub is_taken: bool,
+    /// The side where one of them stands in the place of this node's.
+    pub taken: Option<Hook>,
 }
 
 /// What a namespace takes in for an address that it has on an interface that is up: the address, and the broadcast address of

@@ -3,7 +3,7 @@
 use std::{fmt, net::IpAddr};
 
 use ipnet::IpNet;
-use netpath_common::{Mac, Origin};
+use netpath_common::{Hook, Mac, Origin};
 
 use crate::finding::{Finding, kinds};
 
@@ -135,7 +135,12 @@ kinds! {
             node: String,
         } = "shared_uplink", "give the uplink to one of the two nodes, or use Linux 6.6 or newer, where several may share it";
         /// Somebody's filter stands in the place of netpath's on an uplink, without TCX.
-        FilterInPlace(String) = "filter_in_place", "remove it with `tc filter del` if nobody needs it, or give it another \
+        FilterInPlace {
+            /// The uplink.
+            dev: String,
+            /// On which side.
+            hook: Hook,
+        } = "filter_in_place", "remove it with `tc filter del` if nobody needs it, or give it another \
             preference";
         /// Somebody has renamed the machine's interface that was an uplink.
         UplinkRenamed {
@@ -300,9 +305,10 @@ impl Refusal {
                 "remove it with `{entry}ip link del dev {dev}` if nothing uses it, or set host_dev in the topology file to \
                  another name"
             ),
-            Self::FilterInPlace(dev) => format!(
-                "remove it with `{entry}tc filter del dev {dev} ingress pref {FILTER_PREFERENCE}` if nobody needs it (a netpath \
-                 whose directory is gone leaves one), or give it another preference"
+            Self::FilterInPlace { dev, hook } => format!(
+                "remove it with `{entry}tc filter del dev {dev} {} pref {FILTER_PREFERENCE}` if nobody needs it (a netpath \
+                 whose directory is gone leaves one), or give it another preference",
+                hook.name()
             ),
             Self::UplinkRenamed { dev, to } => format!(
                 "write dev = \"{to}\" into the topology file, or give it the old name as an alternative one with \
@@ -422,10 +428,11 @@ impl fmt::Display for Refusal {
                 "uplink {dev} is node {node}'s already, and before Linux 6.6 (without TCX) an interface has one place for the \
                  filters of a node"
             ),
-            Self::FilterInPlace(dev) => write!(
+            Self::FilterInPlace { dev, hook } => write!(
                 f,
-                "somebody's tc filter stands in the place of netpath's on {dev}, at the ingress with preference \
-                 {FILTER_PREFERENCE}"
+                "somebody's tc filter stands in the place of netpath's on {dev}, at the {} with preference \
+                 {FILTER_PREFERENCE}",
+                hook.name()
             ),
             Self::UplinkDown(dev) => write!(f, "uplink {dev} is down"),
             Self::UnknownFraming { dev, hardware } => write!(

@@ -1,8 +1,7 @@
 //! What is done with records, with the entries that programs read, and with programs.
 
 use netpath_common::{
-    EndpointEntry, EndpointId, Ifindex, InterfaceEntry, InterfaceKind, InterfaceState, ProgramKind,
-    RouteEntry,
+    EndpointEntry, EndpointId, Ifindex, InterfaceEntry, InterfaceKind, InterfaceState, RouteEntry,
 };
 
 use super::{
@@ -81,11 +80,11 @@ impl Site<'_> {
                 self.datapath()?.detach(inside, *program, dev)?;
                 Ok(())
             }
-            Op::RemoveClsact(dev) => Ok(self.datapath()?.remove_clsact(
-                inside,
-                &[ProgramKind::FromUplink, ProgramKind::ToUplink],
-                dev,
-            )?),
+            Op::RemoveClsact(dev) => {
+                Ok(self
+                    .datapath()?
+                    .remove_clsact(inside, InterfaceKind::Uplink.programs(), dev)?)
+            }
             op => Err(ProvisionError::NoSuchPlace(format!("{op:?}"))),
         }
     }

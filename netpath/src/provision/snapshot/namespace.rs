@@ -10,7 +10,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use netpath_common::{Ifindex, ProgramKind};
+use netpath_common::{Ifindex, InterfaceKind, ProgramKind};
 
 use super::{
     Subject, census,
@@ -125,11 +125,11 @@ fn attached(
     let seen = recorded.endpoints.iter();
     let seen = seen.filter(|(name, _)| subject.sees(name));
     let endpoints = seen.map(|(_, endpoint)| {
-        let programs: &[ProgramKind] = &[ProgramKind::FromEndpoint, ProgramKind::ToEndpoint];
+        let programs = InterfaceKind::Endpoint.programs();
         (endpoint.host_dev.as_str(), programs, false)
     });
     let uplinks = recorded.uplinks.iter().flat_map(|(dev, uplink)| {
-        let programs: &[ProgramKind] = &[ProgramKind::FromUplink, ProgramKind::ToUplink];
+        let programs = InterfaceKind::Uplink.programs();
         let is_it = node.link(dev).map(|link| link.ifindex) == Some(uplink.ifindex);
         let renamed = node.name_of(uplink.ifindex).filter(|_| !is_it);
         let renamed = renamed.map(|now| (now, programs, true));
@@ -171,11 +171,10 @@ fn clsact(
         let Some(link) = netlink.link(dev)? else {
             continue;
         };
-        if let Some(clsact) = Clsact::of(inside, netlink, datapath, ProgramKind::FromUplink, &link)?
-        {
+        if let Some(clsact) = Clsact::of(inside, netlink, datapath, &link)? {
             let clsact = reconcile::Clsact {
                 has_others: clsact.has_others,
-                is_taken: clsact.is_taken,
+                taken: clsact.taken,
             };
             found.insert(dev.to_owned(), clsact);
         }

@@ -101,8 +101,9 @@ impl Planner<'_> {
             return;
         }
         let clsact = observed.clsact.get(dev);
-        if clsact.is_some_and(|clsact| clsact.is_taken) {
-            let refusal = Refusal::FilterInPlace(dev.clone());
+        if let Some(hook) = clsact.and_then(|clsact| clsact.taken) {
+            let dev = dev.clone();
+            let refusal = Refusal::FilterInPlace { dev, hook };
             self.refuse_with(Object::Uplink, &wanted.dev, refusal);
         }
     }

@@ -74,8 +74,8 @@ impl Planner<'_> {
             on && is_planned && is_in_place(link, &record.host_dev)
         });
         uplinks
-            .map(|(dev, _)| (dev.clone(), &UPLINK[..]))
-            .chain(endpoints.map(|(_, record)| (record.host_dev.clone(), &ENDPOINT[..])))
+            .map(|(dev, _)| (dev.clone(), UPLINK))
+            .chain(endpoints.map(|(_, record)| (record.host_dev.clone(), ENDPOINT)))
             .collect()
     }
 

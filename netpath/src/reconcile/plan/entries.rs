@@ -14,9 +14,9 @@ use super::{
 };
 
 /// The programs of an endpoint's host-side veth.
-pub(super) const ENDPOINT: [ProgramKind; 2] = [ProgramKind::FromEndpoint, ProgramKind::ToEndpoint];
+pub(super) const ENDPOINT: &[ProgramKind] = InterfaceKind::Endpoint.programs();
 /// The programs of an uplink.
-pub(super) const UPLINK: [ProgramKind; 2] = [ProgramKind::FromUplink, ProgramKind::ToUplink];
+pub(super) const UPLINK: &[ProgramKind] = InterfaceKind::Uplink.programs();
 
 /// The map that holds the entry of an address.
 pub(super) fn address_map(address: IpAddr) -> &'static str {

@@ -368,7 +368,7 @@ impl Planner<'_> {
         let mut others = node.flat_map(|node| node.endpoints.values());
         let is_taken =
             others.any(|other| other.id != endpoint.id && other.host_dev == endpoint.host_dev);
-        for program in ENDPOINT.into_iter().filter(|_| !is_taken) {
+        for program in ENDPOINT.iter().copied().filter(|_| !is_taken) {
             let pin = (program, endpoint.host_dev.clone());
             if self.world.observed.link_pins.contains(&pin) {
                 self.act(draft, Op::Detach(program, pin.1));
@@ -487,7 +487,7 @@ impl Planner<'_> {
     }
 
     fn withdraw_uplink(&mut self, draft: &mut Draft, dev: &str, uplink: &RecordedUplink) {
-        for program in UPLINK {
+        for &program in UPLINK {
             let pin = (program, dev.to_owned());
             let runs = (uplink.ifindex, program);
             let runs = self.world.observed.attached.contains(&runs);

@@ -188,13 +188,13 @@ impl Planner<'_> {
         };
         let endpoints = node.endpoints.values().map(|record| Interface {
             dev: record.host_dev.clone(),
-            programs: &ENDPOINT,
+            programs: ENDPOINT,
             mac: Some(record.host_mac),
             on: record.fast_path.wants(node.fast_path),
         });
         let uplinks = node.uplinks.iter().map(|(dev, record)| Interface {
             dev: dev.clone(),
-            programs: &UPLINK,
+            programs: UPLINK,
             mac: record.made.then_some(record.mac),
             on: node.fast_path,
         });

@@ -392,7 +392,7 @@ impl Planner<'_> {
             .recorded
             .as_ref()
             .is_some_and(|node| node.fast_path);
-        self.programs(draft, &wanted.dev, &UPLINK, on);
+        self.programs(draft, &wanted.dev, UPLINK, on);
         let node = self.world.recorded.as_ref();
         let recorded = node.and_then(|node| node.uplinks.get(&wanted.dev));
         record.clsact_made = recorded.is_some_and(|recorded| recorded.clsact_made);

@@ -1,5 +1,7 @@
 //! What refusals say.
 
+use netpath_common::Hook;
+
 use super::*;
 
 #[test]
@@ -241,7 +243,10 @@ fn each_says_what_is_wrong_and_what_mends_it() {
              use Linux 6.6 or newer, where several may share it",
         ),
         (
-            Refusal::FilterInPlace("eth7".into()),
+            Refusal::FilterInPlace {
+                dev: "eth7".into(),
+                hook: Hook::Ingress,
+            },
             "somebody's tc filter stands in the place of netpath's on eth7, at the ingress with \
              preference 28272: remove it with `tc filter del dev eth7 ingress pref 28272` if \
              nobody needs it (a netpath whose directory is gone leaves one), or give it another \
@@ -393,7 +398,10 @@ fn commands_are_run_in_the_nodes_namespace() {
             text: Some("10.0.1.0/24 dev br7 table main".into()),
         },
         Refusal::UplinkDown("eth7".into()),
-        Refusal::FilterInPlace("eth7".into()),
+        Refusal::FilterInPlace {
+            dev: "eth7".into(),
+            hook: Hook::Ingress,
+        },
         Refusal::UplinkRenamed {
             dev: "eth7".into(),
             to: "lan0".into(),

@@ -26,7 +26,7 @@ impl Planner<'_> {
             .as_ref()
             .is_some_and(|node| node.fast_path);
         let on = work.record.fast_path.wants(on);
-        self.programs(draft, &work.record.host_dev, &ENDPOINT, on);
+        self.programs(draft, &work.record.host_dev, ENDPOINT, on);
         if self.world.observed.maps.devices.get(&id) != Some(&ifindex) {
             draft.note(Drift::EntryGone {
                 map: "devices",
