@@ -24,20 +24,32 @@ pub struct ConnectionKey<const N: usize> {
 impl<const N: usize> ConnectionKey<N> {
     /// The key of the connection that a packet from one end to the other is of, each an address and a port, and whether it comes
     /// from the end that is second in the key.
+    #[cfg(any(test, feature = "user"))]
     pub fn of(source: ([u8; N], u16), destination: ([u8; N], u16), protocol: u8) -> (Self, bool) {
         let from_high = destination < source;
+        let key = Self::between(source, destination, protocol, from_high);
+        (key, from_high)
+    }
+
+    /// The same for who has found out which end is second: the programs compare addresses as numbers.
+    #[inline(always)]
+    pub fn between(
+        source: ([u8; N], u16),
+        destination: ([u8; N], u16),
+        protocol: u8,
+        from_high: bool,
+    ) -> Self {
         let (low, high) = match from_high {
             true => (destination, source),
             false => (source, destination),
         };
-        let key = Self {
+        Self {
             low: low.0,
             high: high.0,
             low_port: low.1,
             high_port: high.1,
             protocol: protocol.into(),
-        };
-        (key, from_high)
+        }
     }
 
     /// The same without ports: what fragments between its ends are found by.
@@ -97,6 +109,7 @@ map_type!(ConnectionCount, 8, [entered]);
 map_type!(ConnectionEntry, 24, [entered, seen, ingress, from_high]);
 
 /// Whether a connection of a protocol is told from others by its ports: TCP, UDP, SCTP, DCCP and UDP-Lite (IANA).
+#[inline(always)]
 pub const fn has_ports(protocol: u8) -> bool {
     matches!(protocol, 6 | 17 | 33 | 132 | 136)
 }

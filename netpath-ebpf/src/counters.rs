@@ -1,5 +1,7 @@
 //! Counts every packet exactly once.
 
+use core::ops::AddAssign;
+
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
     btf_maps::PerCpuHashMap,
@@ -22,18 +24,20 @@ pub static HOP_OVERFLOW: PerCpuHashMap<HopKey, HopCounter, { OVERFLOW_ROWS as us
     PerCpuHashMap::new();
 
 /// Rows of counters, of which this CPU has a slot in each.
-trait Rows {
+pub trait Rows<K, V> {
     /// Adds to a row; false where there is none.
-    fn add(&self, hop: &HopKey, one: HopCounter) -> bool;
+    fn add(&self, key: &K, one: V) -> bool;
 
     /// Makes a row that starts so; false where it is there already, or there is no room.
-    fn make(&self, hop: &HopKey, one: HopCounter) -> bool;
+    fn make(&self, key: &K, one: V) -> bool;
 }
 
-impl<const MAX: usize, const FLAGS: usize> Rows for PerCpuHashMap<HopKey, HopCounter, MAX, FLAGS> {
+impl<K, V: AddAssign, const MAX: usize, const FLAGS: usize> Rows<K, V>
+    for PerCpuHashMap<K, V, MAX, FLAGS>
+{
     #[inline(always)]
-    fn add(&self, hop: &HopKey, one: HopCounter) -> bool {
-        match self.get_ptr_mut(hop) {
+    fn add(&self, key: &K, one: V) -> bool {
+        match self.get_ptr_mut(key) {
             Some(counter) => {
                 // SAFETY: this CPU's slot; programs on one CPU do not interrupt each other on these hooks.
                 unsafe { *counter += one };
@@ -44,10 +48,10 @@ impl<const MAX: usize, const FLAGS: usize> Rows for PerCpuHashMap<HopKey, HopCou
     }
 
     #[inline(always)]
-    fn make(&self, hop: &HopKey, one: HopCounter) -> bool {
+    fn make(&self, key: &K, one: V) -> bool {
         // The per-CPU slots of other CPUs start at zero. NOEXIST, because another CPU may have made the row
         // meanwhile, and this one's slot in it is not to be lost.
-        self.insert(hop, one, u64::from(BPF_NOEXIST)).is_ok()
+        self.insert(key, one, u64::from(BPF_NOEXIST)).is_ok()
     }
 }
 
@@ -65,9 +69,9 @@ pub fn count(hop: &HopKey, length: u32) {
 
 /// Counts in a map; false where it has neither the row nor room for it.
 #[inline(always)]
-fn count_in(rows: &impl Rows, hop: &HopKey, one: HopCounter) -> bool {
+pub fn count_in<K, V: Copy>(rows: &impl Rows<K, V>, key: &K, one: V) -> bool {
     // What another CPU has made between the first and the second is there to be added to.
-    rows.add(hop, one) || rows.make(hop, one) || rows.add(hop, one)
+    rows.add(key, one) || rows.make(key, one) || rows.add(key, one)
 }
 
 #[inline(never)]
@@ -100,7 +104,7 @@ mod tests {
         tries: Cell<u32>,
     }
 
-    impl Rows for Raced {
+    impl Rows<HopKey, HopCounter> for Raced {
         fn add(&self, hop: &HopKey, one: HopCounter) -> bool {
             let mut rows = self.rows.borrow_mut();
             let row = rows.iter_mut().find(|(key, _)| key == hop);

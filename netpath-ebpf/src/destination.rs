@@ -86,13 +86,19 @@ pub fn by_address<F: Tables>(packet: &Parsed<F>) -> Result<Option<EndpointEntry>
     }
 }
 
-/// Whether a packet's destination is routed at all. A function of its own, as it is rarely asked by itself.
-#[inline(never)]
-pub fn is_routed<F: Tables>(packet: &Parsed<F>) -> bool {
-    match F::endpoint(&packet.destination) {
+/// Whether an address is routed at all, be it here or behind another node.
+#[inline(always)]
+pub fn is_routed<F: Tables>(address: &F::Address) -> bool {
+    match F::endpoint(address) {
         Some(entry) => !entry.is_node(),
-        None => F::route(&packet.destination).is_some(),
+        None => F::route(address).is_some(),
     }
+}
+
+/// Whether a packet's destination is. A function of its own, as it is rarely asked by itself.
+#[inline(never)]
+pub fn leads_on<F: Tables>(packet: &Parsed<F>) -> bool {
+    is_routed::<F>(&packet.destination)
 }
 
 /// The host-side veth of an endpoint of this node, if it is still there.

@@ -13,6 +13,7 @@ pub mod redirect;
 mod checks;
 mod connections;
 mod destination;
+mod ends;
 mod family;
 mod features;
 mod fib;

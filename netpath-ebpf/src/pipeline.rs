@@ -20,9 +20,9 @@ use crate::{
 };
 
 /// All that a family brings to the stages.
-trait Routed: Parse + Tables + side::Quote + Connections + Route + Hop {}
+trait Routed: Parse + Tables + Connections + Route + Hop {}
 
-impl<F: Parse + Tables + side::Quote + Connections + Route + Hop> Routed for F {}
+impl<F: Parse + Tables + Connections + Route + Hop> Routed for F {}
 
 /// What is to be done with a packet.
 ///
@@ -163,7 +163,7 @@ fn endpoint_stages<F: Routed>(
     let packet = F::headers(skb, &mut place)?;
     let source = source::of_endpoint(skb, packet)?;
     if let Some(reason) = packet.punt {
-        skb.set_decided(destination::is_routed(packet));
+        skb.set_decided(destination::leads_on(packet));
         return Err(Verdict::Punt(reason));
     }
     gate::lets_in::<F>(skb, gate)?;
@@ -186,7 +186,7 @@ fn uplink_stages<F: Routed>(
     let packet = F::headers(skb, &mut place)?;
     let source = source::of_uplink(packet)?;
     if let Some(reason) = packet.punt {
-        skb.set_decided(source.is_some() && destination::is_routed(packet));
+        skb.set_decided(source.is_some() && destination::leads_on(packet));
         return Err(Verdict::Punt(reason));
     }
     if features.punt_ingress() {

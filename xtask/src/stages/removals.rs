@@ -60,6 +60,7 @@ const fn removal(
 const PIPELINE: &str = "pipeline.rs";
 const PARSE: &str = "parse.rs";
 const CONNECTIONS: &str = "connections.rs";
+const ENDS: &str = "ends.rs";
 const ENDPOINT: &str = "fn endpoint_stages";
 const UPLINK: &str = "fn uplink_stages";
 const LOCAL: &str = "fn to_local";
@@ -410,7 +411,7 @@ pub const REMOVALS: &[Removal] = &[
         ENDPOINT,
         &[
             "if let Some(reason) = packet.punt {",
-            "skb.set_decided(destination::is_routed(packet));",
+            "skb.set_decided(destination::leads_on(packet));",
             "return Err(Verdict::Punt(reason));",
             "}",
         ],
@@ -422,7 +423,7 @@ pub const REMOVALS: &[Removal] = &[
         UPLINK,
         &[
             "if let Some(reason) = packet.punt {",
-            "skb.set_decided(source.is_some() && destination::is_routed(packet));",
+            "skb.set_decided(source.is_some() && destination::leads_on(packet));",
             "return Err(Verdict::Punt(reason));",
             "}",
         ],
@@ -496,14 +497,14 @@ pub const REMOVALS: &[Removal] = &[
         "connections: one packet alone, from an endpoint",
         PIPELINE,
         ENDPOINT,
-        &["skb.set_decided(destination::is_routed(packet));"],
+        &["skb.set_decided(destination::leads_on(packet));"],
         &[],
     ),
     removal(
         "connections: one packet alone, from an uplink",
         PIPELINE,
         UPLINK,
-        &["skb.set_decided(source.is_some() && destination::is_routed(packet));"],
+        &["skb.set_decided(source.is_some() && destination::leads_on(packet));"],
         &[],
     ),
     removal(
@@ -543,8 +544,8 @@ pub const REMOVALS: &[Removal] = &[
     ),
     removal(
         "connections: errors follow what they quote",
-        CONNECTIONS,
-        "fn part",
+        ENDS,
+        "fn of",
         &[
             "if part != Part::Error {",
             "return Some((ends, part));",
