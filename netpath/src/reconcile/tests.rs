@@ -2,6 +2,7 @@
 
 mod beside;
 mod connections;
+mod damage;
 mod framing;
 mod generate;
 mod one;
@@ -11,7 +12,10 @@ use std::net::IpAddr;
 use netpath_common::{EndpointId, Origin};
 use proptest::prelude::*;
 
-use self::generate::{Damage, damages, host_world, wanted};
+use self::{
+    damage::{Damage, damages},
+    generate::{host_world, wanted},
+};
 use super::*;
 use crate::model::NodePlace;
 
@@ -541,7 +545,7 @@ fn what_is_left_of_a_node_whose_machine_is_gone_is_removed() {
 fn damage_is_told_by_kind() {
     let wanted = lab();
     let mut world = made(&wanted);
-    let damages = generate::each_damage();
+    let damages = damage::each_damage();
     let mut ids = std::collections::BTreeSet::new();
     for damage in damages {
         let mut damaged = world.clone();
