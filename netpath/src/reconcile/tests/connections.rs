@@ -6,7 +6,8 @@ use netpath_common::{Hook, Ifindex, ProgramKind};
 use proptest::prelude::*;
 
 use super::{
-    generate::{Damage, damages, wanted},
+    damage::{Damage, damages},
+    generate::wanted,
     lab, made, ops, planned,
 };
 use crate::reconcile::{Fresh, Op, Plan, Wishes, World, down, switch};

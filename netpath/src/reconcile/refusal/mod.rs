@@ -1,6 +1,11 @@
 //! What forbids to make a node as it is wanted.
 
-use std::{fmt, net::IpAddr};
+mod cure;
+mod problem;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netpath_common::{Hook, Mac, Origin};
@@ -276,324 +281,6 @@ impl Refusal {
             commands: Box::default(),
         }
     }
-
-    /// What mends it. `entry` goes before a command, to run it in the node's namespace.
-    fn cure(&self, entry: &str) -> String {
-        match self {
-            Self::ForeignInterface { key, .. } => {
-                format!("set {key} to another name")
-            }
-            Self::OtherMac { dev, mac } => format!(
-                "set it back with `{entry}ip link set dev {dev} address {mac}` if nobody else made it, or remove the node \
-                 with `netpath down NODE` first"
-            ),
-            Self::OnAnotherNode { node, .. } => format!(
-                "first bring up a file that has it neither there nor here, or remove that node with `netpath down {node}`"
-            ),
-            Self::NamespaceReplaced(name) => format!(
-                "remove it with `ip netns del {name}` if nothing in it is of use: then `netpath up` makes netpath's anew, or \
-                 `netpath down NODE` removes the rest"
-            ),
-            Self::EmptyFile(name) => format!(
-                "remove it with `rm /run/netns/{name}`, which fails if somebody is at work there"
-            ),
-            Self::OfAnotherNode { node, .. } => format!(
-                "give it to one of the two: `netpath down {node}`, or a file that has it there no more, once that is \
-                 up, lets go of it"
-            ),
-            Self::LeftInterface(dev) => format!(
-                "remove it with `{entry}ip link del dev {dev}` if nothing uses it, or set host_dev in the topology file to \
-                 another name"
-            ),
-            Self::FilterInPlace { dev, hook } => format!(
-                "remove it with `{entry}tc filter del dev {dev} {} pref {FILTER_PREFERENCE}` if nobody needs it (a netpath \
-                 whose directory is gone leaves one), or give it another preference",
-                hook.name()
-            ),
-            Self::UplinkRenamed { dev, to } => format!(
-                "write dev = \"{to}\" into the topology file, or give it the old name as an alternative one with \
-                 `{entry}ip link property add dev {to} altname {dev}` (netpath renames no interface that it did not make)"
-            ),
-            Self::UplinkDown(dev) => format!(
-                "set it up with `{entry}ip link set {dev} up` (netpath configures no interface that it did not make)"
-            ),
-            Self::NotForwarding {
-                key, advertised, ..
-            } => {
-                let forward = format!("`{entry}sysctl -w {}=1`", sysctl_name(key));
-                match advertised.as_ref() {
-                    [] => format!(
-                        "set it with {forward} (netpath changes no setting of the machine's)"
-                    ),
-                    devs => format!(
-                        "first {}, or the machine loses the IPv6 default route that it has by router advertisements on {}; \
-                         then {forward} (netpath changes no setting of the machine's)",
-                        accept(devs, entry),
-                        devs.join(", ")
-                    ),
-                }
-            }
-            Self::Advertised(devs) => format!(
-                "set {} first (netpath changes no setting of the machine's)",
-                accept(devs, entry)
-            ),
-            Self::OtherNamespace { name: Some(name) } => {
-                format!("run netpath there: `nsenter --net=/run/netns/{name} netpath ...`")
-            }
-            Self::OwnAddress { net, .. } => others(net).to_owned(),
-            Self::TooManyAddresses { max_endpoints, .. } => format!(
-                "set max_endpoints of the node to {max_endpoints} or more in the topology file, and run `netpath up`"
-            ),
-            Self::TooManyPrefixes { count, .. } => format!(
-                "set max_routes of the node to {count} or more in the topology file, and run `netpath up`"
-            ),
-            Self::RoutedElsewhere { net, text, .. } => match text {
-                Some(text) => format!(
-                    "{}, or remove the route with `{entry}ip route del {text}`",
-                    others(net)
-                ),
-                None => others(net).to_owned(),
-            },
-            Self::ForeignRoute { text, by_one, .. } => {
-                let first = match by_one {
-                    true => "write that next hop into the topology file, or ",
-                    false => "",
-                };
-                format!(
-                    "{first}leave via out of the file's route, so that the kernel's own routes say where it leads, or remove it with \
-                     `{entry}ip route del {text}`"
-                )
-            }
-            Self::NameTaken { cure, .. } => cure.to_string(),
-            Self::OtherOrigin(Origin::File) => {
-                "take it out of the topology file, and run `netpath up`".to_owned()
-            }
-            Self::OtherOrigin(Origin::Command) => "use `netpath endpoint remove`".to_owned(),
-            Self::OtherOrigin(Origin::Cni) => "have the container runtime remove it".to_owned(),
-            _ => self.kind().cure.to_owned(),
-        }
-    }
-}
-
-/// What is wrong.
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ForeignNamespace(name) => {
-                write!(f, "network namespace {name} exists and is not netpath's")
-            }
-            Self::OnAnotherNode { name, node } => {
-                write!(
-                    f,
-                    "namespace {name} is an endpoint's that is up on node {node}"
-                )
-            }
-            Self::NodesNamespace { name, node } => {
-                write!(f, "node {node} is in network namespace {name}")
-            }
-            Self::PerhapsOnAnotherNode { what, node } => {
-                write!(f, "{what} may be node {node}'s, which cannot be read")
-            }
-            Self::NamespaceReplaced(name) => write!(
-                f,
-                "network namespace {name} is not the one that netpath made: somebody has removed that, and made another one of \
-                 its name"
-            ),
-            Self::EmptyFile(name) => write!(
-                f,
-                "/run/netns/{name} is an empty file and no namespace: what is left of one that was made where nobody saw it, or never \
-                 finished"
-            ),
-            Self::OfAnotherNode { what, node } => write!(
-                f,
-                "{what} is node {node}'s, which is in this network namespace too"
-            ),
-            Self::LeftInterface(dev) => write!(
-                f,
-                "interface {dev} was most likely made for an endpoint by a netpath whose records are gone, and nothing \
-                 proves that"
-            ),
-            Self::Advertised(devs) => write!(
-                f,
-                "the machine has its IPv6 default route by router advertisements on {}, and would lose it when an \
-                 endpoint's interface is made to forward",
-                devs.join(", ")
-            ),
-            Self::Unproven { name, dev } => write!(
-                f,
-                "namespace {name} and interface {dev} were most likely made for it, and no record proves that any more"
-            ),
-            Self::SharedUplink { dev, node } => write!(
-                f,
-                "uplink {dev} is node {node}'s already, and before Linux 6.6 (without TCX) an interface has one place for the \
-                 filters of a node"
-            ),
-            Self::FilterInPlace { dev, hook } => write!(
-                f,
-                "somebody's tc filter stands in the place of netpath's on {dev}, at the {} with preference \
-                 {FILTER_PREFERENCE}",
-                hook.name()
-            ),
-            Self::UplinkDown(dev) => write!(f, "uplink {dev} is down"),
-            Self::UnknownFraming { dev, hardware } => write!(
-                f,
-                "what uplink {dev} receives has a header that netpath does not know (its hardware type is {hardware})"
-            ),
-            Self::ForeignInterface { dev, netns, .. } => {
-                write!(f, "interface {dev} exists")?;
-                if let Some(netns) = netns {
-                    write!(f, " in namespace {netns}")?;
-                }
-                write!(f, " and is not netpath's")
-            }
-            Self::MadeMeanwhile(dev) => write!(
-                f,
-                "interface {dev} exists and is not netpath's: somebody made it while netpath was at work"
-            ),
-            Self::OtherMac { dev, mac } => {
-                write!(
-                    f,
-                    "interface {dev} has another MAC than netpath gave it, {mac}"
-                )
-            }
-            Self::OtherPlace => write!(f, "is up, but not in the place that the file says"),
-            Self::NamespaceDead => write!(f, "the network namespace that it was made in is gone"),
-            Self::OtherNamespace { .. } => write!(f, "is up in another network namespace"),
-            Self::NoNamespace(path) => write!(f, "there is no network namespace at {path}"),
-            Self::NamespaceTaken { path, whose } => {
-                write!(f, "the network namespace at {path} is {whose}")
-            }
-            Self::DefaultRouteThere { path, told } => {
-                write!(
-                    f,
-                    "the network namespace at {path} has a default route of somebody's, {told}"
-                )
-            }
-            Self::NameTaken { what, by, .. } => write!(f, "{what} is there already: it is {by}"),
-            Self::AddressTaken { net, by } => match is_address(net) {
-                true => write!(f, "{} overlaps {by}", net.addr()),
-                false => write!(f, "{net} overlaps {by}"),
-            },
-            Self::OtherOrigin(origin) => write!(f, "is there for {}", asker(*origin)),
-            Self::NodeHalfMade => write!(f, "was begun and not finished"),
-            Self::UplinkRenamed { dev, to } => write!(f, "uplink {dev} is called {to} now"),
-            Self::SameInterface { dev, other } => {
-                write!(f, "{dev} and {other} are names of one interface")
-            }
-            Self::NoUplink(dev) => write!(f, "there is no interface {dev} to be an uplink"),
-            Self::NoAddress { dev, address } => write!(f, "uplink {dev} has no address {address}"),
-            Self::NotForwarding { key, found, .. } => {
-                let found = found.as_deref().unwrap_or("not there");
-                let name = sysctl_name(key);
-                write!(f, "this machine does not forward: {name} is {found}")
-            }
-            Self::OwnAddress { net, address, dev } => {
-                write!(f, "{address}")?;
-                if !is_address(net) {
-                    write!(f, " of {net}")?;
-                }
-                write!(f, " is this machine's own address, on {dev}")
-            }
-            Self::InSubnet { net, subnet, dev } => {
-                match is_address(net) {
-                    true => write!(f, "{}", net.addr())?,
-                    false => write!(f, "{net}")?,
-                }
-                write!(
-                    f,
-                    " lies in {subnet}, the subnet of this machine's interface {dev}, which is no uplink"
-                )
-            }
-            Self::RoutedElsewhere { net, told, .. } => {
-                write!(f, "the machine already has a route to {told}, and ")?;
-                match is_address(net) {
-                    true => write!(f, "{}", net.addr())?,
-                    false => write!(f, "{net}")?,
-                }
-                write!(f, " is to be an endpoint's")
-            }
-            Self::ForeignRoute { told, .. } => {
-                write!(f, "the machine already has a route to {told}")
-            }
-            Self::TooManyAddresses {
-                family,
-                count,
-                room,
-                ..
-            } => write!(
-                f,
-                "its endpoints, its uplinks and its other interfaces have {count} {family} addresses, and its maps have \
-                 room for {room}"
-            ),
-            Self::TooManyPrefixes {
-                family,
-                count,
-                room,
-            } => write!(
-                f,
-                "its routes, its endpoints and its namespace have {count} {family} prefixes, and its maps have room for {room}"
-            ),
-            Self::NoIpv6 => write!(f, "the kernel has no IPv6, and the topology file does"),
-            Self::CapabilitiesMissing(told) => write!(f, "lacks {}", told.join(", ")),
-            Self::NoIptables(program) => {
-                write!(
-                    f,
-                    "forward_policy = \"drop\" needs {program}, which is not there"
-                )
-            }
-            Self::LostMaps(maps) => write!(
-                f,
-                "has lost what its maps held whose pins are gone: {}",
-                maps.join(", ")
-            ),
-            Self::DamagedRecords(records) => {
-                write!(f, "has records that cannot be read: {}", records.join(", "))
-            }
-            Self::NameTooLong => write!(f, "is too long for a record"),
-        }
-    }
-}
-
-/// The command that removes the node that is told of, as long as that has no name.
-const DOWN: &str = "`netpath down NODE`";
-
-/// The priority of netpath's filters, as tc calls it.
-const FILTER_PREFERENCE: u16 = netpath_common::CLSACT_PRIORITY;
-
-fn asker(origin: Origin) -> &'static str {
-    match origin {
-        Origin::File => "a topology file",
-        Origin::Command => "`netpath endpoint add`",
-        Origin::Cni => "a container runtime",
-    }
-}
-
-fn is_address(net: &IpNet) -> bool {
-    net.prefix_len() == net.max_prefix_len()
-}
-
-fn others(net: &IpNet) -> &'static str {
-    match is_address(net) {
-        true => "give the endpoint another address",
-        false => "route only prefixes to an endpoint that are wholly its own",
-    }
-}
-
-/// The commands that make a forwarding machine heed router advertisements all the same.
-fn accept(devs: &[String], entry: &str) -> String {
-    let commands = devs.iter().map(|dev| {
-        let key = format!("ipv6/conf/{dev}/accept_ra");
-        format!("`{entry}sysctl -w {}=2`", sysctl_name(&key))
-    });
-    commands.collect::<Vec<_>>().join(" and ")
-}
-
-/// As sysctl takes it. The name with dots is not one where the interface's has a dot itself: sysctl takes both.
-fn sysctl_name(key: &str) -> String {
-    match key.contains('.') {
-        true => format!("net/{key}"),
-        false => format!("net.{}", key.replace('/', ".")),
-    }
 }
 
 /// An object that is not made as it is wanted, and why. Nothing was touched.
@@ -649,5 +336,20 @@ impl Refused {
     }
 }
 
-#[cfg(test)]
-mod tests;
+/// The command that removes the node that is told of, as long as that has no name.
+const DOWN: &str = "`netpath down NODE`";
+
+/// The priority of netpath's filters, as tc calls it.
+const FILTER_PREFERENCE: u16 = netpath_common::CLSACT_PRIORITY;
+
+fn is_address(net: &IpNet) -> bool {
+    net.prefix_len() == net.max_prefix_len()
+}
+
+/// As sysctl takes it. The name with dots is not one where the interface's has a dot itself: sysctl takes both.
+fn sysctl_name(key: &str) -> String {
+    match key.contains('.') {
+        true => format!("net/{key}"),
+        false => format!("net.{}", key.replace('/', ".")),
+    }
+}
