@@ -8,7 +8,7 @@ use netpath::{
     datapath::{AttachMode, attach_mode},
     probe::{Fragmentation, ping::PingOptions},
 };
-use netpath_tests::lab::{self, Lab, TWO_NODES, addresses, on_a_machine};
+use netpath_tests::lab::{self, Lab, TWO_NODES, addresses, again_with_clsact, on_a_machine};
 
 /// [`TWO_NODES`] with FORWARD at ACCEPT: what the kernel is left arrives, unless something else drops it.
 fn accepting() -> String {
@@ -382,26 +382,14 @@ fn what_is_shaped_passes_the_shaper() {
 /// The same where programs are clsact filters beside other people's.
 #[test]
 fn with_clsact() {
-    let process = Command::new(std::env::current_exe().expect("this binary"))
-        .args([
-            "--exact",
-            "what_somebody_has_the_kernel_do_is_done",
-            "what_is_there_before_up_is_found_by_it",
-            "what_is_accepted_is_passed_by",
-            "what_concerns_others_changes_nothing",
-            "switching_on_looks_again",
-            "what_is_shaped_passes_the_shaper",
-            "--test-threads=2",
-        ])
-        .env("NETPATH_ATTACH", "clsact")
-        .output()
-        .expect("start");
-    let printed = String::from_utf8_lossy(&process.stdout);
-    assert!(
-        process.status.success() && printed.contains("6 passed"),
-        "{printed}{}",
-        String::from_utf8_lossy(&process.stderr)
-    );
+    again_with_clsact(&[
+        "what_somebody_has_the_kernel_do_is_done",
+        "what_is_there_before_up_is_found_by_it",
+        "what_is_accepted_is_passed_by",
+        "what_concerns_others_changes_nothing",
+        "switching_on_looks_again",
+        "what_is_shaped_passes_the_shaper",
+    ]);
 }
 
 /// One ICMP error to the node itself says nothing of what is forwarded: FORWARD at DROP shows that nothing is punted.

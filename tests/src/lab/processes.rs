@@ -67,6 +67,23 @@ pub fn in_a_process(test: &str, mode: &str, says: &str) {
     );
 }
 
+/// Runs tests of this binary again in a process where programs are clsact filters.
+///
+/// # Panics
+/// When one fails, or there is no such test.
+pub fn again_with_clsact(tests: &[&str]) {
+    let mut command = Command::new(env::current_exe().expect("this binary"));
+    command.arg("--exact").args(tests).arg("--test-threads=2");
+    let output = command.env(MODE_VARIABLE, "clsact").output();
+    let output = output.expect("start");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && printed.contains(&format!(" {} passed", tests.len())),
+        "{printed}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
 /// What `netpath up` and `netpath down` do, in a process that a test may kill. Nothing when the test was not
 /// started by [`Lab::command`].
 pub fn helper() {

@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use netpath_tests::{
     Family,
     connections::{KubeProxy, Service, address},
-    lab::Lab,
+    lab::{Lab, again_with_clsact},
 };
 
 /// The port of every server.
@@ -76,22 +76,10 @@ fn with_kube_proxy(lab: &Lab) {
 /// The tests of this file again where programs are clsact filters.
 #[test]
 fn with_clsact() {
-    let process = std::process::Command::new(std::env::current_exe().expect("this binary"))
-        .args([
-            "--exact",
-            "services::a_service_is_reached_by_everybody",
-            "others::a_host_port_is_reached_by_everybody",
-            "others::a_published_port_of_docker_is_reached_by_everybody",
-            "switched::a_stream_through_a_service_survives_off_and_on",
-            "--test-threads=2",
-        ])
-        .env("NETPATH_ATTACH", "clsact")
-        .output()
-        .expect("start");
-    let printed = String::from_utf8_lossy(&process.stdout);
-    assert!(
-        process.status.success() && printed.contains("4 passed"),
-        "{printed}{}",
-        String::from_utf8_lossy(&process.stderr)
-    );
+    again_with_clsact(&[
+        "services::a_service_is_reached_by_everybody",
+        "others::a_host_port_is_reached_by_everybody",
+        "others::a_published_port_of_docker_is_reached_by_everybody",
+        "switched::a_stream_through_a_service_survives_off_and_on",
+    ]);
 }

@@ -52,33 +52,35 @@ fn meanwhile(lab: &Lab, streams: &[Pushed]) -> (u64, u64) {
     (kernel_connections(&counted), redirects(&counted))
 }
 
-#[test]
-fn a_stream_through_a_service_survives_off_and_on() {
-    let lab = up(true);
+/// Streams through services, while the fast path is switched as told; where it is on all of it is the kernel's.
+fn through_services_while(began_on: bool, switched: &[bool]) {
+    let lab = up(began_on);
     with_kube_proxy(&lab);
     let streams = through_services(&lab);
-    let (kernels, redirected) = meanwhile(&lab, &streams);
-    assert!(kernels > 0 && redirected == 0, "{kernels}, {redirected}");
-    for _ in 0..2 {
-        switch(&lab, false);
-        all_go_on(&streams);
-        switch(&lab, true);
-        let (kernels, redirected) = meanwhile(&lab, &streams);
-        assert!(kernels > 0 && redirected == 0, "{kernels}, {redirected}");
+    let go_on = |is_on| {
+        if is_on {
+            let (kernels, redirected) = meanwhile(&lab, &streams);
+            assert!(kernels > 0 && redirected == 0, "{kernels}, {redirected}");
+        } else {
+            all_go_on(&streams);
+        }
+    };
+    go_on(began_on);
+    for &is_on in switched {
+        switch(&lab, is_on);
+        go_on(is_on);
     }
     streams.into_iter().for_each(Pushed::assert_ends_whole);
 }
 
 #[test]
+fn a_stream_through_a_service_survives_off_and_on() {
+    through_services_while(true, &[false, true, false, true]);
+}
+
+#[test]
 fn a_stream_that_began_while_it_was_off_survives_on() {
-    let lab = up(false);
-    with_kube_proxy(&lab);
-    let streams = through_services(&lab);
-    all_go_on(&streams);
-    switch(&lab, true);
-    let (kernels, redirected) = meanwhile(&lab, &streams);
-    assert!(kernels > 0 && redirected == 0, "{kernels}, {redirected}");
-    streams.into_iter().for_each(Pushed::assert_ends_whole);
+    through_services_while(false, &[true]);
 }
 
 /// So does one that nobody translates, beside a rule that drops what conntrack makes nothing of. One that conntrack has seen the

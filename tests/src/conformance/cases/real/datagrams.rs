@@ -11,12 +11,14 @@ use super::{
     delivered::Delivery,
     narrow_way_out,
     offload::{Offload, Switched},
-    set_socket_option,
 };
-use crate::conformance::{
-    case::{Flow, Step},
-    lab::Lab,
-    place::Place,
+use crate::{
+    conformance::{
+        case::{Flow, Step},
+        lab::Lab,
+        place::Place,
+    },
+    connections::set_option,
 };
 
 /// How often each case sends.
@@ -139,7 +141,7 @@ fn open(lab: &Lab, place: Place, address: IpAddr) -> UdpSocket {
 
 fn set_options(sender: &UdpSocket, receiver: &UdpSocket, is_v4: bool, sending: Sending) {
     if let Some(segment) = sending.segment {
-        set_socket_option(sender, libc::SOL_UDP, libc::UDP_SEGMENT, segment.into());
+        set_number(sender, libc::SOL_UDP, libc::UDP_SEGMENT, segment.into());
     }
     if sending.may_fragment {
         let (level, option) = if is_v4 {
@@ -147,11 +149,15 @@ fn set_options(sender: &UdpSocket, receiver: &UdpSocket, is_v4: bool, sending: S
         } else {
             (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER)
         };
-        set_socket_option(sender, level, option, libc::IP_PMTUDISC_DONT);
+        set_number(sender, level, option, libc::IP_PMTUDISC_DONT);
     }
     if sending.merged {
-        set_socket_option(receiver, libc::SOL_UDP, libc::UDP_GRO, 1);
+        set_number(receiver, libc::SOL_UDP, libc::UDP_GRO, 1);
     }
+}
+
+fn set_number(socket: &UdpSocket, level: i32, option: i32, value: i32) {
+    set_option(socket, level, option, &value.to_ne_bytes());
 }
 
 /// Sends a few times and says what the sender is told, and what arrives, in pieces of which lengths.

@@ -7,9 +7,7 @@ mod services;
 mod transfers;
 
 use std::{
-    io,
     net::{IpAddr, SocketAddr, UdpSocket},
-    os::fd::AsRawFd as _,
     time::Duration,
 };
 
@@ -21,6 +19,7 @@ use crate::{
         lab::Lab,
         place::Place,
     },
+    connections::report_errors,
 };
 
 pub(super) fn add(list: &mut List<'_>) {
@@ -104,7 +103,7 @@ fn told(lab: &Lab, from: Place, source: IpAddr, target: IpAddr) -> String {
         socket
             .set_read_timeout(Some(Duration::from_secs(1)))
             .expect("a timeout");
-        report_errors(&socket, source);
+        report_errors(&socket, source.is_ipv4());
         socket.send(b"anybody there?").expect("sending");
         match socket.recv(&mut [0; 64]) {
             Ok(length) => format!("{length} bytes come back"),
@@ -112,27 +111,4 @@ fn told(lab: &Lab, from: Place, source: IpAddr, target: IpAddr) -> String {
         }
     };
     lab.netns(from).run(ask).expect("the namespace is there")
-}
-
-/// Every ICMP error is the socket's, not only those that end a connection (ip(7), ipv6(7)).
-fn report_errors(socket: &UdpSocket, address: IpAddr) {
-    let (level, option) = match address {
-        IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_RECVERR),
-        IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
-    };
-    set_socket_option(socket, level, option, 1);
-}
-
-fn set_socket_option(socket: &UdpSocket, level: i32, option: i32, value: libc::c_int) {
-    // SAFETY: the socket is open, and `value` outlives the call and has the size stated.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            option,
-            (&raw const value).cast(),
-            size_of_val(&value) as libc::socklen_t,
-        )
-    };
-    assert_eq!(result, 0, "setsockopt: {}", io::Error::last_os_error());
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{List, Probe, report_errors};
+use super::{List, Probe};
 use crate::{
     Family,
     conformance::{
@@ -16,6 +16,7 @@ use crate::{
         lab::Lab,
         place::Place,
     },
+    connections::report_errors,
     lab::run,
 };
 
@@ -204,7 +205,7 @@ fn fragments(lab: &Lab, talk: Talk) -> Vec<String> {
 /// The receiver's ICMP error comes as from the Service.
 fn nobody(lab: &Lab, talk: Talk) -> Vec<String> {
     let client = client(lab, talk);
-    report_errors(&client, talk.client.1);
+    report_errors(&client, talk.client.1.is_ipv4());
     client.send(b"anybody there?").expect("asking");
     match client.recv(&mut [0; 64]) {
         Ok(length) => vec![format!("{length} bytes come back")],
