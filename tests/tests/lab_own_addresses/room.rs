@@ -41,7 +41,7 @@ fn a_machine_with_more_prefixes_than_fit_is_refused() {
         assert_ends(&add(&["10.9.0.0/28"]), 0, &[]);
         run(&format!("ip route add local {} dev lo", prefixes[1]));
         assert_ends(
-            &run_netpath(&["fastpath", "on"]),
+            &run_netpath(&["fastpath", "on", "--node", &node]),
             2,
             &["have 5 IPv4 prefixes"],
         );
@@ -90,7 +90,8 @@ fn a_machine_with_more_addresses_than_fit_is_refused() {
         assert_eq!(lab.plan(), Vec::<String>::new());
         machines_wire(lab).assert_forged(address("11.0.63.1"));
         run("ip route add local 12.0.0.1 dev lo");
-        let output = netpath(&["fastpath", "on"]).output().expect("start");
+        let node = lab.name("H");
+        let output = run_netpath(&["fastpath", "on", "--node", &node]);
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(told.contains("32781 IPv4 addresses"), "{told}");
         assert_eq!(output.status.code(), Some(2), "{told}");
