@@ -98,12 +98,14 @@ fn side_by_side(
     })
 }
 
-/// What a program sees is as on a machine of its own: processes, `/run`, named network namespaces, pinned maps. So programs
-/// neither wait for each other's locks nor meet each other's nodes, and nothing is left of one that is killed, as all are
-/// when this process ends.
+/// What a program sees is as on a machine of its own: processes, `/run`, temporary files (as process ids, and so names made of
+/// them, are the same in each), named network namespaces, pinned maps. So programs neither wait for each other's locks nor meet
+/// each other's nodes, and nothing is left of one that is killed, as all are when this process ends.
 const OF_ITS_OWN: &str = "
     mount -t tmpfs tmpfs /run &&
     mkdir -p /run/lock /run/netns &&
+    mkdir -m 1777 /run/tmp &&
+    export TMPDIR=/run/tmp &&
     mount -t tmpfs tmpfs /run/netns &&
     mount --make-shared /run/netns &&
     while mountpoint -q /sys/fs/bpf; do umount /sys/fs/bpf || exit; done &&
