@@ -2,6 +2,10 @@
 
 use crate::{Ifindex, Verdict, map_type};
 
+/// Indexes of `hop_hits`, and entries of `hop_rows`: hops whose packets are counted without a lookup in a hash table. What finds
+/// no room is counted in `hops`.
+pub const HOP_ROWS: u32 = 1024;
+
 /// One passage of packets through a node.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -32,7 +32,7 @@ pub use bypass::Bypass;
 pub use connection::{
     ConnectionCount, ConnectionEntry, ConnectionFamily, ConnectionKey, has_ports,
 };
-pub use counter::{HopCounter, HopKey};
+pub use counter::{HOP_ROWS, HopCounter, HopKey};
 pub use endpoint::{DeviceEntry, EndpointEntry};
 pub use family::{Family, UnknownFamily};
 pub use id::{EndpointId, Ifindex, Mac};
@@ -40,7 +40,7 @@ pub use interface::{
     GATE_WORDS, Gate, GateWord, InterfaceEntry, InterfaceKind, InterfaceState, gate_word,
     interfaces_of_word,
 };
-pub use node::{FeatureBits, Identity, Ids, Settings};
+pub use node::{Epoch, FeatureBits, Identity, Ids, Settings};
 pub use program::{CLSACT_PRIORITY, Hook, ProgramKind};
 pub use record::{
     ADDRESSES_MAX, EndpointRecord, FastPathWish, NETNS_PATH_SIZE, NameKey, NetnsKind, Origin,
@@ -50,7 +50,7 @@ pub use route::{RouteEntry, RouteKind, TrieKey};
 pub use verdict::{DropReason, Outcome, PuntReason, Verdict};
 
 /// Version of every pinned layout. A pinned directory of another version is refused, never misread.
-pub const ABI_VERSION: u32 = 7;
+pub const ABI_VERSION: u32 = 8;
 
 /// The gateway of every endpoint, an address of each host-side veth: link-local (RFC 3927), so that it takes nobody's.
 pub const GATEWAY_V4: [u8; 4] = [169, 254, 1, 1];

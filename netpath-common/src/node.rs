@@ -70,6 +70,15 @@ pub struct FeatureBits {
     pub route_mtu: u32,
 }
 
+/// The `epoch` map: a number that is another one after each change that user space makes of what the programs go by. What they
+/// remember of a decision is good for one epoch only.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Epoch {
+    /// When that was: nanoseconds of `CLOCK_MONOTONIC`. Never twice the same.
+    pub changed: u64,
+}
+
 impl FeatureBits {
     /// Some prefix may be routed to an endpoint of this node.
     pub const LOCAL_PREFIXES: u32 = 1;
@@ -108,3 +117,4 @@ map_type!(
 );
 map_type!(Ids, 4, [next_endpoint_id]);
 map_type!(FeatureBits, 8, [bits, route_mtu]);
+map_type!(Epoch, 8, [changed]);

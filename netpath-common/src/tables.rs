@@ -23,6 +23,8 @@ pub enum MapKind {
     Single = 2,
     /// `BPF_MAP_TYPE_PERCPU_HASH`.
     PerCpuHash = 5,
+    /// `BPF_MAP_TYPE_PERCPU_ARRAY`.
+    PerCpuArray = 6,
     /// `BPF_MAP_TYPE_LRU_HASH`.
     LruHash = 9,
     /// `BPF_MAP_TYPE_LPM_TRIE`.
@@ -39,12 +41,18 @@ impl MapKind {
     )]
     pub const Array: Self = Self::Single;
 
+    /// Whether each CPU has a value of its own.
+    pub const fn is_per_cpu(self) -> bool {
+        matches!(self, Self::PerCpuHash | Self::PerCpuArray)
+    }
+
     /// As bpftool names it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Hash => "hash",
             Self::Single => "array",
             Self::PerCpuHash => "percpu_hash",
+            Self::PerCpuArray => "percpu_array",
             Self::LruHash => "lru_hash",
             Self::LpmTrie => "lpm_trie",
             Self::DevMapHash => "devmap_hash",
@@ -184,12 +192,18 @@ macro_rules! tables {
                 "IPv4 addresses of endpoints and of the node";
             endpoints_v6: Hash<[u8; 16], EndpointEntry>, NO_PREALLOC, Addresses, 2,
                 "IPv6 addresses of endpoints and of the node";
+            epoch: Single<u32, Epoch>, 0, Fixed(1), 8,
+                "when what the programs go by was last changed";
             features: Single<u32, FeatureBits>, 0, Fixed(1), 3,
                 "what the programs look at beyond the usual";
             gates: Array<u32, GateWord>, 0, Fixed(GATE_WORDS), 4,
                 "a byte for each interface: whether its packets are let in, and what of them is the kernel's";
+            hop_hits: PerCpuArray<u32, HopCounter>, 0, Fixed(HOP_ROWS), 8,
+                "per-hop counters of what the decision cache decided, beside `hops`";
             hop_overflow: PerCpuHash<HopKey, HopCounter>, 0, Fixed(OVERFLOW_ROWS), 2,
                 "what found no room in `hops`, by outcome and reason";
+            hop_rows: Hash<u32, HopKey>, 0, Fixed(HOP_ROWS), 8,
+                "which hop is counted at an index of `hop_hits`";
             hops: PerCpuHash<HopKey, HopCounter>, NO_PREALLOC, Fixed(HOPS_MAX), 2,
                 "per-hop counters";
             ids: Single<u32, Ids>, 0, Fixed(1), 3,

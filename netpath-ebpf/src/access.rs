@@ -356,6 +356,12 @@ impl<const N: usize> Header<'_, N> {
         self.load::<u32, OFFSET>()
     }
 
+    /// Eight bytes at `OFFSET`, as they stand in memory.
+    #[inline(always)]
+    pub fn double<const OFFSET: usize>(self) -> u64 {
+        self.load::<u64, OFFSET>()
+    }
+
     #[inline(always)]
     fn load<T: Copy, const OFFSET: usize>(self) -> T {
         const { assert!(OFFSET + size_of::<T>() <= N) };

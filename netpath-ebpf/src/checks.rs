@@ -50,6 +50,12 @@ pub fn device_mtu<F: Family>(
     }
 }
 
+/// A device's MTU in bytes; none where there is no such device.
+#[inline(always)]
+pub fn mtu(skb: &Skb, egress: Ifindex) -> Option<u32> {
+    ask_device(skb, egress, LEAST_MTU, 0).ok()
+}
+
 /// What `bpf_check_mtu` has to measure of a packet of this length in bytes, with its flags; nothing where it fits
 /// everywhere.
 #[inline(always)]

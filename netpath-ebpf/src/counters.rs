@@ -4,10 +4,10 @@ use core::ops::AddAssign;
 
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
-    btf_maps::PerCpuHashMap,
+    btf_maps::{HashMap, PerCpuArray, PerCpuHashMap},
     macros::btf_map,
 };
-use netpath_common::{HOPS_MAX, HopCounter, HopKey, Ifindex, OVERFLOW_ROWS};
+use netpath_common::{HOP_ROWS as ROWS, HOPS_MAX, HopCounter, HopKey, Ifindex, OVERFLOW_ROWS};
 
 /// Per-hop counters.
 #[btf_map(name = "hops")]
@@ -22,6 +22,17 @@ pub static HOPS: PerCpuHashMap<
 #[btf_map(name = "hop_overflow")]
 pub static HOP_OVERFLOW: PerCpuHashMap<HopKey, HopCounter, { OVERFLOW_ROWS as usize }> =
     PerCpuHashMap::new();
+
+/// Hops whose packets are counted at an index of [`HOP_HITS`]. Each keeps it for as long as both interfaces are there.
+#[btf_map(name = "hop_rows")]
+pub static HOP_ROWS: HashMap<u32, HopKey, { ROWS as usize }> = HashMap::new();
+
+/// What the decision cache has decided, without a lookup in a hash table: it counts beside [`HOPS`].
+#[btf_map(name = "hop_hits")]
+pub static HOP_HITS: PerCpuArray<HopCounter, { ROWS as usize }> = PerCpuArray::new();
+
+/// No index of [`HOP_HITS`].
+pub const NO_ROW: u32 = u32::MAX;
 
 /// Rows of counters, of which this CPU has a slot in each.
 pub trait Rows<K, V> {
@@ -72,6 +83,41 @@ pub fn count(hop: &HopKey, length: u32) {
 pub fn count_in<K, V: Copy>(rows: &impl Rows<K, V>, key: &K, one: V) -> bool {
     // What another CPU has made between the first and the second is there to be added to.
     rows.add(key, one) || rows.make(key, one) || rows.add(key, one)
+}
+
+/// The index of a hop in [`HOP_HITS`], which it may get now; [`NO_ROW`] where others have those that it could get.
+#[inline(always)]
+pub fn row(hop: &HopKey) -> u32 {
+    // Multiplied by 2^32 divided by the golden ratio, as what the cache goes by.
+    let hash = (hop.ingress.0 ^ hop.egress.0.rotate_left(16)).wrapping_mul(0x9e37_79b9);
+    let first = hash >> 16 & (ROWS - 1);
+    for row in [first, first ^ 1] {
+        // SAFETY: a few numbers are compared, and at once.
+        match unsafe { HOP_ROWS.get(row) } {
+            Some(taken) if taken == hop => return row,
+            Some(_) => {}
+            None if HOP_ROWS.insert(row, hop, u64::from(BPF_NOEXIST)).is_ok() => return row,
+            // Another CPU was quicker.
+            None => {}
+        }
+    }
+    NO_ROW
+}
+
+/// Counts one packet of `length` bytes of a hop that has this index.
+#[inline(always)]
+pub fn count_hit(row: u32, hop: &HopKey, length: u32) {
+    match HOP_HITS.get_ptr_mut(row) {
+        Some(counter) => {
+            let one = HopCounter {
+                packets: 1,
+                bytes: u64::from(length),
+            };
+            // SAFETY: as in `Rows::add`.
+            unsafe { *counter += one };
+        }
+        None => count(hop, length),
+    }
 }
 
 #[inline(never)]

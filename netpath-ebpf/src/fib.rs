@@ -26,6 +26,8 @@ use crate::{
 #[unsafe(no_mangle)]
 static FIB_FLAGS: Global<u32> = Global::new(0);
 
+/// `BPF_FIB_LOOKUP_SKIP_NEIGH` of `linux/bpf.h`.
+const BPF_FIB_LOOKUP_SKIP_NEIGH: u32 = 4;
 /// `BPF_FIB_LOOKUP_MARK` of `linux/bpf.h`.
 const BPF_FIB_LOOKUP_MARK: u32 = 32;
 /// `BPF_FIB_LOOKUP_SRC` of `linux/bpf.h` (Linux 6.7).
@@ -201,6 +203,12 @@ impl NextHop {
     pub const BY_ROUTE: u32 = 0;
     /// By the device alone.
     pub const BY_DEVICE: u32 = 1;
+
+    /// Whether it is reached by its MAC.
+    #[inline(always)]
+    pub fn has_neighbour(&self) -> bool {
+        !matches!(self.family, Self::BY_ROUTE | Self::BY_DEVICE)
+    }
 }
 
 /// The kernel's answer: one of `BPF_FIB_LKUP_RET_*`, and what it wrote into the question.
@@ -267,6 +275,31 @@ pub fn next_hop<F: Route>(
         // Lightweight tunnels, and whatever a newer kernel may answer.
         _ => Err(Verdict::Punt(PuntReason::FibUnsupported)),
     }
+}
+
+/// The MACs of the neighbour that a packet's next hop is, as they stand in a frame, where it leaves by this interface; and the
+/// path's MTU in bytes. None where the kernel has not resolved it, or goes another way. For packets without a mark.
+#[inline(always)]
+pub fn neighbour<F: Route>(skb: &mut Skb, egress: Ifindex, macs: &mut [u32; 3]) -> Option<u32> {
+    let flow = F::flow(skb).ok()?;
+    let (source, destination) = F::ends(skb).ok()?;
+    let mut place = MaybeUninit::uninit();
+    let question = FibLookup::zeroed(&mut place);
+    F::ask(
+        question,
+        &Parsed::with_addresses(source, destination),
+        &flow,
+    );
+    question.ifindex = skb.interface().0;
+    question.length_or_mtu = 1;
+    let result = lookup(skb, question, FIB_FLAGS.load() & !BPF_FIB_LOOKUP_SKIP_NEIGH);
+    if result != BPF_FIB_LKUP_RET_SUCCESS || question.ifindex != egress.0 {
+        return None;
+    }
+    // The source comes first in the answer, and second in a frame.
+    let [a, b, c] = [question.mark, question.macs[0], question.macs[1]].map(u32::to_be);
+    *macs = [b << 16 | c >> 16, c << 16 | a >> 16, a << 16 | b >> 16].map(u32::from_be);
+    Some(u32::from(question.length_or_mtu))
 }
 
 /// The MTU of the way of a packet, or of one to the address beside its destination, where the kernel says that it has no

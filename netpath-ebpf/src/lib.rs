@@ -5,6 +5,7 @@
 #![cfg_attr(target_arch = "bpf", no_std)]
 
 pub mod access;
+pub mod cache;
 pub mod counters;
 pub mod log;
 pub mod pipeline;
@@ -17,6 +18,7 @@ mod ends;
 mod family;
 mod features;
 mod fib;
+mod flow;
 mod gate;
 mod parse;
 mod records;

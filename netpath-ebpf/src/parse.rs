@@ -490,7 +490,7 @@ fn ipv4_flow(skb: &mut Skb) -> Result<Flow, Verdict> {
 
 /// Whether the header's one's complement sum is all ones (RFC 1071).
 #[inline(always)]
-fn checksum_is_right(header: Header<'_, IPV4_END>) -> bool {
+pub fn checksum_is_right(header: Header<'_, IPV4_END>) -> bool {
     let sum = u64::from(header.word::<14>())
         + u64::from(header.word::<18>())
         + u64::from(header.word::<22>())

@@ -31,8 +31,9 @@ fn by_route(interface: Ifindex) -> i32 {
     unsafe { bpf_redirect_neigh(interface.0, core::ptr::null_mut(), 0, 0) as i32 }
 }
 
+/// Out of an interface, as it is.
 #[inline(always)]
-fn by_device(interface: Ifindex) -> i32 {
+pub fn by_device(interface: Ifindex) -> i32 {
     // SAFETY: as in `peer`.
     unsafe { bpf_redirect(interface.0, 0) as i32 }
 }

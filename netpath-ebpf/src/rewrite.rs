@@ -106,6 +106,13 @@ pub fn to_next_hop<F: Hop>(skb: &mut Skb) -> Result<(), Verdict> {
     Ok(())
 }
 
+/// The MAC addresses of a frame.
+#[inline(always)]
+pub fn macs(skb: &Skb) -> Option<[u32; 3]> {
+    let header = skb.header::<ETHERNET>()?;
+    Some([header.word::<0>(), header.word::<4>(), header.word::<8>()])
+}
+
 #[inline(always)]
 fn set_macs<const N: usize>(header: &mut HeaderMut<'_, N>, ethernet: Option<&[u32; 3]>) {
     if let Some([a, b, c]) = ethernet {

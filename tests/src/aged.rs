@@ -30,11 +30,20 @@ pub enum Version {
     Five,
     /// 6.
     Six,
+    /// 7.
+    Seven,
 }
 
 impl Version {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Two, Self::Three, Self::Four, Self::Five, Self::Six];
+    pub const ALL: [Self; 6] = [
+        Self::Two,
+        Self::Three,
+        Self::Four,
+        Self::Five,
+        Self::Six,
+        Self::Seven,
+    ];
 
     /// Its number.
     pub const fn number(self) -> u32 {
@@ -44,7 +53,13 @@ impl Version {
             Self::Four => 4,
             Self::Five => 5,
             Self::Six => 6,
+            Self::Seven => 7,
         }
+    }
+
+    /// Whether uplinks had a program at their egress.
+    pub const fn has_to_uplink(self) -> bool {
+        self.number() >= 7
     }
 
     /// The layouts that were published.
@@ -55,6 +70,7 @@ impl Version {
             Self::Four => include_str!("../../netpath-common/abi/v4.txt"),
             Self::Five => include_str!("../../netpath-common/abi/v5.txt"),
             Self::Six => include_str!("../../netpath-common/abi/v6.txt"),
+            Self::Seven => include_str!("../../netpath-common/abi/v7.txt"),
         }
     }
 }
@@ -66,10 +82,11 @@ const OBJ_PIN: libc::c_int = 6;
 const OBJ_GET: libc::c_int = 7;
 
 /// What is called so in the layouts, by its number in `enum bpf_map_type`.
-const KINDS: [(&str, u32); 5] = [
+const KINDS: [(&str, u32); 6] = [
     ("hash", 1),
     ("array", 2),
     ("percpu_hash", 5),
+    ("lru_hash", 9),
     ("lpm_trie", 11),
     ("devmap_hash", 25),
 ];
@@ -86,13 +103,20 @@ pub fn age(datapath: Datapath, version: Version) {
     for part in ["programs", "links"] {
         for entry in fs::read_dir(directory.join(part)).expect("it is listed") {
             let entry = entry.expect("it is listed");
-            // None of them had it.
-            if entry.file_name().as_bytes().starts_with(b"to_uplink") {
+            let is_new = entry.file_name().as_bytes().starts_with(b"to_uplink");
+            if is_new && !version.has_to_uplink() {
                 continue;
             }
             let object = get(&entry.path());
             pin(&object, &old.join(part).join(entry.file_name()));
         }
+    }
+    // The programs are this version's, and count in what older ones had not.
+    for name in ["hop_hits", "hop_rows"] {
+        pin(
+            &get(&directory.join("maps").join(name)),
+            &old.join("maps").join(name),
+        );
     }
     let maps = &datapath.maps;
     for (name, layout) in layouts(version) {
@@ -128,9 +152,8 @@ fn entries(maps: &Maps, version: Version, name: &str) -> Option<Entries> {
     let single = |value| vec![(0u32.to_ne_bytes().to_vec(), value)];
     let of_two = version == Version::Two;
     let before_four = matches!(version, Version::Two | Version::Three);
-    let of_six = version == Version::Six;
-    let of_five = version == Version::Five;
-    let from_five = of_five || of_six;
+    let from_six = matches!(version, Version::Six | Version::Seven);
+    let from_five = from_six || version == Version::Five;
     Some(match name {
         "meta" if of_two => single(meta(maps)),
         "meta" => single(identity(maps, version)),
@@ -155,7 +178,7 @@ fn entries(maps: &Maps, version: Version, name: &str) -> Option<Entries> {
         "route_records" if of_two => (maps.route_records.all().expect("records").iter())
             .map(|(key, record)| (prefixes(&[*key]), route(record)))
             .collect(),
-        "route_records" if of_six => return None,
+        "route_records" if from_six => return None,
         "route_records" => (maps.route_records.all().expect("records").iter())
             .map(|(key, record)| (prefixes(&[*key]), with_origin(record)))
             .collect(),
@@ -221,6 +244,7 @@ fn settings(maps: &Maps, version: Version) -> Vec<u8> {
         &settings.netns_cookie.to_ne_bytes(),
     ]
     .concat();
+    let connections = [&netns[..], &settings.max_connections.to_ne_bytes(), &[0; 4]].concat();
     [
         // Of other programs than this build's.
         &1u64.to_ne_bytes()[..],
@@ -234,6 +258,7 @@ fn settings(maps: &Maps, version: Version) -> Vec<u8> {
             Version::Two | Version::Three => &[],
             Version::Four => &bypass,
             Version::Five | Version::Six => &netns,
+            Version::Seven => &connections,
         },
     ]
     .concat()

@@ -38,4 +38,5 @@ pub use netpath_common::Family;
 pub use node::{Device, TestNode};
 pub use passage::{MARK, Passage, as_forwarded};
 pub use plan::{Addresses, UNKNOWN_MAC, between};
+pub use system::{on_this_cpu, wait_for_ticks};
 pub use wrapping::Wrapping;

@@ -178,8 +178,14 @@ impl TestNode {
         self.datapath.get()
     }
 
-    /// Runs lines of `ip` commands inside the node.
+    /// Runs lines of `ip` commands inside the node, and waits until the decision cache has to heed them.
     pub fn ip(&self, lines: &str) {
+        self.ip_only(lines);
+        system::wait_for_ticks();
+    }
+
+    /// The same without waiting.
+    pub fn ip_only(&self, lines: &str) {
         system::ip(self.netns(), &[], lines);
     }
 
@@ -190,11 +196,13 @@ impl TestNode {
             Family::V6 => "-6",
         };
         system::ip(self.netns(), &[option], lines);
+        system::wait_for_ticks();
     }
 
-    /// Sets a sysctl below /proc/sys/net inside the node.
+    /// Sets a sysctl below /proc/sys/net inside the node, and waits as [`TestNode::ip`].
     pub fn sysctl(&self, key: &str, value: u32) {
         system::sysctl(self.netns(), &[(key, value)]);
+        system::wait_for_ticks();
     }
 
     /// Changes the node's maps.

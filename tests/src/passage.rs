@@ -6,11 +6,18 @@ use netpath::{
 };
 use netpath_common::{DropReason, HopCounter, HopKey, Ifindex, Mac, Outcome, PuntReason, Verdict};
 
-use crate::{Device, TestNode, counted, fib_lookup_takes_marks};
+use crate::{Device, TestNode, counted, fib_lookup_takes_marks, system::on_this_cpu};
 
 /// Every test packet is marked, to see that redirects clear the mark and nothing else does; but where the FIB
 /// cannot be asked about marked packets, none is, unless the test says so.
 pub const MARK: u32 = 0x51;
+
+/// How often a packet is run once more without the mark, which keeps it from the decision cache: the stages decide of the first
+/// two, and the cache of the rest if it may.
+const AGAIN: u64 = 3;
+
+/// How often a packet is tried at most until the cache decides of it: the kernel's clock ticks meanwhile.
+const TRIES: u32 = 100;
 
 /// A packet on a hook of a node. It does not run before it is said what has to become of it.
 #[derive(Clone, Debug)]
@@ -20,6 +27,8 @@ pub struct Passage<'a> {
     packet: TestPacket,
     /// What is left of the frame where it is longer than its packet says.
     trimmed_to: Option<usize>,
+    /// Whether the test itself said which mark it has.
+    has_own_mark: bool,
 }
 
 impl<'a> Passage<'a> {
@@ -34,6 +43,7 @@ impl<'a> Passage<'a> {
                 ..TestPacket::new(frame, device.ifindex)
             },
             trimmed_to: None,
+            has_own_mark: false,
         }
     }
 
@@ -46,6 +56,7 @@ impl<'a> Passage<'a> {
     /// Sets the mark.
     pub fn marked(mut self, mark: u32) -> Self {
         self.packet.mark = mark;
+        self.has_own_mark = mark != MARK;
         self
     }
 
@@ -151,23 +162,129 @@ impl<'a> Passage<'a> {
         frame: &[u8],
         mark: u32,
     ) -> TestOutcome {
-        let node = self.node;
-        let run = || {
-            node.netns()
-                .enter(|inside| node.datapath().test_run(inside, self.program, &self.packet))
-                .unwrap_or_else(|e| panic!("{e}"))
-                .unwrap_or_else(|e| panic!("{e}: {:?}: {:02x?}", e, self.packet.frame))
-        };
-        let outcome = counted(&node.datapath().maps, hops, run);
+        let outcome = counted(&self.node.datapath().maps, hops, || self.run(&self.packet));
         assert_eq!(outcome.code, code, "{hops:?}");
         assert_eq!(outcome.mark, mark, "the mark after {hops:?}");
-        assert!(
-            outcome.frame == frame,
-            "the frame after {hops:?}\n  sent     {:02x?}\n  expected {frame:02x?}\n  found    {:02x?}",
-            self.packet.frame,
-            outcome.frame
-        );
+        self.assert_frame(&outcome.frame, frame, hops);
+        if !self.has_own_mark {
+            self.ends_again(hops, code, frame);
+        }
         outcome
+    }
+
+    /// The same becomes of it when the decision cache may know its flow.
+    #[track_caller]
+    fn ends_again(&self, hops: &[(HopKey, HopCounter)], code: ReturnCode, frame: &[u8]) {
+        let packet = TestPacket {
+            mark: 0,
+            ..self.packet.clone()
+        };
+        let times = hops.iter().map(|(hop, counter)| {
+            let all = HopCounter {
+                packets: counter.packets * AGAIN,
+                bytes: counter.bytes * AGAIN,
+            };
+            (*hop, all)
+        });
+        let times: Vec<_> = times.collect();
+        let run = || [(); AGAIN as usize].map(|()| self.run(&packet));
+        let outcomes = on_this_cpu(|| counted(&self.node.datapath().maps, &times, run));
+        for outcome in outcomes {
+            assert_eq!(outcome.code, code, "again, {hops:?}");
+            assert_eq!(outcome.mark, 0, "the mark again, after {hops:?}");
+            let out = hops
+                .iter()
+                .any(|(hop, _)| hop.outcome == Outcome::RedirectNeigh.number());
+            let uplink = self.node.uplink;
+            let macs = [uplink.far_mac.0, uplink.mac.0].concat();
+            // The cache writes itself what else the kernel does.
+            let expected = if out && outcome.frame.get(..12) == Some(&macs[..]) {
+                [&macs, &frame[12..]].concat()
+            } else {
+                frame.to_vec()
+            };
+            self.assert_frame(&outcome.frame, &expected, hops);
+        }
+    }
+
+    /// Runs it without a mark until the decision cache decides of it, which it has to, and returns what became of it then.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[track_caller]
+    pub fn is_cached(&self) -> TestOutcome {
+        let found = self.until_hit(TRIES);
+        found.unwrap_or_else(|| panic!("never decided by the cache: {:02x?}", self.packet.frame))
+    }
+
+    /// The decision cache never decides of it, however often it comes.
+    ///
+    /// # Panics
+    /// When it does.
+    #[track_caller]
+    pub fn is_never_cached(&self) {
+        let found = self.until_hit(AGAIN as u32 * 3);
+        assert_eq!(
+            found, None,
+            "decided by the cache: {:02x?}",
+            self.packet.frame
+        );
+    }
+
+    /// What becomes of it, whatever that is.
+    #[track_caller]
+    pub fn outcome(&self) -> TestOutcome {
+        self.run(&self.packet)
+    }
+
+    #[track_caller]
+    fn until_hit(&self, tries: u32) -> Option<TestOutcome> {
+        let maps = &self.node.datapath().maps;
+        let unmarked = TestPacket {
+            mark: if self.has_own_mark {
+                self.packet.mark
+            } else {
+                0
+            },
+            ..self.packet.clone()
+        };
+        on_this_cpu(|| {
+            for _ in 0..tries {
+                self.run(&unmarked);
+                self.run(&unmarked);
+                // As little as can be between two packets: the clock ticks on.
+                let rows = maps.hop_rows.all().expect("the rows of hits");
+                let hits = || -> u64 {
+                    let row = |row| maps.hop_hits.get(row).expect("a row");
+                    let rows = rows.keys().filter_map(row);
+                    rows.map(|row| row.packets).sum()
+                };
+                let before = hits();
+                let outcome = self.run(&unmarked);
+                if hits() > before {
+                    return Some(outcome);
+                }
+            }
+            None
+        })
+    }
+
+    #[track_caller]
+    fn run(&self, packet: &TestPacket) -> TestOutcome {
+        let node = self.node;
+        node.netns()
+            .enter(|inside| node.datapath().test_run(inside, self.program, packet))
+            .unwrap_or_else(|e| panic!("{e}"))
+            .unwrap_or_else(|e| panic!("{e}: {:?}: {:02x?}", e, packet.frame))
+    }
+
+    #[track_caller]
+    fn assert_frame(&self, found: &[u8], expected: &[u8], hops: &[(HopKey, HopCounter)]) {
+        assert!(
+            found == expected,
+            "the frame after {hops:?}\n  sent     {:02x?}\n  expected {expected:02x?}\n  found    {found:02x?}",
+            self.packet.frame,
+        );
     }
 }
 

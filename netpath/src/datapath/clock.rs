@@ -1,4 +1,4 @@
-//! The clock of the programs.
+//! The clocks of the programs.
 
 use std::time::Duration;
 
@@ -6,7 +6,16 @@ use nix::time::{ClockId, clock_gettime};
 
 /// Nanoseconds of `CLOCK_MONOTONIC_COARSE`, which `bpf_ktime_get_coarse_ns` tells.
 pub fn coarse_now() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).expect("every kernel has this clock");
+    nanoseconds(ClockId::CLOCK_MONOTONIC_COARSE)
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+pub(super) fn monotonic() -> u64 {
+    nanoseconds(ClockId::CLOCK_MONOTONIC)
+}
+
+fn nanoseconds(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock).expect("every kernel has this clock");
     let now = Duration::from(now).as_nanos();
     u64::try_from(now).expect("a machine is not up for centuries")
 }

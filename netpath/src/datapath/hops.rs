@@ -4,6 +4,10 @@
 //! is only noted, in the map `retired`, and readers leave its rows out. One pass over all rows really removes the rows of
 //! all retired interfaces: before an interface that has got a retired index is counted, when many are retired, or when
 //! rows are short.
+//!
+//! What the decision cache decides is counted in `hop_hits`, in rows that programs take in `hop_rows` for as long as both
+//! interfaces are there. A row's hop never changes in between and its counters only grow, so that the sum of a hop's two
+//! counters is right whenever it is read.
 
 use std::collections::BTreeMap;
 
@@ -51,8 +55,26 @@ impl Maps {
     /// When the kernel refuses.
     pub fn hops(&self) -> Result<BTreeMap<HopKey, HopCounter>, DatapathError> {
         let retired = self.retired.all()?;
-        let rows = self.hops.all()?;
+        let mut rows = self.hops.all()?;
+        for (_, key, counter) in self.hits()? {
+            *rows.entry(key).or_default() += counter;
+        }
         Ok(without(rows, &retired))
+    }
+
+    /// What the decision cache has decided: the index of each row, its hop, and its counter summed over CPUs.
+    fn hits(&self) -> Result<Vec<(u32, HopKey, HopCounter)>, DatapathError> {
+        let taken = self.hop_rows.all()?;
+        if taken.is_empty() {
+            return Ok(Vec::new());
+        }
+        let counters = self.hop_hits.all()?;
+        let hit = |(row, key)| {
+            let counter = counters.get(&row).copied().unwrap_or_default();
+            // Rows are taken before they are counted in.
+            (counter.packets > 0).then_some((row, key, counter))
+        };
+        Ok(taken.into_iter().filter_map(hit).collect())
     }
 }
 
@@ -120,6 +142,7 @@ impl Writer<'_> {
 
     /// Removes the rows of retired interfaces, all in one pass.
     fn sweep(&self, retired: &BTreeMap<Ifindex, u64>) -> Result<(), DatapathError> {
+        self.sweep_hits(retired)?;
         let rows = self.hops.all()?;
         let mut gone = Vec::new();
         let mut merged: BTreeMap<HopKey, (HopCounter, Vec<HopKey>)> = BTreeMap::new();
@@ -143,5 +166,27 @@ impl Writer<'_> {
         }
         let swept: Vec<Ifindex> = retired.keys().copied().collect();
         self.retired.remove_many(&swept)
+    }
+
+    /// Gives back the rows of the decision cache that are of retired interfaces. What is to stay of their counters goes to
+    /// `hops`.
+    fn sweep_hits(&self, retired: &BTreeMap<Ifindex, u64>) -> Result<(), DatapathError> {
+        let taken = self.hop_rows.all()?;
+        for (row, key) in taken {
+            let into = match Fate::of(&key, retired) {
+                Fate::Kept => continue,
+                Fate::Gone => None,
+                Fate::Merged(into) => Some(into),
+            };
+            let counter = self.hop_hits.get(&row)?.unwrap_or_default();
+            if let Some(into) = into {
+                let mut sum = self.hops.get(&into)?.unwrap_or_default();
+                sum += counter;
+                self.hops.set(&into, &sum)?;
+            }
+            self.hop_hits.set(&row, &HopCounter::default())?;
+            self.hop_rows.remove(&row)?;
+        }
+        Ok(())
     }
 }

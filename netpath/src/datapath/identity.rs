@@ -57,14 +57,19 @@ fn damaged(pins: &Pins, problem: &str) -> DatapathError {
 }
 
 /// Whether the `meta` of a directory, which says that it is of another version, was overwritten: all its maps are of this
-/// one. A newer version may have the same layouts, and then its `meta` has the node's name.
+/// one. A newer version may have the same layouts, and then its `meta` has the node's name; an older one too, and then what has
+/// come since is not there.
 pub(super) fn is_overwritten(pins: &Pins, version: u32) -> Result<bool, DatapathError> {
     if version > ABI_VERSION && read::<Identity>(pins, "meta")?.is_none_or(|it| is_of(&it, pins)) {
         return Ok(false);
     }
     for spec in TABLES {
         let path = pins.map(spec.name);
-        if path.exists() && RawMap::open(&path, spec.name)?.layout != Layout::of(spec) {
+        let is_of_this_version = match path.exists() {
+            true => RawMap::open(&path, spec.name)?.layout == Layout::of(spec),
+            false => spec.since <= version,
+        };
+        if !is_of_this_version {
             return Ok(false);
         }
     }

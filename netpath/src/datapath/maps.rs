@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::IpNet;
 use netpath_common::{
     ConnectionCount, ConnectionEntry, ConnectionFamily, ConnectionKey, DeviceEntry, EndpointEntry,
-    EndpointId, EndpointRecord, FeatureBits, Gate, GateWord, HopCounter, HopKey, Identity, Ids,
-    Ifindex, InterfaceEntry, NameKey, PrefixBytes, RouteEntry, RouteRecord, Settings, TrieKey,
+    EndpointId, EndpointRecord, Epoch, FeatureBits, Gate, GateWord, HopCounter, HopKey, Identity,
+    Ids, Ifindex, InterfaceEntry, NameKey, PrefixBytes, RouteEntry, RouteRecord, Settings, TrieKey,
     UplinkRecord, gate_word, interfaces_of_word, tables,
     tables::{TABLES, spec},
 };
@@ -27,6 +27,7 @@ mod kinds {
     pub type Hash<K, V> = Table<K, V>;
     pub type LpmTrie<K, V> = Table<K, V>;
     pub type LruHash<K, V> = Table<K, V>;
+    pub type PerCpuArray<K, V> = PerCpuTable<K, V>;
     pub type PerCpuHash<K, V> = PerCpuTable<K, V>;
     pub type Single<K, V> = super::Single<K, V>;
 }
@@ -61,9 +62,10 @@ macro_rules! maps {
         impl<'a> Writer<'a> {
             /// For maps that nobody else can see yet.
             pub(super) fn unlocked(maps: &'a Maps) -> Self {
+                let epoch = &maps.epoch;
                 Self {
                     reader: maps,
-                    $($name: Writable::new(&maps.$name),)+
+                    $($name: Writable::new(&maps.$name, epoch),)+
                 }
             }
         }

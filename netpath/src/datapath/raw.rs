@@ -77,7 +77,8 @@ impl RawMap {
             key_size: info.key_size() as usize,
             value_size: info.value_size() as usize,
         };
-        let stride = if layout.kind == MapKind::PerCpuHash as u32 {
+        let per_cpu = [MapKind::PerCpuHash, MapKind::PerCpuArray].map(|kind| kind as u32);
+        let stride = if per_cpu.contains(&layout.kind) {
             let cpus = nr_cpus().map_err(|(path, source)| file(path, "read")(source))?;
             layout.value_size.next_multiple_of(8) * cpus
         } else {

@@ -27,6 +27,9 @@ fn fields(fields: &[Field]) -> String {
         .collect()
 }
 
+/// What each load of the programs has of its own and nobody else reads: not pinned, and no state.
+const CACHES: [&str; 2] = ["cache_v4", "cache_v6"];
+
 /// What may not change under one ABI version.
 fn layout() -> String {
     let mut text = format!("abi {ABI_VERSION}\n");
@@ -74,6 +77,7 @@ fn the_programs_declare_the_maps_of_the_registry() {
             .keys()
             .map(String::as_str)
             .filter(|name| !name.starts_with('.') && !name.starts_with("AYA_LOG"))
+            .filter(|name| !CACHES.contains(name))
             .collect();
         declared.sort_unstable();
         let names: Vec<&str> = TABLES.iter().map(|spec| spec.name).collect();

@@ -9,9 +9,10 @@ use std::{
 };
 
 use aya::Pod;
-use netpath_common::tables::TableSpec;
+use netpath_common::{Epoch, tables::TableSpec};
 
 use super::{
+    clock,
     error::DatapathError,
     pins::Pins,
     raw::{Layout, RawMap},
@@ -218,16 +219,27 @@ impl<V: Pod> Single<u32, V> {
     }
 }
 
-/// A table that may be changed: what a [`Writer`](super::Writer) is made of. It reads as the table does.
+/// A table that may be changed: what a [`Writer`](super::Writer) is made of. It reads as the table does. Each change begins a new
+/// epoch once it is made, so that what the programs remember of decisions before it is good no more.
 #[derive(Clone, Copy)]
 pub struct Writable<'a, T> {
     table: &'a T,
+    epoch: &'a Single<u32, Epoch>,
 }
 
 impl<'a, T> Writable<'a, T> {
     /// To be had by the holder of the topology lock, or for what nobody else can see yet.
-    pub(super) fn new(table: &'a T) -> Self {
-        Self { table }
+    pub(super) fn new(table: &'a T, epoch: &'a Single<u32, Epoch>) -> Self {
+        Self { table, epoch }
+    }
+
+    /// Begins a new epoch after a change; also after one that failed, of which a part may have been made.
+    fn changed<R>(&self, result: Result<R, DatapathError>) -> Result<R, DatapathError> {
+        let now = Epoch {
+            changed: clock::monotonic(),
+        };
+        let begun = self.epoch.0.raw.set(bytes(&0u32), bytes(&now));
+        result.and_then(|value| begun.map(|()| value))
     }
 }
 
@@ -245,7 +257,7 @@ impl<K: Pod, V: Pod> Writable<'_, Table<K, V>> {
     /// # Errors
     /// When the kernel refuses, as for every method here; then nothing was changed.
     pub fn set(&self, key: &K, value: &V) -> Result<(), DatapathError> {
-        self.raw.set(bytes(key), bytes(value))
+        self.changed(self.raw.set(bytes(key), bytes(value)))
     }
 
     /// Sets an entry unless the key has one. Returns whether it did.
@@ -253,7 +265,7 @@ impl<K: Pod, V: Pod> Writable<'_, Table<K, V>> {
     /// # Errors
     /// As for every method here.
     pub fn add(&self, key: &K, value: &V) -> Result<bool, DatapathError> {
-        self.raw.add(bytes(key), bytes(value))
+        self.changed(self.raw.add(bytes(key), bytes(value)))
     }
 
     /// Removes an entry. What is not there need not be removed.
@@ -261,7 +273,7 @@ impl<K: Pod, V: Pod> Writable<'_, Table<K, V>> {
     /// # Errors
     /// As for every method here.
     pub fn remove(&self, key: &K) -> Result<(), DatapathError> {
-        self.raw.remove(bytes(key))
+        self.changed(self.raw.remove(bytes(key)))
     }
 
     /// Sets many entries in few calls: the same as setting one after the other. A trie is filled fastest in the order
@@ -271,7 +283,7 @@ impl<K: Pod, V: Pod> Writable<'_, Table<K, V>> {
     /// When the kernel refuses an entry: those before it are there, the others are not.
     pub fn set_many(&self, entries: impl IntoIterator<Item = (K, V)>) -> Result<(), DatapathError> {
         let (keys, values): (Vec<K>, Vec<V>) = entries.into_iter().unzip();
-        self.raw.set_many(all_bytes(&keys), all_bytes(&values))
+        self.changed(self.raw.set_many(all_bytes(&keys), all_bytes(&values)))
     }
 
     /// Removes many entries in few calls. What is not there need not be removed.
@@ -279,7 +291,7 @@ impl<K: Pod, V: Pod> Writable<'_, Table<K, V>> {
     /// # Errors
     /// When the kernel refuses: those before are gone, the others are not.
     pub fn remove_many(&self, keys: &[K]) -> Result<(), DatapathError> {
-        self.raw.remove_many(all_bytes(keys))
+        self.changed(self.raw.remove_many(all_bytes(keys)))
     }
 }
 
@@ -291,7 +303,7 @@ impl<K: Pod, V: Pod + Default> Writable<'_, PerCpuTable<K, V>> {
     pub fn set(&self, key: &K, value: &V) -> Result<(), DatapathError> {
         let mut values = vec![0; self.raw.stride];
         values[..size_of::<V>()].copy_from_slice(bytes(value));
-        self.raw.set(bytes(key), &values)
+        self.changed(self.raw.set(bytes(key), &values))
     }
 
     /// Removes many entries.
@@ -299,7 +311,7 @@ impl<K: Pod, V: Pod + Default> Writable<'_, PerCpuTable<K, V>> {
     /// # Errors
     /// As for [`Table`].
     pub fn remove_many(&self, keys: &[K]) -> Result<(), DatapathError> {
-        self.raw.remove_many(all_bytes(keys))
+        self.changed(self.raw.remove_many(all_bytes(keys)))
     }
 
     /// Sets many entries as [`Writable::set`] does.
@@ -319,7 +331,7 @@ impl<V: Pod> Writable<'_, Single<u32, V>> {
     /// # Errors
     /// As for [`Table`].
     pub fn set(&self, value: &V) -> Result<(), DatapathError> {
-        self.0.raw.set(bytes(&0u32), bytes(value))
+        self.changed(self.0.raw.set(bytes(&0u32), bytes(value)))
     }
 
     /// Changes the value.

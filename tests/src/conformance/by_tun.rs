@@ -25,6 +25,10 @@ pub fn all_by_tun(lab: &Lab) -> Vec<Case> {
     assert!(cases.len() > 1000, "{} cases", cases.len());
     let flows = Family::ALL.map(|family| Flow::new(lab, family, Path::FromUplink));
     cases.extend(flows.iter().flat_map(like_frames));
+    // The decision cache remembers nothing of what comes or goes without an Ethernet header.
+    for case in &mut cases {
+        case.once = true;
+    }
     cases
 }
 
@@ -42,6 +46,7 @@ fn like_frames(flow: &Flow) -> Vec<Case> {
         probe: Probe::Frames(vec![flow.from(source).udp().ttl(ttl).build()]),
         with_discovery: false,
         with_redirects: false,
+        once: false,
         counted_as: Some(counted_as),
     });
     cases.collect()

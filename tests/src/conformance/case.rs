@@ -135,6 +135,8 @@ pub struct Flow {
     pub source: IpAddr,
     /// The receiver's address.
     pub destination: IpAddr,
+    /// Its frames are sent once only, as [`Case::once`].
+    pub once: bool,
 }
 
 impl Flow {
@@ -151,6 +153,7 @@ impl Flow {
             },
             source: path.sender().address(family),
             destination: path.receiver().address(family),
+            once: false,
         }
     }
 
@@ -301,6 +304,9 @@ pub struct Case {
     pub with_discovery: bool,
     /// ICMPv6 redirects are part of it.
     pub with_redirects: bool,
+    /// Its frames are sent once only: the kernel does not say the same of more of them, or what it does of the first changes what
+    /// is counted of the next.
+    pub once: bool,
     /// As what node A has to count each of its frames, if that is what the case is about.
     pub counted_as: Option<&'static str>,
 }

@@ -18,6 +18,9 @@ was compared byte for byte: MAC addresses, all of the IP packet with its checksu
 Only what differs between any two runs of the kernel itself is left out: ARP, neighbour discovery and multicast
 listener reports that are no part of the case, and the identification of ICMP messages that the kernel makes itself.
 
+Each frame of TCP or UDP is sent four times in a row, so that the stages decide of the first two and the decision cache, where it
+may, of the others; but where the kernel limits how often it says the same.
+
 Nor is it said here which of several next hops a local socket's packets take under hash policy 1: the kernel decides
 that by a random number of the socket (`skb->l4_hash`), netpath by addresses and ports. Both keep a socket on one path
 (`tests/tests/lab_ecmp.rs`).

@@ -8,9 +8,12 @@ use std::{
 use aya::programs::TcAttachType;
 use netpath::{
     counters::{self, HopRow},
+    datapath::Datapath,
     probe::{
         capture::{Capture, Injector},
-        frame::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, FrameBuilder},
+        frame::{
+            ETHERTYPE_IPV4, ETHERTYPE_IPV6, FrameBuilder, PROTOCOL_TCP, PROTOCOL_UDP, ParsedFrame,
+        },
     },
 };
 use netpath_common::Outcome;
@@ -44,6 +47,10 @@ const OBSERVED: [Place; 7] = [
     Place::NodeC,
 ];
 
+/// How often a frame of TCP or UDP is sent: the stages decide of the first two, the second fills a slot of the decision cache, and
+/// that decides of the rest if it may.
+const COPIES: usize = 4;
+
 /// As what neighbours' own talk is counted.
 const DISCOVERY: [&str; 2] = ["punt(arp)", "punt(neighbour_discovery)"];
 
@@ -61,6 +68,8 @@ pub struct Runner {
     /// Counters that the markers alone move, per path.
     markers_only: BTreeMap<Path, Vec<HopRow>>,
     fast_path: bool,
+    /// How many packets the decision cache has decided of.
+    cached: u64,
 }
 
 /// What a run of a case brought.
@@ -118,7 +127,13 @@ impl Runner {
             programs: Vec::new(),
             markers_only: BTreeMap::new(),
             fast_path: false,
+            cached: 0,
         }
+    }
+
+    /// How many packets of cases the decision cache of node A has decided of.
+    pub fn cached(&self) -> u64 {
+        self.cached
     }
 
     /// The lab.
@@ -164,22 +179,25 @@ impl Runner {
         }
         self.discard();
         let before = self.counters();
+        let hits = self.hits();
         let mut observation = Observation::default();
         let (injector, gso) = &self.injectors[&case.path.injected_at()];
         let mut sent = Vec::new();
         match &case.probe {
             Probe::Frames(frames) => {
-                for frame in frames {
+                for frame in frames.iter().flat_map(|frame| case.copies(frame)) {
                     injector
                         .send(self.lab.on_the_way(case.path, frame))
                         .unwrap_or_else(|error| panic!("{case}: {error}"));
+                    sent.push(frame.clone());
                 }
-                sent.clone_from(frames);
             }
             Probe::Gso(frames) => {
                 for (frame, size) in frames {
-                    gso.send(case.family, frame, *size);
-                    sent.push(frame.clone());
+                    for frame in case.copies(frame) {
+                        gso.send(case.family, frame, *size);
+                        sent.push(frame.clone());
+                    }
                 }
             }
             Probe::Work(work) => observation.lines = work(&self.lab),
@@ -202,6 +220,7 @@ impl Runner {
             });
             observation.arrivals.sort();
         }
+        self.cached += self.hits() - hits;
         let mut counted = self.counted(case.path, &before);
         if !sent.iter().any(|frame| is_discovery(frame)) {
             // Neighbours look for each other when they please.
@@ -262,6 +281,16 @@ impl Runner {
 
     fn counters(&self) -> Vec<HopRow> {
         counters::read(self.lab.name(Place::NodeA)).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// How many packets the decision cache of node A has decided of.
+    fn hits(&self) -> u64 {
+        let datapath = Datapath::open(self.lab.name(Place::NodeA));
+        let datapath = datapath.unwrap_or_else(|error| panic!("{error}"));
+        let datapath = datapath.expect("node A is up");
+        let rows = datapath.maps.hop_hits.all();
+        let rows = rows.unwrap_or_else(|error| panic!("{error}"));
+        rows.values().map(|row| row.packets).sum()
     }
 
     /// What the ingress interface counted since `before`, without the markers.
@@ -374,6 +403,17 @@ impl Runner {
 impl Default for Runner {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl Case {
+    /// A frame as often as it is sent.
+    fn copies<'f>(&self, frame: &'f Vec<u8>) -> impl Iterator<Item = &'f Vec<u8>> + use<'f> {
+        let packet = ParsedFrame::parse(frame).and_then(|frame| frame.ip());
+        let has_ports =
+            packet.is_ok_and(|packet| matches!(packet.protocol, PROTOCOL_TCP | PROTOCOL_UDP));
+        let copies = if has_ports && !self.once { COPIES } else { 1 };
+        std::iter::repeat_n(frame, copies)
     }
 }
 

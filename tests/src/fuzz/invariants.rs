@@ -109,25 +109,21 @@ impl World {
             _ => self.is_foreign(headers.source)?,
         }
         let endpoint = self.endpoint(headers.destination);
-        let (verdict, egress, macs) = match (input.program, endpoint) {
-            (_, Some(to)) => (
-                Verdict::RedirectPeer,
-                to.ifindex,
-                Some((to.far_mac, to.mac)),
-            ),
+        let (verdict, to) = match (input.program, endpoint) {
+            (_, Some(to)) => (Verdict::RedirectPeer, to),
             (ProgramKind::FromEndpoint, None) => {
                 let mut remote = self.remote.iter();
                 let found = remote.find(|(prefix, _)| prefix.contains(&headers.destination));
                 match found {
                     Some((_, to)) if !self.node.contains(&headers.destination) => {
-                        (Verdict::RedirectNeigh, to.ifindex, None)
+                        (Verdict::RedirectNeigh, *to)
                     }
                     _ => return Err(Violation::Redirected("the destination is nobody's")),
                 }
             }
             _ => return Err(Violation::Redirected("the destination is not here")),
         };
-        if egress == input.device.ifindex {
+        if to.ifindex == input.device.ifindex {
             return Err(Violation::Redirected("back to where it came from"));
         }
         if headers.ttl < 2 {
@@ -136,13 +132,18 @@ impl World {
         if outcome.mark != 0 {
             return Err(Violation::Marked);
         }
-        let expected = forwarded(frame, &headers, macs);
+        let macs = Some((to.far_mac, to.mac));
+        let mut expected = forwarded(frame, &headers, macs);
+        // Those of the next hop are the kernel's to write, where they are not known of its last packets.
+        if verdict == Verdict::RedirectNeigh && outcome.frame.get(..12) == frame.get(..12) {
+            expected[..12].copy_from_slice(&frame[..12]);
+        }
         if outcome.frame != expected {
             return Err(Violation::Rewritten(expected));
         }
         Ok(Row::Exact(HopKey::new(
             input.packet.ifindex,
-            egress,
+            to.ifindex,
             verdict,
         )))
     }

@@ -37,6 +37,9 @@ use invariants::World;
 /// After how many inputs the counters are read: reading them takes longer than many inputs do.
 const BATCH: usize = 256;
 
+/// How often what is sent on is run: the stages decide of the first two, and the decision cache of the third if it may.
+const TIMES: u32 = 3;
+
 /// Of how many inputs at an egress the connection is left in the tables of one, to be met by others of the batch.
 const REMEMBERED: u64 = 8;
 
@@ -189,9 +192,16 @@ impl<'a> Fuzzer<'a> {
             if done {
                 return self.tally;
             }
-            if let Some(outcome) = self.feed(iteration) {
+            // What is sent on comes again at once, for the decision cache to decide of.
+            for _ in 0..TIMES {
+                let Some(outcome) = self.feed(iteration) else {
+                    break;
+                };
                 self.batch.push(iteration);
                 self.count(outcome.code);
+                if outcome.code != ReturnCode::Redirect {
+                    break;
+                }
             }
             iteration += 1;
         }

@@ -11,7 +11,7 @@ use netpath_tests::lab::Lab;
 use super::{Damage, End, Undo};
 
 /// Maps that hold what was counted: nothing else knows what they should hold.
-const COUNTED: [&str; 2] = ["hops", "hop_overflow"];
+const COUNTED: [&str; 4] = ["hops", "hop_overflow", "hop_hits", "hop_rows"];
 
 /// How many rows of a map are altered field by field; all of them are deleted.
 const ALTERED: usize = 1;

@@ -3,6 +3,7 @@
 //! Most packets are run with `BPF_PROG_TEST_RUN` (see `netpath::datapath::TestPacket`); `wire` sends real
 //! ones, where what is to be seen is the work of the kernel's helpers.
 
+mod cache;
 mod connections;
 mod cost;
 mod deliver;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use netpath_common::{
-    DropReason, HopCounter, HopKey, Ifindex, InterfaceState, PuntReason, Verdict,
+    DropReason, HopCounter, HopKey, Ifindex, InterfaceState, Outcome, PuntReason, Verdict,
     tables::RETIRED_MAX,
 };
 use netpath_tests::TestNode;
@@ -51,14 +51,52 @@ fn rows() -> BTreeMap<HopKey, HopCounter> {
         .collect()
 }
 
-#[test]
-fn rows_of_a_retired_interface_read_as_if_they_were_forgotten() {
-    let node = TestNode::new();
-    node.change(|maps| maps.hops.set_many(rows()));
-    assert_eq!(hops(&node), rows());
+/// What the decision cache may have decided: of those, how it counts.
+fn is_redirect((key, _): &(HopKey, HopCounter)) -> bool {
+    key.egress != NONE && key.outcome != Outcome::Deliver.number()
+}
 
+/// Counts those rows where the decision cache does, and the others as the stages do.
+fn count_hits(node: &TestNode) -> BTreeMap<HopKey, HopCounter> {
+    let (hits, others): (Vec<_>, Vec<_>) = rows().into_iter().partition(is_redirect);
+    node.change(|maps| {
+        for (row, (key, counter)) in (7..).zip(hits) {
+            maps.hop_rows.set(&row, &key)?;
+            maps.hop_hits.set(&row, &counter)?;
+        }
+        maps.hops.set_many(others.iter().copied())
+    });
+    others.into_iter().collect()
+}
+
+/// What is counted for the decision cache goes with its interfaces, and the rows are free for others.
+#[test]
+fn hits_of_a_retired_interface_go_like_other_rows() {
+    let node = TestNode::new();
+    let others = count_hits(&node);
+    assert_eq!(hops(&node), rows());
     node.change(|maps| maps.retire_interface(B));
-    let left = BTreeMap::from([
+    let left = without_b();
+    assert_eq!(hops(&node), left);
+    let maps = &node.datapath().maps;
+    assert_eq!(maps.hops.all().expect("rows"), others);
+
+    node.change(|maps| maps.reuse_index(B));
+    assert_eq!(hops(&node), left);
+    let taken = maps.hop_rows.all().expect("rows");
+    let hits = maps.hop_hits.all().expect("hits");
+    let kept = [
+        HopKey::new(A, C, Verdict::RedirectPeer),
+        HopKey::new(C, A, Verdict::RedirectPeer),
+    ];
+    assert!(taken.values().eq(&kept), "{taken:?}");
+    let counted = hits.iter().filter(|(_, hit)| hit.packets > 0);
+    assert!(counted.map(|(row, _)| row).eq(taken.keys()));
+}
+
+/// What is left of [`rows`] without one of the interfaces.
+fn without_b() -> BTreeMap<HopKey, HopCounter> {
+    BTreeMap::from([
         (HopKey::new(A, C, Verdict::RedirectPeer), count(1 << 1)),
         (HopKey::new(C, A, Verdict::RedirectPeer), count(1 << 4)),
         (HopKey::new(C, NONE, Verdict::RedirectPeer), count(1 << 5)),
@@ -72,7 +110,17 @@ fn rows_of_a_retired_interface_read_as_if_they_were_forgotten() {
             HopKey::new(C, NONE, Verdict::Drop(DropReason::Spoofed)),
             count(1 << 11),
         ),
-    ]);
+    ])
+}
+
+#[test]
+fn rows_of_a_retired_interface_read_as_if_they_were_forgotten() {
+    let node = TestNode::new();
+    node.change(|maps| maps.hops.set_many(rows()));
+    assert_eq!(hops(&node), rows());
+
+    node.change(|maps| maps.retire_interface(B));
+    let left = without_b();
     assert_eq!(hops(&node), left);
     // Nothing was removed yet.
     assert_eq!(node.datapath().maps.hops.all().expect("rows"), rows());

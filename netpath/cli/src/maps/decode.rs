@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use netpath::datapath::{DatapathError, Maps, from_bytes};
 use netpath_common::{
     ConnectionCount, ConnectionEntry, ConnectionFamily, ConnectionKey, DeviceEntry, DropReason,
-    EndpointEntry, EndpointId, EndpointRecord, FastPathWish, FeatureBits, GateWord, HopCounter,
-    HopKey, Identity, Ids, Ifindex, InterfaceEntry, InterfaceKind, InterfaceState, Mac, NameKey,
-    NetnsKind, Origin, Outcome, PrefixBytes, PuntReason, RecordState, RouteEntry, RouteRecord,
-    Settings, TrieKey, UplinkRecord, tables, text,
+    EndpointEntry, EndpointId, EndpointRecord, Epoch, FastPathWish, FeatureBits, GateWord,
+    HopCounter, HopKey, Identity, Ids, Ifindex, InterfaceEntry, InterfaceKind, InterfaceState, Mac,
+    NameKey, NetnsKind, Origin, Outcome, PrefixBytes, PuntReason, RecordState, RouteEntry,
+    RouteRecord, Settings, TrieKey, UplinkRecord, tables, text,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
@@ -116,6 +116,7 @@ decode! {
     EndpointEntry: endpoint;
     EndpointId: |id| vec![("endpoint_id", number(id.0))];
     EndpointRecord: endpoint_record;
+    Epoch: |epoch| vec![("changed", Field::Number(epoch.changed))];
     FeatureBits: |features| vec![
         ("bits", Field::List(feature_names(features.bits))),
         ("route_mtu", number(features.route_mtu)),

@@ -12,6 +12,7 @@ mod v3_to_v4;
 mod v4_to_v5;
 mod v5_to_v6;
 mod v6_to_v7;
+mod v7_to_v8;
 
 use std::collections::BTreeMap;
 
@@ -46,6 +47,7 @@ const STEPS: &[(u32, Step)] = &[
     (4, v4_to_v5::step),
     (5, v5_to_v6::step),
     (6, v6_to_v7::step),
+    (7, v7_to_v8::step),
 ];
 
 /// The oldest version that there is a way from.

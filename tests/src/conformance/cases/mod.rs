@@ -84,8 +84,12 @@ impl List<'_> {
     fn erring(&mut self, flow: &Flow) -> Flow {
         self.next_spare = (self.next_spare + 1) % SPARES;
         let host = 10 + self.next_spare;
+        let flow = Flow {
+            once: true,
+            ..*flow
+        };
         match (flow.family, flow.path) {
-            (Family::V6, _) => *flow,
+            (Family::V6, _) => flow,
             (Family::V4, Path::SameNode | Path::ToRemote) => flow.from([10, 1, 1, host].into()),
             (Family::V4, Path::FromUplink | Path::Transit) => flow.from([10, 2, 77, host].into()),
         }
@@ -120,6 +124,7 @@ impl List<'_> {
             probe,
             with_discovery: false,
             with_redirects: false,
+            once: flow.once,
             counted_as: None,
         });
         self.cases.last_mut().expect("it was just added")

@@ -140,6 +140,8 @@ fn turned_back(list: &mut List<'_>, flow: &Flow, sender: Place) {
             let name = format!("to the sender's own prefix, TTL {ttl}");
             let case = list.frames(flow, name, "RFC 1812, 5.2.7.2", [frame]);
             case.counted_as = Some(outcome);
+            // The kernel sends it back where it came from, and so its connection is the kernel's.
+            case.once = true;
         }
     }
 }

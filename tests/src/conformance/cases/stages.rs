@@ -92,7 +92,8 @@ fn destinations(list: &mut List<'_>, flow: &Flow) {
         "punt(martian_destination)",
     ]) {
         let to: IpAddr = destination.parse().expect(destination);
-        let frame = list.erring(flow).to(to).udp().build();
+        let flow = &list.erring(flow);
+        let frame = flow.to(to).udp().build();
         counted(list, flow, &format!("to {destination}"), outcome, frame);
     }
 }

@@ -115,6 +115,7 @@ pub(super) fn add(list: &mut List<'_>, flow: &Flow) {
         let from = if refuses { list.erring(flow) } else { *flow };
         let sent = frames(&from, refuses);
         let case = list.frames(flow, name, "fib_rule_tests.sh", sent);
+        case.once = refuses;
         case.steps = neighbours(family)
             .chain([detour(family)])
             .chain(rule_steps(family, &rule))
@@ -153,6 +154,7 @@ pub(super) fn add_marked(list: &mut List<'_>, flow: &Flow) {
             "fib_rule_tests.sh: fwmark",
             [unmarked.clone(), marked, unmarked],
         );
+        case.once = refuses;
         case.steps = neighbours(family)
             .chain([detour(family), mark])
             .chain(rule_steps(family, &format!("pref 100 {rule}")))
