@@ -42,6 +42,30 @@ pub static CACHE_V4: PerCpuArray<[Slot<[u64; 3]>; SLOTS], PAGES> = PerCpuArray::
 #[btf_map(name = "cache_v6")]
 pub static CACHE_V6: PerCpuArray<[Slot<[u64; 6]>; SLOTS], PAGES> = PerCpuArray::new();
 
+/// What tells of each slot whether it is worth to be looked at: most packets of many flows are not in the cache, and these few
+/// kilobytes are in the processor's.
+#[btf_map(name = "cache_tags")]
+pub static TAGS: PerCpuArray<Tags, 1> = PerCpuArray::new();
+
+/// The tags of both families' slots.
+#[repr(C)]
+pub struct Tags {
+    /// The hash of the flow whose packet is being decided of: odd, or 0 for a packet that is not remembered. It is here and not on
+    /// the stack, because what becomes a place in memory later is followed by the verifier through all that is done before.
+    asked: u64,
+    of: [[Tag; PAGES * SLOTS]; 2],
+}
+
+/// Flows that may be or get into a slot: a part of their hash, mixed with a tick.
+#[repr(C)]
+pub struct Tag {
+    /// The one that is in it, with the tick that it is good for.
+    kept: u32,
+    /// The one of the last packet that was not decided by the slot, with its tick: should there be one more of this flow in this
+    /// tick, it gets the slot.
+    candidate: u32,
+}
+
 /// What was decided of a flow.
 #[repr(C)]
 pub struct Slot<K> {
@@ -50,9 +74,6 @@ pub struct Slot<K> {
     key: K,
     /// The epoch that it is good for.
     epoch: u32,
-    /// Of the last packet that was not decided by the slot, its flow and tick: should there be one more of this flow in this
-    /// tick, it gets the slot.
-    candidate: u32,
     /// The interface to redirect to, and in the highest bit, which no index has, [`OUT`].
     egress: u32,
     /// Where it is counted in `hop_hits`, or [`counters::NO_ROW`].
@@ -61,6 +82,7 @@ pub struct Slot<K> {
     macs: [u32; 3],
     /// Length in bytes of the longest packet that fits the way.
     longest: u32,
+    padding: u32,
 }
 
 /// It leaves by the interface itself, and not into the namespace of its peer.
@@ -70,33 +92,79 @@ const OUT: u32 = 1 << 31;
 /// slot alone: what is in it is of one packet always.
 const WRITTEN: u64 = u64::MAX;
 
-/// When a packet came. It is taken before anything else is read, so that what is remembered of it is never older than it says.
-#[derive(Clone, Copy)]
-pub struct Moment {
-    tick: u64,
-    epoch: u32,
+/// The tick that it is.
+#[inline(always)]
+fn tick() -> u64 {
+    // SAFETY: no arguments, no effects.
+    unsafe { bpf_jiffies64() }
 }
 
-impl Moment {
-    /// Now. Of the epoch the lower half, in nanoseconds: two within a tick differ by less than it holds.
+/// The epoch that it is: its lower half, in nanoseconds, as two within a tick differ by less than that holds.
+#[inline(always)]
+fn epoch() -> u32 {
+    EPOCH.get(0).map_or(0, |epoch| epoch.changed as u32)
+}
+
+/// When a packet came: the lower half of the tick, and in the upper the epoch. Taken before anything else is read, so that what is
+/// remembered of it is never older than it says.
+#[derive(Clone, Copy)]
+pub struct Came(u64);
+
+impl Came {
     #[inline(always)]
-    pub fn now() -> Self {
-        let epoch = EPOCH.get(0).map_or(0, |epoch| epoch.changed as u32);
-        // SAFETY: no arguments, no effects.
-        let tick = unsafe { bpf_jiffies64() };
-        Self { tick, epoch }
+    fn of(tick: u64, epoch: u32) -> Self {
+        Self(u64::from(tick as u32) | u64::from(epoch) << 32)
+    }
+
+    #[inline(always)]
+    fn epoch(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// The tick, unless it is over.
+    #[inline(always)]
+    fn tick(self) -> Option<u64> {
+        let now = tick();
+        (now as u32 == self.0 as u32).then_some(now)
+    }
+
+    /// What is in a tag for a flow of this hash.
+    #[inline(always)]
+    fn tag(self, hash: u64) -> u32 {
+        hash as u32 ^ self.0 as u32
+    }
+}
+
+impl Tags {
+    #[inline(always)]
+    fn get() -> Option<&'static mut Self> {
+        // SAFETY: this CPU's; programs on one CPU do not interrupt each other on these hooks.
+        TAGS.get_ptr_mut(0).map(|tags| unsafe { &mut *tags })
+    }
+
+    /// That of a flow's slot.
+    #[inline(always)]
+    fn tag<F: Cached>(&mut self, hash: u64) -> &mut Tag {
+        let at = (hash >> 54) as usize;
+        // SAFETY: as many bits as there are slots.
+        unsafe { self.of[F::NUMBER].get_unchecked_mut(at) }
     }
 }
 
 /// A family's flows, and where they are remembered.
 pub trait Cached: Flows + Route + Hop {
+    /// Which of the tags are its own.
+    const NUMBER: usize;
+
     /// The slot of a flow of this hash.
     fn slot(hash: u64) -> Option<&'static mut Slot<Self::Key>>;
 }
 
 macro_rules! cached {
-    ($family:ident, $map:ident) => {
+    ($family:ident, $number:literal, $map:ident) => {
         impl Cached for $family {
+            const NUMBER: usize = $number;
+
             #[inline(always)]
             fn slot(hash: u64) -> Option<&'static mut Slot<Self::Key>> {
                 let page = $map.get_ptr_mut((hash >> 60) as u32)?;
@@ -107,26 +175,39 @@ macro_rules! cached {
         }
     };
 }
-cached!(V4, CACHE_V4);
-cached!(V6, CACHE_V6);
+cached!(V4, 0, CACHE_V4);
+cached!(V6, 1, CACHE_V6);
 
-const _: () = assert!(PAGES == 1 << (u64::BITS - 60) && SLOTS.is_power_of_two());
+const _: () = assert!(PAGES == 1 << (u64::BITS - 60) && PAGES * SLOTS == 1 << (u64::BITS - 54));
 
-/// Does with a packet what was done with its flow's last ones, if that is known and good for it, and counts it. Returns what the
-/// program is to return.
+/// Does with a packet what was done with its flow's last ones, if that is known and good for it, and counts it: then it returns
+/// what the program is to return. Else when it came.
 #[inline(always)]
-pub fn take(skb: &mut Skb, now: Moment) -> Option<i32> {
-    match flow::network(skb)? {
-        Network::V4 => take_of::<V4>(skb, now),
-        Network::V6 => take_of::<V6>(skb, now),
-    }
+pub fn take(skb: &mut Skb) -> Result<i32, Came> {
+    let tick = tick();
+    let came = Came::of(tick, epoch());
+    let Some(tags) = Tags::get() else {
+        return Err(came);
+    };
+    tags.asked = 0;
+    let action = match flow::network(skb) {
+        Some(Network::V4) => take_of::<V4>(skb, tags, tick, came),
+        Some(Network::V6) => take_of::<V6>(skb, tags, tick, came),
+        None => None,
+    };
+    action.ok_or(came)
 }
 
 #[inline(always)]
-fn take_of<F: Cached>(skb: &mut Skb, now: Moment) -> Option<i32> {
+fn take_of<F: Cached>(skb: &mut Skb, tags: &mut Tags, tick: u64, came: Came) -> Option<i32> {
     let key = F::key(skb)?;
-    let slot = F::slot(F::hash(&key))?;
-    if slot.tick != now.tick || slot.epoch != now.epoch || !F::is_same(&slot.key, &key) {
+    let hash = F::hash(&key) | 1;
+    tags.asked = hash;
+    if tags.tag::<F>(hash).kept != came.tag(hash) {
+        return None;
+    }
+    let slot = F::slot(hash)?;
+    if slot.tick != tick || slot.epoch != came.epoch() || !F::is_same(&slot.key, &key) {
         return None;
     }
     flow::is_taken::<F>(skb, slot.longest)?;
@@ -150,10 +231,9 @@ fn take_of<F: Cached>(skb: &mut Skb, now: Moment) -> Option<i32> {
     })
 }
 
-/// Remembers what the stages have decided of a packet that came at this moment, without a mark; to be asked once its bytes are
-/// as they leave.
+/// Remembers what the stages have decided of a packet; to be asked once its bytes are as they leave.
 #[inline(always)]
-pub fn learn(skb: &mut Skb, came: Moment, decision: &Decision) {
+pub fn learn(skb: &mut Skb, came: Came, decision: &Decision) {
     let egress = decision.egress.ifindex.0;
     match decision.verdict {
         Verdict::RedirectPeer => keep(skb, came, egress),
@@ -165,32 +245,39 @@ pub fn learn(skb: &mut Skb, came: Moment, decision: &Decision) {
 }
 
 #[inline(always)]
-fn keep(skb: &mut Skb, came: Moment, egress: u32) {
-    match flow::network(skb) {
-        Some(Network::V4) => keep_of::<V4>(skb, came.tick, came.epoch, egress),
-        Some(Network::V6) => keep_of::<V6>(skb, came.tick, came.epoch, egress),
+fn keep(skb: &mut Skb, came: Came, egress: u32) {
+    let Some(tags) = Tags::get() else {
+        return;
+    };
+    match Network::of(skb.protocol()) {
+        Some(Network::V4) => keep_candidate::<V4>(skb, tags, came, egress),
+        Some(Network::V6) => keep_candidate::<V6>(skb, tags, came, egress),
         None => {}
     }
 }
 
+#[inline(always)]
+fn keep_candidate<F: Cached>(skb: &mut Skb, tags: &mut Tags, came: Came, egress: u32) {
+    let hash = tags.asked;
+    let tag = tags.tag::<F>(hash);
+    if tag.candidate == came.tag(hash) {
+        keep_of::<F>(skb, hash, came.0, egress);
+    } else {
+        tag.candidate = came.tag(hash);
+    }
+}
+
 #[inline(never)]
-fn keep_of<F: Cached>(skb: &mut Skb, tick: u64, epoch: u32, egress: u32) {
+fn keep_of<F: Cached>(skb: &mut Skb, hash: u64, came: u64, egress: u32) {
+    let came = Came(came);
     // What comes without an Ethernet header has no key of its own.
-    if Features::of_node().bare_uplinks() && gate::is_bare(skb) {
+    let is_bare = Features::of_node().bare_uplinks() && gate::is_bare(skb);
+    if is_bare || hash & 1 == 0 {
         return;
     }
-    let Some(key) = F::key(skb) else {
+    let (Some(slot), Some(tags)) = (F::slot(hash), Tags::get()) else {
         return;
     };
-    let hash = F::hash(&key);
-    let Some(slot) = F::slot(hash) else {
-        return;
-    };
-    let candidate = hash as u32 ^ tick as u32;
-    if slot.candidate != candidate {
-        slot.candidate = candidate;
-        return;
-    }
     if slot.tick == WRITTEN {
         return;
     }
@@ -200,14 +287,19 @@ fn keep_of<F: Cached>(skb: &mut Skb, tick: u64, epoch: u32, egress: u32) {
     } else {
         peer(skb, Ifindex(egress), &mut slot.macs)
     };
-    let Some(longest) = way else {
+    // Read again: to hold it meanwhile takes more of the stack than there is. A packet that came with a mark has none now.
+    let (Some(longest), Some(key), Some(tick)) = (way, F::key(skb), came.tick()) else {
         return write(&mut slot.tick, 0);
     };
+    if F::hash(&key) | 1 != hash {
+        return write(&mut slot.tick, 0);
+    }
     slot.longest = longest;
     slot.key = key;
-    slot.epoch = epoch;
+    slot.epoch = came.epoch();
     slot.egress = egress;
     slot.row = row(skb, egress);
+    tags.tag::<F>(hash).kept = came.tag(hash);
     write(&mut slot.tick, tick);
 }
 
@@ -264,7 +356,7 @@ fn forget(skb: &mut Skb) {
 #[inline(always)]
 fn forget_of<F: Cached>(skb: &Skb) {
     if let Some(key) = F::key(skb)
-        && let Some(slot) = F::slot(F::hash(&key))
+        && let Some(slot) = F::slot(F::hash(&key) | 1)
         && slot.tick != WRITTEN
         && F::is_same(&slot.key, &key)
     {

@@ -22,8 +22,7 @@ use aya_ebpf::{
 use netpath_common::{DropReason, Verdict};
 use netpath_ebpf::{
     access::{Skb, View as _},
-    cache::{self, Moment},
-    counters, log,
+    cache, counters, log,
     pipeline::{self, Decision},
     redirect,
 };
@@ -34,18 +33,16 @@ macro_rules! run {
     ($ctx:ident, $decide:path) => {{
         let mut skb = Skb::new($ctx);
         skb.set_decided(false);
-        let now = Moment::now();
-        if let Some(action) = cache::take(&mut skb, now) {
-            return action;
-        }
-        let (length, is_marked) = (skb.length(), skb.mark() != 0);
+        let came = match cache::take(&mut skb) {
+            Ok(action) => return action,
+            Err(came) => came,
+        };
+        let length = skb.length();
         let decision = $decide(&mut skb);
         if decision.stays_fast() {
             skb.set_decided(true);
         }
-        if !is_marked {
-            cache::learn(&mut skb, now, &decision);
-        }
+        cache::learn(&mut skb, came, &decision);
         act(&skb, length, &decision)
     }};
 }
