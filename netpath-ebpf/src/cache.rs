@@ -82,7 +82,6 @@ pub struct Slot<K> {
     macs: [u32; 3],
     /// Length in bytes of the longest packet that fits the way.
     longest: u32,
-    padding: u32,
 }
 
 /// It leaves by the interface itself, and not into the namespace of its peer.
