@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netpath::{datapath, netns::NETNS_DIR};
+use netpath::{
+    datapath::{self, AttachMode, attach_mode},
+    netns::NETNS_DIR,
+};
 use netpath_bench::{Family, Measure, Path, Reach, Results, SCHEMA, Sample};
 use netpath_tests::{kernel, netpath};
 use nix::{
@@ -86,6 +89,8 @@ fn a_quick_run_is_complete_and_in_time() {
     let paths: Vec<Path> = results.paths.iter().map(|state| state.path).collect();
     let expected = [
         Path::Direct,
+        Path::Floor,
+        Path::FloorRemote,
         Path::Netpath,
         Path::Kernel,
         Path::Iptables,
@@ -95,16 +100,7 @@ fn a_quick_run_is_complete_and_in_time() {
         Path::NftFlowtable,
     ];
     assert_eq!(paths, expected);
-    for state in &results.paths {
-        match &state.missing {
-            None => {}
-            // What `cargo xtask setup` gets is there; only the kernel's build decides about flowtables.
-            Some(reason) => {
-                assert_eq!(state.path, Path::NftFlowtable, "{reason}");
-                assert!(reason.starts_with("not here: nft -f -: "), "{reason}");
-            }
-        }
-    }
+    assert_missing(&results);
     assert_every_cell_in_every_round(&results);
     results
         .samples
@@ -112,14 +108,48 @@ fn a_quick_run_is_complete_and_in_time() {
         .for_each(|sample| assert_adds_up(sample, settings.processors.len()));
 }
 
-/// A path of many rules takes UDP packets and requests on one node only.
-fn has(path: Path, reach: Reach, measure: Measure) -> bool {
-    match path {
-        Path::Direct | Path::Netpath | Path::Kernel | Path::Iptables => true,
-        Path::IptablesRules(_) | Path::NftRules(_) | Path::NftSet(_) | Path::NftFlowtable => {
-            reach == Reach::SameNode && matches!(measure, Measure::UdpPacket | Measure::TcpRequest)
-        }
+/// What `cargo xtask setup` gets is there; only the kernel's build decides about some paths, and says so.
+fn assert_missing(results: &Results) {
+    for state in &results.paths {
+        let Some(reason) = &state.missing else {
+            continue;
+        };
+        let expected = match state.path {
+            Path::NftFlowtable => "not here: nft -f -: ",
+            Path::Floor | Path::FloorRemote => {
+                assert_eq!(attach_mode().expect("an answer"), AttachMode::Clsact);
+                "not here: programs are attached with clsact here"
+            }
+            Path::Macvlan | Path::Ipvlan | Path::Vxlan | Path::Ipip => {
+                "not here: ip -batch -: Error: Unknown device type."
+            }
+            other => panic!("{other} is everywhere, and not here: {reason}"),
+        };
+        assert!(reason.starts_with(expected), "{}: {reason}", state.path);
     }
+}
+
+/// Where a path may be: those of one node, of two, and of both.
+fn joins(path: Path, reach: Reach, family: Family) -> bool {
+    match path {
+        Path::Floor | Path::Bridge | Path::Macvlan | Path::Ipvlan => reach == Reach::SameNode,
+        Path::FloorRemote | Path::Vxlan => reach == Reach::TwoNodes,
+        Path::Ipip => reach == Reach::TwoNodes && family == Family::V4,
+        _ => true,
+    }
+}
+
+/// Four paths take all measures; the others UDP packets and requests, and those of many rules on one node only.
+fn has(path: Path, reach: Reach, family: Family, measure: Measure) -> bool {
+    let by_packet = matches!(measure, Measure::UdpPacket | Measure::TcpRequest);
+    joins(path, reach, family)
+        && match path {
+            Path::Direct | Path::Netpath | Path::Kernel | Path::Iptables => true,
+            Path::IptablesRules(_) | Path::NftRules(_) | Path::NftSet(_) | Path::NftFlowtable => {
+                reach == Reach::SameNode && by_packet
+            }
+            _ => by_packet,
+        }
 }
 
 fn assert_every_cell_in_every_round(results: &Results) {
@@ -133,7 +163,7 @@ fn assert_every_cell_in_every_round(results: &Results) {
         for reach in Reach::ALL {
             for family in Family::ALL {
                 for measure in Measure::ALL {
-                    if has(state.path, reach, measure) {
+                    if has(state.path, reach, family, measure) {
                         expected.push((state.path, reach, family, measure));
                     }
                 }
@@ -238,6 +268,66 @@ fn what_was_asked_for_is_measured_and_nothing_else() {
 }
 
 #[test]
+fn what_others_would_pick_is_measured_or_named() {
+    const PATHS: [(&str, Path); 9] = [
+        ("direct", Path::Direct),
+        ("floor", Path::Floor),
+        ("floor-remote", Path::FloorRemote),
+        ("nat", Path::Nat),
+        ("bridge", Path::Bridge),
+        ("macvlan", Path::Macvlan),
+        ("ipvlan", Path::Ipvlan),
+        ("vxlan", Path::Vxlan),
+        ("ipip", Path::Ipip),
+    ];
+    let names = PATHS.map(|(name, _)| name).join(",");
+    let arguments = [
+        "bench",
+        "--quick",
+        "--rounds",
+        "1",
+        "--paths",
+        &names,
+        "--measures",
+        "udp,request,connect",
+        "-j",
+    ];
+    let (output, _) = Bench::start(&arguments).end();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let results: Results = serde_json::from_slice(&output.stdout).expect("the document");
+    assert_eq!((results.schema, &results.rejected[..]), (1, &[][..]));
+    assert_missing(&results);
+
+    // As other people's scripts read it.
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let paths = document["paths"].as_array().expect("an array").iter();
+    let paths: Vec<_> = paths.map(|state| state["path"].clone()).collect();
+    let expected = PATHS.map(|(name, _)| serde_json::json!({"kind": name.replace('-', "_")}));
+    assert_eq!(paths, expected);
+
+    let cell = |sample: &Sample| (sample.path, sample.reach, sample.family, sample.measure);
+    let mut cells: Vec<_> = results.samples.iter().map(cell).collect();
+    cells.sort();
+    let mut expected = Vec::new();
+    for state in results.paths.iter().filter(|state| state.missing.is_none()) {
+        for reach in Reach::ALL {
+            for family in Family::ALL {
+                if joins(state.path, reach, family) {
+                    let measures = Measure::ALL.into_iter();
+                    let measures = measures.filter(|measure| *measure != Measure::TcpBulk);
+                    expected.extend(measures.map(|measure| (state.path, reach, family, measure)));
+                }
+            }
+        }
+    }
+    expected.sort();
+    assert_eq!(cells, expected);
+    for sample in &results.samples {
+        assert_adds_up(sample, results.settings.processors.len());
+    }
+}
+
+#[test]
 fn people_get_tables_and_a_report() {
     let directory = std::env::temp_dir().join(format!("netpath-report-{}", std::process::id()));
     let arguments = [
@@ -258,6 +348,9 @@ fn people_get_tables_and_a_report() {
     assert!(page.expect("a page").contains("netpath"));
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{stderr}");
+    let first = stdout.lines().next().unwrap_or_default();
+    let said = "Of one round only, too few to be sure: on one node a packet takes ";
+    assert!(first.starts_with(said), "{stdout}");
     for heading in [
         "UDP NS/PACKET",
         "REQUEST P50 US",
@@ -273,6 +366,43 @@ fn people_get_tables_and_a_report() {
         assert_eq!(rows.count(), 4, "{stdout}");
     }
     assert!(stderr.contains("1 rounds: too few"), "{stderr}");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_known_before_anything_is_measured() {
+    let directory = std::env::temp_dir().join(format!("netpath-taken-{}", std::process::id()));
+    fs::create_dir(&directory).expect("a directory");
+    let theirs = directory.join("hop_cost.svg");
+    let scales = directory.join("scale.html");
+    for file in [&theirs, &scales] {
+        fs::write(file, "theirs").expect("a file");
+    }
+    for arguments in [&["bench"][..], &["bench", "scale"]] {
+        let name = if arguments.len() == 1 {
+            "hop_cost.svg"
+        } else {
+            "scale.html"
+        };
+        for (place, said) in [
+            (&directory, format!("{name}: not written by netpath bench")),
+            (&theirs, "no report can be written to".to_owned()),
+        ] {
+            let place = place.to_str().expect("UTF-8");
+            let arguments = [arguments, &["--quick", "--rounds", "1", "--report", place]].concat();
+            let (output, _) = Bench::start(&arguments).end();
+            let stderr = text(&output.stderr);
+            // What was measured would have been shown.
+            assert_eq!(text(&output.stdout), "", "{stderr}");
+            assert_eq!(output.status.code(), Some(2), "{stderr}");
+            assert!(stderr.contains(&said), "{stderr}");
+        }
+    }
+    let kept = [&theirs, &scales].map(fs::read_to_string);
+    fs::remove_dir_all(&directory).expect("the test's directory");
+    assert!(
+        kept.into_iter()
+            .all(|text| text.expect("it stays") == "theirs")
+    );
 }
 
 #[test]

@@ -13,7 +13,7 @@ pub use plots::plots;
 
 /// How the goals are judged.
 const HOW: &str = "Endpoints of one node, unless it says otherwise. 5 and 6 are judged by the 95 % interval of the \
-rounds' median: met or missed when the whole of it is, else undecided. What 7 asks for is measured once in a run (where \
+rounds' median: met or missed when the whole of it is, else undecided. What 8 asks for is measured once in a run (where \
 several tables yield it, the worst counts), and judged by the figure itself.";
 
 /// The page of a run with its plots.
