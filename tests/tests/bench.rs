@@ -13,7 +13,7 @@ use netpath::{
     datapath::{self, AttachMode, attach_mode},
     netns::NETNS_DIR,
 };
-use netpath_bench::{Family, Measure, Path, Reach, Results, SCHEMA, Sample};
+use netpath_bench::{Family, Measure, Path, Reach, Results, SCHEMA, Sample, stats};
 use netpath_tests::{kernel, netpath};
 use nix::{
     sys::signal::{Signal, kill},
@@ -325,6 +325,57 @@ fn what_others_would_pick_is_measured_or_named() {
     for sample in &results.samples {
         assert_adds_up(sample, results.settings.processors.len());
     }
+}
+
+#[test]
+fn a_path_that_is_not_here_is_no_failure() {
+    let arguments = [
+        "bench",
+        "--quick",
+        "--rounds",
+        "1",
+        "--paths",
+        "floor-remote,netpath,floor",
+        "--measures",
+        "udp",
+        "--family",
+        "ipv4",
+        "-j",
+    ];
+    // With filters instead of TCX there is no floor, whatever the kernel.
+    let mut command = netpath(&arguments);
+    let bench = Bench {
+        child: command
+            .env("NETPATH_ATTACH", "clsact")
+            .spawn()
+            .expect("netpath starts"),
+        began: Instant::now(),
+    };
+    let (output, _) = bench.end();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let missing =
+        "not here: programs are attached with clsact here, and the floor's take TCX (Linux 6.6)";
+    let expected = serde_json::json!([
+        {"path": {"kind": "floor_remote"}, "missing": missing},
+        {"path": {"kind": "netpath"}, "missing": null},
+        {"path": {"kind": "floor"}, "missing": missing},
+    ]);
+    assert_eq!(document["paths"], expected);
+    assert_eq!(document["rejected"], serde_json::json!([]));
+    let results: Results = serde_json::from_value(document).expect("the document");
+    let cells: Vec<_> = results
+        .samples
+        .iter()
+        .map(|it| (it.path, it.reach))
+        .collect();
+    assert_eq!(cells, Reach::ALL.map(|reach| (Path::Netpath, reach)));
+    let judged = stats::goals(&results);
+    assert!(
+        judged
+            .iter()
+            .all(|goal| goal.verdict == stats::Verdict::NotMeasured)
+    );
 }
 
 #[test]

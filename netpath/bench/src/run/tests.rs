@@ -5,8 +5,10 @@ use std::{
     process::{Command, Stdio},
 };
 
+use netpath::datapath::{AttachMode, attach_mode};
+
 use super::*;
-use crate::{Family, Measure, Path, Reach, netfilter};
+use crate::{Family, Measure, Path, Reach, floor::Floor, netfilter};
 
 fn options() -> BenchOptions {
     BenchOptions {
@@ -160,6 +162,38 @@ fn every_path_is_taken_and_the_next_one_finds_nothing_of_it() {
         }
     }
     assert_eq!(run.samples.len(), expected);
+}
+
+#[test]
+fn a_panic_leaves_nothing_of_the_floor() {
+    let bed = Bed::new();
+    let [first, second] = &bed.lab.nodes;
+    let family = Family::V4;
+    let measure = |path| {
+        let mut run = bed.run();
+        let visit = visit(path, Reach::SameNode, family, Measure::UdpPacket);
+        run.cell(0, visit).expect("the lab works");
+        run.rejected
+    };
+    if attach_mode().expect("an answer") == AttachMode::Clsact {
+        return assert!(matches!(
+            Floor::attach(floor::Kind::SameNode, first, second),
+            Err(BenchError::Lacks(_))
+        ));
+    }
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let floor = Floor::attach(floor::Kind::SameNode, first, second).expect("a floor");
+        let under_it = measure(Path::Kernel);
+        assert_eq!(under_it.len(), 1, "{floor:?}");
+        panic!("on purpose");
+    }));
+    let panicked = panicked.expect_err("it panicked");
+    assert_eq!(panicked.downcast_ref::<&str>(), Some(&"on purpose"));
+    // Some kernels let go of a link a little after its last descriptor.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while let rejected @ [_, ..] = &measure(Path::Kernel)[..] {
+        assert!(Instant::now() < deadline, "{rejected:?}");
+    }
 }
 
 #[test]
