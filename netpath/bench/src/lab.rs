@@ -171,15 +171,11 @@ impl Lab {
 
     /// Makes the ways that paths take beside the nodes.
     pub fn make_ways(&mut self, paths: &[Path]) -> Result<(), BenchError> {
-        let [first, second] = &self.nodes;
-        let namespaces = Namespaces {
-            sender: &self.sender,
-            receivers: &self.receivers,
-            nodes: [&first.netns, &second.netns],
-        };
+        let mut beside = Beside::new()?;
         for &path in paths {
-            self.beside.make(path, namespaces)?;
+            beside.make(path, self.namespaces())?;
         }
+        self.beside = beside;
         Ok(())
     }
 

@@ -60,9 +60,9 @@ pub(super) fn load(name: &str, instructions: &[u64]) -> io::Result<OwnedFd> {
     attributes.name[..name.len()].copy_from_slice(name.as_bytes());
     // SAFETY: the layout is the kernel's; what it points to outlives the call and has the lengths stated.
     unsafe { bpf(PROG_LOAD, &attributes) }
-        .and_then(|fd| {
+        .map(|fd| {
             // SAFETY: the kernel has just opened it for this call, and nobody else has it.
-            Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+            unsafe { OwnedFd::from_raw_fd(fd) }
         })
         .map_err(|error| {
             let log = String::from_utf8_lossy(&log);

@@ -36,7 +36,7 @@ pub struct BenchArgs {
     #[command(subcommand)]
     other: Option<Other>,
 
-    /// Be done within a minute: shorter cells, fewer rounds, 1,000 rules only
+    /// Be done within a minute: shorter cells, fewer rounds, 1,000 rules only, no nat, bridge, macvlan, ipvlan, vxlan, ipip
     #[arg(long)]
     quick: bool,
 

@@ -1,6 +1,9 @@
 //! `netpath bench --quick`: that it measures what it says, all of it, and leaves nothing. How fast anything is, no
 //! test asserts: machines differ, and the other tests take their share of this one.
 
+mod paths;
+mod people;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -22,6 +25,23 @@ use nix::{
 
 /// What `--quick` promises.
 const LONGEST: Duration = Duration::from_secs(60);
+
+/// A document as docs/schema describes it.
+fn document(output: &Output) -> serde_json::Value {
+    const SCHEMA: &str = include_str!("../../../docs/schema/bench.json");
+    let schema = serde_json::from_str(SCHEMA).expect("JSON");
+    let document = serde_json::from_slice(&output.stdout).expect("JSON");
+    if let Err(error) = jsonschema::draft202012::validate(&schema, &document) {
+        panic!("{error} at {}", error.instance_path());
+    }
+    document
+}
+
+/// The same as netpath reads it.
+fn results(output: &Output) -> Results {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_value(document(output)).expect("the document")
+}
 
 /// A benchmark of which nothing may be left.
 struct Bench {
@@ -77,9 +97,8 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn a_quick_run_is_complete_and_in_time() {
     let (output, took) = Bench::start(&["bench", "--quick", "--seed", "7", "-j"]).end();
-    assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(took < LONGEST || kernel::is_emulated(), "{took:?}");
-    let results: Results = serde_json::from_slice(&output.stdout).expect("the document");
+    let results = results(&output);
     assert_eq!(results.schema, SCHEMA);
     assert_eq!(results.rejected, []);
     let settings = &results.settings;
@@ -224,235 +243,6 @@ fn assert_adds_up(sample: &Sample, processors: usize) {
         difference <= value * 1e-9,
         "{cell}: {} is not {value}",
         sample.value
-    );
-}
-
-#[test]
-fn what_was_asked_for_is_measured_and_nothing_else() {
-    let arguments = [
-        "bench",
-        "--quick",
-        "--rounds",
-        "2",
-        "--paths",
-        "netpath,nft-3,netpath",
-        "--measures",
-        "connect",
-        "--family",
-        "ipv6",
-        "-j",
-    ];
-    let (output, _) = Bench::start(&arguments).end();
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let results: Results = serde_json::from_slice(&output.stdout).expect("the document");
-    assert_eq!(
-        (results.settings.rounds, &results.rejected[..]),
-        (2, &[][..])
-    );
-    let mut cells: Vec<_> = results
-        .samples
-        .iter()
-        .map(|sample| (sample.round, sample.path, sample.reach))
-        .collect();
-    cells.sort();
-    let mut expected = Vec::new();
-    for round in 0..2 {
-        for path in [Path::Netpath, Path::NftRules(3)] {
-            expected.extend(Reach::ALL.map(|reach| (round, path, reach)));
-        }
-    }
-    assert_eq!(cells, expected);
-    let only =
-        |sample: &Sample| sample.family == Family::V6 && sample.measure == Measure::TcpConnect;
-    assert!(results.samples.iter().all(only));
-}
-
-#[test]
-fn what_others_would_pick_is_measured_or_named() {
-    const PATHS: [(&str, Path); 9] = [
-        ("direct", Path::Direct),
-        ("floor", Path::Floor),
-        ("floor-remote", Path::FloorRemote),
-        ("nat", Path::Nat),
-        ("bridge", Path::Bridge),
-        ("macvlan", Path::Macvlan),
-        ("ipvlan", Path::Ipvlan),
-        ("vxlan", Path::Vxlan),
-        ("ipip", Path::Ipip),
-    ];
-    let names = PATHS.map(|(name, _)| name).join(",");
-    let arguments = [
-        "bench",
-        "--quick",
-        "--rounds",
-        "1",
-        "--paths",
-        &names,
-        "--measures",
-        "udp,request,connect",
-        "-j",
-    ];
-    let (output, _) = Bench::start(&arguments).end();
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let results: Results = serde_json::from_slice(&output.stdout).expect("the document");
-    assert_eq!((results.schema, &results.rejected[..]), (1, &[][..]));
-    assert_missing(&results);
-
-    // As other people's scripts read it.
-    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let paths = document["paths"].as_array().expect("an array").iter();
-    let paths: Vec<_> = paths.map(|state| state["path"].clone()).collect();
-    let expected = PATHS.map(|(name, _)| serde_json::json!({"kind": name.replace('-', "_")}));
-    assert_eq!(paths, expected);
-
-    let cell = |sample: &Sample| (sample.path, sample.reach, sample.family, sample.measure);
-    let mut cells: Vec<_> = results.samples.iter().map(cell).collect();
-    cells.sort();
-    let mut expected = Vec::new();
-    for state in results.paths.iter().filter(|state| state.missing.is_none()) {
-        for reach in Reach::ALL {
-            for family in Family::ALL {
-                if joins(state.path, reach, family) {
-                    let measures = Measure::ALL.into_iter();
-                    let measures = measures.filter(|measure| *measure != Measure::TcpBulk);
-                    expected.extend(measures.map(|measure| (state.path, reach, family, measure)));
-                }
-            }
-        }
-    }
-    expected.sort();
-    assert_eq!(cells, expected);
-    for sample in &results.samples {
-        assert_adds_up(sample, results.settings.processors.len());
-    }
-}
-
-#[test]
-fn a_path_that_is_not_here_is_no_failure() {
-    let arguments = [
-        "bench",
-        "--quick",
-        "--rounds",
-        "1",
-        "--paths",
-        "floor-remote,netpath,floor",
-        "--measures",
-        "udp",
-        "--family",
-        "ipv4",
-        "-j",
-    ];
-    // With filters instead of TCX there is no floor, whatever the kernel.
-    let mut command = netpath(&arguments);
-    let bench = Bench {
-        child: command
-            .env("NETPATH_ATTACH", "clsact")
-            .spawn()
-            .expect("netpath starts"),
-        began: Instant::now(),
-    };
-    let (output, _) = bench.end();
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let missing =
-        "not here: programs are attached with clsact here, and the floor's take TCX (Linux 6.6)";
-    let expected = serde_json::json!([
-        {"path": {"kind": "floor_remote"}, "missing": missing},
-        {"path": {"kind": "netpath"}, "missing": null},
-        {"path": {"kind": "floor"}, "missing": missing},
-    ]);
-    assert_eq!(document["paths"], expected);
-    assert_eq!(document["rejected"], serde_json::json!([]));
-    let results: Results = serde_json::from_value(document).expect("the document");
-    let cells: Vec<_> = results
-        .samples
-        .iter()
-        .map(|it| (it.path, it.reach))
-        .collect();
-    assert_eq!(cells, Reach::ALL.map(|reach| (Path::Netpath, reach)));
-    let judged = stats::goals(&results);
-    assert!(
-        judged
-            .iter()
-            .all(|goal| goal.verdict == stats::Verdict::NotMeasured)
-    );
-}
-
-#[test]
-fn people_get_tables_and_a_report() {
-    let directory = std::env::temp_dir().join(format!("netpath-report-{}", std::process::id()));
-    let arguments = [
-        "bench",
-        "--quick",
-        "--rounds",
-        "1",
-        "--paths",
-        "direct,netpath",
-        "--family",
-        "ipv4",
-        "--report",
-        directory.to_str().expect("UTF-8"),
-    ];
-    let (output, _) = Bench::start(&arguments).end();
-    let page = fs::read_to_string(directory.join("report.html"));
-    fs::remove_dir_all(&directory).expect("the report's directory");
-    assert!(page.expect("a page").contains("netpath"));
-    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{stderr}");
-    let first = stdout.lines().next().unwrap_or_default();
-    let said = "Of one round only, too few to be sure: on one node a packet takes ";
-    assert!(first.starts_with(said), "{stdout}");
-    for heading in [
-        "UDP NS/PACKET",
-        "REQUEST P50 US",
-        "CONNECTIONS/S",
-        "BULK GBIT/S",
-    ] {
-        assert!(stdout.contains(heading), "no {heading}: {stdout}");
-    }
-    for reach in ["same node", "two nodes"] {
-        let rows = stdout.lines().filter(|line| {
-            line.starts_with(reach) && line.split_whitespace().nth(3) == Some("netpath")
-        });
-        assert_eq!(rows.count(), 4, "{stdout}");
-    }
-    assert!(stderr.contains("1 rounds: too few"), "{stderr}");
-}
-
-#[test]
-fn a_report_that_cannot_be_written_is_known_before_anything_is_measured() {
-    let directory = std::env::temp_dir().join(format!("netpath-taken-{}", std::process::id()));
-    fs::create_dir(&directory).expect("a directory");
-    let theirs = directory.join("hop_cost.svg");
-    let scales = directory.join("scale.html");
-    for file in [&theirs, &scales] {
-        fs::write(file, "theirs").expect("a file");
-    }
-    for arguments in [&["bench"][..], &["bench", "scale"]] {
-        let name = if arguments.len() == 1 {
-            "hop_cost.svg"
-        } else {
-            "scale.html"
-        };
-        for (place, said) in [
-            (&directory, format!("{name}: not written by netpath bench")),
-            (&theirs, "no report can be written to".to_owned()),
-        ] {
-            let place = place.to_str().expect("UTF-8");
-            let arguments = [arguments, &["--quick", "--rounds", "1", "--report", place]].concat();
-            let (output, _) = Bench::start(&arguments).end();
-            let stderr = text(&output.stderr);
-            // What was measured would have been shown.
-            assert_eq!(text(&output.stdout), "", "{stderr}");
-            assert_eq!(output.status.code(), Some(2), "{stderr}");
-            assert!(stderr.contains(&said), "{stderr}");
-        }
-    }
-    let kept = [&theirs, &scales].map(fs::read_to_string);
-    fs::remove_dir_all(&directory).expect("the test's directory");
-    assert!(
-        kept.into_iter()
-            .all(|text| text.expect("it stays") == "theirs")
     );
 }
 
