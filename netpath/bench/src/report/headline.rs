@@ -1,7 +1,9 @@
 //! What a run says, in one sentence.
 
 use super::format;
-use crate::stats::{Cell, Estimate, Figure, ROUNDS_MIN, Selector, hop_cost_ratio, paired, rounds};
+use crate::stats::{
+    Cell, Estimate, Figure, ROUNDS_MIN, Selector, hop_cost_ratio, paired, rounds, warnings,
+};
 use crate::{Family, Measure, Path, Reach, Results};
 
 /// The sentence. Every figure in it is of this run, and of both families where they differ.
@@ -18,8 +20,25 @@ pub fn headline(results: &Results) -> String {
     match rounds(results) {
         1 => format!("Of one round only, too few to be sure: {said}."),
         few if few < ROUNDS_MIN => format!("Of {few} rounds only, too few to be sure: {said}."),
+        _ if is_noisy(results) => format!("The machine was too noisy to be sure: {said}."),
         _ => format!("{}.", capitalised(&said)),
     }
+}
+
+/// Whether a figure of the sentence is one that says nothing.
+fn is_noisy(results: &Results) -> bool {
+    let doubts = warnings(results);
+    let told = [
+        (Reach::SameNode, [Path::Netpath, Path::Iptables]),
+        (Reach::TwoNodes, [Path::Netpath, Path::Kernel]),
+        (Reach::TwoNodes, [Path::Netpath, Path::Vxlan]),
+    ];
+    told.iter().any(|(reach, paths)| {
+        Family::ALL.iter().any(|family| {
+            let cell = packets(*reach, *family);
+            doubts.iter().any(|doubt| doubt.is_noise(paths, cell))
+        })
+    })
 }
 
 fn same_node(results: &Results) -> Option<String> {
@@ -138,6 +157,32 @@ mod tests {
              0.12 of what it costs through iptables; between two nodes netpath's hop costs 0.62 of the kernel's, and a \
              packet takes 1.50 (IPv6: 2.25) times as long by VXLAN as through netpath."
         );
+    }
+
+    #[test]
+    fn figures_of_a_noisy_machine_are_told_as_such() {
+        use {Family::*, Path::*, Reach::*};
+        let ways = [(Direct, 100.0), (Netpath, 101.0), (Kernel, 150.0)];
+        let mut results = of(&ways.map(|(path, value)| (path, SameNode, V4, value)));
+        let netpath = |sample: &&mut crate::Sample| sample.path == Netpath;
+        for (sample, value) in (results.samples.iter_mut().filter(netpath)).zip([90.0, 95.0, 107.0])
+        {
+            sample.value = value;
+        }
+        assert!(
+            headline(&results).starts_with("The machine was too noisy to be sure: on one node "),
+            "{}",
+            headline(&results)
+        );
+        // The same of a path that the sentence does not speak of.
+        for sample in &mut results.samples {
+            sample.path = match sample.path {
+                Netpath => Kernel,
+                Kernel => Netpath,
+                other => other,
+            };
+        }
+        assert!(headline(&results).starts_with("On one node "));
     }
 
     #[test]

@@ -205,8 +205,7 @@ fn tell(files: &[PathBuf]) {
 /// JSON is on one line: the many raw figures would take one each. For people what was found stands first.
 fn show(results: &Results, context: &Context) -> Result<(), Failure> {
     if context.output.is_table() {
-        context.output.line(report::headline(results))?;
-        context.output.line("")?;
+        context.output.paragraph(&report::headline(results))?;
     }
     if context.output.format == Format::Json {
         let mut document = serde_json::to_vec(results).map_err(StdoutError::from)?;
@@ -216,4 +215,36 @@ fn show(results: &Results, context: &Context) -> Result<(), Failure> {
         context.output.show(results, || tables::all(results))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quick_run_has_its_goals_paths_and_leaves_the_rest_out() {
+        let quick = paths(&QUICK_RULES, true);
+        let full = paths(&RULES, false);
+        for path in [
+            Path::Direct,
+            Path::Floor,
+            Path::FloorRemote,
+            Path::Netpath,
+            Path::Kernel,
+            Path::Iptables,
+        ] {
+            assert!(quick.contains(&path) && full.contains(&path), "{path}");
+        }
+        for path in [
+            Path::Nat,
+            Path::Bridge,
+            Path::Macvlan,
+            Path::Ipvlan,
+            Path::Vxlan,
+            Path::Ipip,
+        ] {
+            assert!(!quick.contains(&path) && full.contains(&path), "{path}");
+        }
+        assert_eq!((quick.len(), full.len()), (10, 22));
+    }
 }
