@@ -319,5 +319,7 @@ name: 'uplink: off'
         assert_eq!(lines.replace('\n', " "), text);
         let widths: Vec<_> = lines.lines().map(str::len).collect();
         assert_eq!(widths, [79, 79, 39, 90, 3]);
+        assert_eq!(folded("one two", 7), "one two");
+        assert_eq!(folded("one two", 6), "one\ntwo");
     }
 }
