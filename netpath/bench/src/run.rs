@@ -69,6 +69,9 @@ pub fn run(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Results, BenchError> {
     let began = Instant::now();
+    if options.scope.round(options.seed, 0).is_empty() {
+        return Err(BenchError::Nothing(nothing(&options.scope)));
+    }
     let machine = machine()?;
     let processors = Processors::choose()?;
     let mut warnings = orphans::sweep()?;
@@ -121,6 +124,17 @@ pub fn run(
         rejected,
         warnings,
     })
+}
+
+/// Why a scope has no cell: every path joins endpoints somewhere, but not in every family.
+fn nothing(scope: &Scope) -> String {
+    let paths: Vec<String> = scope.paths.iter().map(Path::to_string).collect();
+    let families: Vec<&str> = scope.families.iter().map(|family| family.title()).collect();
+    format!(
+        "nothing to measure: there is no {} of {}; leave out --family, or name another path",
+        paths.join(", "),
+        families.join(", ")
+    )
 }
 
 fn milliseconds(duration: Duration) -> u32 {

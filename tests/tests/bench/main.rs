@@ -273,8 +273,10 @@ fn wrong_usage_touches_nothing() {
         &["bench", "--paths", "iptables-0"][..],
         &["bench", "--measures", "udp,latency"],
         &["bench", "--rounds", "0"],
+        &["bench", "--paths", "ipip", "--family", "ipv6"],
     ] {
         let (output, _) = Bench::start(arguments).end();
         assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+        assert_eq!(text(&output.stdout), "");
     }
 }
