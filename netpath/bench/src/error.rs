@@ -15,9 +15,6 @@ pub enum BenchError {
     /// Nothing is left to measure.
     #[error("{0}")]
     Nothing(String),
-    /// The machine has not what a path takes.
-    #[error("{0}")]
-    Lacks(&'static str),
     /// The lab could not be made, switched or removed.
     #[error(transparent)]
     Provision(#[from] ProvisionError),
@@ -82,7 +79,7 @@ pub enum BenchError {
 impl Ends for BenchError {
     fn ending(&self) -> Ending {
         match self {
-            Self::Nothing(_) | Self::Lacks(_) => Ending::Refused,
+            Self::Nothing(_) => Ending::Refused,
             Self::Provision(error) => error.ending(),
             Self::Counters(error) => error.ending(),
             Self::ProcNet(error) => error.ending(),

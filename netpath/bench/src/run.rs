@@ -267,7 +267,9 @@ impl Run<'_> {
             match self.switch.to(path, reach, family) {
                 Ok(()) => {}
                 Err(BenchError::Command(error)) => return Ok(Some(reason(&error))),
-                Err(error @ BenchError::Lacks(_)) => return Ok(Some(error.to_string())),
+                Err(error @ BenchError::System { .. }) if floor::Kind::of(path).is_some() => {
+                    return Ok(Some(error.to_string()));
+                }
                 Err(error) => return Err(error),
             }
         }

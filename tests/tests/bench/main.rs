@@ -12,10 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netpath::{
-    datapath::{self, AttachMode, attach_mode},
-    netns::NETNS_DIR,
-};
+use netpath::{datapath, netns::NETNS_DIR};
 use netpath_bench::{Family, Measure, Path, Reach, Results, SCHEMA, Sample, stats};
 use netpath_tests::{kernel, netpath};
 use nix::{
@@ -135,10 +132,6 @@ fn assert_missing(results: &Results) {
         };
         let expected = match state.path {
             Path::NftFlowtable => "not here: nft -f -: ",
-            Path::Floor | Path::FloorRemote => {
-                assert_eq!(attach_mode().expect("an answer"), AttachMode::Clsact);
-                "not here: programs are attached with clsact here"
-            }
             Path::Macvlan | Path::Ipvlan | Path::Vxlan | Path::Ipip => {
                 "not here: ip -batch -: Error: Unknown device type."
             }

@@ -1,10 +1,14 @@
 //! The floor: what a fast path cannot be faster than. Its programs look nothing up, check nothing and count nothing; they
-//! redirect to the one place that there is. They sit on the same interfaces as netpath's, in its stead.
+//! redirect to the one place that there is. They sit on the same interfaces as netpath's, in its stead, and are attached as
+//! its own are.
 //!
-//! Their links are held by descriptors: however the process ends, they are gone with it.
+//! Links are held by descriptors: however the process ends, they are gone with it. Filters go with the lab at the latest.
 
 mod bpf;
+mod filter;
 mod program;
+
+use self::filter::Filter;
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -47,20 +51,19 @@ impl Kind {
 pub(super) struct Floor {
     pub kind: Kind,
     node: String,
-    links: Vec<OwnedFd>,
+    hooks: Vec<Hook>,
+}
+
+/// What holds a program at its interface.
+#[derive(Debug)]
+enum Hook {
+    Tcx(OwnedFd),
+    Clsact(Filter),
 }
 
 impl Floor {
     /// Puts them in place.
-    ///
-    /// # Errors
-    /// [`BenchError::Lacks`] where there is no TCX.
     pub fn attach(kind: Kind, node: &LabNode, next_hop: &LabNode) -> Result<Self, BenchError> {
-        if attach_mode().map_err(ProvisionError::from)? == AttachMode::Clsact {
-            return Err(BenchError::Lacks(
-                "programs are attached with clsact here, and the floor's take TCX (Linux 6.6)",
-            ));
-        }
         let _expedited = expedited();
         let [one, other] = node.endpoint_devs;
         let programs = match kind {
@@ -84,23 +87,27 @@ impl Floor {
                 [(one, to_far), (uplink, to_one)]
             }
         };
-        let mut links = Vec::new();
+        let mut hooks = Vec::new();
         for (link, instructions) in &programs {
-            links.push(attach(node, link, instructions)?);
+            hooks.push(attach(node, link, instructions)?);
         }
         Ok(Self {
             kind,
             node: node.name.clone(),
-            links,
+            hooks,
         })
     }
 
     /// Takes them away, and returns when no packet meets them any more.
     pub fn detach(self) -> Result<(), BenchError> {
         let _expedited = expedited();
-        for link in &self.links {
-            bpf::detach(link.as_fd())
-                .map_err(|source| system(format!("take the floor off {}", self.node), source))?;
+        for hook in self.hooks {
+            match hook {
+                Hook::Tcx(link) => bpf::detach(link.as_fd()).map_err(|source| {
+                    system(format!("take the floor off {}", self.node), source)
+                })?,
+                Hook::Clsact(filter) => filter.remove()?,
+            }
         }
         Ok(())
     }
@@ -113,7 +120,7 @@ fn expedited() -> Option<Expedited> {
         .ok()
 }
 
-fn attach(node: &LabNode, link: &Link, instructions: &[u64]) -> Result<OwnedFd, BenchError> {
+fn attach(node: &LabNode, link: &Link, instructions: &[u64]) -> Result<Hook, BenchError> {
     let failed = |step| {
         let what = format!(
             "{step} the floor's program for {} of {}",
@@ -122,9 +129,16 @@ fn attach(node: &LabNode, link: &Link, instructions: &[u64]) -> Result<OwnedFd, 
         move |source| system(what, source)
     };
     let program = bpf::load("bench_floor", instructions).map_err(failed("load"))?;
-    node.netns
-        .run(|| bpf::attach(program.as_fd(), link.ifindex.0))?
-        .map_err(failed("attach"))
+    match attach_mode().map_err(ProvisionError::from)? {
+        AttachMode::Tcx => node
+            .netns
+            .run(|| bpf::attach(program.as_fd(), link.ifindex.0))?
+            .map(Hook::Tcx)
+            .map_err(failed("attach")),
+        AttachMode::Clsact => {
+            Filter::attach(&node.netns, program.as_fd(), link.ifindex.0).map(Hook::Clsact)
+        }
+    }
 }
 
 fn link(node: &LabNode, dev: &str) -> Result<Link, BenchError> {

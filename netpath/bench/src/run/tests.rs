@@ -5,8 +5,6 @@ use std::{
     process::{Command, Stdio},
 };
 
-use netpath::datapath::{AttachMode, attach_mode};
-
 use super::*;
 use crate::{Family, Measure, Path, Reach, floor::Floor, netfilter};
 
@@ -175,12 +173,6 @@ fn a_panic_leaves_nothing_of_the_floor() {
         run.cell(0, visit).expect("the lab works");
         run.rejected
     };
-    if attach_mode().expect("an answer") == AttachMode::Clsact {
-        return assert!(matches!(
-            Floor::attach(floor::Kind::SameNode, first, second),
-            Err(BenchError::Lacks(_))
-        ));
-    }
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let floor = Floor::attach(floor::Kind::SameNode, first, second).expect("a floor");
         let under_it = measure(Path::Kernel);
