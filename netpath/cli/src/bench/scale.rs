@@ -176,6 +176,7 @@ fn real_endpoints(results: &ScaleResults) -> Table {
     let mut table = Table::new([
         "real endpoints",
         "#up (s)",
+        "#not expedited (s)",
         "#first tenth (s)",
         "#last tenth (s)",
         "#down (s)",
@@ -188,6 +189,7 @@ fn real_endpoints(results: &ScaleResults) -> Table {
     table.row([
         found.count.to_string(),
         seconds(found.up_ns),
+        found.plain_up_ns.map(seconds).unwrap_or_default(),
         tenth(found.tenths_ns.first()),
         tenth(found.tenths_ns.last()),
         seconds(found.down_ns),

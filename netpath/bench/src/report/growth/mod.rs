@@ -85,6 +85,9 @@ fn endpoint_table(results: &ScaleResults) -> String {
     let rows = vec![vec![
         found.count.to_string(),
         format::ns(found.up_ns as f64),
+        found
+            .plain_up_ns
+            .map_or_else(|| "–".to_owned(), |ns| format::ns(ns as f64)),
         tenths.join(", "),
         format::ns(found.down_ns as f64),
         each(found.memory as f64),
@@ -93,6 +96,7 @@ fn endpoint_table(results: &ScaleResults) -> String {
     let head = [
         "endpoints",
         "up",
+        "up without expedited grace periods",
         "each tenth of them",
         "down",
         "memory each",
