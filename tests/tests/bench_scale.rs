@@ -52,6 +52,7 @@ fn a_quick_run_is_complete_and_leaves_nothing() {
     assert_eq!((endpoints.count, endpoints.tenths_ns.len()), (10, 10));
     assert!(endpoints.tenths_ns.iter().sum::<u64>() <= endpoints.up_ns);
     assert!(endpoints.down_ns > 0);
+    assert!(endpoints.plain_up_ns > Some(0), "{endpoints:?}");
     if kernel::counts_map_entries() {
         assert!(endpoints.maps > Some(0), "{endpoints:?}");
     } else {

@@ -20,8 +20,10 @@ use netpath::{
 use netpath_common::{Family, Mac};
 
 use super::{
+    beside::{Beside, Namespaces},
     error::BenchError,
     orphans,
+    passage::received,
     results::{Path, Reach},
 };
 
@@ -81,6 +83,33 @@ pub(super) struct Ends<'a> {
     pub src: IpAddr,
     /// The receiver's address.
     pub dst: IpAddr,
+    /// What the sender sends to: that, or what is translated to it on the way.
+    pub target: IpAddr,
+}
+
+/// What the node translates to the address of a receiver, by [`Reach`]: from where clusters have their services'.
+pub(super) fn service(reach: Reach, family: Family) -> IpAddr {
+    let number = subnet(reach);
+    match family {
+        Family::V4 => IpAddr::from([10, 96, 0, number]),
+        Family::V6 => IpAddr::from([0xfd96, 0, 0, 0, 0, 0, 0, u16::from(number)]),
+    }
+}
+
+/// The address of an endpoint by the number of its subnet.
+pub(super) fn endpoint(subnet: u8, family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::from([10, 77, subnet, 2]),
+        Family::V6 => IpAddr::from([0xfd77, u16::from(subnet), 0, 0, 0, 0, 0, 2]),
+    }
+}
+
+/// The subnet of a receiver.
+pub(super) const fn subnet(reach: Reach) -> u8 {
+    match reach {
+        Reach::SameNode => 2,
+        Reach::TwoNodes => 3,
+    }
 }
 
 /// The lab while a run lasts.
@@ -90,6 +119,8 @@ pub(super) struct Lab {
     sender: Netns,
     /// By [`Reach`].
     receivers: [Netns; 2],
+    /// What a user would pick instead.
+    pub beside: Beside,
     /// Dropped after the namespaces, which would otherwise live on.
     lab: lab::Lab,
 }
@@ -120,12 +151,12 @@ impl Lab {
                 endpoint_devs,
             })
         };
-        let endpoint = |suffix: &str| Netns::named(&format!("{name}-{suffix}"));
+        let netns = |suffix: &str| Netns::named(&format!("{name}-{suffix}"));
         let nodes = [
             node("n", ["bench-a", "bench-b"])?,
             node("m", ["bench-c", "bench-d"])?,
         ];
-        let (sender, receivers) = (endpoint("a")?, [endpoint("b")?, endpoint("c")?]);
+        let (sender, receivers) = (netns("a")?, [netns("b")?, netns("c")?]);
         for (pair, receiver) in DIRECT.iter().zip(&receivers) {
             pair.make(&sender, receiver)?;
         }
@@ -133,8 +164,38 @@ impl Lab {
             nodes,
             sender,
             receivers,
+            beside: Beside::new()?,
             lab,
         })
+    }
+
+    /// Makes the ways that paths take beside the nodes.
+    pub fn make_ways(&mut self, paths: &[Path]) -> Result<(), BenchError> {
+        let mut beside = Beside::new()?;
+        for &path in paths {
+            beside.make(path, self.namespaces())?;
+        }
+        self.beside = beside;
+        Ok(())
+    }
+
+    /// Packets that have been received on each way that passes no node, or not by the node's interfaces alone.
+    pub fn received(&self, reach: Reach) -> Result<Vec<(Path, u64)>, BenchError> {
+        let dev = DIRECT[reach.index()].dev;
+        let receiver = &self.receivers[reach.index()];
+        let direct = received(&self.sender, &[dev])? + received(receiver, &[dev])?;
+        let mut ways = vec![(Path::Direct, direct)];
+        ways.extend(self.beside.received(reach, self.namespaces())?);
+        Ok(ways)
+    }
+
+    fn namespaces(&self) -> Namespaces<'_> {
+        let [first, second] = &self.nodes;
+        Namespaces {
+            sender: &self.sender,
+            receivers: &self.receivers,
+            nodes: [&first.netns, &second.netns],
+        }
     }
 
     /// The nodes between the two ends, first to last.
@@ -147,30 +208,23 @@ impl Lab {
 
     /// Where traffic of a path starts and ends.
     pub fn ends(&self, path: Path, reach: Reach, family: Family) -> Ends<'_> {
-        let to = &self.receivers[index(reach)];
-        let [src, dst] = if path == Path::Direct {
-            DIRECT[index(reach)].of(family).map(|prefix| prefix.addr())
-        } else {
-            let dst = match reach {
-                Reach::SameNode => 2,
-                Reach::TwoNodes => 3,
-            };
-            [1, dst].map(|subnet| match family {
-                Family::V4 => IpAddr::from([10, 77, subnet, 2]),
-                Family::V6 => IpAddr::from([0xfd77, u16::from(subnet), 0, 0, 0, 0, 0, 2]),
-            })
+        let [src, dst] = match path {
+            Path::Direct => DIRECT[reach.index()].of(family).map(|prefix| prefix.addr()),
+            _ => self
+                .beside
+                .addresses(path, family)
+                .unwrap_or_else(|| [1, subnet(reach)].map(|number| endpoint(number, family))),
         };
         Ends {
             from: &self.sender,
-            to,
+            to: &self.receivers[reach.index()],
             src,
             dst,
+            target: match path {
+                Path::Nat => service(reach, family),
+                _ => dst,
+            },
         }
-    }
-
-    /// The interface of the path without a router, at both its ends.
-    pub fn direct_dev(reach: Reach) -> &'static str {
-        DIRECT[index(reach)].dev
     }
 
     /// Removes it.
@@ -179,18 +233,12 @@ impl Lab {
             nodes,
             sender,
             receivers,
+            beside,
             mut lab,
         } = self;
         // While they are open the kernel does not clear them up.
-        drop((nodes, sender, receivers));
+        drop((nodes, sender, receivers, beside));
         lab.remove()
-    }
-}
-
-const fn index(reach: Reach) -> usize {
-    match reach {
-        Reach::SameNode => 0,
-        Reach::TwoNodes => 1,
     }
 }
 

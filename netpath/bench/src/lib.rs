@@ -3,8 +3,10 @@
 //! A run makes a lab of its own, and visits in each round every path for every measure, one after the other in
 //! an order that changes. It takes each cell for what it claims only if the counters along the path agree.
 
+mod beside;
 mod cpu;
 mod error;
+mod floor;
 mod lab;
 mod machine;
 mod names;

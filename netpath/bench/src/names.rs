@@ -20,6 +20,8 @@ impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Direct => f.pad("direct"),
+            Self::Floor => f.pad("floor"),
+            Self::FloorRemote => f.pad("floor-remote"),
             Self::Netpath => f.pad("netpath"),
             Self::Kernel => f.pad("kernel"),
             Self::Iptables => f.pad("iptables"),
@@ -27,6 +29,12 @@ impl fmt::Display for Path {
             Self::NftRules(rules) => f.pad(&format!("nft-{rules}")),
             Self::NftSet(elements) => f.pad(&format!("nft-set-{elements}")),
             Self::NftFlowtable => f.pad("nft-flowtable"),
+            Self::Nat => f.pad("nat"),
+            Self::Bridge => f.pad("bridge"),
+            Self::Macvlan => f.pad("macvlan"),
+            Self::Ipvlan => f.pad("ipvlan"),
+            Self::Vxlan => f.pad("vxlan"),
+            Self::Ipip => f.pad("ipip"),
         }
     }
 }
@@ -44,10 +52,18 @@ impl FromStr for Path {
         };
         Ok(match name {
             "direct" => Self::Direct,
+            "floor" => Self::Floor,
+            "floor-remote" => Self::FloorRemote,
             "netpath" => Self::Netpath,
             "kernel" => Self::Kernel,
             "iptables" => Self::Iptables,
             "nft-flowtable" => Self::NftFlowtable,
+            "nat" => Self::Nat,
+            "bridge" => Self::Bridge,
+            "macvlan" => Self::Macvlan,
+            "ipvlan" => Self::Ipvlan,
+            "vxlan" => Self::Vxlan,
+            "ipip" => Self::Ipip,
             _ => rules("iptables-")
                 .map(Self::IptablesRules)
                 .or_else(|| rules("nft-set-").map(Self::NftSet))
@@ -55,8 +71,8 @@ impl FromStr for Path {
                 .ok_or_else(|| UnknownName {
                     what: "path",
                     name: name.to_owned(),
-                    choice: "direct, netpath, kernel, iptables, iptables-N, nft-N, nft-set-N or \
-                             nft-flowtable, with N from 1 to 131072",
+                    choice: "direct, floor, floor-remote, netpath, kernel, iptables, iptables-N, nft-N, nft-set-N, \
+                             nft-flowtable, nat, bridge, macvlan, ipvlan, vxlan or ipip, with N from 1 to 131072",
                 })?,
         })
     }
@@ -130,6 +146,14 @@ impl Reach {
     /// Both.
     pub const ALL: [Self; 2] = [Self::SameNode, Self::TwoNodes];
 
+    /// Its place among [`Reach::ALL`].
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Self::SameNode => 0,
+            Self::TwoNodes => 1,
+        }
+    }
+
     /// As in the document, and as part of a file name.
     pub fn slug(self) -> &'static str {
         match self {
@@ -155,6 +179,7 @@ impl Verdict {
             Self::Met => "met",
             Self::Missed => "missed",
             Self::Undecided => "undecided",
+            Self::TooNoisy => "too_noisy",
             Self::NotMeasured => "not_measured",
         }
     }
@@ -174,6 +199,8 @@ mod tests {
     fn names_are_read_as_they_are_written() {
         let paths = [
             Path::Direct,
+            Path::Floor,
+            Path::FloorRemote,
             Path::Netpath,
             Path::Kernel,
             Path::Iptables,
@@ -181,6 +208,12 @@ mod tests {
             Path::NftRules(1),
             Path::NftSet(RULES_MAX),
             Path::NftFlowtable,
+            Path::Nat,
+            Path::Bridge,
+            Path::Macvlan,
+            Path::Ipvlan,
+            Path::Vxlan,
+            Path::Ipip,
         ];
         for path in paths {
             assert_eq!(path.to_string().parse(), Ok(path));

@@ -101,7 +101,7 @@ fn open() -> nix::Result<OwnedFd> {
 }
 
 /// The errno of an NLMSG_ERROR, positive; 0 for done.
-fn errno(answer: &[u8]) -> Option<i32> {
+pub(super) fn errno(answer: &[u8]) -> Option<i32> {
     let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
     if i32::from(kind) != libc::NLMSG_ERROR {
         return None;

@@ -25,6 +25,8 @@ struct NodeCounts {
     entered: u64,
     /// Redirected by the fast path.
     redirected: u64,
+    /// Seen by the fast path and left to the kernel.
+    punted: u64,
     /// Forwarded by the kernel, of the family in question.
     forwarded: u64,
     /// Accepted by the FORWARD rules of the path; none where it has none.
@@ -37,22 +39,19 @@ struct NodeCounts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Counts {
     nodes: Vec<NodeCounts>,
-    /// Received by the two ends of the veth pair without a router.
-    direct: u64,
+    /// Received on each way that has interfaces of its own.
+    ways: Vec<(Path, u64)>,
 }
 
 impl Counts {
     /// Reads them.
     pub fn read(lab: &Lab, visit: Visit) -> Result<Self, BenchError> {
-        let Visit { reach, family, .. } = visit;
-        let nodes = lab.between(reach).iter();
-        let ends = lab.ends(Path::Direct, reach, family);
-        let dev = Lab::direct_dev(reach);
+        let nodes = lab.between(visit.reach).iter();
         Ok(Self {
             nodes: nodes
                 .map(|node| node_counts(node, visit))
                 .collect::<Result<_, _>>()?,
-            direct: received(ends.from, &[dev])? + received(ends.to, &[dev])?,
+            ways: lab.received(visit.reach)?,
         })
     }
 
@@ -61,7 +60,12 @@ impl Counts {
         let nodes = self.nodes.iter().zip(&before.nodes);
         Moved {
             nodes: nodes.map(|(now, before)| now.since(*before)).collect(),
-            direct: self.direct.saturating_sub(before.direct),
+            ways: self
+                .ways
+                .iter()
+                .zip(&before.ways)
+                .map(|((path, now), (_, before))| (*path, now.saturating_sub(*before)))
+                .collect(),
         }
     }
 }
@@ -70,7 +74,7 @@ impl Counts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Moved {
     nodes: Vec<NodeCounts>,
-    direct: u64,
+    ways: Vec<(Path, u64)>,
 }
 
 impl Moved {
@@ -79,15 +83,16 @@ impl Moved {
     /// # Errors
     /// When it has not.
     pub fn check(&self, path: Path, packets: Packets) -> Result<(), String> {
-        let is_direct = path == Path::Direct;
-        let direct = if is_direct { Some(packets) } else { None };
-        expect_noisy(
-            "received by the veth pair without a router",
-            self.direct,
-            direct,
-        )?;
-        for (node, number) in self.nodes.iter().zip(1..) {
-            node.check(path, packets)
+        for (way, received) in &self.ways {
+            let expected = (*way == path).then_some(packets);
+            let what = format!("received by the interfaces of {way}");
+            expect_noisy(&what, *received, expected)?;
+        }
+        if path.has_way() && self.ways.iter().all(|(way, _)| *way != path) {
+            return Err(format!("the lab has no {path}"));
+        }
+        for (node, number) in self.nodes.iter().zip(1u8..) {
+            node.check(path, number, packets)
                 .map_err(|reason| format!("node {number}: {reason}"))?;
         }
         Ok(())
@@ -99,25 +104,46 @@ impl NodeCounts {
         Self {
             entered: self.entered.saturating_sub(before.entered),
             redirected: self.redirected.saturating_sub(before.redirected),
+            punted: self.punted.saturating_sub(before.punted),
             forwarded: self.forwarded.saturating_sub(before.forwarded),
             accepted: self.accepted.saturating_sub(before.accepted),
             connections: self.connections,
         }
     }
 
-    fn check(&self, path: Path, packets: Packets) -> Result<(), String> {
+    /// `number` is 1 for the node that traffic passes first.
+    fn check(&self, path: Path, number: u8, packets: Packets) -> Result<(), String> {
         const REDIRECTED: &str = "redirected by the fast path";
         const FORWARDED: &str = "forwarded by the kernel";
         const ENTERED: &str = "received by the node's interfaces";
         const ACCEPTED: &str = "accepted by FORWARD rules";
+        const PUNTED: &str = "punted by the fast path";
         let tracked = self.connections > 0;
         match path {
-            Path::Direct => {
+            Path::Direct | Path::Bridge | Path::Macvlan | Path::Ipvlan => {
                 expect_noisy(ENTERED, self.entered, None)?;
                 expect(REDIRECTED, self.redirected, None)?;
                 expect(FORWARDED, self.forwarded, None)
             }
-            Path::Netpath => {
+            // Nothing counts what it redirects: what came in and went nowhere else has arrived.
+            Path::Floor | Path::FloorRemote => {
+                expect_noisy(ENTERED, self.entered, Some(packets))?;
+                expect(REDIRECTED, self.redirected, None)?;
+                expect(FORWARDED, self.forwarded, None)?;
+                expect(PUNTED, self.punted, None)?;
+                expect_tracking(tracked, false)
+            }
+            // The first node translates: behind it the packets are any others of its fast path.
+            Path::Nat if number == 1 => {
+                expect(FORWARDED, self.forwarded, Some(packets))?;
+                expect(REDIRECTED, self.redirected, None)?;
+                let forwarded = Packets::Exactly(self.forwarded);
+                expect_noisy(PUNTED, self.punted, Some(forwarded))?;
+                expect(ACCEPTED, self.accepted, Some(forwarded))?;
+                self.expect_all_entered(FORWARDED, self.forwarded)?;
+                expect_tracking(tracked, true)
+            }
+            Path::Netpath | Path::Nat => {
                 expect(REDIRECTED, self.redirected, Some(packets))?;
                 expect(FORWARDED, self.forwarded, None)?;
                 self.expect_all_entered(REDIRECTED, self.redirected)?;
@@ -139,6 +165,13 @@ impl NodeCounts {
                     Some(Packets::Exactly(self.forwarded)),
                 )?;
                 expect_tracking(tracked, true)
+            }
+            // What is wrapped comes in by the uplink: with segments that are put together on the way, in other numbers.
+            Path::Vxlan | Path::Ipip => {
+                expect(FORWARDED, self.forwarded, Some(packets))?;
+                expect(REDIRECTED, self.redirected, None)?;
+                expect(PUNTED, self.punted, None)?;
+                expect_tracking(tracked, false)
             }
             Path::NftFlowtable => {
                 expect_noisy(ENTERED, self.entered, Some(packets))?;
@@ -206,12 +239,14 @@ fn expect_noisy(what: &str, found: u64, expected: Option<Packets>) -> Result<(),
 fn node_counts(node: &LabNode, visit: Visit) -> Result<NodeCounts, BenchError> {
     let [one, other] = node.endpoint_devs;
     let hops = counters::read(&node.name)?;
-    let redirected = hops
-        .iter()
-        .filter(|hop| matches!(hop.outcome, Outcome::RedirectPeer | Outcome::RedirectNeigh));
+    let count = |of: fn(Outcome) -> bool| {
+        let counted = hops.iter().filter(|hop| of(hop.outcome));
+        counted.map(|hop| hop.packets).sum()
+    };
     Ok(NodeCounts {
         entered: received(&node.netns, &[one, other, UPLINK])?,
-        redirected: redirected.map(|hop| hop.packets).sum(),
+        redirected: count(|of| matches!(of, Outcome::RedirectPeer | Outcome::RedirectNeigh)),
+        punted: count(|of| of == Outcome::Punt),
         forwarded: proc_net::forwarded(&node.netns, visit.family)?,
         accepted: match RuleSet::of(visit.path, visit.family) {
             Some(rules) => rules.accepted(node)?,
@@ -222,7 +257,7 @@ fn node_counts(node: &LabNode, visit: Visit) -> Result<NodeCounts, BenchError> {
 }
 
 /// Packets that some interfaces of a namespace have received.
-fn received(netns: &Netns, devs: &[&str]) -> Result<u64, BenchError> {
+pub(super) fn received(netns: &Netns, devs: &[&str]) -> Result<u64, BenchError> {
     let received = proc_net::received(netns)?;
     let of = |dev: &&str| {
         received.get(*dev).ok_or_else(|| BenchError::Unreadable {

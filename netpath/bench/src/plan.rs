@@ -29,22 +29,75 @@ pub struct Scope {
     pub families: Vec<Family>,
     /// Where the endpoints are.
     pub reaches: Vec<Reach>,
-    /// Of the paths with a number of rules and of the flowtable, only what shows the cost of a rule: UDP
-    /// packets and TCP requests, on one node.
+    /// Of all paths but direct, netpath, kernel and iptables only what shows the cost of a packet: UDP packets and TCP
+    /// requests, and of those with a number of rules and of the flowtable only on one node.
     pub sparse: bool,
+}
+
+impl Path {
+    /// Whether its packets pass the lab's nodes.
+    pub(crate) fn passes_nodes(self) -> bool {
+        match self {
+            Self::Direct | Self::Bridge | Self::Macvlan | Self::Ipvlan => false,
+            Self::Floor
+            | Self::FloorRemote
+            | Self::Netpath
+            | Self::Kernel
+            | Self::Iptables
+            | Self::IptablesRules(_)
+            | Self::NftRules(_)
+            | Self::NftSet(_)
+            | Self::NftFlowtable
+            | Self::Nat
+            | Self::Vxlan
+            | Self::Ipip => true,
+        }
+    }
+
+    /// Whether it has interfaces that no other path has.
+    pub(crate) fn has_way(self) -> bool {
+        !self.passes_nodes() || matches!(self, Self::Vxlan | Self::Ipip)
+    }
+
+    /// Whether it joins endpoints that are placed so, in this family.
+    pub fn joins(self, reach: Reach, family: Family) -> bool {
+        match self {
+            Self::Direct
+            | Self::Netpath
+            | Self::Kernel
+            | Self::Iptables
+            | Self::IptablesRules(_)
+            | Self::NftRules(_)
+            | Self::NftSet(_)
+            | Self::NftFlowtable
+            | Self::Nat => true,
+            Self::Floor | Self::Bridge | Self::Macvlan | Self::Ipvlan => reach == Reach::SameNode,
+            Self::FloorRemote | Self::Vxlan => reach == Reach::TwoNodes,
+            // IPv6 in IPv6 is another device (ip6tnl), which nobody's pod network is made of.
+            Self::Ipip => reach == Reach::TwoNodes && family == Family::V4,
+        }
+    }
 }
 
 impl Scope {
     /// Whether the run has this cell.
     fn has(&self, cell: Visit) -> bool {
-        match cell.path {
+        let by_packet = matches!(cell.measure, Measure::UdpPacket | Measure::TcpRequest);
+        let shows_it = match cell.path {
             Path::Direct | Path::Netpath | Path::Kernel | Path::Iptables => true,
             Path::IptablesRules(_) | Path::NftRules(_) | Path::NftSet(_) | Path::NftFlowtable => {
-                !self.sparse
-                    || (cell.reach == Reach::SameNode
-                        && matches!(cell.measure, Measure::UdpPacket | Measure::TcpRequest))
+                cell.reach == Reach::SameNode && by_packet
             }
-        }
+            Path::Floor
+            | Path::FloorRemote
+            | Path::Nat
+            | Path::Bridge
+            | Path::Macvlan
+            | Path::Ipvlan
+            | Path::Vxlan
+            | Path::Ipip => by_packet,
+        };
+        cell.path.joins(cell.reach, cell.family) && (shows_it || !self.sparse)
     }
 
     /// The cells of a round. For each reach and family all paths follow one another, in an order that depends on
@@ -106,6 +159,39 @@ mod tests {
             ..scope()
         };
         assert_eq!(all.round(1, 0).len(), 5 * 4 * 2 * 2);
+    }
+
+    #[test]
+    fn a_path_has_only_cells_that_it_joins() {
+        use Reach::{SameNode, TwoNodes};
+        let of = |path, sparse| {
+            let scope = Scope {
+                paths: vec![path],
+                sparse,
+                ..scope()
+            };
+            let mut cells: Vec<_> = scope
+                .round(1, 0)
+                .iter()
+                .map(|cell| (cell.reach, cell.family))
+                .collect();
+            let all = cells.len();
+            cells.sort_unstable();
+            cells.dedup();
+            (all, cells)
+        };
+        let both = |reach| Family::ALL.map(|family| (reach, family)).to_vec();
+        let everywhere = [both(SameNode), both(TwoNodes)].concat();
+        for path in [Path::Floor, Path::Bridge, Path::Macvlan, Path::Ipvlan] {
+            assert_eq!(of(path, true), (2 * 2, both(SameNode)), "{path}");
+            assert_eq!(of(path, false), (4 * 2, both(SameNode)), "{path}");
+        }
+        for path in [Path::FloorRemote, Path::Vxlan] {
+            assert_eq!(of(path, true), (2 * 2, both(TwoNodes)), "{path}");
+        }
+        assert_eq!(of(Path::Ipip, true), (2, vec![(TwoNodes, Family::V4)]));
+        assert_eq!(of(Path::Nat, true), (2 * 4, everywhere.clone()));
+        assert_eq!(of(Path::Netpath, true), (4 * 4, everywhere));
     }
 
     #[test]

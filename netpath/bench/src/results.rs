@@ -81,6 +81,10 @@ pub struct Settings {
 pub enum Path {
     /// One veth pair and no router: the limit.
     Direct,
+    /// A program that does nothing but `bpf_redirect_peer`: the limit of any fast path on one node.
+    Floor,
+    /// Programs that write the MACs of the one next hop and redirect: the same for two nodes.
+    FloorRemote,
     /// The fast path.
     Netpath,
     /// The kernel's forwarding without rules.
@@ -95,6 +99,19 @@ pub enum Path {
     NftSet(u32),
     /// An nftables flowtable.
     NftFlowtable,
+    /// The fast path on, and an address that the kernel translates (DNAT), as a ClusterIP is: such a connection is the
+    /// kernel's.
+    Nat,
+    /// Two ports of a Linux bridge.
+    Bridge,
+    /// Two macvlan interfaces of one parent.
+    Macvlan,
+    /// Two ipvlan interfaces of one parent.
+    Ipvlan,
+    /// The kernel's forwarding through a VXLAN between the nodes, as flannel sets it up.
+    Vxlan,
+    /// The same through an IPIP tunnel, as Calico sets it up; IPv4 only.
+    Ipip,
 }
 
 /// Whether a path could be measured.

@@ -1,5 +1,6 @@
 //! The rules of the paths that have some: the four FORWARD rules of `netpath demo`, one NAT rule that none of the
-//! traffic matches, and as many further rules as the path says, none of which matches either.
+//! traffic matches, and as many further rules as the path says, none of which matches either. One path has NAT rules
+//! besides that its traffic does match.
 
 use std::{
     fmt::Write as _,
@@ -15,8 +16,8 @@ use netpath_common::Family;
 
 use super::{
     error::BenchError,
-    lab::{LabNode, UPLINK},
-    results::Path,
+    lab::{LabNode, UPLINK, endpoint, service, subnet},
+    results::{Path, Reach},
 };
 
 /// First address of 198.18.0.0/15, set aside for benchmarks (RFC 2544); nobody in the lab has one.
@@ -42,18 +43,29 @@ enum Kind {
     Nft(u32),
     NftSet(u32),
     NftFlowtable,
+    Nat,
 }
 
 impl RuleSet {
     /// The rules of a path; `None` where it has none.
     pub fn of(path: Path, family: Family) -> Option<Self> {
         let kind = match path {
-            Path::Direct | Path::Netpath | Path::Kernel => return None,
+            Path::Direct
+            | Path::Floor
+            | Path::FloorRemote
+            | Path::Netpath
+            | Path::Kernel
+            | Path::Bridge
+            | Path::Macvlan
+            | Path::Ipvlan
+            | Path::Vxlan
+            | Path::Ipip => return None,
             Path::Iptables => Kind::Iptables(0),
             Path::IptablesRules(rules) => Kind::Iptables(rules),
             Path::NftRules(rules) => Kind::Nft(rules),
             Path::NftSet(elements) => Kind::NftSet(elements),
             Path::NftFlowtable => Kind::NftFlowtable,
+            Path::Nat => Kind::Nat,
         };
         Some(Self { kind, family })
     }
@@ -64,7 +76,12 @@ impl RuleSet {
             Kind::Iptables(rules) => (
                 iptables_restore(self.family),
                 &["-w"][..],
-                self.iptables(node, rules),
+                self.iptables(node, rules, ""),
+            ),
+            Kind::Nat => (
+                iptables_restore(self.family),
+                &["-w"][..],
+                self.iptables(node, 0, &self.services()),
             ),
             Kind::Nft(rules) => ("nft", &NFT[..], self.nft(node, rules, "", "")),
             Kind::NftSet(elements) => {
@@ -90,7 +107,7 @@ impl RuleSet {
     /// Packets that the four rules have accepted since they were loaded.
     pub fn accepted(self, node: &LabNode) -> Result<u64, BenchError> {
         let counted = node.netns.run(|| match self.kind {
-            Kind::Iptables(_) => Iptables::nft(self.family)
+            Kind::Iptables(_) | Kind::Nat => Iptables::nft(self.family)
                 .chain("FORWARD")
                 .map(|chain| accepted(&chain)),
             Kind::Nft(_) | Kind::NftSet(_) | Kind::NftFlowtable => {
@@ -126,9 +143,9 @@ impl RuleSet {
     }
 
     /// For iptables-restore.
-    fn iptables(self, node: &LabNode, rules: u32) -> String {
+    fn iptables(self, node: &LabNode, rules: u32, nat: &str) -> String {
         let mut text = format!(
-            "*nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -s {} -o {UPLINK} -j MASQUERADE\nCOMMIT\n\
+            "*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n{nat}-A POSTROUTING -s {} -o {UPLINK} -j MASQUERADE\nCOMMIT\n\
              *filter\n:FORWARD ACCEPT [0:0]\n",
             self.masqueraded()
         );
@@ -143,6 +160,16 @@ impl RuleSet {
         }
         text.push_str("COMMIT\n");
         text
+    }
+
+    /// Every receiver's service, at any of its ports, as kube-proxy translates a ClusterIP.
+    fn services(self) -> String {
+        let rules = Reach::ALL.map(|reach| {
+            let service = service(reach, self.family);
+            let receiver = endpoint(subnet(reach), self.family);
+            format!("-A PREROUTING -d {service} -j DNAT --to-destination {receiver}\n")
+        });
+        rules.concat()
     }
 
     /// For `nft -f`.

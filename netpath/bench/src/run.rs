@@ -8,17 +8,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netpath::{command::CommandError, datapath, provision::ProvisionError};
+use netpath::{datapath, provision::ProvisionError};
 
 use super::{
+    beside::reason,
     cpu::Processors,
     error::BenchError,
+    floor,
     lab::Lab,
     machine::machine,
     orphans,
     passage::Counts,
     plan::{Scope, Visit},
-    results::{PathState, Reach, Rejected, Results, SCHEMA, Sample, Settings},
+    results::{Path, PathState, Reach, Rejected, Results, SCHEMA, Sample, Settings},
     rules::RuleSet,
     switch::Switch,
     traffic::{self, Course},
@@ -67,11 +69,15 @@ pub fn run(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Results, BenchError> {
     let began = Instant::now();
+    if options.scope.round(options.seed, 0).is_empty() {
+        return Err(BenchError::Nothing(nothing(&options.scope)));
+    }
     let machine = machine()?;
     let processors = Processors::choose()?;
     let mut warnings = orphans::sweep()?;
     warnings.extend(self::warnings(&processors)?);
-    let lab = Lab::up(&options.interrupted)?;
+    let mut lab = Lab::up(&options.interrupted)?;
+    lab.make_ways(&options.scope.paths)?;
     let measured = Run {
         options,
         began,
@@ -118,6 +124,17 @@ pub fn run(
         rejected,
         warnings,
     })
+}
+
+/// Why a scope has no cell: every path joins endpoints somewhere, but not in every family.
+fn nothing(scope: &Scope) -> String {
+    let paths: Vec<String> = scope.paths.iter().map(Path::to_string).collect();
+    let families: Vec<&str> = scope.families.iter().map(|family| family.title()).collect();
+    format!(
+        "nothing to measure: there is no {} of {}; leave out --family, or name another path",
+        paths.join(", "),
+        families.join(", ")
+    )
 }
 
 fn milliseconds(duration: Duration) -> u32 {
@@ -220,28 +237,43 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Which of the paths this machine has: rules that cannot be loaded are not here.
+    /// Which of the paths this machine has: rules and programs that cannot be loaded are not here, and neither are
+    /// interfaces that cannot be made.
     fn find_paths(&mut self) -> Result<Vec<PathState>, BenchError> {
         let mut states = Vec::new();
         for &path in &self.options.scope.paths {
-            let mut missing = None;
-            for &family in &self.options.scope.families {
-                self.pause()?;
-                if RuleSet::of(path, family).is_none() {
-                    continue;
-                }
-                match self.switch.to(path, Reach::SameNode, family) {
-                    Ok(()) => {}
-                    Err(BenchError::Command(error)) => {
-                        missing = Some(format!("not here: {}", reason(&error)));
-                        break;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            states.push(PathState { path, missing });
+            let missing = match self.lab.beside.missing(path) {
+                Some(reason) => Some(reason.to_owned()),
+                None => self.find_missing(path)?,
+            };
+            states.push(PathState {
+                path,
+                missing: missing.map(|reason| format!("not here: {reason}")),
+            });
         }
         Ok(states)
+    }
+
+    /// Why a path's rules or programs cannot be loaded.
+    fn find_missing(&mut self, path: Path) -> Result<Option<String>, BenchError> {
+        for &family in &self.options.scope.families {
+            let is_loaded = RuleSet::of(path, family).is_some() || floor::Kind::of(path).is_some();
+            let mut reaches = Reach::ALL.into_iter();
+            let reach = reaches.find(|reach| path.joins(*reach, family));
+            let Some(reach) = reach.filter(|_| is_loaded) else {
+                continue;
+            };
+            self.pause()?;
+            match self.switch.to(path, reach, family) {
+                Ok(()) => {}
+                Err(BenchError::Command(error)) => return Ok(Some(reason(&error))),
+                Err(error @ BenchError::System { .. }) if floor::Kind::of(path).is_some() => {
+                    return Ok(Some(error.to_string()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
     }
 
     fn cell(&mut self, round: u32, visit: Visit) -> Result<(), BenchError> {
@@ -311,17 +343,6 @@ impl Run<'_> {
             )));
         }
         Ok(Ok(outcome))
-    }
-}
-
-/// On one line: nft shows the place of a mistake on further ones.
-fn reason(error: &CommandError) -> String {
-    match error {
-        CommandError::Start { command, source } => format!("{command}: {source}"),
-        error @ CommandError::Hung { .. } => error.to_string(),
-        CommandError::Failed { command, message } => {
-            format!("{command}: {}", message.lines().next().unwrap_or_default())
-        }
     }
 }
 

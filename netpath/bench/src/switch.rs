@@ -5,6 +5,7 @@ use netpath_common::Family;
 
 use super::{
     error::BenchError,
+    floor::{self, Floor},
     lab::{Lab, LabNode},
     netfilter,
     results::{Path, Reach},
@@ -17,10 +18,20 @@ pub(super) struct Switch<'a> {
     states: [State; 2],
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+/// How a node is to be.
+#[derive(Clone, Copy)]
+struct Wanted {
+    fast_path: bool,
+    rules: Option<RuleSet>,
+    floor: Option<floor::Kind>,
+}
+
+/// How it is.
+#[derive(Default)]
 struct State {
     fast_path: bool,
     rules: Option<RuleSet>,
+    floor: Option<Floor>,
 }
 
 impl<'a> Switch<'a> {
@@ -28,29 +39,41 @@ impl<'a> Switch<'a> {
     pub fn new(lab: &'a Lab) -> Self {
         Self {
             lab,
-            states: [State::default(); 2],
+            states: Default::default(),
         }
     }
 
     /// Makes the nodes between the endpoints such that traffic takes this path, and no connection is known to
-    /// them. The path without a router passes none: they stay as they are.
+    /// them. A path without a router passes none: they stay as they are.
     pub fn to(&mut self, path: Path, reach: Reach, family: Family) -> Result<(), BenchError> {
-        if path == Path::Direct {
+        if !path.passes_nodes() {
             return Ok(());
         }
-        let wanted = State {
-            fast_path: path == Path::Netpath,
+        let wanted = Wanted {
+            fast_path: matches!(path, Path::Netpath | Path::Nat),
             rules: RuleSet::of(path, family),
+            floor: floor::Kind::of(path),
         };
-        for (node, state) in self.lab.between(reach).iter().zip(&mut self.states) {
-            state.become_(wanted, node)?;
+        let [first, second] = &self.lab.nodes;
+        let nodes = [[first, second], [second, first]].into_iter();
+        let count = self.lab.between(reach).len();
+        for ([node, other], state) in nodes.take(count).zip(&mut self.states) {
+            state.become_(wanted, node, other)?;
         }
         Ok(())
     }
 }
 
 impl State {
-    fn become_(&mut self, wanted: Self, node: &LabNode) -> Result<(), BenchError> {
+    fn become_(
+        &mut self,
+        wanted: Wanted,
+        node: &LabNode,
+        other: &LabNode,
+    ) -> Result<(), BenchError> {
+        if let Some(floor) = self.floor.take_if(|it| Some(it.kind) != wanted.floor) {
+            floor.detach()?;
+        }
         if self.rules.is_some() && self.rules != wanted.rules {
             netfilter::flush_tables(&node.netns)?;
             self.rules = None;
@@ -74,6 +97,11 @@ impl State {
                 return Err(error);
             }
             self.rules = Some(rules);
+        }
+        if let Some(kind) = wanted.floor
+            && self.floor.is_none()
+        {
+            self.floor = Some(Floor::attach(kind, node, other)?);
         }
         Ok(())
     }

@@ -107,6 +107,15 @@ impl Output {
         self.raw(format!("{line}\n").as_bytes())
     }
 
+    /// Prints a sentence for people, as wide as tables, and an empty line.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn paragraph(&self, text: &str) -> Result<(), StdoutError> {
+        let width = self.width().map_or(usize::MAX, usize::from);
+        self.line(format!("{}\n", folded(text, width)))
+    }
+
     /// Prints a result: a document for programs, or tables for people. Tables without rows are left out.
     ///
     /// # Errors
@@ -225,6 +234,25 @@ fn is_dumb() -> bool {
     env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
+/// A text in lines, broken between words.
+fn folded(text: &str, width: usize) -> String {
+    let mut lines = String::new();
+    let mut column = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > width {
+            lines.push('\n');
+            column = 0;
+        } else if column > 0 {
+            lines.push(' ');
+            column += 1;
+        }
+        lines.push_str(word);
+        column += length;
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,5 +310,16 @@ name: 'uplink: off'
         assert!(matches!(StdoutError::from(broken), StdoutError::Closed));
         let full = io::Error::from(io::ErrorKind::StorageFull);
         assert!(matches!(StdoutError::from(full), StdoutError::Write(_)));
+    }
+
+    #[test]
+    fn a_sentence_is_broken_between_words() {
+        let text = "word ".repeat(40) + &"x".repeat(90) + " end";
+        let lines = folded(&text, 80);
+        assert_eq!(lines.replace('\n', " "), text);
+        let widths: Vec<_> = lines.lines().map(str::len).collect();
+        assert_eq!(widths, [79, 79, 39, 90, 3]);
+        assert_eq!(folded("one two", 7), "one two");
+        assert_eq!(folded("one two", 6), "one\ntwo");
     }
 }

@@ -15,8 +15,9 @@ use crate::command;
 use crate::setup::kernel::Kernel;
 
 /// Programs that netpath and the tests start.
-const PROGRAMS: [&str; 20] = [
+const PROGRAMS: [&str; 21] = [
     "ip",
+    "bridge",
     "tc",
     "bpftool",
     "iptables",

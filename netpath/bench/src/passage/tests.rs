@@ -30,6 +30,21 @@ fn filtered() -> NodeCounts {
     }
 }
 
+/// What the floor's programs pass on is counted by nobody but the interface that it came in by.
+fn floored() -> NodeCounts {
+    NodeCounts {
+        entered: PACKETS + 3,
+        ..NodeCounts::default()
+    }
+}
+
+fn translated() -> NodeCounts {
+    NodeCounts {
+        punted: PACKETS + 2,
+        ..filtered()
+    }
+}
+
 fn flowed() -> NodeCounts {
     NodeCounts {
         entered: PACKETS,
@@ -48,16 +63,29 @@ fn idle() -> NodeCounts {
 }
 
 fn moved(nodes: impl Into<Vec<NodeCounts>>, direct: u64) -> Moved {
+    by_ways(nodes, Path::Direct, direct)
+}
+
+/// So many packets on one way, and noise on all others.
+fn by_ways(nodes: impl Into<Vec<NodeCounts>>, path: Path, packets: u64) -> Moved {
+    let ways = [
+        Path::Direct,
+        Path::Bridge,
+        Path::Macvlan,
+        Path::Ipvlan,
+        Path::Vxlan,
+    ];
     Moved {
         nodes: nodes.into(),
-        direct,
+        ways: ways
+            .map(|way| (way, if way == path { packets } else { 1 }))
+            .to_vec(),
     }
 }
 
 /// Every path, and what the counters say of it.
 fn truths() -> Vec<(Path, Moved)> {
-    vec![
-        (Path::Direct, moved([idle()], PACKETS + 3)),
+    let mut truths = vec![
         (Path::Netpath, moved([fast()], 0)),
         (Path::Kernel, moved([kernel()], 0)),
         (Path::Iptables, moved([filtered()], 0)),
@@ -65,17 +93,30 @@ fn truths() -> Vec<(Path, Moved)> {
         (Path::NftRules(9), moved([filtered()], 0)),
         (Path::NftSet(9), moved([filtered()], 0)),
         (Path::NftFlowtable, moved([flowed()], 0)),
-    ]
+        (Path::Floor, moved([floored()], 0)),
+        (Path::FloorRemote, moved([floored()], 0)),
+        (Path::Nat, moved([translated()], 0)),
+        (Path::Vxlan, by_ways([kernel()], Path::Vxlan, PACKETS)),
+    ];
+    for path in [Path::Direct, Path::Bridge, Path::Macvlan, Path::Ipvlan] {
+        truths.push((path, by_ways([idle()], path, PACKETS + 3)));
+    }
+    truths
 }
 
-fn same_way(one: Path, other: Path) -> bool {
+/// What cannot be told apart by counters: rules that accept the same packets, and the floor of one node and of two, which
+/// are never between the same endpoints. The rules of `nat` are those of `iptables`, and its punts are no others' matter.
+fn same_way(claimed: Path, taken: Path) -> bool {
     let filters = |path| {
         matches!(
             path,
             Path::Iptables | Path::IptablesRules(_) | Path::NftRules(_) | Path::NftSet(_)
         )
     };
-    one == other || (filters(one) && filters(other))
+    let floors = |path| matches!(path, Path::Floor | Path::FloorRemote);
+    claimed == taken
+        || (filters(claimed) && (filters(taken) || taken == Path::Nat))
+        || (floors(claimed) && floors(taken))
 }
 
 #[test]
@@ -92,6 +133,30 @@ fn a_path_is_taken_for_itself_and_for_no_other() {
             }
         }
     }
+}
+
+#[test]
+fn only_the_first_node_translates() {
+    let taken = moved([translated(), fast()], 0);
+    assert_eq!(taken.check(Path::Nat, EXACTLY), Ok(()));
+    let reason = moved([translated(), translated()], 0).check(Path::Nat, EXACTLY);
+    let expected = "node 2: 0 packets were redirected by the fast path, expected 1000";
+    assert_eq!(reason, Err(expected.to_owned()));
+    // The fast path is off, or redirects what belongs to the kernel.
+    let reason = moved([filtered()], 0).check(Path::Nat, EXACTLY);
+    let expected =
+        "node 1: 0 packets were punted by the fast path, expected 1000 and at most 64 more";
+    assert_eq!(reason, Err(expected.to_owned()));
+}
+
+#[test]
+fn a_way_that_the_lab_does_not_have_is_not_taken() {
+    let reason = by_ways([kernel()], Path::Ipip, 0).check(Path::Ipip, EXACTLY);
+    assert_eq!(reason, Err("the lab has no ipip".to_owned()));
+    let reason = by_ways([kernel()], Path::Vxlan, PACKETS - 1).check(Path::Vxlan, EXACTLY);
+    let expected =
+        "999 packets were received by the interfaces of vxlan, expected 1000 and at most 64 more";
+    assert_eq!(reason, Err(expected.to_owned()));
 }
 
 #[test]

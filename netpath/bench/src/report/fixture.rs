@@ -8,8 +8,10 @@ use crate::{
 pub const ROUNDS: u32 = 10;
 
 /// The paths with their time per packet in nanoseconds.
-pub const PATHS: [(Path, f64); 14] = [
+pub const PATHS: [(Path, f64); 19] = [
     (Path::Direct, 620.0),
+    (Path::Floor, 645.0),
+    (Path::FloorRemote, 640.0),
     (Path::Netpath, 668.0),
     (Path::Kernel, 905.0),
     (Path::Iptables, 1240.0),
@@ -23,6 +25,9 @@ pub const PATHS: [(Path, f64); 14] = [
     (Path::NftSet(1000), 1335.0),
     (Path::NftSet(5000), 1350.0),
     (Path::NftFlowtable, 810.0),
+    (Path::Nat, 1240.0),
+    (Path::Bridge, 930.0),
+    (Path::Vxlan, 1200.0),
 ];
 
 /// The run. `iptables` of IPv6 across two nodes was rejected once, the flowtable is missing.
@@ -39,7 +44,7 @@ pub fn run() -> Results {
                         Measure::TcpConnect,
                         Measure::TcpBulk,
                     ] {
-                        if path != Path::NftFlowtable {
+                        if path != Path::NftFlowtable && path.joins(reach, family) {
                             let of = (round, path, reach, family, measure);
                             samples.push(sample(of, packet_ns, &mut noise));
                         }

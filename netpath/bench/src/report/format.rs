@@ -56,6 +56,14 @@ pub fn ratio(value: f64) -> String {
     }
 }
 
+/// A ratio in a sentence.
+pub fn times(value: f64) -> String {
+    if value.is_infinite() {
+        return "∞".into();
+    }
+    format!("{value:.2}")
+}
+
 /// An estimate, and its interval with the unit once where both ends have the same.
 pub fn estimate(estimate: &Estimate, format: fn(f64) -> String) -> (String, String) {
     let (low, high) = (format(estimate.low), format(estimate.high));

@@ -1,9 +1,9 @@
 //! The page of a run of `netpath bench`.
 
-use super::page::{Entry, document, figures, machine_and_settings, table, words};
+use super::page::{Entry, document, figures, machine_and_settings, plain, table, words};
 use super::plot::escaped;
 use super::plots::{Plot, main_figure, measures, places};
-use super::{format, goal, label};
+use super::{explained, format, goal, headline, label};
 use crate::stats::{
     Cell, Figure, Percentile, Selector, absolute, goals, hop_cost, loss, paired, rounds, warnings,
 };
@@ -14,8 +14,11 @@ pub fn page(results: &Results, plots: &[Plot]) -> String {
     let machine = &results.machine;
     let heading = format!("netpath bench: {}, Linux {}", machine.cpu, machine.kernel);
     let sections = [
+        format!("<p class=\"result\">{}</p>", escaped(&headline(results))),
         warning_list(results),
-        goal::section(&goals(results), "Endpoints of one node."),
+        goal::section(&goals(results), GOALS),
+        ways(results),
+        instead(results),
         figures(plots),
         measures(results)
             .into_iter()
@@ -28,12 +31,16 @@ pub fn page(results: &Results, plots: &[Plot]) -> String {
     document(&heading, &sections)
 }
 
+const GOALS: &str = "Endpoints of one node, unless it says otherwise; 5, 6 and 8 are judged by netpath bench scale. A goal \
+is met or missed when the whole 95 % interval is, else undecided; where the machine was too noisy it is neither, wherever \
+the interval lies. Bulk TCP decides none: it is copying that takes its time, and where the scheduler puts the two \
+applications moves it more than any path does.";
+
 const METHOD: &str = "<h2>How the figures are computed</h2>\
 <p>Paths are measured in turn, in rounds. A ratio is that of two paths within one round; stated is the median of \
 the rounds' ratios, and below it the 95 % interval of that median by order statistics of the binomial \
 distribution, which assumes nothing about the noise. Hop cost is the time per packet minus that of direct in the \
-same round. Less than 1 is better in ratios of time, more than 1 in ratios of rates. A goal is met or missed when \
-the whole interval is, else undecided.</p>";
+same round. Less than 1 is better in ratios of time, more than 1 in ratios of rates.</p>";
 
 fn warning_list(results: &Results) -> String {
     let found = warnings(results);
@@ -46,7 +53,72 @@ fn warning_list(results: &Results) -> String {
         .iter()
         .map(|warning| format!("<li>{}</li>", escaped(warning)))
         .collect();
-    format!("<div class=\"warnings\"><h2>Warnings</h2><ul>{items}</ul></div>")
+    let count = match warnings.len() {
+        1 => "1 warning".to_owned(),
+        more => format!("{more} warnings"),
+    };
+    format!("<details class=\"warnings\"><summary>{count}</summary><ul>{items}</ul></details>")
+}
+
+/// What each path is.
+fn ways(results: &Results) -> String {
+    let rows = results.paths.iter().map(|state| {
+        let path = state.path;
+        vec![path.to_string(), explained(path)]
+    });
+    let head = ["path", "what lies between the two endpoints"];
+    format!("<h2>The paths</h2>{}", words(&head, rows.collect()))
+}
+
+/// The paths that somebody would have instead of netpath's.
+const INSTEAD: [Path; 8] = [
+    Path::Kernel,
+    Path::Iptables,
+    Path::Bridge,
+    Path::Macvlan,
+    Path::Ipvlan,
+    Path::Vxlan,
+    Path::Ipip,
+    Path::Nat,
+];
+
+/// How they compare; nothing where none was measured beside netpath.
+fn instead(results: &Results) -> String {
+    let mut rows = Vec::new();
+    for place in places(results) {
+        for path in INSTEAD {
+            let to_netpath = |measure| {
+                let (reach, family) = place;
+                let of = Selector {
+                    path,
+                    base: Path::Netpath,
+                    cell: Cell {
+                        reach,
+                        family,
+                        measure,
+                    },
+                    figure: Figure::Value,
+                };
+                paired(results, &of)
+            };
+            let [packet, request] = [Measure::UdpPacket, Measure::TcpRequest].map(to_netpath);
+            if packet.is_some() || request.is_some() {
+                let entries = [packet, request].map(|it| Entry::of(it, format::ratio).html());
+                rows.push(
+                    plain(&label::place(place)) + &plain(&path.to_string()) + &entries.concat(),
+                );
+            }
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    let head = ["where", "path", "time per packet", "TCP round trip p50"].map(str::to_owned);
+    format!(
+        "<h2>Beside netpath</h2><p>Medians of the rounds' ratios to netpath, and their 95 % intervals: more than 1 is \
+         slower than netpath. What goes to a service (nat) is not netpath's to hasten.</p>{}",
+        table("", &head, rows.into_iter())
+    )
 }
 
 /// What a column says of a path.

@@ -24,7 +24,7 @@ pub fn place_colour(of: (Reach, Family)) -> Colour {
     }
 }
 
-/// The look of a path: a colour for the kind, dashes for the number of rules.
+/// The look of a path: a colour for the kind, dashes for the number of rules and for what is not on netpath's nodes.
 pub fn style(path: Path) -> Style {
     let (colour, rules) = match path {
         Path::Direct => (Colour::Ink, 0),
@@ -35,6 +35,13 @@ pub fn style(path: Path) -> Style {
         Path::NftRules(rules) => (Colour::Orange, rules),
         Path::NftSet(rules) => (Colour::Purple, rules),
         Path::NftFlowtable => (Colour::Sky, 0),
+        Path::Floor | Path::FloorRemote => return dashed(Colour::Ink),
+        Path::Nat => return dashed(Colour::Blue),
+        Path::Bridge => return dashed(Colour::Green),
+        Path::Macvlan => return dashed(Colour::Purple),
+        Path::Ipvlan => return dashed(Colour::Orange),
+        Path::Vxlan => return dashed(Colour::Sky),
+        Path::Ipip => return dashed(Colour::Vermilion),
     };
     let dash = match rules {
         0 => "",
@@ -43,6 +50,13 @@ pub fn style(path: Path) -> Style {
         _ => "1.5 3",
     };
     Style { colour, dash }
+}
+
+fn dashed(colour: Colour) -> Style {
+    Style {
+        colour,
+        dash: "10 3 2 3",
+    }
 }
 
 /// Yes or no.
@@ -64,8 +78,8 @@ pub fn warning(warning: &Warning) -> String {
             "{rounds} rounds: too few for intervals of 95 % (6 or more); no goal can be judged."
         ),
         Warning::Spread { cell, spread } => format!(
-            "{}: direct itself is spread by {:.0} % (interquartile range over median): the machine was too \
-             noisy to say.",
+            "{}: direct itself is spread by {:.0} % (interquartile range over median), in the rounds' ratios too: the \
+             machine was too noisy to say.",
             of(cell),
             spread * 100.0
         ),

@@ -1,8 +1,11 @@
 //! The report of a run for people: one page, and its plots as files.
 
+mod explain;
+mod folder;
 mod format;
 mod goal;
 mod growth;
+mod headline;
 mod html;
 mod label;
 mod page;
@@ -16,10 +19,13 @@ use std::path::{Path, PathBuf};
 
 use netpath::{Ending, Ends};
 
-use super::Results;
 use super::scale::ScaleResults;
+use super::{Measure, Results};
 
+pub use explain::explained;
+pub use folder::check;
 pub use goal::GoalRow;
+pub use headline::headline;
 pub use label::warning;
 pub use plots::{Plot, plots};
 
@@ -39,6 +45,20 @@ pub enum ReportError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// The directory cannot hold a report; nothing has been measured yet.
+    #[error("no report can be written to {}: {source}: choose another directory for --report", path.display())]
+    Unfit {
+        /// The directory, or what of its path is there.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The same for a file in it that has one of the report's names, and is none of netpath's.
+    #[error("{}: not written by netpath bench; move it away or choose another directory for --report", path.display())]
+    Taken {
+        /// The file.
+        path: PathBuf,
     },
     /// A file has one of the report's names and is none of netpath's.
     #[error("{}: not written by netpath bench; move it away or choose another directory", path.display())]
@@ -61,6 +81,7 @@ pub enum ReportError {
 impl Ends for ReportError {
     fn ending(&self) -> Ending {
         match self {
+            Self::Unfit { .. } | Self::Taken { .. } => Ending::Refused,
             // What goes into it has been measured by then.
             Self::Directory { .. } | Self::Foreign { .. } | Self::File { .. } => Ending::Failed,
         }
@@ -72,14 +93,19 @@ impl Ends for ReportError {
 /// a file that is not one, nothing is written.
 pub fn write(dir: &Path, results: &Results) -> Result<Vec<PathBuf>, ReportError> {
     let plots = plots(results);
-    write_all(dir, "report.html", html::page(results, &plots), plots)
+    write_all(dir, Kind::Run.page(), html::page(results, &plots), plots)
 }
 
 /// The same for `netpath bench scale`: `scale.html` and its plots, whose names begin with `scale_`, so that both
 /// reports can be in one directory.
 pub fn write_scale(dir: &Path, results: &ScaleResults) -> Result<Vec<PathBuf>, ReportError> {
     let plots = growth::plots(results);
-    write_all(dir, "scale.html", growth::page(results, &plots), plots)
+    write_all(
+        dir,
+        Kind::Growth.page(),
+        growth::page(results, &plots),
+        plots,
+    )
 }
 
 fn write_all(
@@ -108,6 +134,44 @@ fn write_all(
         replace(path, content)?;
     }
     Ok(files.into_iter().map(|(path, _)| path).collect())
+}
+
+/// Which report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Of `netpath bench`.
+    Run,
+    /// Of `netpath bench scale`.
+    Growth,
+}
+
+impl Kind {
+    /// The name of its page.
+    fn page(self) -> &'static str {
+        match self {
+            Self::Run => "report.html",
+            Self::Growth => "scale.html",
+        }
+    }
+
+    /// Whether it may have a file of this name.
+    fn names(self, path: &Path) -> bool {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            return false;
+        };
+        let Some(plot) = name.strip_suffix(".svg") else {
+            return name == self.page();
+        };
+        let mut begins = match self {
+            Self::Run => {
+                let mut all = Measure::ALL.map(Measure::slug).to_vec();
+                all.extend(["cpu_", "hop_cost", "latency_", "rules_"]);
+                all.into_iter()
+            }
+            Self::Growth => vec!["scale_"].into_iter(),
+        };
+        begins.any(|begin| plot.starts_with(begin))
+    }
 }
 
 /// Whether there is nothing at `path`, or a file of an earlier report.

@@ -24,7 +24,8 @@ th{background:var(--head);font-weight:600}\
 th:first-child,td:first-child,td.text,.words td,.words th{text-align:left}.words td{white-space:normal}\
 td small{color:var(--soft);display:block}\
 .met{color:var(--good);font-weight:600}.missed{color:var(--bad);font-weight:600}\
-.undecided,.not_measured{color:var(--open);font-weight:600}\
+.undecided,.too_noisy,.not_measured{color:var(--open);font-weight:600}\
+.result{font-size:1.2rem;max-width:60rem}summary{cursor:pointer;font-weight:600}\
 .warnings{border-left:4px solid var(--bad);padding:.2rem 1rem;background:var(--head)}\
 figure{margin:1rem 0 2rem;break-inside:avoid}figure svg{max-width:100%;height:auto}\
 figcaption{color:var(--soft);font-size:13px;max-width:50rem}\

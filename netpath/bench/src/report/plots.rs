@@ -294,7 +294,19 @@ fn rules(results: &Results, place: (Reach, Family)) -> Option<Plot> {
 fn rules_of(path: Path) -> Option<u32> {
     match path {
         Path::IptablesRules(rules) | Path::NftRules(rules) | Path::NftSet(rules) => Some(rules),
-        Path::Direct | Path::Netpath | Path::Kernel | Path::Iptables | Path::NftFlowtable => None,
+        Path::Direct
+        | Path::Floor
+        | Path::FloorRemote
+        | Path::Netpath
+        | Path::Kernel
+        | Path::Iptables
+        | Path::NftFlowtable
+        | Path::Nat
+        | Path::Bridge
+        | Path::Macvlan
+        | Path::Ipvlan
+        | Path::Vxlan
+        | Path::Ipip => None,
     }
 }
 

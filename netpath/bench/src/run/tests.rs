@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::*;
-use crate::{Family, Measure, Path, Reach, netfilter};
+use crate::{Family, Measure, Path, Reach, floor::Floor, netfilter};
 
 fn options() -> BenchOptions {
     BenchOptions {
@@ -36,9 +36,15 @@ struct Bed {
 
 impl Bed {
     fn new() -> Self {
+        Self::with_ways(&[])
+    }
+
+    fn with_ways(paths: &[Path]) -> Self {
         let options = options();
+        let mut lab = Lab::up(&options.interrupted).expect("a lab");
+        lab.make_ways(paths).expect("made, or missing");
         Self {
-            lab: Lab::up(&options.interrupted).expect("a lab"),
+            lab,
             processors: Processors::choose().expect("processors"),
             options,
         }
@@ -75,6 +81,11 @@ fn traffic_on_another_path_is_rejected() {
         (Path::Netpath, Path::Kernel),
         (Path::Iptables, Path::Kernel),
         (Path::Iptables, Path::Netpath),
+        (Path::Floor, Path::Netpath),
+        (Path::Netpath, Path::Floor),
+        (Path::Kernel, Path::Floor),
+        (Path::Floor, Path::Kernel),
+        (Path::Nat, Path::Iptables),
     ];
     for family in Family::ALL {
         for measure in [Measure::UdpPacket, Measure::TcpRequest] {
@@ -90,6 +101,132 @@ fn traffic_on_another_path_is_rejected() {
                 assert!(reason.starts_with("node 1: "), "{reason}");
             }
         }
+    }
+}
+
+/// Those that this kernel has of some paths: what it lacks is told with a reason.
+fn there(run: &mut Run<'_>, paths: &[Path]) -> Vec<Path> {
+    let mut there = Vec::new();
+    for &path in paths {
+        let missing = match run.lab.beside.missing(path) {
+            Some(reason) => Some(reason.to_owned()),
+            None => run.find_missing(path).expect("the lab works"),
+        };
+        match missing {
+            None => there.push(path),
+            Some(reason) => {
+                println!("{path}: {reason}");
+                assert!(!reason.is_empty(), "{path}");
+            }
+        }
+    }
+    there
+}
+
+#[test]
+fn every_path_is_taken_and_the_next_one_finds_nothing_of_it() {
+    const PATHS: [Path; 8] = [
+        Path::Floor,
+        Path::FloorRemote,
+        Path::Nat,
+        Path::Bridge,
+        Path::Macvlan,
+        Path::Ipvlan,
+        Path::Vxlan,
+        Path::Ipip,
+    ];
+    let bed = Bed::with_ways(&PATHS);
+    let mut run = bed.run();
+    let mut expected = 0;
+    for path in there(&mut run, &PATHS) {
+        for reach in Reach::ALL {
+            for family in Family::ALL {
+                if !path.joins(reach, family) {
+                    continue;
+                }
+                for measure in Measure::ALL {
+                    run.cell(0, visit(path, reach, family, measure))
+                        .expect("the lab works");
+                    expected += 1;
+                }
+                for next in [Path::Kernel, Path::Netpath] {
+                    let next = visit(next, reach, family, Measure::UdpPacket);
+                    run.cell(0, next).expect("the lab works");
+                    expected += 1;
+                }
+                // At once: what does not arrive takes seconds.
+                assert_eq!(run.rejected, []);
+            }
+        }
+    }
+    assert_eq!(run.samples.len(), expected);
+}
+
+#[test]
+fn a_panic_leaves_nothing_of_the_floor() {
+    let bed = Bed::new();
+    let [first, second] = &bed.lab.nodes;
+    let family = Family::V4;
+    let measure = |path| {
+        let mut run = bed.run();
+        let visit = visit(path, Reach::SameNode, family, Measure::UdpPacket);
+        run.cell(0, visit).expect("the lab works");
+        run.rejected
+    };
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let floor = Floor::attach(floor::Kind::SameNode, first, second).expect("a floor");
+        let under_it = measure(Path::Kernel);
+        assert_eq!(under_it.len(), 1, "{floor:?}");
+        panic!("on purpose");
+    }));
+    let panicked = panicked.expect_err("it panicked");
+    assert_eq!(panicked.downcast_ref::<&str>(), Some(&"on purpose"));
+    // Some kernels let go of a link a little after its last descriptor.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while let rejected @ [_, ..] = &measure(Path::Kernel)[..] {
+        assert!(Instant::now() < deadline, "{rejected:?}");
+    }
+}
+
+#[test]
+fn traffic_beside_a_way_is_rejected() {
+    let bed = Bed::with_ways(&[Path::Bridge]);
+    let mut run = bed.run();
+    run.switch
+        .to(Path::Kernel, Reach::SameNode, Family::V4)
+        .expect("switched");
+    let before = |run: &Run<'_>, path| {
+        let visit = visit(path, Reach::SameNode, Family::V4, Measure::UdpPacket);
+        Counts::read(run.lab, visit).expect("readable")
+    };
+    let moved = |taken, claimed| {
+        let before = before(&run, claimed);
+        let ends = bed.lab.ends(taken, Reach::SameNode, Family::V4);
+        let course = Course {
+            warm_up: Duration::ZERO,
+            measured: Duration::from_millis(5),
+            processors: &bed.processors,
+        };
+        let outcome = traffic::run(Measure::UdpPacket, ends, course).expect("it arrives");
+        let now = Counts::read(
+            run.lab,
+            visit(claimed, Reach::SameNode, Family::V4, Measure::UdpPacket),
+        );
+        let moved = now.expect("readable").since(&before);
+        moved.check(claimed, outcome.packets)
+    };
+    assert_eq!(moved(Path::Bridge, Path::Bridge), Ok(()));
+    for (taken, claimed) in [
+        (Path::Bridge, Path::Direct),
+        (Path::Direct, Path::Bridge),
+        (Path::Kernel, Path::Bridge),
+        (Path::Bridge, Path::Kernel),
+    ] {
+        let reason = moved(taken, claimed).expect_err("rejected");
+        assert!(
+            reason.contains(" packets were received by the interfaces of "),
+            "{reason}"
+        );
     }
 }
 

@@ -16,16 +16,27 @@ use netpath::{
 
 use super::{Run, ScaleError, lab::io_error, memory::Account, results::RealEndpoints};
 
-/// Makes and removes a node with many endpoints.
+/// Makes and removes a node with many endpoints, twice.
 pub fn measure(run: &mut Run<'_>) -> Result<RealEndpoints, ScaleError> {
+    let plain = bring_up(run, false)?;
+    let hastened = bring_up(run, true)?;
+    Ok(RealEndpoints {
+        plain_up_ns: Some(plain.up_ns),
+        ..hastened
+    })
+}
+
+/// The same once, with grace periods expedited or not.
+fn bring_up(run: &mut Run<'_>, expedite: bool) -> Result<RealEndpoints, ScaleError> {
     let name = run.name("n");
     let count = run.options.real_endpoints;
-    let topology = Topology::parse(Path::new("bench"), &topology(&name, count))?;
+    let topology = Topology::parse(Path::new("bench"), &topology(&name, count, expedite))?;
     let options = UpOptions {
         interrupted: Arc::clone(&run.options.interrupted),
         ..UpOptions::default()
     };
-    run.step("endpoints", || format!("{count} come up"))?;
+    let how = if expedite { ", expedited" } else { "" };
+    run.step("endpoints", || format!("{count} come up{how}"))?;
     let available = available()?;
     let mut times = Vec::with_capacity(count as usize);
     let mut before = None;
@@ -47,6 +58,7 @@ pub fn measure(run: &mut Run<'_>) -> Result<RealEndpoints, ScaleError> {
     Ok(RealEndpoints {
         count,
         up_ns: nanoseconds(up),
+        plain_up_ns: None,
         tenths_ns: tenths(&times),
         down_ns: nanoseconds(start.elapsed()),
         memory: fall,
@@ -54,9 +66,9 @@ pub fn measure(run: &mut Run<'_>) -> Result<RealEndpoints, ScaleError> {
     })
 }
 
-fn topology(name: &str, count: u32) -> String {
+fn topology(name: &str, count: u32, expedite: bool) -> String {
     let mut text = format!(
-        "[[node]]\nname = \"{name}\"\nmax_endpoints = {}\n",
+        "[[node]]\nname = \"{name}\"\nexpedite = {expedite}\nmax_endpoints = {}\n",
         count.max(1024)
     );
     for number in 0..count {

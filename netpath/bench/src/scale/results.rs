@@ -231,8 +231,11 @@ pub struct Reaction {
 pub struct RealEndpoints {
     /// How many.
     pub count: u32,
-    /// Time to bring them up in nanoseconds.
+    /// Time to bring them up in nanoseconds, while the kernel expedites its grace periods, as it does for labs.
     pub up_ns: u64,
+    /// The same while it does not.
+    #[serde(default)]
+    pub plain_up_ns: Option<u64>,
     /// Of which for each tenth of them, in order.
     pub tenths_ns: Vec<u64>,
     /// Time to remove them in nanoseconds.

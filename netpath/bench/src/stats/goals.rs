@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use super::{Cell, Estimate, Figure, Percentile, Selector, hop_cost_ratio, paired};
+use super::{
+    Cell, Estimate, Figure, Percentile, Selector, Warning, cost_above, hop_cost_ratio, paired,
+    ratio_above, warnings,
+};
 use crate::{Family, Measure, Path, Reach, Results};
 
 /// What a number has to be.
@@ -39,6 +42,8 @@ pub enum Verdict {
     Missed,
     /// The interval straddles the bound, or there were too few rounds for one of 95 %.
     Undecided,
+    /// The machine was too noisy for what is compared: nothing is said, wherever the interval lies.
+    TooNoisy,
     /// The run has no round with everything that is compared.
     NotMeasured,
 }
@@ -100,112 +105,156 @@ impl Bound {
 }
 
 /// How a goal is computed.
+#[derive(Clone, Copy)]
 enum Compared {
-    /// netpath to direct.
-    Direct(Measure, Figure),
-    /// Hop cost of netpath to that of a path, by UDP packets.
-    Hop(Path),
+    /// A figure of netpath to that of direct.
+    ToDirect(Figure),
+    /// The hop cost of netpath to that of a path.
+    HopTo(Path),
+    /// The hop cost of netpath minus that of a path.
+    HopAbove(Path),
+    /// A figure of netpath to that of direct, minus the same of a path.
+    ToDirectAbove(Path, Figure),
 }
 
-/// The goals that a run of `netpath bench` can judge, those of IPv4 first. The goals on growth (5 to 7) are
-/// judged by `netpath bench scale`: [`crate::scale::goals()`].
-pub fn goals(results: &Results) -> Vec<Goal> {
-    [Family::V4, Family::V6]
-        .into_iter()
-        .flat_map(|family| {
-            wanted()
-                .into_iter()
-                .map(move |(number, text, wanted, compared)| {
-                    let measured = measure(results, family, &compared);
-                    let verdict = wanted.judge(measured.as_ref());
-                    Goal {
-                        number,
-                        text: text.to_owned(),
-                        family: Some(family),
-                        wanted,
-                        unit: Unit::Ratio,
-                        measured,
-                        verdict,
-                    }
-                })
-        })
-        .collect()
+/// One of the numbers to reach, for either family.
+#[derive(Clone, Copy)]
+struct Wanted {
+    number: u8,
+    text: &'static str,
+    bound: Bound,
+    reach: Reach,
+    measure: Measure,
+    compared: Compared,
 }
 
-fn wanted() -> [(u8, &'static str, Bound, Compared); 8] {
-    use Bound::{AtLeast, AtMost};
-    use Compared::{Direct, Hop};
-    let round_trip = |percentile| Direct(Measure::TcpRequest, Figure::RoundTrip(percentile));
-    [
-        (
-            1,
-            "ns per packet, to direct",
-            AtMost(1.08),
-            Direct(Measure::UdpPacket, Figure::Value),
-        ),
-        (
-            2,
-            "hop cost, to iptables'",
-            AtMost(1.0 / 5.0),
-            Hop(Path::Iptables),
-        ),
-        (
-            2,
-            "hop cost, to iptables-1000's",
-            AtMost(1.0 / 25.0),
-            Hop(Path::IptablesRules(1000)),
-        ),
-        (
-            3,
-            "TCP round trip p50, to direct",
-            AtMost(1.03),
-            round_trip(Percentile::P50),
-        ),
-        (
-            3,
-            "TCP round trip p99, to direct",
-            AtMost(1.10),
-            round_trip(Percentile::P99),
-        ),
-        (
-            3,
-            "TCP connections/s, to direct",
-            AtLeast(0.95),
-            Direct(Measure::TcpConnect, Figure::Rate),
-        ),
-        (
-            4,
-            "bulk TCP, to direct",
-            AtLeast(0.98),
-            Direct(Measure::TcpBulk, Figure::Rate),
-        ),
-        (
-            4,
-            "CPU per byte, to direct",
-            AtMost(1.03),
-            Direct(Measure::TcpBulk, Figure::Cpu),
-        ),
-    ]
-}
-
-fn measure(results: &Results, family: Family, compared: &Compared) -> Option<Estimate> {
-    let cell = |measure| Cell {
-        reach: Reach::SameNode,
-        family,
-        measure,
-    };
-    match *compared {
-        Compared::Hop(base) => {
-            hop_cost_ratio(results, Path::Netpath, base, cell(Measure::UdpPacket))
+impl Compared {
+    /// The path that netpath is compared with.
+    fn base(self) -> Path {
+        match self {
+            Self::ToDirect(_) => Path::Direct,
+            Self::HopTo(base) | Self::HopAbove(base) | Self::ToDirectAbove(base, _) => base,
         }
-        Compared::Direct(measure, figure) => paired(
-            results,
-            &Selector {
-                path: Path::Netpath,
-                base: Path::Direct,
-                cell: cell(measure),
-                figure,
-            },
-        ),
+    }
+
+    fn unit(self) -> Unit {
+        match self {
+            Self::ToDirect(_) | Self::HopTo(_) | Self::ToDirectAbove(..) => Unit::Ratio,
+            Self::HopAbove(_) => Unit::Nanoseconds,
+        }
+    }
+
+    fn measure(self, results: &Results, cell: Cell) -> Option<Estimate> {
+        let of = |base, figure| Selector {
+            path: Path::Netpath,
+            base,
+            cell,
+            figure,
+        };
+        match self {
+            Self::ToDirect(figure) => paired(results, &of(Path::Direct, figure)),
+            Self::HopTo(base) => hop_cost_ratio(results, Path::Netpath, base, cell),
+            Self::HopAbove(base) => cost_above(results, Path::Netpath, base, cell),
+            Self::ToDirectAbove(base, figure) => ratio_above(results, &of(base, figure)),
+        }
     }
 }
+
+impl Wanted {
+    fn judge(self, results: &Results, doubts: &[Warning], family: Family) -> Goal {
+        let cell = Cell {
+            reach: self.reach,
+            family,
+            measure: self.measure,
+        };
+        let measured = self.compared.measure(results, cell);
+        let paths = [Path::Netpath, self.compared.base()];
+        let is_noisy = doubts.iter().any(|doubt| doubt.is_noise(&paths, cell));
+        let verdict = match self.bound.judge(measured.as_ref()) {
+            Verdict::Met | Verdict::Missed | Verdict::Undecided if is_noisy => Verdict::TooNoisy,
+            verdict => verdict,
+        };
+        Goal {
+            number: self.number,
+            text: self.text.to_owned(),
+            family: Some(family),
+            wanted: self.bound,
+            unit: self.compared.unit(),
+            measured,
+            verdict,
+        }
+    }
+}
+
+/// The goals that a run of `netpath bench` can judge, those of IPv4 first. The goals 5, 6 and 8 are judged by `netpath bench
+/// scale`: [`crate::scale::goals()`].
+pub fn goals(results: &Results) -> Vec<Goal> {
+    let doubts = warnings(results);
+    let of = |family| WANTED.map(|wanted| wanted.judge(results, &doubts, family));
+    Family::ALL.into_iter().flat_map(of).collect()
+}
+
+const P50: Figure = Figure::RoundTrip(Percentile::P50);
+
+/// On one node, by UDP packets, unless it says otherwise.
+const PACKETS: Wanted = Wanted {
+    number: 1,
+    text: "",
+    bound: Bound::Stated,
+    reach: Reach::SameNode,
+    measure: Measure::UdpPacket,
+    compared: Compared::ToDirect(Figure::Value),
+};
+
+const WANTED: [Wanted; 7] = [
+    Wanted {
+        text: "ns per packet, to direct",
+        bound: Bound::AtMost(1.06),
+        ..PACKETS
+    },
+    Wanted {
+        text: "hop cost above floor's",
+        bound: Bound::AtMost(40.0),
+        compared: Compared::HopAbove(Path::Floor),
+        ..PACKETS
+    },
+    Wanted {
+        number: 2,
+        text: "hop cost, to iptables'",
+        bound: Bound::AtMost(0.12),
+        compared: Compared::HopTo(Path::Iptables),
+        ..PACKETS
+    },
+    Wanted {
+        number: 3,
+        text: "two nodes: hop cost, to the kernel's",
+        bound: Bound::AtMost(0.63),
+        reach: Reach::TwoNodes,
+        compared: Compared::HopTo(Path::Kernel),
+        ..PACKETS
+    },
+    Wanted {
+        number: 3,
+        text: "two nodes: hop cost above floor-remote's",
+        bound: Bound::AtMost(60.0),
+        reach: Reach::TwoNodes,
+        compared: Compared::HopAbove(Path::FloorRemote),
+        ..PACKETS
+    },
+    Wanted {
+        number: 4,
+        text: "TCP round trip p50 to direct, above floor's",
+        bound: Bound::AtMost(0.015),
+        measure: Measure::TcpRequest,
+        compared: Compared::ToDirectAbove(Path::Floor, P50),
+        ..PACKETS
+    },
+    Wanted {
+        number: 7,
+        text: "TCP connections/s, to direct",
+        bound: Bound::AtLeast(0.95),
+        measure: Measure::TcpConnect,
+        compared: Compared::ToDirect(Figure::Rate),
+        ..PACKETS
+    },
+];

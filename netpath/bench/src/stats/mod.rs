@@ -152,6 +152,30 @@ pub fn hop_cost_ratio(results: &Results, path: Path, base: Path, cell: Cell) -> 
     Estimate::new(ratios.collect())
 }
 
+/// What a path costs beyond another one, in the unit of the measure's value, over the rounds that have both: the difference
+/// of their hop costs, in which what `direct` took in that round cancels out.
+pub fn cost_above(results: &Results, path: Path, base: Path, cell: Cell) -> Option<Estimate> {
+    let path = by_round(results, path, cell, Figure::Value);
+    let base = by_round(results, base, cell, Figure::Value);
+    Estimate::new(
+        pairs(&path, &base)
+            .map(|(path, base)| path - base)
+            .collect(),
+    )
+}
+
+/// By how much the ratio of a path's figure to `direct`'s is above that of its base, over the rounds that have all three.
+pub fn ratio_above(results: &Results, of: &Selector) -> Option<Estimate> {
+    let direct = by_round(results, Path::Direct, of.cell, of.figure);
+    let path = by_round(results, of.path, of.cell, of.figure);
+    let base = by_round(results, of.base, of.cell, of.figure);
+    let above = path.iter().filter_map(|(round, path)| {
+        let direct = direct.get(round).filter(|direct| **direct > 0.0)?;
+        Some((path - base.get(round)?) / direct)
+    });
+    Estimate::new(above.collect())
+}
+
 /// Share of the units sent that did not arrive, over all rounds; `None` if nothing was sent.
 pub fn loss(results: &Results, path: Path, cell: Cell) -> Option<f64> {
     let (mut sent, mut lost) = (0, 0);

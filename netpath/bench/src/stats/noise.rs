@@ -30,7 +30,8 @@ pub enum Warning {
         /// Rounds that were measured.
         rounds: u32,
     },
-    /// The base itself moved by more than [`SPREAD_LIMIT`].
+    /// The base itself moved by more than [`SPREAD_LIMIT`], and to compare within rounds did not make up for it: netpath's
+    /// ratio to it has an interval wider than [`WIDTH_LIMIT`], or none.
     Spread {
         /// Where.
         cell: Cell,
@@ -63,6 +64,19 @@ pub enum Warning {
     },
 }
 
+impl Warning {
+    /// Whether the machine was too noisy to compare one of some paths with another in a cell: no goal can be decided then.
+    pub fn is_noise(&self, paths: &[Path], cell: Cell) -> bool {
+        match self {
+            Self::Spread { cell: noisy, .. } => *noisy == cell,
+            Self::Wide {
+                path, cell: noisy, ..
+            } => *noisy == cell && paths.contains(path),
+            Self::FewRounds { .. } | Self::Loss { .. } | Self::Rejected { .. } => false,
+        }
+    }
+}
+
 /// Every reason to doubt `results`, the general ones first; none means that the machine was quiet enough.
 pub fn warnings(results: &Results) -> Vec<Warning> {
     let mut found = Vec::new();
@@ -79,9 +93,10 @@ pub fn warnings(results: &Results) -> Vec<Warning> {
         let direct: Vec<_> = by_round(results, Path::Direct, cell, Figure::Value)
             .into_values()
             .collect();
-        if let Some(spread) = spread(&direct).filter(|spread| *spread > SPREAD_LIMIT) {
-            found.push(Warning::Spread { cell, spread });
-        }
+        let is_narrow = to_direct(results, Path::Netpath, cell)
+            .is_some_and(|ratio| ratio.width() <= WIDTH_LIMIT);
+        let spread = spread(&direct).filter(|spread| *spread > SPREAD_LIMIT && !is_narrow);
+        found.extend(spread.map(|spread| Warning::Spread { cell, spread }));
         for path in results.paths.iter().map(|state| state.path) {
             found.extend(of_path(results, path, cell));
         }
@@ -90,17 +105,21 @@ pub fn warnings(results: &Results) -> Vec<Warning> {
 }
 
 fn of_path(results: &Results, path: Path, cell: Cell) -> impl Iterator<Item = Warning> {
-    let selector = Selector {
-        path,
-        base: Path::Direct,
-        cell,
-        figure: Figure::Value,
-    };
-    let wide = paired(results, &selector)
+    let wide = to_direct(results, path, cell)
         .filter(|ratio| ratio.contains(1.0) && ratio.width() > WIDTH_LIMIT)
         .map(|ratio| Warning::Wide { path, cell, ratio });
     let loss = loss(results, path, cell)
         .filter(|lost| *lost > LOSS_LIMIT)
         .map(|lost| Warning::Loss { path, cell, lost });
     wide.into_iter().chain(loss)
+}
+
+fn to_direct(results: &Results, path: Path, cell: Cell) -> Option<Estimate> {
+    let selector = Selector {
+        path,
+        base: Path::Direct,
+        cell,
+        figure: Figure::Value,
+    };
+    paired(results, &selector)
 }

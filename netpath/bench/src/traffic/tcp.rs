@@ -27,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A listening socket in the receiver's namespace.
 pub(super) struct Server {
     listener: TcpListener,
+    /// What a client connects to.
     pub address: SocketAddr,
     pub name: String,
 }
@@ -44,7 +45,8 @@ impl Server {
             .map_err(failed("listen"))?;
         // What it accepts inherits them (sk_clone_lock, net/core/sock.c).
         set_options(&listener).map_err(failed("setsockopt"))?;
-        let address = listener.local_addr().map_err(failed("getsockname"))?;
+        let port = listener.local_addr().map_err(failed("getsockname"))?.port();
+        let address = SocketAddr::new(ends.target, port);
         Ok(Self {
             listener,
             address,

@@ -38,6 +38,7 @@ fn on_one_processor(ends: Ends<'_>, course: Course<'_>) -> Result<Outcome, Probe
     let processor = course.processors.first();
     pin(processor).map_err(|source| system("stay on one processor", source))?;
     let pair = Pair::open(ends.from, ends.to, ends.src, (ends.dst, 0).into(), GREETING)?;
+    send_to_target(&pair, ends)?;
     let mut stream = Stream::new(&pair);
     stream.greet()?;
     let own = ThreadClock::own().map_err(|source| system("perf_event_open", source))?;
@@ -60,6 +61,17 @@ fn on_one_processor(ends: Ends<'_>, course: Course<'_>) -> Result<Outcome, Probe
         // One more in either direction: the greeting.
         packets: Packets::Exactly(stream.sent + 2),
     })
+}
+
+/// Where the way there translates the receiver's address, the sender knows that one only.
+fn send_to_target(pair: &Pair, ends: Ends<'_>) -> Result<(), ProbeError> {
+    let receiver = pair
+        .receiver
+        .local_addr()
+        .map_err(|source| io_error(&pair.receiver_name, "getsockname", source))?;
+    pair.sender
+        .connect((ends.target, receiver.port()))
+        .map_err(|source| io_error(&pair.sender_name, "connect", source))
 }
 
 struct Stream<'a> {

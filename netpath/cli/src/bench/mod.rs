@@ -36,11 +36,12 @@ pub struct BenchArgs {
     #[command(subcommand)]
     other: Option<Other>,
 
-    /// Be done within a minute: shorter cells, fewer rounds, 1,000 rules only
+    /// Be done within a minute: shorter cells, fewer rounds, 1,000 rules only, no nat, bridge, macvlan, ipvlan, vxlan, ipip
     #[arg(long)]
     quick: bool,
 
-    /// Only these paths; each then takes every measure
+    /// Only these paths; each then takes every measure. direct, floor, floor-remote, netpath, kernel, iptables,
+    /// iptables-N, nft-N, nft-set-N, nft-flowtable, nat, bridge, macvlan, ipvlan, vxlan, ipip
     #[arg(long, value_delimiter = ',', value_name = "PATH")]
     paths: Vec<Path>,
 
@@ -60,7 +61,7 @@ pub struct BenchArgs {
     #[arg(long)]
     seed: Option<u64>,
 
-    /// Also write report.html and its plots into this directory
+    /// Also write report.html and its plots into this directory, which is looked at before anything is measured
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
 }
@@ -82,7 +83,7 @@ impl BenchArgs {
         let sparse = self.paths.is_empty();
         BenchOptions {
             scope: Scope {
-                paths: or_else(&self.paths, || paths(rules)),
+                paths: or_else(&self.paths, || paths(rules, self.quick)),
                 measures: or_else(&self.measures, || Measure::ALL.to_vec()),
                 families: self.family.map_or(Family::ALL.to_vec(), |one| vec![one]),
                 reaches: Reach::ALL.to_vec(),
@@ -115,12 +116,30 @@ fn or_else<T: Copy + PartialEq>(given: &[T], default: impl FnOnce() -> Vec<T>) -
     once
 }
 
-fn paths(rules: &[u32]) -> Vec<Path> {
-    let mut paths = vec![Path::Direct, Path::Netpath, Path::Kernel, Path::Iptables];
+/// Those of a run: a quick one has not the time for what others would pick instead.
+fn paths(rules: &[u32], quick: bool) -> Vec<Path> {
+    let mut paths = vec![
+        Path::Direct,
+        Path::Floor,
+        Path::FloorRemote,
+        Path::Netpath,
+        Path::Kernel,
+        Path::Iptables,
+    ];
     for kind in [Path::IptablesRules, Path::NftRules, Path::NftSet] {
         paths.extend(rules.iter().copied().map(kind));
     }
     paths.push(Path::NftFlowtable);
+    if !quick {
+        paths.extend([
+            Path::Nat,
+            Path::Bridge,
+            Path::Macvlan,
+            Path::Ipvlan,
+            Path::Vxlan,
+            Path::Ipip,
+        ]);
+    }
     paths
 }
 
@@ -130,6 +149,9 @@ pub fn run(args: &BenchArgs, context: &Context) -> Result<Exit, Failure> {
         return scale::run(args, context);
     }
     context.require(Work::Bench)?;
+    if let Some(directory) = &args.report {
+        report::check(directory, report::Kind::Run)?;
+    }
     context.catch_signals()?;
     let options = args.options(context);
     let mut line = Line::new();
@@ -137,14 +159,14 @@ pub fn run(args: &BenchArgs, context: &Context) -> Result<Exit, Failure> {
     line.clear();
     let results = results?;
     show(&results, context)?;
+    for rejected in &results.rejected {
+        note(tables::rejected(rejected));
+    }
     for warning in &results.warnings {
         note(format!("warning: {warning}"));
     }
     if context.output.is_table() {
         doubts(&results);
-    }
-    for rejected in &results.rejected {
-        note(tables::rejected(rejected));
     }
     if let Some(directory) = &args.report {
         capabilities::act_as_self();
@@ -168,7 +190,7 @@ fn doubts(results: &Results) {
     }
     if let more @ 1.. = doubts.len().saturating_sub(DOUBTS_MAX) {
         note(format!(
-            "warning: {more} more such warnings: the machine was too noisy to say; `--report` lists them all"
+            "warning: {more} more such warnings: `--report` lists them all"
         ));
     }
 }
@@ -180,8 +202,11 @@ fn tell(files: &[PathBuf]) {
     }
 }
 
-/// JSON is on one line: the many raw figures would take one each.
+/// JSON is on one line: the many raw figures would take one each. For people what was found stands first.
 fn show(results: &Results, context: &Context) -> Result<(), Failure> {
+    if context.output.is_table() {
+        context.output.paragraph(&report::headline(results))?;
+    }
     if context.output.format == Format::Json {
         let mut document = serde_json::to_vec(results).map_err(StdoutError::from)?;
         document.push(b'\n');
@@ -190,4 +215,36 @@ fn show(results: &Results, context: &Context) -> Result<(), Failure> {
         context.output.show(results, || tables::all(results))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quick_run_has_its_goals_paths_and_leaves_the_rest_out() {
+        let quick = paths(&QUICK_RULES, true);
+        let full = paths(&RULES, false);
+        for path in [
+            Path::Direct,
+            Path::Floor,
+            Path::FloorRemote,
+            Path::Netpath,
+            Path::Kernel,
+            Path::Iptables,
+        ] {
+            assert!(quick.contains(&path) && full.contains(&path), "{path}");
+        }
+        for path in [
+            Path::Nat,
+            Path::Bridge,
+            Path::Macvlan,
+            Path::Ipvlan,
+            Path::Vxlan,
+            Path::Ipip,
+        ] {
+            assert!(!quick.contains(&path) && full.contains(&path), "{path}");
+        }
+        assert_eq!((quick.len(), full.len()), (10, 22));
+    }
 }

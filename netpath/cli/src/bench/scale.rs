@@ -33,7 +33,7 @@ pub struct ScaleArgs {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     endpoints: Option<u32>,
 
-    /// Also write scale.html and its plots into this directory
+    /// Also write scale.html and its plots into this directory, which is looked at before anything is measured
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
 }
@@ -41,6 +41,9 @@ pub struct ScaleArgs {
 /// Measures how cost grows.
 pub fn run(args: &ScaleArgs, context: &Context) -> Result<Exit, Failure> {
     context.require(Work::Bench)?;
+    if let Some(directory) = &args.report {
+        report::check(directory, report::Kind::Growth)?;
+    }
     context.catch_signals()?;
     let mut options = if args.quick {
         ScaleOptions::quick()
@@ -173,6 +176,7 @@ fn real_endpoints(results: &ScaleResults) -> Table {
     let mut table = Table::new([
         "real endpoints",
         "#up (s)",
+        "#not expedited (s)",
         "#first tenth (s)",
         "#last tenth (s)",
         "#down (s)",
@@ -185,6 +189,7 @@ fn real_endpoints(results: &ScaleResults) -> Table {
     table.row([
         found.count.to_string(),
         seconds(found.up_ns),
+        found.plain_up_ns.map(seconds).unwrap_or_default(),
         tenth(found.tenths_ns.first()),
         tenth(found.tenths_ns.last()),
         seconds(found.down_ns),

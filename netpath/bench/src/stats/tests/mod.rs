@@ -1,5 +1,7 @@
 //! Crafted documents whose answers are known.
 
+mod goals;
+
 use super::*;
 use crate::{Machine, PathState, Rejected, SCHEMA, Settings};
 
@@ -193,91 +195,6 @@ fn loss_is_of_all_rounds() {
         cell: CELL,
         lost: 0.015
     }));
-}
-
-#[test]
-fn goals_are_met_missed_or_undecided_by_the_whole_interval() {
-    let judge =
-        |values: [f64; 6], bound: Bound| bound.judge(Estimate::new(values.to_vec()).as_ref());
-    let values = [1.01, 1.02, 1.03, 1.04, 1.05, 1.08];
-    assert_eq!(judge(values, Bound::AtMost(1.08)), Verdict::Met);
-    assert_eq!(judge(values, Bound::AtMost(1.07)), Verdict::Undecided);
-    assert_eq!(judge(values, Bound::AtMost(1.00)), Verdict::Missed);
-    assert_eq!(judge(values, Bound::AtLeast(1.01)), Verdict::Met);
-    assert_eq!(judge(values, Bound::AtLeast(1.02)), Verdict::Undecided);
-    assert_eq!(judge(values, Bound::AtLeast(1.09)), Verdict::Missed);
-    assert_eq!(Bound::AtMost(2.0).judge(None), Verdict::NotMeasured);
-    let few = Estimate::new(vec![1.0; 5]);
-    assert_eq!(Bound::AtMost(2.0).judge(few.as_ref()), Verdict::Undecided);
-    assert_eq!(Bound::Stated.judge(few.as_ref()), Verdict::Met);
-}
-
-#[test]
-fn what_is_measured_once_counts_itself() {
-    for (bound, figure, verdict) in [
-        (Bound::AtMost(2.0), Some(2.0), Verdict::Met),
-        (Bound::AtMost(2.0), Some(2.1), Verdict::Missed),
-        (Bound::AtLeast(2.0), Some(2.0), Verdict::Met),
-        (Bound::AtLeast(2.0), Some(1.9), Verdict::Missed),
-        (Bound::Stated, Some(9.0), Verdict::Met),
-        (Bound::Stated, None, Verdict::NotMeasured),
-    ] {
-        assert_eq!(bound.judge_once(figure), verdict, "{bound:?} {figure:?}");
-    }
-}
-
-#[test]
-fn goals_read_the_cells_that_they_name() {
-    let mut results = with(
-        CELL,
-        &[
-            (Path::Direct, &[100.0; 6]),
-            (Path::Netpath, &[110.0; 6]),
-            (Path::Iptables, &[200.0; 6]),
-            (Path::IptablesRules(1000), &[1100.0; 6]),
-        ],
-    );
-    let connect = Cell {
-        measure: Measure::TcpConnect,
-        ..CELL
-    };
-    for round in 0..6 {
-        results
-            .samples
-            .push(sample(round, Path::Direct, connect, 90.0));
-        results
-            .samples
-            .push(sample(round, Path::Netpath, connect, 100.0));
-    }
-    let goals = goals(&results);
-    let found: Vec<_> = goals
-        .iter()
-        .filter_map(|goal| {
-            let median = goal.measured?.median;
-            Some((
-                goal.number,
-                goal.family?,
-                (median * 1e6).round() / 1e6,
-                goal.verdict,
-            ))
-        })
-        .collect();
-    assert_eq!(
-        found,
-        [
-            (1, Family::V4, 1.1, Verdict::Missed),
-            (2, Family::V4, 0.1, Verdict::Met),
-            (2, Family::V4, 0.01, Verdict::Met),
-            (3, Family::V4, 0.9, Verdict::Missed),
-        ]
-    );
-    assert_eq!(
-        goals
-            .iter()
-            .filter(|g| g.verdict == Verdict::NotMeasured)
-            .count(),
-        12
-    );
 }
 
 #[test]
