@@ -80,6 +80,11 @@ fn selection(name: &str) -> Selection {
             arguments: "",
             why: "floods of 20,000 flows and mixes of 1,000 connections: emulation takes too long for more",
         },
+        "lab_cache" => Selection::Part {
+            environment: "NETPATH_FLOOD=20000",
+            arguments: "",
+            why: "20,000 packets of each sender are counted: emulation takes too long for more",
+        },
         name if ALIKE.contains(&name) => Selection::Alike,
         "conformance" | "conformance_tun" => Selection::Left {
             why: "its explanations are this machine's kernel's; `--test conformance` runs it",
