@@ -26,7 +26,7 @@ use super::{
 const FLOWS: &str = include_str!("../../../docs/schema/flows.json");
 
 /// `netpath flows -j` with more arguments.
-fn flows(arguments: &[&str]) -> Value {
+pub(super) fn flows(arguments: &[&str]) -> Value {
     let all: Vec<&str> = ["flows", "-j"]
         .into_iter()
         .chain(arguments.iter().copied())
