@@ -46,7 +46,7 @@ impl<'a> Asking<'a> {
     }
 
     /// One datagram from each of so many ports, unless it is to end.
-    fn from_ports(&self, ports: u16, is_over: &AtomicBool) {
+    fn ask_from(&self, ports: u16, is_over: &AtomicBool) {
         let injector = self.lab.injector("a1", "eth0");
         for port in 0..ports {
             if is_over.load(Ordering::Relaxed) {
@@ -71,7 +71,7 @@ fn what_is_entered_while_it_is_read_was_not_evicted() {
         let asking = Asking::new(&lab, family);
         let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
-            let flood = scope.spawn(|| asking.from_ports(PORTS, &is_over));
+            let flood = scope.spawn(|| asking.ask_from(PORTS, &is_over));
             let mut told = Vec::new();
             while !flood.is_finished() {
                 told.push(flows(&["--node", &node])["tables"][family].clone());
@@ -98,7 +98,7 @@ fn translated_connections_that_find_no_room_are_told() {
     ] {
         // Those that there is room for are told by nobody.
         let asking = Asking::new(&lab, family);
-        asking.from_ports(CONNECTIONS / 2, &go_on);
+        asking.ask_from(CONNECTIONS / 2, &go_on);
         let switched = |word| run_netpath(&["fastpath", word, "--node", &node]);
         let on = switched("on");
         assert_ends(&on, 0, &[]);
@@ -107,7 +107,7 @@ fn translated_connections_that_find_no_room_are_told() {
             "{on:?}"
         );
         assert_ends(&switched("off"), 0, &[]);
-        asking.from_ports(CONNECTIONS, &go_on);
+        asking.ask_from(CONNECTIONS, &go_on);
         assert_ends(&switched("on"), 0, &[name, room, "max_connections"]);
         assert_ends(&switched("off"), 0, &[]);
     }
