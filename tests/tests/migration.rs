@@ -276,7 +276,7 @@ fn reading_commands_tell_an_older_node_and_go_on_with_the_others() {
 fn a_live_node_gets_more_room_under_traffic() {
     let text = TWO_NODES.replacen(
         "name = \"@A\"",
-        "name = \"@A\"\nmax_endpoints = 64\nmax_routes = 64",
+        "name = \"@A\"\nmax_endpoints = 64\nmax_routes = 64\nmax_connections = 2048",
         1,
     );
     assert_ne!(text, TWO_NODES);
@@ -290,13 +290,13 @@ fn a_live_node_gets_more_room_under_traffic() {
     let counted = redirected_peer(&lab);
 
     lab.edit(
-        "max_endpoints = 64\nmax_routes = 64",
-        "max_endpoints = 1000\nmax_routes = 2000",
+        "max_endpoints = 64\nmax_routes = 64\nmax_connections = 2048",
+        "max_endpoints = 1000\nmax_routes = 2000\nmax_connections = 4096",
     );
     let (changes, sent) = under_traffic(&lab, || lab.converge());
     assert_eq!(
         changes,
-        ["~ node A: room for 1000 endpoint addresses and 2000 prefixes"]
+        ["~ node A: room for 1000 endpoint addresses, 2000 prefixes and 4096 connections"]
     );
     let entries = |map| Maps::info(&lab.name("A"), map).expect(map).max_entries;
     assert_eq!(
@@ -304,10 +304,12 @@ fn a_live_node_gets_more_room_under_traffic() {
         (1000 + 32_768, 2000)
     );
     assert_eq!((entries("devices"), entries("interfaces")), (2000, 3024));
+    assert_eq!(entries("connections_v6"), 4096);
     let after = kept(&lab, "A");
     let settings = Settings {
         max_endpoints: 1000,
         max_routes: 2000,
+        max_connections: 4096,
         ..before.settings
     };
     assert_eq!(after, Kept { settings, ..before });

@@ -85,25 +85,19 @@ impl FlowsArgs {
     }
 }
 
+/// Both ends of a connection are one cell: two IPv6 addresses with their ports have no room side by side, and go on in the line
+/// below.
 fn table(document: &api::Flows) -> Table {
     let mut table = Table::new([
         "node",
-        "side",
+        "+side",
         "protocol",
-        "source",
-        "endpoint",
-        "destination",
-        "endpoint",
+        "connection",
         "+ingress",
         "#age",
         "#idle",
     ]);
     for flow in &document.flows {
-        let api::Flow {
-            source,
-            destination,
-            ..
-        } = flow;
         table.row([
             flow.node.clone(),
             flow.side.to_owned(),
@@ -111,10 +105,7 @@ fn table(document: &api::Flows) -> Table {
                 Some(identifier) => format!("{} {identifier}", flow.protocol),
                 None => flow.protocol.clone(),
             },
-            end(source),
-            source.endpoint.clone().unwrap_or_default(),
-            end(destination),
-            destination.endpoint.clone().unwrap_or_default(),
+            format!("{} > {}", end(&flow.source), end(&flow.destination)),
             flow.ingress.clone().unwrap_or_default(),
             time(flow.age),
             time(flow.idle),
@@ -123,7 +114,16 @@ fn table(document: &api::Flows) -> Table {
     table
 }
 
+/// An end of a connection, with the endpoint that it is.
 fn end(end: &api::FlowEnd) -> String {
+    let address = socket(end);
+    match &end.endpoint {
+        Some(endpoint) => format!("{address} {endpoint}"),
+        None => address,
+    }
+}
+
+fn socket(end: &api::FlowEnd) -> String {
     let address = end.address.parse().ok();
     match address.zip(end.port) {
         Some((address, port)) => SocketAddr::new(address, port).to_string(),
@@ -158,6 +158,46 @@ fn fill(document: &api::Flows) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_ends_fit_and_stay_whole() {
+        let end = |address: &str, port, endpoint: &str| api::FlowEnd {
+            address: address.to_owned(),
+            port: Some(port),
+            endpoint: Some(endpoint.to_owned()),
+        };
+        let ends = [
+            "2001:db8:1234:5678:9abc:def0:1234:5678",
+            "fd00:1111:2222:3333:4444:5555:6666:7777",
+        ];
+        let flow = api::Flow {
+            node: "node03".to_owned(),
+            side: "kernel",
+            protocol: "tcp".to_owned(),
+            protocol_number: 6,
+            source: end(ends[0], 40_000, "demo01"),
+            destination: end(ends[1], 8080, "demo02"),
+            identifier: None,
+            ingress: Some("vethhost01".to_owned()),
+            age: 119,
+            idle: 7,
+        };
+        let document = api::Flows {
+            flows: vec![flow],
+            ..api::Flows::from(&Flows::default())
+        };
+        let text = table(&document).render_within(false, Some(80));
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+        let words: Vec<&str> = text.split_whitespace().collect();
+        for word in [
+            format!("[{}]:40000", ends[0]),
+            format!("[{}]:8080", ends[1]),
+            "demo01".to_owned(),
+            "demo02".to_owned(),
+        ] {
+            assert!(words.contains(&&*word), "no {word} in {text}");
+        }
+    }
 
     #[test]
     fn times_are_short() {

@@ -64,6 +64,8 @@ fn read(node: &str, all: &mut Flows) -> Result<(), FlowsError> {
         node: node.to_owned(),
     })?;
     let maps = &datapath.maps;
+    // Before the tables: what is entered meanwhile was not evicted.
+    let counts = maps.connection_counts.all()?;
     let (v4, v6) = (maps.connections_v4.all()?, maps.connections_v6.all()?);
     let reading = Reading {
         node,
@@ -74,30 +76,38 @@ fn read(node: &str, all: &mut Flows) -> Result<(), FlowsError> {
     let mut flows = reading.flows(&v4)?;
     flows.extend(reading.flows(&v6)?);
     let tables = [
-        (Family::V4, v4.len(), maps.connections_v4.max_entries()),
-        (Family::V6, v6.len(), maps.connections_v6.max_entries()),
+        (Family::V4, filled(&v4), maps.connections_v4.max_entries()),
+        (Family::V6, filled(&v6), maps.connections_v6.max_entries()),
     ];
-    let counts = maps.connection_counts.all()?;
-    let tables = tables.map(|(family, entries, room)| {
+    let tables = tables.map(|(family, (entries, of_programs), room)| {
         let version = match family {
             Family::V4 => 4,
             Family::V6 => 6,
         };
         let count = counts.get(&ConnectionFamily { version });
-        let (entries, entered) = (entries as u64, count.map_or(0, |count| count.entered));
+        let entered = count.map_or(0, |count| count.entered);
         FlowTable {
             node: node.to_owned(),
             family,
             entries,
             room: room.into(),
             entered,
-            evicted: entered.saturating_sub(entries),
+            evicted: entered.saturating_sub(of_programs),
         }
     });
     all.endpoints.extend(reading.endpoints.names().cloned());
     all.flows.extend(flows);
     all.tables.extend(tables);
     Ok(())
+}
+
+/// How many entries a table has, and how many of these the programs have made: what was read from the kernel's table came in by
+/// no interface.
+pub(super) fn filled<const N: usize>(
+    entries: &BTreeMap<ConnectionKey<N>, ConnectionEntry>,
+) -> (u64, u64) {
+    let of_programs = entries.values().filter(|it| it.ingress != Ifindex(0));
+    (entries.len() as u64, of_programs.count() as u64)
 }
 
 /// The names of the interfaces that netpath knows.

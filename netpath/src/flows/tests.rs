@@ -2,7 +2,7 @@ use netpath_common::{ConnectionEntry, ConnectionKey, Ifindex};
 
 use super::{
     Flow,
-    read::{flow, identified},
+    read::{filled, flow, identified},
 };
 
 const NOW: u64 = 100_000_000_000;
@@ -94,4 +94,16 @@ fn rows_are_in_the_order_of_endpoints_and_addresses() {
         })
         .collect();
     assert_eq!(order, [3, 2, 1], "who has no endpoint is last");
+}
+
+#[test]
+fn what_was_read_from_the_kernel_is_not_taken_for_what_the_programs_made() {
+    let ends = |port| ConnectionKey::of(([10, 0, 1, 2], port), ([10, 0, 2, 2], 80), 6).0;
+    let read = ConnectionEntry {
+        ingress: Ifindex(0),
+        ..entry(false)
+    };
+    let entries = [(1, entry(false)), (2, read), (3, read)];
+    let entries = entries.map(|(port, entry)| (ends(port), entry)).into();
+    assert_eq!(filled(&entries), (3, 1));
 }

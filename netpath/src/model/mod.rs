@@ -41,9 +41,14 @@ pub use single::EndpointText;
 /// The built-in lab as a topology file.
 pub const BUILTIN_LAB: &str = include_str!("lab.toml");
 
-/// Smallest and largest value of `max_endpoints`, `max_routes` and `max_connections`. The largest is 2^24 entries: a hash
-/// map of that size takes gigabytes, and more is a slip of the keyboard.
+/// Smallest and largest value of `max_endpoints` and `max_routes`. The largest is 2^24 entries: a hash map of that size takes
+/// gigabytes, and more is a slip of the keyboard.
 pub const CAPACITY_RANGE: std::ops::RangeInclusive<u32> = 1..=1 << 24;
+
+/// Those of `max_connections`. Each processor takes free entries from a table of connections 128 at a time
+/// (`LOCAL_FREE_TARGET` in kernel/bpf/bpf_lru_list.c), and in a smaller table forgets others for them. With less than three
+/// no connection keeps both of its entries, and none through the kernel's NAT works.
+pub const CONNECTIONS_RANGE: std::ops::RangeInclusive<u32> = 1024..=1 << 24;
 
 /// Smallest and largest MTU of a veth in bytes: IPv4's least (RFC 791), and the kernel's most (`ETH_MAX_MTU`).
 pub const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65_535;
@@ -102,8 +107,8 @@ pub enum ForwardPolicy {
     Drop,
 }
 
-/// Sizes of a node's maps, each within [`CAPACITY_RANGE`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// Sizes of a node's maps, each within [`CAPACITY_RANGE`] or [`CONNECTIONS_RANGE`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Capacity {
     /// Endpoint addresses per family (`max_endpoints`, default [`netpath_common::ENDPOINTS_DEFAULT`]).
     pub endpoints: u32,

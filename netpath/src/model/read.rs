@@ -8,8 +8,8 @@ use netpath_common::{
 };
 
 use super::{
-    CAPACITY_RANGE, Capacity, Endpoint, ForwardPolicy, InterfaceName, MTU_RANGE, Name, Node,
-    NodePlace, Route, Uplink, address, derived_host_dev,
+    CAPACITY_RANGE, CONNECTIONS_RANGE, Capacity, Endpoint, ForwardPolicy, InterfaceName, MTU_RANGE,
+    Name, Node, NodePlace, Route, Uplink, address, derived_host_dev,
     document::{self, Schema, Schemas, Table, boolean, integer, string},
     fault::{Fault, FaultKind},
     findings::{At, Findings},
@@ -143,16 +143,16 @@ fn node(table: &Table<'_, '_>, findings: &mut Findings<'_>) -> Option<DraftNode>
     let bypass = table.list("bypass", findings, string(bypass));
     let expedite = table.optional("expedite", findings, boolean);
     let mtu = table.optional("mtu", findings, integer(MTU_RANGE));
-    let mut capacity = |key, default| {
-        let written = table.optional(key, findings, integer(CAPACITY_RANGE));
+    let mut capacity = |key, range, default| {
+        let written = table.optional(key, findings, integer(range));
         written.unwrap_or(At {
             line: table.line(),
             value: default,
         })
     };
-    let max_endpoints = capacity("max_endpoints", ENDPOINTS_DEFAULT);
-    let max_routes = capacity("max_routes", ROUTES_DEFAULT);
-    let max_connections = capacity("max_connections", CONNECTIONS_DEFAULT);
+    let max_endpoints = capacity("max_endpoints", CAPACITY_RANGE, ENDPOINTS_DEFAULT);
+    let max_routes = capacity("max_routes", CAPACITY_RANGE, ROUTES_DEFAULT);
+    let max_connections = capacity("max_connections", CONNECTIONS_RANGE, CONNECTIONS_DEFAULT);
 
     let uplinks = table.tables(&UPLINK, SCHEMAS, findings);
     let is_lab = place.is_some_and(|place| place.value == NodePlace::Lab);

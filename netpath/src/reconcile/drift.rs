@@ -6,7 +6,10 @@ use ipnet::IpNet;
 use netpath_common::ProgramKind;
 
 use super::Way;
-use crate::finding::{Finding, kinds};
+use crate::{
+    finding::{Finding, kinds},
+    model::Capacity,
+};
 
 /// `netpath up` does.
 const MENDS: &str = "`netpath up` mends it";
@@ -38,12 +41,7 @@ kinds! {
         /// The pinned programs are not those of this version.
         Programs = "programs_of_another_version", MENDS;
         /// The maps have less room than the topology says.
-        Room {
-            /// Endpoint addresses, of each family.
-            endpoints: u32,
-            /// Prefixes, of each family.
-            routes: u32,
-        } = "room", MENDS;
+        Room(Capacity) = "room", MENDS;
         /// The fast path is to be switched.
         FastPath {
             /// On is wanted.
@@ -340,9 +338,10 @@ impl fmt::Display for Drift {
                 )
             }
             Self::Programs => write!(f, "programs of this version"),
-            Self::Room { endpoints, routes } => write!(
+            Self::Room(room) => write!(
                 f,
-                "room for {endpoints} endpoint addresses and {routes} prefixes"
+                "room for {} endpoint addresses, {} prefixes and {} connections",
+                room.endpoints, room.routes, room.connections
             ),
             Self::FastPath { on } => write!(f, "{}", if *on { "on" } else { "off" }),
             Self::NamespaceGone(name) => write!(f, "namespace {name} is gone"),

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use netpath_common::{Bypass, FastPathWish, Mac, Origin};
 
 use super::{Home, Recorded};
-use crate::model::{self, ForwardPolicy, InterfaceName, Name, NodePlace};
+use crate::model::{self, Capacity, ForwardPolicy, InterfaceName, Name, NodePlace};
 
 /// Of what is recorded, what is planned for, and which endpoints are removed when they are not among the wanted ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,8 +95,8 @@ pub struct Wanted {
     pub fast_path: Option<bool>,
     /// What of the kernel's doing may be passed by.
     pub bypass: Bypass,
-    /// For how many endpoint addresses and prefixes of each family there is to be room; 0 and 0 for what there is.
-    pub room: (u32, u32),
+    /// For how much there is to be room; zeros for what there is.
+    pub room: Capacity,
     /// Which recorded endpoints are removed when they are not among `endpoints`.
     pub scope: Scope,
     /// Its uplinks.
@@ -142,7 +142,7 @@ impl Wanted {
             forward_drop: node.forward_policy == ForwardPolicy::Drop,
             fast_path,
             bypass: node.bypass,
-            room: (node.capacity.endpoints, node.capacity.routes),
+            room: node.capacity,
             scope: Scope::File,
             uplinks: (0..).zip(&node.uplinks).map(uplink).collect(),
             routes: node.routes.iter().map(route).collect(),
@@ -197,7 +197,7 @@ impl Wanted {
             forward_drop: recorded.forward_drop,
             fast_path: Some(recorded.fast_path),
             bypass: recorded.bypass,
-            room: (0, 0),
+            room: Capacity::default(),
             scope: Scope::All,
             uplinks,
             routes: routes.collect(),

@@ -62,3 +62,33 @@ fn its_connections_live_both_ways_while_off_and_after_on() {
     }
     streams.into_iter().for_each(Pushed::assert_ends_whole);
 }
+
+/// What it sends is the kernel's where somebody has a filter at its interface, and so is what is for it: a SYN past connection
+/// tracking, whose answer goes through it, is a stranger's to conntrack.
+#[test]
+fn its_connections_live_beside_somebodys_filter_at_its_interface() {
+    let lab = up(true);
+    for family in Family::ALL {
+        for node in ["A", "B"] {
+            install(&lab, node, family, FORWARDING);
+        }
+    }
+    lab.run("A", "tc qdisc add dev va1 clsact");
+    lab.run(
+        "A",
+        "tc filter add dev va1 ingress pref 7 protocol all matchall action ok",
+    );
+    lab.converge();
+    for family in Family::ALL {
+        let before = lab.traffic("A");
+        for case in cases(family) {
+            case.assert_holds(&lab, true);
+        }
+        // From it, and to it from its own node and from the other one.
+        let counted = lab.traffic("A").since(&before);
+        for dev in ["va1", "va2", "up0"] {
+            let (punted, _) = counted.row(&format!("{dev} > - punt shaped"));
+            assert!(punted > 0, "{dev}: {counted:?}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Connections that the kernel has translated while the fast path was off are its own when it comes on, and `netpath flows` lists
 //! them.
 
+mod full;
 mod listing;
 mod translated;
 

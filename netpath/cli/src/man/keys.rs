@@ -92,7 +92,7 @@ pub(super) const KEYS: &[Key] = &[
         "node",
         "max_connections",
         "65536",
-        "Room for connections that are the kernel's, for each family: the longest unused are forgotten first. Left out: 65536.",
+        "Room for connections that are the kernel's, for each family: the longest unused are forgotten first. 1024 at least. Left out: 65536.",
     ),
     key(
         "node",

@@ -45,6 +45,7 @@ fn unknown_keys() {
 fn wrong_types_and_values() {
     let node = |line: &str| format!("[[node]]\nname = \"n1\"\n{line}\n");
     let (endpoints, routes) = ("node.max_endpoints", "node.max_routes");
+    let connections = "node.max_connections";
     cases! {
         "[[node]]\nname = 3\n" => 2, "node.name", "is an integer, not a string", "quotes";
         node("netns = true") => 3, "node.netns", "is a boolean", "quotes";
@@ -56,6 +57,8 @@ fn wrong_types_and_values() {
         node("max_endpoints = -1") => 3, endpoints, "-1 is out of range", "from 1 to";
         node("max_routes = 16777217") => 3, routes, "out of range", "from 1 to 16777216";
         node("max_routes = 99999999999999999999") => 3, routes, "out of range", "from 1 to";
+        node("max_connections = 1") => 3, connections, "1 is out of range", "from 1024 to 16777216";
+        node("max_connections = 1023") => 3, connections, "1023 is out of range", "from 1024 to";
         node("mtu = 67") => 3, "node.mtu", "67 is out of range", "from 68 to 65535";
         node("mtu = 65536") => 3, "node.mtu", "65536 is out of range", "from 68 to 65535";
         with_endpoint("e1", "\"10.0.1.2/24\"", "mtu = 67") =>
@@ -73,6 +76,7 @@ fn wrong_types_and_values() {
     }
     assert_eq!(findings(&node("max_routes = 16_777_216")), []);
     assert_eq!(findings(&node("max_routes = 0x100")), []);
+    assert_eq!(findings(&node("max_connections = 1024")), []);
 }
 
 #[test]

@@ -24,7 +24,10 @@ impl Site<'_> {
     ) -> Result<(), ProvisionError> {
         let translated = conntrack::translated(inside)?;
         let writer = self.writer()?;
-        let entries = Entries::of(&translated, &mut Ends::new(writer.reader, to_come))?;
+        let maps = writer.reader;
+        let entries = Entries::of(&translated, &mut Ends::new(maps, to_come))?;
+        self.tell_no_room("IPv4", entries.v4.len(), maps.connections_v4.max_entries());
+        self.tell_no_room("IPv6", entries.v6.len(), maps.connections_v6.max_entries());
         for (key, entry) in &entries.v4 {
             writer.connections_v4.add(key, entry)?;
         }
@@ -38,6 +41,19 @@ impl Site<'_> {
             entries.v4.len() + entries.v6.len()
         );
         Ok(())
+    }
+
+    /// What finds no room is on neither side: its server's packets go untranslated until its client speaks.
+    fn tell_no_room(&self, family: &str, entries: usize, room: u32) {
+        if entries <= room as usize {
+            return;
+        }
+        tracing::warn!(
+            "node {}: its {family} connections that the kernel has translated take {entries} entries, and there is room for \
+             {room}: the others break where their server speaks before their client does; write a larger max_connections into \
+             the topology file, run `netpath up`, and switch the fast path off and on",
+            self.name
+        );
     }
 }
 

@@ -58,8 +58,7 @@ impl Planner<'_> {
             self.act(&mut draft, Op::ReplacePrograms);
         }
         if !self.world.observed.has_room {
-            let (endpoints, routes) = self.wanted.room;
-            draft.note(Drift::Room { endpoints, routes });
+            draft.note(Drift::Room(self.wanted.room));
             self.act(&mut draft, Op::Grow);
         }
         let name = self.wanted.name.clone();

@@ -16,7 +16,7 @@ use super::{
     names::{own_uplink, own_veth},
     refuse::is_dead,
 };
-use crate::model::NodePlace;
+use crate::model::{Capacity, NodePlace};
 
 /// What removes a node with all that netpath made for it, whatever became of it meanwhile. What is not provably
 /// netpath's stays.
@@ -32,7 +32,7 @@ pub fn down(name: &str, world: &World) -> Plan {
         forward_drop: false,
         fast_path: None,
         bypass: Bypass::default(),
-        room: (0, 0),
+        room: Capacity::default(),
         scope: Scope::All,
         uplinks: Vec::new(),
         routes: Vec::new(),

@@ -34,7 +34,7 @@ impl Planner<'_> {
         let mut all: BTreeSet<IpAddr> = self.others(&claimed);
         all.extend(claimed.endpoints);
         all.extend(claimed.uplinks);
-        let wanted = self.wanted.room.0.saturating_add(UPLINK_ADDRESSES);
+        let wanted = self.wanted.room.endpoints.saturating_add(UPLINK_ADDRESSES);
         let room = self.initial.observed.address_room.max(wanted);
         let counts = FAMILIES.map(|(family, is_ipv4)| {
             let its = all.iter().filter(|it| it.is_ipv4() == is_ipv4);
@@ -60,7 +60,11 @@ impl Planner<'_> {
             let recorded = self.initial.recorded.iter();
             all.extend(recorded.flat_map(|node| node.routes.keys()));
         }
-        let room = self.initial.observed.route_room.max(self.wanted.room.1);
+        let room = self
+            .initial
+            .observed
+            .route_room
+            .max(self.wanted.room.routes);
         if room == 0 {
             return Vec::new();
         }

@@ -7,7 +7,16 @@ use netpath_common::{Bypass, FastPathWish, Ifindex, Mac, Origin};
 use proptest::prelude::*;
 
 use super::super::*;
-use crate::model::NodePlace;
+use crate::model::{Capacity, NodePlace};
+
+/// Room for so many endpoint addresses and prefixes.
+pub(super) fn room_for(endpoints: u32, routes: u32) -> Capacity {
+    Capacity {
+        endpoints,
+        routes,
+        ..Capacity::default()
+    }
+}
 
 pub fn net(text: &str) -> IpNet {
     text.parse().expect(text)
@@ -177,7 +186,7 @@ prop_compose! {
             bypass: Bypass::default(),
             forward_drop: forward_drop && !host,
             fast_path,
-            room: (16, 16),
+            room: room_for(16, 16),
             scope: Scope::File,
             uplinks,
             routes: routes.into_values().collect(),

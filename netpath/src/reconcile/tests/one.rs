@@ -4,7 +4,12 @@ use ipnet::IpNet;
 use netpath_common::{Bypass, EndpointId, Origin};
 use proptest::prelude::*;
 
-use super::{super::*, assert_true, carry_out, generate::wanted, made, ops, planned};
+use super::{
+    super::*,
+    assert_true, carry_out,
+    generate::{room_for, wanted},
+    made, ops, planned,
+};
 use crate::model::NodePlace;
 
 const COOKIE: u64 = 4242;
@@ -116,7 +121,7 @@ fn a_namespace_that_is_another_by_now_is_not_touched() {
         forward_drop: false,
         fast_path: None,
         bypass: Bypass::default(),
-        room: (16, 16),
+        room: room_for(16, 16),
         scope: Scope::File,
         uplinks: Vec::new(),
         routes: Vec::new(),

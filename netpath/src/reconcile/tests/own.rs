@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{super::*, assert_true, carry_out, lab, made, ops, planned, told};
+use super::{super::*, assert_true, carry_out, generate::room_for, lab, made, ops, planned, told};
 
 /// The lab, whose node has another address.
 fn with_another_address(address: &str) -> World {
@@ -70,7 +70,7 @@ fn more_addresses_than_the_maps_hold_are_refused_with_what_makes_room() {
     let room = 100 + netpath_common::tables::UPLINK_ADDRESSES;
     world.observed.address_room = room;
     let mut wanted = lab();
-    wanted.room = (100, 100);
+    wanted.room = room_for(100, 100);
     // Two endpoints and an uplink have an address of each family, and the uplink's subnet a broadcast address.
     let others = (0..room - 4).map(|number| IpAddr::from((0x0b00_0000 + number).to_be_bytes()));
     world.observed.own.extend(others);
@@ -93,10 +93,10 @@ fn more_addresses_than_the_maps_hold_are_refused_with_what_makes_room() {
         refusal.contains("max_endpoints of the node to 101"),
         "{refusal}"
     );
-    wanted.room = (101, 100);
+    wanted.room = room_for(101, 100);
     assert_eq!(planned(&wanted, &world).refusals, []);
     // A switch refuses it as well, unless it switches off.
-    wanted.room = (0, 0);
+    wanted.room = room_for(0, 0);
     let mut wishes = Wishes::of(world.recorded.as_ref().expect("made"));
     assert_eq!(switch(&wanted, &wishes, &world).refusals.len(), 1);
     wishes.node = false;
