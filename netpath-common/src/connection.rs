@@ -74,12 +74,27 @@ pub struct ConnectionEntry {
     /// The interface that its first packet came in by; 0 where it was read from the kernel's table.
     pub ingress: Ifindex,
     /// 1 where that packet came from the end that is second in the key, else 0.
-    pub from_high: u32,
+    pub from_high: u16,
+    /// 1 where that packet was for somebody else before the kernel translated it, else 0: a packet from the same end that looks like
+    /// it as it comes in is of another connection.
+    pub translated: u16,
 }
 
 impl ConnectionEntry {
     /// How often a packet is noted at most, in nanoseconds.
     pub const NOTED_EACH: u64 = 1_000_000_000;
+}
+
+/// Values of the `connections_new` map.
+pub const CONNECTIONS_NEW: u32 = 1024;
+
+/// Value of the `connections_new` map, at the index that is a hash of two ends. What the decision cache remembers of a flow between
+/// them in that tick may be from before.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastEntered {
+    /// The lower half of the tick; 0 for none yet.
+    pub tick: u32,
 }
 
 /// Key of the `connection_counts` map.
@@ -94,7 +109,7 @@ pub struct ConnectionFamily {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionCount {
-    /// Entries that the programs have made.
+    /// Entries that the programs have made, less those that they have taken out: added up without regard to overflow.
     pub entered: u64,
 }
 
@@ -106,7 +121,12 @@ impl core::ops::AddAssign for ConnectionCount {
 
 map_type!(ConnectionFamily, 4, [version]);
 map_type!(ConnectionCount, 8, [entered]);
-map_type!(ConnectionEntry, 24, [entered, seen, ingress, from_high]);
+map_type!(LastEntered, 4, [tick]);
+map_type!(
+    ConnectionEntry,
+    24,
+    [entered, seen, ingress, from_high, translated]
+);
 
 /// Whether a connection of a protocol is told from others by its ports: TCP, UDP, SCTP, DCCP and UDP-Lite (IANA).
 #[inline(always)]

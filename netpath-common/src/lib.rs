@@ -30,7 +30,8 @@ mod verdict;
 #[cfg(feature = "user")]
 pub use bypass::Bypass;
 pub use connection::{
-    ConnectionCount, ConnectionEntry, ConnectionFamily, ConnectionKey, has_ports,
+    CONNECTIONS_NEW, ConnectionCount, ConnectionEntry, ConnectionFamily, ConnectionKey,
+    LastEntered, has_ports,
 };
 pub use counter::{HOP_ROWS, HopCounter, HopKey};
 pub use endpoint::{DeviceEntry, EndpointEntry};

@@ -180,6 +180,8 @@ macro_rules! tables {
         $then! {
             connection_counts: PerCpuHash<ConnectionFamily, ConnectionCount>, 0, Fixed(2), 7,
                 "how many connections were entered as the kernel's, by family (4 or 6)";
+            connections_new: Array<u32, LastEntered>, 0, Fixed(CONNECTIONS_NEW), 8,
+                "in which tick of the kernel's clock connections of a hash were last entered";
             connections_v4: LruHash<ConnectionKey<4>, ConnectionEntry>, 0, Connections, 7,
                 "IPv4 connections between routed ends that are the kernel's";
             connections_v6: LruHash<ConnectionKey<16>, ConnectionEntry>, 0, Connections, 7,

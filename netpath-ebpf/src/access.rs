@@ -40,6 +40,8 @@ pub enum LinkDestination {
 /// The sign of a packet of which the fast path has decided, in `tc_index`, which has 16 bits: the letters `np`. The kernel keeps
 /// it when it forwards, translates, defragments and fragments; nothing else in today's kernels uses it.
 const DECIDED: u32 = 0x6e70;
+/// The sign of one that is the kernel's because it goes to what is not routed.
+const ELSEWHERE: u32 = DECIDED + 1;
 
 /// The helper did not do its work, mostly for lack of memory. The packet may be read no further.
 pub struct HelperFailed;
@@ -159,7 +161,21 @@ impl Skb {
         unsafe { (*self.raw()).tc_index == DECIDED }
     }
 
-    /// Gives it that sign, or takes it away: what somebody else put there says nothing.
+    /// Whether it has the sign that it was for what is not routed when it came in.
+    #[inline(always)]
+    pub fn was_elsewhere(&self) -> bool {
+        // SAFETY: as in `interface`.
+        unsafe { (*self.raw()).tc_index == ELSEWHERE }
+    }
+
+    /// Gives it that sign.
+    #[inline(always)]
+    pub fn set_elsewhere(&mut self) {
+        // SAFETY: as in `set_priority`.
+        unsafe { (*self.raw()).tc_index = ELSEWHERE };
+    }
+
+    /// Gives it the sign that no more is to be decided, or takes all signs away: what somebody else put there says nothing.
     #[inline(always)]
     pub fn set_decided(&mut self, is_decided: bool) {
         let sign = if is_decided { DECIDED } else { 0 };

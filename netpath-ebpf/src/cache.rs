@@ -7,14 +7,15 @@
 
 use aya_ebpf::{
     btf_maps::{Array, PerCpuArray},
-    helpers::generated::bpf_jiffies64,
     macros::btf_map,
 };
 use netpath_common::{Epoch, HopKey, Ifindex, PuntReason, Verdict};
 
 use crate::{
     access::{Skb, View as _},
-    checks, counters,
+    checks,
+    connections::{self, tick},
+    counters,
     family::{V4, V6},
     features::Features,
     fib::{self, Route},
@@ -82,6 +83,8 @@ pub struct Slot<K> {
     macs: [u32; 3],
     /// Length in bytes of the longest packet that fits the way.
     longest: u32,
+    /// Where it is noted that connections between its ends were entered.
+    index: u32,
 }
 
 /// It leaves by the interface itself, and not into the namespace of its peer.
@@ -90,13 +93,6 @@ const OUT: u32 = 1 << 31;
 /// No tick. A program that `BPF_PROG_TEST_RUN` runs may be interrupted by one that has a packet of the wire, which then leaves the
 /// slot alone: what is in it is of one packet always.
 const WRITTEN: u64 = u64::MAX;
-
-/// The tick that it is.
-#[inline(always)]
-fn tick() -> u64 {
-    // SAFETY: no arguments, no effects.
-    unsafe { bpf_jiffies64() }
-}
 
 /// The epoch that it is: its lower half, in nanoseconds, as two within a tick differ by less than that holds.
 #[inline(always)]
@@ -209,6 +205,10 @@ fn take_of<F: Cached>(skb: &mut Skb, tags: &mut Tags, tick: u64, came: Came) -> 
     if slot.tick != tick || slot.epoch != came.epoch() || !F::is_same(&slot.key, &key) {
         return None;
     }
+    // What was entered in this tick may be the flow's own connection.
+    if connections::is_new(slot.index, tick) {
+        return None;
+    }
     flow::is_taken::<F>(skb, slot.longest)?;
     let length = skb.length();
     F::decrement_ttl(skb, Some(&slot.macs))?;
@@ -294,6 +294,7 @@ fn keep_of<F: Cached>(skb: &mut Skb, hash: u64, came: u64, egress: u32) {
         return write(&mut slot.tick, 0);
     }
     slot.longest = longest;
+    slot.index = F::index(&key);
     slot.key = key;
     slot.epoch = came.epoch();
     slot.egress = egress;

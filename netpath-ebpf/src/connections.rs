@@ -7,13 +7,13 @@
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
-    btf_maps::{LruHashMap, PerCpuHashMap},
-    helpers::generated::bpf_ktime_get_coarse_ns,
+    btf_maps::{Array, LruHashMap, PerCpuHashMap},
+    helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns},
     macros::btf_map,
 };
 use netpath_common::{
-    CONNECTIONS_DEFAULT, ConnectionCount, ConnectionEntry, ConnectionFamily, ConnectionKey,
-    Ifindex, PuntReason, Verdict, has_ports,
+    CONNECTIONS_DEFAULT, CONNECTIONS_NEW as NEW, ConnectionCount, ConnectionEntry,
+    ConnectionFamily, ConnectionKey, Ifindex, LastEntered, PuntReason, Verdict, has_ports,
 };
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     destination::{Tables, is_routed},
     ends::{self, Between, Ends, Part},
     family::{V4, V6},
+    flow::Flows,
 };
 
 const MAX: usize = CONNECTIONS_DEFAULT as usize;
@@ -39,37 +40,44 @@ pub static CONNECTIONS_V6: LruHashMap<ConnectionKey<16>, ConnectionEntry, MAX> =
 pub static CONNECTION_COUNTS: PerCpuHashMap<ConnectionFamily, ConnectionCount, 2> =
     PerCpuHashMap::new();
 
+/// In which tick connections of a hash were last entered: what the decision cache remembers may be from before.
+#[btf_map(name = "connections_new")]
+pub static CONNECTIONS_NEW: Array<LastEntered, { NEW as usize }> = Array::new();
+
 /// The connections of a family.
-pub trait Connections: Tables + Between {
+pub trait Connections: Tables + Between + Flows {
     /// What they are found by.
-    type Key: Copy;
+    type Of: Copy;
 
     /// The family in `connection_counts`.
     const COUNT: ConnectionFamily;
 
     /// The key of the connection between two ends, and whether the source is second in it.
-    fn key(ends: &Ends<Self>) -> (Self::Key, bool);
+    fn of(ends: &Ends<Self>) -> (Self::Of, bool);
 
     /// The same without ports.
-    fn without_ports(key: &Self::Key) -> Self::Key;
+    fn without_ports(key: &Self::Of) -> Self::Of;
 
     /// The entry of a connection.
-    fn find(key: &Self::Key) -> Option<*mut ConnectionEntry>;
+    fn find(key: &Self::Of) -> Option<*mut ConnectionEntry>;
 
     /// Enters a connection; false where it is there.
-    fn insert(key: &Self::Key, entry: &ConnectionEntry) -> bool;
+    fn insert(key: &Self::Of, entry: &ConnectionEntry) -> bool;
+
+    /// Takes a connection out; false where it is not there.
+    fn remove(key: &Self::Of) -> bool;
 }
 
 /// The same for both families, each in its own map.
 macro_rules! connections {
     ($family:ident, $size:literal, $number:ident, $version:literal, $map:ident) => {
         impl Connections for $family {
-            type Key = ConnectionKey<$size>;
+            type Of = ConnectionKey<$size>;
 
             const COUNT: ConnectionFamily = ConnectionFamily { version: $version };
 
             #[inline(always)]
-            fn key(ends: &Ends<Self>) -> (Self::Key, bool) {
+            fn of(ends: &Ends<Self>) -> (Self::Of, bool) {
                 let number = |address: &[u8; $size]| $number::from_be_bytes(*address);
                 let (from, to) = (number(&ends.source), number(&ends.destination));
                 let from_high = to < from || to == from && ends.destination_port < ends.source_port;
@@ -80,18 +88,23 @@ macro_rules! connections {
             }
 
             #[inline(always)]
-            fn without_ports(key: &Self::Key) -> Self::Key {
+            fn without_ports(key: &Self::Of) -> Self::Of {
                 key.without_ports()
             }
 
             #[inline(always)]
-            fn find(key: &Self::Key) -> Option<*mut ConnectionEntry> {
+            fn find(key: &Self::Of) -> Option<*mut ConnectionEntry> {
                 $map.get_ptr_mut(key)
             }
 
             #[inline(always)]
-            fn insert(key: &Self::Key, entry: &ConnectionEntry) -> bool {
+            fn insert(key: &Self::Of, entry: &ConnectionEntry) -> bool {
                 $map.insert(key, entry, u64::from(BPF_NOEXIST)).is_ok()
+            }
+
+            #[inline(always)]
+            fn remove(key: &Self::Of) -> bool {
+                $map.remove(key).is_ok()
             }
         }
     };
@@ -137,12 +150,39 @@ fn by_ports<F: Connections>(skb: &mut Skb) -> u32 {
         destination_port: u16::from_be(flow.destination_port),
         protocol: flow.protocol,
     };
-    is_entered::<F>(&F::key(&ends).0).into()
+    is_packets::<F>(&ends).into()
+}
+
+/// Whether the connection of a packet is there. What comes from who began a translated one, and looks as its packets do only behind
+/// the translation, is of another connection, untranslated, with the same ports: then the entry is of one that has ended, or is
+/// made again by its next packet.
+#[inline(always)]
+fn is_packets<F: Connections>(ends: &Ends<F>) -> bool {
+    let (key, from_high) = F::of(ends);
+    match F::find(&key) {
+        // SAFETY: as in `note`.
+        Some(entry) if unsafe { is_of_another(&*entry, from_high) } => {
+            if F::remove(&key) {
+                count::<F>(REMOVED);
+            }
+            false
+        }
+        Some(entry) => {
+            note(entry);
+            true
+        }
+        None => false,
+    }
+}
+
+#[inline(always)]
+fn is_of_another(entry: &ConnectionEntry, from_high: bool) -> bool {
+    entry.translated != 0 && (entry.from_high != 0) == from_high
 }
 
 /// Whether a connection is there. It notes that it is used.
 #[inline(always)]
-fn is_entered<F: Connections>(key: &F::Key) -> bool {
+fn is_entered<F: Connections>(key: &F::Of) -> bool {
     match F::find(key) {
         Some(entry) => {
             note(entry);
@@ -156,9 +196,10 @@ fn is_entered<F: Connections>(key: &F::Key) -> bool {
 #[inline(never)]
 fn is_others_entered<F: Connections>(skb: &Skb) -> bool {
     match ends::of::<F>(skb) {
-        Some((ends, Part::Packet | Part::Error)) => is_entered::<F>(&F::key(&ends).0),
+        Some((ends, Part::Packet)) => is_packets::<F>(&ends),
+        Some((ends, Part::Error)) => is_entered::<F>(&F::of(&ends).0),
         Some((ends, Part::FirstFragment | Part::Fragment)) => {
-            is_entered::<F>(&F::without_ports(&F::key(&ends).0))
+            is_entered::<F>(&F::without_ports(&F::of(&ends).0))
         }
         None => false,
     }
@@ -200,7 +241,7 @@ pub fn enter<F: Connections>(skb: &Skb) {
     if part == Part::Fragment {
         return;
     }
-    let (key, from_high) = F::key(&ends);
+    let (key, from_high) = F::of(&ends);
     let now = now();
     let entry = match F::find(&key) {
         Some(entry) => {
@@ -218,10 +259,13 @@ pub fn enter<F: Connections>(skb: &Skb) {
                 seen: now,
                 ingress: skb.arrived_by(),
                 from_high: from_high.into(),
+                translated: skb.was_elsewhere().into(),
             };
             if F::insert(&key, &entry) {
-                count::<F>();
+                count::<F>(ENTERED_ONE);
             }
+            let ports = [ends.source_port, ends.destination_port];
+            note_new(F::index_of(&ends.source, &ends.destination, ports));
             entry
         }
     };
@@ -232,11 +276,40 @@ pub fn enter<F: Connections>(skb: &Skb) {
             note(entry);
         }
         None => {
+            // Of all connections between the two: it tells nothing of one.
+            let entry = ConnectionEntry {
+                translated: 0,
+                ..entry
+            };
             if F::insert(&pieces, &entry) {
-                count::<F>();
+                count::<F>(ENTERED_ONE);
             }
         }
     }
+}
+
+/// Notes that a connection was entered just now.
+#[inline(always)]
+fn note_new(index: u32) {
+    if let Some(last) = CONNECTIONS_NEW.get_ptr_mut(index) {
+        // SAFETY: a number, of the map.
+        unsafe { (*last).tick = tick() as u32 };
+    }
+}
+
+/// Whether a connection of this index was entered in this tick.
+#[inline(always)]
+pub fn is_new(index: u32, tick: u64) -> bool {
+    CONNECTIONS_NEW
+        .get(index)
+        .is_some_and(|last| last.tick == tick as u32)
+}
+
+/// The tick of the kernel's clock.
+#[inline(always)]
+pub fn tick() -> u64 {
+    // SAFETY: no arguments, no effects.
+    unsafe { bpf_jiffies64() }
 }
 
 /// Whether both ends are routed.
@@ -245,10 +318,13 @@ fn is_between<F: Connections>(ends: &Ends<F>) -> bool {
     is_routed::<F>(&ends.destination) && is_routed::<F>(&ends.source)
 }
 
-/// Counts one that was entered.
+/// One more that was entered, and one less.
+const ENTERED_ONE: ConnectionCount = ConnectionCount { entered: 1 };
+const REMOVED: ConnectionCount = ConnectionCount { entered: u64::MAX };
+
+/// Counts how many were entered, less those that were taken out.
 #[inline(always)]
-fn count<F: Connections>() {
-    const ONE: ConnectionCount = ConnectionCount { entered: 1 };
+fn count<F: Connections>(one: ConnectionCount) {
     // There is room for both families.
-    let _always = counters::count_in(&CONNECTION_COUNTS, &F::COUNT, ONE);
+    let _always = counters::count_in(&CONNECTION_COUNTS, &F::COUNT, one);
 }

@@ -12,10 +12,11 @@ use crate::{
 
 /// IPv4's fragment offset, without its flags (RFC 791).
 const OFFSET_MASK: u16 = 0x1fff;
-/// Extension headers that are looked behind.
-const EXTENSIONS: u32 = 3;
-/// The same in what an ICMP error quotes: a fragment's.
-const EXTENSIONS_QUOTED: u32 = 1;
+/// Extension headers that are looked behind: each that there is once, the destination's twice, as RFC 8200 (section 4.1) has
+/// them. Connection tracking looks behind any number.
+const EXTENSIONS: u32 = 6;
+/// The same in what an ICMP error quotes.
+const EXTENSIONS_QUOTED: u32 = 2;
 /// Length of an ICMP header, in bytes; what it quotes follows.
 const ICMP_HEADER: u32 = 8;
 
@@ -114,13 +115,15 @@ impl Between for V6 {
     const ICMP: u8 = IpProto::Ipv6Icmp as u8;
 
     /// Extension headers have their length in units of 8 bytes, the first not counted; a fragment's has its offset in the third
-    /// and fourth byte, with three flags (RFC 8200, section 4).
+    /// and fourth byte, with three flags (RFC 8200, section 4). An authentication header's is in units of 4, the first two not
+    /// counted (RFC 4302, section 2.2).
     #[inline(always)]
     fn transport(view: &impl View, at: u32, extensions: u32) -> Option<Transport> {
         const HOP_BY_HOP: u8 = IpProto::HopOpt as u8;
         const ROUTING: u8 = IpProto::Ipv6Route as u8;
         const OPTIONS: u8 = IpProto::Ipv6Opts as u8;
         const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
+        const AUTHENTICATION: u8 = IpProto::Ah as u8;
         const NO_FLAGS: u16 = 0xfff8;
         let [first] = view.copy(at + 6)?;
         let mut found = Transport {
@@ -135,6 +138,11 @@ impl Between for V6 {
                     let [next, units] = view.copy(found.at)?;
                     found.protocol = next;
                     found.at += (u32::from(units) + 1) * 8;
+                }
+                AUTHENTICATION => {
+                    let [next, units] = view.copy(found.at)?;
+                    found.protocol = next;
+                    found.at += (u32::from(units) + 2) * 4;
                 }
                 FRAGMENT => {
                     let [next, _, high, low] = view.copy(found.at)?;

@@ -1,11 +1,13 @@
 //! What the decision cache knows a flow by, and which packets it may decide of: TCP and UDP that has nothing unusual, so that
 //! every other packet of the same flow still takes the way through the stages.
 
+use netpath_common::CONNECTIONS_NEW;
 use network_types::ip::IpProto;
 
 use crate::{
     access::{LinkDestination, Skb, View as _},
     family::{Family, V4, V6},
+    fib::words,
     parse::{ETHERNET, FRAGMENT_MASK, IPV4_END, IPV6_END, Network, checksum_is_right},
 };
 
@@ -46,6 +48,12 @@ pub trait Flows: Family {
     /// A hash of it, whose upper bits are its best.
     fn hash(key: &Self::Key) -> u64;
 
+    /// Where it is noted that connections between its ends were entered: the same for both directions.
+    fn index(key: &Self::Key) -> u32;
+
+    /// The same by the ends; ports in the host's order.
+    fn index_of(source: &Self::Address, destination: &Self::Address, ports: [u16; 2]) -> u32;
+
     /// The length that a packet's header states, in bytes from it on, if the header is right and it may be forwarded once more.
     fn stated_length(skb: &Skb) -> Option<u32>;
 
@@ -73,6 +81,28 @@ fn mix(hash: u64, word: u64) -> u64 {
     let product = (hash ^ word).wrapping_mul(GOLDEN);
     product ^ product >> 32
 }
+
+/// Of both ends' addresses and ports, mixed without regard to their order, an index of `connections_new`.
+#[inline(always)]
+fn index(addresses: u32, ports: u16) -> u32 {
+    // 2^32 divided by the golden ratio, as for the hash.
+    (addresses ^ u32::from(ports)).wrapping_mul(0x9e37_79b9)
+        >> (u32::BITS - CONNECTIONS_NEW.ilog2())
+}
+
+/// The halves of a word, one laid over the other.
+#[inline(always)]
+fn folded(word: u64) -> u32 {
+    word as u32 ^ (word >> 32) as u32
+}
+
+/// Source and destination port, as they stand in a packet, one laid over the other.
+#[inline(always)]
+fn folded_ports(word: u64) -> u16 {
+    word as u16 ^ (word >> 16) as u16
+}
+
+const _: () = assert!(CONNECTIONS_NEW.is_power_of_two());
 
 impl Flows for V4 {
     type Key = [u64; 3];
@@ -103,6 +133,17 @@ impl Flows for V4 {
     #[inline(always)]
     fn is_same(a: &[u64; 3], b: &[u64; 3]) -> bool {
         a[0] == b[0] && a[1] == b[1] && a[2] == b[2]
+    }
+
+    #[inline(always)]
+    fn index(key: &[u64; 3]) -> u32 {
+        index(folded(key[0]), folded_ports(key[1]))
+    }
+
+    #[inline(always)]
+    fn index_of(source: &[u8; 4], destination: &[u8; 4], ports: [u16; 2]) -> u32 {
+        let addresses = u32::from_ne_bytes(*source) ^ u32::from_ne_bytes(*destination);
+        index(addresses, (ports[0] ^ ports[1]).to_be())
     }
 
     #[inline(always)]
@@ -161,6 +202,22 @@ impl Flows for V6 {
     fn is_same(a: &[u64; 6], b: &[u64; 6]) -> bool {
         let addresses = a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
         addresses && a[4] == b[4] && a[5] == b[5]
+    }
+
+    #[inline(always)]
+    fn index(key: &[u64; 6]) -> u32 {
+        index(
+            folded(key[0] ^ key[1] ^ key[2] ^ key[3]),
+            folded_ports(key[4]),
+        )
+    }
+
+    #[inline(always)]
+    fn index_of(source: &[u8; 16], destination: &[u8; 16], ports: [u16; 2]) -> u32 {
+        let [a, b, c, d] = words(*source);
+        let [e, f, g, h] = words(*destination);
+        let addresses = a ^ b ^ c ^ d ^ e ^ f ^ g ^ h;
+        index(addresses, (ports[0] ^ ports[1]).to_be())
     }
 
     #[inline(always)]

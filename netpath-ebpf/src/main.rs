@@ -39,8 +39,10 @@ macro_rules! run {
         };
         let length = skb.length();
         let decision = $decide(&mut skb);
-        if decision.stays_fast() {
+        if decision.is_final() {
             skb.set_decided(true);
+        } else if decision.goes_elsewhere() {
+            skb.set_elsewhere();
         }
         cache::learn(&mut skb, came, &decision);
         act(&skb, length, &decision)

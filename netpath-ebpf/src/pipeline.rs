@@ -43,16 +43,25 @@ impl Decision {
         Self { verdict, egress }
     }
 
-    /// Whether the packet's connection stays on the fast path: it is sent on, or the kernel gets it for itself alone. Of one
-    /// with options that was said before the destination was asked for.
+    /// Whether nothing of the packet is to be noted at an egress: it is sent on, or the kernel gets it for itself alone, or its
+    /// connection is noted. Of one with options that was said before the destination was asked for.
     #[inline(always)]
-    pub fn stays_fast(&self) -> bool {
-        use PuntReason::{MtuExceeded, NoMemory, PaddedGso, TtlExceeded};
+    pub fn is_final(&self) -> bool {
+        use PuntReason::{KernelConnection, MtuExceeded, NoMemory, PaddedGso, TtlExceeded};
         matches!(
             self.verdict,
             Verdict::RedirectNeigh
-                | Verdict::Punt(MtuExceeded | NoMemory | PaddedGso | TtlExceeded)
+                | Verdict::Punt(
+                    KernelConnection | MtuExceeded | NoMemory | PaddedGso | TtlExceeded
+                )
         )
+    }
+
+    /// Whether it goes to what is not routed. Should it be when the kernel sends it on, that has translated it.
+    #[inline(always)]
+    pub fn goes_elsewhere(&self) -> bool {
+        use PuntReason::{NoRoute, NodeAddress};
+        matches!(self.verdict, Verdict::Punt(NoRoute | NodeAddress))
     }
 
     /// The row that this packet is counted in.

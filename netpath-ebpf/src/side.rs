@@ -1,7 +1,7 @@
 //! Between source and destination: is this connection on the fast path's side, or on the kernel's? Both its ends have to be
 //! routed. An endpoint's packets are, where their destination is in the table.
 
-use netpath_common::{EndpointEntry, PuntReason, Verdict};
+use netpath_common::{EndpointEntry, PuntReason, RouteKind, Verdict};
 
 use crate::{
     access::Skb,
@@ -41,8 +41,11 @@ fn quotes_inside<F: Tables + Between>(skb: &Skb, packet: &Parsed<F>) -> bool {
     }
 }
 
-/// Whether an address is routed, or the node's own.
+/// Whether an address is routed to another node, or the node's own: what goes to an endpoint of this node nobody outside has seen.
 #[inline(always)]
 fn is_known<F: Tables>(address: &F::Address) -> bool {
-    F::endpoint(address).is_some() || F::route(address).is_some()
+    match F::endpoint(address) {
+        Some(entry) => entry.is_node(),
+        None => F::route(address).is_some_and(|route| route.kind() == RouteKind::Remote),
+    }
 }

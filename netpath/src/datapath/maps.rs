@@ -6,8 +6,8 @@ use ipnet::IpNet;
 use netpath_common::{
     ConnectionCount, ConnectionEntry, ConnectionFamily, ConnectionKey, DeviceEntry, EndpointEntry,
     EndpointId, EndpointRecord, Epoch, FeatureBits, Gate, GateWord, HopCounter, HopKey, Identity,
-    Ids, Ifindex, InterfaceEntry, NameKey, PrefixBytes, RouteEntry, RouteRecord, Settings, TrieKey,
-    UplinkRecord, gate_word, interfaces_of_word, tables,
+    Ids, Ifindex, InterfaceEntry, LastEntered, NameKey, PrefixBytes, RouteEntry, RouteRecord,
+    Settings, TrieKey, UplinkRecord, gate_word, interfaces_of_word, tables,
     tables::{TABLES, spec},
 };
 

@@ -13,6 +13,7 @@ fn entry(from_high: bool) -> ConnectionEntry {
         seen: 98_000_000_000,
         ingress: Ifindex(7),
         from_high: from_high.into(),
+        translated: 0,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A connection belongs to one side: what the kernel translates, or judges by its state, is the kernel's in both directions, and
 //! everything beside it still takes the fast path. With the fast path off the same has to arrive, so each case is run both ways.
 
+mod again;
 mod beside;
 mod errors;
 mod mix;

@@ -1,5 +1,6 @@
 //! One endpoint's fast path off, beside a rule that drops what conntrack makes nothing of.
 
+use netpath::command;
 use netpath_tests::{
     Family,
     connections::{Case, FORWARDING, Pushed, address, install, up},
@@ -74,10 +75,11 @@ fn its_connections_live_beside_somebodys_filter_at_its_interface() {
         }
     }
     lab.run("A", "tc qdisc add dev va1 clsact");
-    lab.run(
-        "A",
-        "tc filter add dev va1 ingress pref 7 protocol all matchall action ok",
-    );
+    // It lets all pass: "return 0" in classic BPF, TC_ACT_OK.
+    let filter = "filter add dev va1 ingress pref 7 bpf da bytecode";
+    let arguments: Vec<&str> = filter.split(' ').chain(["1,6 0 0 0,"]).collect();
+    lab.inside("A", || command::run("tc", &arguments, ""))
+        .unwrap_or_else(|error| panic!("{error}"));
     lab.converge();
     for family in Family::ALL {
         let before = lab.traffic("A");

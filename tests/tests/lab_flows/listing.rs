@@ -237,6 +237,7 @@ fn a_large_table_is_listed_whole() {
         seen: 1,
         ingress: Ifindex(0),
         from_high: from_high.into(),
+        translated: 0,
     };
     let [v4, v6] = addresses("a1");
     {

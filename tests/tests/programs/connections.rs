@@ -161,8 +161,9 @@ fn entries_are_counted() {
         seen,
         ingress,
         from_high,
+        translated,
     } = find(1000, 53).expect("it was entered");
-    assert_eq!((ingress, from_high), (node.a.ifindex, 0));
+    assert_eq!((ingress, from_high, translated), (node.a.ifindex, 0, 0));
     assert!(entered > 0 && seen >= entered, "{entered} {seen}");
     assert!(find(0, 0).is_some());
     assert!(find(53, 1000).is_none());
@@ -274,4 +275,83 @@ fn one_address_at_both_ends() {
         .collect();
     ports.sort_unstable();
     assert_eq!(ports, [(1, 2, 0), (3, 4, 1), (5, 5, 0)]);
+}
+
+/// Connection tracking looks behind any number of extension headers, authentication's too (`ipv6_skip_exthdr`); who notes a
+/// connection and who asks for it behind as many as there may be (RFC 8200, section 4.1), whichever of its packets have them.
+#[test]
+fn extension_headers_are_no_part_of_a_connection() {
+    const ROUTING: u8 = 43;
+    const AUTHENTICATION: u8 = 51;
+    const OPTIONS: u8 = 60;
+    let (a, b) = (Family::V6.a(), Family::V6.b());
+    let mut all: Vec<Vec<u8>> = (1..=6).map(|count| vec![OPTIONS; count]).collect();
+    all.extend([
+        vec![AUTHENTICATION],
+        vec![OPTIONS, AUTHENTICATION],
+        vec![ROUTING, OPTIONS, AUTHENTICATION, OPTIONS],
+    ]);
+    for headers in all {
+        let behind = |frame: FrameBuilder| {
+            let headers = headers.iter();
+            headers.fold(frame, |frame, &number| frame.extension(number, &[0; 10]))
+        };
+        let there = |node: &TestNode| between(node.a.frame(), a, b).udp(1000, 53);
+        let back = |node: &TestNode| between(node.b.frame(), b, a).udp(53, 1000);
+        for are_asked in [true, false] {
+            let node = TestNode::new();
+            let (there, back) = match are_asked {
+                true => (behind(there(&node)), back(&node)),
+                false => (there(&node), behind(back(&node))),
+            };
+            delivered(&node, &there, Some(node.a)).is_delivered();
+            from_b(&node, &back).is_punted(PuntReason::KernelConnection);
+        }
+    }
+}
+
+/// Of a connection that the kernel has translated, its client's packets look otherwise when they come in: what comes in like them
+/// is of another connection with the same ports, and that the translated one was is forgotten.
+#[test]
+fn a_direct_connection_may_have_the_ports_of_a_translated_one() {
+    let node = TestNode::new();
+    let (a, b) = (Family::V4.a(), Family::V4.b());
+    let there = || between(node.a.frame(), a, b);
+    let back = || between(node.b.frame(), b, a);
+    for (translated, is_kernels) in [(0, true), (1, false)] {
+        let key = ConnectionKey {
+            low: [10, 0, 1, 2],
+            high: [10, 0, 2, 2],
+            low_port: 1000,
+            high_port: 53,
+            protocol: 17,
+        };
+        let entry = ConnectionEntry {
+            translated,
+            ..ConnectionEntry::default()
+        };
+        node.change(|maps| maps.connections_v4.set(&key, &entry));
+        let find = || {
+            let maps = &node.datapath().maps;
+            maps.connections_v4.get(&key).expect("connections")
+        };
+        let kernels = PuntReason::KernelConnection;
+        // Its server's packets, others of its client's, and errors about it tell nothing.
+        from_b(&node, &back().udp(53, 1000)).is_punted(kernels);
+        node.from_a(there().udp(1001, 53)).goes_to(node.b);
+        let about = there().udp(1000, 53).build();
+        let error = back().icmp(3, 1, [0; 4]).payload(&about[14..]);
+        from_b(&node, &error).is_punted(kernels);
+        assert!(find().is_some());
+        let direct = node.from_a(there().udp(1000, 53));
+        if is_kernels {
+            direct.is_punted(kernels);
+            from_b(&node, &back().udp(53, 1000)).is_punted(kernels);
+            assert!(find().is_some());
+        } else {
+            direct.goes_to(node.b);
+            from_b(&node, &back().udp(53, 1000)).goes_to(node.a);
+            assert_eq!(find(), None);
+        }
+    }
 }

@@ -301,7 +301,8 @@ pub fn outside(reason: PuntReason) {
             let frame = between(node.uplink.frame(), family.outside(), destination);
             node.from_uplink(udp(frame)).is_punted(reason);
         }
-        // An error follows what it quotes: what its receiver sent to what is routed, and no other.
+        // An error follows what it quotes: what its receiver sent to another node, and no other. What stays on this one nobody
+        // outside has seen.
         let [kind, request] = match family {
             Family::V4 => [3, 8],
             Family::V6 => [1, 128],
@@ -312,7 +313,7 @@ pub fn outside(reason: PuntReason) {
             node.from_uplink(frame.icmp(kind, 0, [0; 4]).payload(&quoted[14..]))
         };
         quoting(kind, family.a(), family.remote()).goes_to(node.a);
-        quoting(kind, family.a(), family.b()).goes_to(node.a);
+        quoting(kind, family.a(), family.b()).is_punted(reason);
         quoting(kind, family.a(), family.outside()).is_punted(reason);
         quoting(kind, family.b(), family.remote()).is_punted(reason);
         quoting(request, family.a(), family.remote()).is_punted(reason);

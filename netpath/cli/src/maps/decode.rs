@@ -6,9 +6,9 @@ use netpath::datapath::{DatapathError, Maps, from_bytes};
 use netpath_common::{
     ConnectionCount, ConnectionEntry, ConnectionFamily, ConnectionKey, DeviceEntry, DropReason,
     EndpointEntry, EndpointId, EndpointRecord, Epoch, FastPathWish, FeatureBits, GateWord,
-    HopCounter, HopKey, Identity, Ids, Ifindex, InterfaceEntry, InterfaceKind, InterfaceState, Mac,
-    NameKey, NetnsKind, Origin, Outcome, PrefixBytes, PuntReason, RecordState, RouteEntry,
-    RouteRecord, Settings, TrieKey, UplinkRecord, tables, text,
+    HopCounter, HopKey, Identity, Ids, Ifindex, InterfaceEntry, InterfaceKind, InterfaceState,
+    LastEntered, Mac, NameKey, NetnsKind, Origin, Outcome, PrefixBytes, PuntReason, RecordState,
+    RouteEntry, RouteRecord, Settings, TrieKey, UplinkRecord, tables, text,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
@@ -116,6 +116,10 @@ decode! {
     EndpointEntry: endpoint;
     EndpointId: |id| vec![("endpoint_id", number(id.0))];
     EndpointRecord: endpoint_record;
+    LastEntered: |last| match last.tick {
+        0 => Vec::new(),
+        tick => vec![("tick", number(tick))],
+    };
     Epoch: |epoch| vec![("changed", Field::Number(epoch.changed))];
     FeatureBits: |features| vec![
         ("bits", Field::List(feature_names(features.bits))),
@@ -185,7 +189,8 @@ fn connection(entry: &ConnectionEntry) -> Vec<(&'static str, Field)> {
         ("entered", Field::Number(entry.entered)),
         ("seen", Field::Number(entry.seen)),
         ("ingress", number(entry.ingress.0)),
-        ("from_high", number(entry.from_high)),
+        ("from_high", number(entry.from_high.into())),
+        ("translated", number(entry.translated.into())),
     ]
 }
 

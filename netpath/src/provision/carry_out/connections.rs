@@ -6,7 +6,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use netpath_common::{ConnectionEntry, ConnectionKey, Ifindex};
+use netpath_common::{ConnectionEntry, ConnectionKey};
 
 use super::{super::error::ProvisionError, Site};
 use crate::{
@@ -124,26 +124,36 @@ impl Entries {
         };
         for connection in translated {
             // Both from the end that began it.
-            for tuple in [connection.original, connection.reply.inverse()] {
+            let (before, after) = (connection.original, connection.reply.inverse());
+            let to = |tuple: &Tuple| (tuple.destination, tuple.destination_port);
+            let is_translated = to(&before) != to(&after);
+            for (tuple, is_translated) in [(before, false), (after, is_translated)] {
                 if ends.has(tuple.source)? && ends.has(tuple.destination)? {
-                    entries.add(&tuple);
+                    entries.add(&tuple, is_translated);
                 }
             }
         }
         Ok(entries)
     }
 
-    fn add(&mut self, tuple: &Tuple) {
-        let (now, protocol) = (self.now, tuple.protocol);
+    /// As its packets look; whether they were for somebody else before.
+    fn add(&mut self, tuple: &Tuple, is_translated: bool) {
+        let entry = ConnectionEntry {
+            entered: self.now,
+            seen: self.now,
+            translated: is_translated.into(),
+            ..ConnectionEntry::default()
+        };
+        let protocol = tuple.protocol;
         let ports = (tuple.source_port, tuple.destination_port);
         match (tuple.source, tuple.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 let ends = [source, destination].map(|it: Ipv4Addr| it.octets());
-                add(&mut self.v4, ends, ports, protocol, now);
+                add(&mut self.v4, ends, ports, protocol, entry);
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 let ends = [source, destination].map(|it: Ipv6Addr| it.octets());
-                add(&mut self.v6, ends, ports, protocol, now);
+                add(&mut self.v6, ends, ports, protocol, entry);
             }
             // Of two families: the programs know no such packet.
             _ => {}
@@ -157,16 +167,19 @@ fn add<const N: usize>(
     [source, destination]: [[u8; N]; 2],
     (source_port, destination_port): (u16, u16),
     protocol: u8,
-    now: u64,
+    entry: ConnectionEntry,
 ) {
     let (source, destination) = ((source, source_port), (destination, destination_port));
     let (key, from_high) = ConnectionKey::of(source, destination, protocol);
     let entry = ConnectionEntry {
-        entered: now,
-        seen: now,
-        ingress: Ifindex(0),
         from_high: from_high.into(),
+        ..entry
     };
     entries.entry(key).or_insert(entry);
-    entries.entry(key.without_ports()).or_insert(entry);
+    // Of all connections between the two: it tells nothing of one.
+    let of_pieces = ConnectionEntry {
+        translated: 0,
+        ..entry
+    };
+    entries.entry(key.without_ports()).or_insert(of_pieces);
 }
