@@ -342,7 +342,7 @@ fn is_remote(tables: &Tables, address: Address) -> bool {
     tables.remote.iter().any(|prefix| prefix.contains(address))
 }
 
-/// An ICMP error (RFC 792; RFC 4443, 2.1) about a packet that its receiver sent to what is routed.
+/// An ICMP error (RFC 792; RFC 4443, 2.1) about a packet that its receiver sent to another node, or to the node itself.
 fn quotes_what_is_routed(tables: &Tables, headers: &Headers, frame: &[u8]) -> bool {
     let packet = &frame[14..];
     let (is_error, quoted, width) = match headers.destination.width {
@@ -360,10 +360,10 @@ fn quotes_what_is_routed(tables: &Tables, headers: &Headers, frame: &[u8]) -> bo
         return false;
     };
     let [source, destination] = [&addresses[..width], &addresses[width..]].map(address);
-    let is_routed = owner(tables, destination).is_some()
-        || tables.node.contains(&destination)
-        || is_remote(tables, destination);
-    is_error && source == headers.destination && is_routed
+    // What goes to one of the node's own endpoints nobody outside has seen.
+    let is_elsewhere = owner(tables, destination).is_none() && is_remote(tables, destination);
+    let is_known = tables.node.contains(&destination) || is_elsewhere;
+    is_error && source == headers.destination && is_known
 }
 
 /// Where it goes; of what comes from outside that is the kernel's to say, if netpath knows the destination at all.
