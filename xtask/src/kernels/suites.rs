@@ -98,8 +98,9 @@ fn selection(name: &str) -> Selection {
 }
 
 impl Suite {
-    /// Its line in `/tests/plan`, which init.sh reads: name, limit in seconds, command.
-    pub fn line(&self) -> String {
+    /// Its line in `/tests/plan`, which init.sh reads: name, limit in seconds, command. `only` are parts of the names of
+    /// the tests to run; if there are none, all of the selection run.
+    pub fn line(&self, only: &[String]) -> String {
         let name = &self.name;
         let (environment, arguments) = match self.selection {
             Selection::Part {
@@ -108,6 +109,10 @@ impl Suite {
                 ..
             } => (environment, arguments),
             Selection::Whole | Selection::Left { .. } | Selection::Alike => ("", ""),
+        };
+        let arguments = match only {
+            [] => arguments,
+            only => &only.join(" "),
         };
         format!("{name} {LIMIT} {environment} /tests/{name} {arguments}\n")
     }
