@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::PATIENCE;
+use super::patience;
 use crate::lab::{Deadline, Lab};
 
 /// The stream repeats itself after so many bytes, which no packet's length is a multiple of.
@@ -43,10 +43,12 @@ impl Pushed {
     ) -> Self {
         let name = format!("{client} to {to}");
         let listener = lab.inside(server, || TcpListener::bind(at).expect("a port"));
-        let connect = || TcpStream::connect_timeout(&to, PATIENCE);
+        let connect = || TcpStream::connect_timeout(&to, patience());
         let client = lab.inside(client, connect);
         let client = client.unwrap_or_else(|error| panic!("{name}: {error}"));
-        client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        client
+            .set_read_timeout(Some(patience()))
+            .expect("a timeout");
         let (stream, _) = listener.accept().expect("a connection that is there");
         let arrived = Arc::new(AtomicU64::new(0));
         let reading = client.try_clone().expect("a descriptor");
@@ -105,7 +107,7 @@ fn pattern() -> Vec<u8> {
 fn push(mut stream: TcpStream) -> io::Result<u64> {
     let pattern = pattern();
     let ear = stream.try_clone()?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(patience()))?;
     let mut pushed = 0;
     loop {
         stream.write_all(&pattern)?;
