@@ -97,7 +97,9 @@ mod tests {
 
     #[test]
     fn lines_are_read() {
-        let read = |line| Event::parse(line).expect(line);
+        fn read(line: &str) -> Event {
+            Event::parse(line).expect(line)
+        }
         assert_eq!(
             read("end lab_paths 101\r"),
             Event::End {
@@ -115,8 +117,9 @@ mod tests {
             })
         );
         for how in ["ok", "FAILED"] {
+            let line = format!("test redirect::peer ... {how}");
             assert_eq!(
-                read(&format!("test redirect::peer ... {how}")),
+                read(&line),
                 Event::Ended {
                     test: "redirect::peer".to_owned(),
                     how: how.to_owned(),

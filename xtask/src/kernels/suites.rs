@@ -99,7 +99,7 @@ fn selection(name: &str) -> Selection {
 
 impl Suite {
     /// Its line in `/tests/plan`, which init.sh reads: name, limit in seconds, command. `only` are parts of the names of
-    /// the tests to run; if there are none, all of the selection run.
+    /// the tests to run, which then say on the console why they fail as soon as they do; if there are none, all of the selection run.
     pub fn line(&self, only: &[String]) -> String {
         let name = &self.name;
         let (environment, arguments) = match self.selection {
@@ -112,7 +112,7 @@ impl Suite {
         };
         let arguments = match only {
             [] => arguments,
-            only => &only.join(" "),
+            only => &format!("{} --nocapture", only.join(" ")),
         };
         format!("{name} {LIMIT} {environment} /tests/{name} {arguments}\n")
     }
