@@ -4,6 +4,7 @@ use std::{
     env, fs,
     io::{self, Write as _},
     sync::OnceLock,
+    time::Duration,
 };
 
 use netpath::command;
@@ -33,6 +34,12 @@ pub fn counts_map_entries() -> bool {
 /// slow as this machine's, so that no time says anything.
 pub fn is_emulated() -> bool {
     env::var_os("NETPATH_EMULATED").is_some()
+}
+
+/// A time that is more than enough on this machine, as long as that is where the processors are emulated.
+pub fn more_than_enough(time: Duration) -> Duration {
+    const SLOWER: u32 = 12;
+    if is_emulated() { SLOWER * time } else { time }
 }
 
 /// What a kernel may be built without, and tests look at where it is there.

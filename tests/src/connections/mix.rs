@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    PATIENCE, Protocol, Served, reset_on_close,
+    Protocol, Served, patience, reset_on_close,
     server::{Servers, ready},
     socket::make_room,
 };
@@ -185,7 +185,7 @@ impl Speaker {
                 Line::Udp(socket)
             }
             Protocol::Tcp => {
-                let socket = TcpStream::connect_timeout(&dialogue.to, PATIENCE)?;
+                let socket = TcpStream::connect_timeout(&dialogue.to, patience())?;
                 socket.set_nodelay(true)?;
                 socket.set_nonblocking(true)?;
                 let part = Vec::new();
@@ -283,7 +283,7 @@ impl Speaker {
     }
 
     fn is_patient(&self) -> io::Result<()> {
-        if self.last.elapsed() < PATIENCE {
+        if self.last.elapsed() < patience() {
             return Ok(());
         }
         let (answered, sent) = (self.answered.count_ones(), self.sent);

@@ -23,7 +23,7 @@ pub use self::{
     rules::{Docker, FORWARDING, KubeProxy, Portmap, Service, install, masquerade},
     server::Served,
     socket::{report_errors, reset_on_close, set_option},
-    talk::{End, PATIENCE, Talk, Told},
+    talk::{End, Talk, Told, patience},
     witness::{Arrival, Witness},
 };
 

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::PATIENCE;
+use super::patience;
 use crate::lab::{Deadline, Lab};
 
 /// The stream repeats itself after so many bytes, which no packet's length is a multiple of.
@@ -43,21 +43,24 @@ impl Pushed {
     ) -> Self {
         let name = format!("{client} to {to}");
         let listener = lab.inside(server, || TcpListener::bind(at).expect("a port"));
-        let connect = || TcpStream::connect_timeout(&to, PATIENCE);
+        let connect = || TcpStream::connect_timeout(&to, patience());
         let client = lab.inside(client, connect);
         let client = client.unwrap_or_else(|error| panic!("{name}: {error}"));
-        client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        client
+            .set_read_timeout(Some(patience()))
+            .expect("a timeout");
         let (stream, _) = listener.accept().expect("a connection that is there");
         let arrived = Arc::new(AtomicU64::new(0));
         let reading = client.try_clone().expect("a descriptor");
         let rests: Arc<AtomicBool> = Arc::default();
         let (counter, at_rest) = (Arc::clone(&arrived), Arc::clone(&rests));
+        let client_rests = Arc::clone(&rests);
         Self {
             name,
             client,
             arrived,
             rests,
-            server: thread::spawn(move || push(stream)),
+            server: thread::spawn(move || push(stream, &client_rests)),
             reader: thread::spawn(move || read(reading, &counter, &at_rest)),
         }
     }
@@ -72,12 +75,27 @@ impl Pushed {
     /// # Panics
     /// When the stream stands still.
     pub fn assert_goes_on(&self) {
+        Self::assert_all_go_on(std::slice::from_ref(self));
+    }
+
+    /// Waits until more has arrived of each than now. They go on side by side: waited for one after the other, each would push
+    /// while all after it are waited for.
+    ///
+    /// # Panics
+    /// When one stands still.
+    pub fn assert_all_go_on(streams: &[Self]) {
         const MORE: u64 = 1 << 20;
-        self.rests.store(false, Ordering::Release);
-        let (start, deadline) = (self.arrived.load(Ordering::Acquire), Deadline::new());
-        while self.arrived.load(Ordering::Acquire) < start + MORE {
-            deadline.check(|| format!("{} stands still at byte {start}", self.name));
-            thread::sleep(Duration::from_millis(1));
+        let arrived = |stream: &Self| stream.arrived.load(Ordering::Acquire);
+        let starts: Vec<u64> = streams.iter().map(arrived).collect();
+        for stream in streams {
+            stream.rests.store(false, Ordering::Release);
+        }
+        for (stream, start) in streams.iter().zip(starts) {
+            let deadline = Deadline::new();
+            while arrived(stream) < start + MORE {
+                deadline.check(|| format!("{} stands still at byte {start}", stream.name));
+                thread::sleep(Duration::from_millis(1));
+            }
         }
     }
 
@@ -101,16 +119,27 @@ fn pattern() -> Vec<u8> {
     (0..PERIOD).map(|at| (at ^ (at >> 8)) as u8).collect()
 }
 
-/// Pushes until the client has no more to say.
-fn push(mut stream: TcpStream) -> io::Result<u64> {
+/// Pushes until the client has no more to say. Nothing is taken while the client rests, however long that is.
+fn push(mut stream: TcpStream, rests: &AtomicBool) -> io::Result<u64> {
     let pattern = pattern();
     let ear = stream.try_clone()?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let mut pushed = 0;
+    stream.set_write_timeout(Some(patience()))?;
+    let (mut pushed, mut at) = (0, 0);
     loop {
-        stream.write_all(&pattern)?;
-        pushed += PERIOD as u64;
-        if is_over(&ear)? {
+        let rested = rests.load(Ordering::Acquire);
+        match stream.write(&pattern[at..]) {
+            Ok(count) => {
+                pushed += count as u64;
+                at = (at + count) % PERIOD;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if !rested && !rests.load(Ordering::Acquire) {
+                    return Err(error);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        if at == 0 && is_over(&ear)? {
             return Ok(pushed);
         }
     }

@@ -13,10 +13,15 @@ use std::{
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{reset_on_close, socket::make_room};
-use crate::lab::{Deadline, Lab};
+use crate::{
+    kernel::more_than_enough,
+    lab::{Deadline, Lab},
+};
 
 /// Far longer than anything here takes; what has not come until then is lost.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub fn patience() -> Duration {
+    more_than_enough(Duration::from_secs(5))
+}
 
 /// How long a server waits before it looks whether its client has given up.
 const TICK: Duration = Duration::from_millis(20);
@@ -73,7 +78,7 @@ impl Talk<'_> {
             || {
                 let socket = UdpSocket::bind(wildcard(self.to))?;
                 make_room(&socket);
-                socket.set_read_timeout(Some(PATIENCE))?;
+                socket.set_read_timeout(Some(patience()))?;
                 for number in 0..requests {
                     self.ask(&socket, number, length)?;
                 }
@@ -114,8 +119,8 @@ impl Talk<'_> {
         self.beside(
             |given_up| serve_stream(&listener, length, end, given_up),
             || {
-                let mut stream = TcpStream::connect_timeout(&self.to, PATIENCE)?;
-                stream.set_read_timeout(Some(PATIENCE))?;
+                let mut stream = TcpStream::connect_timeout(&self.to, patience())?;
+                stream.set_read_timeout(Some(patience()))?;
                 stream.write_all(&request(0, length))?;
                 let mut answer = vec![0; length];
                 stream.read_exact(&mut answer)?;
@@ -180,7 +185,7 @@ fn serve_datagrams(
     let mut told = Told::default();
     let mut buffer = vec![0; 1 << 16];
     for number in 0..requests {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + patience();
         let (got, from) = loop {
             match socket.recv_from(&mut buffer) {
                 Err(error) if is_timeout(&error) => go_on(given_up, until)?,
@@ -200,12 +205,12 @@ fn serve_stream(
     end: End,
     given_up: &AtomicBool,
 ) -> io::Result<Told> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + patience();
     while !readable(listener, TICK)? {
         go_on(given_up, until)?;
     }
     let (mut stream, from) = listener.accept()?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience()))?;
     let mut asked = vec![0; length];
     stream.read_exact(&mut asked)?;
     same("the request", &asked, &request(0, length))?;

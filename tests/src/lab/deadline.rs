@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::kernel::more_than_enough;
+
 /// A bound on waiting for a condition.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(Instant);
@@ -13,9 +15,9 @@ impl Deadline {
         Self::within(Duration::from_secs(10))
     }
 
-    /// So long from now.
+    /// So long from now, as this machine goes: later where the processors are emulated.
     pub fn within(time: Duration) -> Self {
-        Self(Instant::now() + time)
+        Self(Instant::now() + more_than_enough(time))
     }
 
     /// Fails when the time is over.

@@ -10,7 +10,7 @@ use netpath::probe::frame::{FrameBuilder, TPID_VLAN, Tag};
 use netpath_tests::{
     Family, between,
     connections::{
-        PATIENCE, Pushed, address, flood, kernel_connections, redirects, set_option, up,
+        Pushed, address, flood, kernel_connections, patience, redirects, set_option, up,
     },
     lab::Lab,
 };
@@ -46,7 +46,9 @@ impl Line {
         let open = |place: &str| {
             let bind = || UdpSocket::bind((address(place, family), 0)).expect("a port");
             let socket = lab.inside(place, bind);
-            socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            socket
+                .set_read_timeout(Some(patience()))
+                .expect("a timeout");
             socket
         };
         let (client, server) = (open("a1"), open(pod));
@@ -224,7 +226,9 @@ impl Idle {
     fn open(lab: &Lab, pod: &str, family: Family) -> Self {
         let open = |place: &str, at: SocketAddr| {
             let socket = lab.inside(place, || UdpSocket::bind(at).expect("a port"));
-            socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            socket
+                .set_read_timeout(Some(patience()))
+                .expect("a timeout");
             socket
         };
         let idle = Self {

@@ -9,7 +9,7 @@ use netpath::probe::frame::{ParsedFrame, ParsedIp, Transport};
 use netpath_tests::{
     Family,
     connections::{
-        Arrival, PATIENCE, Talk, Witness, address, kernel_connections, redirects, report_errors,
+        Arrival, Talk, Witness, address, kernel_connections, patience, redirects, report_errors,
         set_option, up,
     },
     lab::{Deadline, Lab},
@@ -64,7 +64,9 @@ fn a_translated_echo_is_answered_by_whom_it_asked() {
 /// A socket in a pod.
 fn socket(lab: &Lab, pod: &str, at: SocketAddr) -> UdpSocket {
     let socket = lab.inside(pod, || UdpSocket::bind(at).expect("a port"));
-    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    socket
+        .set_read_timeout(Some(patience()))
+        .expect("a timeout");
     socket
 }
 

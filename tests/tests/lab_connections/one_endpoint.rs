@@ -48,16 +48,15 @@ fn its_connections_live_both_ways_while_off_and_after_on() {
         });
         each.collect()
     };
-    let all_go_on = |streams: &[Pushed]| streams.iter().for_each(Pushed::assert_goes_on);
     let mut streams = start(9001);
     for round in 0..2_u16 {
         lab.fast_path(false, "A", Some("a1"));
-        all_go_on(&streams);
+        Pushed::assert_all_go_on(&streams);
         streams.iter().for_each(Pushed::rest);
         all_hold(&lab);
         streams.extend(start(9002 + round));
         lab.fast_path(true, "A", Some("a1"));
-        all_go_on(&streams);
+        Pushed::assert_all_go_on(&streams);
         streams.iter().for_each(Pushed::rest);
         all_hold(&lab);
     }

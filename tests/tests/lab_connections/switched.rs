@@ -38,16 +38,10 @@ fn direct(lab: &Lab) -> Vec<Pushed> {
     each.collect()
 }
 
-fn all_go_on(streams: &[Pushed]) {
-    for stream in streams {
-        stream.assert_goes_on();
-    }
-}
-
 /// How many packets of a moment were the kernel's connections', and how many took the fast path, at node A.
 fn meanwhile(lab: &Lab, streams: &[Pushed]) -> (u64, u64) {
     let before = lab.traffic_now("A");
-    all_go_on(streams);
+    Pushed::assert_all_go_on(streams);
     let counted = lab.traffic_now("A").since(&before);
     (kernel_connections(&counted), redirects(&counted))
 }
@@ -62,7 +56,7 @@ fn through_services_while(began_on: bool, switched: &[bool]) {
             let (kernels, redirected) = meanwhile(&lab, &streams);
             assert!(kernels > 0 && redirected == 0, "{kernels}, {redirected}");
         } else {
-            all_go_on(&streams);
+            Pushed::assert_all_go_on(&streams);
         }
     };
     go_on(began_on);
@@ -91,13 +85,13 @@ fn a_direct_stream_survives_off_and_on() {
         let lab = up(is_on);
         with_kube_proxy(&lab);
         let streams = direct(&lab);
-        all_go_on(&streams);
+        Pushed::assert_all_go_on(&streams);
         for &is_on in switched {
             println!("next, the fast path is on: {is_on}");
             switch(&lab, is_on);
             // Further than what conntrack takes for the window that it has last seen.
             for _ in 0..8 {
-                all_go_on(&streams);
+                Pushed::assert_all_go_on(&streams);
             }
         }
         streams.into_iter().for_each(Pushed::assert_ends_whole);
@@ -125,10 +119,10 @@ fn a_stream_through_a_hub_that_translates_survives_off_and_on() {
             [to, pod].map(|it| (it.parse::<std::net::IpAddr>().expect(it), 8080).into());
         streams.push(Pushed::start(&lab, ("b1", to), ("c1", pod)));
     }
-    all_go_on(&streams);
+    Pushed::assert_all_go_on(&streams);
     for is_on in [false, true] {
         lab.fast_path(is_on, "A", None);
-        all_go_on(&streams);
+        Pushed::assert_all_go_on(&streams);
     }
     streams.into_iter().for_each(Pushed::assert_ends_whole);
 }

@@ -8,6 +8,9 @@ exec </dev/null >/dev/ttyS0 2>&1
 export PATH=/usr/sbin:/usr/bin:/bin HOME=/ RUST_BACKTRACE=1
 export NETPATH_BIN=/usr/bin/netpath NETPATH_EMULATED=1
 
+# What no test prints.
+ENDED=/init:ended
+
 report() {
     echo "$*" >/dev/ttyS1
 }
@@ -37,13 +40,28 @@ netpath up || stop "broken: netpath up"
 report "attached $(netpath show -j | grep -o '"attach_mode": *"[a-z]*"' | sort -u | cut -d '"' -f 4)"
 netpath down || stop "broken: netpath down"
 
+# A test program's output as it comes: on the console with the seconds since the boot, its lines of tests to xtask too. It
+# ends with the line that tells the status, not with the pipe, which a process that a test left behind may hold open.
+follow() {
+    while IFS= read -r line; do
+        case "$line" in
+        "$ENDED "*)
+            report "end $1 ${line#"$ENDED "}"
+            return
+            ;;
+        "test "*) report "$line" ;;
+        esac
+        read -r seconds idle </proc/uptime
+        echo "[$seconds] $line"
+    done
+}
+
 while read -r suite limit command; do
     report "start $suite"
     # The command is words, without quotes: variables, the program, its arguments.
-    timeout -s KILL "$limit" env $command >/run/output 2>&1
-    status=$?
-    cat /run/output
-    grep '^test ' /run/output >/dev/ttyS1
-    report "end $suite $status"
+    {
+        timeout -s KILL "$limit" env $command 2>&1
+        printf '\n%s %s\n' "$ENDED" $?
+    } | follow "$suite"
 done </tests/plan
 stop "complete"

@@ -57,6 +57,9 @@ pub struct Args {
     /// Only this test program, e.g. lab_paths; may be repeated
     #[arg(long, value_name = "NAME")]
     test: Vec<String>,
+    /// Of these test programs only the tests whose names contain this; may be repeated
+    #[arg(long, value_name = "PART", requires = "test")]
+    only: Vec<String>,
     /// Also the test programs that are left out because what they try is decided in user space
     #[arg(long)]
     all: bool,
@@ -90,10 +93,11 @@ pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
         progress::note(&omission);
     }
     let suites = suites::select(suites, &args.test, args.all);
-    let system = System::collect(&dir, &binary, &suites, &busybox)?;
+    let system = System::collect(&dir, &binary, (&suites, &args.only), &busybox)?;
+    let tells_each = !args.test.is_empty();
     // Each emulates one processor.
     let outcomes = thread::scope(|scope| {
-        let run = |(series, kernel)| run(&dir, &emulator, &system, series, kernel);
+        let run = |(series, kernel)| run(&dir, &emulator, &system, (series, kernel), tells_each);
         let threads: Vec<_> = kernels
             .iter()
             .map(|(series, kernel)| scope.spawn(move || run((series, kernel))))
@@ -118,8 +122,8 @@ fn run(
     dir: &Path,
     emulator: &Emulator,
     system: &System,
-    series: &Series,
-    kernel: &Kernel,
+    (series, kernel): (&Series, &Kernel),
+    tells_each: bool,
 ) -> Result<Outcome> {
     let initramfs = dir.join(format!("{}.cpio", series.name));
     system.write(&initramfs, kernel)?;
@@ -130,7 +134,7 @@ fn run(
         progress::step(&format!("kernels: Linux {} in qemu", series.name));
         let qemu = emulator.command();
         let mut machine = Machine::boot(qemu, &kernel.image, &initramfs, &log, LIMIT)?;
-        let mut outcome = Outcome::of(&mut machine);
+        let mut outcome = Outcome::of(&mut machine, tells_each);
         if outcome.has_booted() || boots == BOOTS {
             if outcome.attach_mode != series.attach_mode {
                 outcome.fails(format!(

@@ -1,5 +1,6 @@
 //! What became of a kernel's tests.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -12,6 +13,8 @@ use crate::test_programs::Counts;
 
 /// `timeout -s KILL` ends like this what it stops.
 const KILLED: i32 = 137;
+/// What libtest says of a test.
+const FAILED: &str = "FAILED";
 
 /// The result of one kernel.
 pub struct Outcome {
@@ -23,17 +26,22 @@ pub struct Outcome {
     /// Tests that failed, and whatever else went wrong.
     pub failures: Vec<String>,
     pub elapsed: Duration,
+    /// Whether each test is told when it ends, not only those that take long or fail.
+    tells_each: bool,
 }
 
 /// A test program that is running.
 struct Running {
+    suite: String,
     since: Instant,
     counts: Counts,
+    /// Tests that have run for a minute and have not ended.
+    slow: BTreeSet<String>,
 }
 
 impl Outcome {
     /// Listens to a machine until it ends.
-    pub fn of(machine: &mut Machine) -> Self {
+    pub fn of(machine: &mut Machine, tells_each: bool) -> Self {
         let begun = Instant::now();
         let mut outcome = Self {
             release: String::new(),
@@ -41,6 +49,7 @@ impl Outcome {
             counts: Counts::default(),
             failures: Vec::new(),
             elapsed: Duration::ZERO,
+            tells_each,
         };
         match outcome.listen(machine, begun) {
             Ok(true) => {}
@@ -74,13 +83,27 @@ impl Outcome {
                     self.release = release;
                 }
                 Event::Attached { mode } => self.attach_mode = mode,
-                Event::Start => {
+                Event::Start { suite } => {
                     running = Some(Running {
+                        suite,
                         since: Instant::now(),
                         counts: Counts::default(),
+                        slow: BTreeSet::new(),
                     });
                 }
-                Event::Failed { test } => self.fails(test),
+                Event::Ended { test, how } => {
+                    if let Some(running) = &mut running {
+                        self.test_ends(&test, &how, running);
+                    }
+                    if how == FAILED {
+                        self.fails(test);
+                    }
+                }
+                Event::Slow { test } => {
+                    if let Some(running) = &mut running {
+                        running.slow.insert(test);
+                    }
+                }
                 Event::Counted(counts) => {
                     if let Some(running) = &mut running {
                         running.counts = counts;
@@ -99,6 +122,16 @@ impl Outcome {
         Ok(is_complete)
     }
 
+    fn test_ends(&self, test: &str, how: &str, running: &mut Running) {
+        if running.slow.remove(test) || self.tells_each {
+            let seconds = running.since.elapsed().as_secs_f64();
+            progress::note(&format!(
+                "{}: {}: {test} ... {how}, {seconds:.0} s after its program's start",
+                self.release, running.suite
+            ));
+        }
+    }
+
     fn ends(&mut self, suite: &str, status: i32, running: &Running) {
         let Counts { passed, failed } = running.counts;
         let seconds = running.since.elapsed().as_secs_f64();
@@ -111,7 +144,13 @@ impl Outcome {
         match status {
             0 if passed == 0 => self.fails(format!("{suite}: no test ran")),
             0 => {}
-            KILLED => self.fails(format!("{suite}: stopped after {LIMIT} s")),
+            KILLED => {
+                let mut failure = format!("{suite}: stopped after {LIMIT} s");
+                for test in &running.slow {
+                    failure += &format!(", in {test}");
+                }
+                self.fails(failure);
+            }
             _ if failed == 0 => self.fails(format!("{suite}: exit status {status}")),
             // Its tests were named one by one.
             _ => {}

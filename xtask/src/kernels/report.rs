@@ -5,7 +5,7 @@
 //! | `booted RELEASE` | the kernel is up, and which it is |
 //! | `attached MODE` | netpath has brought up its built-in lab: how its programs hang on the interfaces |
 //! | `start SUITE` | a test program starts |
-//! | `test ...` | a line of libtest, after the program's end |
+//! | `test ...` | a line of libtest, as it comes |
 //! | `end SUITE STATUS` | its exit status |
 //! | `complete` | all have run |
 //! | `broken: WHAT` | the machine gives up |
@@ -23,8 +23,16 @@ pub enum Event {
     Attached {
         mode: String,
     },
-    Start,
-    Failed {
+    Start {
+        suite: String,
+    },
+    /// A test has ended: with `ok`, `FAILED`, `ignored`.
+    Ended {
+        test: String,
+        how: String,
+    },
+    /// A test has run for a minute, and goes on.
+    Slow {
         test: String,
     },
     Counted(Counts),
@@ -36,7 +44,7 @@ pub enum Event {
     Broken {
         what: String,
     },
-    /// Of no interest: tests that passed.
+    /// Of no interest.
     Other,
 }
 
@@ -49,7 +57,7 @@ impl Event {
         Ok(match word {
             "booted" => Self::Booted { release: rest_of() },
             "attached" => Self::Attached { mode: rest_of() },
-            "start" => Self::Start,
+            "start" => Self::Start { suite: rest_of() },
             "test" => Self::parse_libtest(rest)?,
             "end" => {
                 let (suite, status) = rest.split_once(' ').context("no status")?;
@@ -64,14 +72,19 @@ impl Event {
         })
     }
 
-    /// `result: ok. 12 passed; 0 failed; ...` or `NAME ... FAILED`.
+    /// `result: ok. 12 passed; 0 failed; ...`, `NAME ... HOW` or `NAME has been running for over 60 seconds`.
     fn parse_libtest(rest: &str) -> Result<Self> {
         if let Some(result) = rest.strip_prefix("result: ") {
             return Ok(Self::Counted(Counts::parse(result)?));
         }
-        Ok(match rest.strip_suffix(" ... FAILED") {
-            Some(test) => Self::Failed {
+        if let Some((test, _)) = rest.split_once(" has been running for over ") {
+            let test = test.to_owned();
+            return Ok(Self::Slow { test });
+        }
+        Ok(match rest.split_once(" ... ") {
+            Some((test, how)) => Self::Ended {
                 test: test.to_owned(),
+                how: how.to_owned(),
             },
             None => Self::Other,
         })
@@ -84,7 +97,9 @@ mod tests {
 
     #[test]
     fn lines_are_read() {
-        let read = |line| Event::parse(line).expect(line);
+        fn read(line: &str) -> Event {
+            Event::parse(line).expect(line)
+        }
         assert_eq!(
             read("end lab_paths 101\r"),
             Event::End {
@@ -101,13 +116,23 @@ mod tests {
                 failed: 2
             })
         );
+        for how in ["ok", "FAILED"] {
+            let line = format!("test redirect::peer ... {how}");
+            assert_eq!(
+                read(&line),
+                Event::Ended {
+                    test: "redirect::peer".to_owned(),
+                    how: how.to_owned(),
+                }
+            );
+        }
         assert_eq!(
-            read("test redirect::peer ... FAILED"),
-            Event::Failed {
+            read("test redirect::peer has been running for over 60 seconds"),
+            Event::Slow {
                 test: "redirect::peer".to_owned()
             }
         );
-        assert_eq!(read("test redirect::peer ... ok"), Event::Other);
+        assert_eq!(read("test of something else"), Event::Other);
         assert_eq!(read("complete"), Event::Complete);
         assert!(Event::parse("end lab_paths").is_err());
         assert!(Event::parse("what").is_err());

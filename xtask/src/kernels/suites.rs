@@ -103,8 +103,9 @@ fn selection(name: &str) -> Selection {
 }
 
 impl Suite {
-    /// Its line in `/tests/plan`, which init.sh reads: name, limit in seconds, command.
-    pub fn line(&self) -> String {
+    /// Its line in `/tests/plan`, which init.sh reads: name, limit in seconds, command. `only` are parts of the names of
+    /// the tests to run, which then say on the console why they fail as soon as they do; if there are none, all of the selection run.
+    pub fn line(&self, only: &[String]) -> String {
         let name = &self.name;
         let (environment, arguments) = match self.selection {
             Selection::Part {
@@ -113,6 +114,10 @@ impl Suite {
                 ..
             } => (environment, arguments),
             Selection::Whole | Selection::Left { .. } | Selection::Alike => ("", ""),
+        };
+        let arguments = match only {
+            [] => arguments,
+            only => &format!("{} --nocapture", only.join(" ")),
         };
         format!("{name} {LIMIT} {environment} /tests/{name} {arguments}\n")
     }

@@ -68,9 +68,14 @@ pub struct System {
 }
 
 impl System {
-    /// Collects them. `work` is a directory for copies without debug information, which is nine tenths of a
-    /// test program.
-    pub fn collect(work: &Path, netpath: &Path, suites: &[Suite], busybox: &Path) -> Result<Self> {
+    /// Collects them, for these test programs and of them only the tests that are named. `work` is a directory for copies
+    /// without debug information, which is nine tenths of a test program.
+    pub fn collect(
+        work: &Path,
+        netpath: &Path,
+        (suites, only): (&[Suite], &[String]),
+        busybox: &Path,
+    ) -> Result<Self> {
         let stripped = work.join("stripped");
         remove(&stripped)?;
         fs::create_dir_all(&stripped).with_context(|| format!("create {}", stripped.display()))?;
@@ -101,7 +106,7 @@ impl System {
         Ok(Self {
             files,
             busybox: busybox.to_owned(),
-            plan: suites.iter().map(Suite::line).collect(),
+            plan: suites.iter().map(|suite| suite.line(only)).collect(),
         })
     }
 
