@@ -215,10 +215,10 @@ mod tests {
         let error = map_name("hop").expect_err("unknown").to_string();
         assert_eq!(
             error,
-            "no map \"hop\": write one of connection_counts, connections_v4, \
-             connections_v6, devices, endpoint_records, endpoints_v4, endpoints_v6, \
-             features, gates, hop_overflow, hops, ids, interfaces, meta, retired, route_records, \
-             routes_v4, routes_v6, settings, uplink_records"
+            "no map \"hop\": write one of connection_counts, connections_new, connections_v4, \
+             connections_v6, devices, endpoint_records, endpoints_v4, endpoints_v6, epoch, \
+             features, gates, hop_hits, hop_overflow, hop_rows, hops, ids, interfaces, meta, \
+             retired, route_records, routes_v4, routes_v6, settings, uplink_records"
         );
         assert_eq!(map_name("hops").expect("known"), "hops");
     }
