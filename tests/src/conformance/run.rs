@@ -226,9 +226,15 @@ impl Runner {
             // Neighbours look for each other when they please.
             counted.retain(|outcome, _| !DISCOVERY.contains(&outcome.as_str()));
         }
-        if sent.is_empty() {
-            // Sockets of a case talk to none but global addresses.
-            counted.retain(|outcome, _| !ON_THE_LINK.contains(&outcome.as_str()));
+        let is_on_the_link = |outcome: &str| ON_THE_LINK.contains(&outcome);
+        let others = counted
+            .iter()
+            .filter(|(outcome, _)| !is_on_the_link(outcome));
+        let others: u64 = others.map(|(_, packets)| packets).sum();
+        // Sockets of a case talk to none but global addresses; and where all that was sent is counted otherwise, that was
+        // somebody's own talk, too.
+        if sent.is_empty() || others == sent.len() as u64 {
+            counted.retain(|outcome, _| !is_on_the_link(outcome));
         }
         self.programs.clear();
         for step in undo.iter().rev() {

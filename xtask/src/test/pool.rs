@@ -104,8 +104,8 @@ fn side_by_side(
 const OF_ITS_OWN: &str = "
     mount -t tmpfs tmpfs /run &&
     mkdir -p /run/lock /run/netns &&
-    mount -t tmpfs -o mode=1777 tmpfs /var/tmp &&
-    export TMPDIR=/var/tmp &&
+    mount -t tmpfs -o mode=1777 tmpfs /media &&
+    export TMPDIR=/media &&
     mount -t tmpfs tmpfs /run/netns &&
     mount --make-shared /run/netns &&
     while mountpoint -q /sys/fs/bpf; do umount /sys/fs/bpf || exit; done &&
