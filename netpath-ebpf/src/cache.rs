@@ -48,14 +48,23 @@ pub static CACHE_V6: PerCpuArray<[Slot<[u64; 6]>; SLOTS], PAGES> = PerCpuArray::
 #[btf_map(name = "cache_tags")]
 pub static TAGS: PerCpuArray<Tags, 1> = PerCpuArray::new();
 
-/// The tags of both families' slots.
+/// The tags of both families' slots, and what is known of the packet at hand. That is here and not on the stack, where the verifier
+/// would follow each value that it may have through all that is done before and after.
 #[repr(C)]
 pub struct Tags {
-    /// The hash of the flow whose packet is being decided of: odd, or 0 for a packet that is not remembered. It is here and not on
-    /// the stack, because what becomes a place in memory later is followed by the verifier through all that is done before.
+    /// The hash of its flow: odd, or 0 for a packet that is not remembered.
     asked: u64,
+    /// What is to be done with its flow when all is decided.
+    then: u32,
+    /// As in a [`Slot`], where it is to be kept.
+    egress: u32,
     of: [[Tag; PAGES * SLOTS]; 2],
 }
+
+/// What [`Tags::then`] may be.
+const NOTHING: u32 = 0;
+const KEEP: u32 = 1;
+const FORGET: u32 = 2;
 
 /// Flows that may be or get into a slot: a part of their hash, mixed with a tick.
 #[repr(C)]
@@ -230,34 +239,43 @@ fn take_of<F: Cached>(skb: &mut Skb, tags: &mut Tags, tick: u64, came: Came) -> 
     })
 }
 
-/// Remembers what the stages have decided of a packet; to be asked once its bytes are as they leave.
+/// Notes what the stages have decided, for [`learn`].
 #[inline(always)]
-pub fn learn(skb: &mut Skb, came: Came, decision: &Decision) {
-    let egress = decision.egress.ifindex.0;
-    match decision.verdict {
-        Verdict::RedirectPeer => keep(skb, came, egress),
-        Verdict::RedirectNeigh if decision.egress.has_neighbour() => keep(skb, came, egress | OUT),
+pub fn decided(decision: &Decision) {
+    let Some(tags) = Tags::get() else {
+        return;
+    };
+    tags.egress = decision.egress.ifindex.0;
+    tags.then = match decision.verdict {
+        Verdict::RedirectPeer => KEEP,
+        Verdict::RedirectNeigh if decision.egress.has_neighbour() => {
+            tags.egress |= OUT;
+            KEEP
+        }
         // Should its flow have begun as another one.
-        Verdict::Punt(PuntReason::KernelConnection) => forget(skb),
+        Verdict::Punt(PuntReason::KernelConnection) => FORGET,
+        _ => NOTHING,
+    };
+}
+
+/// Remembers what the stages have decided of a packet that came at this moment; to be asked once all else is done, so that the
+/// verifier looks at it once.
+#[inline(always)]
+pub fn learn(skb: &mut Skb, came: Came) {
+    let Some(tags) = Tags::get() else {
+        return;
+    };
+    match (tags.then, Network::of(skb.protocol())) {
+        (KEEP, Some(Network::V4)) => keep_candidate::<V4>(skb, tags, came),
+        (KEEP, Some(Network::V6)) => keep_candidate::<V6>(skb, tags, came),
+        (FORGET, _) => forget(skb),
         _ => {}
     }
 }
 
 #[inline(always)]
-fn keep(skb: &mut Skb, came: Came, egress: u32) {
-    let Some(tags) = Tags::get() else {
-        return;
-    };
-    match Network::of(skb.protocol()) {
-        Some(Network::V4) => keep_candidate::<V4>(skb, tags, came, egress),
-        Some(Network::V6) => keep_candidate::<V6>(skb, tags, came, egress),
-        None => {}
-    }
-}
-
-#[inline(always)]
-fn keep_candidate<F: Cached>(skb: &mut Skb, tags: &mut Tags, came: Came, egress: u32) {
-    let hash = tags.asked;
+fn keep_candidate<F: Cached>(skb: &mut Skb, tags: &mut Tags, came: Came) {
+    let (hash, egress) = (tags.asked, tags.egress);
     let tag = tags.tag::<F>(hash);
     if tag.candidate == came.tag(hash) {
         keep_of::<F>(skb, hash, came.0, egress);

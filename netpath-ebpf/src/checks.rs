@@ -109,7 +109,7 @@ pub fn path_mtu<F: Route>(
 /// Length of the longest segment of a GSO packet, from its IP header on. Only TCP's is known: what goes through a tunnel has
 /// more headers than can be seen.
 #[inline(always)]
-fn segment<F: Route>(skb: &Skb) -> Option<u32> {
+pub fn segment<F: Route>(skb: &Skb) -> Option<u32> {
     const TCP: u8 = 6;
     /// Where TCP's header says how long it is, in words of four bytes (RFC 9293, section 3.1).
     const DATA_OFFSET: u32 = 12;

@@ -162,7 +162,9 @@ fn is_packets<F: Connections>(ends: &Ends<F>) -> bool {
     match F::find(&key) {
         // SAFETY: as in `note`.
         Some(entry) if unsafe { is_of_another(&*entry, from_high) } => {
-            if F::remove(&key) {
+            // What was read from the kernel's table was not counted.
+            let is_counted = unsafe { (*entry).ingress } != Ifindex(0);
+            if F::remove(&key) && is_counted {
                 count::<F>(REMOVED);
             }
             false

@@ -6,8 +6,9 @@ use network_types::ip::IpProto;
 
 use crate::{
     access::{LinkDestination, Skb, View as _},
+    checks,
     family::{Family, V4, V6},
-    fib::words,
+    fib::{Route, words},
     parse::{ETHERNET, FRAGMENT_MASK, IPV4_END, IPV6_END, Network, checksum_is_right},
 };
 
@@ -36,9 +37,6 @@ pub trait Flows: Family {
     /// Addresses, ports, protocol, class and ingress, in words.
     type Key: Copy + 'static;
 
-    /// Where the headers in front of TCP's and UDP's end, in bytes from the start of the frame.
-    const HEADERS_END: usize;
-
     /// The key of a packet of this family; none where it is not a plain one of TCP or UDP, of whose header enough can be read.
     fn key(skb: &Skb) -> Option<Self::Key>;
 
@@ -57,8 +55,8 @@ pub trait Flows: Family {
     /// The length that a packet's header states, in bytes from it on, if the header is right and it may be forwarded once more.
     fn stated_length(skb: &Skb) -> Option<u32>;
 
-    /// TCP's flags, and where its header says how long it is; nothing where it is not TCP.
-    fn tcp(skb: &Skb) -> Option<(u8, u8)>;
+    /// Whether a packet that has a key begins a TCP connection, or answers one that does.
+    fn is_syn(skb: &Skb) -> bool;
 }
 
 /// The family of a frame that is for this host, without a tag, a mark or an unusual EtherType.
@@ -106,8 +104,6 @@ const _: () = assert!(CONNECTIONS_NEW.is_power_of_two());
 
 impl Flows for V4 {
     type Key = [u64; 3];
-
-    const HEADERS_END: usize = IPV4_END;
 
     #[inline(always)]
     fn key(skb: &Skb) -> Option<[u64; 3]> {
@@ -161,17 +157,16 @@ impl Flows for V4 {
     }
 
     #[inline(always)]
-    fn tcp(skb: &Skb) -> Option<(u8, u8)> {
-        let header = skb.header::<IPV4_FLAGS>()?;
-        (header.byte::<23>() == IpProto::Tcp as u8)
-            .then(|| (header.byte::<47>(), header.byte::<46>()))
+    fn is_syn(skb: &Skb) -> bool {
+        let header = skb.header::<IPV4_FLAGS>();
+        header.is_some_and(|header| {
+            header.byte::<23>() == IpProto::Tcp as u8 && header.byte::<47>() & SYN != 0
+        })
     }
 }
 
 impl Flows for V6 {
     type Key = [u64; 6];
-
-    const HEADERS_END: usize = IPV6_END;
 
     #[inline(always)]
     fn key(skb: &Skb) -> Option<[u64; 6]> {
@@ -242,30 +237,24 @@ impl Flows for V6 {
     }
 
     #[inline(always)]
-    fn tcp(skb: &Skb) -> Option<(u8, u8)> {
-        let header = skb.header::<IPV6_FLAGS>()?;
-        (header.byte::<20>() == IpProto::Tcp as u8)
-            .then(|| (header.byte::<67>(), header.byte::<66>()))
+    fn is_syn(skb: &Skb) -> bool {
+        let header = skb.header::<IPV6_FLAGS>();
+        header.is_some_and(|header| {
+            header.byte::<20>() == IpProto::Tcp as u8 && header.byte::<67>() & SYN != 0
+        })
     }
 }
 
 /// A packet with a key may go as others of its flow did, by a way that takes packets of so many bytes.
 #[inline(always)]
-pub fn is_taken<F: Flows>(skb: &Skb, longest: u32) -> Option<()> {
+pub fn is_taken<F: Flows + Route>(skb: &Skb, longest: u32) -> Option<()> {
     let stated = F::stated_length(skb)?;
-    let tcp = F::tcp(skb);
-    if matches!(tcp, Some((flags, _)) if flags & SYN != 0) {
-        return None;
-    }
     let length = skb.length() - ETHERNET as u32;
     // All of it is there, and nothing behind it.
-    if stated != length && (stated != 0 || !skb.is_gso()) {
+    let is_whole = stated == length || stated == 0 && skb.is_gso();
+    if !is_whole || F::is_syn(skb) {
         return None;
     }
-    if length <= longest {
-        return Some(());
-    }
-    let (_, offset) = tcp?;
-    let headers = (F::HEADERS_END - ETHERNET) as u32 + u32::from(offset >> 4) * 4;
-    (skb.is_gso() && headers + skb.segment_payload() <= longest).then_some(())
+    let fits = length <= longest || skb.is_gso() && checks::segment::<F>(skb)? <= longest;
+    fits.then_some(())
 }

@@ -44,8 +44,10 @@ macro_rules! run {
         } else if decision.goes_elsewhere() {
             skb.set_elsewhere();
         }
-        cache::learn(&mut skb, came, &decision);
-        act(&skb, length, &decision)
+        cache::decided(&decision);
+        let action = act(&skb, length, &decision);
+        cache::learn(&mut skb, came);
+        action
     }};
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use netpath::{datapath::ProgramKind, probe::frame::FrameBuilder};
-use netpath_common::{ConnectionEntry, ConnectionKey, PuntReason};
+use netpath_common::{ConnectionEntry, ConnectionFamily, ConnectionKey, Ifindex, PuntReason};
 use netpath_tests::{Addresses as _, Device, Family, Passage, TestNode, between};
 
 /// ICMP types: an echo's request and answer, and an error with its code.
@@ -318,7 +318,11 @@ fn a_direct_connection_may_have_the_ports_of_a_translated_one() {
     let (a, b) = (Family::V4.a(), Family::V4.b());
     let there = || between(node.a.frame(), a, b);
     let back = || between(node.b.frame(), b, a);
-    for (translated, is_kernels) in [(0, true), (1, false)] {
+    // What was read from the kernel's table came by no interface, and was not counted.
+    let (by_a, by_none) = (node.a.ifindex, Ifindex(0));
+    for (translated, ingress, taken_out) in
+        [(0, by_a, None), (1, by_a, Some(1)), (1, by_none, Some(0))]
+    {
         let key = ConnectionKey {
             low: [10, 0, 1, 2],
             high: [10, 0, 2, 2],
@@ -328,9 +332,17 @@ fn a_direct_connection_may_have_the_ports_of_a_translated_one() {
         };
         let entry = ConnectionEntry {
             translated,
+            ingress,
             ..ConnectionEntry::default()
         };
         node.change(|maps| maps.connections_v4.set(&key, &entry));
+        let counted = || {
+            let v4 = ConnectionFamily { version: 4 };
+            let counts = &node.datapath().maps.connection_counts;
+            let count = counts.get(&v4).expect("counts");
+            count.map_or(0, |count| count.entered)
+        };
+        let before = counted();
         let find = || {
             let maps = &node.datapath().maps;
             maps.connections_v4.get(&key).expect("connections")
@@ -344,14 +356,16 @@ fn a_direct_connection_may_have_the_ports_of_a_translated_one() {
         from_b(&node, &error).is_punted(kernels);
         assert!(find().is_some());
         let direct = node.from_a(there().udp(1000, 53));
-        if is_kernels {
-            direct.is_punted(kernels);
-            from_b(&node, &back().udp(53, 1000)).is_punted(kernels);
-            assert!(find().is_some());
-        } else {
+        if let Some(less) = taken_out {
             direct.goes_to(node.b);
             from_b(&node, &back().udp(53, 1000)).goes_to(node.a);
             assert_eq!(find(), None);
+            assert_eq!(counted(), before.wrapping_sub(less));
+        } else {
+            direct.is_punted(kernels);
+            from_b(&node, &back().udp(53, 1000)).is_punted(kernels);
+            assert!(find().is_some());
+            assert_eq!(counted(), before);
         }
     }
 }
