@@ -1,6 +1,16 @@
 //! Network sysctls of one namespace.
 
-use std::{fmt, fs, io, path::Path};
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read as _, Write as _},
+    path::Path,
+};
+
+use nix::{
+    fcntl::{OFlag, openat},
+    sys::stat::Mode,
+};
 
 use crate::netns::Inside;
 
@@ -14,6 +24,14 @@ pub struct SysctlError {
 }
 
 impl SysctlError {
+    fn new(action: &'static str, key: &str, source: io::Error) -> Self {
+        Self {
+            action,
+            path: path(key),
+            source,
+        }
+    }
+
     /// Whether there is no such setting: for one of an interface, the interface is gone.
     pub fn is_missing(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound
@@ -57,28 +75,35 @@ pub fn set(inside: &Inside<'_>, key: &str, value: &str) -> Result<(), SysctlErro
     if get(inside, key)? == value {
         return Ok(());
     }
-    let path = path(key);
-    fs::write(&path, value).map_err(|source| SysctlError {
-        action: "write",
-        path,
-        source,
-    })
+    let written =
+        open(inside, key, OFlag::O_WRONLY).and_then(|mut file| file.write_all(value.as_bytes()));
+    written.map_err(|source| SysctlError::new("write", key, source))
 }
 
 /// Reads `/proc/sys/net/<key>`, without the line's end. The parts of the key are separated by slashes.
 ///
 /// # Errors
 /// When there is no such setting.
-pub fn get(_inside: &Inside<'_>, key: &str) -> Result<String, SysctlError> {
-    let path = path(key);
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(text.trim_end().to_owned()),
-        Err(source) => Err(SysctlError {
-            action: "read",
-            path,
-            source,
-        }),
+pub fn get(inside: &Inside<'_>, key: &str) -> Result<String, SysctlError> {
+    let mut text = String::new();
+    let read =
+        open(inside, key, OFlag::O_RDONLY).and_then(|mut file| file.read_to_string(&mut text));
+    match read {
+        Ok(_) => Ok(text.trim_end().to_owned()),
+        Err(source) => Err(SysctlError::new("read", key, source)),
     }
+}
+
+/// Opens a setting, below the directory of its family where it has one.
+fn open(inside: &Inside<'_>, key: &str, how: OFlag) -> io::Result<File> {
+    let trees = [(Tree::Ipv4, "ipv4/"), (Tree::Ipv6, "ipv6/")];
+    for (index, (tree, start)) in trees.into_iter().enumerate() {
+        if let Some(below) = key.strip_prefix(start) {
+            let directory = inside.settings(index, &path(&tree.to_string()))?;
+            return Ok(openat(directory, below, how | OFlag::O_CLOEXEC, Mode::empty())?.into());
+        }
+    }
+    Ok(nix::fcntl::open(&*path(key), how | OFlag::O_CLOEXEC, Mode::empty())?.into())
 }
 
 fn path(key: &str) -> String {
