@@ -200,19 +200,10 @@ fn network(address: IpAddr, length: u32) -> Vec<(&'static str, Field)> {
 
 fn hop(key: &HopKey) -> Vec<(&'static str, Field)> {
     let outcome = Outcome::from_number(key.outcome);
-    let reason = match key.reason {
-        0 => Field::Nothing,
-        reason => Field::Coded {
-            name: PuntReason::from_number(reason)
-                .map(PuntReason::name)
-                .or_else(|| DropReason::from_number(reason).map(DropReason::name)),
-            number: reason.into(),
-        },
-    };
     vec![
         ("ingress", number(key.ingress.0)),
         ("egress", number(key.egress.0)),
-        ("reason", reason),
+        ("reason", reason(key.reason)),
         (
             "outcome",
             Field::Coded {
@@ -221,6 +212,29 @@ fn hop(key: &HopKey) -> Vec<(&'static str, Field)> {
             },
         ),
     ]
+}
+
+fn reason(number: u16) -> Field {
+    match number {
+        0 => Field::Nothing,
+        number => Field::Coded {
+            name: PuntReason::from_number(number)
+                .map(PuntReason::name)
+                .or_else(|| DropReason::from_number(number).map(DropReason::name)),
+            number: number.into(),
+        },
+    }
+}
+
+/// The whole number, with the bit that says that the address is alone; the name is the reason's.
+fn between(entry: &EndpointEntry) -> Field {
+    match (entry.punt_between, reason(entry.between())) {
+        (number, Field::Coded { name, .. }) => Field::Coded {
+            name,
+            number: number.into(),
+        },
+        (_, none) => none,
+    }
 }
 
 fn counter(counter: &HopCounter) -> Vec<(&'static str, Field)> {
@@ -236,6 +250,8 @@ fn endpoint(entry: &EndpointEntry) -> Vec<(&'static str, Field)> {
         ("id", number(entry.id.0)),
         ("endpoint_mac", mac(entry.endpoint_mac)),
         ("host_mac", mac(entry.host_mac)),
+        ("punt_to", reason(entry.punt_to)),
+        ("punt_between", between(entry)),
     ]
 }
 
@@ -478,7 +494,8 @@ mod tests {
             id: EndpointId(7),
             endpoint_mac: Mac([2, 0, 0, 0, 0, 0xaa]),
             host_mac: Mac([2, 0, 0, 0, 0, 0xbb]),
-            ..EndpointEntry::NODE
+            punt_to: PuntReason::Ipsec.number(),
+            punt_between: PuntReason::Vrf.number() | EndpointEntry::ALONE,
         });
         let prefixes = [
             TrieKey::new(28, [10, 9, 0, 0]),
@@ -495,7 +512,9 @@ mod tests {
                     "3",
                     "7",
                     "02:00:00:00:00:aa",
-                    "02:00:00:00:00:bb"
+                    "02:00:00:00:00:bb",
+                    &*format!("ipsec ({})", PuntReason::Ipsec.number()),
+                    &*format!("vrf ({})", PuntReason::Vrf.number() | EndpointEntry::ALONE),
                 ],
                 [
                     "10.0.0.0/8",
@@ -503,7 +522,9 @@ mod tests {
                     "0",
                     "0",
                     "00:00:00:00:00:00",
-                    "00:00:00:00:00:00"
+                    "00:00:00:00:00:00",
+                    "",
+                    ""
                 ],
             ]
         );
