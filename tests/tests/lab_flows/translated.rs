@@ -8,7 +8,7 @@ use std::{
 
 use netpath::{lock::TopologyLock, netfilter::conntrack};
 use netpath_common::ConnectionKey;
-use netpath_tests::lab::{Deadline, Lab, addresses, in_mode, is_in_mode};
+use netpath_tests::lab::{Deadline, Lab, TWO_NODES, addresses, in_mode, is_in_mode};
 
 use super::{Open, SERVED, entry, fast_path_on, lab_with_the_kernels_path, service, translate};
 
@@ -68,6 +68,52 @@ fn translated_survives() {
             first.push(&format!("{what}, on again"));
             first.ask(&format!("{what}, on again"));
         }
+    }
+}
+
+/// Nobody notes a connection of what is not routed. It becomes so under way: by a route of the file, or an entry that is mended.
+#[test]
+fn what_is_routed_later_brings_its_connections_along() {
+    let mut lab = Lab::up(&TWO_NODES.replace("\"drop\"", "\"accept\""));
+    let whole = lab.text().to_owned();
+    let routes = [
+        ("10.0.3.0/24", "100.100.198.253"),
+        ("fd00:3::/64", "fd00:198::253"),
+    ];
+    for (there, via) in routes {
+        lab.edit(
+            &format!("    {{ dst = \"{there}\", via = \"{via}\" }},\n"),
+            "",
+        );
+    }
+    lab.converge();
+    let mut open = Vec::new();
+    for (family, (there, via)) in routes.into_iter().enumerate() {
+        lab.ip("A", &format!("route add {there} via {via}"));
+        let (asked, serves) = (service()[family], addresses("b1")[family]);
+        translate(&lab, asked, serves);
+        let mut one = Open::translated(&lab, "a1", asked, "b1", serves);
+        one.push("not routed");
+        assert_eq!(entry(&lab, "A", one.key()), None);
+        open.push(one);
+    }
+    lab.rewrite(&whole);
+    assert_ne!(lab.converge(), Vec::<String>::new());
+    for one in &mut open {
+        assert!(entry(&lab, "A", one.key()).is_some());
+        one.push("routed");
+        one.ask("routed");
+        ruin(&lab, "A", one.key());
+    }
+    // An endpoint's entry is gone for a while.
+    for address in addresses("a1") {
+        forget(&lab, "A", address);
+    }
+    assert_ne!(lab.converge(), Vec::<String>::new());
+    for one in &mut open {
+        assert!(entry(&lab, "A", one.key()).is_some());
+        one.push("mended");
+        one.ask("mended");
     }
 }
 
@@ -176,6 +222,18 @@ fn detach(lab: &Lab, program: &str, dev: &str, hook: &str) {
     } else {
         lab.run("A", &format!("tc filter del dev {dev} {hook}"));
     }
+}
+
+/// Takes an endpoint's entry away.
+fn forget(lab: &Lab, node: &str, address: IpAddr) {
+    let lock = TopologyLock::take(&AtomicBool::new(false)).expect("the lock");
+    let datapath = lab.datapath(node);
+    let writer = datapath.writer(&lock);
+    match address {
+        IpAddr::V4(address) => writer.endpoints_v4.remove(&address.octets()),
+        IpAddr::V6(address) => writer.endpoints_v6.remove(&address.octets()),
+    }
+    .expect("write");
 }
 
 /// Takes what the table has of a connection away.

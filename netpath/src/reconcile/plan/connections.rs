@@ -23,6 +23,14 @@ impl Planner<'_> {
         at(Hook::Ingress).for_each(|program| self.attach_one(draft, dev, program));
     }
 
+    /// What becomes an end while programs run may have connections that the kernel has translated, which nobody noted. A new
+    /// endpoint's are entered when its own programs are attached.
+    pub(super) fn becomes_an_end(&mut self, draft: &mut Draft, is_new: bool) {
+        if is_new && !self.world.observed.attached.is_empty() {
+            self.enter_connections(draft);
+        }
+    }
+
     fn attach_one(&mut self, draft: &mut Draft, dev: &str, program: ProgramKind) {
         self.note_clsact(draft, dev);
         self.act(draft, Op::Attach(program, dev.to_owned()));

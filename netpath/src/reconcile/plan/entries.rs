@@ -50,9 +50,11 @@ impl Planner<'_> {
         if found == Some(&wanted) {
             return;
         }
+        let is_new = found.is_none();
         if recorded {
             let map = address_map(address);
             draft.note(altered(map, address.to_string(), found, &wanted));
+            self.becomes_an_end(draft, is_new);
         }
         self.act(draft, Op::SetEntry(address, owner.clone(), punts));
     }
@@ -71,11 +73,13 @@ impl Planner<'_> {
         if found == Some(&RouteEntry::local(&wanted)) {
             return;
         }
+        let is_new = found.is_none();
         if recorded {
             let found = found.map(|route| &route.endpoint);
             let map = prefix_map(prefix);
             draft.note(altered(map, prefix.to_string(), found, &wanted));
         }
+        self.becomes_an_end(draft, is_new && (recorded || *owner == Owner::Node));
         self.act(draft, Op::SetPrefix(prefix, owner.clone(), punts));
     }
 

@@ -55,7 +55,8 @@ fn check(start: &World, plan: &Plan) {
     let is_any = gained.count() != 0;
     assert!(!is_any || entered.is_some(), "{:#?}", plan.steps);
     let attaches = ops(plan).any(|op| matches!(op, Op::Attach(..)));
-    assert!(attaches || entered.is_none(), "nothing is attached");
+    let entries = ops(plan).any(|op| matches!(op, Op::SetEntry(..) | Op::SetPrefix(..)));
+    assert!(attaches || entries || entered.is_none(), "nothing changes");
 }
 
 proptest! {
@@ -123,6 +124,38 @@ fn what_is_yet_to_be_routed_is_an_end_already() {
     let again = planned(&wanted, &world);
     let all = to_come(&again);
     assert_eq!(all.into_iter().collect::<Vec<_>>(), ["10.0.2.2/32"]);
+}
+
+/// While programs run nobody notes a connection of what is no end yet.
+#[test]
+fn what_becomes_an_end_under_way_is_asked_for() {
+    let wanted = lab();
+    let is_entered_first = |plan: &Plan| {
+        let mut ops = ops(plan);
+        let first = ops.find(|op| {
+            matches!(
+                op,
+                Op::EnterConnections(_) | Op::SetEntry(..) | Op::SetPrefix(..)
+            )
+        });
+        assert!(first.is_some(), "{:#?}", plan.steps);
+        matches!(first, Some(Op::EnterConnections(_)))
+    };
+    let mut more = wanted.clone();
+    let mut route = more.routes[0].clone();
+    route.dst = "10.77.0.0/16".parse().expect("valid");
+    more.routes.push(route);
+    assert!(is_entered_first(&planned(&more, &made(&wanted))));
+    let mut world = made(&wanted);
+    let v4 = "10.0.2.2".parse().expect("valid");
+    world.observed.maps.endpoints.remove(&v4);
+    assert!(is_entered_first(&planned(&wanted, &world)));
+    // Where nothing runs it is entered when something is attached.
+    world.observed.attached.clear();
+    let mut off = wanted;
+    off.fast_path = Some(false);
+    let plan = planned(&off, &world);
+    assert!(!ops(&plan).any(|op| matches!(op, Op::EnterConnections(_))));
 }
 
 /// A program that is attached before it is its interface's turn is told in its turn.
