@@ -1,6 +1,6 @@
 //! Loading the embedded object.
 
-use std::{fs, thread};
+use std::{fs, sync::OnceLock, thread};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -32,9 +32,10 @@ pub(super) fn bytes(object: ObjectKind) -> &'static [u8] {
     }
 }
 
-/// Tells one build of the programs from another: a hash of the object.
+/// Tells one build of the programs from another: a hash of the object, which is asked for wherever a node is looked at.
 pub(super) fn fingerprint(object: ObjectKind) -> u64 {
-    fnv1a_64(bytes(object))
+    static HASHES: [OnceLock<u64>; 2] = [const { OnceLock::new() }; 2];
+    *HASHES[object as usize].get_or_init(|| fnv1a_64(bytes(object)))
 }
 
 /// What is wanted of a node unless somebody says otherwise, also if nobody gets to; `object` is the [`fingerprint`] of its
