@@ -25,6 +25,7 @@ pub mod oracle;
 mod passage;
 mod plan;
 pub mod routing;
+pub mod sessions;
 mod system;
 pub mod tc_program;
 mod wrapping;

@@ -1,20 +1,15 @@
 //! README's example is the file that `netpath init` prints, and its sessions run as they are printed.
-//!
-//! A `console` block after the comment `<!-- runs in a lab -->` or `<!-- runs on a machine -->` is run line by line: `# `
-//! starts a command, which has to succeed, and all other lines are what it prints. There `...` stands for anything, as a
-//! line of its own for any lines. A command with nothing after it may print what it likes.
 
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
 use netpath::{capabilities::Work, model::BUILTIN_LAB, netns::Netns};
 use netpath_tests::{
-    binary,
     lab::{BuiltinLab, builtin_left_behind, on_a_machine, portrait, run},
     netpath,
+    sessions::{Directory, block, play, sessions},
 };
 
 /// Set to write the example into README.
@@ -26,15 +21,6 @@ fn readme() -> PathBuf {
 
 fn text() -> String {
     fs::read_to_string(readme()).expect("README.md")
-}
-
-/// The first block of a language after `from`: where its text starts, and the text.
-fn block<'t>(text: &'t str, from: usize, language: &str) -> (usize, &'t str) {
-    let fence = format!("```{language}\n");
-    let start = text[from..].find(&fence).map(|at| from + at + fence.len());
-    let start = start.unwrap_or_else(|| panic!("README has no {language} block after {from}"));
-    let end = text[start..].find("```").expect("the block ends");
-    (start, &text[start..start + end])
 }
 
 #[test]
@@ -84,114 +70,10 @@ fn what_each_command_needs_is_what_it_asks_for() {
     assert_eq!(text[own(&text)], rows, "write it with {WRITE}=1");
 }
 
-/// One command of a session and what is printed after it.
-struct Step<'t> {
-    command: &'t str,
-    printed: Vec<&'t str>,
-}
-
-/// The steps of all blocks that run in a place; at least one.
-fn sessions<'t>(text: &'t str, place: &str) -> Vec<Step<'t>> {
-    let mark = format!("<!-- runs {place} -->");
-    let blocks = text
-        .match_indices(&mark)
-        .map(|(at, _)| block(text, at, "console").1);
-    let mut steps: Vec<Step<'_>> = Vec::new();
-    for line in blocks.flat_map(str::lines) {
-        match (line.strip_prefix("# "), steps.last_mut()) {
-            (Some(command), _) => steps.push(Step {
-                command,
-                printed: Vec::new(),
-            }),
-            (None, Some(step)) => step.printed.push(line),
-            (None, None) => panic!("{line:?} is printed by no command"),
-        }
-    }
-    assert!(!steps.is_empty(), "README has no block {mark}");
-    steps
-}
-
-/// Whether a line is as printed, where `...` stands for anything.
-fn is_like(line: &str, printed: &str) -> bool {
-    let line = line.trim_end();
-    let Some((start, rest)) = printed.split_once("...") else {
-        return line == printed;
-    };
-    let Some(mut left) = line.strip_prefix(start) else {
-        return false;
-    };
-    let mut parts: Vec<&str> = rest.split("...").collect();
-    let end = parts.pop().unwrap_or_default();
-    for part in parts {
-        match left.split_once(part) {
-            Some((_, after)) => left = after,
-            None => return false,
-        }
-    }
-    left.ends_with(end)
-}
-
-fn are_like(lines: &[&str], printed: &[&str]) -> bool {
-    match (printed.split_first(), lines.split_first()) {
-        (None, None) => true,
-        (Some((&"...", rest)), _) => {
-            (0..=lines.len()).any(|skipped| are_like(&lines[skipped..], rest))
-        }
-        (Some((printed, rest)), Some((line, after))) => {
-            is_like(line, printed) && are_like(after, rest)
-        }
-        (Some(_), None) | (None, Some(_)) => false,
-    }
-}
-
-/// A directory to work in, gone with the test.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new(of: &str) -> Self {
-        let path = env::temp_dir().join(format!("netpath-readme-{}-{of}", std::process::id()));
-        fs::create_dir(&path).expect("a temporary directory");
-        Self(path)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("{}: {error}", self.0.display());
-        }
-    }
-}
-
-/// Types a session as it stands, in the calling thread's namespace.
-fn play(steps: &[Step<'_>], directory: &Directory) {
-    let binaries = binary().parent().expect("a directory").to_owned();
-    let path = env::var("PATH").expect("PATH");
-    for Step { command, printed } in steps {
-        let output = Command::new("sh")
-            .args(["-c", &format!("{{ {command}\n}} 2>&1")])
-            .env("PATH", format!("{}:{path}", binaries.display()))
-            .current_dir(&directory.0)
-            .stdin(Stdio::null())
-            .output()
-            .expect("start");
-        let seen = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "# {command}\n{seen}");
-        // Said where a test has a bpffs of its own above the machine's.
-        let is_own = |line: &&str| !line.contains("/sys/fs/bpf is mounted twice");
-        let lines: Vec<&str> = seen.lines().filter(is_own).collect();
-        assert!(
-            printed.is_empty() || are_like(&lines, printed),
-            "# {command}\nprints\n{seen}\nand not\n{}",
-            printed.join("\n")
-        );
-    }
-}
-
 #[test]
 fn the_beginning_works_as_printed() {
     let text = text();
-    let steps = sessions(&text, "in a lab");
+    let steps = sessions(&text, "runs in a lab");
     let _lab = BuiltinLab::take();
     let _gone = ContainerGone;
     play(&steps, &Directory::new("lab"));
@@ -224,7 +106,7 @@ impl Drop for PodsGone {
 #[test]
 fn on_a_real_machine_it_works_as_printed() {
     let text = text();
-    let steps = sessions(&text, "on a machine");
+    let steps = sessions(&text, "runs on a machine");
     // Some of the lab's session is about all that is up.
     let _lab = BuiltinLab::take();
     on_a_machine(|_lab| {
@@ -268,22 +150,4 @@ fn a_machines_file_is_of_what_it_has() {
             "{text}"
         );
     });
-}
-
-#[test]
-fn what_is_like_what() {
-    for (line, printed) in [
-        ("a b", "a b"),
-        ("a b  ", "a b"),
-        ("time 2031ms", "time ...ms"),
-        ("3 of 4 in 5 s", "3 of ... in ... s"),
-    ] {
-        assert!(is_like(line, printed), "{line}");
-    }
-    for (line, printed) in [("a c", "a b"), ("time 3s", "time ...ms"), ("", "a")] {
-        assert!(!is_like(line, printed), "{line}");
-    }
-    assert!(are_like(&["a", "b", "c"], &["a", "...", "c"]));
-    assert!(are_like(&["a"], &["...", "a", "..."]));
-    assert!(!are_like(&["a", "b"], &["a"]) && !are_like(&["a"], &["a", "b"]));
 }
