@@ -35,7 +35,7 @@ pub use self::{
     log::{DatapathLog, LoggedPacket},
     maps::{MapSummary, Maps, Writer, from_bytes, map_names, to_bytes},
     mend::Missing,
-    pins::nodes,
+    pins::{nodes, unfinished},
     table::{PerCpuTable, Single, Table, Writable},
     tcx::Running,
     test_run::{ReturnCode, TestOutcome, TestPacket},
