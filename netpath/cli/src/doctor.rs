@@ -15,7 +15,8 @@ use super::{Context, Exit, Failure, advice, completions, file, note, output::Std
 /// Arguments of `netpath doctor`.
 #[derive(Debug, clap::Args)]
 pub struct DoctorArgs {
-    /// This topology too, against what is there, also before it is up; `-` reads it from stdin
+    /// Only the nodes of this topology, and it against what is there, also before it is up; `-` reads it from stdin [default:
+    /// every node that is up]
     #[arg(short, long, value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
 

@@ -122,7 +122,7 @@ kinds! {
             other: String,
             /// The command that takes it from there.
             command: String,
-        } = "duplicate_address", "take it from one of the two";
+        } = "address_twice", "take it from one of the two";
         /// Somebody else on the link answers for an address of an uplink: packets for this node go there.
         AddressAnswered {
             /// The address.

@@ -33,7 +33,7 @@ use crate::{
 pub struct Options<'a> {
     /// A topology file's, against what is there.
     pub topology: Option<&'a Topology>,
-    /// Only this node.
+    /// Only this node; else the topology's, or without one all that are up.
     pub node: Option<&'a str>,
     /// Whether it is asked on the links of uplinks who else has their addresses: a frame for each.
     pub probe: bool,

@@ -39,7 +39,7 @@ fn read_nodes(options: &Options<'_>, seen: &mut Seen) {
     };
     let mut worlds = examined.worlds;
     for status in examined.nodes {
-        if options.node.is_some_and(|node| node != status.name) {
+        if !is_asked(options, &status.name) {
             continue;
         }
         let at = worlds
@@ -62,6 +62,15 @@ fn read_nodes(options: &Options<'_>, seen: &mut Seen) {
             world,
             beyond,
         });
+    }
+}
+
+/// The one that is named, or else those of the file, or else all.
+fn is_asked(options: &Options<'_>, name: &str) -> bool {
+    let mut wanted = options.topology.iter().flat_map(|it| &it.nodes);
+    match options.node {
+        Some(node) => node == name,
+        None => options.topology.is_none() || wanted.any(|node| node.name.as_ref() == name),
     }
 }
 
