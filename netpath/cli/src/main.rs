@@ -2,6 +2,7 @@
 
 mod advice;
 mod bench;
+mod bugreport;
 mod capabilities;
 mod completions;
 mod context;
@@ -137,6 +138,8 @@ enum Command {
     Maps(maps::MapsArgs),
     /// Tell what is wrong: the machine, nodes, a topology file; each fault with why and its cure
     Doctor(doctor::DoctorArgs),
+    /// Pack what somebody needs to know who is to help into one archive, without secrets
+    Bugreport(bugreport::BugreportArgs),
     /// Tell the story of the built-in lab, each step checked
     Demo(demo::command::DemoArgs),
     /// Measure the fast path beside the kernel's, iptables' and nftables' paths
@@ -162,6 +165,7 @@ impl Command {
             | Self::Flows(_)
             | Self::Maps(_)
             | Self::Doctor(_)
+            | Self::Bugreport(_)
             | Self::Bench(_)
             | Self::Completions(_)
             | Self::Man(_) => false,
@@ -183,6 +187,7 @@ impl Command {
             | Self::Stats(_)
             | Self::Flows(_)
             | Self::Maps(_)
+            | Self::Bugreport(_)
             | Self::Completions(_)
             | Self::Man(_) => false,
         }
@@ -195,6 +200,7 @@ impl Command {
             Self::Down(args) => args.file.as_deref(),
             Self::Show(args) => args.file.as_deref(),
             Self::Doctor(args) => args.file.as_deref(),
+            Self::Bugreport(args) => args.file.as_deref(),
             Self::Init(_)
             | Self::Endpoint(_)
             | Self::Fastpath(_)
@@ -220,6 +226,7 @@ impl Command {
             Self::Flows(args) => flows::run(args, context),
             Self::Maps(args) => maps::run(args, context),
             Self::Doctor(args) => doctor::run(args, context),
+            Self::Bugreport(args) => bugreport::run(args, context),
             Self::Demo(args) => demo::command::run(args, context),
             Self::Bench(args) => bench::run(args, context),
             Self::Completions(args) => completions::run(args, context),
@@ -349,6 +356,8 @@ mod tests {
             "maps dump hops --node node03",
             "doctor",
             "doctor -f lab.toml --node node03 --fix --probe -j",
+            "bugreport",
+            "bugreport -f lab.toml --to report.tar.gz -j",
             "demo --keep",
             "demo --debug-datapath",
             "bench --quick -j",

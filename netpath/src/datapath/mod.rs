@@ -54,6 +54,9 @@ pub use netpath_common::{Hook, ProgramKind};
 use self::{error::and_then, pins::Pins, raw::RawMap};
 use crate::lock::{Lock, Subject, TopologyLock};
 
+/// The version of aya that this netpath is built with.
+pub const AYA_VERSION: &str = env!("NETPATH_AYA_VERSION");
+
 /// Which build of the programs is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ObjectKind {

@@ -22,7 +22,10 @@ fn what_is_netpaths_is_mended_without_a_file() {
     let node = lab.name("A");
     let told = Told::by(&["--node", &node]);
     assert_eq!(told.status, Some(3));
-    assert!(told.found().iter().all(|it| it["fixable"] == true), "{told:?}");
+    assert!(
+        told.found().iter().all(|it| it["fixable"] == true),
+        "{told:?}"
+    );
     let fixed = Told::by(&["--node", &node, "--fix"]);
     assert_eq!(fixed.not_ok(), Vec::<String>::new());
     assert_eq!(fixed.status, Some(0));
@@ -48,7 +51,9 @@ fn what_is_the_machines_is_left_to_whoever_has_it() {
         let told = Told::of(&output);
         let words = told.words(lab);
         assert!(
-            words.iter().any(|it| it.starts_with("machine_not_forwarding")),
+            words
+                .iter()
+                .any(|it| it.starts_with("machine_not_forwarding")),
             "{words:?}"
         );
         assert_eq!(told.document["fixed"], serde_json::json!([]));
@@ -61,13 +66,18 @@ fn what_is_the_machines_is_left_to_whoever_has_it() {
 #[test]
 fn what_a_killed_netpath_left_is_taken_away() {
     let lab = Lab::up(TWO_NODES);
-    let root = lab.datapath("A").directory().parent().expect("a root").to_owned();
+    let root = lab
+        .datapath("A")
+        .directory()
+        .parent()
+        .expect("a root")
+        .to_owned();
     let left = root.join(format!("_new_{}", lab.name("Z")));
     fs::create_dir(&left).expect("make");
     let node = lab.name("A");
     let told = Told::by(&["--node", &node]);
     let is_it = |told: &Told| {
-        let found = told.found().into_iter();
+        let found = told.all().into_iter();
         let object = format!("node {}", lab.name("Z"));
         found
             .filter(|it| it["object"] == object.as_str())
@@ -75,7 +85,7 @@ fn what_a_killed_netpath_left_is_taken_away() {
             .collect::<Vec<_>>()
     };
     // Where others are at work just now nothing is told of it.
-    let busy = told.found().iter().any(|it| it["id"] == "netpath_at_work");
+    let busy = told.all().iter().any(|it| it["id"] == "netpath_at_work");
     if !busy {
         assert_eq!(is_it(&told), ["\"left_unfinished\""]);
     }

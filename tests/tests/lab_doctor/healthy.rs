@@ -20,7 +20,7 @@ fn many(count: usize) -> String {
         .to_owned();
     for number in 0..count {
         text += &format!(
-            "[[node.endpoint]]\nname = \"@e{number}\"\naddresses = [\"10.0.{}.{}/24\"]\n",
+            "[[node.endpoint]]\nname = \"@e{number}\"\naddresses = [\"10.0.{}.{}/32\"]\n",
             number / 200,
             number % 200 + 2
         );
@@ -43,7 +43,10 @@ fn a_healthy_lab_is_ok() {
         assert_eq!(told.status, Some(0));
         let told = Told::by(&["--node", &patient.lab.name("A"), "--probe"]);
         assert_eq!(told.not_ok(), Vec::<String>::new(), "{text}");
-        assert_eq!(told.document["nodes"], serde_json::json!([patient.lab.name("A")]));
+        assert_eq!(
+            told.document["nodes"],
+            serde_json::json!([patient.lab.name("A")])
+        );
     }
 }
 

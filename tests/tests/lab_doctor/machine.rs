@@ -9,13 +9,21 @@ use super::{Told, obey};
 
 /// What is planted in the machine's namespace, what is found, and the lines that take it away where the cure names no command.
 const CASES: &[(&[&str], &str, &[&str])] = &[
-    (&["ip link set up0 down"], "uplink_down of uplink up0 on H", &[]),
     (
-        &["sysctl -qw net.ipv4.ip_forward=0"],
-        "machine_not_forwarding of node H",
+        &["ip link set up0 down"],
+        "uplink_down of uplink up0 on H",
         &[],
     ),
-    (&["ip link set up0 arp off"], "arp_off of uplink up0 on H", &["ip link set up0 arp on"]),
+    (
+        &["sysctl -qw net.ipv4.ip_forward=0"],
+        "machine_not_forwarding of uplink up0 on H",
+        &[],
+    ),
+    (
+        &["ip link set up0 arp off"],
+        "arp_off of uplink up0 on H",
+        &["ip link set up0 arp on"],
+    ),
     (
         &["ip addr add 10.0.1.2/32 dev br7"],
         "address_twice of endpoint a1 on H",
@@ -27,9 +35,17 @@ const CASES: &[(&[&str], &str, &[&str])] = &[
         &["ip addr add 100.100.198.250/24 dev up0"],
     ),
     (
-        &["ip link set up0 down", "ip link set up0 name up9", "ip link set up9 up"],
+        &[
+            "ip link set up0 down",
+            "ip link set up0 name up9",
+            "ip link set up9 up",
+        ],
         "uplink_renamed of uplink up0 on H",
-        &["ip link set up9 down", "ip link set up9 name up0", "ip link set up0 up"],
+        &[
+            "ip link set up9 down",
+            "ip link set up9 name up0",
+            "ip link set up0 up",
+        ],
     ),
 ];
 
@@ -73,7 +89,10 @@ fn an_uplink_without_a_carrier_or_an_address_is_found() {
         lab.ip("P", "link set eth0 down");
         let told = Told::by(&["--node", &node]);
         let words = told.words(lab);
-        assert!(words.iter().any(|it| it == "no_carrier of uplink up0 on H"), "{words:?}");
+        assert!(
+            words.iter().any(|it| it == "no_carrier of uplink up0 on H"),
+            "{words:?}"
+        );
         assert!(told.cure("no_carrier").contains("`ip link show`"));
     });
 }
@@ -93,7 +112,9 @@ fn who_else_answers_for_an_address_is_found_when_asked() {
             .map(|it| format!("{} {}", it["id"], it["problem"]))
             .collect();
         for address in ["100.100.198.250", "fd00:198::250"] {
-            let is_told = |it: &&String| it.contains("address_answered") && it.contains(&format!(" {address}: "));
+            let is_told = |it: &&String| {
+                it.contains("address_answered") && it.contains(&format!(" {address}: "))
+            };
             assert_eq!(found.iter().filter(is_told).count(), 1, "{found:?}");
         }
         assert_eq!(told.status, Some(3));

@@ -45,7 +45,7 @@ fn mounts_that_are_not_everybodys_are_found() {
 #[test]
 fn too_few_open_files_are_found() {
     let _up = Lab::up(ONE_NODE);
-    let script = format!("ulimit -Hn 60; exec {} doctor -j", binary().display());
+    let script = format!("ulimit -n 60; exec {} doctor -j", binary().display());
     let output = Command::new("sh").args(["-c", &script]).output();
     let told = Told::of(&output.expect("start"));
     let ids = ids(&told);
@@ -70,7 +70,11 @@ fn without_root_it_says_what_it_could_not_look_at() {
     let checks = told.document["checks"].as_array().expect("a list");
     let unseen = |id: &str| {
         let check = checks.iter().find(|it| it["id"] == id).expect(id);
-        assert_eq!(check["state"] == "unseen", !check["unseen"].is_null(), "{check}");
+        assert_eq!(
+            check["state"] == "unseen",
+            !check["unseen"].is_null(),
+            "{check}"
+        );
         check["unseen"].to_string()
     };
     for id in ["capabilities", "nodes", "programs", "routes"] {

@@ -1,7 +1,7 @@
 //! A topology file, against what is there.
 
 use super::{
-    super::{Fault, Found, Seen},
+    super::{Build, Fault, Found, Seen, SeenNode},
     found,
 };
 
@@ -24,9 +24,11 @@ pub(in super::super) fn file(seen: &Seen) -> Vec<Found> {
     let missing = file.missing.iter();
     all.extend(missing.map(|node| found(Fault::NotUp, format!("node {node}"))));
     for (node, changes) in &file.changes {
+        let is_as_made =
+            |it: &SeenNode| it.beyond.build == Build::Own && it.status.findings().next().is_none();
         let mut up = seen.nodes.iter().filter(|it| it.status.name == *node);
         // What is not as it was made is told already.
-        if up.any(|it| it.status.findings().next().is_none()) {
+        if up.any(is_as_made) {
             let fault = Fault::DiffersFromFile(changes.join("; "));
             all.push(found(fault, format!("node {node}")));
         }
