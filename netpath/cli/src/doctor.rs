@@ -12,7 +12,7 @@ use netpath::{
 
 use super::{Context, Exit, Failure, advice, completions, file, note, output::StdoutError};
 
-/// Arguments of `netpath doctor`.
+/// Arguments of `netpath doctor`. Who may not look at everything is told what was not looked at.
 #[derive(Debug, clap::Args)]
 pub struct DoctorArgs {
     /// Only the nodes of this topology, and it against what is there, also before it is up; `-` reads it from stdin [default:

@@ -151,7 +151,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "mtu",
         about: "MTUs of both ends of each veth, of uplinks, segments and paths",
-        needs: &[Part::Nodes, Part::Beyond],
+        needs: &[Part::Nodes, Part::Beyond, Part::Paths],
         told: &["mtu_too_small", "mtu_other", "mtu_differs"],
         judge: links::mtu,
     },

@@ -29,6 +29,8 @@ pub enum Part {
     Nodes,
     /// What is only read for the doctor of each node.
     Beyond,
+    /// What the kernel has learnt of paths.
+    Paths,
 }
 
 /// All of it.
@@ -118,6 +120,8 @@ pub struct Beyond {
     pub answered: Vec<(String, IpAddr, String)>,
     /// Destinations with an MTU that was learnt.
     pub learnt: Vec<(IpNet, u32)>,
+    /// Why these could not be read.
+    pub unlearnt: Option<String>,
     /// A chain that drops what is forwarded by its connection's state.
     pub drops_by_state: Option<String>,
     /// How full its maps are.

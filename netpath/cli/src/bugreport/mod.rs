@@ -6,7 +6,7 @@ mod parts;
 mod redact;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -84,7 +84,7 @@ pub fn run(args: &BugreportArgs, context: &Context) -> Result<Exit, Failure> {
 }
 
 /// The text without comments, or what is wrong with it.
-fn topology(path: &PathBuf) -> Result<(Option<Part>, Option<Topology>), Failure> {
+fn topology(path: &Path) -> Result<(Option<Part>, Option<Topology>), Failure> {
     let (shown, text) = file::text(path)?;
     Ok(match Topology::parse(shown, &text) {
         Ok(topology) => {
@@ -103,7 +103,7 @@ fn lines(lines: &[&str]) -> String {
 }
 
 /// What is in it, and what could not be had.
-fn tell(path: &PathBuf, parts: &[Part], context: &Context) -> Result<Exit, Failure> {
+fn tell(path: &Path, parts: &[Part], context: &Context) -> Result<Exit, Failure> {
     let missing: Vec<&Part> = parts.iter().filter(|it| it.error.is_some()).collect();
     for part in &missing {
         if let Some(error) = &part.error {

@@ -55,8 +55,6 @@ pub(super) enum BeyondError {
     #[error(transparent)]
     Sysctl(#[from] sysctl::SysctlError),
     #[error(transparent)]
-    Command(#[from] CommandError),
-    #[error(transparent)]
     Probe(#[from] ProbeError),
 }
 
@@ -117,7 +115,11 @@ fn namespace(inside: &Inside<'_>, world: &World, beyond: &mut Beyond) -> Result<
             beyond.duplicates.push(found);
         }
     }
-    beyond.learnt = learnt()?;
+    // Nothing else needs another program.
+    match learnt() {
+        Ok(learnt) => beyond.learnt = learnt,
+        Err(error) => beyond.unlearnt = Some(error.to_string()),
+    }
     beyond.drops_by_state = drops_by_state(&Ruleset::read(inside)?);
     Ok(())
 }

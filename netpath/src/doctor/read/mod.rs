@@ -57,6 +57,10 @@ fn read_nodes(options: &Options<'_>, seen: &mut Seen) {
             }
             None => Default::default(),
         };
+        if let Some(why) = &beyond.unlearnt {
+            let why = format!("node {}: {why}", status.name);
+            seen.unseen.insert(Part::Paths, why);
+        }
         seen.nodes.push(SeenNode {
             status,
             world,
