@@ -11,6 +11,9 @@ use crate::finding::{Finding, kinds};
 const LOOSE: &str = "have connections picked up that conntrack has not seen begin, with `sysctl -w \
     net.netfilter.nf_conntrack_tcp_loose=1`, or take the rule out";
 
+/// So many objects are named where there may be any number.
+const SHOWN: usize = 4;
+
 kinds! {
     /// One thing that is wrong, or that is worth a word. [`Display`](fmt::Display) says which.
     #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +66,12 @@ kinds! {
         /// The fast path is switched off: the kernel forwards, by its rules and at its price.
         FastPathOff = "fast_path_off", "`netpath fastpath on` attaches it";
         /// The fast path leaves packets to the kernel, because something of the machine's acts on them that it would pass by.
-        LeftToKernel(Vec<&'static str>) = "left_to_the_kernel", "leave it where the kernel is to act on them; else remove what does, or \
+        LeftToKernel {
+            /// The names of the reasons.
+            reasons: Vec<&'static str>,
+            /// Of what.
+            objects: Vec<String>,
+        } = "left_to_the_kernel", "leave it where the kernel is to act on them; else remove what does, or \
             write the reason into `bypass` of the topology file, and run `netpath up`";
         /// The programs log every packet, which costs many times what forwarding it does.
         ProgramsLog = "programs_log", "`netpath up` loads those that do not";
@@ -120,9 +128,9 @@ kinds! {
             address: IpAddr,
             /// Who else has it.
             other: String,
-            /// The command that takes it from there.
-            command: String,
-        } = "address_twice", "take it from one of the two";
+            /// The command that takes it from there; none where both have it by a topology file.
+            command: Option<String>,
+        } = "address_twice", "give one of the two another address in its topology file, and run `netpath up`";
         /// Somebody else on the link answers for an address of an uplink: packets for this node go there.
         AddressAnswered {
             /// The address.
@@ -196,7 +204,7 @@ impl Fault {
             | Self::NotUp
             | Self::DiffersFromFile(_)
             | Self::FastPathOff
-            | Self::LeftToKernel(_)
+            | Self::LeftToKernel { .. }
             | Self::ProgramsLog
             | Self::MapNearlyFull { .. }
             | Self::MtuBeyondUplink { .. }
@@ -233,7 +241,10 @@ impl Fault {
             Self::BpffsReadOnly { bind: true } => {
                 "mount it read-write, with `mount -o remount,rw,bind /sys/fs/bpf`".to_owned()
             }
-            Self::DuplicateAddress { command, .. } => format!("take it from there: `{command}`"),
+            Self::DuplicateAddress {
+                command: Some(command),
+                ..
+            } => format!("take it from there: `{command}`"),
             Self::WireMtusDiffer { command, .. } => {
                 format!("give both the smaller one: `{command}`, and `netpath up` then")
             }
@@ -291,8 +302,13 @@ impl fmt::Display for Fault {
             Self::NotUp => f.write_str("it is not up"),
             Self::DiffersFromFile(changes) => write!(f, "`netpath up` would change: {changes}"),
             Self::FastPathOff => f.write_str("the fast path is off, as it was asked for: the kernel forwards"),
-            Self::LeftToKernel(reasons) => {
-                write!(f, "its packets are left to the kernel ({})", reasons.join(", "))
+            Self::LeftToKernel { reasons, objects } => {
+                let (first, rest) = objects.split_at(objects.len().min(SHOWN));
+                write!(f, "packets of {}", first.join(", "))?;
+                if !rest.is_empty() {
+                    write!(f, " and {} more", rest.len())?;
+                }
+                write!(f, " are left to the kernel ({})", reasons.join(", "))
             }
             Self::ProgramsLog => f.write_str("its programs log every packet (`--debug-datapath`)"),
             Self::MapNearlyFull {

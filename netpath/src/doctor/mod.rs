@@ -70,6 +70,8 @@ impl State {
 pub struct Found {
     /// What is wrong, with what, and what mends it.
     pub finding: Finding,
+    /// The node that is up and is told of by `show` so.
+    pub node: Option<String>,
     /// Why it matters.
     pub why: &'static str,
     /// Nothing is lost for it.
@@ -82,9 +84,18 @@ impl Found {
     fn of(fault: &Fault, object: impl Into<String>) -> Self {
         Self {
             finding: fault.finding(object),
+            node: None,
             why: fault.kind().means.trim(),
             is_notice: fault.is_notice(),
             is_fixable: matches!(fault, Fault::LeftUnfinished(_)),
+        }
+    }
+
+    /// What `show` tells of a node.
+    fn told_of(node: &str, finding: &Finding) -> Self {
+        Self {
+            node: Some(node.to_owned()),
+            ..Self::told(finding)
         }
     }
 
@@ -92,6 +103,7 @@ impl Found {
     fn told(finding: &Finding) -> Self {
         Self {
             why: meaning(finding.id),
+            node: None,
             is_notice: false,
             is_fixable: Drift::is_mended_by_steps(finding.id),
             finding: finding.clone(),
@@ -173,10 +185,13 @@ pub fn fix(
     interrupted: &AtomicBool,
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
-    match report.found().any(|found| found.is_fixable) {
-        true => provision::mend(&report.nodes, interrupted, progress),
-        false => Ok(Vec::new()),
+    if !report.found().any(|found| found.is_fixable) {
+        return Ok(Vec::new());
     }
+    let fixable = report.found().filter(|found| found.is_fixable);
+    let nodes: BTreeSet<&String> = fixable.filter_map(|found| found.node.as_ref()).collect();
+    let nodes: Vec<String> = nodes.into_iter().cloned().collect();
+    provision::mend(&nodes, interrupted, progress)
 }
 
 /// What follows from what was seen.
@@ -194,9 +209,12 @@ pub fn judge(seen: &Seen) -> Report {
 }
 
 fn checked(check: &'static Check, seen: &Seen) -> Checked {
-    let findings = seen.nodes.iter().flat_map(|node| node.status.findings());
-    let its = findings.filter(|finding| checks::of_told(finding.id) == check.id);
-    let mut found: Vec<Found> = its.map(Found::told).collect();
+    let findings = seen.nodes.iter().flat_map(|node| {
+        let findings = node.status.findings();
+        findings.map(|finding| Found::told_of(&node.status.name, finding))
+    });
+    let its = findings.filter(|found| checks::of_told(found.finding.id) == check.id);
+    let mut found: Vec<Found> = its.collect();
     found.extend((check.judge)(seen));
     let unseen = unseen(check, seen);
     let worst = found.iter().map(|found| match found.is_notice {

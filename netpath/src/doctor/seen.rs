@@ -40,6 +40,8 @@ pub struct Seen {
     pub machine: Machine,
     /// The nodes that are up, of those that were asked for.
     pub nodes: Vec<SeenNode>,
+    /// What is there of the other nodes that are up.
+    pub others: Vec<(Wanted, World)>,
     /// The topology file, if one was given.
     pub file: Option<SeenFile>,
     /// What could not be read, and why not.
@@ -149,7 +151,23 @@ pub struct Fill {
     pub room: u64,
 }
 
+/// A node, as recorded and as it is there.
+type Node<'a> = (&'a Wanted, &'a World);
+
 impl Seen {
+    /// Each pair of nodes of which one at least was asked for, once.
+    pub(super) fn pairs(&self) -> Vec<(Node<'_>, Node<'_>)> {
+        let asked = self.looked_at().map(|(_, wanted, world)| (wanted, world));
+        let asked: Vec<Node<'_>> = asked.collect();
+        let others = self.others.iter().map(|(wanted, world)| (wanted, world));
+        let all: Vec<Node<'_>> = asked.iter().copied().chain(others).collect();
+        let mut pairs = Vec::new();
+        for (index, one) in asked.iter().enumerate() {
+            pairs.extend(all[index + 1..].iter().map(|other| (*one, *other)));
+        }
+        pairs
+    }
+
     /// The nodes that could be looked at.
     pub(super) fn looked_at(&self) -> impl Iterator<Item = (&SeenNode, &Wanted, &World)> {
         self.nodes.iter().filter_map(|node| {

@@ -82,7 +82,7 @@ fn what_is_wrong_with_a_machine_is_found() {
 }
 
 #[test]
-fn an_uplink_without_a_carrier_or_an_address_is_found() {
+fn an_uplink_without_a_carrier_is_found() {
     on_a_machine(|lab| {
         lab.converge();
         let node = lab.name("H");
@@ -122,5 +122,36 @@ fn who_else_answers_for_an_address_is_found_when_asked() {
         lab.ip("P", "addr del fd00:198::250/128 dev eth0");
         let told = Told::by(&["--node", &node, "--probe"]);
         assert_eq!(told.not_ok(), Vec::<String>::new());
+    });
+}
+
+const UNNUMBERED: &str = r#"
+[[node]]
+name = "@H"
+netns = "host"
+uplink = [{ dev = "up0" }]
+endpoint = [{ name = "@a1", addresses = ["10.0.1.2/24"], host_dev = "va1" }]
+"#;
+
+#[test]
+fn an_uplink_that_has_no_address_is_told() {
+    on_a_machine(|lab| {
+        lab.rewrite(UNNUMBERED);
+        lab.converge();
+        let node = lab.name("H");
+        assert_eq!(Told::by(&["--node", &node]).not_ok(), Vec::<String>::new());
+        run("ip addr flush dev up0");
+        // The programs are told what the node's own addresses are.
+        lab.converge();
+        let told = Told::by(&["--node", &node]);
+        assert_eq!(
+            told.words(lab),
+            ["uplink_without_address of uplink up0 on H"]
+        );
+        assert_eq!(told.status, Some(0));
+        assert!(
+            told.cure("uplink_without_address")
+                .contains("`ip address add`")
+        );
     });
 }

@@ -6,6 +6,7 @@ mod fixed;
 mod healthy;
 mod machine;
 mod nodes;
+mod notes;
 mod place;
 mod report;
 

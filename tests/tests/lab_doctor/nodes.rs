@@ -1,9 +1,8 @@
 //! Faults of labs.
 
-use netpath::model::wire_port;
-use netpath_tests::lab::{TWO_NODES, addresses, run};
+use netpath_tests::lab::{TWO_NODES, addresses};
 
-use super::{Patient, Told, obey};
+use super::{Patient, obey};
 
 /// How a fault goes.
 #[derive(Clone, Copy, Debug)]
@@ -145,11 +144,6 @@ const CASES: &[Case] = &[
         &["a2: ip addr add 10.0.1.2/32 dev lo"],
         "address_twice of endpoint a1 on A",
     ),
-    lines(
-        &["A: tc qdisc add dev va1 root tbf rate 1gbit burst 64kb latency 10ms"],
-        "bypassed of endpoint a1 on A",
-        &["A: tc qdisc del dev va1 root"],
-    ),
     typed(
         &["A: ip link set up0 address 02:00:00:00:00:99"],
         "other_mac of uplink up0 on A",
@@ -220,138 +214,4 @@ fn are_found_and_cured(cases: &[Case]) {
     for dst in addresses("b1") {
         patient.lab.assert_reaches("a1", dst, 62);
     }
-}
-
-/// Only pins, links and maps of its own are touched; the test plants by the files that they are.
-#[test]
-fn what_is_unpinned_or_switched_off_is_found() {
-    let patient = Patient::new(TWO_NODES);
-    let lab = &patient.lab;
-    let directory = lab.datapath("A").directory().to_owned();
-    let up = format!("`netpath up -f {}`", patient.file.path());
-    if netpath_tests::has_tcx() {
-        std::fs::remove_file(directory.join("links/from_endpoint@va1")).expect("unpin");
-    } else {
-        lab.run("A", "tc filter del dev va1 ingress");
-    }
-    let told = patient.told();
-    assert_eq!(told.words(lab), ["program_missing of endpoint a1 on A"]);
-    assert_eq!(told.status, Some(3));
-    obey(&told.cure("program_missing"));
-    assert_eq!(patient.told().not_ok(), Vec::<String>::new());
-
-    // What was switched off is a wish; what the kernel then drops is not.
-    lab.fast_path(false, "A", None);
-    let told = patient.told();
-    let words = told.words(lab);
-    for expected in ["fast_path_off of node A", "forward_drops of node A"] {
-        assert!(words.iter().any(|it| it == expected), "{words:?}");
-    }
-    obey(
-        "`netpath fastpath on`"
-            .replace("on", &format!("on --node {}", lab.name("A")))
-            .as_str(),
-    );
-    assert_eq!(patient.told().not_ok(), Vec::<String>::new());
-
-    // Another netpath's programs are those with another fingerprint.
-    let mut settings = lab.datapath("A").maps.settings.get().expect("settings");
-    settings.object ^= 1;
-    write_settings(lab, &settings);
-    let told = patient.told();
-    assert_eq!(told.words(lab), ["programs_of_another_version of node A"]);
-    obey(&told.cure("programs_of_another_version"));
-    assert_eq!(patient.told().not_ok(), Vec::<String>::new());
-    obey(&up);
-}
-
-fn write_settings(lab: &netpath_tests::lab::Lab, settings: &netpath_common::Settings) {
-    let path = lab.datapath("A").directory().join("maps/settings");
-    // SAFETY: a plain structure without padding (`repr(C)`, asserted in netpath-common).
-    let bytes = unsafe {
-        std::slice::from_raw_parts(
-            std::ptr::from_ref(settings).cast::<u8>(),
-            size_of::<netpath_common::Settings>(),
-        )
-    };
-    let bytes: Vec<String> = bytes.iter().map(ToString::to_string).collect();
-    let line = format!(
-        "bpftool map update pinned {} key 0 0 0 0 value {}",
-        path.display(),
-        bytes.join(" ")
-    );
-    lab.run("A", &line);
-}
-
-#[test]
-fn uplinks_of_a_segment_have_one_mtu() {
-    let patient = Patient::new(TWO_NODES);
-    let lab = &patient.lab;
-    // Both ends of the veth that leads to the segment, as somebody does who means it.
-    let port = wire_port(
-        &lab.name("A").parse().expect("a name"),
-        &"up0".parse().expect("a name"),
-    );
-    patient.plant(&["A: ip link set up0 mtu 1400"]);
-    run(&format!(
-        "ip -n {} link set {port} mtu 1400",
-        lab.wire_namespace("w")
-    ));
-    obey(&format!("`netpath up -f {}`", patient.file.path()));
-    let told = patient.told();
-    let words = told.words(lab);
-    assert_eq!(words.len(), 1, "{words:?}");
-    assert!(
-        words[0].starts_with("segment_mtus_differ of uplink up0 on "),
-        "{words:?}"
-    );
-    assert_eq!(told.status, Some(3));
-    let cure = told.cure("segment_mtus_differ");
-    obey(&cure);
-    assert_eq!(patient.told().not_ok(), Vec::<String>::new(), "{cure}");
-}
-
-#[test]
-fn what_is_worth_a_word_is_no_fault() {
-    let text = TWO_NODES.replacen(
-        "forward_policy = \"drop\"",
-        "forward_policy = \"drop\"\nmtu = 9000\nmax_routes = 2",
-        1,
-    );
-    let patient = Patient::new(&text);
-    let lab = &patient.lab;
-    // A source that is nobody's here.
-    lab.run("a1", "ip addr add 10.0.77.7/32 dev eth0");
-    let pinged = netpath_tests::lab::sized(100, addresses("a2")[0]);
-    let report = lab.ping(
-        "a1",
-        addresses("a2")[0],
-        &netpath::probe::ping::PingOptions {
-            src: Some("10.0.77.7".parse().expect("an address")),
-            timeout: std::time::Duration::from_millis(150),
-            ..pinged
-        },
-    );
-    assert_eq!((report.sent, report.received), (1, 0));
-    lab.run("a1", "ip addr del 10.0.77.7/32 dev eth0");
-    let told = patient.told();
-    let words = told.words(lab);
-    for expected in [
-        "map_nearly_full of node A",
-        "mtu_beyond_uplink of endpoint a1 on A",
-        "mtu_beyond_uplink of endpoint a2 on A",
-        "spoofed_packets of endpoint a1 on A",
-    ] {
-        assert!(
-            words.iter().any(|it| it == expected),
-            "no {expected} in {words:?}"
-        );
-    }
-    assert_eq!(told.status, Some(0), "{words:?}");
-    assert!(
-        told.found().iter().all(|it| it["level"] == "note"),
-        "{words:?}"
-    );
-    let alone = Told::by(&["--node", &lab.name("B")]);
-    assert_eq!(alone.not_ok(), Vec::<String>::new());
 }

@@ -47,7 +47,7 @@ fn of_endpoints(wanted: &Wanted, world: &World) -> Vec<Found> {
                 let fault = Fault::DuplicateAddress {
                     address,
                     other: format!("interface {link} of node {}", wanted.name),
-                    command: format!("{}{command}", world.observed.entry),
+                    command: Some(format!("{}{command}", world.observed.entry)),
                 };
                 all.push(found(fault, object()));
             }
@@ -59,7 +59,7 @@ fn of_endpoints(wanted: &Wanted, world: &World) -> Vec<Found> {
                     let fault = Fault::DuplicateAddress {
                         address,
                         other: format!("endpoint {other}"),
-                        command: format!("{}{command}", entry(world, other)),
+                        command: Some(format!("{}{command}", entry(world, other))),
                     };
                     all.push(found(fault, object()));
                 }
@@ -90,25 +90,22 @@ fn entry(world: &World, endpoint: &str) -> String {
 
 /// Addresses of nodes that send to one another: those on a segment, and those in a network namespace.
 fn between_nodes(seen: &Seen) -> Vec<Found> {
-    let nodes: Vec<_> = seen.looked_at().collect();
     let mut all = Vec::new();
-    for (index, (_, one, world)) in nodes.iter().enumerate() {
-        for (_, other, other_world) in &nodes[index + 1..] {
-            if !meet((one, world), (other, other_world)) {
+    for ((one, world), (other, other_world)) in seen.pairs() {
+        if !meet((one, world), (other, other_world)) {
+            continue;
+        }
+        for (object, address) in addresses(one) {
+            let mut others = addresses(other).into_iter();
+            let Some((held, _)) = others.find(|(_, it)| *it == address) else {
                 continue;
-            }
-            for (object, address) in addresses(one) {
-                let mut others = addresses(other).into_iter();
-                let Some((held, _)) = others.find(|(_, it)| *it == address) else {
-                    continue;
-                };
-                let fault = Fault::DuplicateAddress {
-                    address,
-                    other: held,
-                    command: format!("netpath down {}", other.name),
-                };
-                all.push(found(fault, object));
-            }
+            };
+            let fault = Fault::DuplicateAddress {
+                address,
+                other: held,
+                command: None,
+            };
+            all.push(found(fault, object));
         }
     }
     all

@@ -21,45 +21,46 @@ pub(in super::super) fn mtu(seen: &Seen) -> Vec<Found> {
 
 /// Each pair of uplinks on one segment, once.
 fn segments(seen: &Seen) -> Vec<Found> {
-    let mut uplinks: Vec<(&str, &Wanted, &World, &Link)> = Vec::new();
-    for (_, wanted, world) in seen.looked_at() {
-        for uplink in &wanted.uplinks {
-            let link = world.observed.node.link(&uplink.dev);
-            if let (Some(wire), Some(link)) = (&uplink.wire, link) {
-                uplinks.push((&wire.name, wanted, world, link));
-            }
-        }
-    }
     let mut all = Vec::new();
-    for (index, (wire, wanted, world, link)) in uplinks.iter().enumerate() {
-        for (_, other, _, its) in uplinks[index + 1..].iter().filter(|it| it.0 == *wire) {
-            if link.mtu == its.mtu {
-                continue;
+    for (one, other) in seen.pairs() {
+        for (wire, link) in on_wires(one) {
+            for (_, its) in on_wires(other).filter(|it| it.0 == wire) {
+                if link.mtu != its.mtu {
+                    let fault = differ((one.1, link), (other, its));
+                    let object = Object::Uplink.told(&link.name, &one.0.name);
+                    all.push(found(fault, object));
+                }
             }
-            let least = link.mtu.min(its.mtu);
-            // The one with the larger MTU is to have the smaller one.
-            let (name, entry) = match link.mtu > its.mtu {
-                true => (&link.name, world.observed.entry.clone()),
-                false => (&its.name, entry_of(seen, &other.name)),
-            };
-            let fault = Fault::WireMtusDiffer {
-                own: (link.name.clone(), link.mtu),
-                other: (other.name.clone(), its.name.clone(), its.mtu),
-                command: format!("{entry}ip link set dev {name} mtu {least}"),
-            };
-            all.push(found(fault, Object::Uplink.told(&link.name, &wanted.name)));
         }
     }
     all
 }
 
-fn entry_of(seen: &Seen, node: &str) -> String {
-    let mut nodes = seen
-        .looked_at()
-        .filter(|(_, wanted, _)| wanted.name == node);
-    nodes
-        .next()
-        .map_or_else(String::new, |(.., world)| world.observed.entry.clone())
+/// The uplinks of a node that are on wires of a lab, with the name of the wire.
+fn on_wires<'a>(
+    (wanted, world): (&'a Wanted, &'a World),
+) -> impl Iterator<Item = (&'a String, &'a Link)> {
+    wanted.uplinks.iter().filter_map(|uplink| {
+        let wire = uplink.wire.as_ref()?;
+        Some((&wire.name, world.observed.node.link(&uplink.dev)?))
+    })
+}
+
+/// The one with the larger MTU is to have the smaller one.
+fn differ(
+    (world, link): (&World, &Link),
+    ((other, its_world), its): ((&Wanted, &World), &Link),
+) -> Fault {
+    let (entry, name) = match link.mtu > its.mtu {
+        true => (&world.observed.entry, &link.name),
+        false => (&its_world.observed.entry, &its.name),
+    };
+    let least = link.mtu.min(its.mtu);
+    Fault::WireMtusDiffer {
+        own: (link.name.clone(), link.mtu),
+        other: (other.name.clone(), its.name.clone(), its.mtu),
+        command: format!("{entry}ip link set dev {name} mtu {least}"),
+    }
 }
 
 /// Only an MTU that somebody has written is larger than the uplinks'.

@@ -1,5 +1,7 @@
 //! A node's programs, maps and counters, and conntrack beside them.
 
+use std::collections::BTreeMap;
+
 use super::{
     super::{Build, Fault, Found, Seen},
     found, is_nearly_full,
@@ -17,7 +19,7 @@ pub(in super::super) fn programs(seen: &Seen) -> Vec<Found> {
         match node.beyond.build {
             Build::Own => {}
             Build::Logging => all.push(found(Fault::ProgramsLog, object)),
-            Build::Other => all.push(Found::told(&Drift::Programs.finding(object))),
+            Build::Other => all.push(Found::told_of(name, &Drift::Programs.finding(object))),
         }
         all.extend(switched_off(&node.status));
         all.extend(left(&node.status));
@@ -39,6 +41,7 @@ fn switched_off(status: &NodeStatus) -> Vec<Found> {
     off.collect()
 }
 
+/// What is left for the same reasons is told together: it may be all that is routed.
 fn left(status: &NodeStatus) -> Vec<Found> {
     let name = &status.name;
     let uplinks = status.uplinks.iter().map(|uplink| {
@@ -54,9 +57,16 @@ fn left(status: &NodeStatus) -> Vec<Found> {
         (object, &route.kernel)
     });
     let objects = uplinks.chain(endpoints).chain(routes);
-    let left = objects.filter(|(_, kernel)| !kernel.is_empty());
-    left.map(|(object, kernel)| found(Fault::LeftToKernel(kernel.clone()), object))
-        .collect()
+    let mut left: BTreeMap<&[&'static str], Vec<String>> = BTreeMap::new();
+    for (object, kernel) in objects.filter(|(_, kernel)| !kernel.is_empty()) {
+        left.entry(kernel.as_slice()).or_default().push(object);
+    }
+    let left = left.into_iter().map(|(reasons, objects)| {
+        let reasons = reasons.to_vec();
+        let fault = Fault::LeftToKernel { reasons, objects };
+        found(fault, Object::Node.told(name, name))
+    });
+    left.collect()
 }
 
 pub(in super::super) fn maps(seen: &Seen) -> Vec<Found> {

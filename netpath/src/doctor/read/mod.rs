@@ -37,7 +37,11 @@ fn read_nodes(options: &Options<'_>, seen: &mut Seen) {
             return;
         }
     };
-    let mut worlds = examined.worlds;
+    let (mut worlds, others) = examined
+        .worlds
+        .into_iter()
+        .partition::<Vec<_>, _>(|(wanted, _)| is_asked(options, &wanted.name));
+    seen.others = others;
     for status in examined.nodes {
         if !is_asked(options, &status.name) {
             continue;
