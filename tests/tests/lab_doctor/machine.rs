@@ -26,8 +26,8 @@ const CASES: &[(&[&str], &str, &[&str])] = &[
     ),
     (
         &["ip addr add 10.0.1.2/32 dev br7"],
-        "address_twice of endpoint a1 on H",
-        &[],
+        "address_of_the_machine of endpoint a1 on H",
+        &["ip addr del 10.0.1.2/32 dev br7"],
     ),
     (
         &["ip addr del 100.100.198.250/24 dev up0"],

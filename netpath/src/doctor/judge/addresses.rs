@@ -7,7 +7,7 @@ use super::{
     found,
 };
 use crate::{
-    model::is_forwardable,
+    model::{NodePlace, is_forwardable},
     netns::path_of,
     reconcile::{Home, Link, Namespace, Object, Recorded, Wanted, World},
 };
@@ -37,13 +37,15 @@ pub(in super::super) fn duplicates(seen: &Seen) -> Vec<Found> {
     all
 }
 
-/// An endpoint's address that the node has itself, or another endpoint.
+/// An endpoint's address that the node has itself, or another endpoint. Of a machine `show` tells it.
 fn of_endpoints(wanted: &Wanted, world: &World) -> Vec<Found> {
     let mut all = Vec::new();
     for endpoint in &wanted.endpoints {
         let object = || Object::Endpoint.told(&endpoint.name, &wanted.name);
         for address in endpoint.addresses.iter().map(|net| net.addr()) {
-            if let Some((link, command)) = held_by(&world.observed.node, address) {
+            let is_lab = wanted.place == NodePlace::Lab;
+            let here = held_by(&world.observed.node, address).filter(|_| is_lab);
+            if let Some((link, command)) = here {
                 let fault = Fault::DuplicateAddress {
                     address,
                     other: format!("interface {link} of node {}", wanted.name),
