@@ -36,6 +36,10 @@ fn build() -> Result<()> {
         );
     }
     println!("cargo:rerun-if-changed=build.rs");
+    println!(
+        "cargo:rustc-env=NETPATH_AYA_VERSION={}",
+        locked(workspace, "aya")?
+    );
 
     let out_dir = PathBuf::from(variable("OUT_DIR")?);
     let toolchain = Toolchain::find(workspace, &out_dir)?;
@@ -69,6 +73,19 @@ fn build() -> Result<()> {
         println!("cargo:warning={warning}");
     }
     Ok(())
+}
+
+/// The version of a package that the workspace is built with.
+fn locked(workspace: &Path, package: &str) -> Result<String> {
+    let path = workspace.join("Cargo.lock");
+    let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let name = format!("name = \"{package}\"");
+    let mut lines = text.lines().skip_while(|line| *line != name).skip(1);
+    let version = lines
+        .next()
+        .and_then(|line| line.strip_prefix("version = "));
+    let version = version.ok_or_else(|| format!("{}: no {package}", path.display()))?;
+    Ok(version.trim_matches('"').to_owned())
 }
 
 struct Object {

@@ -6,6 +6,7 @@ pub mod command;
 pub mod counters;
 pub mod datapath;
 mod descriptors;
+pub mod doctor;
 mod ending;
 pub mod expedite;
 pub mod finding;

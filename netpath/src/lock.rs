@@ -270,6 +270,43 @@ impl Drop for Lock {
     }
 }
 
+/// The process that changes a machine's topology just now, as far as /proc shows it.
+pub(crate) fn at_work() -> Option<u32> {
+    let file = fs::metadata(Subject::Topology.path()).ok()?;
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    holder(&locks, file.dev(), file.ino())
+}
+
+/// Fails where somebody else has put something in the place of the locks or their directory, so that none could be had. Nothing is
+/// made.
+///
+/// # Errors
+/// Then, and when it cannot be looked at.
+pub(crate) fn check() -> Result<(), LockError> {
+    let look = |path: &Path| match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(failed(path)(source)),
+        Ok(found) => Ok(Some(found)),
+    };
+    let directory = Path::new(DIRECTORY);
+    let Some(found) = look(directory)? else {
+        return Ok(());
+    };
+    if !found.is_dir() {
+        return Err(foreign(directory, "it is no directory"));
+    }
+    trusted(directory, &found)?;
+    let locks = [Subject::Topology, Subject::Bpffs, Subject::Expedite].map(Subject::path);
+    for path in locks.iter().chain([&directory.join(USERS)]) {
+        match look(path)? {
+            None => {}
+            Some(found) if !found.is_file() => return Err(foreign(path, "it is no regular file")),
+            Some(found) => trusted(path, &found)?,
+        }
+    }
+    Ok(())
+}
+
 /// The file on which whoever has grace periods expedited holds a shared lock; `None` where it is locked otherwise. Asked for
 /// by the holder of [`Subject::Expedite`], so that the directory is there.
 pub(crate) fn users_file(how: FlockArg) -> Result<Option<Flock<File>>, LockError> {

@@ -53,7 +53,7 @@ pub(super) fn load_names(file: Option<&PathBuf>) -> Result<NamedNodes, Failure> 
 }
 
 /// What to call a file, and all of it.
-fn text(file: &Path) -> Result<(&Path, String), Refusal> {
+pub(super) fn text(file: &Path) -> Result<(&Path, String), Refusal> {
     if file.as_os_str() == "-" {
         let shown = Path::new("stdin");
         return Ok((shown, read(shown, io::stdin().lock())?));

@@ -2,11 +2,13 @@
 
 mod advice;
 mod bench;
+mod bugreport;
 mod capabilities;
 mod completions;
 mod context;
 mod debug_log;
 mod demo;
+mod doctor;
 mod down;
 mod endpoint;
 mod expedite;
@@ -134,6 +136,10 @@ enum Command {
     Flows(flows::FlowsArgs),
     /// Show the raw maps, decoded
     Maps(maps::MapsArgs),
+    /// Tell what is wrong: the machine, nodes, a topology file; each fault with why and its cure
+    Doctor(doctor::DoctorArgs),
+    /// Pack what somebody needs to know who is to help into one archive, without secrets
+    Bugreport(bugreport::BugreportArgs),
     /// Tell the story of the built-in lab, each step checked
     Demo(demo::command::DemoArgs),
     /// Measure the fast path beside the kernel's, iptables' and nftables' paths
@@ -158,6 +164,8 @@ impl Command {
             | Self::Stats(_)
             | Self::Flows(_)
             | Self::Maps(_)
+            | Self::Doctor(_)
+            | Self::Bugreport(_)
             | Self::Bench(_)
             | Self::Completions(_)
             | Self::Man(_) => false,
@@ -167,6 +175,7 @@ impl Command {
     /// Whether it is to say so when it is interrupted.
     fn changes_something(&self) -> bool {
         match self {
+            Self::Doctor(args) => args.changes_something(),
             Self::Up(_)
             | Self::Down(_)
             | Self::Endpoint(_)
@@ -178,6 +187,7 @@ impl Command {
             | Self::Stats(_)
             | Self::Flows(_)
             | Self::Maps(_)
+            | Self::Bugreport(_)
             | Self::Completions(_)
             | Self::Man(_) => false,
         }
@@ -189,6 +199,8 @@ impl Command {
             Self::Up(args) => args.file.as_deref(),
             Self::Down(args) => args.file.as_deref(),
             Self::Show(args) => args.file.as_deref(),
+            Self::Doctor(args) => args.file.as_deref(),
+            Self::Bugreport(args) => args.file.as_deref(),
             Self::Init(_)
             | Self::Endpoint(_)
             | Self::Fastpath(_)
@@ -213,6 +225,8 @@ impl Command {
             Self::Stats(args) => stats::run(args, context),
             Self::Flows(args) => flows::run(args, context),
             Self::Maps(args) => maps::run(args, context),
+            Self::Doctor(args) => doctor::run(args, context),
+            Self::Bugreport(args) => bugreport::run(args, context),
             Self::Demo(args) => demo::command::run(args, context),
             Self::Bench(args) => bench::run(args, context),
             Self::Completions(args) => completions::run(args, context),
@@ -340,6 +354,10 @@ mod tests {
             "maps --node node03",
             "maps list -j",
             "maps dump hops --node node03",
+            "doctor",
+            "doctor -f lab.toml --node node03 --fix --probe -j",
+            "bugreport",
+            "bugreport -f lab.toml --to report.tar.gz -j",
             "demo --keep",
             "demo --debug-datapath",
             "bench --quick -j",
@@ -397,6 +415,8 @@ mod tests {
             "flows --endpoint ../demo01",
             "maps dump",
             "maps dump hops --node a/b",
+            "doctor lab.toml",
+            "doctor --node a/b",
             "bench --paths netpaht",
             "bench --measures latency",
             "bench --rounds 0",

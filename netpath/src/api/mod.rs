@@ -4,6 +4,7 @@
 //! a new version; new keys may come at any time.
 
 mod changes;
+mod doctor;
 mod flows;
 mod groups;
 mod hops;
@@ -13,6 +14,7 @@ mod tests;
 
 pub use self::{
     changes::{Change, Changes},
+    doctor::{CheckResult, Diagnosis, Symptom},
     flows::{Flow, FlowEnd, FlowTable, Flows},
     groups::{Count, GroupRow, Groups},
     hops::{Hop, Hops, Rate, Rates},

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     counters::{Counters, GroupBy, HopRow, Reason},
-    finding, flows,
+    doctor, finding, flows,
     provision::{
         self, Action, EndpointStatus, FastPath, InterfaceStatus, NextHopStatus, NodeStatus, Object,
         RouteStatus, UplinkStatus,
@@ -19,6 +19,7 @@ use crate::{
 const STATS: &str = include_str!("../../../docs/schema/stats.json");
 const FLOWS: &str = include_str!("../../../docs/schema/flows.json");
 const SHOW: &str = include_str!("../../../docs/schema/show.json");
+const DOCTOR: &str = include_str!("../../../docs/schema/doctor.json");
 const UP: &str = include_str!("../../../docs/schema/up.json");
 
 fn validator(schema: &str) -> Validator {
@@ -322,6 +323,50 @@ fn status_is_of_its_schema() {
         "version": 2
     });
     assert_eq!(document, expected);
+}
+
+#[test]
+fn a_diagnosis_is_of_its_schema() {
+    let mut seen = doctor::Seen {
+        machine: doctor::Machine {
+            release: "6.18.0".into(),
+            attach_mode: Some("tcx"),
+            jit: Some(0),
+            jit_harden: Some(2),
+            ..doctor::Machine::default()
+        },
+        ..doctor::Seen::default()
+    };
+    seen.unseen.insert(doctor::Part::Nodes, "lacks".into());
+    let fixed = provision::Change {
+        action: Action::Update,
+        object: Object::Node,
+        node: "node03".into(),
+        name: "node03".into(),
+        detail: String::new(),
+    };
+    let document = value(&Diagnosis::new(&doctor::judge(&seen), &[fixed]));
+    conforms(DOCTOR, &document);
+    assert_eq!(document["healthy"], json!(false));
+    assert_eq!(document["kernel"], json!("Linux 6.18.0, tcx"));
+    let states: Vec<&Value> = document["checks"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|check| &check["state"])
+        .collect();
+    assert_eq!(states[..3], [&json!("ok"), &json!("fault"), &json!("ok")]);
+    assert!(states.contains(&&json!("unseen")));
+    assert_eq!(
+        document["checks"][1]["found"][1],
+        json!({
+            "id": "jit_hardened", "level": "note", "object": "this machine",
+            "problem": "net.core.bpf_jit_harden is 2: programs are slower",
+            "why": "The kernel hides the constants of all BPF programs, root's too (`bpf_jit_harden`): each packet costs more.",
+            "cure": "leave it where it is meant so; `sysctl -w net.core.bpf_jit_harden=1` hides only those of users without rights",
+            "fixable": false
+        })
+    );
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub use self::{
     log::{DatapathLog, LoggedPacket},
     maps::{MapSummary, Maps, Writer, from_bytes, map_names, to_bytes},
     mend::Missing,
-    pins::nodes,
+    pins::{nodes, unfinished},
     table::{PerCpuTable, Single, Table, Writable},
     tcx::Running,
     test_run::{ReturnCode, TestOutcome, TestPacket},
@@ -53,6 +53,9 @@ pub use netpath_common::{Hook, ProgramKind};
 
 use self::{error::and_then, pins::Pins, raw::RawMap};
 use crate::lock::{Lock, Subject, TopologyLock};
+
+/// The version of aya that this netpath is built with.
+pub const AYA_VERSION: &str = env!("NETPATH_AYA_VERSION");
 
 /// Which build of the programs is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -181,6 +181,19 @@ pub fn nodes() -> Result<Vec<String>, DatapathError> {
     Ok(nodes)
 }
 
+/// The nodes of which pins are left that a run that was killed was making or removing, or that one is at work on just now.
+///
+/// # Errors
+/// When netpath's directory cannot be read.
+pub fn unfinished() -> Result<Vec<String>, DatapathError> {
+    if !is_trusted(Path::new(ROOT))? {
+        return Ok(Vec::new());
+    }
+    let names = names(Path::new(ROOT))?;
+    let staged = names.iter().filter_map(|name| name.strip_prefix(STAGING));
+    Ok(staged.map(str::to_owned).collect())
+}
+
 fn names(directory: &Path) -> Result<Vec<String>, DatapathError> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -33,6 +33,8 @@ pub struct InterfaceAddress {
     pub permanent: bool,
     /// Not usable yet, or never: duplicate address detection has not ended, or has found a duplicate.
     pub tentative: bool,
+    /// Somebody else on the link has it: duplicate address detection has found that.
+    pub duplicate: bool,
 }
 
 impl Netlink {
@@ -259,5 +261,6 @@ pub(super) fn decode(message: &AddressMessage) -> Result<InterfaceAddress, Strin
         scope: Scope::from(u8::from(message.header.scope)),
         permanent: flags.contains(AddressFlags::Permanent),
         tentative: flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed),
+        duplicate: flags.contains(AddressFlags::Dadfailed),
     })
 }

@@ -7,6 +7,7 @@ use crate::{
     capabilities::CapabilitiesError,
     datapath::DatapathError,
     descriptors::DescriptorsError,
+    finding::Finding,
     lock::LockError,
     mounts::MountsError,
     netfilter::NetfilterError,
@@ -148,6 +149,18 @@ pub(super) fn all(mut errors: Vec<ProvisionError>) -> Option<ProvisionError> {
 }
 
 impl ProvisionError {
+    /// What it refuses, each with its cure; `None` where it is another failure too.
+    pub fn refusals(&self) -> Option<Vec<Finding>> {
+        match self {
+            Self::Refused(refused) => Some(vec![refused.finding()]),
+            Self::Several(errors) => {
+                let each: Option<Vec<Vec<Finding>>> = errors.iter().map(Self::refusals).collect();
+                Some(each?.into_iter().flatten().collect())
+            }
+            _ => None,
+        }
+    }
+
     /// This failure, and what went wrong while cleaning up after it.
     pub(super) fn and(self, undoing: impl IntoIterator<Item = impl Into<Self>>) -> Self {
         let undoing: Vec<Self> = undoing.into_iter().map(Into::into).collect();

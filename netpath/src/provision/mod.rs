@@ -7,6 +7,7 @@ mod down;
 mod endpoint;
 mod error;
 mod iptables;
+mod mend;
 mod observe;
 mod prune;
 mod records;
@@ -21,6 +22,7 @@ pub use self::{
     down::Removed,
     endpoint::{GivenNetns, NetnsPathError, NewEndpoint, OldEndpoint},
     error::ProvisionError,
+    observe::Examined,
     prune::{Kept, Surplus, surplus},
     status::{
         EndpointStatus, FastPath, InterfaceStatus, NextHopStatus, NodeStatus, RouteStatus,
@@ -250,7 +252,30 @@ pub fn set_object(
 /// # Errors
 /// When netpath's directory cannot be read. A node that cannot be read is a row that says so.
 pub fn observe() -> Result<Vec<NodeStatus>, ProvisionError> {
-    observe::observe()
+    Ok(observe::examine("show")?.nodes)
+}
+
+/// As [`observe`], with what is there of each node. `command` is netpath's subcommand, which is named where it has to be run
+/// elsewhere.
+///
+/// # Errors
+/// As for [`observe`].
+pub fn examine(command: &str) -> Result<Examined, ProvisionError> {
+    observe::examine(command)
+}
+
+/// Makes what was recorded of nodes true again, by the same steps as [`up`], and says what it changed: no topology file is
+/// looked at, and nothing but netpath's own is touched. `progress` is told of each change when it is done. A node that is
+/// refused, or fails, is left, and the others are mended all the same.
+///
+/// # Errors
+/// When another netpath goes on being at work, and for what could not be mended.
+pub fn mend(
+    nodes: &[String],
+    interrupted: &AtomicBool,
+    progress: &mut dyn FnMut(&Change),
+) -> Result<Vec<Change>, ProvisionError> {
+    mend::mend(nodes, interrupted, progress)
 }
 
 /// Has grace periods expedited if one of these nodes is a lab's. A machine's own is asked for that. What the file said of it

@@ -21,10 +21,19 @@ use crate::{
     },
 };
 
-/// See [`super::observe`].
-pub fn observe() -> Result<Vec<NodeStatus>, ProvisionError> {
+/// The nodes that are up, and what all that is told of them follows from.
+#[derive(Debug, Default)]
+pub struct Examined {
+    /// What is told of each.
+    pub nodes: Vec<NodeStatus>,
+    /// Of those that could be looked at: what they are to be, as recorded, and what is there.
+    pub worlds: Vec<(Wanted, World)>,
+}
+
+/// See [`super::examine`]. `command` is netpath's subcommand.
+pub fn examine(command: &str) -> Result<Examined, ProvisionError> {
     require(Work::Nodes)?;
-    mounts::require_visible("show")?;
+    mounts::require_visible(command)?;
     // One node after the other, and another whose wire is asked about.
     descriptors::require(2)?;
     let attach_mode = attach_mode()?.name();
@@ -36,13 +45,16 @@ pub fn observe() -> Result<Vec<NodeStatus>, ProvisionError> {
             Err(error) => status.push(unreadable(&name, attach_mode, &error)),
         }
     }
-    let seen: Vec<(&Wanted, &World)> = seen.iter().map(|(wanted, world)| (wanted, world)).collect();
-    for (name, told) in reconcile::missing_ways_back(&seen) {
+    let of: Vec<(&Wanted, &World)> = seen.iter().map(|(wanted, world)| (wanted, world)).collect();
+    for (name, told) in reconcile::missing_ways_back(&of) {
         let node = status.iter_mut().find(|node| node.name == name);
         node.into_iter()
             .for_each(|node| node.drift.push(told.finding(&name)));
     }
-    Ok(status)
+    Ok(Examined {
+        nodes: status,
+        worlds: seen,
+    })
 }
 
 fn unreadable(name: &str, attach_mode: &'static str, error: &ProvisionError) -> NodeStatus {

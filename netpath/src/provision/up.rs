@@ -43,12 +43,12 @@ pub fn plan(topology: &Topology, options: &UpOptions) -> Result<Raised, Provisio
     for node in &topology.nodes {
         let missing = Datapath::missing(node.name.as_ref())?;
         if !missing.is_empty() {
-            changes.push(mended(node, &missing)?);
+            changes.push(mended(node.name.as_ref(), &missing)?);
             older.push(node.name.clone());
             continue;
         }
         if let Some(version) = Datapath::older_version(node.name.as_ref())? {
-            changes.push(migration(node, version));
+            changes.push(migration(node.name.as_ref(), version));
             older.push(node.name.clone());
         }
     }
@@ -77,13 +77,10 @@ fn between(planned: &[Planned<'_>]) -> Vec<Finding> {
 }
 
 /// Pins that were missing or led elsewhere; refused where it is not known any more what is the node's.
-fn mended(node: &model::Node, missing: &Missing) -> Result<Change, ProvisionError> {
+pub(super) fn mended(node: &str, missing: &Missing) -> Result<Change, ProvisionError> {
     if !missing.lost.is_empty() {
         let refusal = Refusal::LostMaps(missing.lost.clone());
-        return Err(refusal
-            .of(Object::Node.told(node.name.as_ref(), node.name.as_ref()))
-            .on(node.name.as_ref())
-            .into());
+        return Err(refusal.of(Object::Node.told(node, node)).on(node).into());
     }
     let mut gone = missing.held.clone();
     gone.extend(missing.programs.then_some("programs"));
@@ -100,18 +97,18 @@ fn mended(node: &model::Node, missing: &Missing) -> Result<Change, ProvisionErro
     Ok(Change {
         action: Action::Update,
         object: Object::Node,
-        node: node.name.to_string(),
-        name: node.name.to_string(),
+        node: node.to_owned(),
+        name: node.to_owned(),
         detail: told.join("; "),
     })
 }
 
-fn migration(node: &model::Node, version: u32) -> Change {
+pub(super) fn migration(node: &str, version: u32) -> Change {
     Change {
         action: Action::Update,
         object: Object::Node,
-        node: node.name.to_string(),
-        name: node.name.to_string(),
+        node: node.to_owned(),
+        name: node.to_owned(),
         detail: format!("its maps, from ABI version {version} to {ABI_VERSION}"),
     }
 }
@@ -267,10 +264,10 @@ pub fn up(
     for node in &topology.nodes {
         let missing = Datapath::mend(node.name.as_ref(), options.object, &lock)?;
         if !missing.is_empty() {
-            report(&mended(node, &missing)?);
+            report(&mended(node.name.as_ref(), &missing)?);
         }
         if let Some(version) = Datapath::migrate(node.name.as_ref(), options.object, &lock)? {
-            report(&migration(node, version));
+            report(&migration(node.name.as_ref(), version));
         }
     }
     let planned = planned(topology, options)?;

@@ -303,6 +303,13 @@ impl Drift {
         self.kind().found(object, self.to_string(), self.cure())
     }
 
+    /// Whether a kind of it is mended by the steps of `netpath up`, with a file or without.
+    #[must_use]
+    pub fn is_mended_by_steps(id: &str) -> bool {
+        let mut kinds = Self::KINDS.iter();
+        kinds.any(|kind| kind.id == id && [MENDS, TELLS].contains(&kind.cure))
+    }
+
     /// Whether `netpath up` mends it, of what is its file's.
     #[must_use]
     pub fn is_mended_by_up(&self) -> bool {

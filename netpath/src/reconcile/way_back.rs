@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{Drift, Object, Told, Wanted, WantedRoute, WantedUplink, World};
+use super::{Drift, Object, Told, Wanted, WantedEndpoint, WantedRoute, WantedUplink, World};
 
 /// For each node, by its name, what is sent to another one of these that has no route back, not even a default one: once for
 /// each other node and family.
@@ -53,11 +53,14 @@ fn leads_to(node: &Wanted, route: &WantedRoute, other: &Wanted) -> bool {
     other.name != node.name && other.uplinks.iter().any(|uplink| is_it(&uplink))
 }
 
-/// The addresses of a node's endpoints that are of the family of another address.
+/// The addresses of a node's endpoints, and the first ones of prefixes that are routed to them, that are of the family of
+/// another address.
 fn addresses(node: &Wanted, other: IpAddr) -> Vec<IpAddr> {
-    let endpoints = node.endpoints.iter();
-    let addresses = endpoints.flat_map(|endpoint| &endpoint.addresses);
-    let addresses = addresses.map(|net| net.addr());
+    let of = |endpoint: &WantedEndpoint| {
+        let nets = endpoint.addresses.iter().chain(&endpoint.prefixes);
+        nets.map(|net| net.addr()).collect::<Vec<_>>()
+    };
+    let addresses = node.endpoints.iter().flat_map(of);
     addresses
         .filter(|address| address.is_ipv4() == other.is_ipv4())
         .collect()

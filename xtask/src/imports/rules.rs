@@ -54,7 +54,32 @@ const LIBRARY: &[(&str, &[&str])] = &[
         ],
     ),
     ("lab", &["model", "provision"]),
-    ("api", &["counters", "finding", "flows", "provision"]),
+    (
+        "doctor",
+        &[
+            "capabilities",
+            "command",
+            "counters",
+            "datapath",
+            "descriptors",
+            "finding",
+            "flows",
+            "lock",
+            "model",
+            "mounts",
+            "netfilter",
+            "netlink",
+            "netns",
+            "probe",
+            "provision",
+            "reconcile",
+            "sysctl",
+        ],
+    ),
+    (
+        "api",
+        &["counters", "doctor", "finding", "flows", "provision"],
+    ),
 ];
 
 /// Modules that do no I/O.

@@ -4,7 +4,7 @@ mod decode;
 
 use netpath::{
     capabilities::Work,
-    datapath::{self, Datapath, MapSummary, Maps, map_names},
+    datapath::{self, Datapath, DatapathError, MapSummary, Maps, map_names},
     model::Name,
     mounts,
     provision::ProvisionError,
@@ -43,7 +43,7 @@ const VERSION: u32 = 1;
 
 /// Schema: docs/schema/maps.json.
 #[derive(Serialize)]
-struct Summaries {
+pub(super) struct Summaries {
     maps: Vec<NodeMap>,
     version: u32,
 }
@@ -57,7 +57,7 @@ struct NodeMap {
 
 /// Schema: docs/schema/maps-dump.json.
 #[derive(Serialize)]
-struct Dump {
+pub(super) struct Dump {
     map: &'static str,
     entries: Vec<NodeEntry>,
     version: u32,
@@ -124,7 +124,8 @@ fn map_name(name: &str) -> Result<&'static str, Refusal> {
     })
 }
 
-fn list(nodes: &[Datapath], context: &Context) -> Result<(), Failure> {
+/// The maps of nodes.
+pub(super) fn summaries(nodes: &[Datapath]) -> Result<Summaries, DatapathError> {
     let mut maps = Vec::new();
     for node in nodes {
         for name in map_names() {
@@ -134,10 +135,14 @@ fn list(nodes: &[Datapath], context: &Context) -> Result<(), Failure> {
             });
         }
     }
-    let document = Summaries {
+    Ok(Summaries {
         maps,
         version: VERSION,
-    };
+    })
+}
+
+fn list(nodes: &[Datapath], context: &Context) -> Result<(), Failure> {
+    let document = summaries(nodes)?;
     context
         .output
         .show(&document, || vec![summary_table(&document.maps)])?;
@@ -170,7 +175,8 @@ fn summary_table(maps: &[NodeMap]) -> Table {
     table
 }
 
-fn dump(name: &'static str, nodes: &[Datapath], context: &Context) -> Result<(), Failure> {
+/// The entries of a map of nodes.
+pub(super) fn entries(name: &'static str, nodes: &[Datapath]) -> Result<Dump, DatapathError> {
     let mut entries = Vec::new();
     for node in nodes {
         let decoded = decode::entries(&node.maps, name)?;
@@ -179,14 +185,18 @@ fn dump(name: &'static str, nodes: &[Datapath], context: &Context) -> Result<(),
             entry,
         }));
     }
-    if entries.is_empty() && !nodes.is_empty() {
-        note(format_args!("map {name} is empty"));
-    }
-    let document = Dump {
+    Ok(Dump {
         map: name,
         entries,
         version: VERSION,
-    };
+    })
+}
+
+fn dump(name: &'static str, nodes: &[Datapath], context: &Context) -> Result<(), Failure> {
+    let document = entries(name, nodes)?;
+    if document.entries.is_empty() && !nodes.is_empty() {
+        note(format_args!("map {name} is empty"));
+    }
     context
         .output
         .show(&document, || vec![dump_table(&document.entries)])?;
