@@ -254,6 +254,11 @@ pub enum Cause {
         /// What fits, in bytes.
         mtu: u32,
     },
+    /// A program that is not followed.
+    Program {
+        /// What it is.
+        name: String,
+    },
     /// IPv6 is off on an interface.
     Ipv6Off {
         /// Which.
@@ -331,7 +336,10 @@ impl fmt::Display for Cause {
             Self::Rule(rule) => write!(f, "{rule}"),
             Self::Martian { text } => f.write_str(text),
             Self::ReversePath { dev, mode } => {
-                write!(f, "reverse-path filter: net/ipv4/conf/{dev}/rp_filter is {mode}")
+                write!(
+                    f,
+                    "reverse-path filter: net/ipv4/conf/{dev}/rp_filter is {mode}"
+                )
             }
             Self::ReversePathOrRoute { dev, mode, kind } => write!(
                 f,
@@ -343,6 +351,7 @@ impl fmt::Display for Cause {
             Self::ForwardingOff { key } => write!(f, "net/{key} is 0"),
             Self::Ttl => f.write_str("its TTL is used up"),
             Self::TooBig { mtu } => write!(f, "it is larger than the MTU of {mtu}"),
+            Self::Program { name } => f.write_str(name),
             Self::Ipv6Off { dev } => write!(f, "IPv6 is off on {dev}"),
             Self::LinkDown { dev } => write!(f, "{dev} is down"),
         }

@@ -1,8 +1,6 @@
 //! Why nothing can be said.
 
-use crate::{
-    Ending, Ends, netfilter::NetfilterError, netlink::NetlinkError, sysctl::SysctlError,
-};
+use crate::{Ending, Ends, netfilter::NetfilterError, netlink::NetlinkError, sysctl::SysctlError};
 
 /// What the kernel's way depends on could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -22,13 +20,24 @@ pub enum KernelWayError {
         /// Its index.
         index: u32,
     },
+    /// A setting is no number.
+    #[error("net/{key} is {text:?}, which is no number")]
+    NoNumber {
+        /// Which, below /proc/sys/net.
+        key: String,
+        /// What it holds.
+        text: String,
+    },
 }
 
 impl Ends for KernelWayError {
     fn ending(&self) -> Ending {
         match self {
             Self::Netfilter(error) => error.ending(),
-            Self::Netlink(_) | Self::Sysctl(_) | Self::NoInterface { .. } => Ending::Failed,
+            Self::Netlink(_)
+            | Self::Sysctl(_)
+            | Self::NoInterface { .. }
+            | Self::NoNumber { .. } => Ending::Failed,
         }
     }
 }

@@ -6,22 +6,29 @@
 //! random number) is named, and both outcomes are followed: an [`Answer`] has one [`Way`] for each end that the packet may
 //! come to.
 //!
-//! ```ignore
-//! # use netpath::{kernel_way::{self, *}, netns::{Inside, Netns}};
+//! ```no_run
+//! # use netpath::{kernel_way::{self, *}, netns::Inside};
 //! # fn f(inside: &Inside<'_>, question: &Question) -> Result<(), KernelWayError> {
 //! let state = State::read(inside)?;
 //! let answer = kernel_way::ask(&state, &Live::open(inside)?, question)?;
 //! match answer.certain() {
-//!     Some(end) => println!("{end}"),
-//!     None => println!("may: {:?}", answer.unknown()),
+//!     Some(end) => assert!(matches!(end, End::Delivered { .. })),
+//!     None => assert_ne!(answer.unknown().len(), 0),
 //! }
 //! # Ok(())
 //! # }
 //! ```
 
 mod answer;
+mod choices;
 mod error;
+mod kernel;
 mod packet;
+mod rules;
+mod state;
+#[cfg(test)]
+mod tests;
+mod walk;
 
 pub use self::{
     answer::{
@@ -29,5 +36,8 @@ pub use self::{
         Supposed, Unknown, Way,
     },
     error::KernelWayError,
+    kernel::{Kernel, Live},
     packet::{Connection, Entry, Packet, Question, Tracked, Transport, Tuple},
+    state::{Program, State},
+    walk::ask,
 };

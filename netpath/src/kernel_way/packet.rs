@@ -246,10 +246,18 @@ impl fmt::Display for Packet {
                 )?;
             }
             Transport::Icmp { kind, code, .. } => {
-                write!(f, "ICMP {kind}/{code} {} -> {}", ends.source, ends.destination)?;
+                write!(
+                    f,
+                    "ICMP {kind}/{code} {} -> {}",
+                    ends.source, ends.destination
+                )?;
             }
             Transport::Other(number) => {
-                write!(f, "protocol {number} {} -> {}", ends.source, ends.destination)?;
+                write!(
+                    f,
+                    "protocol {number} {} -> {}",
+                    ends.source, ends.destination
+                )?;
             }
         }
         write!(f, ", TTL {}", self.ttl)?;

@@ -43,7 +43,9 @@ impl Set {
     pub fn find(&self, key: &[u8]) -> Option<&Element> {
         let keyed = self.elements.iter().filter(|element| element.key.is_some());
         let found = if self.fields.len() > 1 && self.intervals {
-            keyed.into_iter().find(|element| self.is_within(key, element))
+            keyed
+                .into_iter()
+                .find(|element| self.is_within(key, element))
         } else if self.intervals {
             // Where one interval ends and the next begins, the beginning counts.
             keyed
@@ -68,7 +70,11 @@ impl Set {
         self.fields.iter().all(|length| {
             let field = at..at + length;
             at += length.next_multiple_of(4);
-            match (key.get(field.clone()), first.get(field.clone()), last.get(field)) {
+            match (
+                key.get(field.clone()),
+                first.get(field.clone()),
+                last.get(field),
+            ) {
                 (Some(its), Some(first), Some(last)) => (first..=last).contains(&its),
                 _ => false,
             }
@@ -99,7 +105,9 @@ pub(super) fn decode(attributes: &Attributes<'_>) -> Result<(String, Set), Strin
         && let Some(list) = description.nested(CONCATENATION)?
     {
         for (_, field) in list.iter() {
-            let length = Attributes::parse(field)?.be32(1)?.ok_or("a field has no length")?;
+            let length = Attributes::parse(field)?
+                .be32(1)?
+                .ok_or("a field has no length")?;
             fields.push(usize::try_from(length).map_err(|_| "a field is too long")?);
         }
     }
@@ -143,7 +151,10 @@ pub(super) fn element(bytes: &[u8]) -> Result<Element, String> {
         },
         end: key(KEY_END)?,
         is_end: flags & IS_END != 0,
-        data: attributes.nested(DATA)?.map(|data| answer(&data)).transpose()?,
+        data: attributes
+            .nested(DATA)?
+            .map(|data| answer(&data))
+            .transpose()?,
         condition,
     })
 }

@@ -94,13 +94,17 @@ fn whole(netlink: &RawNetlink) -> Result<Whole, NetfilterError> {
         if sleeps(&id) {
             continue;
         }
-        used.extend(rule.operations.iter().filter_map(|operation| match operation {
-            Operation::Lookup { set, .. } => Some(ChainId {
-                name: set.clone(),
-                ..id.clone()
-            }),
-            _ => None,
-        }));
+        used.extend(
+            rule.operations
+                .iter()
+                .filter_map(|operation| match operation {
+                    Operation::Lookup { set, .. } => Some(ChainId {
+                        name: set.clone(),
+                        ..id.clone()
+                    }),
+                    _ => None,
+                }),
+        );
         let chain = chains.get_mut(&id).ok_or_else(|| {
             undecoded("rules")(format!("one is of chain {}, which is not there", id.name))
         })?;
@@ -157,7 +161,14 @@ fn sets(
             let (name, set) = set::decode(&attributes)?;
             let table = attributes.text(1).ok_or("a set has no table")?;
             let family = TableFamily::of(header[0]);
-            Ok((ChainId { family, table, name }, set))
+            Ok((
+                ChainId {
+                    family,
+                    table,
+                    name,
+                },
+                set,
+            ))
         });
         let (id, set) = decoded.map_err(undecoded("sets"))?;
         if used.contains(&id) {
