@@ -53,7 +53,7 @@ fn what_is_said_is_what_becomes_of_it() {
     while tally.cases < cases {
         one_world(seed + worlds, &mut tally);
         worlds += 1;
-        if tally.wrong.len() > 10 {
+        if tally.wrong.len() > 30 {
             break;
         }
     }

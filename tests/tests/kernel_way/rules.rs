@@ -105,7 +105,13 @@ pub fn netfilter(family: Family, random: &mut SplitMix64) -> Vec<Call> {
         calls.push((program, Vec::new(), Iptables { family, random }.all()));
     }
     if chance(random, 60) {
-        calls.push(("nft", vec!["-f", "-"], Nft { family, random }.all()));
+        let own = if family == Family::V4 { "ip" } else { "ip6" };
+        let mut nft = Nft {
+            family,
+            table: one(random, &["inet", own]),
+            random,
+        };
+        calls.push(("nft", vec!["-f", "-"], nft.all()));
     }
     calls
 }
@@ -178,6 +184,9 @@ impl Iptables<'_> {
             Family::V6 => "-p icmpv6 --icmpv6-type echo-request",
         };
         let early = table == "raw";
+        if chance(self.random, 1) {
+            return one(self.random, &["-m limit --limit 1/hour --limit-burst 1", "-m statistic --mode random --probability 0.5", "-m recent --name x --rcheck"]).to_owned();
+        }
         let choice = self.random.below(22);
         match choice {
             0 => format!("-d {}", wide(family, one(self.random, &[2, 3, 20, 30]))),
@@ -293,6 +302,13 @@ impl Iptables<'_> {
 
 /// What a condition is about: its match, or its own option.
 fn option(condition: &str) -> Vec<&str> {
+    if condition.contains("--syn") {
+        return vec!["--tcp-flags"];
+    }
+    // `--dport` behind `-m multiport` is taken for `--dports`.
+    if condition.contains("port") {
+        return vec!["port"];
+    }
     let words = condition.split(' ').filter(|word| *word != "!");
     match condition.starts_with("-m") {
         true => words.take(2).collect(),
@@ -302,6 +318,8 @@ fn option(condition: &str) -> Vec<&str> {
 
 struct Nft<'a> {
     family: Family,
+    /// Of which family its table is.
+    table: &'static str,
     random: &'a mut SplitMix64,
 }
 
@@ -315,7 +333,7 @@ impl Nft<'_> {
 
     fn all(&mut self) -> String {
         let family = self.family;
-        let table = one(self.random, &["inet", self.word()]);
+        let table = self.table;
         let word = self.word();
         let kind = if word == "ip" { "ipv4_addr" } else { "ipv6_addr" };
         let (net, host) = (wide(family, 20), ip(family, [2, 0, 2]));
@@ -397,6 +415,9 @@ impl Nft<'_> {
         let has_sets = chain != "ingress";
         let tracks = !matches!(chain, "ingress" | "pre");
         let length = if family == Family::V4 { "ttl" } else { "hoplimit" };
+        if chance(self.random, 1) {
+            return one(self.random, &["limit rate 1/hour burst 1 packets", "numgen random mod 2 1"]).to_owned();
+        }
         match self.random.below(17) {
             0 if has_sets => format!("{word} daddr @hosts"),
             1 if has_sets => format!("{word} daddr @nets"),
@@ -422,6 +443,11 @@ impl Nft<'_> {
     fn action(&mut self, chain: &str) -> String {
         let word = self.word();
         let length = if self.family == Family::V4 { "ttl" } else { "hoplimit" };
+        let with = match (self.table, self.family) {
+            ("inet", _) => "icmpx type admin-prohibited",
+            (_, Family::V4) => "icmp type host-prohibited",
+            (_, Family::V6) => "icmpv6 type policy-fail",
+        };
         let base: &[&str] = match chain {
             "ingress" => &["accept", "drop", "meta mark set 1", "meta mark set 0x12"],
             "user" => &["return", "accept", "meta mark set 2", "drop"],
@@ -430,12 +456,12 @@ impl Nft<'_> {
             "output" => &["meta mark set 1", "meta mark set 2", "accept"],
             "post" => &["accept", "meta mark set 3", "drop"],
             "input" => &["accept", "drop", "jump user", "th dport vmap @fates"],
-            _ => &["accept", "drop", "reject", "reject with icmpx type admin-prohibited", "jump user", "goto user", "th dport vmap @fates", "return", "log prefix \"x\""],
+            _ => &["accept", "drop", "reject", "reject with WITH", "jump user", "goto user", "th dport vmap @fates", "return", "log prefix \"x\""],
         };
         match self.random.below(12) {
             0 if chain == "mark" => format!("{word} {length} set 20"),
             1 if chain == "mark" => format!("{word} dscp set af11"),
-            _ => one(self.random, base).to_owned(),
+            _ => one(self.random, base).replace("WITH", with),
         }
     }
 

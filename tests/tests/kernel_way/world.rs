@@ -204,7 +204,10 @@ impl World {
 /// What is refused, nobody sees: that is what is looked for.
 fn from_a_socket(sent: &Sent) {
     let ends = sent.packet.tuple();
-    let socket = UdpSocket::bind((ends.source, ends.source_port)).expect("its address is the router's");
+    // Where IPv6 is off, the address is gone.
+    let Ok(socket) = UdpSocket::bind((ends.source, ends.source_port)) else {
+        return;
+    };
     sent.apply(&socket);
     let _refused = socket.send_to(&sent.payload(), (ends.destination, ends.destination_port));
 }
@@ -296,12 +299,19 @@ fn wired(router: &Netns, side: &Netns, index: usize) -> (Ifindex, Mac, Mac) {
 pub mod socket {
     //! Sockets that get a copy of what the router delivers.
 
-    use std::os::fd::{AsRawFd as _, OwnedFd};
+    use std::{
+        net::IpAddr,
+        os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    };
 
     use netpath_common::Family;
-    use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv};
+    use nix::sys::socket::{SockaddrStorage, recvfrom, setsockopt, sockopt};
 
-    pub struct Raw(OwnedFd);
+    /// Of one protocol.
+    pub struct Raw {
+        socket: OwnedFd,
+        pub protocol: u8,
+    }
 
     impl Raw {
         pub fn all(family: Family) -> Vec<Self> {
@@ -310,26 +320,29 @@ pub mod socket {
                 Family::V6 => (libc::AF_INET6, libc::IPPROTO_ICMPV6),
             };
             let open = |protocol| {
-                // SAFETY: socket(2) takes three numbers; what it returns is owned from here on.
-                let file = unsafe {
-                    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
-                    let file = libc::socket(domain, kind, protocol);
-                    assert!(file >= 0, "a raw socket of protocol {protocol}");
-                    std::os::fd::FromRawFd::from_raw_fd(file)
-                };
-                Self(file)
+                let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+                // SAFETY: socket(2) takes three numbers.
+                let file = unsafe { libc::socket(domain, kind, protocol) };
+                assert!(file >= 0, "a raw socket of protocol {protocol}");
+                // SAFETY: the kernel has just given it to this process.
+                let socket = unsafe { OwnedFd::from_raw_fd(file) };
+                setsockopt(&socket, sockopt::RcvBuf, &(1 << 20)).expect("a buffer");
+                let protocol = u8::try_from(protocol).expect("a protocol");
+                Self { socket, protocol }
             };
-            let _: (AddressFamily, SockType, SockFlag);
             [libc::IPPROTO_UDP, libc::IPPROTO_TCP, icmp].map(open).into()
         }
 
-        /// The next packet, from its IP header on for IPv4, from the one behind it for IPv6.
-        pub fn next(&self) -> Option<Vec<u8>> {
+        /// The next packet, from its IP header on for IPv4, from the one behind it for IPv6; and where it is from.
+        pub fn next(&self) -> Option<(IpAddr, Vec<u8>)> {
             let mut buffer = vec![0; 70_000];
-            match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
-                Ok(length) => {
+            match recvfrom::<SockaddrStorage>(self.socket.as_raw_fd(), &mut buffer) {
+                Ok((length, from)) => {
                     buffer.truncate(length);
-                    Some(buffer)
+                    let from = from.expect("it has a source");
+                    let v4 = from.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+                    let v6 = from.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip()));
+                    Some((v4.or(v6).expect("an address"), buffer))
                 }
                 Err(nix::Error::EAGAIN) => None,
                 Err(error) => panic!("a raw socket: {error}"),

@@ -8,6 +8,7 @@ use super::{Here, Next, icmp};
 use crate::{
     kernel_way::{
         IcmpError, KernelWayError, Packet, Transport,
+        kernel::LOOPBACK,
         walk::{At, Going, Range, Walk, in_net},
     },
     netfilter::nft::{Hook, Refusal, Translation, Verdict},
@@ -249,7 +250,8 @@ impl Walk<'_> {
     fn selected_v6(&self) -> Result<Option<IpAddr>, KernelWayError> {
         let found = self.kernel.resolve(&Lookup {
             iif: None,
-            oif: self.route.map(|route| route.ifindex),
+            // By the loopback device any address of the host may be sent from.
+            oif: self.route.map(|route| route.ifindex).filter(|oif| *oif != LOOPBACK),
             source: None,
             destination: self.packet.destination,
             tos: 0,
