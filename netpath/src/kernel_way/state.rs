@@ -1,12 +1,19 @@
 //! What a namespace's ways depend on, read once.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use netpath_common::{Family, Hook, Ifindex};
 
 use super::KernelWayError;
 use crate::{
-    netfilter::{self, nft::Whole},
+    netfilter::{
+        self,
+        conntrack::{self, Translated},
+        nft::Whole,
+    },
     netlink::{InterfaceAddress, Link, Neighbour, Netlink, QdiscParent, Route, RouteKind, Table},
     netns::Inside,
 };
@@ -24,6 +31,8 @@ pub struct State {
     pub routes: Vec<Route>,
     /// Its nf_tables.
     pub rules: Whole,
+    /// The connections that are translated, whose ends no other one may have. Only read where there are rules that translate.
+    pub translated: HashSet<Translated>,
     /// Legacy tables with rules or policies, by family: they are not followed.
     pub legacy: Vec<(Family, String)>,
     /// Programs at interfaces, which are not followed. The caller takes out what it follows itself, and adds what only it
@@ -61,12 +70,22 @@ impl State {
             }
         }
         let programs = programs(&netlink, &links)?;
+        let rules = Whole::read(inside)?;
+        let mut bases = rules
+            .chains
+            .values()
+            .filter_map(|chain| chain.base.as_ref());
+        let translated = match bases.any(|base| base.kind == "nat") {
+            true => conntrack::translated(inside)?,
+            false => HashSet::new(),
+        };
         Ok(Self {
             links,
             addresses: netlink.all_addresses()?,
             neighbours: netlink.neighbours()?,
             routes: netlink.routes(Table::All)?,
-            rules: Whole::read(inside)?,
+            rules,
+            translated,
             legacy,
             programs,
         })

@@ -94,34 +94,33 @@ fn one_world(seed: u64, tally: &mut Tally) {
     let mut random = SplitMix64::new(seed);
     let family = Family::ALL[random.below(2)];
     let mut world = World::new(family, &mut random);
-    let state = world.router(|inside| State::read(inside));
     for number in 0..PACKETS {
         let sent = Sent::random(&world, number, &mut random);
         let case = format!("seed {seed} {family} packet {number}");
-        let answer = world.ask(&state, &sent.question());
+        let answer = world.ask(&sent.question());
         world.clear();
         world.send(&sent);
         let seen = world.observe(&answer, &sent);
         check(&world, tally, &case, &answer, &seen, &sent);
         if let Some(reply) = reply(&world, &answer, &sent, &seen) {
-            let answer = world.ask(&state, &reply.question());
+            let answer = world.ask(&reply.question());
             world.clear();
             world.send(&reply);
             let seen = world.observe(&answer, &reply);
             tally.replies += 1;
-            check(&world, tally, &format!("{case}, its reply"), &answer, &seen, &reply);
+            check(
+                &world,
+                tally,
+                &format!("{case}, its reply"),
+                &answer,
+                &seen,
+                &reply,
+            );
         }
     }
 }
 
-fn check(
-    world: &World,
-    tally: &mut Tally,
-    case: &str,
-    answer: &Answer,
-    seen: &Seen,
-    sent: &Sent,
-) {
+fn check(world: &World, tally: &mut Tally, case: &str, answer: &Answer, seen: &Seen, sent: &Sent) {
     tally.cases += 1;
     match answer.certain() {
         None => tally.may += 1,
@@ -134,10 +133,17 @@ fn check(
         Some(End::Dropped { .. } | End::Taken { .. }) => tally.dropped += 1,
         Some(End::Answered { .. }) => tally.answered += 1,
     }
-    if answer.ways.iter().any(|way| seen.agrees(world, &way.end, sent)) {
+    if answer
+        .ways
+        .iter()
+        .any(|way| seen.agrees(world, &way.end, sent))
+    {
         return;
     }
-    let mut text = format!("{case}: {} by {:?}\n  seen: {seen}\n", sent.packet, sent.entry);
+    let mut text = format!(
+        "{case}: {} by {:?}\n  seen: {seen}\n",
+        sent.packet, sent.entry
+    );
     for way in &answer.ways {
         writeln!(text, "  said: {}", way.end).expect("a string");
         for step in &way.steps {
@@ -165,9 +171,9 @@ fn reply(world: &World, answer: &Answer, sent: &Sent, seen: &Seen) -> Option<Sen
 }
 
 impl World {
-    fn ask(&self, state: &State, question: &Question) -> Answer {
+    fn ask(&self, question: &Question) -> Answer {
         self.router(|inside| -> Result<Answer, KernelWayError> {
-            kernel_way::ask(state, &Live::open(inside)?, question)
+            kernel_way::ask(&State::read(inside)?, &Live::open(inside)?, question)
         })
     }
 }

@@ -65,7 +65,10 @@ impl World {
         };
         loop {
             self.look(&mut seen, Duration::from_micros(200));
-            let agrees = answer.ways.iter().any(|way| seen.agrees(self, &way.end, sent));
+            let agrees = answer
+                .ways
+                .iter()
+                .any(|way| seen.agrees(self, &way.end, sent));
             match (agrees, agreed) {
                 (true, None) => agreed = Some(Instant::now()),
                 (true, Some(since)) if since.elapsed() > quiet => return seen,
@@ -136,15 +139,18 @@ impl Seen {
         };
         let (ports, number) = of_transport(&transport);
         if let Some(number) = number {
-            self.arrived.push((side, Arrived {
-                source: packet.source,
-                destination: packet.destination,
-                ports,
-                ttl: packet.ttl,
-                tos: packet.tos,
-                length: packet.length,
-                number,
-            }));
+            self.arrived.push((
+                side,
+                Arrived {
+                    source: packet.source,
+                    destination: packet.destination,
+                    ports,
+                    ttl: packet.ttl,
+                    tos: packet.tos,
+                    length: packet.length,
+                    number,
+                },
+            ));
             return;
         }
         match transport {
@@ -184,7 +190,7 @@ impl Seen {
 
     /// Whether that is what an end says.
     pub fn agrees(&self, world: &World, end: &End, sent: &Sent) -> bool {
-        let told = sent.side.filter(|_| is_reachable(world, sent.packet.source));
+        let told = sent.side.and_then(|_| home(world, sent.packet.source));
         match end {
             End::Leaves(leaving) => self.left(world, leaving, sent, told),
             End::Delivered { packet } => {
@@ -225,12 +231,19 @@ impl Seen {
 
     fn left(&self, world: &World, leaving: &Leaving, sent: &Sent, told: Option<usize>) -> bool {
         let links = &world.links;
-        let Some(at) = links.iter().position(|(ifindex, ..)| *ifindex == leaving.ifindex) else {
+        let Some(at) = links
+            .iter()
+            .position(|(ifindex, ..)| *ifindex == leaving.ifindex)
+        else {
             return false;
         };
         let answers = ALIVE.map(|last| ip(world.family, [side(at), 0, last]));
         let is_known = matches!(leaving.neighbour, NextHopState::Known { .. });
-        if !is_known && !answers.into_iter().any(|address| address == leaving.next_hop) {
+        if !is_known
+            && !answers
+                .into_iter()
+                .any(|address| address == leaving.next_hop)
+        {
             // Nobody is there: the sender hears that after a while.
             let (kind, code) = match world.family {
                 Family::V4 => (3, 1),
@@ -238,6 +251,8 @@ impl Seen {
             };
             let mtu = None;
             let error = IcmpError::Icmp { kind, code, mtu };
+            // Who is told is known while the source is still the sender's.
+            let told = told.filter(|_| leaving.packet.source == sent.packet.source);
             return self.is_silent() && self.is_told(error, sent.side, told);
         }
         if !self.delivered.is_empty() || !self.errors.is_empty() {
@@ -254,7 +269,11 @@ impl Seen {
             ports: ports_of(packet),
             ttl: packet.ttl,
             tos: packet.tos,
-            length: if whole { packet.length as usize } else { arrived.length },
+            length: if whole {
+                packet.length as usize
+            } else {
+                arrived.length
+            },
             number: sent.number,
         };
         // A port that the kernel chooses is shown as 0.
@@ -293,12 +312,12 @@ fn ports_of(packet: &Packet) -> Option<(u16, u16)> {
     }
 }
 
-/// Whether an error to this address comes to where the packet was sent.
-fn is_reachable(world: &World, source: IpAddr) -> bool {
-    let mut all = (0..SIDES).flat_map(|index| {
-        ALIVE.map(move |last| ip(world.family, [side(index), 0, last]))
-    });
-    all.any(|address| address == source)
+/// The side that has an address: an error about a packet from it comes there.
+fn home(world: &World, source: IpAddr) -> Option<usize> {
+    (0..SIDES).find(|index| {
+        let mut its = ALIVE.map(|last| ip(world.family, [side(*index), 0, last]));
+        its.any(|address| address == source)
+    })
 }
 
 impl fmt::Display for Seen {

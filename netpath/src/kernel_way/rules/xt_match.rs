@@ -196,7 +196,7 @@ impl Walk<'_> {
             };
         };
         let is_original = !self.track.is_reply;
-        if asks & DIRECTION != 0 && turned(is_original, inverts, DIRECTION) {
+        if asks & DIRECTION != 0 && !turned(is_original, inverts, DIRECTION) {
             return Some(false);
         }
         if !self.conntrack_ends(info, revision, (connection.original, connection.reply))? {
