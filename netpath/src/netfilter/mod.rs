@@ -9,6 +9,7 @@ mod error;
 mod iptables;
 mod legacy;
 pub mod nft;
+mod texts;
 
 use std::{fs, io};
 
@@ -19,6 +20,7 @@ pub use self::{
     error::NetfilterError,
     iptables::Iptables,
     legacy::{legacy_table_acts, legacy_tables},
+    texts::RuleTexts,
 };
 
 use crate::command;

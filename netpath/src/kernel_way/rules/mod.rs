@@ -14,6 +14,7 @@ use self::{
 };
 use super::{
     Cause, End, IcmpError, Outcome, RuleAt, Unknown,
+    kernel::Kernel,
     walk::{At, Going, Range, Walk, in_net, stop},
 };
 use crate::netfilter::nft::{
@@ -33,6 +34,7 @@ pub(super) enum Flowing {
 
 /// A rule that is being followed.
 struct Here<'a> {
+    kernel: &'a dyn Kernel,
     id: &'a ChainId,
     number: usize,
     rule: &'a WholeRule,
@@ -55,13 +57,14 @@ enum Next {
 
 impl Here<'_> {
     fn at(&self) -> RuleAt {
+        let told = self.kernel.rule(self.id, self.number, self.rule.handle);
         RuleAt {
             family: self.id.family,
             table: self.id.table.clone(),
             chain: self.id.name.clone(),
             handle: Some(self.rule.handle),
             number: self.number,
-            text: text::of(&self.rule.operations),
+            text: told.unwrap_or_else(|| text::of(&self.rule.operations)),
             count: self
                 .rule
                 .operations
@@ -83,6 +86,7 @@ impl Walk<'_> {
         };
         for (index, rule) in chain.rules.iter().enumerate() {
             let mut here = Here {
+                kernel: self.kernel,
                 id,
                 number: index + 1,
                 rule,
