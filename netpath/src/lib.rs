@@ -11,6 +11,7 @@ pub mod expedite;
 pub mod finding;
 pub mod flows;
 mod hash;
+pub mod kernel_way;
 pub mod lab;
 pub mod lock;
 pub mod model;

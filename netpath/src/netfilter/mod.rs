@@ -18,7 +18,7 @@ pub use self::{
     chain::{Chain, Count, Policy, Rule},
     error::NetfilterError,
     iptables::Iptables,
-    legacy::legacy_tables,
+    legacy::{legacy_table_acts, legacy_tables},
 };
 
 use crate::command;

@@ -34,8 +34,8 @@ pub use self::{
     namespace::{NamespaceId, NamespacesGone},
     neighbour::{Neighbour, NeighbourState},
     route::{
-        Asked, Fate, KnownRoutes, NewRoute, NextHop, NoWay, ROUTE_PROTOCOL, Replace, Route,
-        RouteKind, Table,
+        Asked, Fate, KnownRoutes, Lookup, NewRoute, NextHop, NoWay, ROUTE_PROTOCOL, Replace,
+        Resolved, Route, RouteKind, Table,
     },
     rule::{Rule, RuleAction},
     tc::{Filter, FilterProgram, Qdisc, QdiscParent},

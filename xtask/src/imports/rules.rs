@@ -53,6 +53,10 @@ const LIBRARY: &[(&str, &[&str])] = &[
             "sysctl",
         ],
     ),
+    (
+        "kernel_way",
+        &["netfilter", "netlink", "netns", "proc_net", "sysctl"],
+    ),
     ("lab", &["model", "provision"]),
     ("api", &["counters", "finding", "flows", "provision"]),
 ];

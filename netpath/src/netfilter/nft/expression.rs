@@ -11,10 +11,10 @@ pub struct Register(pub u8);
 impl Register {
     /// As many words as there are.
     pub(super) const WORDS: u8 = 16;
-    const VERDICT: u32 = 0;
+    pub(super) const VERDICT: u32 = 0;
 
     /// `enum nft_registers`: four old ones of 16 bytes are numbered 1 to 4, the words from 8 on.
-    fn of(number: u32) -> Option<Self> {
+    pub(super) fn of(number: u32) -> Option<Self> {
         let word = match number {
             1..=4 => (number - 1) * 4,
             8..=23 => number - 8,

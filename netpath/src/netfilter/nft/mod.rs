@@ -5,15 +5,20 @@
 //!
 //! [`Ruleset::read`] reads; [`Effects::of`] follows a base chain's rules, without I/O, and answers what they may do to
 //! which packets. Whatever is not understood is named, and counts as something that may be met.
+//!
+//! [`Whole::read`] reads all that rules say, and the elements of their sets, so that one packet can be followed through them.
 
 mod compare;
 mod condition;
 mod effects;
 mod expression;
+mod operation;
 mod read;
 mod ruleset;
+mod set;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 pub use self::{
     condition::{
@@ -21,5 +26,8 @@ pub use self::{
     },
     effects::{Effect, EffectKind, Effects, Meeting},
     expression::{Comparison, Expression, Header, Register, Source, Verdict},
+    operation::{Operation, Refusal, Relation, Translation, Value},
     ruleset::{Base, Chain, ChainId, Hook, Rule, Ruleset, TableFamily},
+    set::{Data, Element, Set},
+    whole::{Whole, WholeChain, WholeRule},
 };

@@ -18,21 +18,21 @@ use crate::{
 };
 
 /// How often to read anew what has changed while it was being read.
-const ATTEMPTS: u32 = 10;
+pub(super) const ATTEMPTS: u32 = 10;
 
-const SUBSYSTEM: u16 = 10 << 8;
-const NEWTABLE: u16 = SUBSYSTEM;
-const GETTABLE: u16 = SUBSYSTEM | 1;
-const NEWCHAIN: u16 = SUBSYSTEM | 3;
-const GETCHAIN: u16 = SUBSYSTEM | 4;
-const NEWRULE: u16 = SUBSYSTEM | 6;
-const GETRULE: u16 = SUBSYSTEM | 7;
-const NEWSETELEM: u16 = SUBSYSTEM | 12;
-const GETSETELEM: u16 = SUBSYSTEM | 13;
+pub(super) const SUBSYSTEM: u16 = 10 << 8;
+pub(super) const NEWTABLE: u16 = SUBSYSTEM;
+pub(super) const GETTABLE: u16 = SUBSYSTEM | 1;
+pub(super) const NEWCHAIN: u16 = SUBSYSTEM | 3;
+pub(super) const GETCHAIN: u16 = SUBSYSTEM | 4;
+pub(super) const NEWRULE: u16 = SUBSYSTEM | 6;
+pub(super) const GETRULE: u16 = SUBSYSTEM | 7;
+pub(super) const NEWSETELEM: u16 = SUBSYSTEM | 12;
+pub(super) const GETSETELEM: u16 = SUBSYSTEM | 13;
 const NEWGEN: u16 = SUBSYSTEM | 15;
 const GETGEN: u16 = SUBSYSTEM | 16;
 /// Size of `struct nfgenmsg` in bytes.
-const NFGENMSG: usize = 4;
+pub(super) const NFGENMSG: usize = 4;
 
 impl Ruleset {
     /// Reads all chains and rules of the calling thread's namespace, as they are at one moment.
@@ -59,7 +59,7 @@ impl Ruleset {
 }
 
 /// The number of the present ruleset; `None` in a kernel without nf_tables, which does not know the question.
-fn generation(netlink: &RawNetlink) -> Result<Option<u32>, NetlinkError> {
+pub(super) fn generation(netlink: &RawNetlink) -> Result<Option<u32>, NetlinkError> {
     const ID: u16 = 1;
     let request = request(GETGEN, 0, &[]);
     let asked = netlink.get("the generation of nf_tables", request, |message| {
@@ -132,12 +132,12 @@ fn read(netlink: &RawNetlink) -> Result<Ruleset, NetfilterError> {
     })
 }
 
-fn undecoded(what: &'static str) -> impl Fn(String) -> NetfilterError {
+pub(super) fn undecoded(what: &'static str) -> impl Fn(String) -> NetfilterError {
     move |problem| NetfilterError::Undecoded { what, problem }
 }
 
 /// A `struct nfgenmsg` and attributes.
-fn request(kind: u16, family: u8, attributes: &[u8]) -> Raw {
+pub(super) fn request(kind: u16, family: u8, attributes: &[u8]) -> Raw {
     let mut payload = vec![family, libc::NFNETLINK_V0 as u8, 0, 0];
     payload.extend(attributes);
     Raw { kind, payload }
@@ -177,7 +177,7 @@ fn answer(element: &[u8]) -> Result<Option<Verdict>, String> {
 }
 
 /// A table, and whether it is switched off.
-fn table(payload: &[u8]) -> Result<((TableFamily, String), bool), String> {
+pub(super) fn table(payload: &[u8]) -> Result<((TableFamily, String), bool), String> {
     const NAME: u16 = 1;
     const FLAGS: u16 = 2;
     const DORMANT: u32 = 1;
@@ -188,7 +188,7 @@ fn table(payload: &[u8]) -> Result<((TableFamily, String), bool), String> {
     Ok(((family, name), flags & DORMANT != 0))
 }
 
-fn chain(payload: &[u8]) -> Result<(ChainId, Option<Base>), String> {
+pub(super) fn chain(payload: &[u8]) -> Result<(ChainId, Option<Base>), String> {
     const TABLE: u16 = 1;
     const NAME: u16 = 3;
     const HOOK: u16 = 4;
@@ -275,12 +275,12 @@ const FAMILIES: [(TableFamily, i32); 6] = [
 ];
 
 impl TableFamily {
-    fn of(number: u8) -> Self {
+    pub(super) fn of(number: u8) -> Self {
         let found = FAMILIES.iter().find(|(_, its)| *its == i32::from(number));
         found.map_or(Self::Other(number), |(family, _)| *family)
     }
 
-    fn number(self) -> u8 {
+    pub(super) fn number(self) -> u8 {
         match self {
             Self::Other(number) => number,
             known => FAMILIES

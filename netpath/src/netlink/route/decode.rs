@@ -139,7 +139,7 @@ fn with_attributes(mut hop: NextHop, attributes: &[RouteAttribute]) -> Result<Ne
     Ok(hop)
 }
 
-fn kind(kind: RouteType) -> RouteKind {
+pub(super) fn kind(kind: RouteType) -> RouteKind {
     match kind {
         RouteType::Unicast => RouteKind::Unicast,
         RouteType::Local => RouteKind::Local,

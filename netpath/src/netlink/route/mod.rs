@@ -3,6 +3,7 @@
 mod change;
 mod decode;
 mod known;
+mod resolve;
 mod way;
 
 use std::{fmt, net::IpAddr};
@@ -17,6 +18,7 @@ use netpath_common::Ifindex;
 pub use self::{
     change::{NewRoute, Replace},
     known::KnownRoutes,
+    resolve::{Lookup, Resolved},
     way::{Asked, Fate, NoWay},
 };
 use super::{FAMILIES, Netlink, NetlinkError, Scope, channel::About};

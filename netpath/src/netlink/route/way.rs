@@ -47,7 +47,7 @@ pub enum NoWay {
 }
 
 impl NoWay {
-    fn of(errno: Option<i32>) -> Option<Self> {
+    pub(super) fn of(errno: Option<i32>) -> Option<Self> {
         match errno? {
             libc::EINVAL | libc::EXDEV => Some(Self::Dropped),
             libc::EHOSTUNREACH => Some(Self::Unreachable),

@@ -1,0 +1,378 @@
+//! The values that expressions load and write.
+
+use std::net::IpAddr;
+
+use netpath_common::{Family, Ifindex};
+
+use super::{
+    headers,
+    registers::{Bits, Registers, known},
+};
+use crate::{
+    kernel_way::{
+        KernelWayError, Tuple,
+        walk::{Phase, Walk},
+    },
+    netfilter::nft::{Header, Register, Value},
+    netlink::{Link, LinkKind, RouteKind},
+};
+
+/// What a load yields.
+pub(super) enum Loaded {
+    /// A value.
+    Bits(Vec<Bits>),
+    /// Nothing: the rule ends (`NFT_BREAK`).
+    Break,
+}
+
+/// Bytes of a name in a register.
+const IFNAMSIZ: usize = 16;
+
+mod meta {
+    //! `enum nft_meta_keys` of linux/netfilter/nf_tables.h.
+    pub const LEN: u32 = 0;
+    pub const PROTOCOL: u32 = 1;
+    pub const PRIORITY: u32 = 2;
+    pub const MARK: u32 = 3;
+    pub const IIF: u32 = 4;
+    pub const OIF: u32 = 5;
+    pub const IIFNAME: u32 = 6;
+    pub const OIFNAME: u32 = 7;
+    pub const IIFTYPE: u32 = 8;
+    pub const OIFTYPE: u32 = 9;
+    pub const SKUID: u32 = 10;
+    pub const SKGID: u32 = 11;
+    pub const NFTRACE: u32 = 12;
+    pub const SECMARK: u32 = 14;
+    pub const NFPROTO: u32 = 15;
+    pub const L4PROTO: u32 = 16;
+    pub const PKTTYPE: u32 = 19;
+    pub const CGROUP: u32 = 23;
+    pub const IIFKIND: u32 = 26;
+    pub const OIFKIND: u32 = 27;
+}
+
+mod ct {
+    //! `enum nft_ct_keys` of linux/netfilter/nf_tables.h.
+    pub const STATE: u32 = 0;
+    pub const DIRECTION: u32 = 1;
+    pub const STATUS: u32 = 2;
+    pub const MARK: u32 = 3;
+    pub const L3PROTOCOL: u32 = 7;
+    pub const SRC: u32 = 8;
+    pub const DST: u32 = 9;
+    pub const PROTOCOL: u32 = 10;
+    pub const PROTO_SRC: u32 = 11;
+    pub const PROTO_DST: u32 = 12;
+    pub const ZONE: u32 = 17;
+    pub const SRC_IP: u32 = 19;
+    pub const DST_IP: u32 = 20;
+    pub const SRC_IP6: u32 = 21;
+    pub const DST_IP6: u32 = 22;
+}
+
+/// `IPS_ASSURED`, which is not known.
+const ASSURED: u8 = 1 << 2;
+
+/// Whether the packet's way may depend on a value that is written.
+pub(super) fn matters(to: &Value) -> bool {
+    match to {
+        Value::Meta(key) => *key == meta::MARK,
+        Value::Connection { key, .. } => matches!(*key, ct::MARK | ct::ZONE),
+        // The options of TCP: maxseg.
+        Value::Extension { .. } => false,
+        _ => true,
+    }
+}
+
+fn unknown(length: usize) -> Loaded {
+    Loaded::Bits(vec![Bits::UNKNOWN; length])
+}
+
+fn bytes(bytes: &[u8]) -> Loaded {
+    Loaded::Bits(known(bytes))
+}
+
+fn address(address: IpAddr) -> Loaded {
+    match address {
+        IpAddr::V4(v4) => bytes(&v4.octets()),
+        IpAddr::V6(v6) => bytes(&v6.octets()),
+    }
+}
+
+impl Walk<'_> {
+    pub(super) fn load(&self, value: &Value) -> Result<Loaded, KernelWayError> {
+        Ok(match value {
+            Value::Payload {
+                header,
+                offset,
+                length,
+            } => self.payload(*header, *offset as usize, *length as usize),
+            Value::Meta(key) => self.meta(*key),
+            Value::Connection { key, direction } => self.connection(*key, *direction),
+            Value::Fib { result, flags } => self.fib(*result, *flags)?,
+            // Extension headers there are none.
+            Value::Extension { of: 0, present } => match present {
+                true => bytes(&[0]),
+                false => Loaded::Break,
+            },
+            Value::Extension { .. } | Value::Choice { .. } | Value::Other(_) => unknown(IFNAMSIZ),
+        })
+    }
+
+    fn payload(&self, header: Header, offset: usize, length: usize) -> Loaded {
+        let header = match header {
+            Header::Link if self.is_sent => return Loaded::Break,
+            Header::Link => {
+                let link = self.iif.and_then(|ifindex| self.state.link(ifindex));
+                headers::link(
+                    &self.packet,
+                    self.source_mac,
+                    link.and_then(|link| link.mac),
+                )
+            }
+            Header::Network => {
+                let mut bytes = headers::network(&self.packet);
+                bytes.extend(headers::transport(&self.packet));
+                bytes
+            }
+            Header::Transport => headers::transport(&self.packet),
+            Header::Other(_) => return unknown(length),
+        };
+        match header.get(offset..offset + length) {
+            Some(bits) => Loaded::Bits(bits.to_vec()),
+            None => Loaded::Break,
+        }
+    }
+
+    fn meta(&self, key: u32) -> Loaded {
+        let link = |ifindex: Option<Ifindex>| ifindex.and_then(|found| self.state.link(found));
+        let index = |ifindex: Option<Ifindex>| ifindex.map_or(0, |ifindex| ifindex.0);
+        match key {
+            meta::LEN => bytes(&self.packet.length.to_ne_bytes()),
+            meta::PROTOCOL => match self.family() {
+                Family::V4 => bytes(&[0x08, 0x00]),
+                Family::V6 => bytes(&[0x86, 0xdd]),
+            },
+            meta::MARK => bytes(&self.packet.mark.to_ne_bytes()),
+            meta::IIF => bytes(&index(self.iif).to_ne_bytes()),
+            meta::OIF => bytes(&index(self.oif).to_ne_bytes()),
+            meta::IIFNAME => name(link(self.iif).map_or("", |link| &link.name)),
+            meta::OIFNAME => name(link(self.oif).map_or("", |link| &link.name)),
+            meta::IIFTYPE => hardware(link(self.iif)),
+            meta::OIFTYPE => hardware(link(self.oif)),
+            meta::IIFKIND => kind(link(self.iif)),
+            meta::OIFKIND => kind(link(self.oif)),
+            // What came in belongs to no socket.
+            meta::SKUID | meta::SKGID | meta::CGROUP if !self.is_sent => Loaded::Break,
+            meta::NFTRACE => bytes(&[0]),
+            meta::SECMARK | meta::PRIORITY => unknown(4),
+            meta::NFPROTO => match self.family() {
+                Family::V4 => bytes(&[libc::NFPROTO_IPV4 as u8]),
+                Family::V6 => bytes(&[libc::NFPROTO_IPV6 as u8]),
+            },
+            meta::L4PROTO => bytes(&[self.packet.protocol()]),
+            meta::PKTTYPE if !self.is_sent => bytes(&[libc::PACKET_HOST]),
+            _ => unknown(IFNAMSIZ),
+        }
+    }
+
+    /// The bit of `ct state`.
+    pub(super) fn phase(&self) -> u32 {
+        match self.track.phase {
+            Phase::Before | Phase::Invalid => 1,
+            Phase::Established => 1 << 1,
+            Phase::Related => 1 << 2,
+            Phase::New => 1 << 3,
+            Phase::Untracked => 1 << 6,
+        }
+    }
+
+    fn connection(&self, key: u32, direction: Option<u8>) -> Loaded {
+        if key == ct::STATE {
+            return bytes(&self.phase().to_ne_bytes());
+        }
+        let (Some(connection), Some(status)) = (self.track.connection, self.track.status()) else {
+            return match self.track.phase {
+                // Its connection is another packet's.
+                Phase::Related => unknown(IFNAMSIZ),
+                _ => Loaded::Break,
+            };
+        };
+        let ends: Tuple = match direction {
+            Some(1) => connection.reply,
+            _ => connection.original,
+        };
+        match key {
+            ct::DIRECTION => bytes(&[u8::from(self.track.is_reply)]),
+            ct::STATUS => {
+                let [first, rest @ ..] = status.to_ne_bytes();
+                let mut bits = vec![Bits::but(first, ASSURED)];
+                bits.extend(known(&rest));
+                Loaded::Bits(bits)
+            }
+            ct::MARK => bytes(&connection.mark.to_ne_bytes()),
+            ct::L3PROTOCOL => self.meta(meta::NFPROTO),
+            ct::SRC | ct::SRC_IP | ct::SRC_IP6 => address(ends.source),
+            ct::DST | ct::DST_IP | ct::DST_IP6 => address(ends.destination),
+            ct::PROTOCOL => bytes(&[connection.protocol]),
+            ct::PROTO_SRC => bytes(&ends.source_port.to_be_bytes()),
+            ct::PROTO_DST => bytes(&ends.destination_port.to_be_bytes()),
+            ct::ZONE => bytes(&[0, 0]),
+            _ => unknown(IFNAMSIZ),
+        }
+    }
+
+    /// `NFT_FIB_RESULT_ADDRTYPE` without the route's own interface; the others are not followed.
+    fn fib(&self, result: u32, flags: u32) -> Result<Loaded, KernelWayError> {
+        const TYPE: u32 = 3;
+        const SOURCE: u32 = 1;
+        const IIF: u32 = 8;
+        const OIF: u32 = 16;
+        if result != TYPE {
+            return Ok(unknown(IFNAMSIZ));
+        }
+        let address = match flags & SOURCE {
+            0 => self.packet.destination,
+            _ => self.packet.source,
+        };
+        let on = match (flags & IIF, flags & OIF) {
+            (0, 0) => None,
+            (0, _) => self.oif,
+            _ => self.iif,
+        };
+        Ok(match self.kind_of(address, on)? {
+            Some(kind) => bytes(&number(kind).to_ne_bytes()),
+            None => unknown(4),
+        })
+    }
+
+    /// What kind of address one is to this host, or on one of its interfaces; `None` where that is not known.
+    pub(super) fn kind_of(
+        &self,
+        address: IpAddr,
+        on: Option<Ifindex>,
+    ) -> Result<Option<RouteKind>, KernelWayError> {
+        let local = self.state.local(address);
+        if let (Some(RouteKind::Local), Some(on)) = (local, on) {
+            let mut addresses = self.state.addresses.iter();
+            let is_there =
+                addresses.any(|(ifindex, found)| *ifindex == on && found.address.addr() == address);
+            return Ok(is_there.then_some(RouteKind::Local));
+        }
+        Ok(match (local, address) {
+            (Some(kind), _) => Some(kind),
+            (None, IpAddr::V4(_)) => Some(RouteKind::Unicast),
+            (None, IpAddr::V6(_)) => self.kind_v6(address)?,
+        })
+    }
+
+    /// IPv6 goes by all its routes.
+    fn kind_v6(&self, address: IpAddr) -> Result<Option<RouteKind>, KernelWayError> {
+        let lookup = crate::netlink::Lookup {
+            iif: None,
+            oif: None,
+            source: None,
+            destination: address,
+            tos: 0,
+            mark: 0,
+            protocol: None,
+            ports: None,
+            flow_label: 0,
+        };
+        Ok(match self.kernel.resolve(&lookup)? {
+            Ok(route) => Some(route.kind),
+            Err(_) => Some(RouteKind::Unreachable),
+        })
+    }
+
+    /// Writes a value; `None` where it is not known what that does.
+    pub(super) fn store(&mut self, to: &Value, data: &[Bits]) -> Option<()> {
+        let word = || {
+            let bytes: Option<Vec<u8>> = data.get(..4)?.iter().map(|bits| bits.known()).collect();
+            Some(u32::from_ne_bytes(bytes?.try_into().ok()?))
+        };
+        match to {
+            Value::Meta(meta::MARK) => self.packet.mark = word()?,
+            Value::Connection { key: ct::MARK, .. } => {
+                let mark = word()?;
+                if let Some(connection) = &mut self.track.connection {
+                    connection.mark = mark;
+                }
+            }
+            Value::Payload {
+                header,
+                offset,
+                length,
+            } => {
+                let data = data.get(..*length as usize)?;
+                let offset = *offset as usize;
+                match header {
+                    Header::Network => headers::write_network(&mut self.packet, offset, data)?,
+                    Header::Transport => {
+                        headers::write_transport(&mut self.packet, offset, data)?;
+                    }
+                    Header::Link | Header::Other(_) => return None,
+                }
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// An address of the packet's family in a register.
+    pub(super) fn address_in(&self, registers: &Registers, register: Register) -> Option<IpAddr> {
+        match self.family() {
+            Family::V4 => {
+                let octets = <[u8; 4]>::try_from(registers.known(register, 4)?).ok()?;
+                Some(IpAddr::from(octets))
+            }
+            Family::V6 => {
+                let octets = <[u8; 16]>::try_from(registers.known(register, 16)?).ok()?;
+                Some(IpAddr::from(octets))
+            }
+        }
+    }
+
+    /// Whether an `NFPROTO_*` is the packet's.
+    pub(super) fn is_family(&self, number: u32) -> bool {
+        match i32::try_from(number) {
+            Ok(libc::NFPROTO_IPV4) => self.family() == Family::V4,
+            Ok(libc::NFPROTO_IPV6) => self.family() == Family::V6,
+            _ => true,
+        }
+    }
+}
+
+fn name(name: &str) -> Loaded {
+    let mut padded = name.as_bytes().to_vec();
+    padded.resize(IFNAMSIZ, 0);
+    bytes(&padded)
+}
+
+fn hardware(link: Option<&Link>) -> Loaded {
+    link.map_or(Loaded::Break, |link| bytes(&link.hardware.to_ne_bytes()))
+}
+
+fn kind(link: Option<&Link>) -> Loaded {
+    match link {
+        Some(link) if link.kind != LinkKind::Unsaid => name(&link.kind.to_string()),
+        _ => Loaded::Break,
+    }
+}
+
+/// `RTN_*` of linux/rtnetlink.h.
+pub(super) fn number(kind: RouteKind) -> u32 {
+    match kind {
+        RouteKind::Unicast => 1,
+        RouteKind::Local => 2,
+        RouteKind::Broadcast => 3,
+        RouteKind::Anycast => 4,
+        RouteKind::Multicast => 5,
+        RouteKind::Blackhole => 6,
+        RouteKind::Unreachable => 7,
+        RouteKind::Prohibit => 8,
+        RouteKind::Throw => 9,
+        RouteKind::Other(other) => other.into(),
+    }
+}

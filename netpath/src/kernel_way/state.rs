@@ -1,0 +1,171 @@
+//! What a namespace's ways depend on, read once.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use netpath_common::{Family, Hook, Ifindex};
+
+use super::KernelWayError;
+use crate::{
+    netfilter::{self, nft::Whole},
+    netlink::{InterfaceAddress, Link, Neighbour, Netlink, QdiscParent, Route, RouteKind, Table},
+    netns::Inside,
+};
+
+/// A namespace's interfaces, neighbours and rules.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Its interfaces.
+    pub links: Vec<Link>,
+    /// Their addresses, in the order in which each interface has them.
+    pub addresses: Vec<(Ifindex, InterfaceAddress)>,
+    /// Its neighbours.
+    pub neighbours: Vec<Neighbour>,
+    /// Every route, for what the kernel does not tell: what is an address here, and which routes drop.
+    pub routes: Vec<Route>,
+    /// Its nf_tables.
+    pub rules: Whole,
+    /// Legacy tables with rules or policies, by family: they are not followed.
+    pub legacy: Vec<(Family, String)>,
+    /// Programs at interfaces, which are not followed. The caller takes out what it follows itself, and adds what only it
+    /// can see.
+    pub programs: Vec<Program>,
+}
+
+/// A program that sees what an interface receives or sends: XDP, a filter of tc.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Which interface.
+    pub ifindex: Ifindex,
+    /// Where.
+    pub hook: Hook,
+    /// The kernel's number for a BPF program.
+    pub id: Option<u32>,
+    /// What it is, in words.
+    pub text: String,
+}
+
+impl State {
+    /// Reads the calling thread's namespace.
+    ///
+    /// # Errors
+    /// When a part of it cannot be read, all of it.
+    pub fn read(inside: &Inside<'_>) -> Result<Self, KernelWayError> {
+        let netlink = Netlink::open(inside)?;
+        let links = netlink.links()?;
+        let mut legacy = Vec::new();
+        for family in Family::ALL {
+            for table in netfilter::legacy_tables(inside, family)? {
+                if netfilter::legacy_table_acts(inside, family, &table)? {
+                    legacy.push((family, table));
+                }
+            }
+        }
+        let programs = programs(&netlink, &links)?;
+        Ok(Self {
+            links,
+            addresses: netlink.all_addresses()?,
+            neighbours: netlink.neighbours()?,
+            routes: netlink.routes(Table::All)?,
+            rules: Whole::read(inside)?,
+            legacy,
+            programs,
+        })
+    }
+
+    /// The interface with this index.
+    pub fn link(&self, ifindex: Ifindex) -> Option<&Link> {
+        self.links.iter().find(|link| link.ifindex == ifindex)
+    }
+
+    /// Its name, or its number where it is gone.
+    pub fn dev(&self, ifindex: Ifindex) -> String {
+        let link = self.link(ifindex);
+        link.map_or_else(|| ifindex.0.to_string(), |link| link.name.clone())
+    }
+
+    /// Whether an interface of this namespace has this address.
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.addresses
+            .iter()
+            .any(|(_, found)| found.address.addr() == address)
+    }
+
+    /// What the tables of local addresses say of an address; `None` where they say nothing.
+    pub fn local(&self, address: IpAddr) -> Option<RouteKind> {
+        match address {
+            IpAddr::V4(v4) if v4.octets()[0] == 0 || v4 == Ipv4Addr::BROADCAST => {
+                return Some(RouteKind::Broadcast);
+            }
+            _ if address.is_multicast() => return Some(RouteKind::Multicast),
+            _ => {}
+        }
+        let local = self.routes.iter().filter(|route| Table::Local.has(route));
+        let covering = local.filter(|route| route.dst.contains(&address));
+        let longest = covering.max_by_key(|route| route.dst.prefix_len())?;
+        Some(longest.kind)
+    }
+
+    /// A route anywhere that drops or refuses packets to an address, and is of this kind.
+    pub fn has_route(&self, kind: RouteKind, destination: IpAddr) -> bool {
+        let mut of_kind = self.routes.iter().filter(|route| route.kind == kind);
+        of_kind.any(|route| route.dst.contains(&destination))
+    }
+
+    /// The first address of an interface that this family's kernel would take for its own, of those not on the link only.
+    pub fn first_address(&self, ifindex: Ifindex, family: Family) -> Option<IpAddr> {
+        let of_link = self.addresses.iter().filter(|(its, _)| *its == ifindex);
+        let mut found = of_link.map(|(_, found)| found.address.addr());
+        found.find(|address| {
+            Family::of(*address) == family
+                && !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+        })
+    }
+
+    /// The address that IPv4 takes for what it sends by an interface to a next hop (`inet_select_addr`).
+    pub fn selected(&self, ifindex: Ifindex, next_hop: IpAddr) -> Option<IpAddr> {
+        let mut primary: Vec<ipnet::IpNet> = Vec::new();
+        for (its, found) in &self.addresses {
+            let (net, scope) = (found.address, found.scope);
+            let is_secondary = primary
+                .iter()
+                .any(|other| other.prefix_len() == net.prefix_len() && other.contains(&net.addr()));
+            let is_global = scope == crate::netlink::Scope::Universe;
+            if *its == ifindex && net.addr().is_ipv4() && is_global && !is_secondary {
+                primary.push(net);
+            }
+        }
+        let matching = primary.iter().find(|net| net.contains(&next_hop));
+        matching.or(primary.first()).map(|net| net.addr())
+    }
+}
+
+fn programs(netlink: &Netlink, links: &[Link]) -> Result<Vec<Program>, KernelWayError> {
+    let mut programs = Vec::new();
+    for link in links {
+        programs.extend(link.xdp.iter().map(|xdp| Program {
+            ifindex: link.ifindex,
+            hook: Hook::Ingress,
+            id: Some(xdp.program),
+            text: format!("XDP program {}", xdp.program),
+        }));
+    }
+    for qdisc in netlink.qdiscs()? {
+        let link = links.iter().find(|link| link.ifindex == qdisc.ifindex);
+        let Some(link) = link.filter(|_| qdisc.parent == QdiscParent::Ingress) else {
+            continue;
+        };
+        for hook in [Hook::Ingress, Hook::Egress] {
+            for filter in netlink.filters(link, hook)? {
+                let name = filter.program_name.as_deref().unwrap_or_default();
+                let text = format!("filter {} of tc {name}", filter.kind);
+                programs.push(Program {
+                    ifindex: link.ifindex,
+                    hook,
+                    id: filter.program,
+                    text: text.trim_end().to_owned(),
+                });
+            }
+        }
+    }
+    Ok(programs)
+}

@@ -1,0 +1,516 @@
+//! The expressions of a rule with all that they say, so that a packet can be followed through them.
+//!
+//! [`Expression`](super::Expression) says as much as is needed to know what a rule may do; this says what it does.
+
+use super::expression::{self, Header, Register, Verdict};
+use crate::{netfilter::Count, netlink::attribute::Attributes};
+
+/// A value that is loaded into a register, or written from one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Bytes of the packet.
+    Payload {
+        /// Of which header.
+        header: Header,
+        /// From which byte of it.
+        offset: u32,
+        /// How many.
+        length: u32,
+    },
+    /// `NFT_META_*`.
+    Meta(u32),
+    /// `NFT_CT_*`.
+    Connection {
+        /// Which.
+        key: u32,
+        /// Of which direction, where that is said: 0 original, 1 reply.
+        direction: Option<u8>,
+    },
+    /// What the routes say of an address (`NFT_FIB_RESULT_*`, `NFTA_FIB_F_*`).
+    Fib {
+        /// 1 interface, 2 its name, 3 type of address.
+        result: u32,
+        /// Of which address, and what the lookup goes by.
+        flags: u32,
+    },
+    /// An extension header of IPv6, or an option.
+    Extension {
+        /// 0 IPv6, 1 TCP options, ...
+        of: u32,
+        /// Whether it is there at all is asked, and nothing else.
+        present: bool,
+    },
+    /// Somebody's choice of so many, from this one on: a random number, a counter, a hash.
+    Choice {
+        /// By what.
+        by: &'static str,
+        /// How many.
+        modulus: u32,
+        /// The first.
+        offset: u32,
+    },
+    /// Another expression, by its name.
+    Other(String),
+}
+
+/// How a register is compared: `NFT_CMP_*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the words say it")]
+pub enum Relation {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+/// Which end of a connection is translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Translation {
+    /// Its source.
+    Source,
+    /// Its destination.
+    Destination,
+}
+
+/// What a packet is refused with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// ICMP of the packet's family, with this code.
+    Icmp(u8),
+    /// The same by a code that means the same in both families (`NFT_REJECT_ICMPX_*`).
+    Icmpx(u8),
+    /// A TCP reset.
+    TcpReset,
+}
+
+/// What an expression does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Loads a value.
+    Load {
+        /// Which.
+        value: Value,
+        /// Where to.
+        into: Register,
+    },
+    /// Writes a register.
+    Store {
+        /// To where.
+        to: Value,
+        /// Which.
+        from: Register,
+    },
+    /// Goes on if a register is so.
+    Compare {
+        /// Which.
+        register: Register,
+        /// How.
+        relation: Relation,
+        /// To this.
+        data: Vec<u8>,
+    },
+    /// Goes on if a register is between two values, or not.
+    Range {
+        /// Which.
+        register: Register,
+        /// If it is not.
+        outside: bool,
+        /// The least.
+        from: Vec<u8>,
+        /// The greatest.
+        to: Vec<u8>,
+    },
+    /// `into = from & mask ^ xor`.
+    Mask {
+        /// From this register.
+        from: Register,
+        /// To this one.
+        into: Register,
+        /// The bits that are kept.
+        mask: Vec<u8>,
+        /// The bits that are turned.
+        xor: Vec<u8>,
+    },
+    /// Shifts a word.
+    Shift {
+        /// From this register.
+        from: Register,
+        /// To this one.
+        into: Register,
+        /// How many bytes, by fours.
+        length: u32,
+        /// By how many bits.
+        bits: u32,
+        /// To the right.
+        right: bool,
+    },
+    /// Turns the bytes of each number round.
+    ByteOrder {
+        /// From this register.
+        from: Register,
+        /// To this one.
+        into: Register,
+        /// How many bytes.
+        length: u32,
+        /// Of each number.
+        size: u32,
+    },
+    /// A constant.
+    Immediate {
+        /// Where to.
+        into: Register,
+        /// What.
+        data: Vec<u8>,
+    },
+    /// Decides.
+    Verdict(Verdict),
+    /// Counts. `None`: by a named counter.
+    Counter(Option<Count>),
+    /// Looks a register up in a set or a map.
+    Lookup {
+        /// Its name.
+        set: String,
+        /// Which.
+        key: Register,
+        /// Goes on if it is not there.
+        invert: bool,
+        /// Where a map's value goes.
+        into: Option<Register>,
+        /// The map holds verdicts.
+        decides: bool,
+    },
+    /// Translates.
+    Nat {
+        /// What.
+        translation: Translation,
+        /// For which family: `NFPROTO_*`.
+        family: u32,
+        /// The least and the greatest address.
+        addresses: Option<(Register, Register)>,
+        /// The least and the greatest port.
+        ports: Option<(Register, Register)>,
+        /// `NF_NAT_RANGE_*`.
+        flags: u32,
+    },
+    /// Translates the source to that of the interface.
+    Masquerade {
+        /// As of [`Operation::Nat`].
+        ports: Option<(Register, Register)>,
+        /// As of [`Operation::Nat`].
+        flags: u32,
+    },
+    /// Translates the destination to this machine.
+    Redirect {
+        /// As of [`Operation::Nat`].
+        ports: Option<(Register, Register)>,
+    },
+    /// Refuses.
+    Reject(Refusal),
+    /// The packet is not tracked.
+    Notrack,
+    /// A match of xtables.
+    Match {
+        /// Its name.
+        name: String,
+        /// Its revision.
+        revision: u32,
+        /// Its own structure.
+        data: Vec<u8>,
+    },
+    /// A target of xtables.
+    Target {
+        /// Its name.
+        name: String,
+        /// Its revision.
+        revision: u32,
+        /// Its own structure.
+        data: Vec<u8>,
+    },
+    /// Goes on in some cases, which depend on more than the packet; its name.
+    Condition(String),
+    /// Gives the packet away: `queue`, `fwd`, `tproxy`, `synproxy`.
+    Take(String),
+    /// Nothing that the packet's way depends on: `log`, `dup`, ...
+    Nothing(String),
+    /// Not understood; its name.
+    Other(String),
+}
+
+/// Reads one expression. What is not in the form that is known is kept by its name.
+pub(super) fn decode(bytes: &[u8]) -> Result<Operation, String> {
+    const NAME: u16 = 1;
+    const DATA: u16 = 2;
+    let attributes = Attributes::parse(bytes)?;
+    let name = attributes.text(NAME).ok_or("an expression has no name")?;
+    let empty = Attributes::parse(&[])?;
+    let data = attributes.nested(DATA)?.unwrap_or(empty);
+    let known = known(&name, &data).ok().flatten();
+    Ok(known.unwrap_or(Operation::Other(name)))
+}
+
+/// `None` for one that is not known.
+fn known(name: &str, data: &Attributes<'_>) -> Result<Option<Operation>, String> {
+    Ok(Some(match name {
+        "payload" => return moved(data, payload(data)?, 1, 5),
+        "meta" => return moved(data, Value::Meta(need(data, 2)?), 1, 3),
+        "ct" => {
+            let value = Value::Connection {
+                key: need(data, 2)?,
+                direction: data.u8(3)?,
+            };
+            return moved(data, value, 1, 4);
+        }
+        "fib" => {
+            let value = Value::Fib {
+                result: need(data, 2)?,
+                flags: need(data, 3)?,
+            };
+            return moved(data, value, 1, u16::MAX);
+        }
+        "exthdr" => {
+            const PRESENT: u32 = 1;
+            let value = Value::Extension {
+                of: data.be32(6)?.unwrap_or(0),
+                present: data.be32(5)?.unwrap_or(0) & PRESENT != 0,
+            };
+            return moved(data, value, 1, 7);
+        }
+        "numgen" => return moved(data, choice(data, "numgen", (2, 4))?, 1, u16::MAX),
+        "hash" => return moved(data, choice(data, "hash", (4, 6))?, 2, u16::MAX),
+        "rt" | "osf" | "xfrm" => {
+            return moved(data, Value::Other(name.to_owned()), 1, u16::MAX);
+        }
+        "socket" | "tunnel" => return moved(data, Value::Other(name.to_owned()), 2, u16::MAX),
+        "cmp" => compare(data)?,
+        "range" => Operation::Range {
+            register: register(data, 1)?,
+            outside: need(data, 2)? != 0,
+            from: value(data, 3)?,
+            to: value(data, 4)?,
+        },
+        "bitwise" => return bitwise(data),
+        "byteorder" => Operation::ByteOrder {
+            from: register(data, 1)?,
+            into: register(data, 2)?,
+            length: need(data, 4)?,
+            size: need(data, 5)?,
+        },
+        "immediate" => immediate(data)?,
+        "counter" => Operation::Counter(Some(expression::count(data)?)),
+        "lookup" => lookup(data)?,
+        "nat" => nat(data)?,
+        "masq" => Operation::Masquerade {
+            flags: data.be32(1)?.unwrap_or(0),
+            ports: registers(data, 2, 3)?,
+        },
+        "redir" => Operation::Redirect {
+            ports: registers(data, 1, 2)?,
+        },
+        "reject" => reject(data)?,
+        "notrack" => Operation::Notrack,
+        "match" => Operation::Match {
+            name: data.text(1).ok_or("no name")?,
+            revision: need(data, 2)?,
+            data: data.get(3).unwrap_or_default().to_vec(),
+        },
+        "target" => Operation::Target {
+            name: data.text(1).ok_or("no name")?,
+            revision: need(data, 2)?,
+            data: data.get(3).unwrap_or_default().to_vec(),
+        },
+        "objref" => return Ok(object(data.be32(1)?)),
+        // An element is added; or it is what the set's own expressions say.
+        "dynset" if data.get(7).is_none() && data.get(10).is_none() => {
+            Operation::Nothing(name.to_owned())
+        }
+        "dynset" | "limit" | "quota" | "connlimit" => Operation::Condition(name.to_owned()),
+        "log" | "last" | "dup" | "flow_offload" => Operation::Nothing(name.to_owned()),
+        "queue" | "fwd" | "tproxy" | "synproxy" => Operation::Take(name.to_owned()),
+        _ => return Ok(None),
+    }))
+}
+
+fn need(data: &Attributes<'_>, kind: u16) -> Result<u32, String> {
+    data.be32(kind)?
+        .ok_or_else(|| format!("no attribute {kind}"))
+}
+
+fn register(data: &Attributes<'_>, kind: u16) -> Result<Register, String> {
+    let number = need(data, kind)?;
+    Register::of(number).ok_or_else(|| format!("register {number}"))
+}
+
+/// A least and a greatest; one alone is both.
+fn registers(
+    data: &Attributes<'_>,
+    least: u16,
+    greatest: u16,
+) -> Result<Option<(Register, Register)>, String> {
+    if data.get(least).is_none() {
+        return Ok(None);
+    }
+    let first = register(data, least)?;
+    let last = match data.get(greatest) {
+        None => first,
+        Some(_) => register(data, greatest)?,
+    };
+    Ok(Some((first, last)))
+}
+
+/// The value in `struct nft_data`.
+fn value(data: &Attributes<'_>, kind: u16) -> Result<Vec<u8>, String> {
+    const VALUE: u16 = 1;
+    let nested = data.nested(kind)?.ok_or("no data")?;
+    Ok(nested.get(VALUE).ok_or("no value")?.to_vec())
+}
+
+/// A register that a value is loaded into, or else one that it is written from.
+fn moved(
+    data: &Attributes<'_>,
+    value: Value,
+    into: u16,
+    from: u16,
+) -> Result<Option<Operation>, String> {
+    if data.get(into).is_some() {
+        let into = register(data, into)?;
+        return Ok(Some(Operation::Load { value, into }));
+    }
+    if data.get(from).is_some() {
+        let from = register(data, from)?;
+        return Ok(Some(Operation::Store { to: value, from }));
+    }
+    Ok(None)
+}
+
+fn payload(data: &Attributes<'_>) -> Result<Value, String> {
+    Ok(Value::Payload {
+        header: match need(data, 2)? {
+            0 => Header::Link,
+            1 => Header::Network,
+            2 => Header::Transport,
+            other => Header::Other(other),
+        },
+        offset: need(data, 3)?,
+        length: need(data, 4)?,
+    })
+}
+
+fn choice(data: &Attributes<'_>, by: &'static str, at: (u16, u16)) -> Result<Value, String> {
+    Ok(Value::Choice {
+        by,
+        modulus: need(data, at.0)?,
+        offset: data.be32(at.1)?.unwrap_or(0),
+    })
+}
+
+fn compare(data: &Attributes<'_>) -> Result<Operation, String> {
+    Ok(Operation::Compare {
+        register: register(data, 1)?,
+        relation: match need(data, 2)? {
+            0 => Relation::Equal,
+            1 => Relation::NotEqual,
+            2 => Relation::Less,
+            3 => Relation::LessOrEqual,
+            4 => Relation::Greater,
+            5 => Relation::GreaterOrEqual,
+            other => return Err(format!("comparison {other}")),
+        },
+        data: value(data, 3)?,
+    })
+}
+
+fn bitwise(data: &Attributes<'_>) -> Result<Option<Operation>, String> {
+    const DATA: u16 = 7;
+    let (from, into) = (register(data, 1)?, register(data, 2)?);
+    let shift = |right| {
+        let bits = value(data, DATA)?;
+        let bits = <[u8; 4]>::try_from(bits.as_slice()).map_err(|_| "a shift by no word")?;
+        Ok::<_, String>(Operation::Shift {
+            from,
+            into,
+            length: need(data, 3)?,
+            bits: u32::from_ne_bytes(bits),
+            right,
+        })
+    };
+    Ok(Some(match data.be32(6)?.unwrap_or(0) {
+        0 => Operation::Mask {
+            from,
+            into,
+            mask: value(data, 4)?,
+            xor: value(data, 5)?,
+        },
+        1 => shift(false)?,
+        2 => shift(true)?,
+        _ => Operation::Load {
+            value: Value::Other("bitwise".to_owned()),
+            into,
+        },
+    }))
+}
+
+fn immediate(data: &Attributes<'_>) -> Result<Operation, String> {
+    const VERDICT: u16 = 2;
+    if data.be32(1)? != Some(Register::VERDICT) {
+        return Ok(Operation::Immediate {
+            into: register(data, 1)?,
+            data: value(data, 2)?,
+        });
+    }
+    let nested = data.nested(2)?.ok_or("no data")?;
+    let verdict = nested.nested(VERDICT)?.ok_or("no verdict")?;
+    Ok(Operation::Verdict(expression::verdict(&verdict)?))
+}
+
+fn lookup(data: &Attributes<'_>) -> Result<Operation, String> {
+    const INVERT: u32 = 1;
+    let decides = data.be32(3)? == Some(Register::VERDICT);
+    let into = data.get(3).filter(|_| !decides);
+    Ok(Operation::Lookup {
+        set: data.text(1).ok_or("no set")?,
+        key: register(data, 2)?,
+        invert: data.be32(5)?.unwrap_or(0) & INVERT != 0,
+        into: into.map(|_| register(data, 3)).transpose()?,
+        decides,
+    })
+}
+
+fn nat(data: &Attributes<'_>) -> Result<Operation, String> {
+    Ok(Operation::Nat {
+        translation: match need(data, 1)? {
+            0 => Translation::Source,
+            1 => Translation::Destination,
+            other => return Err(format!("nat of type {other}")),
+        },
+        family: need(data, 2)?,
+        addresses: registers(data, 3, 4)?,
+        ports: registers(data, 5, 6)?,
+        flags: data.be32(7)?.unwrap_or(0),
+    })
+}
+
+fn reject(data: &Attributes<'_>) -> Result<Operation, String> {
+    let code = data.u8(2)?.unwrap_or(0);
+    Ok(Operation::Reject(match need(data, 1)? {
+        0 => Refusal::Icmp(code),
+        1 => Refusal::TcpReset,
+        2 => Refusal::Icmpx(code),
+        other => return Err(format!("a reject of type {other}")),
+    }))
+}
+
+/// A named object, by its type (`NFT_OBJECT_*`); `None` where a map chooses it.
+fn object(kind: Option<u32>) -> Option<Operation> {
+    Some(match kind? {
+        1 => Operation::Counter(None),
+        2 => Operation::Condition("quota".to_owned()),
+        4 => Operation::Condition("limit".to_owned()),
+        5 => Operation::Condition("connlimit".to_owned()),
+        // What helps or times connections, and labels.
+        3 | 7 | 8 | 9 => Operation::Nothing("object".to_owned()),
+        10 => Operation::Take("synproxy".to_owned()),
+        _ => return None,
+    })
+}
