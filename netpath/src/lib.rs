@@ -8,6 +8,7 @@ pub mod datapath;
 mod descriptors;
 mod ending;
 pub mod expedite;
+pub mod explain;
 pub mod finding;
 pub mod flows;
 mod hash;

@@ -4,6 +4,7 @@
 //! a new version; new keys may come at any time.
 
 mod changes;
+mod explain;
 mod flows;
 mod groups;
 mod hops;
@@ -13,6 +14,10 @@ mod tests;
 
 pub use self::{
     changes::{Change, Changes},
+    explain::{
+        ExplainedEnd, ExplainedHop, ExplainedKernel, ExplainedPacket, ExplainedStep,
+        ExplainedUnknown, ExplainedWay, Explanation,
+    },
     flows::{Flow, FlowEnd, FlowTable, Flows},
     groups::{Count, GroupRow, Groups},
     hops::{Hop, Hops, Rate, Rates},
