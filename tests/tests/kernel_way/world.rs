@@ -1,0 +1,339 @@
+//! A random router between a sender and two receivers.
+
+use std::{
+    io::Write as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
+    os::fd::AsRawFd as _,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use netpath::{
+    netlink::Netlink,
+    netns::{Inside, Netns},
+    probe::capture::{Capture, Injector},
+    random::SplitMix64,
+    sysctl,
+};
+use netpath_common::{Family, Ifindex, Mac};
+use nix::sched::{CloneFlags, unshare};
+
+use super::{packets::Sent, rules};
+
+/// What is beside the router: the sender and two receivers, each at one of its interfaces r0, r1, r2.
+pub const SIDES: usize = 3;
+
+/// An address of 10.x.y.z, or of fd00:x:y::z.
+pub fn ip(family: Family, [x, y, z]: [u8; 3]) -> IpAddr {
+    let hex = |decimal: u8| u16::from_str_radix(&decimal.to_string(), 16).expect("digits");
+    match family {
+        Family::V4 => Ipv4Addr::new(10, x, y, z).into(),
+        Family::V6 => Ipv6Addr::new(0xfd00, hex(x), hex(y), 0, 0, 0, 0, hex(z)).into(),
+    }
+}
+
+/// All of 10.x, or of fd00:x.
+pub fn wide(family: Family, x: u8) -> String {
+    let length = if family == Family::V4 { 16 } else { 32 };
+    format!("{}/{length}", ip(family, [x, 0, 0]))
+}
+
+/// All of 10.x.y, or of fd00:x:y.
+pub fn narrow(family: Family, [x, y]: [u8; 2]) -> String {
+    let length = if family == Family::V4 { 24 } else { 48 };
+    format!("{}/{length}", ip(family, [x, y, 0]))
+}
+
+/// The last numbers of the addresses that the sender and the receivers have.
+pub const ALIVE: std::ops::Range<u8> = 2..14;
+/// Nobody has it.
+pub const DEAD: u8 = 99;
+
+pub struct World {
+    pub family: Family,
+    router: Netns,
+    sides: Vec<Netns>,
+    pub captures: Vec<Capture>,
+    injectors: Vec<Injector>,
+    /// What the router delivers, by protocol.
+    pub delivered: Vec<socket::Raw>,
+    /// The router's interfaces and their Ethernet addresses, and those at their other ends.
+    pub links: Vec<(Ifindex, Mac, Mac)>,
+    script: String,
+}
+
+fn netns() -> Netns {
+    let made = thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNET).expect("root");
+        Netns::current().expect("/proc")
+    });
+    made.join().expect("a namespace")
+}
+
+/// Runs a program in a namespace.
+pub fn run(netns: &Netns, program: &str, arguments: &[&str], input: &str) {
+    let output = netns
+        .run(|| {
+            let mut child = Command::new(program)
+                .args(arguments)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap_or_else(|error| panic!("{program}: {error}"));
+            let mut stdin = child.stdin.take().expect("a pipe");
+            stdin.write_all(input.as_bytes()).expect("written");
+            drop(stdin);
+            child.wait_with_output().expect("ended")
+        })
+        .expect("entered");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {text}\n{input}");
+}
+
+fn set(inside: &Inside<'_>, key: &str, value: &str) {
+    sysctl::set(inside, key, value).unwrap_or_else(|error| panic!("{error}"));
+}
+
+impl World {
+    pub fn new(family: Family, random: &mut SplitMix64) -> Self {
+        let router = netns();
+        let sides: Vec<Netns> = (0..SIDES).map(|_| netns()).collect();
+        let mtus = [1500, [1500, 1500, 1400, 1300][random.below(4)], 1500 - 20 * random.below(8)];
+        for netns in sides.iter().chain([&router]) {
+            quieten(netns);
+        }
+        for (index, side) in sides.iter().enumerate() {
+            let file = format!("/proc/{}/fd/{}", std::process::id(), raw(side));
+            let mtu = mtus[index];
+            let link = format!(
+                "link set lo up\nlink add r{index} mtu {mtu} type veth peer name s{index} mtu {mtu} netns {file}\n"
+            );
+            run(&router, "ip", &["-batch", "-"], &link);
+            run(side, "ip", &["-batch", "-"], &side_script(family, index));
+            run(side, "nft", &["-f", "-"], DEAF);
+        }
+        let mut script = router_script(family);
+        script.push_str(&rules::routes(family, random));
+        let option = if family == Family::V4 { "-4" } else { "-6" };
+        run(&router, "ip", &[option, "-batch", "-"], &script);
+        let settings = rules::settings(family, random);
+        router
+            .enter(|inside| {
+                for (key, value) in &settings {
+                    set(inside, key, value);
+                }
+                // Who is not there is given up soon.
+                for index in 0..SIDES {
+                    for tree in ["ipv4", "ipv6"] {
+                        set(inside, &format!("{tree}/neigh/r{index}/mcast_solicit"), "1");
+                        set(inside, &format!("{tree}/neigh/r{index}/retrans_time_ms"), "20");
+                    }
+                }
+            })
+            .expect("entered");
+        let mut told = format!("{script}{settings:?}\n");
+        for (program, arguments, input) in rules::netfilter(family, random) {
+            told.push_str(&input);
+            run(&router, program, &arguments, &input);
+        }
+        let links = (0..SIDES).map(|index| wired(&router, &sides[index], index)).collect();
+        let open = |index: usize| {
+            let dev = format!("s{index}");
+            sides[index]
+                .run(|| (Capture::open(&dev), Injector::open(&dev)))
+                .expect("entered")
+        };
+        let (mut captures, mut injectors) = (Vec::new(), Vec::new());
+        for index in 0..SIDES {
+            let (capture, injector) = open(index);
+            captures.push(capture.expect("a capture"));
+            injectors.push(injector.expect("an injector"));
+        }
+        let delivered = router.run(|| socket::Raw::all(family)).expect("entered");
+        let mut world = Self {
+            family,
+            router,
+            sides,
+            captures,
+            injectors,
+            delivered,
+            links,
+            script: told,
+        };
+        world.clear();
+        world
+    }
+
+    /// Works in the router.
+    pub fn router<T: Send, E: std::fmt::Display + Send>(
+        &self,
+        work: impl FnOnce(&Inside<'_>) -> Result<T, E> + Send,
+    ) -> T {
+        let done = self.router.enter(work).expect("entered");
+        done.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Forgets what was seen so far.
+    pub fn clear(&mut self) {
+        for capture in &mut self.captures {
+            while let Some(_frame) = capture.next(Duration::ZERO).expect("a capture") {}
+        }
+        for socket in &self.delivered {
+            while socket.next().is_some() {}
+        }
+    }
+
+    pub fn send(&self, sent: &Sent) {
+        match sent.side {
+            Some(side) => {
+                let frame = sent.frame(self.links[side]);
+                self.injectors[side].send(&frame).expect("sent");
+            }
+            None => self.router.run(|| from_a_socket(sent)).expect("entered"),
+        }
+    }
+
+    pub fn told(&self) -> String {
+        let sides = self.sides.len();
+        format!("  the world, with {sides} sides:\n{}", self.script)
+    }
+}
+
+/// What is refused, nobody sees: that is what is looked for.
+fn from_a_socket(sent: &Sent) {
+    let ends = sent.packet.tuple();
+    let socket = UdpSocket::bind((ends.source, ends.source_port)).expect("its address is the router's");
+    sent.apply(&socket);
+    let _refused = socket.send_to(&sent.payload(), (ends.destination, ends.destination_port));
+}
+
+fn raw(netns: &Netns) -> i32 {
+    use std::os::fd::AsFd as _;
+    netns.as_fd().as_raw_fd()
+}
+
+/// What hosts say by themselves is off, and errors are not limited.
+fn quieten(netns: &Netns) {
+    netns
+        .enter(|inside| {
+            for (key, value) in [
+                ("ipv6/conf/default/accept_dad", "0"),
+                ("ipv6/conf/default/dad_transmits", "0"),
+                ("ipv6/conf/default/router_solicitations", "0"),
+                ("ipv4/icmp_ratelimit", "0"),
+                ("ipv4/icmp_ratemask", "0"),
+                ("ipv6/icmp/ratelimit", "0"),
+                ("ipv4/icmp_echo_ignore_all", "1"),
+                ("ipv6/icmp/echo_ignore_all", "1"),
+                ("ipv4/conf/all/send_redirects", "0"),
+                ("ipv4/conf/default/send_redirects", "0"),
+            ] {
+                set(inside, key, value);
+            }
+        })
+        .expect("entered");
+}
+
+/// It takes nothing in but what finds neighbours.
+const DEAF: &str = "table inet deaf { chain in { type filter hook input priority 0; policy drop;
+    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+}
+}\n";
+
+/// Which part of the address is of a side.
+pub fn side(index: usize) -> u8 {
+    u8::try_from(index).expect("few") + 1
+}
+
+fn length(family: Family) -> u8 {
+    if family == Family::V4 { 24 } else { 48 }
+}
+
+fn side_script(family: Family, index: usize) -> String {
+    let mut script = format!("link set lo up\nlink set s{index} up\n");
+    let length = length(family);
+    for last in ALIVE {
+        let address = ip(family, [side(index), 0, last]);
+        script.push_str(&format!("addr add {address}/{length} dev s{index}{}\n", nodad(family)));
+    }
+    script
+}
+
+fn nodad(family: Family) -> &'static str {
+    if family == Family::V4 { "" } else { " nodad" }
+}
+
+fn router_script(family: Family) -> String {
+    let mut script = String::new();
+    let length = length(family);
+    for index in 0..SIDES {
+        let address = ip(family, [side(index), 0, 1]);
+        script.push_str(&format!(
+            "link set r{index} up\naddr add {address}/{length} dev r{index}{}\n",
+            nodad(family)
+        ));
+    }
+    script
+}
+
+/// Waits until a pair can send, and tells what belongs to it.
+fn wired(router: &Netns, side: &Netns, index: usize) -> (Ifindex, Mac, Mac) {
+    let of = |netns: &Netns, name: String| {
+        let link = netns.enter(|inside| {
+            let netlink = Netlink::open(inside)?;
+            netlink.await_operational(&name)?;
+            netlink.link(&name)
+        });
+        let link = link.expect("entered").unwrap_or_else(|error| panic!("{error}"));
+        link.expect("it was made")
+    };
+    let (here, there) = (of(router, format!("r{index}")), of(side, format!("s{index}")));
+    (here.ifindex, here.mac.expect("Ethernet"), there.mac.expect("Ethernet"))
+}
+
+pub mod socket {
+    //! Sockets that get a copy of what the router delivers.
+
+    use std::os::fd::{AsRawFd as _, OwnedFd};
+
+    use netpath_common::Family;
+    use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv};
+
+    pub struct Raw(OwnedFd);
+
+    impl Raw {
+        pub fn all(family: Family) -> Vec<Self> {
+            let (domain, icmp) = match family {
+                Family::V4 => (libc::AF_INET, libc::IPPROTO_ICMP),
+                Family::V6 => (libc::AF_INET6, libc::IPPROTO_ICMPV6),
+            };
+            let open = |protocol| {
+                // SAFETY: socket(2) takes three numbers; what it returns is owned from here on.
+                let file = unsafe {
+                    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+                    let file = libc::socket(domain, kind, protocol);
+                    assert!(file >= 0, "a raw socket of protocol {protocol}");
+                    std::os::fd::FromRawFd::from_raw_fd(file)
+                };
+                Self(file)
+            };
+            let _: (AddressFamily, SockType, SockFlag);
+            [libc::IPPROTO_UDP, libc::IPPROTO_TCP, icmp].map(open).into()
+        }
+
+        /// The next packet, from its IP header on for IPv4, from the one behind it for IPv6.
+        pub fn next(&self) -> Option<Vec<u8>> {
+            let mut buffer = vec![0; 70_000];
+            match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+                Ok(length) => {
+                    buffer.truncate(length);
+                    Some(buffer)
+                }
+                Err(nix::Error::EAGAIN) => None,
+                Err(error) => panic!("a raw socket: {error}"),
+            }
+        }
+    }
+}
