@@ -90,6 +90,18 @@ impl Crossing {
                     return self.outside(places, packet, None);
                 };
                 match places.with_address(&beside, next_hop)? {
+                    Some(target) if places.link(target)?.is_some_and(|link| link.no_arp && link.up) => {
+                        let fault = Fault {
+                            place: target.place,
+                            ingress: Some(target),
+                            egress: None,
+                            why: Why::Mute(target),
+                            packet,
+                            is_off: false,
+                        };
+                        let text = format!("nobody answers for {next_hop}");
+                        Ok(Beyond::Lost(Box::new(fault), text))
+                    }
                     Some(target) => self.arrive(places, target, packet),
                     None if state == Some(NeighbourState::Failed)
                         || places.is_closed(self.from)? =>

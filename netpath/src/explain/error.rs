@@ -29,6 +29,14 @@ pub enum ExplainError {
         /// To.
         destination: String,
     },
+    /// Several have the address, which know nothing of one another.
+    #[error("{address} is an address of {first}, and of others that are not connected with it: say by `--node` which node is near")]
+    Ambiguous {
+        /// The address.
+        address: IpAddr,
+        /// One of those that have it.
+        first: String,
+    },
     /// Of several nodes it is not known which one it comes to.
     #[error("{address} is nobody's here, and there are several nodes: say by `--node` which one it comes to")]
     Nowhere {
@@ -87,7 +95,7 @@ impl ExplainError {
 impl Ends for ExplainError {
     fn ending(&self) -> Ending {
         match self {
-            Self::Families { .. } | Self::Nowhere { .. } | Self::Size { .. } => Ending::Refused,
+            Self::Families { .. } | Self::Nowhere { .. } | Self::Ambiguous { .. } | Self::Size { .. } => Ending::Refused,
             Self::Unknown { .. } | Self::NoUplink { .. } | Self::Trail { .. } | Self::Netlink(_) => {
                 Ending::Failed
             }

@@ -118,7 +118,7 @@ impl Doctor<'_> {
         match &self.fault.why {
             Why::Kernel(cause) => matches!(cause, Cause::NoRoute | Cause::Route { .. }),
             Why::Silent(_) | Why::Loop | Why::Nobody(..) => true,
-            Why::Fast(_) | Why::Down(_) | Why::Narrow(_) => false,
+            Why::Fast(_) | Why::Down(_) | Why::Narrow(_) | Why::Mute(_) => false,
         }
     }
 
@@ -129,6 +129,13 @@ impl Doctor<'_> {
             Why::Fast(reason) => return self.fast(*reason),
             Why::Down(at) => self.down(*at)?,
             Why::Narrow(at) => self.narrow(*at)?,
+            Why::Mute(at) => {
+                let dev = self.places.dev(*at)?;
+                let line = format!("ip link set dev {dev} arp on");
+                let line = command(&self.entry(at.place), line);
+                let problem = format!("{here} answers nobody by {dev}: ARP and neighbour discovery are off there");
+                self.found(Obstacle::Silent, problem, format!("switch it on: {line}"))
+            }
             Why::Silent(next_hop) => {
                 let dev = self.dev(self.fault.egress)?.unwrap_or_default();
                 let problem = format!(
@@ -472,7 +479,9 @@ impl Doctor<'_> {
 
     /// The route to the node that has a destination, where both are on one wire.
     fn way_to(&self, destination: IpAddr) -> Result<Option<String>, ExplainError> {
-        let Some(owner) = self.places.owner(destination, None)? else {
+        let connected = self.places.connected(self.fault.place);
+        let owners = self.places.owners(destination, Some(&connected))?;
+        let Some(&owner) = owners.first() else {
             return Ok(None);
         };
         let here = self.places.node(self.fault.place);

@@ -81,23 +81,7 @@ struct Ends {
 
 impl Ends {
     fn of(places: &Places, question: &Question) -> Result<Self, ExplainError> {
-        let node = question.node.as_ref().map(AsRef::as_ref);
-        let sender = match &question.source {
-            Target::Name(name) => Some(
-                places
-                    .named(name.as_ref(), node)
-                    .ok_or_else(|| ExplainError::unknown(name))?,
-            ),
-            Target::Address(address) => places.owner(*address, None)?,
-        };
-        let wanted = match &question.destination {
-            Target::Name(name) => Some(
-                places
-                    .named(name.as_ref(), None)
-                    .ok_or_else(|| ExplainError::unknown(name))?,
-            ),
-            Target::Address(address) => places.owner(*address, None)?,
-        };
+        let (sender, wanted) = places_of(places, question)?;
         let (source, destination) = addresses(places, question, sender, wanted)?;
         let start = match sender {
             Some(place) => (place, Entry::Sent),
@@ -111,6 +95,63 @@ impl Ends {
             wanted,
         })
     }
+}
+
+/// The namespaces of both ends, where they are known. What has an address is looked for where the other end is, or the node that is
+/// named: labs that know nothing of one another may have the same addresses.
+fn places_of(
+    places: &Places,
+    question: &Question,
+) -> Result<(Option<PlaceId>, Option<PlaceId>), ExplainError> {
+    let node = question.node.as_ref();
+    let named_node = match node {
+        Some(name) => Some(
+            places
+                .node_named(name.as_ref())
+                .ok_or_else(|| ExplainError::unknown(name))?,
+        ),
+        None => None,
+    };
+    let by_name = |end: &Target, node: Option<&str>| match end {
+        Target::Name(name) => {
+            let found = places.named(name.as_ref(), node);
+            found.map(Some).ok_or_else(|| ExplainError::unknown(name))
+        }
+        Target::Address(_) => Ok(None),
+    };
+    let sender = by_name(&question.source, node.map(AsRef::as_ref))?;
+    let wanted = by_name(&question.destination, None)?;
+    let near = named_node.or(sender).or(wanted);
+    let by_address = |end: &Target, near: Option<PlaceId>| {
+        let Target::Address(address) = end else {
+            return Ok(None);
+        };
+        let connected = near.map(|place| places.connected(place));
+        let found = places.owners(*address, connected.as_ref())?;
+        match (found.as_slice(), near) {
+            ([first, _, ..], None) if !is_alone(places, &found) => Err(ExplainError::Ambiguous {
+                address: *address,
+                first: places.place(*first).name.clone(),
+            }),
+            (found, _) => Ok(found.first().copied()),
+        }
+    };
+    let sender = match sender {
+        Some(place) => Some(place),
+        None => by_address(&question.source, near)?,
+    };
+    let wanted = match wanted {
+        Some(place) => Some(place),
+        None => by_address(&question.destination, near.or(sender))?,
+    };
+    Ok((sender, wanted))
+}
+
+/// Whether all of these are connected.
+fn is_alone(places: &Places, found: &[PlaceId]) -> bool {
+    let mut connected = found.iter().map(|it| places.connected(*it));
+    let first = connected.next();
+    connected.all(|it| Some(it) == first)
 }
 
 /// The addresses of both ends, of one family: IPv4 where both have it.

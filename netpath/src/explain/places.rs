@@ -2,7 +2,7 @@
 
 use std::{
     cell::OnceCell,
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     net::{IpAddr, UdpSocket},
     path::{Path, PathBuf},
 };
@@ -187,26 +187,46 @@ impl Places {
         self.nodes().find(|it| self.place(*it).name == name)
     }
 
-    /// Who has an address: by what is recorded, else by what the namespaces have. Some interface of it may have it on a link only.
-    pub(super) fn owner(
+    /// The nodes that are connected with a place's: by wires, or all that are on none.
+    pub(super) fn connected(&self, id: PlaceId) -> BTreeSet<usize> {
+        let (Role::Node(first) | Role::Endpoint(first, _)) = self.place(id).role;
+        let wires = |node: usize| -> BTreeSet<Option<&String>> {
+            let uplinks = self.nodes[node].uplinks.iter();
+            uplinks.map(|uplink| uplink.wire.as_ref()).collect()
+        };
+        let (mut found, mut reached) = (BTreeSet::from([first]), wires(first));
+        loop {
+            let others = 0..self.nodes.len();
+            let next = others.filter(|it| !found.contains(it));
+            let next = next.into_iter().find(|it| !wires(*it).is_disjoint(&reached));
+            let Some(next) = next else {
+                return found;
+            };
+            found.insert(next);
+            reached.extend(wires(next));
+        }
+    }
+
+    /// Who has an address, among these nodes and their endpoints: by what is recorded, else by what the namespaces have. Several
+    /// may, which know nothing of one another.
+    pub(super) fn owners(
         &self,
         address: IpAddr,
-        node: Option<&str>,
-    ) -> Result<Option<PlaceId>, ExplainError> {
-        let is_asked = |it: &PlaceId| node.is_none_or(|node| self.node(*it).name == node);
+        among: Option<&BTreeSet<usize>>,
+    ) -> Result<Vec<PlaceId>, ExplainError> {
+        let is_asked = |it: &PlaceId| {
+            let (Role::Node(node) | Role::Endpoint(node, _)) = self.place(*it).role;
+            among.is_none_or(|among| among.contains(&node))
+        };
         let asked = || self.ids().filter(is_asked);
-        if let Some(found) = asked().find(|it| self.has_recorded(*it, address)) {
-            return Ok(Some(found));
+        let recorded = asked().filter(|it| self.has_recorded(*it, address));
+        let recorded: Vec<PlaceId> = recorded.collect();
+        if !recorded.is_empty() {
+            return Ok(recorded);
         }
-        for id in asked() {
-            // A namespace that is gone has none.
-            if let Ok(state) = self.state(id)
-                && state.has(address)
-            {
-                return Ok(Some(id));
-            }
-        }
-        Ok(None)
+        // A namespace that is gone has none.
+        let has = |it: &PlaceId| self.state(*it).is_ok_and(|state| state.has(address));
+        Ok(asked().filter(has).collect())
     }
 
     fn has_recorded(&self, id: PlaceId, address: IpAddr) -> bool {

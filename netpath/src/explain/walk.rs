@@ -92,6 +92,8 @@ pub(super) enum Why {
     Narrow(At),
     /// Nobody answers for the next hop.
     Silent(IpAddr),
+    /// Who has the next hop answers nobody by this interface.
+    Mute(At),
     /// Nobody has the Ethernet address that it is sent to.
     Nobody(Option<IpAddr>, Mac),
     /// It goes round in circles.
