@@ -25,6 +25,7 @@ mod program;
 mod record;
 mod route;
 pub mod tables;
+mod trail;
 mod verdict;
 
 #[cfg(feature = "user")]
@@ -48,6 +49,7 @@ pub use record::{
     PREFIXES_MAX, PrefixBytes, RecordState, RouteRecord, UplinkRecord,
 };
 pub use route::{RouteEntry, RouteKind, TrieKey};
+pub use trail::{TRAIL_SIGN, TRAILS, Trail, TrailKey};
 pub use verdict::{DropReason, Outcome, PuntReason, Verdict};
 
 /// Version of every pinned layout. A pinned directory of another version is refused, never misread.

@@ -190,6 +190,12 @@ impl Skb {
         unsafe { (*self.raw()).priority = priority };
     }
 
+    /// What a run for a test can say of its packet.
+    #[inline(always)]
+    pub fn control(&self) -> Control {
+        Control(self.raw())
+    }
+
     /// Clears the mark, which must not follow the packet into another namespace.
     #[inline(always)]
     pub fn clear_mark(&mut self) {
@@ -303,6 +309,37 @@ impl Skb {
         // SAFETY: the context is valid; the helper touches no packet byte. Its error only says that the
         // packet carries no such checksum.
         let _no_such_checksum = unsafe { bpf_csum_update(self.raw(), u32::from(difference)) };
+    }
+}
+
+/// What a run for a test can say of its packet (`cb`), and what a packet of the wire has there by chance. It is passed on by value, so
+/// that the packet itself needs no place on the stack.
+#[derive(Clone, Copy)]
+pub struct Control(*mut __sk_buff);
+
+impl Control {
+    /// The first word.
+    #[inline(always)]
+    pub fn sign(self) -> u32 {
+        self.word::<0>()
+    }
+
+    /// The other words.
+    #[inline(always)]
+    pub fn secret(self) -> [u32; 4] {
+        // One by one: the verifier takes no pointer into the context.
+        [
+            self.word::<1>(),
+            self.word::<2>(),
+            self.word::<3>(),
+            self.word::<4>(),
+        ]
+    }
+
+    #[inline(always)]
+    fn word<const AT: usize>(self) -> u32 {
+        // SAFETY: as in `Skb::interface`.
+        unsafe { (&raw const (*self.0).cb[AT]).read_volatile() }
     }
 }
 

@@ -25,6 +25,7 @@ use crate::{
     pipeline::Decision,
     redirect,
     rewrite::{self, Hop},
+    trail,
 };
 
 /// When what the programs go by was last changed.
@@ -190,6 +191,10 @@ const _: () = assert!(PAGES == 1 << (u64::BITS - 60) && PAGES * SLOTS == 1 << (u
 pub fn take(skb: &mut Skb) -> Result<i32, Came> {
     let tick = tick();
     let came = Came::of(tick, epoch());
+    // It is for the stages to tell what they find.
+    if trail::is_asked(skb) {
+        return Err(came);
+    }
     let Some(tags) = Tags::get() else {
         return Err(came);
     };

@@ -23,6 +23,7 @@ use crate::{
     ends::{self, Between, Ends, Part},
     family::{V4, V6},
     flow::Flows,
+    trail,
 };
 
 const MAX: usize = CONNECTIONS_DEFAULT as usize;
@@ -150,28 +151,31 @@ fn by_ports<F: Connections>(skb: &mut Skb) -> u32 {
         destination_port: u16::from_be(flow.destination_port),
         protocol: flow.protocol,
     };
-    is_packets::<F>(&ends).into()
+    is_packets::<F>(skb, &ends).into()
 }
 
 /// Whether the connection of a packet is there. What comes from who began a translated one, and looks as its packets do only behind
 /// the translation, is of another connection, untranslated, with the same ports: then the entry is of one that has ended, or is
 /// made again by its next packet.
 #[inline(always)]
-fn is_packets<F: Connections>(ends: &Ends<F>) -> bool {
+fn is_packets<F: Connections>(skb: &Skb, ends: &Ends<F>) -> bool {
     let (key, from_high) = F::of(ends);
     match F::find(&key) {
-        // SAFETY: as in `note`.
-        Some(entry) if unsafe { is_of_another(&*entry, from_high) } => {
-            // What was read from the kernel's table was not counted.
-            let is_counted = unsafe { (*entry).ingress } != Ifindex(0);
-            if F::remove(&key) && is_counted {
-                count::<F>(REMOVED);
-            }
-            false
-        }
         Some(entry) => {
-            note(entry);
-            true
+            // SAFETY: as in `note`.
+            let is_of_another = unsafe { is_of_another(&*entry, from_high) };
+            if !trail::may_be_asked(skb) {
+                if is_of_another {
+                    // What was read from the kernel's table was not counted.
+                    let is_counted = unsafe { (*entry).ingress } != Ifindex(0);
+                    if F::remove(&key) && is_counted {
+                        count::<F>(REMOVED);
+                    }
+                } else {
+                    note(entry);
+                }
+            }
+            !is_of_another
         }
         None => false,
     }
@@ -184,10 +188,12 @@ fn is_of_another(entry: &ConnectionEntry, from_high: bool) -> bool {
 
 /// Whether a connection is there. It notes that it is used.
 #[inline(always)]
-fn is_entered<F: Connections>(key: &F::Of) -> bool {
+fn is_entered<F: Connections>(skb: &Skb, key: &F::Of) -> bool {
     match F::find(key) {
         Some(entry) => {
-            note(entry);
+            if !trail::may_be_asked(skb) {
+                note(entry);
+            }
             true
         }
         None => false,
@@ -198,10 +204,10 @@ fn is_entered<F: Connections>(key: &F::Of) -> bool {
 #[inline(never)]
 fn is_others_entered<F: Connections>(skb: &Skb) -> bool {
     match ends::of::<F>(skb) {
-        Some((ends, Part::Packet)) => is_packets::<F>(&ends),
-        Some((ends, Part::Error)) => is_entered::<F>(&F::of(&ends).0),
+        Some((ends, Part::Packet)) => is_packets::<F>(skb, &ends),
+        Some((ends, Part::Error)) => is_entered::<F>(skb, &F::of(&ends).0),
         Some((ends, Part::FirstFragment | Part::Fragment)) => {
-            is_entered::<F>(&F::without_ports(&F::of(&ends).0))
+            is_entered::<F>(skb, &F::without_ports(&F::of(&ends).0))
         }
         None => false,
     }

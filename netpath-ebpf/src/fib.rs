@@ -18,7 +18,7 @@ use crate::{
     family::{V4, V6},
     features::Features,
     parse::{ETHERNET, Flow, IPV4_END, IPV6_END, Parse, Parsed},
-    too_big,
+    too_big, trail,
 };
 
 /// Flags of `bpf_fib_lookup` that this kernel has, set by the loader: `BPF_FIB_LOOKUP_SKIP_NEIGH` from
@@ -265,6 +265,7 @@ pub fn next_hop<F: Route>(
             if result == BPF_FIB_LKUP_RET_NO_NEIGH {
                 next_hop.mtu = mtu_without_neighbour(skb, packet, false);
             }
+            trail::next_hop(skb, next_hop);
             Ok(())
         }
         BPF_FIB_LKUP_RET_BLACKHOLE => Err(Verdict::Punt(PuntReason::FibBlackhole)),

@@ -24,7 +24,7 @@ use netpath_ebpf::{
     access::{Skb, View as _},
     cache, counters, log,
     pipeline::{self, Decision},
-    redirect,
+    redirect, trail,
 };
 
 /// Decides by a function, and acts. The function is no parameter: called through one it may not be inlined, and the kernel
@@ -44,9 +44,16 @@ macro_rules! run {
         } else if decision.goes_elsewhere() {
             skb.set_elsewhere();
         }
-        cache::decided(&decision);
-        let action = act(&skb, length, &decision);
-        cache::learn(&mut skb, came);
+        if trail::is_asked(&skb) {
+            trail::decided(&skb, decision.verdict);
+        } else {
+            cache::decided(&decision);
+            count(&skb, length, &decision);
+        }
+        let action = act(&skb, &decision);
+        if !trail::may_be_asked(&skb) {
+            cache::learn(&mut skb, came);
+        }
         action
     }};
 }
@@ -71,7 +78,8 @@ pub fn from_uplink(ctx: TcContext) -> i32 {
 pub fn to_endpoint(ctx: TcContext) -> i32 {
     let skb = Skb::new(ctx);
     let decision = pipeline::to_endpoint(&skb);
-    act(&skb, skb.length(), &decision)
+    count(&skb, skb.length(), &decision);
+    act(&skb, &decision)
 }
 
 /// TC egress of an uplink: a packet that leaves for another node, by whatever way. It was counted where it came in.
@@ -82,12 +90,17 @@ pub fn to_uplink(ctx: TcContext) -> i32 {
     TC_ACT_UNSPEC
 }
 
-/// Counts exactly once, and acts.
+/// Counts exactly once.
 #[inline(always)]
-fn act(skb: &Skb, length: u32, decision: &Decision) -> i32 {
+fn count(skb: &Skb, length: u32, decision: &Decision) {
     let hop = decision.hop(skb);
     counters::count(&hop, length);
     log::decision(skb, &hop, length);
+}
+
+/// Does what was decided.
+#[inline(always)]
+fn act(skb: &Skb, decision: &Decision) -> i32 {
     match decision.verdict {
         Verdict::RedirectPeer => redirect::peer(decision.egress.ifindex),
         Verdict::RedirectNeigh => redirect::next_hop(&decision.egress),

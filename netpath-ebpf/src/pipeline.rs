@@ -16,7 +16,7 @@ use crate::{
     parse::{self, Frame, Network, Parse, Parsed, Place},
     reverse_path,
     rewrite::{self, Hop},
-    side, source,
+    side, source, trail,
 };
 
 /// All that a family brings to the stages.
@@ -109,7 +109,9 @@ fn endpoint_packet(skb: &mut Skb, egress: &mut NextHop) -> Result<Verdict, Verdi
 pub fn from_uplink(skb: &mut Skb) -> Decision {
     let mut egress = NextHop::default();
     let features = Features::of_node();
-    let verdict = if features.bare_uplinks() && gate::is_bare(skb) {
+    // A packet that is asked about always has a header.
+    let is_bare = features.bare_uplinks() && gate::is_bare(skb) && !trail::is_asked(skb);
+    let verdict = if is_bare {
         uplink_packet(&mut skb.bare(), features, &mut egress)
     } else {
         uplink_packet(skb, features, &mut egress)
@@ -177,8 +179,10 @@ fn endpoint_stages<F: Routed>(
     }
     gate::lets_in::<F>(skb, gate)?;
     let route = way(packet)?;
+    trail::destination(skb, &route.endpoint);
     gate::lets_between(&route.endpoint, source)?;
     connections::is_fast::<F>(skb)?;
+    trail::is_fast(skb);
     match route.kind() {
         RouteKind::Local => to_local(skb, packet, &route.endpoint, egress),
         RouteKind::Remote => to_remote(skb, packet, egress),
@@ -202,8 +206,10 @@ fn uplink_stages<F: Routed>(
         gate::uplink_lets_in::<F>(skb)?;
     }
     let route = way(packet)?;
+    trail::destination(skb, &route.endpoint);
     gate::lets_between(&route.endpoint, side::inside(skb, packet, source)?)?;
     connections::is_fast::<F>(skb)?;
+    trail::is_fast(skb);
     match route.kind() {
         RouteKind::Local => into_node(skb, packet, &route.endpoint, features, egress),
         RouteKind::Remote => through_node(skb, packet, features, egress),

@@ -9,6 +9,7 @@ use crate::{
     family::{AddressClass, Family},
     features::Features,
     parse::Parsed,
+    trail,
 };
 
 /// The source must be an address of the endpoint behind this interface, or of a prefix that is routed to it. Returns the
@@ -27,6 +28,7 @@ pub fn of_endpoint<F: Tables>(skb: &Skb, packet: &Parsed<F>) -> Result<u16, Verd
         }
         None => return Err(not_the_endpoints(packet)),
     };
+    trail::owner(skb, &owner);
     if owner.ifindex == interface {
         Ok(owner.punt_between)
     } else {

@@ -9,6 +9,7 @@ mod descriptors;
 pub mod doctor;
 mod ending;
 pub mod expedite;
+pub mod explain;
 pub mod finding;
 pub mod flows;
 mod hash;

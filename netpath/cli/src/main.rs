@@ -12,6 +12,7 @@ mod doctor;
 mod down;
 mod endpoint;
 mod expedite;
+mod explain;
 mod failure;
 mod fastpath;
 mod file;
@@ -39,15 +40,15 @@ use self::{
 
 const EXIT_STATUSES: &str = "\
 Exit status:
-  0  done
+  0  done; explain: the packet arrives
   1  failed, or interrupted and undone; also where no node or endpoint of a
-     name is up
+     name is up; explain: the packet does not arrive
   2  wrong usage, or refused before anything was touched: a word, a map or a
      file that there is not, a topology file with mistakes, something of that
      name that is not netpath's, a capability that is lacking
   3  done, but degraded: not all is as it should be, counters overflowed,
      something keeps alive what was removed, or cells of the benchmark were
-     rejected";
+     rejected; explain: the packet may arrive";
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +135,8 @@ enum Command {
     Stats(stats::StatsArgs),
     /// Show connections: which side each is on, and between which endpoints
     Flows(flows::FlowsArgs),
+    /// Say where a packet goes and why, without sending it, and what cures it where it does not arrive
+    Explain(explain::ExplainArgs),
     /// Show the raw maps, decoded
     Maps(maps::MapsArgs),
     /// Tell what is wrong: the machine, nodes, a topology file; each fault with why and its cure
@@ -163,6 +166,7 @@ impl Command {
             | Self::Show(_)
             | Self::Stats(_)
             | Self::Flows(_)
+            | Self::Explain(_)
             | Self::Maps(_)
             | Self::Doctor(_)
             | Self::Bugreport(_)
@@ -186,6 +190,7 @@ impl Command {
             | Self::Show(_)
             | Self::Stats(_)
             | Self::Flows(_)
+            | Self::Explain(_)
             | Self::Maps(_)
             | Self::Bugreport(_)
             | Self::Completions(_)
@@ -206,6 +211,7 @@ impl Command {
             | Self::Fastpath(_)
             | Self::Stats(_)
             | Self::Flows(_)
+            | Self::Explain(_)
             | Self::Maps(_)
             | Self::Demo(_)
             | Self::Bench(_)
@@ -224,6 +230,7 @@ impl Command {
             Self::Fastpath(args) => fastpath::run(args, context),
             Self::Stats(args) => stats::run(args, context),
             Self::Flows(args) => flows::run(args, context),
+            Self::Explain(args) => explain::run(args, context),
             Self::Maps(args) => maps::run(args, context),
             Self::Doctor(args) => doctor::run(args, context),
             Self::Bugreport(args) => bugreport::run(args, context),
@@ -350,6 +357,10 @@ mod tests {
             "flows",
             "flows --endpoint demo01 --node node03 --side kernel -j",
             "flows --side fast -o wide",
+            "explain demo01 demo03",
+            "explain demo01 10.0.3.2 --proto tcp --sport 1 --dport 443 --reply --diff -j",
+            "explain fd00:9::1 demo03 --node node02 --size 1400 --df --ttl 1 --mark 0x10 --dscp 46",
+            "explain demo01 demo03 --no-reply",
             "maps",
             "maps --node node03",
             "maps list -j",
@@ -413,6 +424,13 @@ mod tests {
             "stats --watch --interval nan",
             "flows --side both",
             "flows --endpoint ../demo01",
+            "explain",
+            "explain demo01",
+            "explain demo01 ../demo03",
+            "explain demo01 demo03 --proto sctp",
+            "explain demo01 demo03 --dscp 64",
+            "explain demo01 demo03 --reply --no-reply",
+            "explain demo01 demo03 --mark -1",
             "maps dump",
             "maps dump hops --node a/b",
             "doctor lab.toml",

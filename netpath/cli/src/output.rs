@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{advice, table::Table};
 
 /// Columns of a terminal that all tables fit, unless all is asked for.
-const WIDTH: u16 = 80;
+pub(super) const WIDTH: u16 = 80;
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -235,7 +235,7 @@ fn is_dumb() -> bool {
 }
 
 /// A text in lines, broken between words.
-fn folded(text: &str, width: usize) -> String {
+pub(super) fn folded(text: &str, width: usize) -> String {
     let mut lines = String::new();
     let mut column = 0;
     for word in text.split(' ') {

@@ -5,6 +5,7 @@
 
 mod changes;
 mod doctor;
+mod explain;
 mod flows;
 mod groups;
 mod hops;
@@ -15,6 +16,10 @@ mod tests;
 pub use self::{
     changes::{Change, Changes},
     doctor::{CheckResult, Diagnosis, Symptom},
+    explain::{
+        ExplainedEnd, ExplainedHop, ExplainedKernel, ExplainedPacket, ExplainedStep,
+        ExplainedUnknown, ExplainedWay, Explanation,
+    },
     flows::{Flow, FlowEnd, FlowTable, Flows},
     groups::{Count, GroupRow, Groups},
     hops::{Hop, Hops, Rate, Rates},

@@ -141,6 +141,21 @@ pub enum DatapathError {
         /// Why it failed.
         source: io::Error,
     },
+    /// The pinned programs are of a build that cannot be asked about a packet.
+    #[error(
+        "node {node}: its programs were loaded by a netpath that cannot ask them about a packet: `netpath up` puts this one's in \
+         their place, while packets flow"
+    )]
+    NoTrail {
+        /// The node.
+        node: String,
+    },
+    /// As many packets are asked about as can be.
+    #[error("node {node}: too many are asking its programs about packets just now: try again")]
+    TrailBusy {
+        /// The node.
+        node: String,
+    },
     /// Something of a node is missing.
     #[error("{}: the node is damaged: {problem}", path.display())]
     Damaged {
@@ -214,6 +229,7 @@ impl Ends for DatapathError {
             | Self::NoBpffs { .. }
             | Self::KernelLacks { .. }
             | Self::Elsewhere { .. }
+            | Self::NoTrail { .. }
             | Self::Untrusted { .. } => Ending::Refused,
             Self::CleanUp { .. } => Ending::Failed,
             Self::Netns(error) => error.ending(),
@@ -230,6 +246,7 @@ impl Ends for DatapathError {
             | Self::Pin { .. }
             | Self::Clsact { .. }
             | Self::QdiscMadeMeanwhile { .. }
+            | Self::TrailBusy { .. }
             | Self::Log(_)
             | Self::Netlink(_) => Ending::Failed,
         }

@@ -163,6 +163,27 @@ impl Maps {
         }
     }
 
+    /// The longest prefix of the route table that holds an address.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn longest_prefix(&self, address: IpAddr) -> Result<Option<IpNet>, DatapathError> {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        for length in (0..=bits).rev() {
+            let Ok(prefix) = IpNet::new(address, length) else {
+                continue;
+            };
+            let is_there = match trie_key(prefix.trunc()) {
+                EitherKey::V4(key) => self.routes_v4.has_exactly(&key)?,
+                EitherKey::V6(key) => self.routes_v6.has_exactly(&key)?,
+            };
+            if is_there {
+                return Ok(Some(prefix.trunc()));
+            }
+        }
+        Ok(None)
+    }
+
     /// Every prefix of the route table.
     ///
     /// # Errors

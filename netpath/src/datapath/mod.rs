@@ -26,6 +26,7 @@ mod table;
 mod tcx;
 mod test_run;
 mod timed;
+mod trail;
 
 pub use self::{
     clock::coarse_now,
@@ -40,6 +41,7 @@ pub use self::{
     tcx::Running,
     test_run::{ReturnCode, TestOutcome, TestPacket},
     timed::TimedProgram,
+    trail::Answer,
 };
 pub use netpath_common::tables::Capacity;
 

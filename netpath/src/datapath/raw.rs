@@ -137,6 +137,23 @@ impl RawMap {
         }
     }
 
+    /// The key behind another one; behind none, or one that is not there, the first.
+    pub(super) fn next_key(&self, key: Option<&[u8]>) -> Result<Option<Vec<u8>>, DatapathError> {
+        let mut next = vec![0; self.layout.key_size];
+        if let Some(key) = key {
+            assert_eq!(key.len(), self.layout.key_size);
+        }
+        let from = key.map_or(std::ptr::null(), <[u8]>::as_ptr);
+        // SAFETY: both are keys of the map's size; null asks for the first.
+        let got = unsafe {
+            sys::element(command::MAP_GET_NEXT_KEY, self.fd(), from, next.as_mut_ptr())
+        };
+        match got {
+            Err(error) if is_absent(&error) => Ok(None),
+            result => result.map(|()| Some(next)).map_err(self.failed("list")),
+        }
+    }
+
     /// Sets an entry.
     pub(super) fn set(&self, key: &[u8], value: &[u8]) -> Result<(), DatapathError> {
         self.update(key, value, 0).map_err(self.failed("write to"))
@@ -254,16 +271,9 @@ impl RawMap {
     ) -> Result<(), DatapathError> {
         let mut before: Option<Vec<u8>> = None;
         loop {
-            let mut key = vec![0; self.layout.key_size];
-            let from = before.as_ref().map_or(std::ptr::null(), |key| key.as_ptr());
-            // SAFETY: both are keys of the map's size; null asks for the first.
-            let got = unsafe {
-                sys::element(command::MAP_GET_NEXT_KEY, self.fd(), from, key.as_mut_ptr())
+            let Some(key) = self.next_key(before.as_deref())? else {
+                return Ok(());
             };
-            match got {
-                Err(error) if is_absent(&error) => return Ok(()),
-                result => result.map_err(self.failed("list"))?,
-            }
             if let Some(value) = self.get(&key)? {
                 tell(&key, &value)?;
             }

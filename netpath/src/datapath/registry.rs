@@ -27,8 +27,8 @@ fn fields(fields: &[Field]) -> String {
         .collect()
 }
 
-/// What each load of the programs has of its own and nobody else reads: not pinned, and no state.
-const CACHES: [&str; 3] = ["cache_tags", "cache_v4", "cache_v6"];
+/// What each load of the programs has of its own: not pinned, and no state.
+const CACHES: [&str; 4] = ["cache_tags", "cache_v4", "cache_v6", "trail"];
 
 /// What may not change under one ABI version.
 fn layout() -> String {

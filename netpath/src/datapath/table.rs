@@ -61,7 +61,7 @@ fn open(pins: &Pins, spec: &'static TableSpec) -> Result<RawMap, DatapathError> 
 }
 
 /// The value that one of these is, as bytes.
-fn bytes<T: Pod>(value: &T) -> &[u8] {
+pub(super) fn bytes<T: Pod>(value: &T) -> &[u8] {
     all_bytes(std::slice::from_ref(value))
 }
 
@@ -153,6 +153,14 @@ impl<K: Pod, V: Pod> Table<K, V> {
             Ok(())
         })?;
         Ok(entries)
+    }
+
+    /// Whether a trie has an entry of exactly this key. It gives the longest prefix that holds a key, whichever that is; but which
+    /// key is behind another it says only of one that it has, and of others which is the first (`trie_get_next_key`).
+    pub(super) fn has_exactly(&self, key: &K) -> Result<bool, DatapathError> {
+        let first = self.raw.next_key(None)?;
+        let next = self.raw.next_key(Some(bytes(key)))?;
+        Ok(first.is_some() && next != first)
     }
 
     /// How many entries it has room for.

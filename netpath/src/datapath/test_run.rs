@@ -20,6 +20,7 @@ const MARK: usize = 8;
 const PRIORITY: usize = 32;
 const INGRESS_IFINDEX: usize = 36;
 const IFINDEX: usize = 40;
+const CONTROL: usize = 48;
 const GSO_SEGS: usize = 164;
 const GSO_SIZE: usize = 176;
 
@@ -41,6 +42,8 @@ pub struct TestPacket {
     pub gso_size: u32,
     /// Number of segments.
     pub gso_segs: u32,
+    /// `skb->cb`, which belongs to whoever has the packet just now.
+    pub control: [u32; 5],
     /// How often to run, each time on what the run before left of the packet; 0 counts as 1.
     pub repeat: u32,
 }
@@ -55,6 +58,7 @@ impl TestPacket {
             mark: 0,
             gso_size: 0,
             gso_segs: 0,
+            control: [0; 5],
             repeat: 1,
         }
     }
@@ -113,45 +117,63 @@ impl Datapath {
         kind: ProgramKind,
         packet: &TestPacket,
     ) -> Result<TestOutcome, DatapathError> {
-        let failed = |source: ProgramError| DatapathError::Program {
-            program: kind.name(),
-            dev: None,
-            source,
-        };
-        let program = SchedClassifier::from_pin(self.pins.program(kind.name())).map_err(failed)?;
-        let mut context = [0; CONTEXT];
-        for (offset, value) in [
-            (MARK, packet.mark),
-            (INGRESS_IFINDEX, packet.ingress_ifindex.0),
-            (IFINDEX, packet.ifindex.0),
-            (GSO_SEGS, packet.gso_segs),
-            (GSO_SIZE, packet.gso_size),
-        ] {
-            context[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
-        }
-        let mut context_after = [0; CONTEXT];
-        // The programs only ever shorten a frame.
-        let mut frame = vec![0; packet.frame.len()];
-        let result = program
-            .test_run(TestRunOptions {
-                data_in: Some(&packet.frame),
-                data_out: Some(&mut frame),
-                ctx_in: Some(&context),
-                ctx_out: Some(&mut context_after),
-                repeat: packet.repeat,
-                ..TestRunOptions::new()
-            })
-            .map_err(failed)?;
-        frame.truncate(result.data_size_out as usize);
-        let field = |offset: usize| {
-            u32::from_ne_bytes(std::array::from_fn(|at| context_after[offset + at]))
-        };
-        Ok(TestOutcome {
-            code: ReturnCode::from_number(result.return_value.cast_signed()),
-            frame,
-            mark: field(MARK),
-            priority: field(PRIORITY),
-            duration: result.duration,
-        })
+        let path = self.pins.program(kind.name());
+        let opened = SchedClassifier::from_pin(path).map_err(failed(kind))?;
+        run(&opened, kind, packet)
     }
+}
+
+pub(super) fn failed(kind: ProgramKind) -> impl Fn(ProgramError) -> DatapathError {
+    move |source| DatapathError::Program {
+        program: kind.name(),
+        dev: None,
+        source,
+    }
+}
+
+/// Runs an open program on a packet, as [`Datapath::test_run`] does.
+pub(super) fn run(
+    program: &SchedClassifier,
+    kind: ProgramKind,
+    packet: &TestPacket,
+) -> Result<TestOutcome, DatapathError> {
+    let mut context = [0; CONTEXT];
+    let mut set = |offset: usize, value: u32| {
+        context[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
+    };
+    for (offset, value) in [
+        (MARK, packet.mark),
+        (INGRESS_IFINDEX, packet.ingress_ifindex.0),
+        (IFINDEX, packet.ifindex.0),
+        (GSO_SEGS, packet.gso_segs),
+        (GSO_SIZE, packet.gso_size),
+    ] {
+        set(offset, value);
+    }
+    for (at, word) in packet.control.into_iter().enumerate() {
+        set(CONTROL + 4 * at, word);
+    }
+    let mut context_after = [0; CONTEXT];
+    // The programs only ever shorten a frame.
+    let mut frame = vec![0; packet.frame.len()];
+    let result = program
+        .test_run(TestRunOptions {
+            data_in: Some(&packet.frame),
+            data_out: Some(&mut frame),
+            ctx_in: Some(&context),
+            ctx_out: Some(&mut context_after),
+            repeat: packet.repeat,
+            ..TestRunOptions::new()
+        })
+        .map_err(failed(kind))?;
+    frame.truncate(result.data_size_out as usize);
+    let field =
+        |offset: usize| u32::from_ne_bytes(std::array::from_fn(|at| context_after[offset + at]));
+    Ok(TestOutcome {
+        code: ReturnCode::from_number(result.return_value.cast_signed()),
+        frame,
+        mark: field(MARK),
+        priority: field(PRIORITY),
+        duration: result.duration,
+    })
 }

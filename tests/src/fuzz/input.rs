@@ -75,6 +75,7 @@ impl fmt::Display for Input {
             mark,
             gso_size,
             gso_segs,
+            control: _,
             repeat: _,
         } = &self.packet;
         write!(

@@ -18,5 +18,6 @@ mod redirect;
 mod remote;
 mod retired;
 mod reverse_path;
+mod trail;
 mod uplink;
 mod wire;

@@ -1,0 +1,260 @@
+//! Labs that are broken in the ways that people break them: the cause is named, and the cure, when it is run, makes the packet arrive.
+
+use std::net::IpAddr;
+
+use netpath::{explain::Arrives, finding::Finding};
+use netpath_tests::lab::{Lab, TWO_NODES, addresses};
+
+use crate::{asserted, obey, shown};
+
+/// A lab that is broken somehow.
+struct Broken<'a> {
+    lab: &'a Lab,
+    from: &'a str,
+    to: &'a str,
+    size: Option<u32>,
+    /// The obstacle, and on which node or endpoint.
+    id: &'a str,
+    on: &'a str,
+    /// What is forgotten between the cure and the next packet.
+    forget: &'a dyn Fn(IpAddr),
+}
+
+impl Broken<'_> {
+    /// Explained and lost, cured, explained and answered; with each family.
+    fn is_cured(&self, break_it: &dyn Fn(IpAddr)) {
+        for to in addresses(self.to) {
+            let healthy = asserted(self.lab, self.from, to, self.size);
+            assert_eq!(healthy.arrives, Arrives::Yes, "{}", shown(&healthy));
+            (self.forget)(to);
+            break_it(to);
+            self.goes_wrong_and_is_cured(to);
+        }
+    }
+
+    fn goes_wrong_and_is_cured(&self, to: IpAddr) {
+        let found = asserted(self.lab, self.from, to, self.size);
+        assert_eq!(found.arrives, Arrives::No, "{}", shown(&found));
+        let finding = found.finding.as_ref();
+        let finding = finding.unwrap_or_else(|| panic!("no finding: {}", shown(&found)));
+        let Finding {
+            id, object, cure, ..
+        } = finding;
+        let told = (*id, object.as_str());
+        let on = self.lab.name(self.on);
+        assert_eq!(told, (self.id, on.as_str()), "{}", shown(&found));
+        assert!(found.verdict.contains(&finding.problem), "{}", found.verdict);
+        obey(cure);
+        (self.forget)(to);
+        let found = asserted(self.lab, self.from, to, self.size);
+        assert_eq!(found.arrives, Arrives::Yes, "{cure}: {}", shown(&found));
+    }
+}
+
+fn nothing(_: IpAddr) {}
+
+fn ip(address: IpAddr) -> &'static str {
+    match address {
+        IpAddr::V4(_) => "",
+        IpAddr::V6(_) => "-6 ",
+    }
+}
+
+fn accepting() -> String {
+    TWO_NODES.replace("\"drop\"", "\"accept\"")
+}
+
+#[test]
+fn a_missing_return_route() {
+    let text = accepting();
+    let mut kept = Vec::new();
+    for line in text.lines() {
+        let is_back = line.contains("10.0.1.0/24") || line.contains("fd00:1::/64");
+        if !is_back {
+            kept.push(line);
+        }
+    }
+    let lab = Lab::up(&kept.join("\n"));
+    let broken = Broken {
+        lab: &lab,
+        from: "a1",
+        to: "b1",
+        size: None,
+        id: "way_no_route",
+        on: "B",
+        forget: &nothing,
+    };
+    for to in addresses("b1") {
+        broken.goes_wrong_and_is_cured(to);
+    }
+}
+
+#[test]
+fn forward_drops() {
+    let lab = Lab::up(TWO_NODES);
+    let broken = Broken {
+        lab: &lab,
+        from: "a1",
+        to: "a2",
+        size: None,
+        id: "way_policy",
+        on: "A",
+        forget: &nothing,
+    };
+    broken.is_cured(&|_| drop(lab.fast_path(false, "A", None)));
+}
+
+#[test]
+fn a_rule_drops() {
+    let lab = Lab::up(&accepting());
+    lab.fast_path(false, "A", None);
+    let broken = Broken {
+        lab: &lab,
+        from: "a1",
+        to: "a2",
+        size: None,
+        id: "way_rule",
+        on: "A",
+        forget: &nothing,
+    };
+    broken.is_cured(&|to| {
+        lab.fast_path(false, "A", None);
+        let program = if to.is_ipv4() { "iptables" } else { "ip6tables" };
+        lab.run("A", &format!("{program} -w -A FORWARD -i va1 -o va2 -j DROP"));
+    });
+}
+
+#[test]
+fn a_wrong_mtu() {
+    let lab = Lab::up(TWO_NODES);
+    let forget = |to| {
+        lab.ip("a1", &format!("{}route flush cache", ip(to)));
+    };
+    let broken = Broken {
+        lab: &lab,
+        from: "a1",
+        to: "b1",
+        size: Some(1400),
+        id: "way_too_big",
+        on: "A",
+        forget: &forget,
+    };
+    broken.is_cured(&|_| drop(lab.ip("A", "link set dev up0 mtu 1300")));
+}
+
+/// The kernel of the endpoint takes an address for its packets that nobody gave it by netpath.
+#[test]
+fn a_spoofed_source() {
+    let lab = Lab::up(TWO_NODES);
+    let broken = Broken {
+        lab: &lab,
+        from: "a1",
+        to: "b1",
+        size: None,
+        id: "way_spoofed",
+        on: "A",
+        forget: &nothing,
+    };
+    broken.is_cured(&|to| match to {
+        // The first address of all.
+        IpAddr::V4(_) => {
+            lab.ip("a1", "addr add 10.0.9.9/32 dev eth0");
+            lab.ip("a1", "addr del 10.0.1.2/32 dev eth0");
+            lab.ip("a1", "addr add 10.0.1.2/32 dev eth0");
+        }
+        // The one that has most in common with the destination (RFC 6724).
+        IpAddr::V6(_) => drop(lab.ip("a1", "addr add fd00:3:0:0:9::9/128 dev eth0 nodad")),
+    });
+}
+
+/// What is known of a router is wrong, or it answers nobody.
+#[test]
+fn a_dead_neighbour() {
+    let lab = Lab::up(TWO_NODES);
+    let via = |to: IpAddr| addresses("B")[usize::from(to.is_ipv6())];
+    let known = Broken {
+        lab: &lab,
+        from: "a1",
+        to: "b1",
+        size: None,
+        id: "way_wrong_mac",
+        on: "A",
+        forget: &nothing,
+    };
+    known.is_cured(&|to| {
+        let via = via(to);
+        let line = format!("neigh replace {via} lladdr 02:00:00:00:00:99 nud permanent dev up0");
+        lab.ip("A", &line);
+    });
+    let asked = Broken {
+        id: "way_next_hop_silent",
+        on: "B",
+        ..known
+    };
+    asked.is_cured(&|_| {
+        lab.ip("B", "link set dev up0 arp off");
+        lab.ip("A", "neigh flush dev up0");
+        lab.ip("A", "-6 neigh flush dev up0");
+    });
+}
+
+#[test]
+fn a_node_without_its_fast_path() {
+    let lab = Lab::up(TWO_NODES);
+    let broken = Broken {
+        lab: &lab,
+        from: "a1",
+        to: "b1",
+        size: None,
+        id: "way_policy",
+        on: "B",
+        forget: &nothing,
+    };
+    broken.is_cured(&|_| drop(lab.fast_path(false, "B", None)));
+}
+
+/// A rule for what leaves the cluster, which also takes what does not.
+#[test]
+fn nat_on_the_way() {
+    let lab = Lab::up(&accepting());
+    let broken = Broken {
+        lab: &lab,
+        from: "a1",
+        to: "b1",
+        size: None,
+        id: "way_translated",
+        on: "A",
+        forget: &nothing,
+    };
+    broken.is_cured(&|to| {
+        let (program, own) = match to {
+            IpAddr::V4(_) => ("iptables", "192.0.2.7"),
+            IpAddr::V6(_) => ("ip6tables", "2001:db8::7"),
+        };
+        let line = format!("-t nat -A POSTROUTING -o up0 -j SNAT --to-source {own}");
+        lab.run("A", &format!("{program} -w {line}"));
+        // What rules there are is looked at with each `up`.
+        lab.converge();
+    });
+}
+
+#[test]
+fn a_changed_next_hop() {
+    let lab = Lab::up(TWO_NODES);
+    let broken = Broken {
+        lab: &lab,
+        from: "a1",
+        to: "b1",
+        size: None,
+        id: "way_led_elsewhere",
+        on: "A",
+        forget: &nothing,
+    };
+    broken.is_cured(&|to| {
+        let (dst, via) = match to {
+            IpAddr::V4(_) => ("10.0.3.0/24", "100.100.198.77"),
+            IpAddr::V6(_) => ("fd00:3::/64", "fd00:198::77"),
+        };
+        lab.ip("A", &format!("{}route replace {dst} via {via}", ip(to)));
+    });
+}

@@ -1,0 +1,109 @@
+//! Ways that arrive, whoever decides of them.
+
+use netpath::explain::{Arrives, By, Protocol, Question};
+use netpath_tests::lab::{Lab, TWO_NODES, addresses};
+
+use crate::{asserted, explained, question, shown};
+
+/// Who decides where, by the names of places.
+fn deciders(lab: &Lab, way: &netpath::explain::Way) -> Vec<(String, By)> {
+    let hops = way.hops.iter();
+    hops.map(|hop| (hop.name.replace(lab.prefix(), ""), hop.by)).collect()
+}
+
+#[test]
+fn every_way_of_a_healthy_lab() {
+    use By::{FastPath, Kernel};
+    let lab = Lab::up(TWO_NODES);
+    for (from, to, nodes) in [
+        ("a1", "a2", &["A"][..]),
+        ("a1", "b1", &["A", "B"]),
+        ("b2", "a2", &["B", "A"]),
+    ] {
+        for address in addresses(to) {
+            let found = asserted(&lab, from, address, None);
+            assert_eq!(found.arrives, Arrives::Yes, "{}", shown(&found));
+            assert_eq!(found.finding, None);
+            let ends = |from: &str, nodes: Vec<&str>, to: &str| {
+                let nodes = nodes.into_iter().map(|node| (node.to_owned(), FastPath));
+                let first = std::iter::once((from.to_owned(), Kernel));
+                first.chain(nodes).chain([(to.to_owned(), Kernel)]).collect::<Vec<_>>()
+            };
+            let there = ends(from, nodes.to_vec(), to);
+            assert_eq!(deciders(&lab, &found.there), there, "{}", shown(&found));
+            let back = ends(to, nodes.iter().rev().copied().collect(), from);
+            let found_back = found.back.as_ref().expect("an answer");
+            assert_eq!(deciders(&lab, found_back), back, "{}", shown(&found));
+            // A hop less at each node.
+            let last = found.there.hops.last().expect("hops");
+            assert_eq!(usize::from(last.packet.ttl), 64 - nodes.len());
+        }
+    }
+}
+
+/// The fast path does what the kernel would do, where that accepts.
+#[test]
+fn the_kernel_would_do_the_same() {
+    let lab = Lab::up(&TWO_NODES.replace("\"drop\"", "\"accept\""));
+    for protocol in [Protocol::Icmp, Protocol::Tcp, Protocol::Udp] {
+        for address in ["a2", "b1"].map(addresses).concat() {
+            let asked = Question {
+                protocol,
+                diff: true,
+                ..question(lab.name("a1"), address)
+            };
+            let found = explained(&asked);
+            assert_eq!(found.arrives, Arrives::Yes, "{}", shown(&found));
+            let back = found.back.as_ref().expect("an answer");
+            let hops = found.there.hops.iter().chain(&back.hops);
+            for hop in hops.filter(|hop| hop.by == By::FastPath) {
+                let kernel = hop.kernel.as_ref().expect("it was asked");
+                assert!(kernel.agrees, "{}: {} but {}", hop.name, hop.outcome, kernel.text);
+            }
+        }
+    }
+}
+
+/// With the fast path off or on, from a node, and with a policy of DROP that only what is left to the kernel meets.
+#[test]
+fn the_kernels_own_way() {
+    let lab = Lab::up(&TWO_NODES.replace("\"drop\"", "\"accept\""));
+    lab.fast_path(false, "A", None);
+    for address in addresses("b1") {
+        let found = asserted(&lab, "a1", address, None);
+        assert_eq!(found.arrives, Arrives::Yes, "{}", shown(&found));
+        let by = |way: &netpath::explain::Way| deciders(&lab, way)[1].1;
+        assert_eq!(by(&found.there), By::Kernel);
+        // And a node's own packets.
+        let found = asserted(&lab, "A", address, None);
+        assert_eq!(found.arrives, Arrives::Yes, "{}", shown(&found));
+    }
+}
+
+/// An endpoint's address is that endpoint, whoever is asked for; one of nobody's comes by an uplink.
+#[test]
+fn ends_by_address() {
+    let lab = Lab::up(TWO_NODES);
+    for (a1, b1) in addresses("a1").into_iter().zip(addresses("b1")) {
+        let found = explained(&question(a1, b1));
+        let first = &found.there.hops[0];
+        assert_eq!(first.name, lab.name("a1"));
+        assert_eq!(found.arrives, Arrives::Yes, "{}", shown(&found));
+        let outside = if a1.is_ipv4() { "192.0.2.1" } else { "2001:db8::1" };
+        let found = explained(&Question {
+            reply: Some(false),
+            ..question(outside, b1)
+        });
+        let first = &found.there.hops[0];
+        assert_eq!((first.name.as_str(), first.ingress.as_deref()), (lab.name("B").as_str(), Some("up0")));
+        // It is the kernel's, and FORWARD drops it.
+        assert_eq!(found.arrives, Arrives::No, "{}", shown(&found));
+        // One of ours from outside is forged.
+        let found = explained(&Question {
+            node: Some(lab.name("A").parse().expect("a name")),
+            reply: Some(false),
+            ..question(outside, a1)
+        });
+        assert_eq!(found.there.hops[0].name, lab.name("A"));
+    }
+}
