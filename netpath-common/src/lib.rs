@@ -25,6 +25,7 @@ mod program;
 mod record;
 mod route;
 pub mod tables;
+pub mod trace;
 mod verdict;
 
 #[cfg(feature = "user")]

@@ -25,6 +25,7 @@ use crate::{
     pipeline::Decision,
     redirect,
     rewrite::{self, Hop},
+    trace,
 };
 
 /// When what the programs go by was last changed.
@@ -265,6 +266,10 @@ pub fn learn(skb: &mut Skb, came: Came) {
     let Some(tags) = Tags::get() else {
         return;
     };
+    // What the cache decides is told nobody.
+    if trace::is_wanted() {
+        return;
+    }
     match (tags.then, Network::of(skb.protocol())) {
         (KEEP, Some(Network::V4)) => keep_candidate::<V4>(skb, tags, came),
         (KEEP, Some(Network::V6)) => keep_candidate::<V6>(skb, tags, came),

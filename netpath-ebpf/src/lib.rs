@@ -10,6 +10,7 @@ pub mod counters;
 pub mod log;
 pub mod pipeline;
 pub mod redirect;
+pub mod trace;
 
 mod checks;
 mod connections;

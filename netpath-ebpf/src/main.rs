@@ -24,7 +24,7 @@ use netpath_ebpf::{
     access::{Skb, View as _},
     cache, counters, log,
     pipeline::{self, Decision},
-    redirect,
+    redirect, trace,
 };
 
 /// Decides by a function, and acts. The function is no parameter: called through one it may not be inlined, and the kernel
@@ -88,6 +88,7 @@ fn act(skb: &Skb, length: u32, decision: &Decision) -> i32 {
     let hop = decision.hop(skb);
     counters::count(&hop, length);
     log::decision(skb, &hop, length);
+    trace::decision(skb, &hop, length);
     match decision.verdict {
         Verdict::RedirectPeer => redirect::peer(decision.egress.ifindex),
         Verdict::RedirectNeigh => redirect::next_hop(&decision.egress),
