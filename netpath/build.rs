@@ -187,7 +187,11 @@ impl Toolchain {
                 "--target-dir",
             ])
             .arg(&target_dir)
-            .args(object.features.map(|features| format!("--features={features}")))
+            .args(
+                object
+                    .features
+                    .map(|features| format!("--features={features}")),
+            )
             .env("RUSTC", &self.rustc)
             .env("RUSTC_BOOTSTRAP", "1")
             .env("CARGO_ENCODED_RUSTFLAGS", rustflags)
@@ -204,10 +208,7 @@ impl Toolchain {
             ));
         }
         Ok((
-            target_dir
-                .join(target)
-                .join("release")
-                .join(object.program),
+            target_dir.join(target).join("release").join(object.program),
             stderr,
         ))
     }

@@ -144,8 +144,8 @@ fn observe(ctx: &RawTracePointContext, point: TracePoint, why: Why) {
             return;
         }
     }
-    let is_freed = point as u32 == TracePoint::Consumed as u32
-        || point as u32 == TracePoint::Dropped as u32;
+    let is_freed =
+        point as u32 == TracePoint::Consumed as u32 || point as u32 == TracePoint::Dropped as u32;
     if is_freed {
         let _gone = TRACED.remove(skb);
     } else {
@@ -309,9 +309,8 @@ fn read<T: Copy>(from: u64) -> Option<T> {
 fn read_or_zero<const N: usize>(from: u64) -> [u8; N] {
     let mut value = [0; N];
     // SAFETY: as in `read`.
-    let _unreadable = unsafe {
-        bpf_probe_read_kernel(value.as_mut_ptr().cast(), N as u32, from as *const _)
-    };
+    let _unreadable =
+        unsafe { bpf_probe_read_kernel(value.as_mut_ptr().cast(), N as u32, from as *const _) };
     value
 }
 

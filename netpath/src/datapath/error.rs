@@ -194,6 +194,12 @@ pub enum DatapathError {
         /// The interface.
         dev: String,
     },
+    /// Another trace is told what the node's programs decide.
+    #[error("node {node} is traced by another `netpath trace`: wait for it to end")]
+    Traced {
+        /// The node.
+        node: String,
+    },
     /// The node's namespace cannot be entered.
     #[error(transparent)]
     Netns(#[from] crate::netns::NetnsError),
@@ -214,6 +220,7 @@ impl Ends for DatapathError {
             | Self::NoBpffs { .. }
             | Self::KernelLacks { .. }
             | Self::Elsewhere { .. }
+            | Self::Traced { .. }
             | Self::Untrusted { .. } => Ending::Refused,
             Self::CleanUp { .. } => Ending::Failed,
             Self::Netns(error) => error.ending(),

@@ -15,6 +15,7 @@ mod log;
 mod maps;
 mod mend;
 mod migrate;
+mod observe;
 mod pins;
 mod raw;
 #[cfg(test)]
@@ -28,13 +29,14 @@ mod test_run;
 mod timed;
 
 pub use self::{
-    clock::coarse_now,
+    clock::{coarse_now, monotonic as monotonic_now},
     clsact::Clsact,
     error::DatapathError,
     kernel::{AttachMode, attach_mode},
     log::{DatapathLog, LoggedPacket},
     maps::{MapSummary, Maps, Writer, from_bytes, map_names, to_bytes},
     mend::Missing,
+    observe::{Observed, Observer, Untold},
     pins::nodes,
     table::{PerCpuTable, Single, Table, Writable},
     tcx::Running,

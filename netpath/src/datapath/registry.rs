@@ -28,7 +28,14 @@ fn fields(fields: &[Field]) -> String {
 }
 
 /// What each load of the programs has of its own and nobody else reads: not pinned, and no state.
-const CACHES: [&str; 3] = ["cache_tags", "cache_v4", "cache_v6"];
+const CACHES: [&str; 6] = [
+    "cache_tags",
+    "cache_told",
+    "cache_trace",
+    "cache_traced",
+    "cache_v4",
+    "cache_v6",
+];
 
 /// What may not change under one ABI version.
 fn layout() -> String {

@@ -54,7 +54,22 @@ const LIBRARY: &[(&str, &[&str])] = &[
         ],
     ),
     ("lab", &["model", "provision"]),
-    ("api", &["counters", "finding", "flows", "provision"]),
+    (
+        "trace",
+        &[
+            "datapath",
+            "flows",
+            "hash",
+            "netfilter",
+            "netns",
+            "probe",
+            "random",
+        ],
+    ),
+    (
+        "api",
+        &["counters", "finding", "flows", "provision", "trace"],
+    ),
 ];
 
 /// Modules that do no I/O.
