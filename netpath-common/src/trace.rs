@@ -367,8 +367,13 @@ impl FilterStep {
 
 impl TraceFilter {
     /// Whether a packet is one of those that are looked for.
-    #[inline(always)]
     pub fn matches(&self, headers: &TraceHeaders) -> bool {
+        self.left(headers) & 1 != 0
+    }
+
+    /// What the steps leave: the answer is in the lowest bit.
+    #[inline(always)]
+    pub fn left(&self, headers: &TraceHeaders) -> u32 {
         // What the steps have found that were not combined yet, the last one in the lowest bit.
         let mut found = 0u32;
         for step in &self.steps {
@@ -380,7 +385,7 @@ impl TraceFilter {
                 _ => found << 1 | u32::from(step.finds(headers)),
             };
         }
-        found & 1 != 0
+        found
     }
 }
 

@@ -22,6 +22,7 @@ mod show;
 mod signals;
 mod stats;
 mod table;
+mod trace;
 mod up;
 
 use std::{path::Path, process::ExitCode};
@@ -132,6 +133,8 @@ enum Command {
     Stats(stats::StatsArgs),
     /// Show connections: which side each is on, and between which endpoints
     Flows(flows::FlowsArgs),
+    /// Send probes, or follow an endpoint's traffic, and show what each packet meets
+    Trace(trace::TraceArgs),
     /// Show the raw maps, decoded
     Maps(maps::MapsArgs),
     /// Tell the story of the built-in lab, each step checked
@@ -157,6 +160,7 @@ impl Command {
             | Self::Show(_)
             | Self::Stats(_)
             | Self::Flows(_)
+            | Self::Trace(_)
             | Self::Maps(_)
             | Self::Bench(_)
             | Self::Completions(_)
@@ -177,6 +181,7 @@ impl Command {
             | Self::Show(_)
             | Self::Stats(_)
             | Self::Flows(_)
+            | Self::Trace(_)
             | Self::Maps(_)
             | Self::Completions(_)
             | Self::Man(_) => false,
@@ -194,6 +199,7 @@ impl Command {
             | Self::Fastpath(_)
             | Self::Stats(_)
             | Self::Flows(_)
+            | Self::Trace(_)
             | Self::Maps(_)
             | Self::Demo(_)
             | Self::Bench(_)
@@ -212,6 +218,7 @@ impl Command {
             Self::Fastpath(args) => fastpath::run(args, context),
             Self::Stats(args) => stats::run(args, context),
             Self::Flows(args) => flows::run(args, context),
+            Self::Trace(args) => trace::run(args, context),
             Self::Maps(args) => maps::run(args, context),
             Self::Demo(args) => demo::command::run(args, context),
             Self::Bench(args) => bench::run(args, context),
@@ -336,6 +343,11 @@ mod tests {
             "flows",
             "flows --endpoint demo01 --node node03 --side kernel -j",
             "flows --side fast -o wide",
+            "trace demo01 demo02",
+            "trace demo01 10.0.3.2 -c 3 --proto tcp --dport 443 --ttl 3 --df -w way.pcapng",
+            "trace demo01 demo02 --family ipv6 --source fd00:9::1 --size 1400 -j",
+            "trace --endpoint demo01 --drops",
+            "trace --endpoint demo01 -c 10 --sample 100 tcp port 80",
             "maps",
             "maps --node node03",
             "maps list -j",
@@ -395,6 +407,11 @@ mod tests {
             "stats --watch --interval nan",
             "flows --side both",
             "flows --endpoint ../demo01",
+            "trace --ttl 0 demo01 demo02",
+            "trace --proto sctp demo01 demo02",
+            "trace demo01 demo02 --drops",
+            "trace --endpoint demo01 --ttl 3",
+            "trace --endpoint ../demo01",
             "maps dump",
             "maps dump hops --node a/b",
             "bench --paths netpaht",

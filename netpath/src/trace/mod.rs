@@ -9,6 +9,7 @@ mod fate;
 pub mod filter;
 mod kernel;
 mod packet;
+pub mod pcapng;
 mod places;
 mod reason;
 mod session;

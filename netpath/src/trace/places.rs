@@ -179,6 +179,16 @@ impl Places {
             .map(|(number, place)| (*number, place))
     }
 
+    /// The endpoint that an interface of a node leads to.
+    pub fn behind(&self, netns: u32, ifindex: u32) -> Option<String> {
+        let node = &self.get(netns)?.name;
+        let mut all = self.by_number.values();
+        let found = all.find(|place| {
+            matches!(&place.role, Role::Endpoint { node: of, host_ifindex, .. } if of == node && *host_ifindex == ifindex)
+        });
+        found.map(|place| place.name.clone())
+    }
+
     /// What a namespace is called.
     pub fn name(&self, number: u32) -> String {
         match (self.get(number), number) {

@@ -257,6 +257,7 @@ impl Session {
         &mut self,
         request: &LiveRequest,
         interrupted: &AtomicBool,
+        until: Option<Instant>,
         mut sink: impl FnMut(&Self, Traced) -> bool,
     ) -> Result<Untold, TraceError> {
         let (number, place) = self.named(&request.endpoint)?;
@@ -275,10 +276,15 @@ impl Session {
         let mut follower = Follower::default();
         let mut is_enough = false;
         while !is_enough {
-            let ends = interrupted.load(Ordering::Relaxed);
+            let is_over = until.is_some_and(|until| Instant::now() >= until);
+            let ends = is_over || interrupted.load(Ordering::Relaxed);
             observer.read(STEP, |it| follower.take(it))?;
             let now = monotonic_now();
-            follower.sort_until(now.saturating_sub(nanoseconds(SETTLED)), &self.kernel);
+            let settled = match ends {
+                true => u64::MAX,
+                false => now.saturating_sub(nanoseconds(SETTLED)),
+            };
+            follower.sort_until(settled, &self.kernel);
             let idle = match ends {
                 true => u64::MAX,
                 false => now.saturating_sub(nanoseconds(IDLE)),
