@@ -24,6 +24,9 @@ pub const TRACED_MAX: u32 = 4096;
 /// Size of the ring buffer, in bytes.
 pub const TRACE_RING: u32 = 1 << 20;
 
+/// Most traces that a node's programs tell at a time.
+pub const TRACES: u32 = 4;
+
 /// What an event is about: its first field.
 pub const IS_PACKET: u32 = 1;
 /// What a decision is about: its first field.
@@ -127,7 +130,8 @@ pub struct TraceDecision {
     pub length: u32,
 }
 
-/// Until when a trace wants to be told of decisions. A trace that was killed is over by itself.
+/// Until when a trace wants to be told of decisions: the first of all of them, each of the others of one. A trace that was killed is
+/// over by itself.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TraceLease {

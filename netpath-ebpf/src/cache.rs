@@ -266,11 +266,9 @@ pub fn learn(skb: &mut Skb, came: Came) {
     let Some(tags) = Tags::get() else {
         return;
     };
-    // What the cache decides is told nobody.
-    if trace::is_wanted() {
-        return;
-    }
     match (tags.then, Network::of(skb.protocol())) {
+        // What the cache decides is told nobody.
+        (KEEP, _) if trace::is_wanted() => {}
         (KEEP, Some(Network::V4)) => keep_candidate::<V4>(skb, tags, came),
         (KEEP, Some(Network::V6)) => keep_candidate::<V6>(skb, tags, came),
         (FORGET, _) => forget(skb),

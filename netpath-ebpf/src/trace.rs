@@ -8,29 +8,29 @@ use aya_ebpf::{
 };
 use netpath_common::{
     HopKey,
-    trace::{IS_DECISION, TRACE_RING, TRACED_MAX, TraceDecision, TraceLease},
+    trace::{IS_DECISION, TRACE_RING, TRACED_MAX, TRACES, TraceDecision, TraceLease},
 };
 
 use crate::access::Skb;
 
-/// Until when somebody traces.
+/// Until when somebody traces, and behind that until when each trace goes on, which only user space reads.
 #[btf_map(name = "cache_trace")]
-pub static LEASE: Array<TraceLease, 1> = Array::new();
+pub static LEASES: Array<TraceLease, { 1 + TRACES as usize }> = Array::new();
 
-/// The packets that are followed, by their addresses in the kernel: the observer's own map.
+/// The packets that each trace follows, by their addresses in the kernel: the observers' own maps.
 #[btf_map(name = "cache_traced")]
-pub static TRACED: ArrayOfMaps<LruHashMap<u64, u64, { TRACED_MAX as usize }>, 1> =
+pub static TRACED: ArrayOfMaps<LruHashMap<u64, u64, { TRACED_MAX as usize }>, { TRACES as usize }> =
     ArrayOfMaps::new();
 
-/// Where it is told: the observer's own ring buffer.
+/// Where each trace is told: the observers' own ring buffers.
 #[btf_map(name = "cache_told")]
-pub static TOLD: ArrayOfMaps<RingBuf<TraceDecision, { TRACE_RING as usize }>, 1> =
+pub static TOLD: ArrayOfMaps<RingBuf<TraceDecision, { TRACE_RING as usize }>, { TRACES as usize }> =
     ArrayOfMaps::new();
 
 /// Whether somebody traces.
 #[inline(always)]
 pub fn is_wanted() -> bool {
-    let until = LEASE.get(0).map_or(0, |lease| lease.until);
+    let until = LEASES.get(0).map_or(0, |lease| lease.until);
     // SAFETY: it takes nothing.
     until != 0 && until > unsafe { bpf_ktime_get_ns() }
 }
@@ -39,13 +39,15 @@ pub fn is_wanted() -> bool {
 #[inline(always)]
 pub fn decision(skb: &Skb, hop: &HopKey, length: u32) {
     if is_wanted() {
-        tell(skb.address(), hop, length);
+        for trace in 0..TRACES {
+            tell(trace, skb.address(), hop, length);
+        }
     }
 }
 
 #[inline(never)]
-fn tell(skb: u64, hop: &HopKey, length: u32) {
-    let (Some(traced), Some(told)) = (TRACED.get(0), TOLD.get(0)) else {
+fn tell(trace: u32, skb: u64, hop: &HopKey, length: u32) {
+    let (Some(traced), Some(told)) = (TRACED.get(trace), TOLD.get(trace)) else {
         return;
     };
     // SAFETY: whether it is there is all that is asked.

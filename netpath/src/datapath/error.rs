@@ -9,6 +9,8 @@ use aya::{
     programs::{ProgramError, links::LinkError, tc::TcError},
 };
 
+use netpath_common::trace::TRACES;
+
 use crate::{Ending, Ends, netlink::NetlinkError};
 
 /// A failure of the datapath. Each names its object.
@@ -194,8 +196,8 @@ pub enum DatapathError {
         /// The interface.
         dev: String,
     },
-    /// Another trace is told what the node's programs decide.
-    #[error("node {node} is traced by another `netpath trace`: wait for it to end")]
+    /// As many other traces as there may be are told what the node's programs decide.
+    #[error("node {node} is traced by {TRACES} others: wait for one of them to end")]
     Traced {
         /// The node.
         node: String,

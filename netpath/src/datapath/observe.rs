@@ -17,8 +17,8 @@ use aya::{
 use netpath_common::{
     ProgramKind,
     trace::{
-        IS_DECISION, IS_PACKET, TraceCounts, TraceDecision, TraceEvent, TraceFilter, TraceLease,
-        TraceOffsets, TracePoint,
+        IS_DECISION, IS_PACKET, TRACES, TraceCounts, TraceDecision, TraceEvent, TraceFilter,
+        TraceLease, TraceOffsets, TracePoint,
     },
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -29,6 +29,7 @@ use super::{
     load,
     raw::RawMap,
 };
+use crate::lock::{Lock, Subject};
 
 /// The programs on tracepoints, built from netpath-ebpf by build.rs.
 static OBSERVER: &[u8] = aya::include_bytes_aligned!(env!("NETPATH_BPF_OBSERVER"));
@@ -41,8 +42,8 @@ const LEASES: &str = "cache_trace";
 const TRACED: &str = "cache_traced";
 const TOLD: &str = "cache_told";
 
-/// The only key of an array of one.
-const FIRST: [u8; 4] = [0; 4];
+/// The lease of all traces together, in front of those of each.
+const OF_ALL: u32 = 0;
 
 /// What was seen or decided.
 #[derive(Clone, Copy, Debug)]
@@ -121,22 +122,20 @@ impl Observer {
             .try_fold(false, |known, kind| {
                 Ok::<_, DatapathError>(known || datapath.has_object(kind)?)
             })?;
-        let Some(asked) = Asked::find(datapath)?.filter(|_| is_known) else {
+        let Some(mut asked) = Asked::find(datapath)?.filter(|_| is_known) else {
             return Ok(false);
         };
-        if asked.until()? > clock::monotonic() {
-            return Err(DatapathError::Traced {
-                node: datapath.name().to_owned(),
-            });
-        }
+        let _lock = Lock::take_briefly(Subject::Trace)?;
+        asked.place = asked.free()?.ok_or_else(|| DatapathError::Traced {
+            node: datapath.name().to_owned(),
+        })?;
         let Some(Map::LruHashMap(traced)) = self.ebpf.map("traced") else {
             return Err(lacks("traced"));
         };
         let traced = traced.fd().as_fd().as_raw_fd();
-        asked.traced.set(&FIRST, &traced.to_ne_bytes())?;
-        asked
-            .told
-            .set(&FIRST, &self.told.as_raw_fd().to_ne_bytes())?;
+        let key = asked.place.to_ne_bytes();
+        asked.traced.set(&key, &traced.to_ne_bytes())?;
+        asked.told.set(&key, &self.told.as_raw_fd().to_ne_bytes())?;
         asked.ask_until(clock::monotonic() + nanoseconds(LEASE))?;
         self.asked_until = 0;
         self.nodes.push(asked);
@@ -201,8 +200,13 @@ impl Observer {
 
 impl Drop for Observer {
     fn drop(&mut self) {
+        let lock = Lock::take_briefly(Subject::Trace);
         for node in &self.nodes {
-            if let Err(error) = node.release() {
+            let released = match &lock {
+                Ok(_) => node.release(node.place).map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(error) = released {
                 tracing::warn!("node {}: {error}: it tells no more in a moment", node.name);
             }
         }
@@ -220,6 +224,8 @@ impl std::fmt::Debug for Observer {
 /// What a node's programs are asked by.
 struct Asked {
     name: String,
+    /// Which of the traces this is.
+    place: u32,
     leases: RawMap,
     traced: RawMap,
     told: RawMap,
@@ -254,46 +260,72 @@ impl Asked {
         };
         Ok(Some(Self {
             name: datapath.name().to_owned(),
+            place: 0,
             leases,
             traced,
             told,
         }))
     }
 
-    fn until(&self) -> Result<u64, DatapathError> {
-        let value = self.leases.get(&FIRST)?;
+    fn until(&self, lease: u32) -> Result<u64, DatapathError> {
+        let value = self.leases.get(&lease.to_ne_bytes())?;
         let value = value.and_then(|value| Some(*value.first_chunk::<8>()?));
         Ok(value.map_or(0, u64::from_ne_bytes))
     }
 
-    fn ask_until(&self, until: u64) -> Result<(), DatapathError> {
-        let lease = TraceLease { until };
-        self.leases.set(&FIRST, &lease.until.to_ne_bytes())
+    fn set(&self, lease: u32, until: u64) -> Result<(), DatapathError> {
+        let TraceLease { until } = TraceLease { until };
+        self.leases.set(&lease.to_ne_bytes(), &until.to_ne_bytes())
     }
 
-    /// Asks no more, and takes the observer's maps out.
-    fn release(&self) -> Result<(), DatapathError> {
-        self.ask_until(0)?;
-        self.traced.remove(&FIRST)?;
-        self.told.remove(&FIRST)
+    /// A place that no trace has, or one that was killed.
+    fn free(&self) -> Result<Option<u32>, DatapathError> {
+        let now = clock::monotonic();
+        for place in 0..TRACES {
+            if self.until(1 + place)? <= now {
+                return Ok(Some(place));
+            }
+        }
+        Ok(None)
+    }
+
+    fn ask_until(&self, until: u64) -> Result<(), DatapathError> {
+        self.set(1 + self.place, until)?;
+        self.set(OF_ALL, until)
+    }
+
+    /// Asks no more, and takes the observer's maps out. The caller holds the lock.
+    fn release(&self, place: u32) -> Result<(), DatapathError> {
+        self.set(1 + place, 0)?;
+        self.traced.remove(&place.to_ne_bytes())?;
+        self.told.remove(&place.to_ne_bytes())?;
+        let mut others = (0..TRACES).map(|other| self.until(1 + other));
+        let last = others.try_fold(0, |last, until| Ok::<_, DatapathError>(last.max(until?)))?;
+        self.set(OF_ALL, last)
     }
 }
 
 impl Datapath {
-    /// Takes back what a trace that was killed has asked of the node's programs. They have stopped by themselves by then; what is
-    /// left is a few maps of its, and a number that they look at. Returns whether anything was.
+    /// Takes back what traces that were killed have asked of the node's programs. They have stopped by themselves by then; what is
+    /// left is a few maps of theirs, and a number that they look at. Returns whether anything was.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn end_killed_trace(&self) -> Result<bool, DatapathError> {
+    pub fn end_killed_traces(&self) -> Result<bool, DatapathError> {
         let Some(asked) = Asked::find(self)? else {
             return Ok(false);
         };
-        match asked.until()? {
-            0 => Ok(false),
-            until if until > clock::monotonic() => Ok(false),
-            _ => asked.release().map(|()| true),
+        let _lock = Lock::take_briefly(Subject::Trace)?;
+        let now = clock::monotonic();
+        let mut found = false;
+        for place in 0..TRACES {
+            let until = asked.until(1 + place)?;
+            if until != 0 && until <= now {
+                asked.release(place)?;
+                found = true;
+            }
         }
+        Ok(found)
     }
 }
 

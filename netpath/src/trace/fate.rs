@@ -207,10 +207,11 @@ fn of_filter(packet: &Packet, step: &Step, chain: &str, places: &Places) -> Stri
     let place = places.get(step.netns);
     let found = place.and_then(|place| place.netns().run(|| iptables.chain(chain)).ok()?.ok());
     let name = places.name(step.netns);
+    let device = places.device(step.netns, step.ifindex);
     match found.map(|chain| chain.policy) {
         Some(Policy::Drop) => format!(
-            "FORWARD of {name} has policy DROP, and no rule accepts it: accept it with `{inside}{program} -A FORWARD ...`, \
-             or have it take the fast path (`netpath fastpath on`)"
+            "FORWARD of {name} has policy DROP, and no rule accepts it: accept it with \
+             `{inside}{program} -A FORWARD -i {device} -j ACCEPT`, or have it take the fast path with `netpath fastpath on`"
         ),
         Some(Policy::Accept) | None => shown,
     }

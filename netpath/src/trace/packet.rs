@@ -247,12 +247,12 @@ impl Follower {
         self.packets.values().map(|followed| &followed.packet)
     }
 
-    /// Takes out the packets of which nothing was seen since a moment, and the oldest of those that are more than so many.
-    pub fn retire(&mut self, moment: u64, most: usize) -> Vec<Packet> {
+    /// Takes out the packets of whose last step this says that nothing comes behind it, and the oldest of those that are more than
+    /// so many.
+    pub fn retire(&mut self, is_last: impl Fn(&Step) -> bool, most: usize) -> Vec<Packet> {
         let too_many = self.packets.len().saturating_sub(most);
         let is_over = |(index, (_, followed)): (usize, (&u64, &Followed))| {
-            let last = followed.packet.steps.last().map_or(0, |step| step.time);
-            index < too_many || last < moment
+            index < too_many || followed.packet.steps.last().is_none_or(&is_last)
         };
         let over: Vec<u64> = self
             .packets
@@ -411,6 +411,15 @@ fn function(address: u64, kernel: &Kernel) -> Option<String> {
 /// How many of the functions that called are told.
 const CALLERS: usize = 4;
 
+/// Functions by which every packet comes, and that tell nothing of why it was dropped.
+const EVERYBODYS: [&str; 5] = [
+    "__netif_receive_skb",
+    "netif_receive_skb",
+    "process_backlog",
+    "napi_",
+    "__napi_",
+];
+
 fn dropped(event: &TraceEvent, kernel: &Kernel) -> Drop {
     let depth = (event.depth as usize).min(event.stack.len());
     let place = function(event.location, kernel);
@@ -423,13 +432,15 @@ fn dropped(event: &TraceEvent, kernel: &Kernel) -> Drop {
     // What is told already.
     let told = calls.iter().position(|name| Some(name) == place.as_ref());
     let callers = calls.split_off(told.map_or(0, |at| at + 1).min(calls.len()));
+    let is_everybodys = |name: &String| EVERYBODYS.iter().any(|it| name.starts_with(it));
+    let callers = callers.into_iter().take_while(|name| !is_everybodys(name));
     Drop {
         reason: match event.reason {
             0 => String::new(),
             reason => kernel.reason(reason),
         },
         function: place,
-        callers: callers.into_iter().take(CALLERS).collect(),
+        callers: callers.take(CALLERS).collect(),
     }
 }
 

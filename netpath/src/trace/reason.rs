@@ -166,9 +166,10 @@ fn found(table: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
     row.map(|(_, text)| *text)
 }
 
-/// Whether a drop of this reason means that a packet has come where it was to come.
+/// Whether a drop of this reason means that a packet has come where it was to come: only that nobody wants it there. The kernel
+/// says so of each echo reply, which sockets have got a copy of.
 pub fn is_arrival(reason: &str) -> bool {
-    ["NO_SOCKET", "TCP_FLAGS", "ICMP_CSUM_OK"].contains(&reason)
+    reason == "NO_SOCKET"
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::{
     Filter, TraceError,
     fate::{Fate, Target, fate},
     kernel::Kernel,
-    packet::{Follower, Packet},
+    packet::{Follower, Packet, Step, What},
     places::{Place, Places, Role},
 };
 use crate::{
@@ -30,8 +30,10 @@ const SETTLED: Duration = Duration::from_millis(50);
 const TICK: Duration = Duration::from_millis(20);
 /// How long answers may take to a packet that has arrived.
 const ANSWER: Duration = Duration::from_millis(250);
-/// After so long nothing more is seen of a packet of live traffic.
-const IDLE: Duration = Duration::from_secs(1);
+/// After so long nothing comes behind what looks like a packet's last step.
+const AFTERWARDS: Duration = Duration::from_millis(200);
+/// After so long nothing more comes: a neighbour that does not answer is given up by then.
+const IDLE: Duration = Duration::from_secs(5);
 /// Most packets that are put together at a time.
 const MOST: usize = 4096;
 /// Most packets of live traffic that each processor begins to follow in a quarter of a second.
@@ -285,11 +287,14 @@ impl Session {
                 false => now.saturating_sub(nanoseconds(SETTLED)),
             };
             follower.sort_until(settled, &self.kernel);
-            let idle = match ends {
-                true => u64::MAX,
-                false => now.saturating_sub(nanoseconds(IDLE)),
+            let is_last = |step: &Step| {
+                let patience = match self.looks_last(step) {
+                    true => AFTERWARDS,
+                    false => IDLE,
+                };
+                ends || now.saturating_sub(step.time) > nanoseconds(patience)
             };
-            for packet in follower.retire(idle, MOST) {
+            for packet in follower.retire(is_last, MOST) {
                 let traced = self.of_endpoint(packet, target, &addresses);
                 is_enough |= traced.is_some_and(|traced| sink(self, traced));
                 if is_enough {
@@ -301,9 +306,20 @@ impl Session {
         Ok(observer.untold()?)
     }
 
+    /// Whether mostly nothing comes behind a step. Where a node has it, it may wait for a neighbour.
+    fn looks_last(&self, step: &Step) -> bool {
+        match step.what {
+            What::Dropped(_) | What::Consumed(_) | What::Sent => true,
+            What::Received | What::Decided(_) => {
+                let place = self.places.get(step.netns);
+                place.is_none_or(|place| place.role != Role::Node)
+            }
+        }
+    }
+
     /// A packet of live traffic, if it is the endpoint's and not one of another lab with the same addresses.
     fn of_endpoint(&self, packet: Packet, own: Target, addresses: &[IpAddr]) -> Option<Traced> {
-        let is_own = |step: &super::Step| {
+        let is_own = |step: &Step| {
             let node = self.places.get(step.netns);
             step.netns == own.netns || node.is_some_and(|place| place.role == Role::Node)
         };

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use netpath::api::{TraceStep, TracedPacket};
+use netpath::{
+    api::{TraceStep, TracedPacket},
+    trace::is_arrival,
+};
 
 use crate::output::folded;
 
@@ -93,9 +96,13 @@ fn happened(step: &TraceStep) -> String {
                 .chain(&step.callers)
                 .map(String::as_str)
                 .collect();
+            let how = match is_arrival(reason) {
+                true => "nobody takes it:",
+                false => "dropped",
+            };
             match calls.is_empty() {
-                true => format!("dropped {reason}"),
-                false => format!("dropped {reason} in {}", calls.join(" < ")),
+                true => format!("{how} {reason}"),
+                false => format!("{how} {reason} in {}", calls.join(" < ")),
             }
         }
         ("consumed", _) => match &step.function {
