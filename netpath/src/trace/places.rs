@@ -179,6 +179,21 @@ impl Places {
             .map(|(number, place)| (*number, place))
     }
 
+    /// Whether endpoints of several nodes have an address: what is seen elsewhere may be the others'.
+    pub fn is_ambiguous(&self, address: IpAddr) -> bool {
+        let has = |place: &&Place| matches!(&place.role, Role::Endpoint { addresses, .. } if addresses.contains(&address));
+        self.by_number.values().filter(has).count() > 1
+    }
+
+    /// Whether a namespace is that of an endpoint's node.
+    pub fn is_node_of(&self, node: u32, endpoint: u32) -> bool {
+        let (node, endpoint) = (self.get(node), self.get(endpoint));
+        node.zip(endpoint).is_some_and(|(node, endpoint)| {
+            node.role == Role::Node
+                && matches!(&endpoint.role, Role::Endpoint { node: of, .. } if *of == node.name)
+        })
+    }
+
     /// The endpoint that an interface of a node leads to.
     pub fn behind(&self, netns: u32, ifindex: u32) -> Option<String> {
         let node = &self.get(netns)?.name;

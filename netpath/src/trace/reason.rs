@@ -166,10 +166,10 @@ fn found(table: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
     row.map(|(_, text)| *text)
 }
 
-/// Whether a drop of this reason means that a packet has come where it was to come: only that nobody wants it there. The kernel
-/// says so of each echo reply, which sockets have got a copy of.
+/// Whether a drop of this reason means that a packet has come where it was to come: only that nobody wants it there, or closed its
+/// socket before it was read. The kernel says the first of each echo reply, which sockets have got a copy of.
 pub fn is_arrival(reason: &str) -> bool {
-    reason == "NO_SOCKET"
+    ["NO_SOCKET", "QUEUE_PURGE"].contains(&reason)
 }
 
 #[cfg(test)]

@@ -165,12 +165,20 @@ impl Session {
             ));
         }
         for node in &self.places.nodes {
-            if !observer.ask(node)? {
-                self.notes.push(format!(
-                    "node {}: its programs are of another build, and do not tell what they decide: `netpath up` exchanges them",
-                    node.name()
-                ));
-            }
+            // One node's trouble is not the others'.
+            let problem = match observer.ask(node) {
+                Ok(true) => continue,
+                Ok(false) => {
+                    "its programs are of another build: `netpath up` exchanges them".to_owned()
+                }
+                // It was taken down since it was listed.
+                Err(_) if !node.directory().exists() => continue,
+                Err(error) => error.to_string(),
+            };
+            self.notes.push(format!(
+                "what node {} decides is not told: {problem}",
+                node.name()
+            ));
         }
         // What was remembered before is decided again.
         thread::sleep(TICK);
@@ -319,11 +327,10 @@ impl Session {
 
     /// A packet of live traffic, if it is the endpoint's and not one of another lab with the same addresses.
     fn of_endpoint(&self, packet: Packet, own: Target, addresses: &[IpAddr]) -> Option<Traced> {
-        let is_own = |step: &Step| {
-            let node = self.places.get(step.netns);
-            step.netns == own.netns || node.is_some_and(|place| place.role == Role::Node)
-        };
-        if !packet.steps.iter().any(is_own) {
+        let is_near =
+            |step: &Step| step.netns == own.netns || self.places.is_node_of(step.netns, own.netns);
+        let is_ambiguous = addresses.iter().any(|it| self.places.is_ambiguous(*it));
+        if is_ambiguous && !packet.steps.iter().any(is_near) {
             return None;
         }
         let direction = match addresses.contains(&packet.summary.source) {
