@@ -1,7 +1,7 @@
 //! Builds the TC programs of netpath-ebpf from source and hands the objects to the crate.
 //!
-//! Exports `NETPATH_BPF_OBJECT` and, with aya-log compiled in, `NETPATH_BPF_OBJECT_DEBUG`: paths for
-//! `aya::include_bytes_aligned!(env!(..))`. The toolchain is the one that `cargo xtask setup` found
+//! Exports `NETPATH_BPF_OBJECT`, with aya-log compiled in `NETPATH_BPF_OBJECT_DEBUG`, and `NETPATH_BPF_OBSERVER`, by which
+//! `netpath trace` observes: paths for `aya::include_bytes_aligned!(env!(..))`. The toolchain is the one that `cargo xtask setup` found
 //! and wrote down in `<target>/bpf-toolchain/toolchain.env`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +14,7 @@ use std::process::{Command, Stdio, exit};
 type Result<T> = std::result::Result<T, String>;
 
 const PROGRAM: &str = "netpath-ebpf";
+const OBSERVER: &str = "netpath-observer";
 const TOOLCHAIN_FILE: &str = "bpf-toolchain/toolchain.env";
 const TOOLCHAIN_FORMAT: &str = "1";
 
@@ -54,15 +55,23 @@ fn build() -> Result<()> {
         Object {
             variable: "NETPATH_BPF_OBJECT",
             file: "netpath.bpf.o",
+            program: PROGRAM,
             features: None,
         },
         Object {
             variable: "NETPATH_BPF_OBJECT_DEBUG",
             file: "netpath-debug.bpf.o",
+            program: PROGRAM,
             features: Some("debug-log"),
         },
+        Object {
+            variable: "NETPATH_BPF_OBSERVER",
+            file: "netpath-observer.bpf.o",
+            program: OBSERVER,
+            features: None,
+        },
     ] {
-        let (built, stderr) = toolchain.compile(workspace, object.features)?;
+        let (built, stderr) = toolchain.compile(workspace, &object)?;
         warnings.extend(one_line_warnings(&stderr));
         let path = out_dir.join(object.file);
         fs::copy(&built, &path)
@@ -91,6 +100,8 @@ fn locked(workspace: &Path, package: &str) -> Result<String> {
 struct Object {
     variable: &'static str,
     file: &'static str,
+    /// Its binary of the package.
+    program: &'static str,
     features: Option<&'static str>,
 }
 
@@ -155,7 +166,7 @@ impl Toolchain {
     }
 
     /// Returns the object's path and what the compiler said.
-    fn compile(&self, workspace: &Path, features: Option<&str>) -> Result<(PathBuf, String)> {
+    fn compile(&self, workspace: &Path, object: &Object) -> Result<(PathBuf, String)> {
         let arch = variable("CARGO_CFG_TARGET_ARCH")?;
         let target = match variable("CARGO_CFG_TARGET_ENDIAN")?.as_str() {
             "big" => "bpfeb-unknown-none",
@@ -187,13 +198,17 @@ impl Toolchain {
                 "--package",
                 PROGRAM,
                 "--bin",
-                PROGRAM,
+                object.program,
                 "--target",
                 target,
                 "--target-dir",
             ])
             .arg(&target_dir)
-            .args(features.map(|features| format!("--features={features}")))
+            .args(
+                object
+                    .features
+                    .map(|features| format!("--features={features}")),
+            )
             .env("RUSTC", &self.rustc)
             .env("RUSTC_BOOTSTRAP", "1")
             .env("CARGO_ENCODED_RUSTFLAGS", rustflags)
@@ -210,7 +225,7 @@ impl Toolchain {
             ));
         }
         Ok((
-            target_dir.join(target).join("release").join(PROGRAM),
+            target_dir.join(target).join("release").join(object.program),
             stderr,
         ))
     }

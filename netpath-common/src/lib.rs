@@ -26,6 +26,7 @@ mod record;
 mod route;
 pub mod tables;
 mod trail;
+pub mod trace;
 mod verdict;
 
 #[cfg(feature = "user")]

@@ -113,6 +113,12 @@ impl Skb {
         &self.ctx
     }
 
+    /// Where the kernel has it: a context is its `struct sk_buff`.
+    #[inline(always)]
+    pub fn address(&self) -> u64 {
+        self.raw() as u64
+    }
+
     /// The interface whose hook this is.
     #[inline(always)]
     pub fn interface(&self) -> Ifindex {

@@ -26,6 +26,7 @@ use crate::{
     redirect,
     rewrite::{self, Hop},
     trail,
+    trace,
 };
 
 /// When what the programs go by was last changed.
@@ -271,6 +272,8 @@ pub fn learn(skb: &mut Skb, came: Came) {
         return;
     };
     match (tags.then, Network::of(skb.protocol())) {
+        // What the cache decides is told nobody.
+        (KEEP, _) if trace::is_wanted() => {}
         (KEEP, Some(Network::V4)) => keep_candidate::<V4>(skb, tags, came),
         (KEEP, Some(Network::V6)) => keep_candidate::<V6>(skb, tags, came),
         (FORGET, _) => forget(skb),

@@ -11,6 +11,7 @@ pub mod log;
 pub mod pipeline;
 pub mod redirect;
 pub mod trail;
+pub mod trace;
 
 mod checks;
 mod connections;

@@ -24,7 +24,7 @@ use netpath_ebpf::{
     access::{Skb, View as _},
     cache, counters, log,
     pipeline::{self, Decision},
-    redirect, trail,
+    redirect, trace, trail,
 };
 
 /// Decides by a function, and acts. The function is no parameter: called through one it may not be inlined, and the kernel
@@ -96,6 +96,7 @@ fn count(skb: &Skb, length: u32, decision: &Decision) {
     let hop = decision.hop(skb);
     counters::count(&hop, length);
     log::decision(skb, &hop, length);
+    trace::decision(skb, &hop, length);
 }
 
 /// Does what was decided.

@@ -60,6 +60,8 @@ pub enum Work {
     Count,
     /// Maps are read, and what the kernel says of them.
     Maps,
+    /// Packets are observed, and test packets are sent.
+    Trace,
     /// Nodes are looked at or changed.
     Nodes,
     /// A lab is made, and test packets are sent in it.
@@ -70,9 +72,10 @@ pub enum Work {
 
 impl Work {
     /// All of it.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Count,
         Self::Maps,
+        Self::Trace,
         Self::Nodes,
         Self::Demo,
         Self::Bench,
@@ -83,6 +86,7 @@ impl Work {
         match self {
             Self::Count => &["stats", "flows"],
             Self::Maps => &["maps"],
+            Self::Trace => &["trace"],
             Self::Nodes => &["up", "down", "show", "endpoint", "fastpath", "explain"],
             Self::Demo => &["demo"],
             Self::Bench => &["bench"],
@@ -96,7 +100,7 @@ impl Work {
             Self::Count => &[SysPtrace],
             Self::Maps => &[SysAdmin, SysPtrace],
             Self::Nodes => &[NetAdmin, SysAdmin, SysPtrace],
-            Self::Demo => &[NetAdmin, NetRaw, SysAdmin, SysPtrace],
+            Self::Trace | Self::Demo => &[NetAdmin, NetRaw, SysAdmin, SysPtrace],
             Self::Bench => &[NetAdmin, NetRaw, SysAdmin, SysNice, SysPtrace],
         }
     }
@@ -105,7 +109,7 @@ impl Work {
     fn others_need(self) -> &'static [Capability] {
         use Capability::{NetAdmin, NetRaw, SysAdmin};
         match self {
-            Self::Count | Self::Maps | Self::Nodes => &[],
+            Self::Count | Self::Maps | Self::Trace | Self::Nodes => &[],
             Self::Demo | Self::Bench => &[NetAdmin, NetRaw, SysAdmin],
         }
     }

@@ -29,6 +29,7 @@ pub mod reconcile;
 pub mod sysctl;
 #[cfg(test)]
 mod tests;
+pub mod trace;
 
 pub use self::{
     descriptors::DescriptorsError,

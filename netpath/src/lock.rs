@@ -100,6 +100,8 @@ pub(crate) enum Subject {
     Bpffs,
     /// Who has grace periods expedited. Held for a moment only, with or without the others.
     Expedite,
+    /// Who is told what programs decide. Held for a moment only, with or without the others.
+    Trace,
 }
 
 impl Subject {
@@ -108,6 +110,7 @@ impl Subject {
             Self::Topology => "topology.lock",
             Self::Bpffs => "bpffs.lock",
             Self::Expedite => "expedite.lock",
+            Self::Trace => "trace.lock",
         })
     }
 }

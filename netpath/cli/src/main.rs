@@ -25,6 +25,7 @@ mod show;
 mod signals;
 mod stats;
 mod table;
+mod trace;
 mod up;
 
 use std::{path::Path, process::ExitCode};
@@ -137,6 +138,8 @@ enum Command {
     Flows(flows::FlowsArgs),
     /// Say where a packet goes and why, without sending it, and what cures it where it does not arrive
     Explain(explain::ExplainArgs),
+    /// Send probes, or follow an endpoint's traffic, and show what each packet meets
+    Trace(trace::TraceArgs),
     /// Show the raw maps, decoded
     Maps(maps::MapsArgs),
     /// Tell what is wrong: the machine, nodes, a topology file; each fault with why and its cure
@@ -167,6 +170,7 @@ impl Command {
             | Self::Stats(_)
             | Self::Flows(_)
             | Self::Explain(_)
+            | Self::Trace(_)
             | Self::Maps(_)
             | Self::Doctor(_)
             | Self::Bugreport(_)
@@ -191,6 +195,7 @@ impl Command {
             | Self::Stats(_)
             | Self::Flows(_)
             | Self::Explain(_)
+            | Self::Trace(_)
             | Self::Maps(_)
             | Self::Bugreport(_)
             | Self::Completions(_)
@@ -212,6 +217,7 @@ impl Command {
             | Self::Stats(_)
             | Self::Flows(_)
             | Self::Explain(_)
+            | Self::Trace(_)
             | Self::Maps(_)
             | Self::Demo(_)
             | Self::Bench(_)
@@ -231,6 +237,7 @@ impl Command {
             Self::Stats(args) => stats::run(args, context),
             Self::Flows(args) => flows::run(args, context),
             Self::Explain(args) => explain::run(args, context),
+            Self::Trace(args) => trace::run(args, context),
             Self::Maps(args) => maps::run(args, context),
             Self::Doctor(args) => doctor::run(args, context),
             Self::Bugreport(args) => bugreport::run(args, context),
@@ -361,6 +368,11 @@ mod tests {
             "explain demo01 10.0.3.2 --proto tcp --sport 1 --dport 443 --reply --diff -j",
             "explain fd00:9::1 demo03 --node node02 --size 1400 --df --ttl 1 --mark 0x10 --dscp 46",
             "explain demo01 demo03 --no-reply",
+            "trace demo01 demo02",
+            "trace demo01 10.0.3.2 -c 3 --proto tcp --dport 443 --ttl 3 --df -w way.pcapng",
+            "trace demo01 demo02 --family ipv6 --source fd00:9::1 --size 1400 -j",
+            "trace --endpoint demo01 --drops",
+            "trace --endpoint demo01 -c 10 --sample 100 tcp port 80",
             "maps",
             "maps --node node03",
             "maps list -j",
@@ -431,6 +443,11 @@ mod tests {
             "explain demo01 demo03 --dscp 64",
             "explain demo01 demo03 --reply --no-reply",
             "explain demo01 demo03 --mark -1",
+            "trace --ttl 0 demo01 demo02",
+            "trace --proto sctp demo01 demo02",
+            "trace demo01 demo02 --drops",
+            "trace --endpoint demo01 --ttl 3",
+            "trace --endpoint ../demo01",
             "maps dump",
             "maps dump hops --node a/b",
             "doctor lab.toml",

@@ -163,6 +163,20 @@ impl Output {
         )
     }
 
+    /// Prints one of many results for programs: a line of JSON, or a YAML document of a stream.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn show_line<T: Serialize>(&self, document: &T) -> Result<(), StdoutError> {
+        let bytes = match self.format {
+            Format::Yaml => format!("---\n{}", yaml(document)?).into_bytes(),
+            Format::Table | Format::Wide | Format::Json => {
+                serde_json::to_vec(document).map(newline)?
+            }
+        };
+        self.raw(&bytes)
+    }
+
     fn can_redraw(&self) -> bool {
         self.is_terminal && !is_dumb()
     }

@@ -12,6 +12,7 @@ mod hops;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub use self::{
     changes::{Change, Changes},
@@ -24,4 +25,5 @@ pub use self::{
     groups::{Count, GroupRow, Groups},
     hops::{Hop, Hops, Rate, Rates},
     status::{Endpoint, Finding, Interface, NextHop, Route, Status, StatusNode, Uplink},
+    trace::{Trace, TraceStep, TracedPacket},
 };

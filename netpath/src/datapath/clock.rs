@@ -10,7 +10,7 @@ pub fn coarse_now() -> u64 {
 }
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
-pub(super) fn monotonic() -> u64 {
+pub fn monotonic() -> u64 {
     nanoseconds(ClockId::CLOCK_MONOTONIC)
 }
 

@@ -9,6 +9,8 @@ use aya::{
     programs::{ProgramError, links::LinkError, tc::TcError},
 };
 
+use netpath_common::trace::TRACES;
+
 use crate::{Ending, Ends, netlink::NetlinkError};
 
 /// A failure of the datapath. Each names its object.
@@ -209,6 +211,12 @@ pub enum DatapathError {
         /// The interface.
         dev: String,
     },
+    /// As many other traces as there may be are told what the node's programs decide.
+    #[error("node {node} is traced by {TRACES} others: wait for one of them to end")]
+    Traced {
+        /// The node.
+        node: String,
+    },
     /// The node's namespace cannot be entered.
     #[error(transparent)]
     Netns(#[from] crate::netns::NetnsError),
@@ -230,6 +238,7 @@ impl Ends for DatapathError {
             | Self::KernelLacks { .. }
             | Self::Elsewhere { .. }
             | Self::NoTrail { .. }
+            | Self::Traced { .. }
             | Self::Untrusted { .. } => Ending::Refused,
             Self::CleanUp { .. } => Ending::Failed,
             Self::Netns(error) => error.ending(),

@@ -89,7 +89,7 @@ fn verify_all(ebpf: &mut Ebpf) -> Result<(), DatapathError> {
             .map(|(kind, program)| {
                 scope.spawn(move || {
                     let program = classifier(program).ok_or_else(|| missing(kind))?;
-                    verify(|| program.load()).map_err(|source| readable(kind, source))
+                    verify(|| program.load()).map_err(|source| readable(kind.name(), source))
                 })
             })
             .collect();
@@ -106,7 +106,9 @@ const ATTEMPTS: u32 = 5;
 
 /// Has the kernel verify a program. It breaks off with EAGAIN when a signal comes (`do_check` in kernel/bpf/verifier.c), and
 /// then is asked again.
-fn verify(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+pub(super) fn verify(
+    mut load: impl FnMut() -> Result<(), ProgramError>,
+) -> Result<(), ProgramError> {
     let mut attempts = 1;
     loop {
         match load() {
@@ -138,8 +140,7 @@ fn missing(kind: ProgramKind) -> DatapathError {
 }
 
 /// The verifier's own words first: the last lines of its log say what it did not like.
-fn readable(kind: ProgramKind, source: ProgramError) -> DatapathError {
-    let program = kind.name();
+pub(super) fn readable(program: &'static str, source: ProgramError) -> DatapathError {
     match source {
         ProgramError::LoadError {
             io_error,

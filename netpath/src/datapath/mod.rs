@@ -15,6 +15,7 @@ mod log;
 mod maps;
 mod mend;
 mod migrate;
+mod observe;
 mod pins;
 mod raw;
 #[cfg(test)]
@@ -29,13 +30,14 @@ mod timed;
 mod trail;
 
 pub use self::{
-    clock::coarse_now,
+    clock::{coarse_now, monotonic as monotonic_now},
     clsact::Clsact,
     error::DatapathError,
     kernel::{AttachMode, attach_mode},
     log::{DatapathLog, LoggedPacket},
     maps::{MapSummary, Maps, Writer, from_bytes, map_names, to_bytes},
     mend::Missing,
+    observe::{Observed, Observer, Untold},
     pins::{nodes, unfinished},
     table::{PerCpuTable, Single, Table, Writable},
     tcx::Running,

@@ -27,8 +27,16 @@ fn fields(fields: &[Field]) -> String {
         .collect()
 }
 
-/// What each load of the programs has of its own: not pinned, and no state.
-const CACHES: [&str; 4] = ["cache_tags", "cache_v4", "cache_v6", "trail"];
+/// What each load of the programs has of its own and nobody else reads: not pinned, and no state.
+const CACHES: [&str; 7] = [
+    "cache_tags",
+    "cache_told",
+    "cache_trace",
+    "cache_traced",
+    "cache_v4",
+    "cache_v6",
+    "trail",
+];
 
 /// What may not change under one ABI version.
 fn layout() -> String {

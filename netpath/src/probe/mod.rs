@@ -16,6 +16,7 @@ mod lab;
 pub mod measure;
 pub mod pattern;
 pub mod ping;
+pub mod shot;
 mod socket;
 pub mod stream;
 pub mod tcp;

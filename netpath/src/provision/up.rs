@@ -299,12 +299,34 @@ pub fn up(
         .into_iter()
         .filter_map(|node| clear(node, options, &lock, &mut report).err());
     let failed = error::all(failed.collect());
-    let told = tell_others(topology, &lock);
+    let told = end_killed_traces(topology, &mut report).and(tell_others(topology, &lock));
     match (failed, told) {
         (None, Ok(())) => Ok(Raised { changes, findings }),
         (None, Err(error)) => Err(error),
         (Some(cause), told) => Err(ProvisionError::Surplus(Box::new(cause)).and(told.err())),
     }
+}
+
+/// What a `netpath trace` that was killed has left in the nodes' programs.
+fn end_killed_traces(
+    topology: &Topology,
+    report: &mut dyn FnMut(&Change),
+) -> Result<(), ProvisionError> {
+    for node in &topology.nodes {
+        let name = node.name.as_ref();
+        if let Some(datapath) = Datapath::open(name)?
+            && datapath.end_killed_traces()?
+        {
+            report(&Change {
+                action: Action::Update,
+                object: Object::Node,
+                node: name.to_owned(),
+                name: name.to_owned(),
+                detail: "its programs tell a trace that was killed nothing any more".to_owned(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Other nodes have to know of the endpoints that came and went, where they are in the same namespace: a machine's.

@@ -81,8 +81,20 @@ const LIBRARY: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "trace",
+        &[
+            "datapath",
+            "flows",
+            "hash",
+            "netfilter",
+            "netns",
+            "probe",
+            "random",
+        ],
+    ),
+    (
         "api",
-        &["counters", "doctor", "finding", "flows", "provision"],
+        &["counters", "doctor", "finding", "flows", "provision", "trace"],
     ),
 ];
 

@@ -12,11 +12,11 @@ pub(super) const ECHO_HEADER: usize = 8;
 
 /// The echo requests of one run, in one family.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Echo {
-    pub(super) ipv4: bool,
-    pub(super) id: u16,
-    pub(super) run: u64,
-    pub(super) payload_len: usize,
+pub(in crate::probe) struct Echo {
+    pub(in crate::probe) ipv4: bool,
+    pub(in crate::probe) id: u16,
+    pub(in crate::probe) run: u64,
+    pub(in crate::probe) payload_len: usize,
 }
 
 /// What a message says about one of the requests.
@@ -27,7 +27,7 @@ pub(super) enum Answer {
 }
 
 impl Echo {
-    pub(super) fn request(&self, sequence: u16) -> Vec<u8> {
+    pub(in crate::probe) fn request(&self, sequence: u16) -> Vec<u8> {
         let mut message = Vec::with_capacity(ECHO_HEADER + self.payload_len);
         message.put_u8(if self.ipv4 { 8 } else { 128 });
         message.put_u8(0);

@@ -24,7 +24,8 @@ use nix::{
     },
 };
 
-use self::icmp::{Answer, ECHO_HEADER, Echo};
+pub(super) use self::icmp::Echo;
+use self::icmp::{Answer, ECHO_HEADER};
 use super::{
     Fragmentation, ProbeError,
     error::io_error,
@@ -108,7 +109,7 @@ pub fn ping(from: &Netns, dst: IpAddr, options: &PingOptions) -> Result<PingRepo
     .run(dst, options)
 }
 
-fn open(
+pub(super) fn open(
     from: &Netns,
     dst: IpAddr,
     options: &PingOptions,
