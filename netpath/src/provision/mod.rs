@@ -29,6 +29,8 @@ pub use self::{
     unproven::Unproven,
     up::Raised,
 };
+pub use netpath_common::FastPathMode;
+
 pub use crate::reconcile::{Action, Change, GATEWAY_V4, GATEWAY_V6, Object};
 
 use std::sync::{Arc, atomic::AtomicBool};
@@ -197,18 +199,18 @@ pub struct Selection {
     pub interrupted: Arc<AtomicBool>,
 }
 
-/// Attaches or detaches the fast path and re-creates nothing. What is wished is recorded, so that it survives. `progress`
+/// Attaches the fast path, to take packets or in shadow mode, or detaches it, and re-creates nothing. What is wished is recorded, so that it survives. `progress`
 /// is told of each change when it is done.
 ///
 /// # Errors
 /// When nothing of that name is up, or the kernel refuses; then the node is switched back to what was wished before.
 /// Nodes that can be switched are, whatever is wrong with others.
 pub fn set_fast_path(
-    on: bool,
+    mode: impl Into<FastPathMode>,
     selection: &Selection,
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
-    set_fast_path_telling(on, selection, progress).map(|raised| raised.changes)
+    set_fast_path_telling(mode.into(), selection, progress).map(|raised| raised.changes)
 }
 
 /// As [`set_fast_path`]; with what is wrong then of the nodes that were switched, and not netpath's to mend: what the kernel
@@ -217,7 +219,7 @@ pub fn set_fast_path(
 /// # Errors
 /// As for [`set_fast_path`].
 pub fn set_fast_path_telling(
-    on: bool,
+    mode: FastPathMode,
     selection: &Selection,
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Raised, ProvisionError> {
@@ -225,7 +227,7 @@ pub fn set_fast_path_telling(
     mounts::require_visible("fastpath")?;
     mounts::require_writable()?;
     descriptors::require(2)?;
-    switch::set(on, selection, progress)
+    switch::set(mode, selection, progress)
 }
 
 /// Replaces a node's programs by those of another build, under the running traffic. Returns whether anything changed:

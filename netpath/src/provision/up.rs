@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use netpath_common::ABI_VERSION;
+use netpath_common::{ABI_VERSION, FastPathMode};
 
 use super::{
     UpOptions, beside,
@@ -198,7 +198,7 @@ fn plan_node<'a>(
     node: &'a model::Node,
     options: &UpOptions,
 ) -> Result<Planned<'a>, ProvisionError> {
-    let wanted = Wanted::of(node, options.fast_path);
+    let wanted = Wanted::of(node, options.fast_path.map(FastPathMode::from));
     let mut snapshot = snapshot::take(&wanted.name, Some(&wanted))?;
     if let Some(datapath) = &snapshot.datapath {
         snapshot.world.observed.programs_current = datapath.has_object(options.object)?;

@@ -18,5 +18,6 @@ mod redirect;
 mod remote;
 mod retired;
 mod reverse_path;
+mod shadow;
 mod uplink;
 mod wire;
