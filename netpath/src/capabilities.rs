@@ -83,7 +83,7 @@ impl Work {
         match self {
             Self::Count => &["stats", "flows"],
             Self::Maps => &["maps"],
-            Self::Nodes => &["up", "down", "show", "endpoint", "fastpath"],
+            Self::Nodes => &["up", "down", "show", "endpoint", "fastpath", "audit"],
             Self::Demo => &["demo"],
             Self::Bench => &["bench"],
         }

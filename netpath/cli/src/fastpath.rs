@@ -27,6 +27,11 @@ enum Switch {
         #[command(flatten)]
         selection: SelectionArgs,
 
+        /// Let the fast path of a machine's node pass rules by that change what becomes of packets (see `netpath audit`); it
+        /// is remembered until the node is taken down
+        #[arg(long)]
+        accept_bypass: bool,
+
         #[command(flatten)]
         expedite: ExpediteArgs,
 
@@ -91,6 +96,7 @@ impl SelectionArgs {
             node: self.node.as_ref().map(Name::to_string),
             endpoint: self.endpoint.as_ref().map(Name::to_string),
             interrupted: context.interrupted.clone(),
+            accept_bypass: false,
         }
     }
 }
@@ -114,7 +120,16 @@ pub fn run(args: &FastpathArgs, context: &Context) -> Result<Exit, Failure> {
             expedite,
         } => (FastPathMode::Off, selection, expedite),
     };
-    let selection = selection.selection(context);
+    let selection = Selection {
+        accept_bypass: matches!(
+            args.switch,
+            Switch::On {
+                accept_bypass: true,
+                ..
+            }
+        ),
+        ..selection.selection(context)
+    };
     let _expedited = expedite.begin()?;
     let mut report = ChangeReport::new(context);
     let switched =

@@ -1,6 +1,7 @@
 //! The `netpath` command: parses, calls the libraries, prints, and chooses the exit status.
 
 mod advice;
+mod audit;
 mod bench;
 mod capabilities;
 mod completions;
@@ -44,8 +45,8 @@ Exit status:
      file that there is not, a topology file with mistakes, something of that
      name that is not netpath's, a capability that is lacking
   3  done, but degraded: not all is as it should be, counters overflowed,
-     something keeps alive what was removed, or cells of the benchmark were
-     rejected";
+     something keeps alive what was removed, cells of the benchmark were
+     rejected, or the fast path changes what becomes of packets (audit)";
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +133,8 @@ enum Command {
     Stats(stats::StatsArgs),
     /// Show connections: which side each is on, and between which endpoints
     Flows(flows::FlowsArgs),
+    /// Show what the fast path bypasses: rules, policies and filters, and which change what becomes of packets
+    Audit(audit::AuditArgs),
     /// Show the raw maps, decoded
     Maps(maps::MapsArgs),
     /// Tell the story of the built-in lab, each step checked
@@ -157,6 +160,7 @@ impl Command {
             | Self::Show(_)
             | Self::Stats(_)
             | Self::Flows(_)
+            | Self::Audit(_)
             | Self::Maps(_)
             | Self::Bench(_)
             | Self::Completions(_)
@@ -177,6 +181,7 @@ impl Command {
             | Self::Show(_)
             | Self::Stats(_)
             | Self::Flows(_)
+            | Self::Audit(_)
             | Self::Maps(_)
             | Self::Completions(_)
             | Self::Man(_) => false,
@@ -189,6 +194,7 @@ impl Command {
             Self::Up(args) => args.file.as_deref(),
             Self::Down(args) => args.file.as_deref(),
             Self::Show(args) => args.file.as_deref(),
+            Self::Audit(args) => args.file.as_deref(),
             Self::Init(_)
             | Self::Endpoint(_)
             | Self::Fastpath(_)
@@ -212,6 +218,7 @@ impl Command {
             Self::Fastpath(args) => fastpath::run(args, context),
             Self::Stats(args) => stats::run(args, context),
             Self::Flows(args) => flows::run(args, context),
+            Self::Audit(args) => audit::run(args, context),
             Self::Maps(args) => maps::run(args, context),
             Self::Demo(args) => demo::command::run(args, context),
             Self::Bench(args) => bench::run(args, context),
@@ -336,6 +343,12 @@ mod tests {
             "flows",
             "flows --endpoint demo01 --node node03 --side kernel -j",
             "flows --side fast -o wide",
+            "audit",
+            "audit --node node03 -j",
+            "audit -f lab.toml --all",
+            "up --accept-bypass",
+            "fastpath on --accept-bypass",
+            "fastpath shadow --endpoint demo01",
             "maps",
             "maps --node node03",
             "maps list -j",
@@ -381,6 +394,8 @@ mod tests {
             "endpoint remove ../c1",
             "fastpath",
             "fastpath off --debug-datapath",
+            "fastpath shadow --debug-datapath",
+            "fastpath off --accept-bypass",
             "up --dry-run --debug-datapath",
             "up --no-fast-path --debug-datapath",
             "up --debug-filter outcome=drop",

@@ -3,6 +3,7 @@
 //! A document's schema is in docs/schema. A key is never renamed, never removed and never means something else without
 //! a new version; new keys may come at any time.
 
+mod audit;
 mod changes;
 mod flows;
 mod groups;
@@ -12,6 +13,7 @@ mod status;
 mod tests;
 
 pub use self::{
+    audit::{Audit, AuditItem, AuditedNode},
     changes::{Change, Changes},
     flows::{Flow, FlowEnd, FlowTable, Flows},
     groups::{Count, GroupRow, Groups},

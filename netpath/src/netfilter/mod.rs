@@ -9,6 +9,7 @@ mod error;
 mod iptables;
 mod legacy;
 pub mod nft;
+pub mod save;
 
 use std::{fs, io};
 

@@ -1,5 +1,6 @@
 //! Namespaces, veths, addresses, routes, sysctls: making a topology true and taking it away again.
 
+mod audit;
 mod beside;
 mod carry_out;
 mod departures;
@@ -17,6 +18,7 @@ mod unproven;
 mod up;
 
 pub use self::{
+    audit::AuditedNode,
     departures::Remaining,
     down::Removed,
     endpoint::{GivenNetns, NetnsPathError, NewEndpoint, OldEndpoint},
@@ -55,6 +57,8 @@ pub struct UpOptions {
     pub object: ObjectKind,
     /// Set from outside (a signal handler) to make the work stop and be undone.
     pub interrupted: Arc<AtomicBool>,
+    /// What the fast path changes on a machine when it passes rules by is accepted.
+    pub accept_bypass: bool,
 }
 
 impl Default for UpOptions {
@@ -63,6 +67,7 @@ impl Default for UpOptions {
             fast_path: None,
             object: ObjectKind::Plain,
             interrupted: Arc::default(),
+            accept_bypass: false,
         }
     }
 }
@@ -188,6 +193,17 @@ pub fn remove_endpoint(
     endpoint::remove(old, progress)
 }
 
+/// What the fast path bypasses on every node that is up, or of a file, or on one of these.
+///
+/// # Errors
+/// When there is no such node, or something cannot be read.
+pub fn audit(
+    topology: Option<&Topology>,
+    only: Option<&str>,
+) -> Result<Vec<AuditedNode>, ProvisionError> {
+    audit::audit(topology, only)
+}
+
 /// Which part of what is up a command is about.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
@@ -197,6 +213,8 @@ pub struct Selection {
     pub endpoint: Option<String>,
     /// Set from outside (a signal handler) to make waiting for another netpath end.
     pub interrupted: Arc<AtomicBool>,
+    /// What the fast path changes on a machine when it passes rules by is accepted.
+    pub accept_bypass: bool,
 }
 
 /// Attaches the fast path, to take packets or in shadow mode, or detaches it, and re-creates nothing. What is wished is recorded, so that it survives. `progress`

@@ -1,9 +1,9 @@
 //! Attaching, in one mode or the other, and detaching, and nothing else.
 
-use netpath_common::{FastPathMode, FastPathWish};
+use netpath_common::{Bypass, FastPathMode, FastPathWish};
 
 use super::{
-    Raised, Selection,
+    Raised, Selection, audit,
     carry_out::Site,
     error::{self, ProvisionError},
     expedited,
@@ -13,6 +13,7 @@ use crate::{
     datapath::{Datapath, ObjectKind, nodes},
     finding::Finding,
     lock::TopologyLock,
+    model::NodePlace,
     reconcile::{self, Change, Recorded, Wanted, Wishes},
 };
 
@@ -82,12 +83,20 @@ fn node(
         return Ok(None);
     };
     let before = Wishes::of(&recorded);
-    let wanted = Wanted::of_recorded(name, &recorded)?;
+    let mut wanted = Wanted::of_recorded(name, &recorded)?;
     if let Some(refusal) = reconcile::elsewhere(&wanted, &snapshot.world) {
         return Err(refusal.into());
     }
     if snapshot.netns.is_none() {
         return Ok(None);
+    }
+    if selection.accept_bypass && wanted.place == NodePlace::Host {
+        wanted.bypass = wanted.bypass.and(Bypass::OF_FORWARD);
+    }
+    if wishes.take_more_than(&before)
+        && let Some(refused) = audit::refused(&wanted, &snapshot)?
+    {
+        return Err(refused.into());
     }
     match switch(name, lock, &wanted, &wishes, snapshot, report) {
         Ok(told) => Ok(Some(told)),

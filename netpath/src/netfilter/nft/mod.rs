@@ -6,6 +6,7 @@
 //! [`Ruleset::read`] reads; [`Effects::of`] follows a base chain's rules, without I/O, and answers what they may do to
 //! which packets. Whatever is not understood is named, and counts as something that may be met.
 
+mod about;
 mod compare;
 mod condition;
 mod effects;
@@ -16,10 +17,11 @@ mod ruleset;
 mod tests;
 
 pub use self::{
+    about::{About, is_of_packet},
     condition::{
         AddressTest, Conditions, Device, FamilyTest, Interface, InterfaceTest, NamePattern, Packets,
     },
-    effects::{Effect, EffectKind, Effects, Meeting},
+    effects::{Effect, EffectKind, Effects, Judged, Meeting},
     expression::{Comparison, Expression, Header, Register, Source, Verdict},
     ruleset::{Base, Chain, ChainId, Hook, Rule, Ruleset, TableFamily},
 };

@@ -1,5 +1,6 @@
 //! What is there of one node, taken once: the only place of provisioning that looks before it acts.
 
+mod audit;
 mod census;
 mod datapath;
 mod machine;
@@ -7,7 +8,10 @@ mod namespace;
 mod others;
 mod ways;
 
-pub use self::others::{endpoints_of_others, has_endpoint};
+pub use self::{
+    audit::audit,
+    others::{endpoints_of_others, has_endpoint},
+};
 
 use std::collections::{BTreeMap, BTreeSet};
 

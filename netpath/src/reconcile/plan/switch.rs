@@ -1,6 +1,6 @@
 //! The fast path on or off, and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use netpath_common::{FastPathMode, FastPathWish, Ifindex, Mac, ProgramKind};
@@ -44,6 +44,22 @@ impl Wishes {
 }
 
 impl Wishes {
+    /// Whether something is to take packets that does not with the other wishes.
+    #[must_use]
+    pub fn take_more_than(&self, before: &Self) -> bool {
+        let modes = |wishes: &Self| {
+            let endpoints = wishes.endpoints.iter();
+            let of_one = |(name, wish): (&String, &FastPathWish)| {
+                let mode = wish.wants(wishes.node);
+                (mode == FastPathMode::On).then(|| Some(name.clone()))
+            };
+            let of_node = (wishes.node == FastPathMode::On).then_some(None);
+            endpoints.filter_map(of_one).chain(of_node).collect()
+        };
+        let (before, after): (BTreeSet<_>, BTreeSet<_>) = (modes(before), modes(self));
+        !after.is_subset(&before)
+    }
+
     fn wants_any(&self) -> bool {
         let mut endpoints = self.endpoints.values();
         self.node.attaches() || endpoints.any(|wish| wish.wants(self.node).attaches())
@@ -147,6 +163,9 @@ impl Planner<'_> {
             silent: true,
             ..Draft::default()
         };
+        if node.bypass != self.wanted.bypass {
+            self.act(&mut draft, Op::Accept(self.wanted.bypass));
+        }
         if node.fast_path != wishes.node {
             self.act(&mut draft, Op::WishFastPath(wishes.node));
         }

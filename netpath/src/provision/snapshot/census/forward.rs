@@ -6,12 +6,9 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::IpNet;
 use netpath_common::FastPathMode;
 
-use super::{
-    Routed, Subject,
-    addresses::{FILTER, SECURITY, is_routed},
-    device,
-};
+use super::{Routed, Subject, device};
 use crate::{
+    audit::{FILTER, SECURITY, is_routed},
     netfilter::nft::{EffectKind, Effects, Hook, Meeting, Packets, Ruleset},
     netlink::Link,
     reconcile::{Census, ForwardDrop},
@@ -116,7 +113,7 @@ fn sides<'a>(subject: &Subject<'a>, routed: &Routed<'a>) -> Vec<Side<'a>> {
 }
 
 /// The uplink that each route leads by, as far as its next hop says.
-fn uplinks<'a>(subject: &Subject<'a>) -> BTreeMap<IpNet, &'a str> {
+pub fn uplinks<'a>(subject: &Subject<'a>) -> BTreeMap<IpNet, &'a str> {
     let is_by =
         |dev: &str, addresses: &[IpNet], route: (Option<&String>, Option<IpAddr>)| match route {
             (Some(by), _) => by == dev,
