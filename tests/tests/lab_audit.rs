@@ -56,6 +56,11 @@ fn assert_group(items: &[Item], words: &[&str], group: Group, acts: &[Act]) {
     );
 }
 
+/// As a file that accepts nothing.
+fn asks(lab: &mut Lab) {
+    lab.edit("bypass = [\"forward\"]\n", "");
+}
+
 fn plain() -> UpOptions {
     UpOptions::default()
 }
@@ -67,8 +72,7 @@ fn machine() -> String {
 #[test]
 fn a_machines_packets_take_it_only_where_that_is_accepted() {
     on_a_machine(|lab| {
-        let accepting = lab.options().clone();
-        lab.set_options(plain());
+        asks(lab);
         let before = machine();
         for result in [
             lab.try_converge(),
@@ -129,7 +133,10 @@ fn a_machines_packets_take_it_only_where_that_is_accepted() {
         );
         lab.down();
         assert!(lab.try_converge().is_err(), "accepted for ever");
-        lab.set_options(accepting);
+        lab.set_options(UpOptions {
+            accept_bypass: true,
+            ..plain()
+        });
         lab.converge();
         lab.set_options(plain());
         assert_eq!(lab.converge(), Vec::<String>::new());
@@ -147,7 +154,7 @@ fn a_machines_packets_take_it_only_where_that_is_accepted() {
 #[test]
 fn what_accepts_pods_traffic_beside_a_policy_of_drop_changes_nothing() {
     on_a_machine(|lab| {
-        lab.set_options(plain());
+        asks(lab);
         // Docker's and kube-proxy's, which do not concern pods.
         for rule in [
             "-N DOCKER-USER",
@@ -204,6 +211,7 @@ fn what_accepts_pods_traffic_beside_a_policy_of_drop_changes_nothing() {
 fn each_rule_is_in_its_group() {
     on_a_machine(|lab| {
         iptables("-P FORWARD ACCEPT");
+        asks(lab);
         let (yes, no) = (Group::Changes, Group::NoEffect);
         let telnet = "-p tcp -m tcp --dport 23 -j DROP";
         for rule in [
@@ -273,6 +281,7 @@ fn each_rule_is_in_its_group() {
 fn what_is_heeded_is_the_kernels() {
     on_a_machine(|lab| {
         iptables("-P FORWARD ACCEPT");
+        asks(lab);
         lab.converge();
         for rule in [
             "-t raw -A PREROUTING -s 10.0.1.2/32 -p udp -j DROP",
@@ -316,13 +325,13 @@ fn what_is_heeded_is_the_kernels() {
         assert_group(
             &found,
             &["mangle PREROUTING", "-j LOG"],
-            Group::Accepted,
+            Group::Changes,
             &[Act::Log],
         );
         assert_group(
             &found,
             &["-s 10.0.2.2/32 -d 10.0.3.2/32"],
-            Group::Accepted,
+            Group::Changes,
             &[Act::Drop],
         );
         assert_eq!(
@@ -377,6 +386,7 @@ fn counters_are_the_kernels() {
 fn legacy_tables_are_read() {
     on_a_machine(|lab| {
         iptables("-P FORWARD ACCEPT");
+        asks(lab);
         for rule in [
             "-P FORWARD DROP",
             "-A FORWARD -s 10.0.0.0/16 -d 10.0.0.0/16 -j ACCEPT",
@@ -410,7 +420,6 @@ fn legacy_tables_are_read() {
             (policy.group, policy.count.map(|it| it.packets)),
             (Group::Changes, Some(0))
         );
-        lab.set_options(plain());
         let error = lab.try_converge().expect_err("refused").to_string();
         assert!(error.contains("legacy ip filter FORWARD"), "{error}");
     });
@@ -419,6 +428,7 @@ fn legacy_tables_are_read() {
 #[test]
 fn the_command_tells_and_ends_accordingly() {
     on_a_machine(|lab| {
+        asks(lab);
         let file = std::env::temp_dir().join(format!("{}audit.toml", lab.prefix()));
         std::fs::write(&file, lab.text()).expect("a file");
         let file = file.to_str().expect("text").to_owned();

@@ -38,6 +38,8 @@ pub struct AuditedNode {
     pub changes_behaviour: bool,
     /// All that packets between what is routed would have met.
     pub items: Vec<AuditItem>,
+    /// What the fast path would have done beside what happened; null unless it was asked for.
+    pub shadow: Option<AuditedShadow>,
 }
 
 impl From<&provision::AuditedNode> for AuditedNode {
@@ -47,6 +49,90 @@ impl From<&provision::AuditedNode> for AuditedNode {
             fast_path: node.fast_path.map(provision::FastPathMode::name),
             changes_behaviour: node.changes_behaviour(),
             items: node.items.iter().map(AuditItem::from).collect(),
+            shadow: None,
+        }
+    }
+}
+
+/// What the fast path would have done, in shadow mode, beside what happened meanwhile.
+#[derive(Clone, Debug, Serialize)]
+pub struct AuditedShadow {
+    /// For how long that was watched.
+    pub seconds: f64,
+    /// Whether all went as the fast path would have had it, and no rule acted on packets.
+    pub agrees: bool,
+    /// By where packets would have gone.
+    pub hops: Vec<ComparedHop>,
+    /// What would have been dropped.
+    pub would_drop: Vec<WouldDrop>,
+    /// Rules and policies that do something, would be passed by, and have met packets meanwhile.
+    pub rules: Vec<MetRule>,
+}
+
+/// Packets that the fast path would have taken from one interface to another.
+#[derive(Clone, Debug, Serialize)]
+pub struct ComparedHop {
+    /// They came in by this interface; null where that is not told apart.
+    pub ingress: Option<String>,
+    /// They would have left by this one.
+    pub egress: String,
+    /// Packets that would have gone this way.
+    pub would: u64,
+    /// Packets that the kernel delivered this way, or sent by this uplink.
+    pub happened: u64,
+    /// Whether as many went this way, or more, which are left to the kernel anyway.
+    pub agrees: bool,
+}
+
+/// Packets that the fast path would have dropped.
+#[derive(Clone, Debug, Serialize)]
+pub struct WouldDrop {
+    /// They came in by this interface.
+    pub ingress: String,
+    /// As which they were counted (`punt` in `netpath stats`).
+    pub reason: &'static str,
+    /// How many.
+    pub packets: u64,
+}
+
+/// A rule that has met packets meanwhile.
+#[derive(Clone, Debug, Serialize)]
+pub struct MetRule {
+    /// Where it is, and what it does.
+    pub rule: String,
+    /// What it does: `drop`, `rewrite`, `mark`, `queue`, `log`.
+    pub acts: Vec<&'static str>,
+    /// How many packets it has met, of all.
+    pub packets: u64,
+}
+
+impl AuditedShadow {
+    /// Of what was compared over so many seconds.
+    #[must_use]
+    pub fn new(compared: &audit::Comparison, seconds: f64) -> Self {
+        let hop = |it: &audit::Compared| ComparedHop {
+            ingress: it.ingress.clone(),
+            egress: it.egress.clone(),
+            would: it.would,
+            happened: it.happened,
+            agrees: it.agrees(),
+        };
+        let spared = |it: &audit::Spared| WouldDrop {
+            ingress: it.ingress.clone(),
+            reason: it.reason,
+            packets: it.packets,
+        };
+        let met = |it: &audit::Met| MetRule {
+            rule: it.rule.clone(),
+            acts: it.acts.iter().map(|act| act.name()).collect(),
+            packets: it.packets,
+        };
+        Self {
+            seconds,
+            agrees: compared.agrees(),
+            hops: compared.hops.iter().map(hop).collect(),
+            would_drop: compared.spared.iter().map(spared).collect(),
+            rules: compared.met.iter().map(met).collect(),
         }
     }
 }

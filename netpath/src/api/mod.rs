@@ -13,7 +13,7 @@ mod status;
 mod tests;
 
 pub use self::{
-    audit::{Audit, AuditItem, AuditedNode},
+    audit::{Audit, AuditItem, AuditedNode, AuditedShadow, ComparedHop, MetRule, WouldDrop},
     changes::{Change, Changes},
     flows::{Flow, FlowEnd, FlowTable, Flows},
     groups::{Count, GroupRow, Groups},

@@ -6,6 +6,7 @@
 mod interfaces;
 mod item;
 mod rules;
+mod shadow;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ pub use self::{
     interfaces::{Setting, of_interfaces},
     item::{Act, Group, Item, ItemKind},
     rules::{FILTER, SECURITY, Texts, Treated, is_heeded, is_routed, of_rules, treated},
+    shadow::{Compared, Comparison, Met, Moment, Spared, compare},
 };
 
 use ipnet::IpNet;

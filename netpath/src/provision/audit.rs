@@ -22,7 +22,9 @@ use crate::{
 pub struct AuditedNode {
     /// The node.
     pub name: String,
-    /// What it is at present; `None` where the node is not up.
+    /// Where it is.
+    pub place: NodePlace,
+    /// What the fast path is at present; `None` where the node is not up.
     pub fast_path: Option<FastPathMode>,
     /// All that packets would have met.
     pub items: Vec<Item>,
@@ -80,6 +82,10 @@ fn of_node(name: &str, wanted: Option<&Wanted>) -> Result<Option<AuditedNode>, P
     let bypass = accepted(wanted, recorded);
     Ok(Some(AuditedNode {
         name: name.to_owned(),
+        place: recorded
+            .map(|node| node.place)
+            .or(wanted.map(|node| node.place))
+            .unwrap_or(NodePlace::Host),
         fast_path: recorded.map(|node| node.fast_path),
         items: snapshot::audit(name, &snapshot, wanted, bypass)?,
     }))

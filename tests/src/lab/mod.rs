@@ -117,11 +117,6 @@ impl Lab {
         &self.prefix
     }
 
-    /// How it is brought up.
-    pub fn options(&self) -> &UpOptions {
-        &self.options
-    }
-
     /// The topology as it is written now.
     pub fn text(&self) -> &str {
         &self.text

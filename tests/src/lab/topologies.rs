@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use netpath::provision::UpOptions;
-
 use super::{Deadline, Lab, run};
 
 /// Two nodes on a wire, each with two endpoints, FORWARD at DROP: the built-in lab with other names.
@@ -86,11 +84,13 @@ endpoint = [
 ]
 "#;
 
-/// What [`on_a_machine`] runs netpath on: `@H` is there, with its uplink, and plays this machine.
+/// What [`on_a_machine`] runs netpath on: `@H` is there, with its uplink, and plays this machine, where FORWARD drops what netpath
+/// is to take.
 pub const HOST: &str = r#"
 [[node]]
 name = "@H"
 netns = "host"
+bypass = ["forward"]
 uplink = [{ dev = "up0", addresses = ["100.100.198.250/24", "fd00:198::250/64"] }]
 route = [
     { dst = "10.0.3.0/24", via = "100.100.198.253" },
@@ -135,11 +135,6 @@ iptables -w -A FORWARD -s 192.0.2.0/24 -j ACCEPT
 /// (`@P`, which has 10.0.3.2 and fd00:3::2).
 pub fn on_a_machine(test: impl FnOnce(&mut Lab) + Send) {
     let mut lab = Lab::prepare(HOST);
-    // FORWARD drops there what netpath takes, which is what netpath is for.
-    lab.set_options(UpOptions {
-        accept_bypass: true,
-        ..UpOptions::default()
-    });
     let machine = lab.foreign_namespace("H");
     drop(lab.foreign_namespace("P"));
     let set_up = MACHINE.replace('@', &lab.prefix);

@@ -1,6 +1,8 @@
 //! `netpath audit`.
 
-use std::path::PathBuf;
+mod shadow;
+
+use std::{path::PathBuf, time::Duration};
 
 use netpath::{
     api::{self, AuditItem, AuditedNode},
@@ -18,7 +20,9 @@ use super::{Context, Exit, Failure, completions, file, note, table::Table};
         cannot be told), `accepted` (it changes something, and that was accepted), `heeded` (the fast path leaves its packets to \
         the kernel), `no_effect`. Counters are the kernel's own, of all packets. `up` and `fastpath on` refuse to have a machine's \
         packets take the fast path over what changes behaviour, unless `--accept-bypass` is given or the file has \
-        `bypass = [\"forward\"]`. Exit status 3 where something changes behaviour."
+        `bypass = [\"forward\"]`. Exit status 3 where something changes behaviour.\n\n\
+        With `--shadow` it compares for a while what the fast path would have done with what happens: packets that it would have \
+        taken with those that the kernel delivers or sends, and the rules that act meanwhile. Exit status 3 where the two differ."
 )]
 pub struct AuditArgs {
     /// Of this topology, before it is up; `-` reads it from stdin [default: what is up]
@@ -32,6 +36,14 @@ pub struct AuditArgs {
     /// Also what has no effect
     #[arg(short, long)]
     all: bool,
+
+    /// Compare for a while what the fast path would have done, in shadow mode, with what happens (`netpath fastpath shadow`)
+    #[arg(long, conflicts_with = "file")]
+    shadow: bool,
+
+    /// For how long
+    #[arg(long, value_name = "SECONDS", requires = "shadow", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: u64,
 }
 
 /// Shows what is bypassed.
@@ -41,8 +53,22 @@ pub fn run(args: &AuditArgs, context: &Context) -> Result<Exit, Failure> {
         None => None,
     };
     let only = args.node.as_ref().map(Name::to_string);
-    let audited = provision::audit(topology.as_ref(), only.as_deref())?;
-    let document = api::Audit::new(&audited);
+    let mut audited = provision::audit(topology.as_ref(), only.as_deref())?;
+    let compared = match args.shadow {
+        true => {
+            context.catch_signals()?;
+            shadow::watch(&mut audited, Duration::from_secs(args.seconds), context)?
+        }
+        false => Vec::new(),
+    };
+    let mut document = api::Audit::new(&audited);
+    let nodes = document.nodes.iter_mut();
+    nodes
+        .zip(compared)
+        .for_each(|(node, it)| node.shadow = Some(it));
+    if args.shadow {
+        return compared_nodes(&document, context);
+    }
     context
         .output
         .show(&document, || vec![table(&document, args.all)])?;
@@ -58,6 +84,26 @@ pub fn run(args: &AuditArgs, context: &Context) -> Result<Exit, Failure> {
         }
         if changes > 0 {
             exit = Exit::Degraded;
+        }
+    }
+    Ok(exit)
+}
+
+/// Whether all nodes did what the fast path would have done.
+fn compared_nodes(document: &api::Audit, context: &Context) -> Result<Exit, Failure> {
+    context
+        .output
+        .show(document, || compared_tables(document))?;
+    let mut exit = Exit::Done;
+    for node in &document.nodes {
+        let agrees = node.shadow.as_ref().is_none_or(|it| it.agrees);
+        if !agrees {
+            exit = Exit::Degraded;
+        } else if context.output.is_table() {
+            note(format!(
+                "node {}: what the fast path would have done agrees with what happened",
+                node.node
+            ));
         }
     }
     Ok(exit)
@@ -85,6 +131,38 @@ fn table(document: &api::Audit, all: bool) -> Table {
         }
     }
     table
+}
+
+/// What would have been done beside what was; what would have been dropped; and the rules that acted.
+fn compared_tables(document: &api::Audit) -> Vec<Table> {
+    let mut hops = Table::new(["node", "ingress", "egress", "#would", "#happened", "agrees"]);
+    let mut dropped = Table::new(["node", "ingress", "would be dropped", "#packets"]);
+    let mut rules = Table::new(["node", "rule that acted", "does", "#packets"]);
+    for node in &document.nodes {
+        let Some(shadow) = &node.shadow else {
+            continue;
+        };
+        for hop in &shadow.hops {
+            hops.row([
+                node.node.clone(),
+                hop.ingress.clone().unwrap_or_else(|| "any".to_owned()),
+                hop.egress.clone(),
+                hop.would.to_string(),
+                hop.happened.to_string(),
+                if hop.agrees { "yes" } else { "no" }.to_owned(),
+            ]);
+        }
+        for it in &shadow.would_drop {
+            let cells = [&node.node, &it.ingress, it.reason, &it.packets.to_string()];
+            dropped.row(cells.map(str::to_owned));
+        }
+        for rule in &shadow.rules {
+            let acts = rule.acts.join(", ");
+            let cells = [&node.node, &rule.rule, &acts, &rule.packets.to_string()];
+            rules.row(cells.map(|cell| cell.to_owned()));
+        }
+    }
+    vec![hops, dropped, rules]
 }
 
 fn row(node: &AuditedNode, item: &AuditItem) -> [String; 7] {
@@ -131,6 +209,7 @@ mod tests {
                     item("no_effect", "-j RETURN"),
                     item("changes_behaviour", text),
                 ],
+                shadow: None,
             }],
             version: 1,
         };
