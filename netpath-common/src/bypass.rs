@@ -24,17 +24,30 @@ const ACCEPTABLE: [(PuntReason, u32); 7] = [
     (PuntReason::BridgePort, 6),
 ];
 
+/// Filter FORWARD, NAT between what is routed, and logs: what the fast path is there to pass by, where that changes what becomes
+/// of packets. No reason to leave them to the kernel.
+const FORWARD: (&str, u32) = ("forward", 7);
+
+/// Each name with its bit's number.
+fn acceptable() -> impl Iterator<Item = (&'static str, u32)> {
+    let reasons = ACCEPTABLE.iter().map(|(reason, bit)| (reason.name(), *bit));
+    reasons.chain([FORWARD])
+}
+
 impl Bypass {
+    /// With [`Self::accepts_forward`] and nothing else.
+    pub const OF_FORWARD: Self = Self(1 << FORWARD.1);
+
     /// By name, as in the topology file; `None` for another name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        let found = ACCEPTABLE.iter().find(|(reason, _)| reason.name() == name);
+        let found = acceptable().find(|(known, _)| *known == name);
         found.map(|(_, bit)| Self(1 << bit))
     }
 
     /// The names that there are.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        ACCEPTABLE.iter().map(|(reason, _)| reason.name())
+        acceptable().map(|(name, _)| name)
     }
 
     /// Both.
@@ -46,15 +59,21 @@ impl Bypass {
     /// Without bits that mean nothing.
     #[must_use]
     pub fn known(self) -> Self {
-        let bits = ACCEPTABLE.iter().fold(0, |bits, (_, bit)| bits | 1 << bit);
+        let bits = acceptable().fold(0, |bits, (_, bit)| bits | 1 << bit);
         Self(self.0 & bits)
     }
 
     /// The names of all that are accepted.
     #[must_use]
     pub fn listed(self) -> Vec<&'static str> {
-        let accepted = ACCEPTABLE.iter().filter(|(reason, _)| self.has(*reason));
-        accepted.map(|(reason, _)| reason.name()).collect()
+        let accepted = acceptable().filter(|(_, bit)| self.0 & 1 << bit != 0);
+        accepted.map(|(name, _)| name).collect()
+    }
+
+    /// Whether filter FORWARD and the like may be passed by though that changes what becomes of packets.
+    #[must_use]
+    pub fn accepts_forward(self) -> bool {
+        self.0 & Self::OF_FORWARD.0 != 0
     }
 
     /// Whether packets need not be punted for a reason.
@@ -73,8 +92,15 @@ mod tests {
 
     #[test]
     fn every_reason_has_a_bit_of_its_own() {
-        let bits: BTreeSet<u32> = ACCEPTABLE.iter().map(|(_, bit)| *bit).collect();
-        assert_eq!(bits.len(), ACCEPTABLE.len());
+        let bits: BTreeSet<u32> = acceptable().map(|(_, bit)| bit).collect();
+        assert_eq!(bits.len(), ACCEPTABLE.len() + 1);
+        let forward = Bypass::named("forward").expect("it is one");
+        assert_eq!(forward, Bypass::OF_FORWARD);
+        assert_eq!(
+            (forward.listed(), forward.known()),
+            (vec!["forward"], forward)
+        );
+        assert!(forward.accepts_forward() && !forward.has(PuntReason::Rules));
         for name in Bypass::names() {
             assert!(Bypass::named(name).is_some(), "{name}");
         }

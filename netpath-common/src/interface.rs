@@ -37,6 +37,8 @@ impl Gate {
     pub const PUNT_EGRESS: u8 = 8;
     /// Its packets have no Ethernet header, nor any other of the link's: see [`InterfaceKind::BareUplink`].
     pub const BARE: u8 = 16;
+    /// In shadow mode: what is decided of packets that come in or would leave by it is counted, and the packets are the kernel's.
+    pub const SHADOW: u8 = 32;
 
     /// Bits of a gate.
     const BITS: u32 = u8::BITS;
@@ -119,7 +121,7 @@ pub enum InterfaceState {
 pub struct InterfaceEntry {
     /// Number of the [`InterfaceKind`].
     pub kind: u32,
-    /// Number of the [`InterfaceState`].
+    /// Number of the [`InterfaceState`], with [`InterfaceEntry::SHADOW`] in shadow mode.
     pub state: u32,
     /// The endpoint behind it; 0 for an uplink.
     pub endpoint_id: EndpointId,
@@ -137,12 +139,24 @@ pub struct InterfaceEntry {
 }
 
 impl InterfaceEntry {
+    /// A bit of [`InterfaceEntry::state`]; no state's number has it.
+    pub const SHADOW: u32 = 1 << 16;
+
+    /// Whether it is in shadow mode.
+    #[inline(always)]
+    pub const fn is_shadow(&self) -> bool {
+        self.state & Self::SHADOW != 0
+    }
+
     /// Its byte in the `gates` map.
     #[inline(always)]
     pub const fn gate(&self) -> Gate {
         let mut bits = 0;
-        if self.state == InterfaceState::Ready as u32 {
+        if self.state & !Self::SHADOW == InterfaceState::Ready as u32 {
             bits |= Gate::READY;
+        }
+        if self.is_shadow() {
+            bits |= Gate::SHADOW;
         }
         match InterfaceKind::from_number(self.kind) {
             Some(InterfaceKind::Uplink) => bits |= Gate::UPLINK,
@@ -263,6 +277,11 @@ mod tests {
             ..uplink
         };
         assert_eq!(bare.gate(), Gate(bits | Gate::BARE));
+        let shadow = InterfaceEntry {
+            state: InterfaceState::Ready as u32 | InterfaceEntry::SHADOW,
+            ..uplink
+        };
+        assert_eq!(shadow.gate(), Gate(bits | Gate::SHADOW));
         let unknown = InterfaceEntry { kind: 4, ..uplink };
         assert_eq!(unknown.gate(), Gate(bits & !Gate::UPLINK));
     }

@@ -46,8 +46,8 @@ pub use interface::{
 pub use node::{Epoch, FeatureBits, Identity, Ids, Settings};
 pub use program::{CLSACT_PRIORITY, Hook, ProgramKind};
 pub use record::{
-    ADDRESSES_MAX, EndpointRecord, FastPathWish, NETNS_PATH_SIZE, NameKey, NetnsKind, Origin,
-    PREFIXES_MAX, PrefixBytes, RecordState, RouteRecord, UplinkRecord,
+    ADDRESSES_MAX, EndpointRecord, FastPathMode, FastPathWish, NETNS_PATH_SIZE, NameKey, NetnsKind,
+    Origin, PREFIXES_MAX, PrefixBytes, RecordState, RouteRecord, UplinkRecord,
 };
 pub use route::{RouteEntry, RouteKind, TrieKey};
 pub use trail::{TRAIL_SIGN, TRAILS, Trail, TrailKey};

@@ -26,7 +26,7 @@ pub struct Identity {
 pub struct Settings {
     /// Fingerprint of the BPF object whose programs are pinned.
     pub object: u64,
-    /// 1 if the fast path is wanted on, 0 if off.
+    /// Number of the [`FastPathMode`](crate::FastPathMode) that is wanted.
     pub fast_path: u32,
     /// 1 if netpath set the iptables FORWARD policy of the node to DROP.
     pub forward_drop: u32,
@@ -90,6 +90,8 @@ impl FeatureBits {
     pub const PATH_MTU: u32 = 8;
     /// The packets of some uplink have no header of the link's ([`InterfaceKind::BareUplink`](crate::InterfaceKind)).
     pub const BARE_UPLINKS: u32 = 16;
+    /// Some interface is in shadow mode.
+    pub const SHADOW: u32 = 32;
 }
 
 map_type!(

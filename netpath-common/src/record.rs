@@ -91,6 +91,49 @@ impl NetnsKind {
     }
 }
 
+/// What the fast path is wanted to be.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FastPathMode {
+    /// No program is attached.
+    Off = 0,
+    /// Programs take packets.
+    On = 1,
+    /// Programs are attached and count what they would do; each packet is the kernel's.
+    Shadow = 2,
+}
+
+impl FastPathMode {
+    /// The mode with this number; any other is a damaged one, and on.
+    pub const fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::Off,
+            2 => Self::Shadow,
+            _ => Self::On,
+        }
+    }
+
+    /// Its stable name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::On => "on",
+            Self::Shadow => "shadow",
+        }
+    }
+
+    /// Whether programs are to be attached.
+    pub const fn attaches(self) -> bool {
+        matches!(self, Self::On | Self::Shadow)
+    }
+}
+
+impl From<bool> for FastPathMode {
+    fn from(on: bool) -> Self {
+        if on { Self::On } else { Self::Off }
+    }
+}
+
 /// What the operator wants of the fast path on one interface.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -101,6 +144,8 @@ pub enum FastPathWish {
     Off = 1,
     /// On, whatever the node's is: `netpath fastpath on --endpoint`.
     On = 2,
+    /// In shadow mode, whatever the node's is: `netpath fastpath shadow --endpoint`.
+    Shadow = 3,
 }
 
 impl FastPathWish {
@@ -110,7 +155,17 @@ impl FastPathWish {
             0 => Some(Self::AsNode),
             1 => Some(Self::Off),
             2 => Some(Self::On),
+            3 => Some(Self::Shadow),
             _ => None,
+        }
+    }
+
+    /// That of an interface which is to be in a mode, where its node's is another one.
+    pub const fn for_mode(mode: FastPathMode) -> Self {
+        match mode {
+            FastPathMode::Off => Self::Off,
+            FastPathMode::On => Self::On,
+            FastPathMode::Shadow => Self::Shadow,
         }
     }
 
@@ -120,15 +175,17 @@ impl FastPathWish {
             Self::AsNode => "as_node",
             Self::Off => "off",
             Self::On => "on",
+            Self::Shadow => "shadow",
         }
     }
 
-    /// Whether programs are to be attached, where the node's wish is this.
-    pub const fn wants(self, node: bool) -> bool {
+    /// The mode that is wanted of the interface, where the node's is this.
+    pub const fn wants(self, node: FastPathMode) -> FastPathMode {
         match self {
             Self::AsNode => node,
-            Self::Off => false,
-            Self::On => true,
+            Self::Off => FastPathMode::Off,
+            Self::On => FastPathMode::On,
+            Self::Shadow => FastPathMode::Shadow,
         }
     }
 }

@@ -120,6 +120,43 @@ reasons! {
         /// The fast path of what it is for is switched off (`netpath fastpath off --endpoint`), so that what answers it is the
         /// kernel's.
         FastPathOff = 139 => "fast_path_off",
+        /// Shadow mode: the fast path would have taken it, out of the interface that is counted as its egress.
+        Shadow = 140 => "shadow",
+        /// Shadow mode: the fast path would have dropped it as `malformed`.
+        ShadowMalformed = 141 => "shadow_malformed",
+        /// Shadow mode: the fast path would have dropped it as `bad_checksum`.
+        ShadowBadChecksum = 142 => "shadow_bad_checksum",
+        /// Shadow mode: the fast path would have dropped it as `spoofed`.
+        ShadowSpoofed = 143 => "shadow_spoofed",
+        /// Shadow mode: the fast path would have dropped it as `martian_source`.
+        ShadowMartianSource = 144 => "shadow_martian_source",
+    }
+}
+
+impl PuntReason {
+    /// As which a packet is left to the kernel that would have been dropped; `None` of what is dropped in shadow mode too, or
+    /// never comes so far there.
+    #[inline(always)]
+    pub const fn instead_of(reason: DropReason) -> Option<Self> {
+        match reason {
+            DropReason::Malformed => Some(Self::ShadowMalformed),
+            DropReason::BadChecksum => Some(Self::ShadowBadChecksum),
+            DropReason::Spoofed => Some(Self::ShadowSpoofed),
+            DropReason::MartianSource => Some(Self::ShadowMartianSource),
+            DropReason::NotReady | DropReason::RewriteFailed | DropReason::PacketTooBig => None,
+        }
+    }
+
+    /// Whether it stands for what shadow mode keeps the fast path from doing.
+    pub const fn is_shadow(self) -> bool {
+        matches!(
+            self,
+            Self::Shadow
+                | Self::ShadowMalformed
+                | Self::ShadowBadChecksum
+                | Self::ShadowSpoofed
+                | Self::ShadowMartianSource
+        )
     }
 }
 
@@ -298,5 +335,25 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!((numbers.len(), names.len()), (count, count));
+    }
+
+    #[test]
+    fn what_shadow_mode_would_drop_is_named_after_it() {
+        for &reason in DropReason::ALL {
+            let name = PuntReason::instead_of(reason).map(PuntReason::name);
+            let dropped_anyway = matches!(
+                reason,
+                DropReason::NotReady | DropReason::RewriteFailed | DropReason::PacketTooBig
+            );
+            let expected = (!dropped_anyway).then(|| format!("shadow_{}", reason.name()));
+            assert_eq!(name, expected.as_deref());
+        }
+        let shadow = |it: &&PuntReason| it.name().starts_with("shadow");
+        let named: Vec<_> = PuntReason::ALL.iter().filter(shadow).collect();
+        let is_shadow = |it: &&PuntReason| it.is_shadow();
+        assert_eq!(
+            named,
+            PuntReason::ALL.iter().filter(is_shadow).collect::<Vec<_>>()
+        );
     }
 }

@@ -50,6 +50,12 @@ impl Features {
         self.0.bits & FeatureBits::BARE_UPLINKS != 0
     }
 
+    /// Whether some interface is in shadow mode.
+    #[inline(always)]
+    pub fn shadow(self) -> bool {
+        self.0.bits & FeatureBits::SHADOW != 0
+    }
+
     /// The least MTU that a route has of its own, in bytes; 0 where none has.
     #[inline(always)]
     pub fn route_mtu(self) -> u32 {

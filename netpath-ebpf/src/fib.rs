@@ -18,7 +18,7 @@ use crate::{
     family::{V4, V6},
     features::Features,
     parse::{ETHERNET, Flow, IPV4_END, IPV6_END, Parse, Parsed},
-    too_big, trail,
+    shadow, too_big, trail,
 };
 
 /// Flags of `bpf_fib_lookup` that this kernel has, set by the loader: `BPF_FIB_LOOKUP_SKIP_NEIGH` from
@@ -159,6 +159,10 @@ impl Route for V6 {
     #[inline(always)]
     fn exceeds(skb: &mut Skb, packet: &Parsed<Self>, next_hop: &NextHop) -> Verdict {
         if !is_of_this_path(skb, packet, next_hop) {
+            return Verdict::Punt(PuntReason::MtuExceeded);
+        }
+        // In shadow mode the kernel does it, wherever it does.
+        if shadow::lets_change(skb, next_hop.ifindex, Features::of_node()).is_err() {
             return Verdict::Punt(PuntReason::MtuExceeded);
         }
         match too_big::answer(skb, packet, next_hop.mtu) {

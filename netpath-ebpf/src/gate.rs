@@ -30,7 +30,7 @@ pub static GATES: Array<GateWord, { GATE_WORDS as usize }> = Array::new();
 
 /// The gate of an interface; closed where netpath knows of none.
 #[inline(always)]
-fn of(interface: Ifindex) -> Gate {
+pub(crate) fn of(interface: Ifindex) -> Gate {
     match gate_word(interface) {
         Some(word) => GATES.get(word).map_or(Gate(0), |word| word.gate(interface)),
         // SAFETY: a few numbers are read, and at once.

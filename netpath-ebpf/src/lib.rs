@@ -26,6 +26,7 @@ mod parse;
 mod records;
 mod reverse_path;
 mod rewrite;
+mod shadow;
 mod side;
 mod source;
 mod too_big;

@@ -38,7 +38,7 @@ macro_rules! run {
             Err(came) => came,
         };
         let length = skb.length();
-        let decision = $decide(&mut skb);
+        let decision = $decide(&mut skb).spared(&skb);
         if decision.is_final() {
             skb.set_decided(true);
         } else if decision.goes_elsewhere() {

@@ -16,7 +16,7 @@ use crate::{
     parse::{self, Frame, Network, Parse, Parsed, Place},
     reverse_path,
     rewrite::{self, Hop},
-    side, source, trail,
+    shadow, side, source, trail,
 };
 
 /// All that a family brings to the stages.
@@ -26,9 +26,9 @@ impl<F: Parse + Tables + Connections + Route + Hop> Routed for F {}
 
 /// What is to be done with a packet.
 ///
-/// The egress is filled in for redirects and zero for everything else. It is a plain structure beside the
-/// verdict rather than its payload, because copying an enum copies the bytes that its variant leaves
-/// uninitialised too, and the verifier refuses to read those.
+/// The egress is that of a redirect, or of one that shadow mode keeps from being done; of everything else it says nothing. It
+/// is a plain structure beside the verdict rather than its payload, because copying an enum copies the bytes that its variant
+/// leaves uninitialised too, and the verifier refuses to read those.
 pub struct Decision {
     /// What becomes of the packet.
     pub verdict: Verdict,
@@ -43,16 +43,23 @@ impl Decision {
         Self { verdict, egress }
     }
 
+    /// The same; what shadow mode does not drop is the kernel's.
+    #[inline(always)]
+    pub fn spared(self, skb: &Skb) -> Self {
+        let verdict = shadow::spared(skb, self.verdict);
+        Self { verdict, ..self }
+    }
+
     /// Whether nothing of the packet is to be noted at an egress: it is sent on, or the kernel gets it for itself alone, or its
     /// connection is noted. Of one with options that was said before the destination was asked for.
     #[inline(always)]
     pub fn is_final(&self) -> bool {
-        use PuntReason::{KernelConnection, MtuExceeded, NoMemory, PaddedGso, TtlExceeded};
+        use PuntReason::{KernelConnection, MtuExceeded, NoMemory, PaddedGso, Shadow, TtlExceeded};
         matches!(
             self.verdict,
             Verdict::RedirectNeigh
                 | Verdict::Punt(
-                    KernelConnection | MtuExceeded | NoMemory | PaddedGso | TtlExceeded
+                    KernelConnection | MtuExceeded | NoMemory | PaddedGso | Shadow | TtlExceeded
                 )
         )
     }
@@ -68,7 +75,7 @@ impl Decision {
     #[inline(always)]
     pub fn hop(&self, skb: &Skb) -> HopKey {
         let (ingress, egress) = match self.verdict {
-            Verdict::RedirectPeer | Verdict::RedirectNeigh => {
+            Verdict::RedirectPeer | Verdict::RedirectNeigh | Verdict::Punt(PuntReason::Shadow) => {
                 (skb.interface(), self.egress.ifindex)
             }
             Verdict::Punt(_) | Verdict::Drop(_) => (skb.interface(), Ifindex(0)),
@@ -184,7 +191,10 @@ fn endpoint_stages<F: Routed>(
     connections::is_fast::<F>(skb)?;
     trail::is_fast(skb);
     match route.kind() {
-        RouteKind::Local => to_local(skb, packet, &route.endpoint, egress),
+        RouteKind::Local => {
+            let features = Features::of_node();
+            to_local(skb, packet, &route.endpoint, features, egress)
+        }
         RouteKind::Remote => to_remote(skb, packet, egress),
     }
 }
@@ -278,7 +288,7 @@ fn into_node<F: Routed>(
     egress: &mut NextHop,
 ) -> Result<Verdict, Verdict> {
     reverse_path::accepts(skb, packet, endpoint.ifindex, features)?;
-    to_local(skb, packet, endpoint, egress)
+    to_local(skb, packet, endpoint, features, egress)
 }
 
 /// The stages after the destination for a packet from one other node to another (transit).
@@ -300,12 +310,14 @@ fn to_local<F: Routed>(
     skb: &mut Skb,
     packet: &Parsed<F>,
     endpoint: &EndpointEntry,
+    features: Features,
     egress: &mut NextHop,
 ) -> Result<Verdict, Verdict> {
     egress.ifindex = destination::device(endpoint)?;
     checks::ttl(packet)?;
     checks::device_mtu(skb, packet, egress.ifindex)?;
     checks::turns_back(skb, egress.ifindex)?;
+    shadow::lets_change(skb, egress.ifindex, features)?;
     rewrite::trim_padding(skb, packet)?;
     rewrite::to_endpoint::<F>(skb, endpoint)?;
     Ok(Verdict::redirect_peer())
@@ -337,6 +349,7 @@ fn out<F: Routed>(
     if gate.has(Gate::BARE) {
         egress.family = F::BY_BARE_DEVICE;
     }
+    shadow::lets_change(skb, egress.ifindex, features)?;
     rewrite::trim_padding(skb, packet)?;
     rewrite::to_next_hop::<F>(skb)?;
     Ok(Verdict::redirect_neigh())

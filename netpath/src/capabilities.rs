@@ -87,7 +87,9 @@ impl Work {
             Self::Count => &["stats", "flows"],
             Self::Maps => &["maps"],
             Self::Trace => &["trace"],
-            Self::Nodes => &["up", "down", "show", "endpoint", "fastpath", "explain"],
+            Self::Nodes => &[
+                "up", "down", "show", "endpoint", "fastpath", "explain", "audit",
+            ],
             Self::Demo => &["demo"],
             Self::Bench => &["bench"],
         }

@@ -1,6 +1,7 @@
 //! Routed pod networking with a TC eBPF fast path.
 
 pub mod api;
+pub mod audit;
 pub mod capabilities;
 pub mod command;
 pub mod counters;

@@ -12,6 +12,9 @@ use crate::{
 };
 
 const DEV: &str = "/proc/thread-self/net/dev";
+/// Columns of packets in [`DEV`], behind the interface's name.
+const RECEIVED: usize = 1;
+const SENT: usize = 9;
 const SNMP: &str = "/proc/thread-self/net/snmp";
 const SNMP6: &str = "/proc/thread-self/net/snmp6";
 
@@ -53,7 +56,15 @@ impl Ends for ProcNetError {
 /// # Errors
 /// When the namespace cannot be entered, or the kernel writes something else than it does today.
 pub fn received(netns: &Netns) -> Result<BTreeMap<String, u64>, ProcNetError> {
-    received_by(&read(netns, DEV)?).map_err(unreadable(DEV))
+    counted(&read(netns, DEV)?, RECEIVED).map_err(unreadable(DEV))
+}
+
+/// Packets that each interface of a namespace has sent.
+///
+/// # Errors
+/// As for [`received`].
+pub fn sent(netns: &Netns) -> Result<BTreeMap<String, u64>, ProcNetError> {
+    counted(&read(netns, DEV)?, SENT).map_err(unreadable(DEV))
 }
 
 /// Packets of a family that a namespace's kernel has forwarded: `ForwDatagrams` of RFC 1213 and
@@ -81,14 +92,14 @@ fn unreadable(path: &'static str) -> impl Fn(String) -> ProcNetError {
     move |line| ProcNetError::Unreadable { path, line }
 }
 
-/// Or the line that is not as expected.
-fn received_by(text: &str) -> Result<BTreeMap<String, u64>, String> {
+/// By the column in which they stand, or the line that is not as expected.
+fn counted(text: &str, column: usize) -> Result<BTreeMap<String, u64>, String> {
     text.lines()
         // Two lines of headings.
         .skip(2)
         .map(|line| {
             let parsed = line.split_once(':').and_then(|(name, counters)| {
-                let packets = counters.split_whitespace().nth(1)?.parse().ok()?;
+                let packets = counters.split_whitespace().nth(column)?.parse().ok()?;
                 Some((name.trim().to_owned(), packets))
             });
             parsed.ok_or_else(|| line.to_owned())
@@ -120,11 +131,13 @@ mod tests {
                     face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets\n    \
                     lo:       0       0    0    0    0     0          0         0        0       0\n\
                     vethhost01:98765   12    0    0    0     0          0         0      100       7\n";
-        let received = received_by(text).expect("two interfaces");
+        let received = counted(text, RECEIVED).expect("two interfaces");
         assert_eq!(received["lo"], 0);
         assert_eq!(received["vethhost01"], 12);
+        let sent = counted(text, SENT).expect("two interfaces");
+        assert_eq!(sent["vethhost01"], 7);
         let line = "vethhost01 98765 12".to_owned();
-        assert_eq!(received_by(&format!("a\nb\n{line}\n")), Err(line));
+        assert_eq!(counted(&format!("a\nb\n{line}\n"), SENT), Err(line));
     }
 
     #[test]

@@ -106,6 +106,13 @@ impl<'a> Passage<'a> {
         self.stays(Verdict::Punt(reason))
     }
 
+    /// It has to be left to the kernel, untouched, and counted with where it would have gone.
+    pub fn is_in_shadow(self, egress: Device) -> TestOutcome {
+        let (frame, mark) = (self.packet.frame.clone(), self.packet.mark);
+        let verdict = Verdict::Punt(PuntReason::Shadow);
+        self.ends(verdict, egress.ifindex, &frame, mark)
+    }
+
     /// It has to be dropped, untouched.
     pub fn is_dropped(self, reason: DropReason) -> TestOutcome {
         self.stays(Verdict::Drop(reason))

@@ -29,6 +29,7 @@ const SECOND: &str = r#"
 [[node]]
 name = "@K"
 netns = "host"
+bypass = ["forward"]
 uplink = [{ dev = "nic2" }]
 [[node.endpoint]]
 name = "@k1"

@@ -13,6 +13,7 @@ const HOST_V4: &str = r#"
 [[node]]
 name = "@H"
 netns = "host"
+bypass = ["forward"]
 uplink = [{ dev = "up0", addresses = ["100.100.198.250/24"] }]
 route = [
     { dst = "10.0.3.0/24", via = "100.100.198.253" },

@@ -196,7 +196,7 @@ fn a_route_that_comes_while_netpath_is_at_work_stays() {
         let changed = HOST
             .replace("100.100.198.253", "100.100.198.254")
             .replace("fd00:198::253", "fd00:198::254")
-            .replace("netns = \"host\"", "netns = \"host\"\nbypass = [\"xdp\"]");
+            .replace("[\"forward\"]", "[\"forward\", \"xdp\"]");
         for [dst, way] in [RACES[0], RACES[2]] {
             lab.rewrite(&changed);
             let mut changes = 0;
@@ -329,6 +329,7 @@ const SECOND: &str = r#"
 [[node]]
 name = "@H"
 netns = "host"
+bypass = ["forward"]
 uplink = [{ dev = "up0", addresses = ["100.100.198.250/24", "fd00:198::250/64"] }]
 route = [
     { dst = "10.0.30.0/24", via = "100.100.198.253" },

@@ -86,10 +86,7 @@ fn changed() -> String {
     let text = HOST
         .replace("10.0.1.2/24", "10.0.1.3/24")
         .replace(r#""va2""#, r#""vb2""#)
-        .replace(
-            "netns = \"host\"",
-            "netns = \"host\"\nbypass = [\"shaped\"]",
-        );
+        .replace("[\"forward\"]", "[\"forward\", \"shaped\"]");
     let lines = text.lines().filter(|line| !line.contains("10.0.4.0"));
     lines.collect::<Vec<_>>().join("\n")
 }

@@ -134,6 +134,7 @@ const ALONE: &str = r#"
 [[node]]
 name = "@H"
 netns = "host"
+bypass = ["forward"]
 endpoint = [
     { name = "@a1", addresses = ["10.0.1.2/24"], host_dev = "va1" },
     { name = "@a2", addresses = ["10.0.2.2/24"], host_dev = "va2" },

@@ -356,6 +356,7 @@ const SECOND: &str = r#"
 [[node]]
 name = "@K"
 netns = "host"
+bypass = ["forward"]
 fast_prefixes = ["10.0.3.0/24", "fd00:3::/64"]
 uplink = [{ dev = "up0", addresses = ["100.100.198.250/24", "fd00:198::250/64"] }]
 endpoint = [{ name = "@k1", addresses = ["10.0.2.9/24", "fd00:2::9/64"], host_dev = "vk1" }]

@@ -3,7 +3,7 @@
 use netpath::{
     capabilities::Work,
     model::Name,
-    provision::{self, Selection},
+    provision::{self, FastPathMode, Selection},
 };
 
 use super::{
@@ -27,11 +27,31 @@ enum Switch {
         #[command(flatten)]
         selection: SelectionArgs,
 
+        /// Let the fast path of a machine's node pass rules by that change what becomes of packets (see `netpath audit`); it
+        /// is remembered until the node is taken down
+        #[arg(long)]
+        accept_bypass: bool,
+
         #[command(flatten)]
         expedite: ExpediteArgs,
 
         #[command(flatten)]
         debug: DebugArgs,
+    },
+    /// Attach, and only count what would be done: each packet is the kernel's, unchanged
+    #[command(
+        long_about = "Attach, and only count what would be done: each packet is the kernel's, unchanged.\n\nWhat the fast \
+            path would have taken is counted as `punt` with reason `shadow` and the interface that it would have left by, \
+            what it would have dropped as `shadow_spoofed` and the like. A packet is in shadow if one of its two interfaces \
+            is. The wish survives `netpath up`; `netpath fastpath on` ends it. `netpath audit --shadow` compares what would \
+            have been done with what happened."
+    )]
+    Shadow {
+        #[command(flatten)]
+        selection: SelectionArgs,
+
+        #[command(flatten)]
+        expedite: ExpediteArgs,
     },
     /// Detach: the kernel forwards as if netpath were not there
     Off {
@@ -58,14 +78,14 @@ impl FastpathArgs {
     pub(super) fn logs_packets(&self) -> bool {
         match &self.switch {
             Switch::On { debug, .. } => debug.debug_datapath,
-            Switch::Off { .. } => false,
+            Switch::Shadow { .. } | Switch::Off { .. } => false,
         }
     }
 
     fn filters(&self) -> &[Filter] {
         match &self.switch {
             Switch::On { debug, .. } => &debug.filters,
-            Switch::Off { .. } => &[],
+            Switch::Shadow { .. } | Switch::Off { .. } => &[],
         }
     }
 }
@@ -76,23 +96,44 @@ impl SelectionArgs {
             node: self.node.as_ref().map(Name::to_string),
             endpoint: self.endpoint.as_ref().map(Name::to_string),
             interrupted: context.interrupted.clone(),
+            accept_bypass: false,
         }
     }
 }
 
-/// Attaches or detaches.
+/// Attaches, in one mode or the other, or detaches.
 pub fn run(args: &FastpathArgs, context: &Context) -> Result<Exit, Failure> {
     context.require(Work::Nodes)?;
     context.catch_signals()?;
-    let (on, selection) = match &args.switch {
-        Switch::On { selection, .. } => (true, selection.selection(context)),
-        Switch::Off { selection, .. } => (false, selection.selection(context)),
+    let (mode, selection, expedite) = match &args.switch {
+        Switch::On {
+            selection,
+            expedite,
+            ..
+        } => (FastPathMode::On, selection, expedite),
+        Switch::Shadow {
+            selection,
+            expedite,
+        } => (FastPathMode::Shadow, selection, expedite),
+        Switch::Off {
+            selection,
+            expedite,
+        } => (FastPathMode::Off, selection, expedite),
     };
-    let (Switch::On { expedite, .. } | Switch::Off { expedite, .. }) = &args.switch;
+    let selection = Selection {
+        accept_bypass: matches!(
+            args.switch,
+            Switch::On {
+                accept_bypass: true,
+                ..
+            }
+        ),
+        ..selection.selection(context)
+    };
     let _expedited = expedite.begin()?;
     let mut report = ChangeReport::new(context);
     let switched =
-        provision::set_fast_path_telling(on, &selection, &mut |change| report.add(change));
+        provision::set_fast_path_telling(mode, &selection, &mut |change| report.add(change));
     let exit = match switched {
         Ok(switched) => {
             report.finish()?;

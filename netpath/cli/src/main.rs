@@ -1,6 +1,7 @@
 //! The `netpath` command: parses, calls the libraries, prints, and chooses the exit status.
 
 mod advice;
+mod audit;
 mod bench;
 mod bugreport;
 mod capabilities;
@@ -48,8 +49,9 @@ Exit status:
      file that there is not, a topology file with mistakes, something of that
      name that is not netpath's, a capability that is lacking
   3  done, but degraded: not all is as it should be, counters overflowed,
-     something keeps alive what was removed, or cells of the benchmark were
-     rejected; explain: the packet may arrive";
+     something keeps alive what was removed, cells of the benchmark were
+     rejected, the fast path changes what becomes of packets (audit), or a
+     packet may arrive (explain)";
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +142,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Send probes, or follow an endpoint's traffic, and show what each packet meets
     Trace(trace::TraceArgs),
+    /// Show what the fast path bypasses: rules, policies and filters, and which change what becomes of packets
+    Audit(audit::AuditArgs),
     /// Show the raw maps, decoded
     Maps(maps::MapsArgs),
     /// Tell what is wrong: the machine, nodes, a topology file; each fault with why and its cure
@@ -171,6 +175,7 @@ impl Command {
             | Self::Flows(_)
             | Self::Explain(_)
             | Self::Trace(_)
+            | Self::Audit(_)
             | Self::Maps(_)
             | Self::Doctor(_)
             | Self::Bugreport(_)
@@ -196,6 +201,7 @@ impl Command {
             | Self::Flows(_)
             | Self::Explain(_)
             | Self::Trace(_)
+            | Self::Audit(_)
             | Self::Maps(_)
             | Self::Bugreport(_)
             | Self::Completions(_)
@@ -211,6 +217,7 @@ impl Command {
             Self::Show(args) => args.file.as_deref(),
             Self::Doctor(args) => args.file.as_deref(),
             Self::Bugreport(args) => args.file.as_deref(),
+            Self::Audit(args) => args.file.as_deref(),
             Self::Init(_)
             | Self::Endpoint(_)
             | Self::Fastpath(_)
@@ -238,6 +245,7 @@ impl Command {
             Self::Flows(args) => flows::run(args, context),
             Self::Explain(args) => explain::run(args, context),
             Self::Trace(args) => trace::run(args, context),
+            Self::Audit(args) => audit::run(args, context),
             Self::Maps(args) => maps::run(args, context),
             Self::Doctor(args) => doctor::run(args, context),
             Self::Bugreport(args) => bugreport::run(args, context),
@@ -373,6 +381,13 @@ mod tests {
             "trace demo01 demo02 --family ipv6 --source fd00:9::1 --size 1400 -j",
             "trace --endpoint demo01 --drops",
             "trace --endpoint demo01 -c 10 --sample 100 tcp port 80",
+            "audit",
+            "audit --node node03 -j",
+            "audit --shadow --seconds 3",
+            "audit -f lab.toml --all",
+            "up --accept-bypass",
+            "fastpath on --accept-bypass",
+            "fastpath shadow --endpoint demo01",
             "maps",
             "maps --node node03",
             "maps list -j",
@@ -422,6 +437,10 @@ mod tests {
             "endpoint remove ../c1",
             "fastpath",
             "fastpath off --debug-datapath",
+            "fastpath shadow --debug-datapath",
+            "fastpath off --accept-bypass",
+            "audit --seconds 3",
+            "audit --shadow -f lab.toml",
             "up --dry-run --debug-datapath",
             "up --no-fast-path --debug-datapath",
             "up --debug-filter outcome=drop",

@@ -275,6 +275,7 @@ fn mtu(interface: &InterfaceStatus) -> String {
 fn on_off(fast_path: FastPath) -> String {
     match fast_path {
         FastPath::On => "on",
+        FastPath::Shadow => "shadow",
         FastPath::Off => "off",
         FastPath::Partly => "partly",
         FastPath::Unknown => "unknown",

@@ -33,6 +33,11 @@ pub struct UpArgs {
     #[arg(long, conflicts_with = "debug_datapath")]
     no_fast_path: bool,
 
+    /// Let the fast path of a machine's node pass rules by that change what becomes of packets (see `netpath audit`); it is
+    /// remembered until the node is taken down
+    #[arg(long)]
+    accept_bypass: bool,
+
     #[command(flatten)]
     expedite: ExpediteArgs,
 
@@ -57,6 +62,7 @@ pub fn run(args: &UpArgs, context: &Context) -> Result<Exit, Failure> {
             ObjectKind::Plain
         },
         interrupted: context.interrupted.clone(),
+        accept_bypass: args.accept_bypass,
     };
     let mut report = ChangeReport::new(context);
     if args.dry_run {

@@ -3,6 +3,7 @@
 //! A document's schema is in docs/schema. A key is never renamed, never removed and never means something else without
 //! a new version; new keys may come at any time.
 
+mod audit;
 mod changes;
 mod doctor;
 mod explain;
@@ -15,6 +16,7 @@ mod tests;
 mod trace;
 
 pub use self::{
+    audit::{Audit, AuditItem, AuditedNode, AuditedShadow, ComparedHop, MetRule, WouldDrop},
     changes::{Change, Changes},
     doctor::{CheckResult, Diagnosis, Symptom},
     explain::{

@@ -251,6 +251,7 @@ impl From<&EndpointStatus> for Endpoint {
 fn fast_path(state: FastPath) -> &'static str {
     match state {
         FastPath::On => "on",
+        FastPath::Shadow => "shadow",
         FastPath::Off => "off",
         FastPath::Partly => "partly",
         FastPath::Unknown => "unknown",

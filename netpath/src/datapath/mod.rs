@@ -50,7 +50,7 @@ pub use netpath_common::tables::Capacity;
 use std::path::{Path, PathBuf};
 
 use netpath_common::{
-    ABI_VERSION, Bypass, EndpointId, Identity, Ids, Settings,
+    ABI_VERSION, Bypass, EndpointId, FastPathMode, Identity, Ids, Settings,
     tables::{MapKind, UPLINK_ADDRESSES},
 };
 pub use netpath_common::{Hook, ProgramKind};
@@ -278,7 +278,7 @@ impl Datapath {
         let room = self.room();
         Settings {
             object: settings.object,
-            fast_path: u32::from(settings.fast_path != 0),
+            fast_path: FastPathMode::from_number(settings.fast_path) as u32,
             forward_drop: u32::from(settings.forward_drop != 0),
             configured: u32::from(settings.configured != 0),
             max_endpoints: room.endpoints,

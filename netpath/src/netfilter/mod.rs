@@ -10,6 +10,7 @@ mod iptables;
 mod legacy;
 pub mod nft;
 mod texts;
+pub mod save;
 
 use std::{fs, io};
 

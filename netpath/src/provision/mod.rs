@@ -1,5 +1,6 @@
 //! Namespaces, veths, addresses, routes, sysctls: making a topology true and taking it away again.
 
+mod audit;
 mod beside;
 mod carry_out;
 mod departures;
@@ -18,6 +19,7 @@ mod unproven;
 mod up;
 
 pub use self::{
+    audit::AuditedNode,
     departures::Remaining,
     down::Removed,
     endpoint::{GivenNetns, NetnsPathError, NewEndpoint, OldEndpoint},
@@ -31,6 +33,8 @@ pub use self::{
     unproven::Unproven,
     up::Raised,
 };
+pub use netpath_common::FastPathMode;
+
 pub use crate::reconcile::{Action, Change, GATEWAY_V4, GATEWAY_V6, Object};
 
 use std::sync::{Arc, atomic::AtomicBool};
@@ -55,6 +59,8 @@ pub struct UpOptions {
     pub object: ObjectKind,
     /// Set from outside (a signal handler) to make the work stop and be undone.
     pub interrupted: Arc<AtomicBool>,
+    /// What the fast path changes on a machine when it passes rules by is accepted.
+    pub accept_bypass: bool,
 }
 
 impl Default for UpOptions {
@@ -63,6 +69,7 @@ impl Default for UpOptions {
             fast_path: None,
             object: ObjectKind::Plain,
             interrupted: Arc::default(),
+            accept_bypass: false,
         }
     }
 }
@@ -188,6 +195,17 @@ pub fn remove_endpoint(
     endpoint::remove(old, progress)
 }
 
+/// What the fast path bypasses on every node that is up, or of a file, or on one of these.
+///
+/// # Errors
+/// When there is no such node, or something cannot be read.
+pub fn audit(
+    topology: Option<&Topology>,
+    only: Option<&str>,
+) -> Result<Vec<AuditedNode>, ProvisionError> {
+    audit::audit(topology, only)
+}
+
 /// Which part of what is up a command is about.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
@@ -197,20 +215,22 @@ pub struct Selection {
     pub endpoint: Option<String>,
     /// Set from outside (a signal handler) to make waiting for another netpath end.
     pub interrupted: Arc<AtomicBool>,
+    /// What the fast path changes on a machine when it passes rules by is accepted.
+    pub accept_bypass: bool,
 }
 
-/// Attaches or detaches the fast path and re-creates nothing. What is wished is recorded, so that it survives. `progress`
+/// Attaches the fast path, to take packets or in shadow mode, or detaches it, and re-creates nothing. What is wished is recorded, so that it survives. `progress`
 /// is told of each change when it is done.
 ///
 /// # Errors
 /// When nothing of that name is up, or the kernel refuses; then the node is switched back to what was wished before.
 /// Nodes that can be switched are, whatever is wrong with others.
 pub fn set_fast_path(
-    on: bool,
+    mode: impl Into<FastPathMode>,
     selection: &Selection,
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Vec<Change>, ProvisionError> {
-    set_fast_path_telling(on, selection, progress).map(|raised| raised.changes)
+    set_fast_path_telling(mode.into(), selection, progress).map(|raised| raised.changes)
 }
 
 /// As [`set_fast_path`]; with what is wrong then of the nodes that were switched, and not netpath's to mend: what the kernel
@@ -219,7 +239,7 @@ pub fn set_fast_path(
 /// # Errors
 /// As for [`set_fast_path`].
 pub fn set_fast_path_telling(
-    on: bool,
+    mode: FastPathMode,
     selection: &Selection,
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Raised, ProvisionError> {
@@ -227,7 +247,7 @@ pub fn set_fast_path_telling(
     mounts::require_visible("fastpath")?;
     mounts::require_writable()?;
     descriptors::require(2)?;
-    switch::set(on, selection, progress)
+    switch::set(mode, selection, progress)
 }
 
 /// Replaces a node's programs by those of another build, under the running traffic. Returns whether anything changed:

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
-use netpath_common::{EndpointEntry, Ifindex, InterfaceKind, Mac, Origin, ProgramKind, PuntReason};
+use netpath_common::{
+    EndpointEntry, FastPathMode, Ifindex, InterfaceKind, Mac, Origin, ProgramKind, PuntReason,
+};
 
 use super::{
     EndpointStatus, FastPath, InterfaceStatus, NextHopStatus, NodeStatus, RouteStatus, UNREADABLE,
@@ -229,7 +231,11 @@ fn interface(
         ifindex,
         mac: mac.to_string(),
         mtu: link.map(|link| link.mtu),
-        fast_path: if on { FastPath::On } else { FastPath::Off },
+        fast_path: match known {
+            _ if !on => FastPath::Off,
+            Some(known) if known.shadow => FastPath::Shadow,
+            _ => FastPath::On,
+        },
         kernel: reasons(punts.into_iter().flatten().chain(numbers)),
     }
 }
@@ -374,10 +380,14 @@ fn overall(recorded: &Recorded, status: &NodeStatus) -> FastPath {
         .map(|endpoint| endpoint.interface.fast_path);
     let states: Vec<FastPath> = uplinks.chain(endpoints).collect();
     let all = |wanted: FastPath| states.iter().all(|&state| state == wanted);
-    match (all(FastPath::On), all(FastPath::Off)) {
-        (true, true) if recorded.fast_path => FastPath::On,
-        (_, true) => FastPath::Off,
-        (true, false) => FastPath::On,
-        (false, false) => FastPath::Partly,
+    let uniform = [FastPath::On, FastPath::Shadow, FastPath::Off];
+    match uniform.into_iter().find(|state| all(*state)) {
+        Some(_) if states.is_empty() => match recorded.fast_path {
+            FastPathMode::On => FastPath::On,
+            FastPathMode::Shadow => FastPath::Shadow,
+            FastPathMode::Off => FastPath::Off,
+        },
+        Some(state) => state,
+        None => FastPath::Partly,
     }
 }

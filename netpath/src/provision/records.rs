@@ -9,8 +9,8 @@ use std::{
 
 use ipnet::IpNet;
 use netpath_common::{
-    ADDRESSES_MAX, Bypass, EndpointId, EndpointRecord, FastPathWish, Mac, NameKey, NetnsKind,
-    Origin, PrefixBytes, RecordState, RouteRecord, UplinkRecord,
+    ADDRESSES_MAX, Bypass, EndpointId, EndpointRecord, FastPathMode, FastPathWish, Mac, NameKey,
+    NetnsKind, Origin, PrefixBytes, RecordState, RouteRecord, UplinkRecord,
 };
 
 use super::error::ProvisionError;
@@ -183,7 +183,7 @@ pub fn read(maps: &Maps) -> Result<Records, ProvisionError> {
             _ => NodePlace::Lab,
         },
         cookie: identity.netns_cookie,
-        fast_path: settings.fast_path != 0,
+        fast_path: FastPathMode::from_number(settings.fast_path),
         forward_drop: settings.forward_drop != 0,
         configured: settings.configured != 0,
         bypass: Bypass(settings.bypass),

@@ -14,6 +14,8 @@ use crate::finding::{Finding, Kind};
 pub enum FastPath {
     /// Attached.
     On,
+    /// Attached, and counting only: each packet is the kernel's.
+    Shadow,
     /// Detached.
     Off,
     /// On some interfaces only.

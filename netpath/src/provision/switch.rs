@@ -1,9 +1,9 @@
-//! Attaching and detaching, and nothing else.
+//! Attaching, in one mode or the other, and detaching, and nothing else.
 
-use netpath_common::FastPathWish;
+use netpath_common::{Bypass, FastPathMode, FastPathWish};
 
 use super::{
-    Raised, Selection,
+    Raised, Selection, audit,
     carry_out::Site,
     error::{self, ProvisionError},
     expedited,
@@ -13,12 +13,13 @@ use crate::{
     datapath::{Datapath, ObjectKind, nodes},
     finding::Finding,
     lock::TopologyLock,
+    model::NodePlace,
     reconcile::{self, Change, Recorded, Wanted, Wishes},
 };
 
 /// See [`super::set_fast_path`].
 pub fn set(
-    on: bool,
+    mode: FastPathMode,
     selection: &Selection,
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Raised, ProvisionError> {
@@ -36,7 +37,7 @@ pub fn set(
         changes.push(change.clone());
     };
     for name in &names {
-        match node(name, on, selection, &lock, &mut report) {
+        match node(name, mode, selection, &lock, &mut report) {
             Ok(None) => {}
             Ok(Some(told)) => {
                 matched = true;
@@ -67,27 +68,35 @@ pub fn set(
 /// Switches one node. Returns what is wrong with it then; `None` where it is not up, or has not the endpoint that is selected.
 fn node(
     name: &str,
-    on: bool,
+    mode: FastPathMode,
     selection: &Selection,
     lock: &TopologyLock,
     report: &mut dyn FnMut(&Change),
 ) -> Result<Option<Vec<Finding>>, ProvisionError> {
     Datapath::migrate(name, ObjectKind::Plain, lock)?;
-    let snapshot = snapshot::take_to_switch(name, on)?;
+    let snapshot = snapshot::take_to_switch(name, mode)?;
     let Some(recorded) = snapshot.world.recorded.clone() else {
         return Ok(None);
     };
     // Where a node is matters only to what is on it.
-    let Some(wishes) = wishes(&recorded, on, selection.endpoint.as_deref()) else {
+    let Some(wishes) = wishes(&recorded, mode, selection.endpoint.as_deref()) else {
         return Ok(None);
     };
     let before = Wishes::of(&recorded);
-    let wanted = Wanted::of_recorded(name, &recorded)?;
+    let mut wanted = Wanted::of_recorded(name, &recorded)?;
     if let Some(refusal) = reconcile::elsewhere(&wanted, &snapshot.world) {
         return Err(refusal.into());
     }
     if snapshot.netns.is_none() {
         return Ok(None);
+    }
+    if selection.accept_bypass && wanted.place == NodePlace::Host {
+        wanted.bypass = wanted.bypass.and(Bypass::OF_FORWARD);
+    }
+    if wishes.take_more_than(&before)
+        && let Some(refused) = audit::refused(&wanted, &snapshot)?
+    {
+        return Err(refused.into());
     }
     match switch(name, lock, &wanted, &wishes, snapshot, report) {
         Ok(told) => Ok(Some(told)),
@@ -97,21 +106,20 @@ fn node(
     }
 }
 
-/// What is wished then; `None` where there is no such endpoint. A node that is switched on has no exceptions any more.
-fn wishes(recorded: &Recorded, on: bool, endpoint: Option<&str>) -> Option<Wishes> {
+/// What is wished then; `None` where there is no such endpoint. A node that is switched as a whole has no exceptions any more.
+fn wishes(recorded: &Recorded, mode: FastPathMode, endpoint: Option<&str>) -> Option<Wishes> {
     let mut wishes = Wishes::of(recorded);
     match endpoint {
         None => {
-            wishes.node = on;
+            wishes.node = mode;
             for wish in wishes.endpoints.values_mut() {
                 *wish = FastPathWish::AsNode;
             }
         }
         Some(endpoint) => {
-            let wish = match on {
-                on if on == wishes.node => FastPathWish::AsNode,
-                true => FastPathWish::On,
-                false => FastPathWish::Off,
+            let wish = match mode {
+                mode if mode == wishes.node => FastPathWish::AsNode,
+                mode => FastPathWish::for_mode(mode),
             };
             *wishes.endpoints.get_mut(endpoint)? = wish;
         }

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use netpath_common::ABI_VERSION;
+use netpath_common::{ABI_VERSION, Bypass, FastPathMode};
 
 use super::{
-    UpOptions, beside,
+    UpOptions, audit, beside,
     carry_out::{Making, Site},
     error::{self, ProvisionError},
     iptables, random, require,
@@ -20,7 +20,7 @@ use crate::{
     lock::TopologyLock,
     model::{self, ForwardPolicy, NodePlace, Topology},
     mounts,
-    reconcile::{self, Action, Change, Fresh, Object, Plan, Refusal, Wanted},
+    reconcile::{self, Action, Change, Fresh, Object, Plan, Recorded, Refusal, Wanted},
     sysctl,
 };
 
@@ -195,20 +195,36 @@ fn plan_node<'a>(
     node: &'a model::Node,
     options: &UpOptions,
 ) -> Result<Planned<'a>, ProvisionError> {
-    let wanted = Wanted::of(node, options.fast_path);
+    let mut wanted = Wanted::of(node, options.fast_path.map(FastPathMode::from));
     let mut snapshot = snapshot::take(&wanted.name, Some(&wanted))?;
+    let recorded = snapshot.world.recorded.as_ref();
+    wanted.bypass = audit::accepted(Some(&wanted), recorded);
+    if options.accept_bypass && wanted.place == NodePlace::Host {
+        wanted.bypass = wanted.bypass.and(Bypass::OF_FORWARD);
+    }
     if let Some(datapath) = &snapshot.datapath {
         snapshot.world.observed.programs_current = datapath.has_object(options.object)?;
         snapshot.world.observed.has_room = datapath.has_room(&capacity(node))?;
         tell_surplus_room(node, datapath)?;
     }
-    let plan = reconcile::plan(&wanted, &snapshot.world, &mut Fresh::new(random()?));
+    let mut plan = reconcile::plan(&wanted, &snapshot.world, &mut Fresh::new(random()?));
+    if comes_on(&wanted, snapshot.world.recorded.as_ref()) {
+        plan.refusals.extend(audit::refused(&wanted, &snapshot)?);
+    }
     Ok(Planned {
         node,
         wanted,
         snapshot,
         plan,
     })
+}
+
+/// Whether packets are to take the fast path that did not before.
+fn comes_on(wanted: &Wanted, recorded: Option<&Recorded>) -> bool {
+    let before = recorded.map_or(FastPathMode::Off, |node| node.fast_path);
+    let unsaid = recorded.map_or(FastPathMode::On, |node| node.fast_path);
+    let after = wanted.fast_path.unwrap_or(unsaid);
+    before != FastPathMode::On && after == FastPathMode::On
 }
 
 /// A file that wants less room than there is changes nothing, which somebody may not expect.

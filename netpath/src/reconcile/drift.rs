@@ -3,7 +3,7 @@
 use std::{fmt, net::IpAddr};
 
 use ipnet::IpNet;
-use netpath_common::ProgramKind;
+use netpath_common::{FastPathMode, ProgramKind};
 
 use super::Way;
 use crate::{
@@ -44,8 +44,8 @@ kinds! {
         Room(Capacity) = "room", MENDS;
         /// The fast path is to be switched.
         FastPath {
-            /// On is wanted.
-            on: bool,
+            /// What is wanted.
+            mode: FastPathMode,
         } = "fast_path", MENDS;
         /// A network namespace is gone.
         NamespaceGone(String) = "namespace_gone", MENDS;
@@ -275,6 +275,13 @@ kinds! {
             /// The key.
             key: String,
         } = "map_entry_surplus", MENDS;
+        /// An interface takes packets where it is to be in shadow mode, or the other way round.
+        ShadowMode {
+            /// The interface.
+            dev: String,
+            /// It is to be in shadow mode.
+            wanted: bool,
+        } = "shadow_mode", MENDS;
         /// The interface was never made ready: its packets are dropped.
         NotReady(String) = "not_ready", MENDS;
         /// The object is to have these addresses.
@@ -350,7 +357,7 @@ impl fmt::Display for Drift {
                 "room for {} endpoint addresses, {} prefixes and {} connections",
                 room.endpoints, room.routes, room.connections
             ),
-            Self::FastPath { on } => write!(f, "{}", if *on { "on" } else { "off" }),
+            Self::FastPath { mode } => write!(f, "{}", mode.name()),
             Self::NamespaceGone(name) => write!(f, "namespace {name} is gone"),
             Self::GivenGone(path) => {
                 write!(f, "the namespace that was given is no longer at {path}")
@@ -534,6 +541,18 @@ impl fmt::Display for Drift {
             }
             Self::EntrySurplus { map, key } => {
                 write!(f, "the entry of {key} in map {map} is nobody's")
+            }
+            Self::ShadowMode { dev, wanted: true } => {
+                write!(
+                    f,
+                    "the programs of {dev} take packets, and are to count only (shadow mode)"
+                )
+            }
+            Self::ShadowMode { dev, wanted: false } => {
+                write!(
+                    f,
+                    "the programs of {dev} count only (shadow mode), and are to take packets"
+                )
             }
             Self::NotReady(dev) => {
                 write!(f, "interface {dev} is not ready: its packets are dropped")

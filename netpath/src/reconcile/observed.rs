@@ -246,6 +246,8 @@ pub struct Interface {
     pub kind: Option<InterfaceKind>,
     /// Whether its packets pass, and the programs know all of it.
     pub ready: bool,
+    /// Whether what is decided of its packets is only counted.
+    pub shadow: bool,
     /// The endpoint behind it; 0 for an uplink.
     pub id: EndpointId,
     /// The reverse-path filter that the programs go by.

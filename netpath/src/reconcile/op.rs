@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netpath_common::{Bypass, EndpointId, FeatureBits, Ifindex, InterfaceKind, Mac, ProgramKind};
+use netpath_common::{
+    Bypass, EndpointId, FastPathMode, FeatureBits, Ifindex, InterfaceKind, Mac, ProgramKind,
+};
 
 use super::{AddressPunts, InterfacePunts, RecordedEndpoint, RecordedRoute, RecordedUplink};
 use crate::model::NodePlace;
@@ -84,6 +86,8 @@ pub struct NewInterface {
     pub rp_filter: u32,
     /// What of its packets is the kernel's.
     pub punts: InterfacePunts,
+    /// Whether what is decided of its packets is only counted.
+    pub shadow: bool,
 }
 
 /// Whose a map entry is.
@@ -115,8 +119,8 @@ pub enum Op {
     MakeNode {
         /// In a namespace that is made for it, or on this machine.
         place: NodePlace,
-        /// Whether the fast path is wished on.
-        fast_path: bool,
+        /// What is wished of the fast path.
+        fast_path: FastPathMode,
     },
     /// Pin this build's programs in the place of others, and swap them in wherever one is attached.
     ReplacePrograms,
@@ -125,7 +129,7 @@ pub enum Op {
     /// Write what the settings should hold: with the room that the maps have, and nothing that netpath never writes.
     MendSettings,
     /// Wish the fast path on or off.
-    WishFastPath(bool),
+    WishFastPath(FastPathMode),
     /// Set the FORWARD policy of both families, and record that it was set to DROP or back.
     SetForwardPolicy {
         /// DROP, as opposed to ACCEPT.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
-use netpath_common::{Bypass, EndpointId, FastPathWish, Ifindex, Mac, Origin};
+use netpath_common::{Bypass, EndpointId, FastPathMode, FastPathWish, Ifindex, Mac, Origin};
 
 use crate::model::NodePlace;
 
@@ -93,7 +93,7 @@ pub struct Recorded {
     /// `SO_NETNS_COOKIE` of its namespace.
     pub cookie: u64,
     /// Whether the fast path is wished on.
-    pub fast_path: bool,
+    pub fast_path: FastPathMode,
     /// Whether netpath set the FORWARD policy to DROP.
     pub forward_drop: bool,
     /// Whether all settings of its namespace were made.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
-use netpath_common::{Bypass, FastPathWish, Mac, Origin};
+use netpath_common::{Bypass, FastPathMode, FastPathWish, Mac, Origin};
 
 use super::{Home, Recorded};
 use crate::model::{self, Capacity, ForwardPolicy, InterfaceName, Name, NodePlace};
@@ -91,8 +91,8 @@ pub struct Wanted {
     pub place: NodePlace,
     /// Whether the FORWARD policy is to be DROP; only in a lab.
     pub forward_drop: bool,
-    /// Whether the fast path is to be on; `None` leaves what is recorded, and turns a new node on.
-    pub fast_path: Option<bool>,
+    /// What the fast path is to be; `None` leaves what is recorded, and turns a new node on.
+    pub fast_path: Option<FastPathMode>,
     /// What of the kernel's doing may be passed by.
     pub bypass: Bypass,
     /// For how much there is to be room; zeros for what there is.
@@ -110,7 +110,7 @@ pub struct Wanted {
 impl Wanted {
     /// What a topology file wants of a node.
     #[must_use]
-    pub fn of(node: &model::Node, fast_path: Option<bool>) -> Self {
+    pub fn of(node: &model::Node, fast_path: Option<FastPathMode>) -> Self {
         let endpoint = |endpoint: &model::Endpoint| WantedEndpoint {
             name: endpoint.name.to_string(),
             origin: Origin::File,

@@ -9,6 +9,8 @@ use super::verdict::Result;
 /// Of what somebody else has the kernel do.
 const SOMEBODYS: &str = "somebody else would have to have put it there, and it would act in every case: `lab_guest` and the \
                          tests of the programs show it";
+/// Of those of shadow mode.
+const SHADOW: &str = "each packet would be the kernel's: `lab_shadow` shows it";
 
 /// Reasons that no packet through a lab has, and why.
 pub const NOT_IN_A_LAB: &[(&str, &str)] = &[
@@ -43,6 +45,11 @@ pub const NOT_IN_A_LAB: &[(&str, &str)] = &[
         "punt(fast_path_off)",
         "the fast path of one endpoint would have to be off in every case: `lab_connections` shows it",
     ),
+    ("punt(shadow)", SHADOW),
+    ("punt(shadow_malformed)", SHADOW),
+    ("punt(shadow_bad_checksum)", SHADOW),
+    ("punt(shadow_spoofed)", SHADOW),
+    ("punt(shadow_martian_source)", SHADOW),
     (
         "drop(not_ready)",
         "an interface is not ready only for the moment between its program's attachment and its last map entry",

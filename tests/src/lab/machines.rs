@@ -75,7 +75,7 @@ fn topology(kind: &UplinkKind, machine: usize) -> String {
     let own = uplink_addresses(machine);
     let own = quoted(&[format!("{}/24", own[0]), format!("{}/64", own[1])]);
     let mut text = format!(
-        "[[node]]\nname = \"@H\"\nnetns = \"host\"\nuplink = [{{ dev = \"up0\", addresses = [{own}] }}]\n"
+        "[[node]]\nname = \"@H\"\nnetns = \"host\"\nbypass = [\"forward\"]\nuplink = [{{ dev = \"up0\", addresses = [{own}] }}]\n"
     );
     for endpoint in ENDPOINTS[other] {
         let (addresses, via) = (super::addresses(endpoint), uplink_addresses(other));

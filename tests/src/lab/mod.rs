@@ -51,7 +51,7 @@ use netpath::{
     command,
     model::Topology,
     netns::{Netns, NetnsError},
-    provision::{self, Change, ProvisionError, Selection, UpOptions},
+    provision::{self, Change, FastPathMode, ProvisionError, Selection, UpOptions},
 };
 
 /// A topology of a test's own. Dropping it takes everything down and fails the test if anything stays.
@@ -203,13 +203,18 @@ impl Lab {
     }
 
     /// Switches the fast path of a node, or of one endpoint of it.
-    pub fn fast_path(&self, on: bool, node: &str, endpoint: Option<&str>) -> Vec<String> {
+    pub fn fast_path(
+        &self,
+        mode: impl Into<FastPathMode>,
+        node: &str,
+        endpoint: Option<&str>,
+    ) -> Vec<String> {
         let selection = Selection {
             node: Some(self.name(node)),
             endpoint: endpoint.map(|endpoint| self.name(endpoint)),
             ..Selection::default()
         };
-        match provision::set_fast_path(on, &selection, &mut |_| {}) {
+        match provision::set_fast_path(mode, &selection, &mut |_| {}) {
             Ok(changes) => self.words(&changes),
             Err(error) => panic!("fastpath: {error}"),
         }

@@ -84,11 +84,13 @@ endpoint = [
 ]
 "#;
 
-/// What [`on_a_machine`] runs netpath on: `@H` is there, with its uplink, and plays this machine.
+/// What [`on_a_machine`] runs netpath on: `@H` is there, with its uplink, and plays this machine, where FORWARD drops what netpath
+/// is to take.
 pub const HOST: &str = r#"
 [[node]]
 name = "@H"
 netns = "host"
+bypass = ["forward"]
 uplink = [{ dev = "up0", addresses = ["100.100.198.250/24", "fd00:198::250/64"] }]
 route = [
     { dst = "10.0.3.0/24", via = "100.100.198.253" },

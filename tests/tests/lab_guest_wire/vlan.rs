@@ -29,6 +29,7 @@ const TOPOLOGY: &str = r#"
 [[node]]
 name = "@H"
 netns = "host"
+bypass = ["forward"]
 uplink = [{ dev = "up0.5", addresses = ["100.100.5.250/24", "fd00:5::250/64"] }]
 route = [
     { dst = "10.0.3.0/24", via = "100.100.5.253" },

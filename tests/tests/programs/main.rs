@@ -19,5 +19,6 @@ mod remote;
 mod retired;
 mod reverse_path;
 mod trail;
+mod shadow;
 mod uplink;
 mod wire;

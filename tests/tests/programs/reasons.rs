@@ -2,7 +2,9 @@
 
 use netpath_common::{DropReason, PuntReason};
 
-use crate::{connections, dropped, kernels, malformed, punted, punted_by_fib, reverse_path};
+use crate::{
+    connections, dropped, kernels, malformed, punted, punted_by_fib, reverse_path, shadow,
+};
 
 /// One test for each reason, which is told the reason that it has to see.
 macro_rules! every_reason {
@@ -78,6 +80,11 @@ every_reason! {
         FastPathOff => kernels::fast_path_off,
         Ipv4ForwardingDisabled => kernels::ipv4_forwarding_disabled,
         Ipv6ForwardingDisabled => kernels::ipv6_forwarding_disabled,
+        Shadow => shadow::shadow,
+        ShadowMalformed => shadow::malformed,
+        ShadowBadChecksum => shadow::bad_checksum,
+        ShadowSpoofed => shadow::spoofed,
+        ShadowMartianSource => shadow::martian_source,
     }
     not provoked {
         NoMemory: "bpf_skb_pull_data and bpf_skb_change_tail fail only when the kernel is out of memory",

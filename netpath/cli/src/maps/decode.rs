@@ -264,9 +264,10 @@ fn route(entry: &RouteEntry) -> Vec<(&'static str, Field)> {
 fn interface(entry: &InterfaceEntry) -> Vec<(&'static str, Field)> {
     const PREPARING: u32 = InterfaceState::Preparing as u32;
     const READY: u32 = InterfaceState::Ready as u32;
-    let state = match entry.state {
-        PREPARING => Some("preparing"),
-        READY => Some("ready"),
+    let state = match (entry.state & !InterfaceEntry::SHADOW, entry.is_shadow()) {
+        (PREPARING, _) => Some("preparing"),
+        (READY, false) => Some("ready"),
+        (READY, true) => Some("shadow"),
         _ => None,
     };
     vec![

@@ -3,8 +3,9 @@
 use netpath_common::{Family, Ifindex};
 
 use super::{
+    about::About,
     condition::{AddressTest, Conditions, FamilyTest, Interface, InterfaceTest, NamePattern},
-    expression::{Comparison, Header, Register, Source, meta},
+    expression::{Comparison, Header, Register, Source, connection, meta},
 };
 use crate::netlink::attribute::{terminated, text};
 
@@ -99,7 +100,7 @@ impl Registers {
         conditions: &mut Conditions,
     ) {
         let Some(loaded) = self.get(register) else {
-            conditions.others.push("a register".to_owned());
+            conditions.ask("a register", About::Unknown);
             return;
         };
         let negated = match comparison {
@@ -109,7 +110,8 @@ impl Registers {
         };
         let understood = negated.and_then(|negated| loaded.asks(data, negated, conditions));
         if understood.is_none() {
-            conditions.others.push(loaded.source.to_string());
+            let about = loaded.about(negated, data);
+            conditions.ask(loaded.source.to_string(), about);
         }
     }
 }
@@ -127,6 +129,34 @@ fn length(source: &Source) -> Option<usize> {
 }
 
 impl Loaded {
+    /// What a comparison is about that conditions cannot say. Not known whether it is negated: it is of an order.
+    fn about(&self, negated: Option<bool>, data: &[u8]) -> About {
+        let word = |data: &[u8]| Some(u32::from_ne_bytes(data.try_into().ok()?));
+        let value = word(data).map(|it| it ^ word(&self.xor).unwrap_or(0));
+        let mask = match &self.mask {
+            None => Some(u32::MAX),
+            Some(mask) => word(mask),
+        };
+        match (&self.source, negated, value, mask) {
+            (Source::Meta(meta::MARK), Some(negated), Some(value), Some(mask)) => About::Mark {
+                value,
+                mask,
+                negated,
+            },
+            // One of them: what is left of its bits is not 0.
+            (Source::Connection(connection::STATE), Some(negated), Some(0), Some(mask))
+                if self.mask.is_some() =>
+            {
+                About::states(mask, !negated)
+            }
+            (Source::Connection(connection::STATE), Some(negated), Some(state), Some(u32::MAX)) => {
+                About::states(state, negated)
+            }
+            (source, ..) if source.is_of_packet() => About::Packet,
+            _ => About::Unknown,
+        }
+    }
+
     /// `None` if it is nothing that conditions can say.
     fn asks(&self, data: &[u8], negated: bool, conditions: &mut Conditions) -> Option<()> {
         let plain = self.mask.is_none();

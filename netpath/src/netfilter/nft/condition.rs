@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netpath_common::{Family, Ifindex};
 
+use super::about::About;
+
 /// How much of some packets a condition holds for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Share {
@@ -22,7 +24,7 @@ impl Share {
         }
     }
 
-    fn whole(holds: bool) -> Self {
+    pub(super) fn whole(holds: bool) -> Self {
         if holds { Self::All } else { Self::None }
     }
 }
@@ -123,9 +125,17 @@ pub struct Conditions {
     pub oif: Vec<InterfaceTest>,
     /// Anything else that is asked of it, by name.
     pub others: Vec<String>,
+    /// What each of those is about.
+    pub abouts: Vec<About>,
 }
 
 impl Conditions {
+    /// Something else is asked.
+    pub(super) fn ask(&mut self, name: impl Into<String>, about: About) {
+        self.others.push(name.into());
+        self.abouts.push(about);
+    }
+
     /// Whether nothing else is asked than what is understood here.
     pub fn exact(&self) -> bool {
         self.others.is_empty()
@@ -138,6 +148,13 @@ impl Conditions {
     }
 
     pub(super) fn share(&self, packets: &Packets<'_>) -> Share {
+        let known = self.known_share(packets);
+        let others = self.others.iter().map(|_| Share::Some);
+        others.min().map_or(known, |others| known.min(others))
+    }
+
+    /// As far as it is about families, addresses and interfaces.
+    pub(super) fn known_share(&self, packets: &Packets<'_>) -> Share {
         let family = Family::of(packets.source.addr());
         if family != Family::of(packets.destination.addr()) {
             return Share::None;
@@ -157,11 +174,9 @@ impl Conditions {
         let interfaces = interfaces
             .iter()
             .flat_map(|(tests, device)| tests.iter().map(|test| test.share(*device)));
-        let others = self.others.iter().map(|_| Share::Some);
         families
             .chain(addresses)
             .chain(interfaces)
-            .chain(others)
             .min()
             .unwrap_or(Share::All)
     }

@@ -1,8 +1,13 @@
 //! What a base chain's rules would do to packets, and to which.
 
+mod judge;
+
+pub use self::judge::Judged;
+
 use netpath_common::Family;
 
 use super::{
+    about::About,
     compare::Registers,
     condition::{Conditions, FamilyTest, NamePattern, Packets, Share},
     expression::{Expression, Source, Verdict, meta},
@@ -63,6 +68,8 @@ pub enum Meeting {
 struct Ended {
     conditions: Conditions,
     before: Option<usize>,
+    /// They were dropped, or went to a program.
+    is_lost: bool,
 }
 
 /// All that a base chain's rules do, in their order.
@@ -92,8 +99,8 @@ impl Effects {
         let accepted = walk.chain(&id.name, &conditions, None, 0);
         if base.policy == Policy::Drop {
             let mut after = None;
-            for conditions in accepted {
-                after = walk.end(conditions, after);
+            for (conditions, is_lost) in accepted {
+                after = walk.end(conditions, is_lost, after);
             }
             walk.found.effects.push(Effect {
                 kind: EffectKind::Drop,
@@ -188,18 +195,19 @@ struct Here<'a> {
     /// What ends the way of packets to the next rule of this chain.
     after: Option<usize>,
     /// What ends it for the whole base chain.
-    accepted: Vec<Conditions>,
+    accepted: Vec<(Conditions, bool)>,
 }
 
 impl Walk<'_> {
-    /// Follows a chain's rules for packets of which this is true. Returns those that it lets out of the base chain.
+    /// Follows a chain's rules for packets of which this is true. Returns those that it lets out of the base chain, each
+    /// with whether they are lost.
     fn chain(
         &mut self,
         name: &str,
         conditions: &Conditions,
         after: Option<usize>,
         depth: usize,
-    ) -> Vec<Conditions> {
+    ) -> Vec<(Conditions, bool)> {
         let mut here = Here {
             chain: name,
             rule: 0,
@@ -231,9 +239,7 @@ impl Walk<'_> {
             return;
         }
         let mut conditions = of_family(self.id.family);
-        conditions
-            .others
-            .push("rules that were not followed".to_owned());
+        conditions.ask("rules that were not followed", About::Unknown);
         self.found.effects.push(Effect {
             kind: EffectKind::Other(format!("more than {RULES} rules")),
             conditions,
@@ -268,21 +274,28 @@ impl Walk<'_> {
                     data,
                 } => registers.compare(*register, *comparison, data, &mut conditions),
                 Expression::Lookup { set, into, .. } => {
-                    conditions.others.push(format!("set {set}"));
+                    conditions.ask(format!("set {set}"), About::Unknown);
                     if let Some(into) = into {
                         registers.forget(*into);
                     }
                 }
                 Expression::VerdictMap { map } => {
-                    conditions.others.push(format!("map {map}"));
+                    conditions.ask(format!("map {map}"), About::Unknown);
                     self.verdicts(here, map, &conditions);
                 }
                 Expression::Verdict(verdict) => self.verdict(here, verdict, &conditions),
                 Expression::Counter { .. } => {}
-                Expression::Condition(name) => conditions.others.push(name.clone()),
+                Expression::Condition(name) => {
+                    let about = match name.as_str() {
+                        // Of what it is not known here.
+                        "range" => About::Unknown,
+                        _ => About::Packet,
+                    };
+                    conditions.ask(name, about);
+                }
                 Expression::Match { name, .. } if name == "comment" => {}
-                Expression::Match { name, .. } => {
-                    conditions.others.push(format!("match {name}"));
+                Expression::Match { name, about, .. } => {
+                    conditions.ask(format!("match {name}"), *about);
                 }
                 Expression::Store { to } => self.effect(here, stored(to), &conditions),
                 Expression::Target {
@@ -295,7 +308,7 @@ impl Walk<'_> {
                 Expression::Action(name) => self.done(here, action(name), &conditions),
                 Expression::Other(name) => {
                     self.effect(here, EffectKind::Other(name.clone()), &conditions);
-                    conditions.others.push(name.clone());
+                    conditions.ask(name, About::Unknown);
                     // It may have written to any register.
                     registers = Registers::default();
                 }
@@ -319,15 +332,15 @@ impl Walk<'_> {
 
     fn verdict(&mut self, here: &mut Here<'_>, verdict: &Verdict, conditions: &Conditions) {
         match verdict {
-            Verdict::Accept => self.accept(here, conditions),
+            Verdict::Accept => self.accept(here, conditions, false),
             Verdict::Drop => self.done(here, EffectKind::Drop, conditions),
             Verdict::Queue => self.done(here, EffectKind::Queue, conditions),
             Verdict::Continue => {}
-            Verdict::Return => here.after = self.end(conditions.clone(), here.after),
+            Verdict::Return => here.after = self.end(conditions.clone(), false, here.after),
             Verdict::Jump(chain) => self.jump(here, chain, conditions),
             Verdict::Goto(chain) => {
                 self.jump(here, chain, conditions);
-                here.after = self.end(conditions.clone(), here.after);
+                here.after = self.end(conditions.clone(), false, here.after);
             }
             Verdict::Other(number) => {
                 let what = EffectKind::Other(format!("verdict {number}"));
@@ -337,8 +350,9 @@ impl Walk<'_> {
     }
 
     fn jump(&mut self, here: &mut Here<'_>, chain: &str, conditions: &Conditions) {
-        for accepted in self.chain(chain, conditions, here.after, here.depth + 1) {
-            self.accept(here, &accepted);
+        let accepted = self.chain(chain, conditions, here.after, here.depth + 1);
+        for (accepted, is_lost) in accepted {
+            self.accept(here, &accepted, is_lost);
         }
     }
 
@@ -347,7 +361,7 @@ impl Walk<'_> {
         let ends = matches!(kind, EffectKind::Drop | EffectKind::Queue);
         self.effect(here, kind, conditions);
         if ends {
-            self.accept(here, conditions);
+            self.accept(here, conditions, true);
         }
     }
 
@@ -362,13 +376,22 @@ impl Walk<'_> {
     }
 
     /// These packets leave the base chain.
-    fn accept(&mut self, here: &mut Here<'_>, conditions: &Conditions) {
-        here.accepted.push(conditions.clone());
-        here.after = self.end(conditions.clone(), here.after);
+    fn accept(&mut self, here: &mut Here<'_>, conditions: &Conditions, is_lost: bool) {
+        here.accepted.push((conditions.clone(), is_lost));
+        here.after = self.end(conditions.clone(), is_lost, here.after);
     }
 
-    fn end(&mut self, conditions: Conditions, before: Option<usize>) -> Option<usize> {
-        self.found.ended.push(Ended { conditions, before });
+    fn end(
+        &mut self,
+        conditions: Conditions,
+        is_lost: bool,
+        before: Option<usize>,
+    ) -> Option<usize> {
+        self.found.ended.push(Ended {
+            conditions,
+            before,
+            is_lost,
+        });
         Some(self.found.ended.len() - 1)
     }
 }

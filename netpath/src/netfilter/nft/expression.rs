@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::about::About;
 use crate::netlink::attribute::Attributes;
 
 /// A register, by the number of its first word of four bytes.
@@ -98,6 +99,11 @@ pub(super) mod meta {
     ];
 }
 
+pub(super) mod connection {
+    //! `enum nft_ct_keys`.
+    pub const STATE: u32 = 0;
+}
+
 /// `enum nft_ct_keys`, as `nft` writes them.
 const CONNECTION: [&str; 7] = [
     "state",
@@ -110,6 +116,25 @@ const CONNECTION: [&str; 7] = [
 ];
 /// `NFT_CT_ZONE`.
 const CONNECTION_ZONE: u32 = 17;
+
+impl Source {
+    /// Whether it is a field of the packet that is neither an address nor what the kernel knows of it besides.
+    pub(super) fn is_of_packet(&self) -> bool {
+        /// `NFT_META_LEN`, `NFT_META_L4PROTO`, `NFT_META_PKTTYPE`, `NFT_META_PRANDOM`.
+        const OF_PACKET: [u32; 4] = [0, meta::L4PROTO, 19, 24];
+        match self {
+            Self::Payload {
+                header: Header::Network,
+                offset,
+                length,
+            } => *offset + *length <= 8 || *offset == 9,
+            Self::Payload { header, .. } => *header == Header::Transport,
+            Self::Meta(key) => OF_PACKET.contains(key),
+            Self::Connection(_) => false,
+            Self::Other(name) => ["exthdr", "numgen", "hash"].contains(&name.as_str()),
+        }
+    }
+}
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -242,6 +267,8 @@ pub enum Expression {
         name: String,
         /// Its revision.
         revision: u32,
+        /// What it asks.
+        about: About,
     },
     /// A target of xtables.
     Target {
@@ -308,10 +335,16 @@ fn known(name: &str, data: &Attributes<'_>) -> Result<Option<Expression>, String
             count: Some(count(data)?),
         })),
         "lookup" => lookup(data).map(Some),
-        "match" => Ok(Some(Expression::Match {
-            name: data.text(1).ok_or("no name")?,
-            revision: data.be32(2)?.ok_or("no revision")?,
-        })),
+        "match" => {
+            let name = data.text(1).ok_or("no name")?;
+            let revision = data.be32(2)?.ok_or("no revision")?;
+            let about = About::of_match(&name, revision, data.get(3).unwrap_or_default());
+            Ok(Some(Expression::Match {
+                name,
+                revision,
+                about,
+            }))
+        }
         "target" => Ok(Some(Expression::Target {
             name: data.text(1).ok_or("no name")?,
             revision: data.be32(2)?.ok_or("no revision")?,

@@ -8,6 +8,7 @@
 //!
 //! [`Whole::read`] reads all that rules say, and the elements of their sets, so that one packet can be followed through them.
 
+mod about;
 mod compare;
 mod condition;
 mod effects;
@@ -21,10 +22,11 @@ mod tests;
 mod whole;
 
 pub use self::{
+    about::{About, is_of_packet},
     condition::{
         AddressTest, Conditions, Device, FamilyTest, Interface, InterfaceTest, NamePattern, Packets,
     },
-    effects::{Effect, EffectKind, Effects, Meeting},
+    effects::{Effect, EffectKind, Effects, Judged, Meeting},
     expression::{Comparison, Expression, Header, Register, Source, Verdict},
     operation::{Operation, Refusal, Relation, Translation, Value},
     ruleset::{Base, Chain, ChainId, Hook, Rule, Ruleset, TableFamily},

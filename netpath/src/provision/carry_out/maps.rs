@@ -38,7 +38,7 @@ impl Site<'_> {
                 let ifindex = link(netlink, &new.dev)?.ifindex;
                 let entry = InterfaceEntry {
                     kind: new.kind as u32,
-                    state: InterfaceState::Preparing as u32,
+                    state: with_mode(InterfaceState::Preparing as u32, new.shadow),
                     endpoint_id: new.id,
                     rp_filter: new.rp_filter,
                     punt_ingress: new.punts.ingress,
@@ -179,11 +179,19 @@ fn register(
 ) -> Result<(), ProvisionError> {
     match maps.interfaces.get(&ifindex)? {
         Some(old) if is_like(old.kind, kind) && old.endpoint_id == entry.endpoint_id => {
-            entry.state = old.state;
+            entry.state = with_mode(old.state, entry.is_shadow());
         }
         _ => forget_others(maps, ifindex, entry.endpoint_id)?,
     }
     Ok(maps.set_interface(ifindex, &entry)?)
+}
+
+/// The number of a state, with the bit of shadow mode or without.
+fn with_mode(state: u32, shadow: bool) -> u32 {
+    match shadow {
+        true => state | InterfaceEntry::SHADOW,
+        false => state & !InterfaceEntry::SHADOW,
+    }
 }
 
 /// Whether the number is that of a kind which leads to the like.
@@ -221,6 +229,6 @@ fn set_ready(maps: &Writer<'_>, ifindex: Ifindex) -> Result<(), ProvisionError> 
         name: format!("with index {}", ifindex.0),
     };
     let mut entry = maps.interfaces.get(&ifindex)?.ok_or_else(missing)?;
-    entry.state = InterfaceState::Ready as u32;
+    entry.state = with_mode(InterfaceState::Ready as u32, entry.is_shadow());
     Ok(maps.set_interface(ifindex, &entry)?)
 }

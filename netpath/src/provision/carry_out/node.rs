@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use netpath_common::FastPathMode;
+
 use super::{
     super::{error::ProvisionError, iptables, records::key},
     Site,
@@ -31,7 +33,7 @@ impl Site<'_> {
             Op::ReplacePrograms => self.replace_programs(),
             Op::Grow => self.grow(),
             Op::MendSettings => Ok(self.datapath()?.mend_settings(self.lock)?),
-            Op::WishFastPath(on) => self.settings(|settings| settings.fast_path = u32::from(*on)),
+            Op::WishFastPath(mode) => self.settings(|settings| settings.fast_path = *mode as u32),
             Op::NoteConfigured => self.settings(|settings| settings.configured = 1),
             Op::Accept(bypass) => self.settings(|settings| settings.bypass = bypass.0),
             Op::SetFeatures(features) => Ok(self.writer()?.features.set(features)?),
@@ -81,7 +83,11 @@ impl Site<'_> {
     }
 
     /// Its datapath, and its namespace if it is a lab's.
-    fn make_node(&mut self, place: NodePlace, fast_path: bool) -> Result<(), ProvisionError> {
+    fn make_node(
+        &mut self,
+        place: NodePlace,
+        fast_path: FastPathMode,
+    ) -> Result<(), ProvisionError> {
         let (name, making) = (self.name, self.making.ok_or_else(|| self.not_up())?);
         let make = |netns_cookie, netns_made| {
             let identity = NodeIdentity {
@@ -114,7 +120,7 @@ impl Site<'_> {
             }
         };
         self.netns = Some(Arc::new(netns));
-        self.settings(|settings| settings.fast_path = u32::from(fast_path))
+        self.settings(|settings| settings.fast_path = fast_path as u32)
     }
 
     fn not_up(&self) -> ProvisionError {

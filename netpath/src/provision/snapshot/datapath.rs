@@ -27,6 +27,7 @@ pub(super) fn maps(
         let interface = Interface {
             kind: InterfaceKind::from_number(entry.kind),
             ready: gate.has(Gate::READY) && gate == entry.gate(),
+            shadow: entry.is_shadow(),
             id: entry.endpoint_id,
             rp_filter: entry.rp_filter,
             punts: InterfacePunts {

@@ -1,5 +1,6 @@
 //! What is there of one node, taken once: the only place of provisioning that looks before it acts.
 
+mod audit;
 mod census;
 mod datapath;
 mod machine;
@@ -7,11 +8,14 @@ mod namespace;
 mod others;
 mod ways;
 
-pub use self::others::{endpoints_of_others, has_endpoint};
+pub use self::{
+    audit::audit,
+    others::{endpoints_of_others, has_endpoint},
+};
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use netpath_common::PuntReason;
+use netpath_common::{FastPathMode, PuntReason};
 
 use super::{
     error::ProvisionError,
@@ -46,10 +50,10 @@ pub fn take(name: &str, wanted: Option<&Wanted>) -> Result<Snapshot, ProvisionEr
     whole(name, look(name, wanted, Looks::default())?)
 }
 
-/// As [`take`], of a node whose fast path is to be switched; off, the kernel is left all that it took.
-pub fn take_to_switch(name: &str, on: bool) -> Result<Snapshot, ProvisionError> {
+/// As [`take`], of a node whose fast path is to be switched; unless that is on, the kernel is left all that it took.
+pub fn take_to_switch(name: &str, mode: FastPathMode) -> Result<Snapshot, ProvisionError> {
     let looks = Looks {
-        is_left: !on,
+        is_left: mode != FastPathMode::On,
         ..Looks::default()
     };
     whole(name, look(name, None, looks)?)

@@ -80,6 +80,7 @@ impl World {
         let interface = Interface {
             kind: Some(kind),
             ready,
+            shadow: new.shadow,
             id,
             rp_filter: new.rp_filter,
             punts: new.punts,

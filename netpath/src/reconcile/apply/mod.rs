@@ -5,7 +5,7 @@ mod addresses;
 mod links;
 mod maps;
 
-use netpath_common::{Bypass, EndpointId, Ifindex, Mac};
+use netpath_common::{Bypass, EndpointId, FastPathMode, Ifindex, Mac};
 
 use super::{
     AddressKind, Framing, Link, Maps, Namespace, NamespaceState, Op, Place, Recorded, Route, World,
@@ -153,7 +153,7 @@ impl World {
         }
     }
 
-    fn make_node(&mut self, place: NodePlace, fast_path: bool) {
+    fn make_node(&mut self, place: NodePlace, fast_path: FastPathMode) {
         if place == NodePlace::Lab {
             self.observed.node = self.new_namespace();
             self.observed.own.clear();
@@ -235,7 +235,7 @@ impl World {
             return;
         };
         match op {
-            Op::WishFastPath(on) => node.fast_path = *on,
+            Op::WishFastPath(mode) => node.fast_path = *mode,
             Op::SetForwardPolicy { drop } => {
                 node.forward_drop = *drop;
                 self.observed.forward_drop = Some([*drop; 2]);

@@ -37,7 +37,7 @@ impl Planner<'_> {
     }
 
     /// Once for all interfaces: on one that is made later nothing has passed.
-    fn enter_connections(&mut self, draft: &mut Draft) {
+    pub(super) fn enter_connections(&mut self, draft: &mut Draft) {
         if self.are_connections_entered {
             return;
         }
@@ -73,12 +73,12 @@ impl Planner<'_> {
                 false => self.world.observed.node.link(dev),
             };
             let is_planned = self.is_switching || of_uplinks.contains(dev.as_str());
-            node.fast_path && is_planned && is_in_place(link, dev)
+            node.fast_path.attaches() && is_planned && is_in_place(link, dev)
         });
         let endpoints = node.endpoints.iter().filter(|(name, record)| {
             let link = own_veth(&self.world, name, record);
             let is_planned = self.is_switching || of_endpoints.contains(name.as_str());
-            let on = record.fast_path.wants(node.fast_path);
+            let on = record.fast_path.wants(node.fast_path).attaches();
             on && is_planned && is_in_place(link, &record.host_dev)
         });
         uplinks

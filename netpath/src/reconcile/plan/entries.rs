@@ -200,12 +200,19 @@ pub(super) fn described_otherwise(
     };
     let as_wanted = Interface {
         ready: wanted.ready,
+        shadow: wanted.shadow,
         punts: wanted.punts,
         rp_filter: wanted.rp_filter,
         ..found.clone()
     };
     if as_wanted != *wanted {
         return Drift::EntryAltered { map, key };
+    }
+    if found.shadow != wanted.shadow {
+        return Drift::ShadowMode {
+            dev: wanted.dev.clone(),
+            wanted: wanted.shadow,
+        };
     }
     if found.rp_filter != wanted.rp_filter {
         return Drift::ReversePath {

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netpath_common::{FeatureBits, Ifindex, InterfaceKind, PuntReason, RouteEntry};
+use netpath_common::{
+    FastPathMode, FastPathWish, FeatureBits, Ifindex, InterfaceKind, PuntReason, RouteEntry,
+};
 
 use super::{
     super::{Action, AddressPunts, Drift, InterfacePunts, Object, Op, Place, Recorded, World},
@@ -15,7 +17,7 @@ use crate::model::NodePlace;
 impl Planner<'_> {
     /// A node that is not there.
     pub(super) fn make_node(&mut self) {
-        let on = self.wanted.fast_path.unwrap_or(true);
+        let mode = self.wanted.fast_path.unwrap_or(FastPathMode::On);
         let place = match self.wanted.place {
             NodePlace::Lab => format!("namespace {}", self.wanted.name),
             NodePlace::Host => "this machine".to_owned(),
@@ -25,14 +27,14 @@ impl Planner<'_> {
         } else {
             ""
         };
-        let fast_path = if on { "fast path on" } else { "fast path off" };
+        let fast_path = format!("fast path {}", mode.name());
         let mut draft = Draft {
             quiet: true,
             ..Draft::default()
         };
         let op = Op::MakeNode {
             place: self.wanted.place,
-            fast_path: on,
+            fast_path: mode,
         };
         self.act(&mut draft, op);
         self.configure(&mut draft);
@@ -119,6 +121,31 @@ impl Planner<'_> {
             ingress => ingress,
         };
         InterfacePunts { ingress, ..punts }
+    }
+
+    /// Whether an interface's programs are to count only. Where none are to be attached they are left as they are: they take no
+    /// packets before they are detached.
+    pub(super) fn is_shadow(&self, ifindex: Ifindex, wish: FastPathWish) -> bool {
+        let node = self.world.recorded.as_ref();
+        let mode = node.map_or(FastPathMode::On, |node| wish.wants(node.fast_path));
+        let known = self.world.observed.maps.interfaces.get(&ifindex);
+        match mode {
+            FastPathMode::On => false,
+            FastPathMode::Shadow => true,
+            FastPathMode::Off => known.is_some_and(|known| known.shadow),
+        }
+    }
+
+    /// Before an interface enters shadow mode or leaves it. For what would be redirected in shadow mode is not noted, the
+    /// connections that the kernel has translated meanwhile are entered before packets are taken.
+    pub(super) fn change_shadow(&mut self, draft: &mut Draft, ifindex: Ifindex, shadow: bool) {
+        let known = self.world.observed.maps.interfaces.get(&ifindex);
+        let was = known.is_some_and(|known| known.shadow);
+        if shadow {
+            self.feature(draft, FeatureBits::SHADOW);
+        } else if was {
+            self.enter_connections(draft);
+        }
     }
 
     /// What comes in by an interface that does not forward: for the kernel alone to lose.
@@ -356,6 +383,9 @@ pub(super) fn needed_features(world: &World) -> FeatureBits {
     }
     let interfaces = world.observed.maps.interfaces.values();
     for interface in interfaces {
+        if interface.shadow {
+            bits |= FeatureBits::SHADOW;
+        }
         let kind = interface.kind;
         if kind.is_some_and(InterfaceKind::is_uplink) && interface.punts.ingress != 0 {
             bits |= FeatureBits::PUNT_INGRESS;

@@ -174,7 +174,7 @@ impl Planner<'_> {
             true => (Owner::Machine, AddressPunts::default()),
             false => {
                 let node = self.world.recorded.as_ref();
-                let is_on = node.is_none_or(|node| node.fast_path);
+                let is_on = node.is_none_or(|node| node.fast_path.attaches());
                 let punts = self.address_punts(Ifindex(0), dst, is_on);
                 (Owner::Node, punts)
             }

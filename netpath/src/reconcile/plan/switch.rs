@@ -1,9 +1,9 @@
 //! The fast path on or off, and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
-use netpath_common::{FastPathWish, Ifindex, Mac, ProgramKind};
+use netpath_common::{FastPathMode, FastPathWish, Ifindex, Mac, ProgramKind};
 
 use super::{
     super::{
@@ -24,7 +24,7 @@ const TOLD: &str = "its programs are told what has changed";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wishes {
     /// For the node as a whole.
-    pub node: bool,
+    pub node: FastPathMode,
     /// For each of its endpoints.
     pub endpoints: BTreeMap<String, FastPathWish>,
 }
@@ -44,9 +44,25 @@ impl Wishes {
 }
 
 impl Wishes {
+    /// Whether something is to take packets that does not with the other wishes.
+    #[must_use]
+    pub fn take_more_than(&self, before: &Self) -> bool {
+        let modes = |wishes: &Self| {
+            let endpoints = wishes.endpoints.iter();
+            let of_one = |(name, wish): (&String, &FastPathWish)| {
+                let mode = wish.wants(wishes.node);
+                (mode == FastPathMode::On).then(|| Some(name.clone()))
+            };
+            let of_node = (wishes.node == FastPathMode::On).then_some(None);
+            endpoints.filter_map(of_one).chain(of_node).collect()
+        };
+        let (before, after): (BTreeSet<_>, BTreeSet<_>) = (modes(before), modes(self));
+        !after.is_subset(&before)
+    }
+
     fn wants_any(&self) -> bool {
         let mut endpoints = self.endpoints.values();
-        self.node || endpoints.any(|wish| wish.wants(self.node))
+        self.node.attaches() || endpoints.any(|wish| wish.wants(self.node).attaches())
     }
 }
 
@@ -64,6 +80,9 @@ pub fn switch(wanted: &Wanted, wishes: &Wishes, world: &World) -> Plan {
             .for_each(|uplink| planner.refuse_place(uplink));
     }
     planner.wish(wishes);
+    for interface in planner.interfaces() {
+        planner.change_mode(&interface);
+    }
     planner.look_again();
     for interface in planner.interfaces() {
         planner.switch_one(&interface);
@@ -79,24 +98,26 @@ struct Interface {
     programs: &'static [ProgramKind],
     /// What proves it to be netpath's own; none where netpath did not make it.
     mac: Option<Mac>,
-    on: bool,
+    /// What is wished for it, and what that makes of it on this node.
+    wish: FastPathWish,
+    mode: FastPathMode,
 }
 
 impl Planner<'_> {
     /// Where the topology says how the fast path is to be, and it is otherwise.
     pub(super) fn switch_wanted(&mut self) {
-        let (Some(on), Some(node)) = (self.wanted.fast_path, self.world.recorded.as_ref()) else {
+        let (Some(mode), Some(node)) = (self.wanted.fast_path, self.world.recorded.as_ref()) else {
             return;
         };
         let endpoints = self.exceptions(node);
-        if node.fast_path == on && endpoints.is_empty() {
+        if node.fast_path == mode && endpoints.is_empty() {
             return;
         }
-        let is_other = node.fast_path != on;
+        let is_other = node.fast_path != mode;
         let mut draft = Draft::default();
-        draft.note(super::super::Drift::FastPath { on });
+        draft.note(super::super::Drift::FastPath { mode });
         if is_other {
-            self.act(&mut draft, Op::WishFastPath(on));
+            self.act(&mut draft, Op::WishFastPath(mode));
         }
         for (name, record) in endpoints {
             self.act(&mut draft, Op::RecordEndpoint(name, Box::new(record)));
@@ -142,6 +163,9 @@ impl Planner<'_> {
             silent: true,
             ..Draft::default()
         };
+        if node.bypass != self.wanted.bypass {
+            self.act(&mut draft, Op::Accept(self.wanted.bypass));
+        }
         if node.fast_path != wishes.node {
             self.act(&mut draft, Op::WishFastPath(wishes.node));
         }
@@ -190,13 +214,15 @@ impl Planner<'_> {
             dev: record.host_dev.clone(),
             programs: ENDPOINT,
             mac: Some(record.host_mac),
-            on: record.fast_path.wants(node.fast_path),
+            wish: record.fast_path,
+            mode: record.fast_path.wants(node.fast_path),
         });
         let uplinks = node.uplinks.iter().map(|(dev, record)| Interface {
             dev: dev.clone(),
             programs: UPLINK,
             mac: record.made.then_some(record.mac),
-            on: node.fast_path,
+            wish: FastPathWish::AsNode,
+            mode: node.fast_path,
         });
         endpoints.chain(uplinks).collect()
     }
@@ -208,7 +234,7 @@ impl Planner<'_> {
         };
         let changed = self.switch_interface(&mut draft, interface);
         draft.silent = !changed;
-        let detail = if interface.on { "on" } else { "off" }.to_owned();
+        let detail = interface.mode.name().to_owned();
         self.step(
             Action::Update,
             Object::FastPath,
@@ -218,17 +244,37 @@ impl Planner<'_> {
         );
     }
 
+    /// Tells the programs of an interface that stay there to take packets, or to count only.
+    fn change_mode(&mut self, interface: &Interface) {
+        let ifindex = self.world.ifindex(&interface.dev);
+        let observed = &self.world.observed;
+        let known = observed.maps.interfaces.get(&ifindex);
+        let is_other =
+            known.is_some_and(|known| known.shadow != (interface.mode == FastPathMode::Shadow));
+        let mut programs = interface.programs.iter();
+        let stays = programs.any(|program| observed.attached.contains(&(ifindex, *program)));
+        if !is_other || !stays || !interface.mode.attaches() {
+            return;
+        }
+        let mut draft = Draft::default();
+        self.refresh_interface(&mut draft, &interface.dev, interface.wish);
+        let detail = Some(interface.mode.name().to_owned());
+        let (action, object) = (Action::Update, Object::FastPath);
+        self.step(action, object, &interface.dev, detail, draft);
+    }
+
     /// Returns whether a program is attached or detached.
     fn switch_interface(&mut self, draft: &mut Draft, interface: &Interface) -> bool {
-        let mut unpinned = !interface.on && self.take_off_renamed(draft, interface);
-        unpinned |= !interface.on && self.unpin(draft, interface);
+        let on = interface.mode.attaches();
+        let mut unpinned = !on && self.take_off_renamed(draft, interface);
+        unpinned |= !on && self.unpin(draft, interface);
         // Another's interface of that name is not it.
         let link = self.world.observed.node.link(&interface.dev);
         if !link.is_some_and(|link| interface.mac.is_none() || link.mac == interface.mac) {
             return unpinned;
         }
         let before = draft.ops.len();
-        self.programs(draft, &interface.dev, interface.programs, interface.on);
+        self.programs(draft, &interface.dev, interface.programs, on);
         unpinned || draft.is_ahead || draft.ops.len() != before
     }
 
@@ -273,12 +319,12 @@ impl Planner<'_> {
         };
         for record in node.endpoints.values() {
             if host_link(&self.world, record).is_some() {
-                self.refresh_interface(&mut draft, &record.host_dev);
+                self.refresh_interface(&mut draft, &record.host_dev, record.fast_path);
             }
         }
         self.refresh_entries(&mut draft);
         for dev in node.uplinks.keys() {
-            self.refresh_interface(&mut draft, dev);
+            self.refresh_interface(&mut draft, dev, FastPathWish::AsNode);
         }
         // Without room for them nothing is switched on: then it does not matter what the programs know.
         if self.without_room().is_empty() {
@@ -307,7 +353,7 @@ impl Planner<'_> {
                 endpoint_mac: record.endpoint_mac,
                 host_mac: record.host_mac,
             };
-            let is_on = record.fast_path.wants(node.fast_path);
+            let is_on = record.fast_path.wants(node.fast_path).attaches();
             for address in record.addresses.iter().map(IpNet::addr) {
                 if self.world.observed.maps.endpoints.contains_key(&address) {
                     let punts = self.address_punts(ifindex, address.into(), is_on);
@@ -339,8 +385,9 @@ impl Planner<'_> {
         }
     }
 
-    /// What the kernel has for an interface beside its programs: its reverse-path filter, and what else acts on it.
-    fn refresh_interface(&mut self, draft: &mut Draft, dev: &str) {
+    /// What the kernel has for an interface beside its programs: its reverse-path filter, and what else acts on it; and whether
+    /// it is in shadow mode.
+    fn refresh_interface(&mut self, draft: &mut Draft, dev: &str, wish: FastPathWish) {
         let ifindex = self.world.ifindex(dev);
         let Some(known) = self.world.observed.maps.interfaces.get(&ifindex).cloned() else {
             return;
@@ -355,9 +402,12 @@ impl Planner<'_> {
             rp_filter = self.reverse_path_filter(dev);
             self.uplink_features(draft, kind, rp_filter, punts);
         }
-        if (known.kind, known.rp_filter, known.punts) == (Some(kind), rp_filter, punts) {
+        let shadow = self.is_shadow(ifindex, wish);
+        let found = (known.kind, known.rp_filter, known.punts, known.shadow);
+        if found == (Some(kind), rp_filter, punts, shadow) {
             return;
         }
+        self.change_shadow(draft, ifindex, shadow);
         let new = NewInterface {
             dev: dev.to_owned(),
             kind,
@@ -365,6 +415,7 @@ impl Planner<'_> {
             endpoint: known.endpoint,
             rp_filter,
             punts,
+            shadow,
         };
         self.act(draft, Op::Register(new));
     }

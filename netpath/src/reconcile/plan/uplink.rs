@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
-use netpath_common::{EndpointEntry, EndpointId, Ifindex, InterfaceKind};
+use netpath_common::{EndpointEntry, EndpointId, FastPathWish, Ifindex, InterfaceKind};
 
 use super::{
     super::{
@@ -391,7 +391,7 @@ impl Planner<'_> {
             .world
             .recorded
             .as_ref()
-            .is_some_and(|node| node.fast_path);
+            .is_some_and(|node| node.fast_path.attaches());
         self.programs(draft, &wanted.dev, UPLINK, on);
         let node = self.world.recorded.as_ref();
         let recorded = node.and_then(|node| node.uplinks.get(&wanted.dev));
@@ -423,6 +423,7 @@ impl Planner<'_> {
         let interface = Interface {
             kind: Some(kind),
             ready: true,
+            shadow: self.is_shadow(ifindex, FastPathWish::AsNode),
             id: EndpointId(0),
             rp_filter,
             punts: self.interface_punts(ifindex),
@@ -454,7 +455,9 @@ impl Planner<'_> {
             endpoint: interface.endpoint,
             rp_filter,
             punts: interface.punts,
+            shadow: interface.shadow,
         };
+        self.change_shadow(draft, ifindex, new.shadow);
         self.act(draft, Op::Register(new));
     }
 

@@ -254,6 +254,11 @@ kinds! {
             /// How many fit.
             room: u32,
         } = "too_many_prefixes", "raise max_routes in the topology file, and run `netpath up`";
+        /// Rules of the machine's would have done something to packets that are to take the fast path, which passes them by: these,
+        /// in words.
+        Bypasses(Vec<String>) = "bypasses", "see `netpath audit`, and accept it with `--accept-bypass`, or with \
+            `bypass = [\"forward\"]` of the node in the topology file; or have the fast path only counted first: `netpath up \
+            --no-fast-path` and `netpath fastpath shadow`";
         /// The file has IPv6 addresses, and the kernel has no IPv6: it was booted with `ipv6.disable=1`, or built without.
         NoIpv6 = "ipv6_absent", "leave IPv6 out of the topology file, or boot without `ipv6.disable=1`";
         /// The process is not allowed to do what the command takes.

@@ -6,6 +6,9 @@ use netpath_common::Origin;
 
 use super::{FILTER_PREFERENCE, Refusal, is_address, sysctl_name};
 
+/// How many of many rules are told one by one.
+const TOLD: usize = 4;
+
 /// What is wrong.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -164,6 +167,18 @@ impl fmt::Display for Refusal {
                 f,
                 "its routes, its endpoints and its namespace have {count} {family} prefixes, and its maps have room for {room}"
             ),
+            Self::Bypasses(rules) => {
+                let (few, others) = rules.split_at(rules.len().min(TOLD));
+                write!(
+                    f,
+                    "the fast path would change what becomes of packets: {}",
+                    few.join("; ")
+                )?;
+                match others.len() {
+                    0 => Ok(()),
+                    more => write!(f, "; and {more} more"),
+                }
+            }
             Self::NoIpv6 => write!(f, "the kernel has no IPv6, and the topology file does"),
             Self::CapabilitiesMissing(told) => write!(f, "lacks {}", told.join(", ")),
             Self::NoIptables(program) => {

@@ -314,6 +314,15 @@ fn each_says_what_is_wrong_and_what_mends_it() {
             "eth7 and enp7s0 are names of one interface: name each interface once",
         ),
         (
+            Refusal::Bypasses(vec![
+                "ip filter FORWARD: policy DROP (from 10.0.1.2 to 10.0.2.2)".into(),
+            ]),
+            "the fast path would change what becomes of packets: ip filter FORWARD: policy DROP (from 10.0.1.2 to \
+             10.0.2.2): see `netpath audit`, and accept it with `--accept-bypass`, or with `bypass = [\"forward\"]` of the \
+             node in the topology file; or have the fast path only counted first: `netpath up --no-fast-path` and \
+             `netpath fastpath shadow`",
+        ),
+        (
             Refusal::NoIpv6,
             "the kernel has no IPv6, and the topology file does: leave IPv6 out of the topology \
              file, or boot without `ipv6.disable=1`",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use netpath_common::{Hook, Ifindex, ProgramKind};
+use netpath_common::{FastPathMode, FeatureBits, Hook, Ifindex, ProgramKind};
 use proptest::prelude::*;
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
     generate::wanted,
     lab, made, ops, planned,
 };
-use crate::reconcile::{Fresh, Op, Plan, Wishes, World, down, switch};
+use crate::reconcile::{Fresh, NewInterface, Op, Plan, Wanted, Wishes, World, down, switch};
 
 type Attached = BTreeSet<(Ifindex, ProgramKind)>;
 
@@ -56,7 +56,16 @@ fn check(start: &World, plan: &Plan) {
     assert!(!is_any || entered.is_some(), "{:#?}", plan.steps);
     let attaches = ops(plan).any(|op| matches!(op, Op::Attach(..)));
     let entries = ops(plan).any(|op| matches!(op, Op::SetEntry(..) | Op::SetPrefix(..)));
-    assert!(attaches || entries || entered.is_none(), "nothing changes");
+    let was_shadow = |new: &NewInterface| {
+        let known = start.observed.maps.interfaces.values();
+        known.filter(|it| it.dev == new.dev).any(|it| it.shadow)
+    };
+    let leaves =
+        ops(plan).any(|op| matches!(op, Op::Register(new) if !new.shadow && was_shadow(new)));
+    assert!(
+        attaches || entries || leaves || entered.is_none(),
+        "nothing changes"
+    );
 }
 
 proptest! {
@@ -78,14 +87,48 @@ proptest! {
         let mut world = made(&wanted);
         let node = world.recorded.clone().expect("made");
         let mut wishes = Wishes::of(&node);
-        wishes.node = false;
+        wishes.node = FastPathMode::Off;
         let off = switch(&wanted, &wishes, &world);
         check(&world, &off);
         ops(&off).for_each(|op| world.apply(op));
         damages.iter().for_each(|damage| damage.inflict(&mut world));
-        wishes.node = true;
+        wishes.node = FastPathMode::On;
         check(&world, &switch(&wanted, &wishes, &world));
     }
+}
+
+/// What would be redirected in shadow mode is not noted: what the kernel has translated of it is entered before packets are taken.
+#[test]
+fn leaving_shadow_mode_enters_connections_first() {
+    let wanted = lab();
+    let mut world = made(&wanted);
+    let mut wishes = Wishes::of(world.recorded.as_ref().expect("made"));
+    let places = |plan: &Plan| {
+        let at = |is_it: fn(&Op) -> bool| ops(plan).position(is_it);
+        let enters = at(|op| matches!(op, Op::EnterConnections(_)));
+        let takes = at(|op| matches!(op, Op::Register(new) if !new.shadow));
+        (enters, takes)
+    };
+    wishes.node = FastPathMode::Shadow;
+    let plan = switch(&wanted, &wishes, &world);
+    assert_eq!(places(&plan), (None, None));
+    let feature = |op: &Op| matches!(op, Op::SetFeatures(it) if it.bits & FeatureBits::SHADOW != 0);
+    let registers = |op: &Op| matches!(op, Op::Register(new) if new.shadow);
+    let first = ops(&plan).position(feature).expect("the node is told");
+    assert!(first < ops(&plan).position(registers).expect("each interface is"));
+    ops(&plan).for_each(|op| world.apply(op));
+    assert_eq!(
+        planned(
+            &Wanted::of_recorded(&wanted.name, world.recorded.as_ref().expect("made"))
+                .expect("names"),
+            &world
+        )
+        .steps,
+        vec![]
+    );
+    wishes.node = FastPathMode::On;
+    let (enters, takes) = places(&switch(&wanted, &wishes, &world));
+    assert!(enters.expect("entered") < takes.expect("taken"));
 }
 
 /// What is routed when all is made, and not yet when connections are entered.

@@ -37,7 +37,7 @@ fn what_the_kernel_drops_matters_where_it_is_left_to_it() {
     let census = world.observed.census.interfaces.entry(ifindex).or_default();
     census.egress.insert(netpath_common::PuntReason::Shaped);
     assert_eq!(objects(&world), ["demo01"]);
-    world.recorded.as_mut().expect("made").fast_path = false;
+    world.recorded.as_mut().expect("made").fast_path = netpath_common::FastPathMode::Off;
     assert_eq!(objects(&world), ["n"]);
 }
 

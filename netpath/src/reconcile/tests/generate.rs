@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netpath_common::{Bypass, FastPathWish, Ifindex, Mac, Origin};
+use netpath_common::{Bypass, FastPathMode, FastPathWish, Ifindex, Mac, Origin};
 use proptest::prelude::*;
 
 use super::super::*;
@@ -140,17 +140,24 @@ fn endpoint(index: usize, families: u8, prefix: bool, inner: bool, home: u8) -> 
         host_dev: format!("v{}", (index + usize::from(home)) % 3),
         fast_path: match home {
             0 => None,
+            1 if prefix => Some(FastPathWish::Shadow),
             1 => Some(FastPathWish::Off),
             _ => Some(FastPathWish::AsNode),
         },
     }
 }
 
+/// What the fast path may be wanted to be.
+pub fn mode() -> impl Strategy<Value = FastPathMode> {
+    use FastPathMode::{Off, On, Shadow};
+    prop::sample::select(vec![Off, On, Shadow])
+}
+
 prop_compose! {
     /// A node in a lab or on a machine, with up to three endpoints, up to two uplinks and up to two routes.
     pub fn wanted()(
         host: bool,
-        fast_path in prop::option::of(any::<bool>()),
+        fast_path in prop::option::of(mode()),
         forward_drop: bool,
         uplinks in prop::collection::vec((0..2usize, 1..4u8), 1..=2),
         routes in prop::collection::vec((0..3u8, 5..8u8, 0..6u8), 0..=2),

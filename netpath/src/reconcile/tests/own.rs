@@ -99,7 +99,7 @@ fn more_addresses_than_the_maps_hold_are_refused_with_what_makes_room() {
     wanted.room = room_for(0, 0);
     let mut wishes = Wishes::of(world.recorded.as_ref().expect("made"));
     assert_eq!(switch(&wanted, &wishes, &world).refusals.len(), 1);
-    wishes.node = false;
+    wishes.node = netpath_common::FastPathMode::Off;
     let off = switch(&wanted, &wishes, &world);
     assert_eq!(off.refusals, []);
     assert!(!ops(&off).any(|op| matches!(op, Op::SetEntry(_, Owner::Node, _))));

@@ -6,7 +6,7 @@ use super::{
     super::*,
     assert_true, carry_out,
     damage::{Damage, damages},
-    generate::{host_world, wanted},
+    generate::{host_world, mode, wanted},
     made, ops, planned, recorded,
 };
 use crate::model::NodePlace;
@@ -180,13 +180,13 @@ proptest! {
     }
 
     #[test]
-    fn the_switch_reaches_its_wish(wanted in wanted(), on: bool, one in 0..3usize, off: bool) {
+    fn the_switch_reaches_its_wish(wanted in wanted(), of_node in mode(), one in 0..3usize, of_one in mode()) {
         let mut world = made(&wanted);
         let node = world.recorded.clone().expect("made");
         let mut wishes = Wishes::of(&node);
-        wishes.node = on;
+        wishes.node = of_node;
         if let Some(wish) = wishes.endpoints.values_mut().nth(one) {
-            *wish = if off { netpath_common::FastPathWish::Off } else { netpath_common::FastPathWish::On };
+            *wish = netpath_common::FastPathWish::for_mode(of_one);
         }
         let plan = switch(&wanted, &wishes, &world);
         carry_out(&mut world, &plan);

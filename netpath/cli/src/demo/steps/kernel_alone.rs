@@ -34,6 +34,7 @@ fn bring_up(story: &mut Story<'_>) -> Result<(), DemoError> {
         fast_path: Some(false),
         object: story.options.object,
         interrupted: story.options.interrupted.clone(),
+        ..UpOptions::default()
     };
     story.lab = Some(Lab::up(story.topology, &options)?);
     story.tell(Event::Lab(story.topology));

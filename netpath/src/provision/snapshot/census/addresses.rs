@@ -10,26 +10,11 @@ use netpath_common::PuntReason;
 
 use super::{Routed, device, overlap};
 use crate::{
-    netfilter::nft::{
-        Base, ChainId, Device, EffectKind, Effects, Hook, Meeting, Packets, Ruleset, TableFamily,
-    },
+    audit,
+    netfilter::nft::{Device, Effects, Meeting, Packets, Ruleset},
     netlink::{Link, Xfrm, XfrmAction, XfrmDirection, XfrmPolicy},
     reconcile::Matter,
 };
-
-/// The priority of filter FORWARD (`NF_IP_PRI_FILTER`), which the fast path is there to pass by. What is called before it
-/// at the same hook is something else: `mangle`.
-pub(super) const FILTER: i32 = 0;
-
-/// The table of iptables that marks packets for security modules. It stands behind filter FORWARD, and is none of it; other
-/// chains there are taken for more of it: firewalls put theirs there.
-pub(super) const SECURITY: &str = "security";
-
-/// What changes nothing of a packet.
-const HARMLESS: [&str; 14] = [
-    "log", "LOG", "NFLOG", "ULOG", "nflog", "trace", "TRACE", "counter", "limit", "quota",
-    "comment", "CT", "notrack", "NOTRACK",
-];
 
 /// All addresses of each family.
 const EVERYTHING: [IpNet; 2] = [
@@ -93,39 +78,12 @@ pub(super) fn of_rules(
     let devices: Vec<Device<'_>> = devices.iter().map(|dev| device(links, dev)).collect();
     let mut matters = Vec::new();
     for (id, _, base) in ruleset.base_chains() {
-        if is_passed_by(id, base) {
+        if audit::treated(id, base) == Some(audit::Treated::Heeded) {
             let effects = Effects::of(ruleset, id, base);
             matters.extend(of_chain(&effects, routed, links, &devices));
         }
     }
     matters
-}
-
-/// Whether a forwarded packet meets this chain, and one that is redirected does not. Translation of addresses is kept by
-/// connections, not by packets, and not looked at here.
-fn is_passed_by(id: &ChainId, base: &Base) -> bool {
-    let is_met = match base.hook {
-        Hook::Prerouting | Hook::Postrouting => true,
-        Hook::Forward => base.priority < FILTER || id.table == SECURITY,
-        _ => false,
-    };
-    is_routed(id) && is_met && base.kind != "nat"
-}
-
-/// Whether a chain's table is of IPv4, IPv6 or both.
-pub(super) fn is_routed(id: &ChainId) -> bool {
-    matches!(
-        id.family,
-        TableFamily::Ip | TableFamily::Ip6 | TableFamily::Inet
-    )
-}
-
-fn matters(kind: &EffectKind) -> bool {
-    match kind {
-        EffectKind::Drop | EffectKind::Mark | EffectKind::Redirect(_) | EffectKind::Queue => true,
-        EffectKind::Notrack => false,
-        EffectKind::Other(name) => !HARMLESS.contains(&name.as_str()),
-    }
 }
 
 fn of_chain(
@@ -135,7 +93,7 @@ fn of_chain(
     devices: &[Device<'_>],
 ) -> Vec<Matter> {
     let of_effect = |effect: &crate::netfilter::nft::Effect| {
-        matters(&effect.kind).then(|| Matter {
+        audit::is_heeded(&effect.kind).then(|| Matter {
             reason: PuntReason::Rules,
             sources: BTreeSet::new(),
             destinations: BTreeSet::new(),

@@ -4,13 +4,11 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
+use netpath_common::FastPathMode;
 
-use super::{
-    Routed, Subject,
-    addresses::{FILTER, SECURITY, is_routed},
-    device,
-};
+use super::{Routed, Subject, device};
 use crate::{
+    audit::{FILTER, SECURITY, is_routed},
     netfilter::nft::{EffectKind, Effects, Hook, Meeting, Packets, Ruleset},
     netlink::Link,
     reconcile::{Census, ForwardDrop},
@@ -20,11 +18,12 @@ use crate::{
 pub(super) fn matters(subject: &Subject<'_>, census: &Census) -> bool {
     let recorded = subject.recorded.is_some_and(|node| {
         let mut endpoints = node.endpoints.values();
-        !node.fast_path || endpoints.any(|endpoint| !endpoint.fast_path.wants(node.fast_path))
+        let is_left = |mode| mode != FastPathMode::On;
+        is_left(node.fast_path) || endpoints.any(|it| is_left(it.fast_path.wants(node.fast_path)))
     });
     let wanted = subject
         .wanted
-        .is_some_and(|node| node.fast_path == Some(false));
+        .is_some_and(|node| node.fast_path.is_some_and(|mode| mode != FastPathMode::On));
     let acted_on = !census.interfaces.is_empty() || !census.coming.is_empty();
     subject.is_left || recorded || wanted || acted_on || !census.matters.is_empty()
 }
@@ -114,7 +113,7 @@ fn sides<'a>(subject: &Subject<'a>, routed: &Routed<'a>) -> Vec<Side<'a>> {
 }
 
 /// The uplink that each route leads by, as far as its next hop says.
-fn uplinks<'a>(subject: &Subject<'a>) -> BTreeMap<IpNet, &'a str> {
+pub fn uplinks<'a>(subject: &Subject<'a>) -> BTreeMap<IpNet, &'a str> {
     let is_by =
         |dev: &str, addresses: &[IpNet], route: (Option<&String>, Option<IpAddr>)| match route {
             (Some(by), _) => by == dev,

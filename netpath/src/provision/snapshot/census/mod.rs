@@ -5,6 +5,8 @@ mod forward;
 mod interfaces;
 pub(super) mod routing;
 
+pub(super) use self::forward::uplinks;
+
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
@@ -114,10 +116,10 @@ pub(super) fn ways(node: &Recorded, inside: &Inside<'_>) -> Result<Vec<Way>, Pro
 }
 
 /// What is routed, each with the interface that its packets come in by if that is an endpoint's.
-type Routed<'a> = BTreeMap<IpNet, Option<&'a str>>;
+pub(super) type Routed<'a> = BTreeMap<IpNet, Option<&'a str>>;
 
 /// All that is routed, or will be.
-fn routed<'a>(subject: &Subject<'a>) -> Routed<'a> {
+pub(super) fn routed<'a>(subject: &Subject<'a>) -> Routed<'a> {
     let of = |addresses: &[IpNet], prefixes: &[IpNet], dev: &'a str| {
         let addresses = addresses.iter().map(|address| address.addr().into());
         let nets: Vec<IpNet> = addresses.chain(prefixes.iter().copied()).collect();
@@ -149,7 +151,7 @@ fn route_mtu(routes: &[Route]) -> u32 {
 }
 
 /// The interface of this name: one that is yet to be made has no index.
-fn device<'a>(links: &'a [netlink::Link], name: &'a str) -> Device<'a> {
+pub(super) fn device<'a>(links: &'a [netlink::Link], name: &'a str) -> Device<'a> {
     Device {
         ifindex: named(links, name).map_or(Ifindex(0), |link| link.ifindex),
         name: kernel_name(links, name),
@@ -157,7 +159,7 @@ fn device<'a>(links: &'a [netlink::Link], name: &'a str) -> Device<'a> {
 }
 
 /// The kernel's own name for an interface: rules go by it.
-fn kernel_name<'a>(links: &'a [netlink::Link], name: &'a str) -> &'a str {
+pub(super) fn kernel_name<'a>(links: &'a [netlink::Link], name: &'a str) -> &'a str {
     named(links, name).map_or(name, |link| link.name.as_str())
 }
 

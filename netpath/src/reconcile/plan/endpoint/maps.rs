@@ -20,12 +20,8 @@ impl Planner<'_> {
         }
         let id = work.record.id;
         self.register(draft, work, ifindex);
-        let on = self
-            .world
-            .recorded
-            .as_ref()
-            .is_some_and(|node| node.fast_path);
-        let on = work.record.fast_path.wants(on);
+        let node = self.world.recorded.as_ref();
+        let on = node.is_some_and(|node| work.record.fast_path.wants(node.fast_path).attaches());
         self.programs(draft, &work.record.host_dev, ENDPOINT, on);
         if self.world.observed.maps.devices.get(&id) != Some(&ifindex) {
             draft.note(Drift::EntryGone {
@@ -76,6 +72,7 @@ impl Planner<'_> {
         let wanted = Interface {
             kind: Some(InterfaceKind::Endpoint),
             ready: true,
+            shadow: self.is_shadow(ifindex, record.fast_path),
             id: record.id,
             rp_filter: 0,
             punts: self.interface_punts(ifindex),
@@ -103,7 +100,9 @@ impl Planner<'_> {
             endpoint: wanted.endpoint,
             rp_filter: 0,
             punts: wanted.punts,
+            shadow: wanted.shadow,
         };
+        self.change_shadow(draft, ifindex, new.shadow);
         self.act(draft, Op::Register(new));
     }
 }

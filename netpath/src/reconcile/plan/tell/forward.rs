@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use netpath_common::{EndpointEntry, Ifindex};
+use netpath_common::{EndpointEntry, FastPathMode, FastPathWish, Ifindex};
 
 use super::{
     super::{
@@ -50,15 +50,20 @@ impl Planner<'_> {
         let [from, to] = [&drop.source, &drop.destination].map(|net| owner(node, net));
         let whole = || (Object::Node, self.wanted.name.clone());
         if let Some((name, endpoint)) = from
-            && !endpoint.fast_path.wants(node.fast_path)
+            && endpoint.fast_path.wants(node.fast_path) != FastPathMode::On
         {
             return Some(match node.fast_path {
-                true => (Object::Endpoint, name.clone()),
-                false => whole(),
+                FastPathMode::On => (Object::Endpoint, name.clone()),
+                FastPathMode::Off | FastPathMode::Shadow => whole(),
             });
         }
-        if from.is_none() && !node.fast_path {
+        if from.is_none() && node.fast_path != FastPathMode::On {
             return Some(whole());
+        }
+        if let Some((name, endpoint)) = to
+            && endpoint.fast_path == FastPathWish::Shadow
+        {
+            return Some((Object::Endpoint, name.clone()));
         }
         let index = |side: Option<(_, &super::RecordedEndpoint)>| {
             side.map_or(Ifindex(0), |(_, it)| self.world.ifindex(&it.host_dev))
@@ -68,7 +73,8 @@ impl Planner<'_> {
             _ => index(from),
         };
         let is_on = |side: Option<(_, &super::RecordedEndpoint)>| {
-            side.map_or(node.fast_path, |(_, it)| it.fast_path.wants(node.fast_path))
+            let mode = side.map_or(node.fast_path, |(_, it)| it.fast_path.wants(node.fast_path));
+            mode.attaches()
         };
         let source = self.address_punts(index(from), drop.source, is_on(from));
         let destination = self.address_punts(index(to), drop.destination, is_on(to));

@@ -37,7 +37,9 @@ impl Damage {
             }
             43 => {
                 let endpoints = node.endpoints.values();
-                let off = endpoints.filter(|it| !it.fast_path.wants(node.fast_path));
+                let off = endpoints.filter(|it| {
+                    it.fast_path.wants(node.fast_path) != netpath_common::FastPathMode::On
+                });
                 if let Some(endpoint) = self.pick(off) {
                     let address = endpoint.addresses[0].addr();
                     world.observed.census.forward_drops.push(ForwardDrop {

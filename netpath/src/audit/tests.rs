@@ -1,0 +1,1 @@
+//! Which group what is in.
