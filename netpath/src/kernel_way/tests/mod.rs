@@ -98,6 +98,7 @@ fn state() -> State {
             scope: Scope::Universe,
             permanent: true,
             tentative: false,
+            duplicate: false,
         };
         (ifindex, address)
     };

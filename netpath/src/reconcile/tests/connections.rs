@@ -196,7 +196,7 @@ fn what_becomes_an_end_under_way_is_asked_for() {
     // Where nothing runs it is entered when something is attached.
     world.observed.attached.clear();
     let mut off = wanted;
-    off.fast_path = Some(false);
+    off.fast_path = Some(false.into());
     let plan = planned(&off, &world);
     assert!(!ops(&plan).any(|op| matches!(op, Op::EnterConnections(_))));
 }
