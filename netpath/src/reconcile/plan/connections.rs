@@ -26,8 +26,11 @@ impl Planner<'_> {
     /// What becomes an end while programs run may have connections that the kernel has translated, which nobody noted. A new
     /// endpoint's are entered when its own programs are attached.
     pub(super) fn becomes_an_end(&mut self, draft: &mut Draft, is_new: bool) {
-        if is_new && !self.world.observed.attached.is_empty() {
-            self.enter_connections(draft);
+        let is_entered = self.are_connections_entered || self.are_ends_entered;
+        if is_new && !is_entered && !self.world.observed.attached.is_empty() {
+            self.are_ends_entered = true;
+            let op = Op::EnterConnections(self.ends_to_come());
+            self.act(draft, op);
         }
     }
 

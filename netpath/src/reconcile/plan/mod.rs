@@ -88,6 +88,8 @@ struct Planner<'a> {
     is_switching: bool,
     /// What the kernel has translated is entered already.
     are_connections_entered: bool,
+    /// The same for what became an end while programs ran, before any was to be attached.
+    are_ends_entered: bool,
     /// Programs that are attached before it is their interface's turn.
     ahead: BTreeSet<(Ifindex, ProgramKind)>,
 }
@@ -102,6 +104,7 @@ impl<'a> Planner<'a> {
             plan: Plan::default(),
             is_switching: false,
             are_connections_entered: false,
+            are_ends_entered: false,
             ahead: BTreeSet::new(),
         }
     }
