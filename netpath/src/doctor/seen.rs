@@ -55,6 +55,8 @@ pub struct Machine {
     pub release: String,
     /// How programs are attached.
     pub attach_mode: Option<&'static str>,
+    /// Whether it tells the types of its structures, which no program of a node's needs.
+    pub btf: bool,
     /// What it lacks.
     pub lacks: Option<String>,
     /// `net.core.bpf_jit_enable`.

@@ -35,6 +35,19 @@ fn what_is_unpinned_or_switched_off_is_found() {
     obey(&told.cure("program_missing"));
     assert_eq!(patient.told().not_ok(), Vec::<String>::new());
 
+    // All of them is no wish either.
+    if attach_mode().expect("the kernel answers") == AttachMode::Tcx {
+        std::fs::remove_dir_all(directory.join("links")).expect("unpin");
+        let told = patient.told();
+        let words = told.words(lab);
+        assert!(
+            !words.is_empty() && words.iter().all(|it| it.starts_with("program_missing of ")),
+            "{words:?}"
+        );
+        obey(&told.cure("program_missing"));
+        assert_eq!(patient.told().not_ok(), Vec::<String>::new());
+    }
+
     // What was switched off is a wish; what the kernel then drops is not.
     lab.fast_path(false, "A", None);
     let told = patient.told();
@@ -47,6 +60,17 @@ fn what_is_unpinned_or_switched_off_is_found() {
             .replace("on", &format!("on --node {}", lab.name("A")))
             .as_str(),
     );
+    assert_eq!(patient.told().not_ok(), Vec::<String>::new());
+
+    lab.fast_path(false, "A", Some("a2"));
+    let words = patient.told().words(lab);
+    assert!(
+        words
+            .iter()
+            .any(|it| it == "fast_path_off of endpoint a2 on A"),
+        "{words:?}"
+    );
+    lab.fast_path(true, "A", Some("a2"));
     assert_eq!(patient.told().not_ok(), Vec::<String>::new());
 
     // Another netpath's programs are those with another fingerprint.
