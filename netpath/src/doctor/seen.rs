@@ -128,6 +128,8 @@ pub struct Beyond {
     pub unlearnt: Option<String>,
     /// A chain that drops what is forwarded by its connection's state.
     pub drops_by_state: Option<String>,
+    /// A chain that leaves packets from here to there untracked, and not those from there.
+    pub one_way: Option<(String, IpNet, IpNet)>,
     /// How full its maps are.
     pub fills: Vec<Fill>,
     /// Of each family: entries, room, evicted.

@@ -131,6 +131,17 @@ pub(in super::super) fn conntrack(seen: &Seen) -> Vec<Found> {
             let fault = Fault::ConntrackNearlyFull { count, max };
             all.push(found(fault, Object::Node.told(name, name)));
         }
+        if let (Some((chain, source, destination)), Some(drops)) =
+            (&node.beyond.one_way, &node.beyond.drops_by_state)
+        {
+            let fault = Fault::NotrackOneWay {
+                chain: chain.clone(),
+                source: *source,
+                destination: *destination,
+                drops: drops.clone(),
+            };
+            all.push(found(fault, Object::Node.told(name, name)));
+        }
         let is_strict = value("netfilter/nf_conntrack_tcp_loose") == Some(0);
         if let (Some(chain), true) = (&node.beyond.drops_by_state, is_strict) {
             let chain = chain.clone();
