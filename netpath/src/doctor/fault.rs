@@ -113,6 +113,18 @@ kinds! {
             /// The chain.
             chain: String,
         } = "invalid_dropped", LOOSE;
+        /// Connections are not tracked in one direction, and a rule drops what belongs to none that was seen to begin: what the kernel
+        /// is left of them is dropped in the other direction.
+        NotrackOneWay {
+            /// The chain that says so.
+            chain: String,
+            /// Not tracked from here.
+            source: IpNet,
+            /// To there.
+            destination: IpNet,
+            /// The chain that drops.
+            drops: String,
+        } = "notrack_one_way", "leave both directions untracked, or none, with a rule for the other one in the raw table";
         /// The table of neighbours has little room left: the kernel then finds no next hops.
         NeighboursNearlyFull {
             /// Of which family.
@@ -224,6 +236,7 @@ impl Fault {
             | Self::CountersOverflowed { .. }
             | Self::ConntrackNearlyFull { .. }
             | Self::InvalidDropped { .. }
+            | Self::NotrackOneWay { .. }
             | Self::NeighboursNearlyFull { .. }
             | Self::DuplicateAddress { .. }
             | Self::AddressAnswered { .. }
@@ -335,6 +348,16 @@ impl fmt::Display for Fault {
                 f,
                 "chain {chain} drops packets by their connection's state, and net.netfilter.nf_conntrack_tcp_loose is 0: connections of \
                  the fast path die when they come to the kernel"
+            ),
+            Self::NotrackOneWay {
+                chain,
+                source,
+                destination,
+                drops,
+            } => write!(
+                f,
+                "chain {chain} leaves packets from {source} to {destination} untracked, and not the answers, which chain {drops} drops by \
+                 their connection's state"
             ),
             Self::NeighboursNearlyFull { family, count, max } => {
                 write!(f, "there are {count} {family} neighbours, and there may be {max}")

@@ -146,7 +146,7 @@ pub struct Report {
     pub checks: Vec<Checked>,
     /// The nodes that are up, of those that were asked for.
     pub nodes: Vec<String>,
-    /// What the kernel is, and how programs are attached to it.
+    /// What the kernel is, how programs are attached to it, and whether it has BTF.
     pub kernel: String,
 }
 
@@ -201,10 +201,11 @@ pub fn judge(seen: &Seen) -> Report {
     let nodes = seen.nodes.iter().map(|node| node.status.name.clone());
     let mode = seen.machine.attach_mode;
     let mode = mode.map_or_else(String::new, |mode| format!(", {mode}"));
+    let btf = if seen.machine.btf { ", BTF" } else { "" };
     Report {
         checks: checks.collect(),
         nodes: nodes.collect(),
-        kernel: format!("Linux {}{mode}", seen.machine.release),
+        kernel: format!("Linux {}{mode}{btf}", seen.machine.release),
     }
 }
 

@@ -55,6 +55,8 @@ pub struct Machine {
     pub release: String,
     /// How programs are attached.
     pub attach_mode: Option<&'static str>,
+    /// Whether it tells the types of its structures, which no program of a node's needs.
+    pub btf: bool,
     /// What it lacks.
     pub lacks: Option<String>,
     /// `net.core.bpf_jit_enable`.
@@ -126,6 +128,8 @@ pub struct Beyond {
     pub unlearnt: Option<String>,
     /// A chain that drops what is forwarded by its connection's state.
     pub drops_by_state: Option<String>,
+    /// A chain that leaves packets from here to there untracked, and not those from there.
+    pub one_way: Option<(String, IpNet, IpNet)>,
     /// How full its maps are.
     pub fills: Vec<Fill>,
     /// Of each family: entries, room, evicted.

@@ -19,7 +19,7 @@ use jsonschema::Validator;
 use netpath_tests::{
     binary,
     command::{TempFile, run_netpath},
-    lab::Lab,
+    lab::{Lab, again_with_clsact},
 };
 use serde_json::Value;
 
@@ -158,4 +158,13 @@ impl Patient {
             self.lab.run(place, &line.replace('@', self.lab.prefix()));
         }
     }
+}
+
+#[test]
+fn with_clsact_it_is_the_same() {
+    again_with_clsact(&[
+        "healthy::a_healthy_lab_is_ok",
+        "healthy::a_healthy_machine_is_ok",
+        "notes::what_is_unpinned_or_switched_off_is_found",
+    ]);
 }

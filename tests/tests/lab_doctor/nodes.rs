@@ -166,6 +166,15 @@ const CASES: &[Case] = &[
     ),
     lines(
         &[
+            "A: iptables -w -t raw -A PREROUTING -s 10.0.1.0/24 -j CT --notrack",
+            "A: iptables -w -A FORWARD -m conntrack --ctstate INVALID -j DROP",
+        ],
+        "notrack_one_way of node A",
+        // The other direction too, as the cure says.
+        &["A: iptables -w -t raw -A PREROUTING -d 10.0.1.0/24 -j CT --notrack"],
+    ),
+    lines(
+        &[
             "A: ip route replace 10.0.3.0/24 nexthop via 100.100.198.253 nexthop via 100.100.198.252",
         ],
         "ecmp_by_addresses of route 10.0.3.0/24 on A",

@@ -5,11 +5,14 @@ use std::{
     time::Duration,
 };
 
-use netpath::{model::wire_port, probe::ping::PingOptions};
+use netpath::{
+    datapath::{AttachMode, attach_mode},
+    model::wire_port,
+    probe::ping::PingOptions,
+};
 use netpath_tests::{
     command::TempFile,
-    has_tcx,
-    lab::{Lab, ONE_NODE, TWO_NODES, addresses, run, sized},
+    lab::{Deadline, Lab, ONE_NODE, TWO_NODES, addresses, run, sized},
 };
 
 use super::{Patient, Told, obey};
@@ -21,7 +24,7 @@ fn what_is_unpinned_or_switched_off_is_found() {
     let lab = &patient.lab;
     let directory = lab.datapath("A").directory().to_owned();
     let up = format!("`netpath up -f {}`", patient.file.path());
-    if has_tcx() {
+    if attach_mode().expect("the kernel answers") == AttachMode::Tcx {
         std::fs::remove_file(directory.join("links/from_endpoint@va1")).expect("unpin");
     } else {
         lab.run("A", "tc filter del dev va1 ingress");
@@ -31,6 +34,19 @@ fn what_is_unpinned_or_switched_off_is_found() {
     assert_eq!(told.status, Some(3));
     obey(&told.cure("program_missing"));
     assert_eq!(patient.told().not_ok(), Vec::<String>::new());
+
+    // All of them is no wish either.
+    if attach_mode().expect("the kernel answers") == AttachMode::Tcx {
+        std::fs::remove_dir_all(directory.join("links")).expect("unpin");
+        let told = patient.told();
+        let words = told.words(lab);
+        assert!(
+            !words.is_empty() && words.iter().all(|it| it.starts_with("program_missing of ")),
+            "{words:?}"
+        );
+        obey(&told.cure("program_missing"));
+        assert_eq!(patient.told().not_ok(), Vec::<String>::new());
+    }
 
     // What was switched off is a wish; what the kernel then drops is not.
     lab.fast_path(false, "A", None);
@@ -44,6 +60,17 @@ fn what_is_unpinned_or_switched_off_is_found() {
             .replace("on", &format!("on --node {}", lab.name("A")))
             .as_str(),
     );
+    assert_eq!(patient.told().not_ok(), Vec::<String>::new());
+
+    lab.fast_path(false, "A", Some("a2"));
+    let words = patient.told().words(lab);
+    assert!(
+        words
+            .iter()
+            .any(|it| it == "fast_path_off of endpoint a2 on A"),
+        "{words:?}"
+    );
+    lab.fast_path(true, "A", Some("a2"));
     assert_eq!(patient.told().not_ok(), Vec::<String>::new());
 
     // Another netpath's programs are those with another fingerprint.
@@ -173,6 +200,31 @@ fn what_is_left_to_the_kernel_is_told() {
     assert!(told.cure("left_to_the_kernel").contains("`bypass`"));
     patient.plant(&["A: tc qdisc del dev va1 root"]);
     obey(&up);
+    assert_eq!(patient.told().not_ok(), Vec::<String>::new());
+}
+
+/// Where nobody answers, what is sent is lost.
+#[test]
+fn a_next_hop_that_does_not_answer_is_found() {
+    let patient = Patient::new(TWO_NODES);
+    let lab = &patient.lab;
+    patient.plant(&["B: ip link set up0 down", "A: ip neigh flush dev up0"]);
+    lab.assert_loses("a1", addresses("b1")[0]);
+    let told = Told::by(&["--node", &lab.name("A")]);
+    assert_eq!(told.words(lab), ["next_hop_silent of node A"]);
+    assert_eq!(told.status, Some(3));
+    let cure = told.cure("next_hop_silent");
+    assert!(
+        cure.contains("`ip neigh show 100.100.198.253 dev up0`"),
+        "{cure}"
+    );
+    obey(&format!("`netpath up -f {}`", patient.file.path()));
+    // It is asked again with what is sent next.
+    let deadline = Deadline::new();
+    let once = sized(100, addresses("b1")[0]);
+    while lab.ping("a1", addresses("b1")[0], &once).received == 0 {
+        deadline.check(|| format!("{:?}", patient.told()));
+    }
     assert_eq!(patient.told().not_ok(), Vec::<String>::new());
 }
 

@@ -85,6 +85,11 @@ fn selection(name: &str) -> Selection {
             arguments: "",
             why: "20,000 packets of each sender are counted: emulation takes too long for more",
         },
+        "lab_doctor" => Selection::Part {
+            environment: "",
+            arguments: "healthy:: machine:: fixed::",
+            why: "most of it is judged by user space, alike on every kernel, and emulation takes minutes for that",
+        },
         name if ALIKE.contains(&name) => Selection::Alike,
         "conformance" | "conformance_tun" => Selection::Left {
             why: "its explanations are this machine's kernel's; `--test conformance` runs it",

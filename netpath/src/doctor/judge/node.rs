@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::{
-    super::{Build, Fault, Found, Seen},
+    super::{Build, Fault, Found, Seen, SeenNode},
     found, is_nearly_full,
 };
 use crate::{
-    provision::{FastPath, NodeStatus},
+    provision::NodeStatus,
     reconcile::{Drift, Object},
 };
 
@@ -21,24 +21,26 @@ pub(in super::super) fn programs(seen: &Seen) -> Vec<Found> {
             Build::Logging => all.push(found(Fault::ProgramsLog, object)),
             Build::Other => all.push(Found::told_of(name, &Drift::Programs.finding(object))),
         }
-        all.extend(switched_off(&node.status));
+        all.extend(switched_off(node));
         all.extend(left(&node.status));
     }
     all
 }
 
 /// A program that is missing is drift; one that was switched off is not.
-fn switched_off(status: &NodeStatus) -> Vec<Found> {
-    let name = &status.name;
-    if status.fast_path == FastPath::Off {
-        let object = Object::Node.told(name, name);
-        return vec![found(Fault::FastPathOff, object)];
+fn switched_off(node: &SeenNode) -> Vec<Found> {
+    let recorded = node.world.as_ref();
+    let Some(recorded) = recorded.and_then(|(_, world)| world.recorded.as_ref()) else {
+        return Vec::new();
+    };
+    let name = &node.status.name;
+    if !recorded.fast_path {
+        return vec![found(Fault::FastPathOff, Object::Node.told(name, name))];
     }
-    let endpoints = status.endpoints.iter();
-    let off = endpoints
-        .filter(|it| it.interface.fast_path == FastPath::Off && it.drift.is_empty())
-        .map(|it| found(Fault::FastPathOff, Object::Endpoint.told(&it.name, name)));
-    off.collect()
+    let endpoints = recorded.endpoints.iter();
+    let off = endpoints.filter(|(_, it)| !it.fast_path.wants(recorded.fast_path));
+    off.map(|(it, _)| found(Fault::FastPathOff, Object::Endpoint.told(it, name)))
+        .collect()
 }
 
 /// What is left for the same reasons is told together: it may be all that is routed.
@@ -127,6 +129,17 @@ pub(in super::super) fn conntrack(seen: &Seen) -> Vec<Found> {
             && is_nearly_full(count, max)
         {
             let fault = Fault::ConntrackNearlyFull { count, max };
+            all.push(found(fault, Object::Node.told(name, name)));
+        }
+        if let (Some((chain, source, destination)), Some(drops)) =
+            (&node.beyond.one_way, &node.beyond.drops_by_state)
+        {
+            let fault = Fault::NotrackOneWay {
+                chain: chain.clone(),
+                source: *source,
+                destination: *destination,
+                drops: drops.clone(),
+            };
             all.push(found(fault, Object::Node.told(name, name)));
         }
         let is_strict = value("netfilter/nf_conntrack_tcp_loose") == Some(0);

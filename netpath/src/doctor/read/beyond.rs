@@ -7,7 +7,7 @@ use netpath_common::{DropReason, Family, Outcome};
 
 use super::{
     super::{Beyond, Build, Fill},
-    probe,
+    probe, rules,
 };
 use crate::{
     command::{self, CommandError},
@@ -15,10 +15,7 @@ use crate::{
     datapath::{Datapath, DatapathError, ObjectKind},
     flows::{self, FlowsError},
     model::NodePlace,
-    netfilter::{
-        NetfilterError,
-        nft::{EffectKind, Effects, Hook, Ruleset},
-    },
+    netfilter::{NetfilterError, nft::Ruleset},
     netlink::{NeighbourState, Netlink, NetlinkError},
     netns::{Inside, Netns, NetnsError},
     probe::ProbeError,
@@ -120,7 +117,11 @@ fn namespace(inside: &Inside<'_>, world: &World, beyond: &mut Beyond) -> Result<
         Ok(learnt) => beyond.learnt = learnt,
         Err(error) => beyond.unlearnt = Some(error.to_string()),
     }
-    beyond.drops_by_state = drops_by_state(&Ruleset::read(inside)?);
+    let ruleset = Ruleset::read(inside)?;
+    beyond.drops_by_state = rules::drops_by_state(&ruleset);
+    if let Some(recorded) = &world.recorded {
+        beyond.one_way = rules::untracked_one_way(&ruleset, recorded, node);
+    }
     Ok(())
 }
 
@@ -144,26 +145,6 @@ fn exception(line: &str) -> Option<(IpNet, u32)> {
     // An MTU that is locked has the word before it.
     let mtu = words.find(|word| *word != "lock")?.parse().ok()?;
     Some((dst, mtu))
-}
-
-/// A chain of forwarded packets that drops some by the state of their connection.
-fn drops_by_state(ruleset: &Ruleset) -> Option<String> {
-    let forward = ruleset
-        .base_chains()
-        .filter(|(_, _, base)| [Hook::Forward, Hook::Prerouting].contains(&base.hook));
-    for (id, _, base) in forward {
-        let effects = Effects::of(ruleset, id, base);
-        let is_it = |name: &String| {
-            name.contains("conntrack") || name == "match state" || name.starts_with("ct ")
-        };
-        let drop = effects.iter().find(|effect| {
-            effect.kind == EffectKind::Drop && effect.conditions.others.iter().any(is_it)
-        });
-        if let Some(drop) = drop {
-            return Some(drop.chain.clone());
-        }
-    }
-    None
 }
 
 fn fills(datapath: &Datapath) -> Result<Vec<Fill>, DatapathError> {

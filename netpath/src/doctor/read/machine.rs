@@ -14,6 +14,7 @@ use crate::{
 
 pub(super) fn read(seen: &mut Seen) {
     seen.machine.release = text("/proc/sys/kernel/osrelease").unwrap_or_default();
+    seen.machine.btf = Path::new("/sys/kernel/btf/vmlinux").exists();
     let lacking = capabilities::lacking(Work::Nodes).unwrap_or_default();
     seen.machine.lacking = lacking.iter().map(ToString::to_string).collect();
     kernel(seen);

@@ -4,6 +4,7 @@ mod beyond;
 mod file;
 mod machine;
 mod probe;
+mod rules;
 
 use super::{Options, Part, Seen, SeenNode};
 use crate::{
