@@ -29,11 +29,11 @@ pub struct State {
     pub neighbours: Vec<Neighbour>,
     /// Every route, for what the kernel does not tell: what is an address here, and which routes drop.
     pub routes: Vec<Route>,
-    /// Its nf_tables.
+    /// Its nf_tables, and with them its legacy tables.
     pub rules: Whole,
     /// The connections that are translated, whose ends no other one may have. Only read where there are rules that translate.
     pub translated: HashSet<Translated>,
-    /// Legacy tables with rules or policies, by family: they are not followed.
+    /// Legacy tables that could not be read, by family: they are not followed.
     pub legacy: Vec<(Family, String)>,
     /// Programs at interfaces, which are not followed. The caller takes out what it follows itself, and adds what only it
     /// can see.
@@ -61,16 +61,17 @@ impl State {
     pub fn read(inside: &Inside<'_>) -> Result<Self, KernelWayError> {
         let netlink = Netlink::open(inside)?;
         let links = netlink.links()?;
+        let programs = programs(&netlink, &links)?;
+        let mut rules = Whole::read(inside)?;
         let mut legacy = Vec::new();
         for family in Family::ALL {
             for table in netfilter::legacy_tables(inside, family)? {
-                if netfilter::legacy_table_acts(inside, family, &table)? {
-                    legacy.push((family, table));
+                match netfilter::legacy_chains(inside, family, &table)? {
+                    Some(chains) => rules.chains.extend(chains),
+                    None => legacy.push((family, table)),
                 }
             }
         }
-        let programs = programs(&netlink, &links)?;
-        let rules = Whole::read(inside)?;
         let mut bases = rules
             .chains
             .values()

@@ -43,6 +43,7 @@ struct Tally {
     answered: usize,
     translated: usize,
     replies: usize,
+    legacy: usize,
     wrong: Vec<String>,
 }
 
@@ -64,7 +65,7 @@ fn what_is_said_is_what_becomes_of_it() {
     writeln!(
         told,
         "{} packets in {worlds} worlds from seed {seed} in {:.0?}: {} left, {} delivered, {} dropped, {} answered, {} may; \
-         {} translated, {} replies",
+         {} translated, {} replies, {} met legacy tables",
         tally.cases,
         begun.elapsed(),
         tally.leaves,
@@ -73,7 +74,8 @@ fn what_is_said_is_what_becomes_of_it() {
         tally.answered,
         tally.may,
         tally.translated,
-        tally.replies
+        tally.replies,
+        tally.legacy
     )
     .expect("a string");
     println!("{told}");
@@ -87,6 +89,7 @@ fn what_is_said_is_what_becomes_of_it() {
             ("answered", tally.answered),
             ("translated", tally.translated),
             ("replies", tally.replies),
+            ("met legacy tables", tally.legacy),
         ] {
             assert!(count * 100 >= tally.cases, "too few {what}: {told}");
         }
@@ -125,6 +128,10 @@ fn one_world(seed: u64, tally: &mut Tally) {
 
 fn check(world: &World, tally: &mut Tally, case: &str, answer: &Answer, seen: &Seen, sent: &Sent) {
     tally.cases += 1;
+    let mut steps = answer.ways.iter().flat_map(|way| &way.steps);
+    let is_legacy =
+        |place: &Place| matches!(place, Place::Hook { table, .. } if table.ends_with("(legacy)"));
+    tally.legacy += usize::from(steps.any(|step| is_legacy(&step.place)));
     match answer.certain() {
         None => tally.may += 1,
         Some(End::Leaves(leaving)) => {

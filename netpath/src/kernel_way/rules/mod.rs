@@ -57,7 +57,8 @@ enum Next {
 
 impl Here<'_> {
     fn at(&self) -> RuleAt {
-        let told = self.kernel.rule(self.id, self.number, self.rule.handle);
+        let ask = || self.kernel.rule(self.id, self.number, self.rule.handle);
+        let told = self.rule.text.clone().or_else(ask);
         RuleAt {
             family: self.id.family,
             table: self.id.table.clone(),
