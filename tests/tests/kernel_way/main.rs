@@ -13,7 +13,7 @@ use std::{env, fmt::Write as _, time::Instant};
 
 use netpath::{
     kernel_way::{
-        self, Answer, Connection, End, Entry, Kernel, KernelWayError, Live, Question, State,
+        self, Answer, Connection, End, Entry, Kernel, KernelWayError, Live, Place, Question, State,
     },
     netlink::{Lookup, NoWay, Resolved},
     random::SplitMix64,
