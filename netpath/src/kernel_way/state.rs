@@ -14,7 +14,9 @@ use crate::{
         conntrack::{self, Translated},
         nft::Whole,
     },
-    netlink::{InterfaceAddress, Link, Neighbour, Netlink, QdiscParent, Route, RouteKind, Table},
+    netlink::{
+        InterfaceAddress, Link, Neighbour, Netlink, QdiscParent, Route, RouteKind, Table, Xfrm,
+    },
     netns::Inside,
 };
 
@@ -35,6 +37,8 @@ pub struct State {
     pub translated: HashSet<Translated>,
     /// Legacy tables that could not be read, by family: they are not followed.
     pub legacy: Vec<(Family, String)>,
+    /// Its IPsec policies: what they do is not followed.
+    pub xfrm: Xfrm,
     /// Programs at interfaces, which are not followed. The caller takes out what it follows itself, and adds what only it
     /// can see.
     pub programs: Vec<Program>,
@@ -88,6 +92,7 @@ impl State {
             rules,
             translated,
             legacy,
+            xfrm: Xfrm::read(inside)?,
             programs,
         })
     }

@@ -101,7 +101,7 @@ pub fn settings(family: Family, random: &mut SplitMix64) -> Vec<(String, String)
 pub fn netfilter(family: Family, random: &mut SplitMix64) -> Vec<Call> {
     let mut calls = Vec::new();
     if chance(random, 75) {
-        let legacy = chance(random, 20);
+        let legacy = chance(random, 30);
         let program = match (family, legacy) {
             (Family::V4, false) => "iptables-nft-restore",
             (Family::V6, false) => "ip6tables-nft-restore",
