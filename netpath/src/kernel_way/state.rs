@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
+use ipnet::IpNet;
 use netpath_common::{Family, Hook, Ifindex};
 
 use super::KernelWayError;
@@ -14,7 +15,10 @@ use crate::{
         conntrack::{self, Translated},
         nft::Whole,
     },
-    netlink::{InterfaceAddress, Link, Neighbour, Netlink, QdiscParent, Route, RouteKind, Table},
+    netlink::{
+        InterfaceAddress, Link, Neighbour, Netlink, QdiscParent, Route, RouteKind, Scope, Table,
+        Xfrm,
+    },
     netns::Inside,
 };
 
@@ -29,12 +33,14 @@ pub struct State {
     pub neighbours: Vec<Neighbour>,
     /// Every route, for what the kernel does not tell: what is an address here, and which routes drop.
     pub routes: Vec<Route>,
-    /// Its nf_tables.
+    /// Its nf_tables, and with them its legacy tables.
     pub rules: Whole,
     /// The connections that are translated, whose ends no other one may have. Only read where there are rules that translate.
     pub translated: HashSet<Translated>,
-    /// Legacy tables with rules or policies, by family: they are not followed.
+    /// Legacy tables that could not be read, by family: they are not followed.
     pub legacy: Vec<(Family, String)>,
+    /// Its IPsec policies: what they do is not followed.
+    pub xfrm: Xfrm,
     /// Programs at interfaces, which are not followed. The caller takes out what it follows itself, and adds what only it
     /// can see.
     pub programs: Vec<Program>,
@@ -61,16 +67,17 @@ impl State {
     pub fn read(inside: &Inside<'_>) -> Result<Self, KernelWayError> {
         let netlink = Netlink::open(inside)?;
         let links = netlink.links()?;
+        let programs = programs(&netlink, &links)?;
+        let mut rules = Whole::read(inside)?;
         let mut legacy = Vec::new();
         for family in Family::ALL {
             for table in netfilter::legacy_tables(inside, family)? {
-                if netfilter::legacy_table_acts(inside, family, &table)? {
-                    legacy.push((family, table));
+                match netfilter::legacy_chains(inside, family, &table)? {
+                    Some(chains) => rules.chains.extend(chains),
+                    None => legacy.push((family, table)),
                 }
             }
         }
-        let programs = programs(&netlink, &links)?;
-        let rules = Whole::read(inside)?;
         let mut bases = rules
             .chains
             .values()
@@ -87,6 +94,7 @@ impl State {
             rules,
             translated,
             legacy,
+            xfrm: Xfrm::read(inside)?,
             programs,
         })
     }
@@ -140,21 +148,33 @@ impl State {
         })
     }
 
-    /// The address that IPv4 takes for what it sends by an interface to a next hop (`inet_select_addr`).
+    /// The address that IPv4 takes for what it sends by an interface to a next hop (`inet_select_addr`): one whose prefix has
+    /// the next hop, before the first; that of another interface where this one has none.
     pub fn selected(&self, ifindex: Ifindex, next_hop: IpAddr) -> Option<IpAddr> {
-        let mut primary: Vec<ipnet::IpNet> = Vec::new();
+        let own = self.primary(ifindex);
+        let matching = own.iter().find(|net| net.contains(&next_hop));
+        let first = || {
+            let links = self.links.iter().map(|link| link.ifindex);
+            let mut all = [ifindex].into_iter().chain(links);
+            all.find_map(|ifindex| self.primary(ifindex).first().copied())
+        };
+        matching.copied().or_else(first).map(|net| net.addr())
+    }
+
+    /// The IPv4 addresses of an interface that are for all the world, without those in the prefix of an earlier one.
+    fn primary(&self, ifindex: Ifindex) -> Vec<IpNet> {
+        let mut primary: Vec<IpNet> = Vec::new();
         for (its, found) in &self.addresses {
-            let (net, scope) = (found.address, found.scope);
+            let net = found.address;
             let is_secondary = primary
                 .iter()
                 .any(|other| other.prefix_len() == net.prefix_len() && other.contains(&net.addr()));
-            let is_global = scope == crate::netlink::Scope::Universe;
-            if *its == ifindex && net.addr().is_ipv4() && is_global && !is_secondary {
+            let is_global = found.scope == Scope::Universe && net.addr().is_ipv4();
+            if *its == ifindex && is_global && !is_secondary {
                 primary.push(net);
             }
         }
-        let matching = primary.iter().find(|net| net.contains(&next_hop));
-        matching.or(primary.first()).map(|net| net.addr())
+        primary
     }
 }
 

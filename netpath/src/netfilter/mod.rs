@@ -20,7 +20,7 @@ pub use self::{
     chain::{Chain, Count, Policy, Rule},
     error::NetfilterError,
     iptables::Iptables,
-    legacy::{legacy_table_acts, legacy_tables},
+    legacy::{legacy_chains, legacy_tables},
     texts::RuleTexts,
 };
 

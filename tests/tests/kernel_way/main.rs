@@ -7,13 +7,14 @@
 mod packets;
 mod rules;
 mod seen;
+mod told;
 mod world;
 
 use std::{env, fmt::Write as _, time::Instant};
 
 use netpath::{
     kernel_way::{
-        self, Answer, Connection, End, Entry, Kernel, KernelWayError, Live, Question, State,
+        self, Answer, Connection, End, Entry, Kernel, KernelWayError, Live, Place, Question, State,
     },
     netlink::{Lookup, NoWay, Resolved},
     random::SplitMix64,
@@ -43,6 +44,7 @@ struct Tally {
     answered: usize,
     translated: usize,
     replies: usize,
+    legacy: usize,
     wrong: Vec<String>,
 }
 
@@ -64,7 +66,7 @@ fn what_is_said_is_what_becomes_of_it() {
     writeln!(
         told,
         "{} packets in {worlds} worlds from seed {seed} in {:.0?}: {} left, {} delivered, {} dropped, {} answered, {} may; \
-         {} translated, {} replies",
+         {} translated, {} replies, {} met legacy tables",
         tally.cases,
         begun.elapsed(),
         tally.leaves,
@@ -73,7 +75,8 @@ fn what_is_said_is_what_becomes_of_it() {
         tally.answered,
         tally.may,
         tally.translated,
-        tally.replies
+        tally.replies,
+        tally.legacy
     )
     .expect("a string");
     println!("{told}");
@@ -87,6 +90,7 @@ fn what_is_said_is_what_becomes_of_it() {
             ("answered", tally.answered),
             ("translated", tally.translated),
             ("replies", tally.replies),
+            ("met legacy tables", tally.legacy),
         ] {
             assert!(count * 100 >= tally.cases, "too few {what}: {told}");
         }
@@ -125,6 +129,10 @@ fn one_world(seed: u64, tally: &mut Tally) {
 
 fn check(world: &World, tally: &mut Tally, case: &str, answer: &Answer, seen: &Seen, sent: &Sent) {
     tally.cases += 1;
+    let mut steps = answer.ways.iter().flat_map(|way| &way.steps);
+    let is_legacy =
+        |place: &Place| matches!(place, Place::Hook { table, .. } if table.ends_with("(legacy)"));
+    tally.legacy += usize::from(steps.any(|step| is_legacy(&step.place)));
     match answer.certain() {
         None => tally.may += 1,
         Some(End::Leaves(leaving)) => {

@@ -101,11 +101,19 @@ pub fn settings(family: Family, random: &mut SplitMix64) -> Vec<(String, String)
 pub fn netfilter(family: Family, random: &mut SplitMix64) -> Vec<Call> {
     let mut calls = Vec::new();
     if chance(random, 75) {
-        let program = match family {
-            Family::V4 => "iptables-nft-restore",
-            Family::V6 => "ip6tables-nft-restore",
+        let legacy = chance(random, 30);
+        let program = match (family, legacy) {
+            (Family::V4, false) => "iptables-nft-restore",
+            (Family::V6, false) => "ip6tables-nft-restore",
+            (Family::V4, true) => "iptables-legacy-restore",
+            (Family::V6, true) => "ip6tables-legacy-restore",
         };
-        calls.push((program, Vec::new(), Iptables { family, random }.all()));
+        let mut iptables = Iptables {
+            family,
+            legacy,
+            random,
+        };
+        calls.push((program, Vec::new(), iptables.all()));
     }
     if chance(random, 60) {
         let own = if family == Family::V4 { "ip" } else { "ip6" };
@@ -121,6 +129,8 @@ pub fn netfilter(family: Family, random: &mut SplitMix64) -> Vec<Call> {
 
 struct Iptables<'a> {
     family: Family,
+    /// Of legacy rules less is understood.
+    legacy: bool,
     random: &'a mut SplitMix64,
 }
 
@@ -200,7 +210,7 @@ impl Iptables<'_> {
             )
             .to_owned();
         }
-        let choice = self.random.below(22);
+        let choice = self.random.below(if self.legacy { 16 } else { 22 });
         match choice {
             0 => format!("-d {}", wide(family, one(self.random, &[2, 3, 20, 30]))),
             1 => format!("! -d {}", narrow(family, [2, 0])),
@@ -300,6 +310,16 @@ impl Iptables<'_> {
                 &[jump, "-j ACCEPT", "-j CT --notrack", "-j DROP"],
             )
             .to_owned(),
+            "mangle" if self.legacy => one(
+                self.random,
+                &[
+                    jump,
+                    "-j MARK --set-mark 1",
+                    "-j MARK --set-mark 2",
+                    "-j ACCEPT",
+                ],
+            )
+            .to_owned(),
             "mangle" => one(
                 self.random,
                 &[
@@ -366,6 +386,7 @@ impl Iptables<'_> {
                 let to = one(self.random, &[[2, 0, 2], [3, 0, 3], [20, 1, 7], [1, 0, 12]]);
                 let net = narrow(family, [2, 0]);
                 match self.random.below(6) {
+                    2 if self.legacy => "-j ACCEPT".to_owned(),
                     0 if has_ports => "-j REDIRECT --to-ports 9000".to_owned(),
                     1 => "-j RETURN".to_owned(),
                     2 => format!("-j NETMAP --to {net}"),

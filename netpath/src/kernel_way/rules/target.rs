@@ -78,6 +78,7 @@ impl Walk<'_> {
                 None => self.unclear(at, here, name),
             },
             "NFQUEUE" | "TPROXY" | "SYNPROXY" => self.taken(at, here, name),
+            "CT" if data.is_empty() => self.unclear(at, here, name),
             "NOTRACK" | "CT" => {
                 self.untrack(at, here);
                 Ok(Next::On)

@@ -174,6 +174,7 @@ fn chain(state: &mut State, name: &str, at: (Hook, i32), policy: Policy, rules: 
     let rules = rules.iter().zip(1..).map(|(operations, handle)| WholeRule {
         handle,
         operations: operations.clone(),
+        text: None,
     });
     let chain = WholeChain {
         base: Some(base),

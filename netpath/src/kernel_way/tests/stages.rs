@@ -174,3 +174,30 @@ fn a_program_that_is_not_followed_leaves_it_open() {
     assert_eq!(answer.unknown()[0].what, "XDP program 7 on in1");
     assert_eq!(answer.ways.len(), 2);
 }
+
+#[test]
+fn an_ipsec_policy_about_the_packet_leaves_it_open() {
+    use crate::netlink::{XfrmAction, XfrmDirection, XfrmPolicy, XfrmPorts, XfrmSelector};
+    let policy = |source: &str| XfrmPolicy {
+        selector: Some(XfrmSelector {
+            source: source.parse().expect(source),
+            destination: "0.0.0.0/0".parse().expect("all"),
+            protocol: 0,
+            source_ports: XfrmPorts::default(),
+            destination_ports: XfrmPorts::default(),
+            ifindex: None,
+        }),
+        direction: XfrmDirection::Out,
+        action: XfrmAction::Allow,
+        templates: 1,
+        priority: 0,
+        mark: None,
+        if_id: 0,
+    };
+    let mut state = state();
+    state.xfrm.policies.push(policy("10.77.0.0/16"));
+    certain(&state, &Told::default(), &question(Family::V4));
+    state.xfrm.policies.push(policy("10.1.0.0/16"));
+    let answer = answer(&state, &Told::default(), &question(Family::V4));
+    assert_eq!(answer.unknown()[0].what, "IPsec policy");
+}
