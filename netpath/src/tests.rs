@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
 use crate::{
+    explain::Obstacle,
     finding::Kind,
     model::FaultKind,
     provision::UNREADABLE,
@@ -13,7 +14,7 @@ use crate::{
 const WRITE: &str = "NETPATH_WRITE";
 
 /// The parts of the page: a title, what is said before the table, the kinds.
-fn parts() -> [(&'static str, &'static str, Vec<&'static Kind>); 3] {
+fn parts() -> [(&'static str, &'static str, Vec<&'static Kind>); 4] {
     [
         (
             "Topology files",
@@ -31,6 +32,11 @@ fn parts() -> [(&'static str, &'static str, Vec<&'static Kind>); 3] {
             "What differs from what was made is told by `netpath show`, exit status 3, and stands in `drift` of \
              `netpath show -j`;\nwhat differs from the file is told by `netpath up --dry-run`.",
             [&UNREADABLE].into_iter().chain(Drift::KINDS).collect(),
+        ),
+        (
+            "Obstacles",
+            "Why a packet does not arrive: told by `netpath explain`, exit status 1, and in `finding` of `netpath explain -j`.",
+            Obstacle::KINDS.iter().collect(),
         ),
     ]
 }

@@ -16,7 +16,7 @@ use crate::{
     finding::Finding,
     kernel_way::{Cause, RuleAt},
     netfilter::nft::TableFamily,
-    netlink::{RouteKind, Table},
+    netlink::{Route, RouteKind, Table},
     provision::RouteStatus,
 };
 
@@ -321,6 +321,13 @@ impl Doctor<'_> {
     fn unspoof(&self, sender: At, own: &[String]) -> Result<String, ExplainError> {
         let (name, source) = (self.name(sender.place), self.fault.packet.source);
         let state = self.places.state(sender.place)?;
+        let mut routes = state.routes.iter().filter(|route| !Table::Local.has(route));
+        if let (Some(route), Some(own)) = (routes.find(|it| it.source == Some(source)), own.first()) {
+            let line = command(&self.entry(sender.place), self.with_source(sender, route, own)?);
+            return Ok(format!(
+                "have {name}'s route prefer an address of its own: {line}; or give {source} to {name} in its topology file"
+            ));
+        }
         let mut addresses = state.addresses.iter();
         let found = addresses.find(|(_, it)| it.address.addr() == source);
         Ok(match found {
@@ -333,6 +340,21 @@ impl Doctor<'_> {
             }
             None => format!("send from {}", own.join(" or ")),
         })
+    }
+
+    /// A route, with another source that is preferred.
+    fn with_source(&self, sender: At, route: &Route, source: &str) -> Result<String, ExplainError> {
+        let mut line = format!("{} route replace {}", ip(route.dst.addr()), route.dst);
+        if let [hop] = route.next_hops.as_slice() {
+            line += &hop.via.map(|via| format!(" via {via}")).unwrap_or_default();
+            if let Some(ifindex) = hop.ifindex {
+                let dev = self.places.state(sender.place)?.dev(ifindex);
+                line += &format!(" dev {dev}");
+            }
+            line += if hop.onlink { " onlink" } else { "" };
+        }
+        let (protocol, table, metric) = (route.protocol, route.table, route.metric);
+        Ok(format!("{line} proto {protocol} table {table} metric {metric} src {source}"))
     }
 
     fn rule(&self, rule: &RuleAt) -> Result<Finding, ExplainError> {

@@ -365,21 +365,29 @@ impl Places {
         uplinks.find(|it| it.interface.ifindex == at.ifindex)
     }
 
-    /// Interfaces of other nodes on the same wire, or of whom it is not known on which they are.
+    /// Interfaces of other nodes on the same wire; of whom it is not known on which they are, all that are on none.
     pub(super) fn beside(&self, at: At) -> Result<Vec<At>, ExplainError> {
         let wire = self.uplink(at).and_then(|uplink| uplink.wire.as_ref());
         let mut found = Vec::new();
         for place in self.nodes().filter(|it| *it != at.place) {
-            for link in &self.state(place)?.links {
-                let other = At {
-                    place,
-                    ifindex: link.ifindex,
-                };
-                let its = self.uplink(other).and_then(|uplink| uplink.wire.as_ref());
-                if wire.is_none() || its.is_none() && self.uplink(other).is_none() || its == wire {
-                    found.push(other);
-                }
+            let on_wire = |uplink: &&UplinkStatus| uplink.wire.is_some() && uplink.wire.as_ref() == wire;
+            let uplinks = self.node(place).uplinks.iter().filter(on_wire);
+            found.extend(uplinks.map(|uplink| At {
+                place,
+                ifindex: uplink.interface.ifindex,
+            }));
+            if wire.is_some() {
+                continue;
             }
+            // One that has gone meanwhile has none.
+            let Ok(state) = self.state(place) else {
+                continue;
+            };
+            let links = state.links.iter().map(|link| At {
+                place,
+                ifindex: link.ifindex,
+            });
+            found.extend(links.filter(|other| self.uplink(*other).is_none_or(|it| it.wire.is_none())));
         }
         Ok(found)
     }

@@ -408,13 +408,16 @@ impl Walk<'_> {
             let mut hop = self.hop(position, By::Kernel)?;
             hop.steps.clone_from(&given.steps);
             let mut packet = position.packet.clone();
+            // The rule that says how; what has been translated before knows none.
+            let mut rule = None;
             for step in &way.steps {
-                let is_translated = step.outcome == Outcome::Changes
-                    && step.packet.tuple() != packet.tuple();
-                if let (true, Place::Hook { .. }, Some(rule)) =
-                    (is_translated, &step.place, &step.rule)
+                if matches!(step.place, Place::Hook { .. }) && step.outcome == Outcome::Changes {
+                    rule.clone_from(&step.rule);
+                }
+                if step.packet.tuple() != packet.tuple()
+                    && let Some(rule) = rule.take()
                 {
-                    trace.translated.push((position.place, rule.clone()));
+                    trace.translated.push((position.place, rule));
                 }
                 packet.clone_from(&step.packet);
                 hop.steps.push(told::step(step));

@@ -57,8 +57,22 @@ const LIBRARY: &[(&str, &[&str])] = &[
         "kernel_way",
         &["netfilter", "netlink", "netns", "proc_net", "sysctl"],
     ),
+    (
+        "explain",
+        &[
+            "datapath",
+            "finding",
+            "kernel_way",
+            "model",
+            "netfilter",
+            "netlink",
+            "netns",
+            "probe",
+            "provision",
+        ],
+    ),
     ("lab", &["model", "provision"]),
-    ("api", &["counters", "finding", "flows", "provision"]),
+    ("api", &["counters", "explain", "finding", "flows", "kernel_way", "provision"]),
 ];
 
 /// Modules that do no I/O.
