@@ -116,7 +116,8 @@ pub struct RuleAt {
     pub handle: Option<u64>,
     /// Its number in the chain, as `iptables -L --line-numbers` shows it, from 1; 0 of a policy.
     pub number: usize,
-    /// What it asks and does, in the words of `nft`, as far as they are known.
+    /// What it asks and does, as `iptables -S` or `nft list` shows it; where neither can be asked, in words close to
+    /// those of `nft`.
     pub text: String,
     /// What it has counted so far; `None` if it does not count.
     pub count: Option<Count>,

@@ -4,6 +4,7 @@ use netpath_common::Ifindex;
 
 use super::KernelWayError;
 use crate::{
+    netfilter::{RuleTexts, nft::ChainId},
     netlink::{Lookup, Netlink, NoWay, Resolved},
     netns::Inside,
     sysctl,
@@ -22,12 +23,19 @@ pub trait Kernel {
     /// # Errors
     /// When it cannot be read, or is no number.
     fn setting(&self, key: &str) -> Result<Option<i64>, KernelWayError>;
+
+    /// A rule in the words of whom it was written with, by its number in its chain and its handle; `None` where nobody can
+    /// be asked.
+    fn rule(&self, _chain: &ChainId, _number: usize, _handle: u64) -> Option<String> {
+        None
+    }
 }
 
 /// The kernel of the calling thread's namespace.
 pub struct Live<'a> {
     netlink: Netlink,
     inside: &'a Inside<'a>,
+    texts: RuleTexts<'a>,
 }
 
 impl<'a> Live<'a> {
@@ -37,7 +45,11 @@ impl<'a> Live<'a> {
     /// When the process is out of file descriptors.
     pub fn open(inside: &'a Inside<'a>) -> Result<Self, KernelWayError> {
         let netlink = Netlink::open(inside)?;
-        Ok(Self { netlink, inside })
+        Ok(Self {
+            netlink,
+            inside,
+            texts: RuleTexts::new(inside),
+        })
     }
 }
 
@@ -58,6 +70,10 @@ impl Kernel for Live<'_> {
             Err(error) if error.is_missing() => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn rule(&self, chain: &ChainId, number: usize, handle: u64) -> Option<String> {
+        self.texts.of(chain, number, handle)
     }
 }
 

@@ -1,13 +1,22 @@
 //! What a namespace's ways depend on, read once.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use netpath_common::{Family, Hook, Ifindex};
 
 use super::KernelWayError;
 use crate::{
-    netfilter::{self, nft::Whole},
-    netlink::{InterfaceAddress, Link, Neighbour, Netlink, QdiscParent, Route, RouteKind, Table},
+    netfilter::{
+        self,
+        conntrack::{self, Translated},
+        nft::Whole,
+    },
+    netlink::{
+        InterfaceAddress, Link, Neighbour, Netlink, QdiscParent, Route, RouteKind, Table, Xfrm,
+    },
     netns::Inside,
 };
 
@@ -22,10 +31,14 @@ pub struct State {
     pub neighbours: Vec<Neighbour>,
     /// Every route, for what the kernel does not tell: what is an address here, and which routes drop.
     pub routes: Vec<Route>,
-    /// Its nf_tables.
+    /// Its nf_tables, and with them its legacy tables.
     pub rules: Whole,
-    /// Legacy tables with rules or policies, by family: they are not followed.
+    /// The connections that are translated, whose ends no other one may have. Only read where there are rules that translate.
+    pub translated: HashSet<Translated>,
+    /// Legacy tables that could not be read, by family: they are not followed.
     pub legacy: Vec<(Family, String)>,
+    /// Its IPsec policies: what they do is not followed.
+    pub xfrm: Xfrm,
     /// Programs at interfaces, which are not followed. The caller takes out what it follows itself, and adds what only it
     /// can see.
     pub programs: Vec<Program>,
@@ -52,22 +65,34 @@ impl State {
     pub fn read(inside: &Inside<'_>) -> Result<Self, KernelWayError> {
         let netlink = Netlink::open(inside)?;
         let links = netlink.links()?;
+        let programs = programs(&netlink, &links)?;
+        let mut rules = Whole::read(inside)?;
         let mut legacy = Vec::new();
         for family in Family::ALL {
             for table in netfilter::legacy_tables(inside, family)? {
-                if netfilter::legacy_table_acts(inside, family, &table)? {
-                    legacy.push((family, table));
+                match netfilter::legacy_chains(inside, family, &table)? {
+                    Some(chains) => rules.chains.extend(chains),
+                    None => legacy.push((family, table)),
                 }
             }
         }
-        let programs = programs(&netlink, &links)?;
+        let mut bases = rules
+            .chains
+            .values()
+            .filter_map(|chain| chain.base.as_ref());
+        let translated = match bases.any(|base| base.kind == "nat") {
+            true => conntrack::translated(inside)?,
+            false => HashSet::new(),
+        };
         Ok(Self {
             links,
             addresses: netlink.all_addresses()?,
             neighbours: netlink.neighbours()?,
             routes: netlink.routes(Table::All)?,
-            rules: Whole::read(inside)?,
+            rules,
+            translated,
             legacy,
+            xfrm: Xfrm::read(inside)?,
             programs,
         })
     }

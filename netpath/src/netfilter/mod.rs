@@ -9,6 +9,7 @@ mod error;
 mod iptables;
 mod legacy;
 pub mod nft;
+mod texts;
 
 use std::{fs, io};
 
@@ -18,7 +19,8 @@ pub use self::{
     chain::{Chain, Count, Policy, Rule},
     error::NetfilterError,
     iptables::Iptables,
-    legacy::{legacy_table_acts, legacy_tables},
+    legacy::{legacy_chains, legacy_tables},
+    texts::RuleTexts,
 };
 
 use crate::command;

@@ -96,7 +96,9 @@ impl Sent {
     /// What whoever got the packet would answer.
     pub fn reply(&self, world: &World, leaving: &Leaving, tracked: Tracked) -> Option<Self> {
         let links = &world.links;
-        let side = links.iter().position(|(ifindex, ..)| *ifindex == leaving.ifindex)?;
+        let side = links
+            .iter()
+            .position(|(ifindex, ..)| *ifindex == leaving.ifindex)?;
         let got = &leaving.packet;
         let transport = match got.transport {
             Transport::Udp {
@@ -158,7 +160,9 @@ impl Sent {
 
     pub fn frame(&self, (_, router, side): (Ifindex, Mac, Mac)) -> Vec<u8> {
         let packet = &self.packet;
-        let builder = FrameBuilder::new(side, router).ttl(packet.ttl).tos(packet.tos);
+        let builder = FrameBuilder::new(side, router)
+            .ttl(packet.ttl)
+            .tos(packet.tos);
         let builder = match (packet.source, packet.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => builder.ipv4(source, destination),
             (IpAddr::V6(source), IpAddr::V6(destination)) => builder.ipv6(source, destination),
@@ -196,12 +200,20 @@ impl Sent {
             Family::V4 => [
                 (libc::IPPROTO_IP, libc::IP_TTL, ttl),
                 (libc::IPPROTO_IP, libc::IP_TOS, tos),
-                (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT),
+                (
+                    libc::IPPROTO_IP,
+                    libc::IP_MTU_DISCOVER,
+                    libc::IP_PMTUDISC_DONT,
+                ),
             ],
             Family::V6 => [
                 (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, ttl),
                 (libc::IPPROTO_IPV6, libc::IPV6_TCLASS, tos),
-                (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT),
+                (
+                    libc::IPPROTO_IPV6,
+                    libc::IPV6_MTU_DISCOVER,
+                    libc::IPV6_PMTUDISC_DONT,
+                ),
             ],
         };
         for (level, name, value) in options {

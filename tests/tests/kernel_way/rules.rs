@@ -45,7 +45,10 @@ pub fn routes(family: Family, random: &mut SplitMix64) -> String {
     add(format!("route add {kind} default table 101"));
     for (mark, table) in [(1, 100), (2, 101)] {
         if chance(random, 70) {
-            add(format!("rule add fwmark {mark} table {table} prio {}", 100 + mark));
+            add(format!(
+                "rule add fwmark {mark} table {table} prio {}",
+                100 + mark
+            ));
         }
     }
     let to = narrow(family, [20, 5]);
@@ -98,20 +101,36 @@ pub fn settings(family: Family, random: &mut SplitMix64) -> Vec<(String, String)
 pub fn netfilter(family: Family, random: &mut SplitMix64) -> Vec<Call> {
     let mut calls = Vec::new();
     if chance(random, 75) {
-        let program = match family {
-            Family::V4 => "iptables-nft-restore",
-            Family::V6 => "ip6tables-nft-restore",
+        let legacy = chance(random, 30);
+        let program = match (family, legacy) {
+            (Family::V4, false) => "iptables-nft-restore",
+            (Family::V6, false) => "ip6tables-nft-restore",
+            (Family::V4, true) => "iptables-legacy-restore",
+            (Family::V6, true) => "ip6tables-legacy-restore",
         };
-        calls.push((program, Vec::new(), Iptables { family, random }.all()));
+        let mut iptables = Iptables {
+            family,
+            legacy,
+            random,
+        };
+        calls.push((program, Vec::new(), iptables.all()));
     }
     if chance(random, 60) {
-        calls.push(("nft", vec!["-f", "-"], Nft { family, random }.all()));
+        let own = if family == Family::V4 { "ip" } else { "ip6" };
+        let mut nft = Nft {
+            family,
+            table: one(random, &["inet", own]),
+            random,
+        };
+        calls.push(("nft", vec!["-f", "-"], nft.all()));
     }
     calls
 }
 
 struct Iptables<'a> {
     family: Family,
+    /// Of legacy rules less is understood.
+    legacy: bool,
     random: &'a mut SplitMix64,
 }
 
@@ -156,6 +175,8 @@ impl Iptables<'_> {
         let is_free = matches!(chain, "FORWARD" | "PREROUTING") && self.family == Family::V4;
         let protocol = match is_free {
             true => one(self.random, &["", "", "-p udp", "-p tcp"]),
+            // Resets are TCP.
+            false if chain == "OUTPUT" => "-p udp",
             false => one(self.random, &["-p udp", "-p tcp"]),
         };
         let mut words = vec![protocol.to_owned()];
@@ -178,7 +199,18 @@ impl Iptables<'_> {
             Family::V6 => "-p icmpv6 --icmpv6-type echo-request",
         };
         let early = table == "raw";
-        let choice = self.random.below(22);
+        if chance(self.random, 1) {
+            return one(
+                self.random,
+                &[
+                    "-m limit --limit 1/hour --limit-burst 1",
+                    "-m statistic --mode random --probability 0.5",
+                    "-m recent --name x --rcheck",
+                ],
+            )
+            .to_owned();
+        }
+        let choice = self.random.below(if self.legacy { 16 } else { 22 });
         match choice {
             0 => format!("-d {}", wide(family, one(self.random, &[2, 3, 20, 30]))),
             1 => format!("! -d {}", narrow(family, [2, 0])),
@@ -190,31 +222,74 @@ impl Iptables<'_> {
             5 if !matches!(chain, "PREROUTING" | "INPUT" | "USER" | "OTHER") => {
                 one(self.random, &["-o r1", "-o r2", "! -o r2"]).to_owned()
             }
-            6 if protocol == "-p udp" => one(self.random, &["--dport 53", "--sport 20000:20004"]).to_owned(),
-            7 if protocol == "-p tcp" => one(self.random, &["--dport 80", "--syn", "! --syn", "--tcp-flags RST RST"]).to_owned(),
+            6 if protocol == "-p udp" => {
+                one(self.random, &["--dport 53", "--sport 20000:20004"]).to_owned()
+            }
+            7 if protocol == "-p tcp" => one(
+                self.random,
+                &["--dport 80", "--syn", "! --syn", "--tcp-flags RST RST"],
+            )
+            .to_owned(),
             8 if !protocol.is_empty() => "-m multiport --dports 80,443,5000:6000".to_owned(),
-            9 => one(self.random, &["-m mark --mark 1", "-m mark ! --mark 0x2/0xf"]).to_owned(),
+            9 => one(
+                self.random,
+                &["-m mark --mark 1", "-m mark ! --mark 0x2/0xf"],
+            )
+            .to_owned(),
             10 if !early => "-m conntrack --ctstate NEW".to_owned(),
             11 if !early => "-m conntrack --ctstate RELATED,ESTABLISHED".to_owned(),
-            12 if !early => one(self.random, &["-m conntrack --ctstate INVALID", "-m conntrack ! --ctstate INVALID,UNTRACKED"]).to_owned(),
-            13 if !early => one(self.random, &["-m conntrack --ctstate DNAT", "-m conntrack ! --ctstate DNAT"]).to_owned(),
-            14 => one(self.random, &["-m addrtype --dst-type LOCAL", "-m addrtype ! --dst-type LOCAL", "-m addrtype --src-type UNICAST"]).to_owned(),
+            12 if !early => one(
+                self.random,
+                &[
+                    "-m conntrack --ctstate INVALID",
+                    "-m conntrack ! --ctstate INVALID,UNTRACKED",
+                ],
+            )
+            .to_owned(),
+            13 if !early => one(
+                self.random,
+                &[
+                    "-m conntrack --ctstate DNAT",
+                    "-m conntrack ! --ctstate DNAT",
+                ],
+            )
+            .to_owned(),
+            14 => one(
+                self.random,
+                &[
+                    "-m addrtype --dst-type LOCAL",
+                    "-m addrtype ! --dst-type LOCAL",
+                    "-m addrtype --src-type UNICAST",
+                ],
+            )
+            .to_owned(),
             15 => "-m comment --comment words".to_owned(),
             16 => match family {
                 Family::V4 => one(self.random, &["-m ttl --ttl-lt 40", "-m ttl --ttl-eq 63"]),
                 Family::V6 => one(self.random, &["-m hl --hl-lt 40", "-m hl --hl-eq 63"]),
             }
             .to_owned(),
-            17 => one(self.random, &["-m length --length 0:200", "-m length ! --length 1300:1400"]).to_owned(),
+            17 => one(
+                self.random,
+                &["-m length --length 0:200", "-m length ! --length 1300:1400"],
+            )
+            .to_owned(),
             18 if protocol.is_empty() => icmp.to_owned(),
-            19 => one(self.random, &["-m dscp --dscp 0x2e", "-m tos --tos 0x10/0xff"]).to_owned(),
+            19 => one(
+                self.random,
+                &["-m dscp --dscp 0x2e", "-m tos --tos 0x10/0xff"],
+            )
+            .to_owned(),
             20 => format!(
                 "-m iprange --dst-range {}-{}",
                 ip(family, [2, 0, 2]),
                 ip(family, [20, 3, 0])
             ),
             21 if !early && !protocol.is_empty() => {
-                format!("-m conntrack --ctorigdst {} --ctdir ORIGINAL", wide(family, 2))
+                format!(
+                    "-m conntrack --ctorigdst {} --ctdir ORIGINAL",
+                    wide(family, 2)
+                )
             }
             _ => String::new(),
         }
@@ -230,30 +305,65 @@ impl Iptables<'_> {
         };
         let common = [jump, "-j RETURN", "-j ACCEPT"];
         match table {
-            "raw" => one(self.random, &[jump, "-j ACCEPT", "-j CT --notrack", "-j DROP"]).to_owned(),
-            "mangle" => one(self.random, &[
-                jump,
-                "-j MARK --set-mark 1",
-                "-j MARK --set-mark 2",
-                "-j MARK --set-xmark 0x10/0xf0",
-                "-j CONNMARK --save-mark",
-                "-j CONNMARK --restore-mark",
-                "-j CONNMARK --set-mark 1",
-                "-j DSCP --set-dscp 0x0a",
-                "-j ACCEPT",
-                "-j RETURN",
-            ])
+            "raw" => one(
+                self.random,
+                &[jump, "-j ACCEPT", "-j CT --notrack", "-j DROP"],
+            )
+            .to_owned(),
+            "mangle" if self.legacy => one(
+                self.random,
+                &[
+                    jump,
+                    "-j MARK --set-mark 1",
+                    "-j MARK --set-mark 2",
+                    "-j ACCEPT",
+                ],
+            )
+            .to_owned(),
+            "mangle" => one(
+                self.random,
+                &[
+                    jump,
+                    "-j MARK --set-mark 1",
+                    "-j MARK --set-mark 2",
+                    "-j MARK --set-xmark 0x10/0xf0",
+                    "-j CONNMARK --save-mark",
+                    "-j CONNMARK --restore-mark",
+                    "-j CONNMARK --set-mark 1",
+                    "-j DSCP --set-dscp 0x0a",
+                    "-j ACCEPT",
+                    "-j RETURN",
+                ],
+            )
             .to_owned(),
             "nat" if is_user => one(self.random, &["-j RETURN", "-j ACCEPT"]).to_owned(),
             "nat" => self.translation(chain, protocol),
             _ => {
                 let reject = match (family, protocol) {
                     (_, "-p tcp") if chance(self.random, 50) => "-j REJECT --reject-with tcp-reset",
-                    (Family::V4, _) => one(self.random, &["-j REJECT", "-j REJECT --reject-with icmp-host-prohibited"]),
-                    (Family::V6, _) => one(self.random, &["-j REJECT", "-j REJECT --reject-with icmp6-adm-prohibited"]),
+                    (Family::V4, _) => one(
+                        self.random,
+                        &["-j REJECT", "-j REJECT --reject-with icmp-host-prohibited"],
+                    ),
+                    (Family::V6, _) => one(
+                        self.random,
+                        &["-j REJECT", "-j REJECT --reject-with icmp6-adm-prohibited"],
+                    ),
                 };
                 // Rules that are shared are not asked about what is told in one hook alone.
-                one(self.random, &[common[0], common[1], common[2], "-j ACCEPT", "-j DROP", reject, "-j ACCEPT"]).to_owned()
+                one(
+                    self.random,
+                    &[
+                        common[0],
+                        common[1],
+                        common[2],
+                        "-j ACCEPT",
+                        "-j DROP",
+                        reject,
+                        "-j ACCEPT",
+                    ],
+                )
+                .to_owned()
             }
         }
     }
@@ -266,12 +376,17 @@ impl Iptables<'_> {
             (Family::V6, port) => format!("[{address}]:{port}"),
         };
         let has_ports = !protocol.is_empty();
-        let port = if has_ports { one(self.random, &["", "8080", "9000-9010"]) } else { "" };
+        let port = if has_ports {
+            one(self.random, &["", "8080", "9000-9010"])
+        } else {
+            ""
+        };
         match chain {
             "PREROUTING" | "OUTPUT" => {
                 let to = one(self.random, &[[2, 0, 2], [3, 0, 3], [20, 1, 7], [1, 0, 12]]);
                 let net = narrow(family, [2, 0]);
                 match self.random.below(6) {
+                    2 if self.legacy => "-j ACCEPT".to_owned(),
                     0 if has_ports => "-j REDIRECT --to-ports 9000".to_owned(),
                     1 => "-j RETURN".to_owned(),
                     2 => format!("-j NETMAP --to {net}"),
@@ -293,6 +408,13 @@ impl Iptables<'_> {
 
 /// What a condition is about: its match, or its own option.
 fn option(condition: &str) -> Vec<&str> {
+    if condition.contains("--syn") {
+        return vec!["--tcp-flags"];
+    }
+    // `--dport` behind `-m multiport` is taken for `--dports`.
+    if condition.contains("port") {
+        return vec!["port"];
+    }
     let words = condition.split(' ').filter(|word| *word != "!");
     match condition.starts_with("-m") {
         true => words.take(2).collect(),
@@ -302,6 +424,8 @@ fn option(condition: &str) -> Vec<&str> {
 
 struct Nft<'a> {
     family: Family,
+    /// Of which family its table is.
+    table: &'static str,
     random: &'a mut SplitMix64,
 }
 
@@ -315,9 +439,13 @@ impl Nft<'_> {
 
     fn all(&mut self) -> String {
         let family = self.family;
-        let table = one(self.random, &["inet", self.word()]);
+        let table = self.table;
         let word = self.word();
-        let kind = if word == "ip" { "ipv4_addr" } else { "ipv6_addr" };
+        let kind = if word == "ip" {
+            "ipv4_addr"
+        } else {
+            "ipv6_addr"
+        };
         let (net, host) = (wide(family, 20), ip(family, [2, 0, 2]));
         let other = ip(family, [3, 0, 3]);
         let mut text = format!(
@@ -356,8 +484,11 @@ impl Nft<'_> {
         for (name, hook, priority) in [("dnat", "prerouting", -101), ("snat", "postrouting", 101)] {
             if chance(self.random, 40) {
                 let rules = self.translations(name);
-                writeln!(text, "chain on_{name} {{ type nat hook {hook} priority {priority}; {rules}; }}")
-                    .expect("a string");
+                writeln!(
+                    text,
+                    "chain on_{name} {{ type nat hook {hook} priority {priority}; {rules}; }}"
+                )
+                .expect("a string");
             }
         }
         text.push_str("}\n");
@@ -380,10 +511,9 @@ impl Nft<'_> {
     }
 
     fn rule(&mut self, chain: &str) -> String {
-        let mut words = vec![match self.random.below(2) {
-            0 => "meta l4proto udp".to_owned(),
-            _ => "meta l4proto tcp".to_owned(),
-        }];
+        let is_udp = matches!(chain, "output" | "post") || self.random.below(2) == 0;
+        let protocol = if is_udp { "udp" } else { "tcp" };
+        let mut words = vec![format!("meta l4proto {protocol}")];
         for _ in 0..self.random.below(3) {
             words.push(self.condition(chain));
         }
@@ -396,7 +526,18 @@ impl Nft<'_> {
         let (word, family) = (self.word(), self.family);
         let has_sets = chain != "ingress";
         let tracks = !matches!(chain, "ingress" | "pre");
-        let length = if family == Family::V4 { "ttl" } else { "hoplimit" };
+        let length = if family == Family::V4 {
+            "ttl"
+        } else {
+            "hoplimit"
+        };
+        if chance(self.random, 1) {
+            return one(
+                self.random,
+                &["limit rate 1/hour burst 1 packets", "numgen random mod 2 1"],
+            )
+            .to_owned();
+        }
         match self.random.below(17) {
             0 if has_sets => format!("{word} daddr @hosts"),
             1 if has_sets => format!("{word} daddr @nets"),
@@ -411,7 +552,16 @@ impl Nft<'_> {
             10 => "meta length > 1000".to_owned(),
             11 => "meta mark 1".to_owned(),
             12 => "meta mark & 0xf0 == 0x10".to_owned(),
-            13 if tracks => one(self.random, &["ct state new", "ct state { established, related }", "ct state != invalid", "ct state untracked"]).to_owned(),
+            13 if tracks => one(
+                self.random,
+                &[
+                    "ct state new",
+                    "ct state { established, related }",
+                    "ct state != invalid",
+                    "ct state untracked",
+                ],
+            )
+            .to_owned(),
             14 if tracks => "ct status dnat".to_owned(),
             15 if chain != "ingress" => "fib daddr type local".to_owned(),
             16 if chain == "forward" => "iifname \"r0\" oifname { \"r1\", \"lo\" }".to_owned(),
@@ -421,21 +571,47 @@ impl Nft<'_> {
 
     fn action(&mut self, chain: &str) -> String {
         let word = self.word();
-        let length = if self.family == Family::V4 { "ttl" } else { "hoplimit" };
+        let length = if self.family == Family::V4 {
+            "ttl"
+        } else {
+            "hoplimit"
+        };
+        let with = match (self.table, self.family) {
+            ("inet", _) => "icmpx type admin-prohibited",
+            (_, Family::V4) => "icmp type host-prohibited",
+            (_, Family::V6) => "icmpv6 type policy-fail",
+        };
         let base: &[&str] = match chain {
             "ingress" => &["accept", "drop", "meta mark set 1", "meta mark set 0x12"],
             "user" => &["return", "accept", "meta mark set 2", "drop"],
             "pre" => &["notrack", "meta mark set 1", "accept", "jump user"],
-            "mark" => &["meta mark set th dport map @ports", "meta mark set meta mark or 0x1", "ct mark set 1", "meta mark set ct mark", "jump user", "accept"],
+            "mark" => &[
+                "meta mark set th dport map @ports",
+                "meta mark set meta mark or 0x1",
+                "ct mark set 1",
+                "meta mark set ct mark",
+                "jump user",
+                "accept",
+            ],
             "output" => &["meta mark set 1", "meta mark set 2", "accept"],
             "post" => &["accept", "meta mark set 3", "drop"],
             "input" => &["accept", "drop", "jump user", "th dport vmap @fates"],
-            _ => &["accept", "drop", "reject", "reject with icmpx type admin-prohibited", "jump user", "goto user", "th dport vmap @fates", "return", "log prefix \"x\""],
+            _ => &[
+                "accept",
+                "drop",
+                "reject",
+                "reject with WITH",
+                "jump user",
+                "goto user",
+                "th dport vmap @fates",
+                "return",
+                "log prefix \"x\"",
+            ],
         };
         match self.random.below(12) {
             0 if chain == "mark" => format!("{word} {length} set 20"),
             1 if chain == "mark" => format!("{word} dscp set af11"),
-            _ => one(self.random, base).to_owned(),
+            _ => one(self.random, base).replace("WITH", with),
         }
     }
 

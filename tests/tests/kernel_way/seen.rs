@@ -22,6 +22,8 @@ use super::{
 
 /// How long something may take that is not said; and something that is.
 const QUIET: Duration = Duration::from_millis(4);
+/// How long the router looks for who is not there.
+const GIVEN_UP: Duration = Duration::from_millis(120);
 const LATE: Duration = Duration::from_millis(400);
 
 /// A packet of the case's that arrived, as far as it can be told.
@@ -42,7 +44,7 @@ pub struct Seen {
     /// At each side.
     arrived: Vec<(usize, Arrived)>,
     /// The source and ports of what the router took in.
-    delivered: Vec<(Option<IpAddr>, Option<(u16, u16)>, u16)>,
+    delivered: Vec<(IpAddr, (u16, u16), u16)>,
     /// ICMP errors at each side: type, code, MTU.
     errors: Vec<(usize, u8, u8, u16)>,
     resets: usize,
@@ -56,12 +58,20 @@ impl World {
         let begun = Instant::now();
         let mut seen = Seen::default();
         let mut agreed = None;
+        // An error about who is not there comes late, wherever it goes.
+        let quiet = match seen.agrees(self, &answer.ways[0].end, sent) {
+            true if matches!(answer.ways[0].end, End::Leaves(_)) => GIVEN_UP,
+            _ => QUIET,
+        };
         loop {
             self.look(&mut seen, Duration::from_micros(200));
-            let agrees = answer.ways.iter().any(|way| seen.agrees(self, &way.end, sent));
+            let agrees = answer
+                .ways
+                .iter()
+                .any(|way| seen.agrees(self, &way.end, sent));
             match (agrees, agreed) {
                 (true, None) => agreed = Some(Instant::now()),
-                (true, Some(since)) if since.elapsed() > QUIET => return seen,
+                (true, Some(since)) if since.elapsed() > quiet => return seen,
                 (true, Some(_)) => {}
                 (false, _) => agreed = None,
             }
@@ -80,8 +90,8 @@ impl World {
             }
         }
         for socket in &self.delivered {
-            while let Some(bytes) = socket.next() {
-                seen.taken_in(self.family, &bytes);
+            while let Some((source, bytes)) = socket.next() {
+                seen.taken_in(source, socket.protocol, &bytes);
             }
         }
     }
@@ -129,15 +139,18 @@ impl Seen {
         };
         let (ports, number) = of_transport(&transport);
         if let Some(number) = number {
-            self.arrived.push((side, Arrived {
-                source: packet.source,
-                destination: packet.destination,
-                ports,
-                ttl: packet.ttl,
-                tos: packet.tos,
-                length: packet.length,
-                number,
-            }));
+            self.arrived.push((
+                side,
+                Arrived {
+                    source: packet.source,
+                    destination: packet.destination,
+                    ports,
+                    ttl: packet.ttl,
+                    tos: packet.tos,
+                    length: packet.length,
+                    number,
+                },
+            ));
             return;
         }
         match transport {
@@ -155,26 +168,29 @@ impl Seen {
         }
     }
 
-    fn taken_in(&mut self, family: Family, bytes: &[u8]) {
-        let found = match family {
-            Family::V4 => ParsedIp::parse(bytes).ok().and_then(|packet| {
-                let (ports, number) = of_transport(&packet.transport().ok()?);
-                Some((Some(packet.source), ports, number?))
-            }),
-            // There is no IP header: the ports come first in both, and the marker somewhere behind.
-            Family::V6 => bytes.windows(MARKER.len() + 2).find_map(number).map(|number| {
-                let word = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
-                let is_icmp = bytes[0] == 128;
-                let ports = if is_icmp { (word(4), 0) } else { (word(0), word(2)) };
-                (None, Some(ports), number)
-            }),
+    fn taken_in(&mut self, source: IpAddr, protocol: u8, bytes: &[u8]) {
+        let segment = match source {
+            IpAddr::V4(_) => &bytes[20..],
+            IpAddr::V6(_) => bytes,
         };
-        self.delivered.extend(found);
+        let word = |at: usize| u16::from_be_bytes([segment[at], segment[at + 1]]);
+        let (ports, header) = match protocol {
+            // Errors quote packets.
+            frame::PROTOCOL_ICMP if !matches!(segment[0], 0 | 8) => return,
+            frame::PROTOCOL_ICMPV6 if !matches!(segment[0], 128 | 129) => return,
+            frame::PROTOCOL_ICMP | frame::PROTOCOL_ICMPV6 => ((word(4), 0), 8),
+            frame::PROTOCOL_TCP => ((word(0), word(2)), 20),
+            _ => ((word(0), word(2)), 8),
+        };
+        let payload = segment.get(header..).unwrap_or_default();
+        if let Some(number) = number(payload) {
+            self.delivered.push((source, ports, number));
+        }
     }
 
     /// Whether that is what an end says.
     pub fn agrees(&self, world: &World, end: &End, sent: &Sent) -> bool {
-        let told = sent.side.filter(|_| is_reachable(world, sent.packet.source));
+        let told = sent.side.and_then(|_| home(world, sent.packet.source));
         match end {
             End::Leaves(leaving) => self.left(world, leaving, sent, told),
             End::Delivered { packet } => {
@@ -182,9 +198,8 @@ impl Seen {
                 let [(source, ports, number)] = delivered else {
                     return false;
                 };
-                let source = source.unwrap_or(packet.source);
-                self.arrived.is_empty()
-                    && (source, *ports, *number) == (packet.source, ports_of(packet), sent.number)
+                let ends = (packet.source, ports_of(packet), sent.number);
+                self.arrived.is_empty() && (*source, Some(*ports), *number) == ends
             }
             End::Dropped { .. } | End::Taken { .. } => self.is_silent() && self.errors.is_empty(),
             End::Answered { error, .. } => {
@@ -198,30 +213,37 @@ impl Seen {
     }
 
     fn is_told(&self, error: IcmpError, side: Option<usize>, told: Option<usize>) -> bool {
-        let Some(told) = told else {
-            // Who sends from a forged address, or from a socket, is told nothing that is seen here.
-            return side.is_none() || self.errors.iter().all(|(at, ..)| Some(*at) != side);
+        let IcmpError::Icmp { kind, code, mtu } = error else {
+            let is_told = self.resets == 1 || told.is_none() && self.resets == 0;
+            return is_told && self.errors.is_empty();
         };
-        match error {
-            IcmpError::TcpReset => self.resets == 1 && self.errors.is_empty(),
-            IcmpError::Icmp { kind, code, mtu } => {
-                let [(at, its, its_code, its_mtu)] = self.errors.as_slice() else {
-                    return false;
-                };
-                let same_mtu = mtu.is_none_or(|mtu| mtu == u32::from(*its_mtu));
-                (*at, *its, *its_code) == (told, kind, code) && same_mtu
-            }
+        let is_it = |(_, its, its_code, its_mtu): &(usize, u8, u8, u16)| {
+            let same_mtu = mtu.is_none_or(|mtu| mtu == u32::from(*its_mtu));
+            (*its, *its_code) == (kind, code) && same_mtu
+        };
+        match (told, self.errors.as_slice()) {
+            (Some(told), [error]) => error.0 == told && is_it(error),
+            (Some(_), _) => false,
+            // Who sends from a socket, or from an address of somebody else, may be told where nobody looks.
+            (None, errors) => side.is_none() || errors.iter().all(is_it),
         }
     }
 
     fn left(&self, world: &World, leaving: &Leaving, sent: &Sent, told: Option<usize>) -> bool {
         let links = &world.links;
-        let Some(at) = links.iter().position(|(ifindex, ..)| *ifindex == leaving.ifindex) else {
+        let Some(at) = links
+            .iter()
+            .position(|(ifindex, ..)| *ifindex == leaving.ifindex)
+        else {
             return false;
         };
         let answers = ALIVE.map(|last| ip(world.family, [side(at), 0, last]));
         let is_known = matches!(leaving.neighbour, NextHopState::Known { .. });
-        if !is_known && !answers.into_iter().any(|address| address == leaving.next_hop) {
+        if !is_known
+            && !answers
+                .into_iter()
+                .any(|address| address == leaving.next_hop)
+        {
             // Nobody is there: the sender hears that after a while.
             let (kind, code) = match world.family {
                 Family::V4 => (3, 1),
@@ -229,6 +251,8 @@ impl Seen {
             };
             let mtu = None;
             let error = IcmpError::Icmp { kind, code, mtu };
+            // Who is told is known while the source is still the sender's.
+            let told = told.filter(|_| leaving.packet.source == sent.packet.source);
             return self.is_silent() && self.is_told(error, sent.side, told);
         }
         if !self.delivered.is_empty() || !self.errors.is_empty() {
@@ -245,7 +269,11 @@ impl Seen {
             ports: ports_of(packet),
             ttl: packet.ttl,
             tos: packet.tos,
-            length: if whole { packet.length as usize } else { arrived.length },
+            length: if whole {
+                packet.length as usize
+            } else {
+                arrived.length
+            },
             number: sent.number,
         };
         // A port that the kernel chooses is shown as 0.
@@ -284,12 +312,12 @@ fn ports_of(packet: &Packet) -> Option<(u16, u16)> {
     }
 }
 
-/// Whether an error to this address comes to where the packet was sent.
-fn is_reachable(world: &World, source: IpAddr) -> bool {
-    let mut all = (0..SIDES).flat_map(|index| {
-        ALIVE.map(move |last| ip(world.family, [side(index), 0, last]))
-    });
-    all.any(|address| address == source)
+/// The side that has an address: an error about a packet from it comes there.
+fn home(world: &World, source: IpAddr) -> Option<usize> {
+    (0..SIDES).find(|index| {
+        let mut its = ALIVE.map(|last| ip(world.family, [side(*index), 0, last]));
+        its.any(|address| address == source)
+    })
 }
 
 impl fmt::Display for Seen {

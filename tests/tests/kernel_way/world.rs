@@ -10,7 +10,7 @@ use std::{
 };
 
 use netpath::{
-    netlink::Netlink,
+    netlink::{Netlink, NetlinkError, Scope},
     netns::{Inside, Netns},
     probe::capture::{Capture, Injector},
     random::SplitMix64,
@@ -89,7 +89,10 @@ pub fn run(netns: &Netns, program: &str, arguments: &[&str], input: &str) {
         })
         .expect("entered");
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {text}\n{input}");
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {text}\n{input}"
+    );
 }
 
 fn set(inside: &Inside<'_>, key: &str, value: &str) {
@@ -100,7 +103,11 @@ impl World {
     pub fn new(family: Family, random: &mut SplitMix64) -> Self {
         let router = netns();
         let sides: Vec<Netns> = (0..SIDES).map(|_| netns()).collect();
-        let mtus = [1500, [1500, 1500, 1400, 1300][random.below(4)], 1500 - 20 * random.below(8)];
+        let mtus = [
+            1500,
+            [1500, 1500, 1400, 1300][random.below(4)],
+            1500 - 20 * random.below(8),
+        ];
         for netns in sides.iter().chain([&router]) {
             quieten(netns);
         }
@@ -114,7 +121,11 @@ impl World {
             run(side, "ip", &["-batch", "-"], &side_script(family, index));
             run(side, "nft", &["-f", "-"], DEAF);
         }
-        let mut script = router_script(family);
+        run(&router, "ip", &["-batch", "-"], &router_script(family));
+        let links = (0..SIDES)
+            .map(|index| wired(&router, &sides[index], index))
+            .collect();
+        let mut script = String::new();
         script.push_str(&rules::routes(family, random));
         let option = if family == Family::V4 { "-4" } else { "-6" };
         run(&router, "ip", &[option, "-batch", "-"], &script);
@@ -128,7 +139,11 @@ impl World {
                 for index in 0..SIDES {
                     for tree in ["ipv4", "ipv6"] {
                         set(inside, &format!("{tree}/neigh/r{index}/mcast_solicit"), "1");
-                        set(inside, &format!("{tree}/neigh/r{index}/retrans_time_ms"), "20");
+                        set(
+                            inside,
+                            &format!("{tree}/neigh/r{index}/retrans_time_ms"),
+                            "20",
+                        );
                     }
                 }
             })
@@ -138,7 +153,6 @@ impl World {
             told.push_str(&input);
             run(&router, program, &arguments, &input);
         }
-        let links = (0..SIDES).map(|index| wired(&router, &sides[index], index)).collect();
         let open = |index: usize| {
             let dev = format!("s{index}");
             sides[index]
@@ -204,7 +218,10 @@ impl World {
 /// What is refused, nobody sees: that is what is looked for.
 fn from_a_socket(sent: &Sent) {
     let ends = sent.packet.tuple();
-    let socket = UdpSocket::bind((ends.source, ends.source_port)).expect("its address is the router's");
+    // Where IPv6 is off, the address is gone.
+    let Ok(socket) = UdpSocket::bind((ends.source, ends.source_port)) else {
+        return;
+    };
     sent.apply(&socket);
     let _refused = socket.send_to(&sent.payload(), (ends.destination, ends.destination_port));
 }
@@ -236,8 +253,11 @@ fn quieten(netns: &Netns) {
         .expect("entered");
 }
 
-/// It takes nothing in but what finds neighbours.
+/// It takes nothing in and says nothing but what finds neighbours.
 const DEAF: &str = "table inet deaf { chain in { type filter hook input priority 0; policy drop;
+    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+}
+chain out { type filter hook output priority 0; policy drop;
     icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
 }
 }\n";
@@ -256,7 +276,10 @@ fn side_script(family: Family, index: usize) -> String {
     let length = length(family);
     for last in ALIVE {
         let address = ip(family, [side(index), 0, last]);
-        script.push_str(&format!("addr add {address}/{length} dev s{index}{}\n", nodad(family)));
+        script.push_str(&format!(
+            "addr add {address}/{length} dev s{index}{}\n",
+            nodad(family)
+        ));
     }
     script
 }
@@ -278,30 +301,56 @@ fn router_script(family: Family) -> String {
     script
 }
 
+fn has_link_local(netlink: &Netlink, ifindex: Ifindex) -> Result<bool, NetlinkError> {
+    let addresses = netlink.all_addresses()?;
+    Ok(addresses
+        .iter()
+        .any(|(its, found)| *its == ifindex && found.scope == Scope::Link && !found.tentative))
+}
+
 /// Waits until a pair can send, and tells what belongs to it.
 fn wired(router: &Netns, side: &Netns, index: usize) -> (Ifindex, Mac, Mac) {
     let of = |netns: &Netns, name: String| {
         let link = netns.enter(|inside| {
             let netlink = Netlink::open(inside)?;
             netlink.await_operational(&name)?;
-            netlink.link(&name)
+            let link = netlink.link(&name)?.expect("it was made");
+            // Neighbours are asked from it.
+            while !has_link_local(&netlink, link.ifindex)? {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Ok::<_, NetlinkError>(link)
         });
-        let link = link.expect("entered").unwrap_or_else(|error| panic!("{error}"));
-        link.expect("it was made")
+        link.expect("entered")
+            .unwrap_or_else(|error| panic!("{error}"))
     };
-    let (here, there) = (of(router, format!("r{index}")), of(side, format!("s{index}")));
-    (here.ifindex, here.mac.expect("Ethernet"), there.mac.expect("Ethernet"))
+    let (here, there) = (
+        of(router, format!("r{index}")),
+        of(side, format!("s{index}")),
+    );
+    (
+        here.ifindex,
+        here.mac.expect("Ethernet"),
+        there.mac.expect("Ethernet"),
+    )
 }
 
 pub mod socket {
     //! Sockets that get a copy of what the router delivers.
 
-    use std::os::fd::{AsRawFd as _, OwnedFd};
+    use std::{
+        net::IpAddr,
+        os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    };
 
     use netpath_common::Family;
-    use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv};
+    use nix::sys::socket::{SockaddrStorage, recvfrom, setsockopt, sockopt};
 
-    pub struct Raw(OwnedFd);
+    /// Of one protocol.
+    pub struct Raw {
+        socket: OwnedFd,
+        pub protocol: u8,
+    }
 
     impl Raw {
         pub fn all(family: Family) -> Vec<Self> {
@@ -310,26 +359,31 @@ pub mod socket {
                 Family::V6 => (libc::AF_INET6, libc::IPPROTO_ICMPV6),
             };
             let open = |protocol| {
-                // SAFETY: socket(2) takes three numbers; what it returns is owned from here on.
-                let file = unsafe {
-                    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
-                    let file = libc::socket(domain, kind, protocol);
-                    assert!(file >= 0, "a raw socket of protocol {protocol}");
-                    std::os::fd::FromRawFd::from_raw_fd(file)
-                };
-                Self(file)
+                let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+                // SAFETY: socket(2) takes three numbers.
+                let file = unsafe { libc::socket(domain, kind, protocol) };
+                assert!(file >= 0, "a raw socket of protocol {protocol}");
+                // SAFETY: the kernel has just given it to this process.
+                let socket = unsafe { OwnedFd::from_raw_fd(file) };
+                setsockopt(&socket, sockopt::RcvBuf, &(1 << 20)).expect("a buffer");
+                let protocol = u8::try_from(protocol).expect("a protocol");
+                Self { socket, protocol }
             };
-            let _: (AddressFamily, SockType, SockFlag);
-            [libc::IPPROTO_UDP, libc::IPPROTO_TCP, icmp].map(open).into()
+            [libc::IPPROTO_UDP, libc::IPPROTO_TCP, icmp]
+                .map(open)
+                .into()
         }
 
-        /// The next packet, from its IP header on for IPv4, from the one behind it for IPv6.
-        pub fn next(&self) -> Option<Vec<u8>> {
+        /// The next packet, from its IP header on for IPv4, from the one behind it for IPv6; and where it is from.
+        pub fn next(&self) -> Option<(IpAddr, Vec<u8>)> {
             let mut buffer = vec![0; 70_000];
-            match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
-                Ok(length) => {
+            match recvfrom::<SockaddrStorage>(self.socket.as_raw_fd(), &mut buffer) {
+                Ok((length, from)) => {
                     buffer.truncate(length);
-                    Some(buffer)
+                    let from = from.expect("it has a source");
+                    let v4 = from.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+                    let v6 = from.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip()));
+                    Some((v4.or(v6).expect("an address"), buffer))
                 }
                 Err(nix::Error::EAGAIN) => None,
                 Err(error) => panic!("a raw socket: {error}"),

@@ -89,6 +89,9 @@ fn selection(name: &str) -> Selection {
         "conformance" | "conformance_tun" => Selection::Left {
             why: "its explanations are this machine's kernel's; `--test conformance` runs it",
         },
+        "kernel_way" => Selection::Left {
+            why: "its rules take the modules of two dozen matches and targets, of nf_tables and of legacy xtables",
+        },
         "lab_completions" | "readme" => Selection::Left {
             why: "they type what people type, with bash and ping, which are the same on every kernel",
         },

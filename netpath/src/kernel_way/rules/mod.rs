@@ -6,6 +6,7 @@ mod lookup;
 mod registers;
 mod target;
 mod text;
+mod translate;
 mod xt_match;
 
 use self::{
@@ -14,11 +15,10 @@ use self::{
 };
 use super::{
     Cause, End, IcmpError, Outcome, RuleAt, Unknown,
-    walk::{At, Going, Range, Walk, in_net, stop},
+    kernel::Kernel,
+    walk::{At, Going, Walk, stop},
 };
-use crate::netfilter::nft::{
-    ChainId, Operation, Refusal, Register, Translation, Value, Verdict, WholeRule,
-};
+use crate::netfilter::nft::{ChainId, Operation, Refusal, Register, Value, Verdict, WholeRule};
 
 /// Deeper than the kernel allows chains to call each other.
 const DEPTH: usize = 64;
@@ -33,6 +33,7 @@ pub(super) enum Flowing {
 
 /// A rule that is being followed.
 struct Here<'a> {
+    kernel: &'a dyn Kernel,
     id: &'a ChainId,
     number: usize,
     rule: &'a WholeRule,
@@ -55,13 +56,15 @@ enum Next {
 
 impl Here<'_> {
     fn at(&self) -> RuleAt {
+        let ask = || self.kernel.rule(self.id, self.number, self.rule.handle);
+        let told = self.rule.text.clone().or_else(ask);
         RuleAt {
             family: self.id.family,
             table: self.id.table.clone(),
             chain: self.id.name.clone(),
             handle: Some(self.rule.handle),
             number: self.number,
-            text: text::of(&self.rule.operations),
+            text: told.unwrap_or_else(|| text::of(&self.rule.operations)),
             count: self
                 .rule
                 .operations
@@ -83,6 +86,7 @@ impl Walk<'_> {
         };
         for (index, rule) in chain.rules.iter().enumerate() {
             let mut here = Here {
+                kernel: self.kernel,
                 id,
                 number: index + 1,
                 rule,
@@ -332,83 +336,6 @@ impl Walk<'_> {
         let rule = here.at();
         let text = format!("changed: {}", rule.text);
         self.note_rule(at.place(), Outcome::Changes, text, Some(rule));
-    }
-
-    fn translated(
-        &mut self,
-        at: &At<'_>,
-        here: &mut Here<'_>,
-        operation: &Operation,
-    ) -> Going<Next> {
-        if !self.matches(here) {
-            return Ok(Next::Miss);
-        }
-        let port = |register| {
-            let bytes = here.registers.known(register, 2)?;
-            Some(u16::from_be_bytes([bytes[0], bytes[1]]))
-        };
-        let ports = |pair: &Option<(Register, Register)>| {
-            let (least, greatest) = (*pair)?;
-            Some((port(least)?, port(greatest)?))
-        };
-        let found = match operation {
-            Operation::Nat {
-                translation,
-                family,
-                addresses,
-                ports: of,
-                flags,
-            } => {
-                if !self.is_family(*family) {
-                    return Ok(Next::On);
-                }
-                let addresses = addresses.and_then(|(least, greatest)| {
-                    let of = |register| self.address_in(&here.registers, register);
-                    Some((of(least)?, of(greatest)?))
-                });
-                let range = Range {
-                    addresses: self.netmapped(*translation, *flags, addresses),
-                    ports: ports(of),
-                    flags: *flags,
-                };
-                Some((*translation, range))
-            }
-            Operation::Masquerade { ports: of, flags } => self
-                .masqueraded(ports(of), *flags)?
-                .map(|range| (Translation::Source, range)),
-            Operation::Redirect { ports: of } => {
-                let range = self.redirected(at, ports(of), 0);
-                range.map(|range| (Translation::Destination, range))
-            }
-            _ => None,
-        };
-        match found {
-            Some((end, range)) => {
-                self.map(at, end, range, here.at())?;
-                Ok(Next::Decides(Verdict::Accept))
-            }
-            // There is no address to translate to.
-            None => self.dropped(at, here),
-        }
-    }
-
-    /// The same host in another net, where the rule maps nets.
-    fn netmapped(
-        &self,
-        end: Translation,
-        flags: u32,
-        addresses: Option<(std::net::IpAddr, std::net::IpAddr)>,
-    ) -> Option<(std::net::IpAddr, std::net::IpAddr)> {
-        let net = addresses?;
-        if !Range::is_netmap(flags) {
-            return Some(net);
-        }
-        let address = match end {
-            Translation::Source => self.packet.source,
-            Translation::Destination => self.packet.destination,
-        };
-        let mapped = in_net(address, net);
-        Some((mapped, mapped))
     }
 
     fn untrack(&mut self, at: &At<'_>, here: &Here<'_>) {

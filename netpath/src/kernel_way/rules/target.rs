@@ -8,10 +8,11 @@ use super::{Here, Next, icmp};
 use crate::{
     kernel_way::{
         IcmpError, KernelWayError, Packet, Transport,
+        kernel::LOOPBACK,
         walk::{At, Going, Range, Walk, in_net},
     },
     netfilter::nft::{Hook, Refusal, Translation, Verdict},
-    netlink::Lookup,
+    netlink::{Lookup, Scope},
 };
 
 /// What is sent in the place of a packet that a rule refuses; `None`: nothing.
@@ -77,6 +78,7 @@ impl Walk<'_> {
                 None => self.unclear(at, here, name),
             },
             "NFQUEUE" | "TPROXY" | "SYNPROXY" => self.taken(at, here, name),
+            "CT" if data.is_empty() => self.unclear(at, here, name),
             "NOTRACK" | "CT" => {
                 self.untrack(at, here);
                 Ok(Next::On)
@@ -245,11 +247,26 @@ impl Walk<'_> {
         }))
     }
 
-    /// `ipv6_dev_get_saddr`, which the kernel tells with a route.
+    /// `ipv6_dev_get_saddr`: an address of the interface, if it has one, before others. Where it has several the kernel is
+    /// asked, which tells with a route.
     fn selected_v6(&self) -> Result<Option<IpAddr>, KernelWayError> {
+        // By the loopback device any address of the host may be sent from.
+        let oif = self
+            .route
+            .map(|route| route.ifindex)
+            .filter(|oif| *oif != LOOPBACK);
+        let mut own = self.state.addresses.iter().filter(|(ifindex, found)| {
+            Some(*ifindex) == oif
+                && found.scope == Scope::Universe
+                && found.address.addr().is_ipv6()
+                && !found.tentative
+        });
+        if let (Some((_, only)), None) = (own.next(), own.next()) {
+            return Ok(Some(only.address.addr()));
+        }
         let found = self.kernel.resolve(&Lookup {
             iif: None,
-            oif: self.route.map(|route| route.ifindex),
+            oif,
             source: None,
             destination: self.packet.destination,
             tos: 0,

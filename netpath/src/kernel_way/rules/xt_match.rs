@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use netpath_common::Family;
+use netpath_common::{Family, Ifindex};
 
 use super::load::number;
 use crate::kernel_way::{
@@ -196,7 +196,7 @@ impl Walk<'_> {
             };
         };
         let is_original = !self.track.is_reply;
-        if asks & DIRECTION != 0 && turned(is_original, inverts, DIRECTION) {
+        if asks & DIRECTION != 0 && !turned(is_original, inverts, DIRECTION) {
             return Some(false);
         }
         if !self.conntrack_ends(info, revision, (connection.original, connection.reply))? {
@@ -313,15 +313,51 @@ impl Walk<'_> {
             if mask == 0 {
                 continue;
             }
-            let Some(kind) = self.kind_of(address, on)? else {
+            let is_it = match self.family() {
+                Family::V4 => self.has_type(address, on, mask.into())?,
+                Family::V6 => self.has_type_v6(address, on, mask.into())?,
+            };
+            let Some(is_it) = is_it else {
                 return Ok(None);
             };
-            let is_it = u32::from(mask) & 1 << number(kind) != 0;
             if !turned(is_it, flags, invert) {
                 return Ok(Some(false));
             }
         }
         Ok(Some(true))
+    }
+
+    /// `match_type`.
+    fn has_type(
+        &self,
+        address: IpAddr,
+        on: Option<Ifindex>,
+        mask: u32,
+    ) -> Result<Option<bool>, KernelWayError> {
+        let kind = self.kind_of(address, on)?;
+        Ok(kind.map(|kind| mask & 1 << number(kind) != 0))
+    }
+
+    /// `match_type6`: types of addresses must all be so, and one of the types of routes.
+    fn has_type_v6(
+        &self,
+        address: IpAddr,
+        on: Option<Ifindex>,
+        mask: u32,
+    ) -> Result<Option<bool>, KernelWayError> {
+        const UNSPECIFIED: u32 = 1;
+        const UNICAST: u32 = 1 << 1;
+        const MULTICAST: u32 = 1 << 5;
+        const ROUTES: u32 = 1 << 2 | 1 << 4 | 1 << 7;
+        let is_unicast = !address.is_multicast() && !address.is_unspecified();
+        let fails = mask & MULTICAST != 0 && !address.is_multicast()
+            || mask & UNICAST != 0 && !is_unicast
+            || mask & UNSPECIFIED != 0 && !address.is_unspecified();
+        match mask & ROUTES {
+            _ if fails => Ok(Some(false)),
+            0 => Ok(Some(true)),
+            routes => self.has_type(address, on, routes),
+        }
     }
 
     fn length(&self, info: &Info<'_>) -> Option<bool> {

@@ -8,7 +8,7 @@ use super::{Going, Walk};
 use crate::{
     kernel_way::{Cause, End, KernelWayError, Outcome, Place},
     netfilter::nft::Hook,
-    netlink::Resolved,
+    netlink::{Resolved, XfrmDirection},
 };
 
 /// The least that an IPv6 link carries, in bytes.
@@ -23,6 +23,7 @@ impl Walk<'_> {
         };
         self.note(Place::Route, Outcome::Passes, way);
         self.oif = Some(route.ifindex);
+        self.ipsec(XfrmDirection::Forward)?;
         match self.family() {
             Family::V4 => self.checks_v4(&route, &out)?,
             Family::V6 => self.checks_v6(&route, dev, &out)?,

@@ -8,6 +8,7 @@
 
 mod forward;
 mod hook;
+mod ipsec;
 mod nat;
 mod output;
 mod receive;

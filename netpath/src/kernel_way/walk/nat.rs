@@ -1,13 +1,17 @@
 //! Network address translation (`nf_nat_inet_fn`, `nf_nat_setup_info`, `get_unique_tuple`).
 //!
-//! That another connection may have taken the same ends, so that the kernel takes another port, is left out.
+//! Of other connections those are known that are translated: where one has the same ends already, the kernel takes another
+//! port, or drops the packet where the rule leaves no choice.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{At, Going, Walk, track::Phase};
 use crate::{
-    kernel_way::{Outcome, Place, RuleAt, Tracked, Transport, Tuple, Unknown},
-    netfilter::nft::{Base, ChainId, Hook, Translation, WholeChain},
+    kernel_way::{Cause, Outcome, Place, RuleAt, Tracked, Transport, Tuple, Unknown},
+    netfilter::{
+        conntrack,
+        nft::{Base, ChainId, Hook, Translation, WholeChain},
+    },
 };
 
 /// `NF_NAT_RANGE_*` of linux/netfilter/nf_nat.h.
@@ -144,8 +148,18 @@ impl Walk<'_> {
                 ..ends
             },
         };
+        let mut reply = becomes.reversed(connection.protocol);
+        if self.is_taken(connection.protocol, reply) {
+            match (range.ports, end) {
+                (None, Translation::Source) => {
+                    self.any_port(&rule);
+                    reply.destination_port = 0;
+                }
+                _ => self.clash(at, &rule)?,
+            }
+        }
         self.track.connection = Some(Tracked {
-            reply: becomes.reversed(connection.protocol),
+            reply,
             ..connection
         });
         self.set_done(end);
@@ -193,12 +207,43 @@ impl Walk<'_> {
             (Some((least, greatest)), _) if least == greatest => return least,
             _ => {}
         }
+        self.any_port(rule);
+        0
+    }
+
+    fn any_port(&mut self, rule: &RuleAt) {
         let unknown = Unknown {
             what: "which port".to_owned(),
             rule: Some(rule.clone()),
         };
         self.leave_open(unknown, "any: it is shown as 0");
-        0
+    }
+
+    /// Whether another connection's packets look so.
+    fn is_taken(&self, protocol: u8, ends: Tuple) -> bool {
+        let is_it = |other: &conntrack::Tuple| {
+            other.protocol == protocol
+                && (other.source, other.source_port) == (ends.source, ends.source_port)
+                && (other.destination, other.destination_port)
+                    == (ends.destination, ends.destination_port)
+        };
+        let mut others = self.state.translated.iter();
+        others.any(|other| is_it(&other.reply) || is_it(&other.original))
+    }
+
+    fn clash(&mut self, at: &At<'_>, rule: &RuleAt) -> Going<()> {
+        let unknown = Unknown {
+            what: "another connection has these ends already".to_owned(),
+            rule: Some(rule.clone()),
+        };
+        let so = [
+            "it is gone by then".to_owned(),
+            "the packet is dropped".to_owned(),
+        ];
+        match self.suppose(unknown, &so) {
+            0 => Ok(()),
+            _ => self.drop(at.place(), Cause::Rule(rule.clone())),
+        }
     }
 }
 

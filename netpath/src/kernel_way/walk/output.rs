@@ -8,7 +8,7 @@ use super::{Going, Walk, stop};
 use crate::{
     kernel_way::{Cause, End, Leaving, NextHopState, Outcome, Place, kernel::LOOPBACK},
     netfilter::nft::Hook,
-    netlink::{NeighbourState, Resolved},
+    netlink::{NeighbourState, Resolved, XfrmDirection},
 };
 
 /// `ARPHRD_ETHER` of linux/if_arp.h: what has Ethernet addresses.
@@ -22,6 +22,7 @@ impl Walk<'_> {
         if self.family() == Family::V6 && self.is_on(&format!("ipv6/conf/{out}/disable_ipv6"))? {
             return self.drop(Place::Forwarding, Cause::Ipv6Off { dev: out });
         }
+        self.ipsec(XfrmDirection::Out)?;
         self.hook(Hook::Postrouting)?;
         if route.ifindex == LOOPBACK {
             return self.looped();

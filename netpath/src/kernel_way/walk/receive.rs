@@ -8,7 +8,7 @@ use super::{Going, Walk, stop};
 use crate::{
     kernel_way::{Cause, End, KernelWayError, Outcome, Place, Unknown, kernel::LOOPBACK},
     netfilter::nft::Hook,
-    netlink::{NoWay, Resolved, RouteKind},
+    netlink::{NoWay, Resolved, RouteKind, XfrmDirection},
 };
 
 /// ICMP "destination unreachable" of either family.
@@ -61,6 +61,7 @@ impl Walk<'_> {
 
     pub(super) fn delivered(&mut self) -> Going<End> {
         self.hook(Hook::Input)?;
+        self.ipsec(XfrmDirection::In)?;
         stop(End::Delivered {
             packet: self.packet.clone(),
         })

@@ -27,6 +27,8 @@ pub struct WholeRule {
     pub handle: u64,
     /// Each is carried out if all before it were true.
     pub operations: Vec<Operation>,
+    /// Its text, where it was read from one.
+    pub text: Option<String>,
 }
 
 /// A chain of such rules.
@@ -144,6 +146,7 @@ fn rule(payload: &[u8]) -> Result<(ChainId, WholeRule), String> {
         operations: expressions
             .map(|(_, bytes)| operation::decode(bytes))
             .collect::<Result<_, _>>()?,
+        text: None,
     };
     Ok((id, rule))
 }

@@ -1,0 +1,512 @@
+//! A rule as `iptables-legacy-save` writes it, as the operations that mean the same. What is not known becomes a condition
+//! or a target that is not known either.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use ipnet::IpNet;
+use netpath_common::Family;
+
+use crate::netfilter::{
+    Count,
+    nft::{Header, Operation, Refusal, Register, Relation, Translation, Value, Verdict, WholeRule},
+};
+
+const R0: Register = Register(0);
+const R4: Register = Register(4);
+/// `NFT_META_*`.
+const IIFNAME: u32 = 6;
+const OIFNAME: u32 = 7;
+const L4PROTO: u32 = 16;
+const IFNAMSIZ: usize = 16;
+
+/// Matches of which the options are known, or that have none.
+const KNOWN: [&str; 11] = [
+    "tcp",
+    "udp",
+    "icmp",
+    "icmp6",
+    "icmpv6",
+    "comment",
+    "conntrack",
+    "state",
+    "mark",
+    "multiport",
+    "addrtype",
+];
+
+/// A rule from its words behind the chain's name. `own` are the table's chains.
+pub(super) fn of(
+    family: Family,
+    words: &[String],
+    own: &BTreeSet<String>,
+    count: Count,
+) -> WholeRule {
+    let mut rule = Reader {
+        family,
+        operations: vec![Operation::Counter(Some(count))],
+        is_known: true,
+    };
+    let mut rest = words;
+    let mut negated = false;
+    while let Some((option, behind)) = rest.split_first() {
+        rest = behind;
+        if option == "!" {
+            negated = true;
+            continue;
+        }
+        let length = behind
+            .iter()
+            .position(|word| word == "!" || is_option(word))
+            .unwrap_or(behind.len());
+        // A text may begin like an option.
+        let length = if option == "--comment" { 1 } else { length };
+        let (values, behind) = behind.split_at(length.min(behind.len()));
+        rest = behind;
+        if matches!(option.as_str(), "-j" | "-g") {
+            rule.target(option == "-g", values, rest, own);
+            break;
+        }
+        rule.option(option, values, negated);
+        negated = false;
+    }
+    WholeRule {
+        handle: 0,
+        operations: rule.operations,
+        text: None,
+    }
+}
+
+fn is_option(word: &str) -> bool {
+    word.starts_with('-') && word.len() > 1
+}
+
+struct Reader {
+    family: Family,
+    operations: Vec<Operation>,
+    /// The options that come are of a match that is known.
+    is_known: bool,
+}
+
+impl Reader {
+    fn option(&mut self, option: &str, values: &[String], negated: bool) {
+        let value = values.first().map(String::as_str).unwrap_or_default();
+        let understood = match option {
+            "-m" => {
+                self.is_known = KNOWN.contains(&value);
+                if !self.is_known {
+                    self.unclear(format!("match {value}"));
+                }
+                Some(())
+            }
+            // Of a match that is not known as a whole.
+            _ if !self.is_known && option.starts_with("--") => Some(()),
+            "-s" => self.address(Translation::Source, value, negated),
+            "-d" => self.address(Translation::Destination, value, negated),
+            "-i" => self.interface(IIFNAME, value, negated),
+            "-o" => self.interface(OIFNAME, value, negated),
+            "-p" => self.protocol(value, negated),
+            "--sport" => self.port(0, value, negated),
+            "--dport" => self.port(2, value, negated),
+            "--sports" => self.ports(0, value, negated),
+            "--dports" => self.ports(1, value, negated),
+            "--ports" => self.ports(2, value, negated),
+            "--tcp-flags" => self.flags(values, negated),
+            "--icmp-type" | "--icmpv6-type" => self.icmp(value, negated),
+            "--ctstate" | "--state" => self.state(value, negated),
+            "--mark" => self.mark(value, negated),
+            "--src-type" => self.kind(value, 0, negated),
+            "--dst-type" => self.kind(value, 2, negated),
+            "--comment" => Some(()),
+            _ => None,
+        };
+        if understood.is_none() {
+            self.unclear(format!("option {option}"));
+        }
+    }
+
+    fn unclear(&mut self, what: String) {
+        self.operations.push(Operation::Condition(what));
+    }
+
+    fn load(&mut self, value: Value) {
+        let into = R0;
+        self.operations.push(Operation::Load { value, into });
+    }
+
+    fn compare(&mut self, data: Vec<u8>, negated: bool) {
+        self.operations.push(Operation::Compare {
+            register: R0,
+            relation: match negated {
+                true => Relation::NotEqual,
+                false => Relation::Equal,
+            },
+            data,
+        });
+    }
+
+    fn matches(&mut self, name: &str, revision: u32, data: Vec<u8>) {
+        let name = name.to_owned();
+        self.operations.push(Operation::Match {
+            name,
+            revision,
+            data,
+        });
+    }
+
+    fn address(&mut self, end: Translation, value: &str, negated: bool) -> Option<()> {
+        let (address, mask) = masked(value)?;
+        let offset = match (self.family, end) {
+            (Family::V4, Translation::Source) => 12,
+            (Family::V4, Translation::Destination) => 16,
+            (Family::V6, Translation::Source) => 8,
+            (Family::V6, Translation::Destination) => 24,
+        };
+        self.load(Value::Payload {
+            header: Header::Network,
+            offset,
+            length: u32::try_from(address.len()).ok()?,
+        });
+        self.operations.push(Operation::Mask {
+            from: R0,
+            into: R0,
+            xor: vec![0; mask.len()],
+            mask,
+        });
+        self.compare(address, negated);
+        Some(())
+    }
+
+    fn interface(&mut self, key: u32, value: &str, negated: bool) -> Option<()> {
+        self.load(Value::Meta(key));
+        let name = match value.strip_suffix('+') {
+            Some(start) => start.as_bytes().to_vec(),
+            None => {
+                let mut name = value.as_bytes().to_vec();
+                name.resize(IFNAMSIZ, 0);
+                name
+            }
+        };
+        self.compare(name, negated);
+        Some(())
+    }
+
+    fn protocol(&mut self, value: &str, negated: bool) -> Option<()> {
+        let number = match value {
+            "tcp" => 6,
+            "udp" => 17,
+            "icmp" => 1,
+            "ipv6-icmp" | "icmpv6" => 58,
+            "sctp" => 132,
+            "esp" => 50,
+            "ah" => 51,
+            "gre" => 47,
+            other => other.parse().ok()?,
+        };
+        self.load(Value::Meta(L4PROTO));
+        self.compare(vec![number], negated);
+        Some(())
+    }
+
+    fn port(&mut self, offset: u32, value: &str, negated: bool) -> Option<()> {
+        let (least, greatest) = range(value, ':')?;
+        self.load(Value::Payload {
+            header: Header::Transport,
+            offset,
+            length: 2,
+        });
+        self.operations.push(Operation::Range {
+            register: R0,
+            outside: negated,
+            from: least.to_be_bytes().to_vec(),
+            to: greatest.to_be_bytes().to_vec(),
+        });
+        Some(())
+    }
+
+    /// `struct xt_multiport_v1`.
+    fn ports(&mut self, which: u8, value: &str, negated: bool) -> Option<()> {
+        const MOST: usize = 15;
+        let mut ports: Vec<(u16, u8)> = Vec::new();
+        for one in value.split(',') {
+            match range(one, ':')? {
+                (least, greatest) if least == greatest => ports.push((least, 0)),
+                (least, greatest) => ports.extend([(least, 1), (greatest, 0)]),
+            }
+        }
+        let count = u8::try_from(ports.len())
+            .ok()
+            .filter(|count| usize::from(*count) <= MOST)?;
+        ports.resize(MOST, (0, 0));
+        let mut data = vec![which, count];
+        data.extend(ports.iter().flat_map(|(port, _)| port.to_ne_bytes()));
+        data.extend(ports.iter().map(|(_, begins)| begins));
+        data.push(u8::from(negated));
+        self.matches("multiport", 1, data);
+        Some(())
+    }
+
+    /// `struct xt_tcp`.
+    fn flags(&mut self, values: &[String], negated: bool) -> Option<()> {
+        const NAMES: [&str; 6] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG"];
+        let of = |text: &String| {
+            text.split(',').try_fold(0u8, |all, name| match name {
+                "NONE" => Some(all),
+                "ALL" => Some(0x3f),
+                name => Some(all | 1 << NAMES.iter().position(|known| *known == name)?),
+            })
+        };
+        let [mask, compare] = values else {
+            return None;
+        };
+        let mut data = vec![0, 0, 0xff, 0xff, 0, 0, 0xff, 0xff, 0];
+        data.extend([of(mask)?, of(compare)?, u8::from(negated) << 2]);
+        self.matches("tcp", 0, data);
+        Some(())
+    }
+
+    /// `struct ipt_icmp`.
+    fn icmp(&mut self, value: &str, negated: bool) -> Option<()> {
+        let (kind, codes) = match value.split_once('/') {
+            Some((kind, code)) => (kind, (code.parse().ok()?, code.parse().ok()?)),
+            None => (value, (0, 0xff)),
+        };
+        let kind = if kind == "any" {
+            0xff
+        } else {
+            kind.parse().ok()?
+        };
+        let name = if self.family == Family::V4 {
+            "icmp"
+        } else {
+            "icmp6"
+        };
+        let data = vec![kind, codes.0, codes.1, u8::from(negated)];
+        self.matches(name, 0, data);
+        Some(())
+    }
+
+    /// `struct xt_conntrack_mtinfo3`, of which only the state is asked.
+    fn state(&mut self, value: &str, negated: bool) -> Option<()> {
+        const SIZE: usize = 164;
+        let mut mask = 0u16;
+        for name in value.split(',') {
+            mask |= match name {
+                "INVALID" => 1,
+                "ESTABLISHED" => 1 << 1,
+                "RELATED" => 1 << 2,
+                "NEW" => 1 << 3,
+                "SNAT" => 1 << 6,
+                "DNAT" => 1 << 7,
+                "UNTRACKED" => 1 << 8,
+                _ => return None,
+            };
+        }
+        let mut data = vec![0; SIZE];
+        data[146..148].copy_from_slice(&1u16.to_ne_bytes());
+        data[148..150].copy_from_slice(&u16::from(negated).to_ne_bytes());
+        data[150..152].copy_from_slice(&mask.to_ne_bytes());
+        self.matches("conntrack", 3, data);
+        Some(())
+    }
+
+    /// `struct xt_mark_mtinfo1`.
+    fn mark(&mut self, value: &str, negated: bool) -> Option<()> {
+        let (mark, mask) = mark(value)?;
+        let mut data = mark.to_ne_bytes().to_vec();
+        data.extend(mask.to_ne_bytes());
+        data.push(u8::from(negated));
+        self.matches("mark", 1, data);
+        Some(())
+    }
+
+    /// `struct xt_addrtype_info_v1`; `at` is where the mask of that side is.
+    fn kind(&mut self, value: &str, at: usize, negated: bool) -> Option<()> {
+        let mut mask = 0u16;
+        for name in value.split(',') {
+            mask |= match name {
+                "UNICAST" => 1 << 1,
+                "LOCAL" => 1 << 2,
+                "BROADCAST" => 1 << 3,
+                "ANYCAST" => 1 << 4,
+                "MULTICAST" => 1 << 5,
+                _ => return None,
+            };
+        }
+        let mut data = vec![0; 8];
+        data[at..at + 2].copy_from_slice(&mask.to_ne_bytes());
+        let flags = u32::from(negated) << (at / 2);
+        data[4..8].copy_from_slice(&flags.to_ne_bytes());
+        self.matches("addrtype", 1, data);
+        Some(())
+    }
+
+    fn target(&mut self, goes: bool, values: &[String], rest: &[String], own: &BTreeSet<String>) {
+        let name = values.first().map(String::as_str).unwrap_or_default();
+        let value = rest.get(1).map(String::as_str).unwrap_or_default();
+        let option = rest.first().map(String::as_str).unwrap_or_default();
+        let plain = rest.len() <= 2;
+        let understood = match name {
+            "ACCEPT" => self.decide(Verdict::Accept),
+            "DROP" => self.decide(Verdict::Drop),
+            "RETURN" => self.decide(Verdict::Return),
+            name if own.contains(name) => self.decide(match goes {
+                true => Verdict::Goto(name.to_owned()),
+                false => Verdict::Jump(name.to_owned()),
+            }),
+            "CT" if option == "--notrack" => {
+                self.operations.push(Operation::Notrack);
+                Some(())
+            }
+            "REJECT" if plain => self.reject(value),
+            "MARK" if option == "--set-xmark" => self.set_mark(value),
+            "DNAT" if plain => self.translate(Translation::Destination, value),
+            "SNAT" if plain => self.translate(Translation::Source, value),
+            "MASQUERADE" if rest.is_empty() => {
+                let (ports, flags) = (None, 0);
+                self.operations.push(Operation::Masquerade { ports, flags });
+                Some(())
+            }
+            "REDIRECT" if option == "--to-ports" && plain => range(value, '-').map(|ports| {
+                let ports = Some(self.ports_in(ports));
+                self.operations.push(Operation::Redirect { ports });
+            }),
+            _ => None,
+        };
+        if understood.is_none() {
+            // Those that change nothing about the way are known by their names.
+            self.operations.push(Operation::Target {
+                name: name.to_owned(),
+                revision: u32::MAX,
+                data: Vec::new(),
+            });
+        }
+    }
+
+    fn decide(&mut self, verdict: Verdict) -> Option<()> {
+        self.operations.push(Operation::Verdict(verdict));
+        Some(())
+    }
+
+    fn reject(&mut self, with: &str) -> Option<()> {
+        let refusal = match (with, self.family) {
+            ("tcp-reset", _) => Refusal::TcpReset,
+            ("icmp-net-unreachable", _) => Refusal::Icmp(0),
+            ("icmp-host-unreachable", _) => Refusal::Icmp(1),
+            ("icmp-proto-unreachable", _) => Refusal::Icmp(2),
+            ("icmp-port-unreachable" | "", Family::V4) => Refusal::Icmp(3),
+            ("icmp-net-prohibited", _) => Refusal::Icmp(9),
+            ("icmp-host-prohibited", _) => Refusal::Icmp(10),
+            ("icmp-admin-prohibited", _) => Refusal::Icmp(13),
+            ("icmp6-no-route", _) => Refusal::Icmp(0),
+            ("icmp6-adm-prohibited", _) => Refusal::Icmp(1),
+            ("icmp6-addr-unreachable", _) => Refusal::Icmp(3),
+            ("icmp6-port-unreachable" | "", Family::V6) => Refusal::Icmp(4),
+            _ => return None,
+        };
+        self.operations.push(Operation::Reject(refusal));
+        Some(())
+    }
+
+    /// `struct xt_mark_tginfo2`.
+    fn set_mark(&mut self, value: &str) -> Option<()> {
+        let (mark, mask) = mark(value)?;
+        let mut data = mark.to_ne_bytes().to_vec();
+        data.extend(mask.to_ne_bytes());
+        self.operations.push(Operation::Target {
+            name: "MARK".to_owned(),
+            revision: 2,
+            data,
+        });
+        Some(())
+    }
+
+    /// `address[-address][:port[-port]]`, IPv6 with ports in brackets.
+    fn translate(&mut self, translation: Translation, value: &str) -> Option<()> {
+        let (addresses, ports) = match (self.family, value.strip_prefix('[')) {
+            (Family::V6, Some(rest)) => {
+                let (addresses, ports) = rest.split_once(']')?;
+                (addresses, ports.strip_prefix(':'))
+            }
+            (Family::V6, None) => (value, None),
+            (Family::V4, _) => match value.split_once(':') {
+                Some((addresses, ports)) => (addresses, Some(ports)),
+                None => (value, None),
+            },
+        };
+        let (least, greatest) = addresses.split_once('-').unwrap_or((addresses, addresses));
+        let ports = match ports {
+            Some(ports) => Some(range(ports, '-')?),
+            None => None,
+        };
+        for (address, into) in [(least, R0), (greatest, R4)] {
+            let data = bytes(address.parse().ok()?);
+            self.operations.push(Operation::Immediate { into, data });
+        }
+        let ports = ports.map(|ports| self.ports_in(ports));
+        self.operations.push(Operation::Nat {
+            translation,
+            family: match self.family {
+                Family::V4 => libc::NFPROTO_IPV4 as u32,
+                Family::V6 => libc::NFPROTO_IPV6 as u32,
+            },
+            addresses: Some((R0, R4)),
+            ports,
+            flags: 0,
+        });
+        Some(())
+    }
+
+    fn ports_in(&mut self, (least, greatest): (u16, u16)) -> (Register, Register) {
+        let into = (Register(8), Register(9));
+        for (port, into) in [(least, into.0), (greatest, into.1)] {
+            let data = port.to_be_bytes().to_vec();
+            self.operations.push(Operation::Immediate { into, data });
+        }
+        into
+    }
+}
+
+/// `mark[/mask]`.
+fn mark(value: &str) -> Option<(u32, u32)> {
+    let number = |text: &str| match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    };
+    match value.split_once('/') {
+        Some((mark, mask)) => Some((number(mark)?, number(mask)?)),
+        None => Some((number(value)?, u32::MAX)),
+    }
+}
+
+/// `least[:greatest]`.
+fn range(value: &str, between: char) -> Option<(u16, u16)> {
+    let (least, greatest) = value.split_once(between).unwrap_or((value, value));
+    Some((least.parse().ok()?, greatest.parse().ok()?))
+}
+
+fn bytes(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+/// An address and the bits of it that count: of a prefix, or by a mask of its own.
+fn masked(value: &str) -> Option<(Vec<u8>, Vec<u8>)> {
+    if let Ok(net) = value.parse::<IpNet>() {
+        return Some((bytes(net.network()), bytes(net.netmask())));
+    }
+    let (address, mask) = match value.split_once('/') {
+        Some((address, mask)) => (address.parse().ok()?, bytes(mask.parse().ok()?)),
+        None => {
+            let address: IpAddr = value.parse().ok()?;
+            (address, vec![0xff; bytes(address).len()])
+        }
+    };
+    let kept = bytes(address)
+        .iter()
+        .zip(&mask)
+        .map(|(byte, mask)| byte & mask)
+        .collect();
+    Some((kept, mask))
+}
