@@ -424,7 +424,11 @@ fn explained() -> explain::Explanation {
         })),
         arrives: explain::Arrives::May,
         verdict: "the packet may arrive".to_owned(),
-        finding: Some(explain::Obstacle::NoRoute.kind().found("node02", "no route", "add it")),
+        finding: Some(
+            explain::Obstacle::NoRoute
+                .kind()
+                .found("node02", "no route", "add it"),
+        ),
         unread: vec!["node07: unreadable".to_owned()],
     }
 }

@@ -43,7 +43,11 @@ impl Broken<'_> {
         let told = (*id, object.as_str());
         let on = self.lab.name(self.on);
         assert_eq!(told, (self.id, on.as_str()), "{}", shown(&found));
-        assert!(found.verdict.contains(&finding.problem), "{}", found.verdict);
+        assert!(
+            found.verdict.contains(&finding.problem),
+            "{}",
+            found.verdict
+        );
         obey(cure);
         (self.forget)(to);
         let found = asserted(self.lab, self.from, to, self.size);
@@ -119,8 +123,15 @@ fn a_rule_drops() {
     };
     broken.is_cured(&|to| {
         lab.fast_path(false, "A", None);
-        let program = if to.is_ipv4() { "iptables" } else { "ip6tables" };
-        lab.run("A", &format!("{program} -w -A FORWARD -i va1 -o va2 -j DROP"));
+        let program = if to.is_ipv4() {
+            "iptables"
+        } else {
+            "ip6tables"
+        };
+        lab.run(
+            "A",
+            &format!("{program} -w -A FORWARD -i va1 -o va2 -j DROP"),
+        );
     });
 }
 

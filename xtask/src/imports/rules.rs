@@ -72,7 +72,17 @@ const LIBRARY: &[(&str, &[&str])] = &[
         ],
     ),
     ("lab", &["model", "provision"]),
-    ("api", &["counters", "explain", "finding", "flows", "kernel_way", "provision"]),
+    (
+        "api",
+        &[
+            "counters",
+            "explain",
+            "finding",
+            "flows",
+            "kernel_way",
+            "provision",
+        ],
+    ),
 ];
 
 /// Modules that do no I/O.
