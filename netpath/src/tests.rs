@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
 use crate::{
     doctor::Fault,
+    explain::Obstacle,
     finding::Kind,
     model::FaultKind,
     provision::UNREADABLE,
@@ -35,8 +36,13 @@ fn parts() -> [(&'static str, &'static str, Vec<&'static Kind>); 4] {
         ),
         (
             "Doctor",
-            "What `netpath doctor` alone looks at, besides all of the above that is true of what it looks at. What stands in\n             `netpath doctor -j` with `notice` is worth a word and no fault.",
+            "What `netpath doctor` alone looks at, besides all of the above that is true of what it looks at. What stands in\n`netpath doctor -j` with `notice` is worth a word and no fault.",
             Fault::KINDS.iter().collect(),
+        ),
+        (
+            "Obstacles",
+            "Why a packet does not arrive: told by `netpath explain`, exit status 1, and in `finding` of `netpath explain -j`.",
+            Obstacle::KINDS.iter().collect(),
         ),
     ]
 }

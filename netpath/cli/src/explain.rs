@@ -230,7 +230,10 @@ mod tests {
     fn lines_of_a_branch_fit_a_terminal() {
         let text = prefixed("├─ ", "│  ", &"word ".repeat(60));
         assert!(text.lines().count() > 3, "{text}");
-        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
         assert!(text.lines().skip(1).all(|line| line.starts_with("│  ")));
     }
 }

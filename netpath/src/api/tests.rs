@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     counters::{Counters, GroupBy, HopRow, Reason},
-    doctor, finding, flows,
+    doctor, explain, finding, flows, kernel_way,
     provision::{
         self, Action, EndpointStatus, FastPath, InterfaceStatus, NextHopStatus, NodeStatus, Object,
         RouteStatus, UplinkStatus,
@@ -18,6 +18,7 @@ use crate::{
 
 const STATS: &str = include_str!("../../../docs/schema/stats.json");
 const FLOWS: &str = include_str!("../../../docs/schema/flows.json");
+const EXPLAIN: &str = include_str!("../../../docs/schema/explain.json");
 const SHOW: &str = include_str!("../../../docs/schema/show.json");
 const DOCTOR: &str = include_str!("../../../docs/schema/doctor.json");
 const UP: &str = include_str!("../../../docs/schema/up.json");
@@ -406,4 +407,89 @@ fn changes_are_of_their_schema() {
     );
     assert_eq!(words("action")[..3], ["create", "update", "remove"]);
     assert_eq!((words("node")[0], words("name")[0]), ("node03", "demo01"));
+}
+
+/// A way with something in every place.
+fn explained() -> explain::Explanation {
+    let packet = kernel_way::Packet {
+        source: "10.0.1.2".parse().expect("an address"),
+        destination: "10.0.3.2".parse().expect("an address"),
+        transport: kernel_way::Transport::Udp {
+            source_port: 7,
+            destination_port: 9,
+        },
+        ttl: 64,
+        tos: 0,
+        length: 28,
+        dont_fragment: false,
+        mark: 0,
+        flow_label: 0,
+    };
+    let hop = explain::Hop {
+        kind: explain::PlaceKind::Node,
+        name: "node03".to_owned(),
+        netns: Some("/run/netns/node03".into()),
+        ingress: Some("vethhost01".to_owned()),
+        by: explain::By::FastPath,
+        steps: vec![explain::Step {
+            what: "source".to_owned(),
+            text: "10.0.1.2 is demo01's, by its address".to_owned(),
+            effect: explain::Effect::Passes,
+        }],
+        outcome: "redirected out of enp2s0 to 100.100.198.253".to_owned(),
+        egress: Some("enp2s0".to_owned()),
+        packet: packet.clone(),
+        kernel: Some(explain::Comparison {
+            agrees: true,
+            text: "leaves by enp2s0".to_owned(),
+        }),
+    };
+    let way = |end| explain::Way {
+        packet: packet.clone(),
+        hops: vec![hop.clone()],
+        end,
+        arrives: explain::Arrives::May,
+        unknown: vec![kernel_way::Unknown {
+            what: "limit".to_owned(),
+            rule: None,
+        }],
+    };
+    explain::Explanation {
+        there: way(explain::WayEnd::Delivered {
+            place: "demo03".to_owned(),
+            packet: packet.clone(),
+            is_wanted: true,
+        }),
+        back: Some(way(explain::WayEnd::Leaves {
+            place: "node03".to_owned(),
+            dev: "enp2s0".to_owned(),
+            next_hop: Some("100.100.198.253".parse().expect("an address")),
+            mac: None,
+            packet: packet.clone(),
+        })),
+        arrives: explain::Arrives::May,
+        verdict: "the packet may arrive".to_owned(),
+        finding: Some(
+            explain::Obstacle::NoRoute
+                .kind()
+                .found("node02", "no route", "add it"),
+        ),
+        unread: vec!["node07: unreadable".to_owned()],
+    }
+}
+
+#[test]
+fn explanations() {
+    let document = value(&Explanation::from(&explained()));
+    conforms(EXPLAIN, &document);
+    let alone = explain::Explanation {
+        back: None,
+        finding: None,
+        arrives: explain::Arrives::Yes,
+        ..explained()
+    };
+    let document = value(&Explanation::from(&alone));
+    conforms(EXPLAIN, &document);
+    assert_eq!(document["arrives"], "yes");
+    assert_eq!(document["back"], Value::Null);
 }

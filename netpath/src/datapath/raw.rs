@@ -146,7 +146,12 @@ impl RawMap {
         let from = key.map_or(std::ptr::null(), <[u8]>::as_ptr);
         // SAFETY: both are keys of the map's size; null asks for the first.
         let got = unsafe {
-            sys::element(command::MAP_GET_NEXT_KEY, self.fd(), from, next.as_mut_ptr())
+            sys::element(
+                command::MAP_GET_NEXT_KEY,
+                self.fd(),
+                from,
+                next.as_mut_ptr(),
+            )
         };
         match got {
             Err(error) if is_absent(&error) => Ok(None),

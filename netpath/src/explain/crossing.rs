@@ -90,7 +90,11 @@ impl Crossing {
                     return self.outside(places, packet, None);
                 };
                 match places.with_address(&beside, next_hop)? {
-                    Some(target) if places.link(target)?.is_some_and(|link| link.no_arp && link.up) => {
+                    Some(target)
+                        if places
+                            .link(target)?
+                            .is_some_and(|link| link.no_arp && link.up) =>
+                    {
                         let fault = Fault {
                             place: target.place,
                             ingress: Some(target),
@@ -123,12 +127,7 @@ impl Crossing {
         })
     }
 
-    fn arrive(
-        &self,
-        places: &Places,
-        target: At,
-        packet: Packet,
-    ) -> Result<Beyond, ExplainError> {
+    fn arrive(&self, places: &Places, target: At, packet: Packet) -> Result<Beyond, ExplainError> {
         let (own, link) = (places.link(self.from)?, places.link(target)?);
         let source_mac = own.and_then(|link| link.mac);
         let next = Position {

@@ -3,13 +3,8 @@
 use std::net::IpAddr;
 
 use crate::{
-    Ending, Ends,
-    datapath::DatapathError,
-    kernel_way::KernelWayError,
-    model::Name,
-    netlink::NetlinkError,
-    netns::NetnsError,
-    provision::ProvisionError,
+    Ending, Ends, datapath::DatapathError, kernel_way::KernelWayError, model::Name,
+    netlink::NetlinkError, netns::NetnsError, provision::ProvisionError,
 };
 
 /// The way of a packet could not be found out.
@@ -30,7 +25,9 @@ pub enum ExplainError {
         destination: String,
     },
     /// Several have the address, which know nothing of one another.
-    #[error("{address} is an address of {first}, and of others that are not connected with it: say by `--node` which node is near")]
+    #[error(
+        "{address} is an address of {first}, and of others that are not connected with it: say by `--node` which node is near"
+    )]
     Ambiguous {
         /// The address.
         address: IpAddr,
@@ -38,7 +35,9 @@ pub enum ExplainError {
         first: String,
     },
     /// Of several nodes it is not known which one it comes to.
-    #[error("{address} is nobody's here, and there are several nodes: say by `--node` which one it comes to")]
+    #[error(
+        "{address} is nobody's here, and there are several nodes: say by `--node` which one it comes to"
+    )]
     Nowhere {
         /// The source.
         address: IpAddr,
@@ -50,7 +49,9 @@ pub enum ExplainError {
         node: String,
     },
     /// There is no packet of that size.
-    #[error("a packet of {size} bytes: its headers alone have {least}, and no IP packet has more than 65535")]
+    #[error(
+        "a packet of {size} bytes: its headers alone have {least}, and no IP packet has more than 65535"
+    )]
     Size {
         /// What was asked for.
         size: u32,
@@ -58,7 +59,9 @@ pub enum ExplainError {
         least: u32,
     },
     /// The programs have noted what no netpath knows.
-    #[error("the programs of node {node} say {outcome} and {reason}, which this netpath does not know: `netpath up` puts this one's in their place")]
+    #[error(
+        "the programs of node {node} say {outcome} and {reason}, which this netpath does not know: `netpath up` puts this one's in their place"
+    )]
     Trail {
         /// The node.
         node: String,
@@ -95,10 +98,14 @@ impl ExplainError {
 impl Ends for ExplainError {
     fn ending(&self) -> Ending {
         match self {
-            Self::Families { .. } | Self::Nowhere { .. } | Self::Ambiguous { .. } | Self::Size { .. } => Ending::Refused,
-            Self::Unknown { .. } | Self::NoUplink { .. } | Self::Trail { .. } | Self::Netlink(_) => {
-                Ending::Failed
-            }
+            Self::Families { .. }
+            | Self::Nowhere { .. }
+            | Self::Ambiguous { .. }
+            | Self::Size { .. } => Ending::Refused,
+            Self::Unknown { .. }
+            | Self::NoUplink { .. }
+            | Self::Trail { .. }
+            | Self::Netlink(_) => Ending::Failed,
             Self::Provision(error) => error.ending(),
             Self::Datapath(error) => error.ending(),
             Self::KernelWay(error) => error.ending(),

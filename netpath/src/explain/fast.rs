@@ -115,7 +115,11 @@ impl Told<'_> {
             }
             Decided::Punt(reason) => Step::passes(
                 "verdict",
-                format!("left to the kernel ({}): {}", reason.name(), sentence(reason.means())),
+                format!(
+                    "left to the kernel ({}): {}",
+                    reason.name(),
+                    sentence(reason.means())
+                ),
             ),
             Decided::Drop(reason) => Step::of(
                 "verdict",
@@ -142,7 +146,9 @@ impl Told<'_> {
             outcome: trail.outcome,
             reason: trail.reason,
         };
-        let outcome = u8::try_from(trail.outcome).ok().and_then(Outcome::from_number);
+        let outcome = u8::try_from(trail.outcome)
+            .ok()
+            .and_then(Outcome::from_number);
         let reason = u16::try_from(trail.reason).unwrap_or_default();
         Ok(match outcome.ok_or_else(unknown)? {
             Outcome::RedirectPeer => Decided::Peer(trail.destination_ifindex),
@@ -150,12 +156,8 @@ impl Told<'_> {
                 egress: trail.egress,
                 next_hop: self.gateway(),
             },
-            Outcome::Punt => {
-                Decided::Punt(PuntReason::from_number(reason).ok_or_else(unknown)?)
-            }
-            Outcome::Drop => {
-                Decided::Drop(DropReason::from_number(reason).ok_or_else(unknown)?)
-            }
+            Outcome::Punt => Decided::Punt(PuntReason::from_number(reason).ok_or_else(unknown)?),
+            Outcome::Drop => Decided::Drop(DropReason::from_number(reason).ok_or_else(unknown)?),
             Outcome::Deliver => return Err(unknown()),
         })
     }
@@ -199,7 +201,10 @@ impl Told<'_> {
     fn destination(&self) -> Result<Step, ExplainError> {
         let destination = self.packet.destination;
         let whose = self.whose(destination)?;
-        Ok(Step::passes("destination", format!("{destination} is {whose}")))
+        Ok(Step::passes(
+            "destination",
+            format!("{destination} is {whose}"),
+        ))
     }
 
     /// Whose an address is by the tables that the programs go by.
@@ -210,10 +215,16 @@ impl Told<'_> {
                 false => format!("{}'s, by its address", self.endpoint(&entry)?),
             });
         }
-        let (prefix, entry) = (self.maps.longest_prefix(address)?, self.maps.route(address.into())?);
+        let (prefix, entry) = (
+            self.maps.longest_prefix(address)?,
+            self.maps.route(address.into())?,
+        );
         Ok(match (prefix, entry) {
             (Some(prefix), Some(route)) if !route.endpoint.is_node() => {
-                format!("{}'s, by the prefix {prefix}", self.endpoint(&route.endpoint)?)
+                format!(
+                    "{}'s, by the prefix {prefix}",
+                    self.endpoint(&route.endpoint)?
+                )
             }
             (Some(prefix), Some(_)) => format!("of {prefix}, which is routed to other nodes"),
             _ => "in no table of netpath's".to_owned(),

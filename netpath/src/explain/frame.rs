@@ -82,7 +82,10 @@ mod tests {
             assert_eq!(frame[..6], [4; 6]);
             let parsed = ParsedFrame::parse(&frame).expect("a frame");
             let ip = parsed.ip().expect("a packet");
-            assert_eq!((ip.source, ip.destination), (packet.source, packet.destination));
+            assert_eq!(
+                (ip.source, ip.destination),
+                (packet.source, packet.destination)
+            );
         }
     }
 }

@@ -141,7 +141,9 @@ impl Places {
     /// The node of an endpoint, as a place.
     pub(super) fn node_of(&self, id: PlaceId) -> PlaceId {
         let name = &self.node(id).name;
-        self.nodes().find(|it| self.node(*it).name == *name).unwrap_or(id)
+        self.nodes()
+            .find(|it| self.node(*it).name == *name)
+            .unwrap_or(id)
     }
 
     /// All nodes.
@@ -167,11 +169,15 @@ impl Places {
         let own: Vec<u32> = match self.datapath(id) {
             Some(datapath) if self.kind(id) == PlaceKind::Node => {
                 let kinds = ProgramKind::ALL.into_iter();
-                kinds.map(|kind| datapath.program_id(kind)).collect::<Result<_, _>>()?
+                kinds
+                    .map(|kind| datapath.program_id(kind))
+                    .collect::<Result<_, _>>()?
             }
             _ => Vec::new(),
         };
-        state.programs.retain(|program| program.id.is_none_or(|id| !own.contains(&id)));
+        state
+            .programs
+            .retain(|program| program.id.is_none_or(|id| !own.contains(&id)));
         Ok(place.state.get_or_init(|| state))
     }
 
@@ -198,7 +204,9 @@ impl Places {
         loop {
             let others = 0..self.nodes.len();
             let next = others.filter(|it| !found.contains(it));
-            let next = next.into_iter().find(|it| !wires(*it).is_disjoint(&reached));
+            let next = next
+                .into_iter()
+                .find(|it| !wires(*it).is_disjoint(&reached));
             let Some(next) = next else {
                 return found;
             };
@@ -248,7 +256,9 @@ impl Places {
             Some(endpoint) => endpoint.addresses.clone(),
             None => {
                 let uplinks = self.node(id).uplinks.iter();
-                uplinks.flat_map(|uplink| uplink.addresses.clone()).collect()
+                uplinks
+                    .flat_map(|uplink| uplink.addresses.clone())
+                    .collect()
             }
         };
         nets.iter().map(IpNet::addr).collect()
@@ -279,8 +289,14 @@ impl Places {
             return Ok(None);
         }
         let node = self.node(at.place);
-        let is_uplink = node.uplinks.iter().any(|it| it.interface.ifindex == at.ifindex);
-        let is_endpoint = node.endpoints.iter().any(|it| it.interface.ifindex == at.ifindex);
+        let is_uplink = node
+            .uplinks
+            .iter()
+            .any(|it| it.interface.ifindex == at.ifindex);
+        let is_endpoint = node
+            .endpoints
+            .iter()
+            .any(|it| it.interface.ifindex == at.ifindex);
         let program = match (is_uplink, is_endpoint) {
             (true, _) => ProgramKind::FromUplink,
             (false, true) => ProgramKind::FromEndpoint,
@@ -299,7 +315,10 @@ impl Places {
     /// Whether what the kernel sends out by an interface is noted there.
     pub(super) fn is_noted(&self, at: At) -> Result<bool, ExplainError> {
         let node = self.node(at.place);
-        let is_uplink = node.uplinks.iter().any(|it| it.interface.ifindex == at.ifindex);
+        let is_uplink = node
+            .uplinks
+            .iter()
+            .any(|it| it.interface.ifindex == at.ifindex);
         let program = match is_uplink {
             true => ProgramKind::ToUplink,
             false => ProgramKind::ToEndpoint,
@@ -336,7 +355,9 @@ impl Places {
                 continue;
             }
             let links = &self.state(id)?.links;
-            let mac = links.iter().find(|link| link.mac.map(|mac| mac.to_string()).as_deref() == Some(&endpoint.mac));
+            let mac = links
+                .iter()
+                .find(|link| link.mac.map(|mac| mac.to_string()).as_deref() == Some(&endpoint.mac));
             let link = mac.or_else(|| links.iter().find(|link| link.is_called(&endpoint.dev)));
             return Ok(link.map(|link| At {
                 place: id,
@@ -365,21 +386,32 @@ impl Places {
         uplinks.find(|it| it.interface.ifindex == at.ifindex)
     }
 
-    /// Interfaces of other nodes on the same wire, or of whom it is not known on which they are.
+    /// Interfaces of other nodes on the same wire; of whom it is not known on which they are, all that are on none.
     pub(super) fn beside(&self, at: At) -> Result<Vec<At>, ExplainError> {
         let wire = self.uplink(at).and_then(|uplink| uplink.wire.as_ref());
         let mut found = Vec::new();
         for place in self.nodes().filter(|it| *it != at.place) {
-            for link in &self.state(place)?.links {
-                let other = At {
-                    place,
-                    ifindex: link.ifindex,
-                };
-                let its = self.uplink(other).and_then(|uplink| uplink.wire.as_ref());
-                if wire.is_none() || its.is_none() && self.uplink(other).is_none() || its == wire {
-                    found.push(other);
-                }
+            let on_wire =
+                |uplink: &&UplinkStatus| uplink.wire.is_some() && uplink.wire.as_ref() == wire;
+            let uplinks = self.node(place).uplinks.iter().filter(on_wire);
+            found.extend(uplinks.map(|uplink| At {
+                place,
+                ifindex: uplink.interface.ifindex,
+            }));
+            if wire.is_some() {
+                continue;
             }
+            // One that has gone meanwhile has none.
+            let Ok(state) = self.state(place) else {
+                continue;
+            };
+            let links = state.links.iter().map(|link| At {
+                place,
+                ifindex: link.ifindex,
+            });
+            found.extend(
+                links.filter(|other| self.uplink(*other).is_none_or(|it| it.wire.is_none())),
+            );
         }
         Ok(found)
     }
@@ -395,7 +427,10 @@ impl Places {
         let netns = Netns::named(model::wire_namespace(&name).as_ref())?;
         let state = netns.enter(|inside| State::read(inside))??;
         let on_wire = self.nodes.iter().flat_map(|node| {
-            let its = node.uplinks.iter().filter(|it| it.wire.as_ref() == Some(wire));
+            let its = node
+                .uplinks
+                .iter()
+                .filter(|it| it.wire.as_ref() == Some(wire));
             its.map(|uplink| (node.name.as_str(), uplink.interface.dev.as_str()))
         });
         let known: Vec<String> = on_wire
@@ -404,7 +439,10 @@ impl Places {
                 Some(port.to_string())
             })
             .collect();
-        let mut ports = state.links.iter().filter(|link| link.controller != Ifindex(0));
+        let mut ports = state
+            .links
+            .iter()
+            .filter(|link| link.controller != Ifindex(0));
         Ok(ports.all(|port| known.contains(&port.name)))
     }
 

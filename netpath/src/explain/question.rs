@@ -279,14 +279,20 @@ mod tests {
         let v4 = ["10.0.1.2", "10.0.3.2"];
         let v6 = ["fd00:1::2", "fd00:3::2"];
         let (echo, back) = packets(Protocol::Icmp, v4);
-        assert_eq!((echo.length, echo.tos, echo.mark, echo.ttl), (84, 184, 7, 64));
+        assert_eq!(
+            (echo.length, echo.tos, echo.mark, echo.ttl),
+            (84, 184, 7, 64)
+        );
         assert!(echo.dont_fragment);
         let kind = |packet: &Packet| match packet.transport {
             Transport::Icmp { kind, id, .. } => (kind, id),
             other => panic!("{other:?}"),
         };
         assert_eq!((kind(&echo), kind(&back)), ((8, 1), (0, 1)));
-        assert_eq!((back.source, back.mark, back.length), (echo.destination, 0, 84));
+        assert_eq!(
+            (back.source, back.mark, back.length),
+            (echo.destination, 0, 84)
+        );
         let (echo, back) = packets(Protocol::Icmp, v6);
         assert_eq!((kind(&echo), kind(&back)), ((128, 1), (129, 1)));
         assert_eq!((echo.length, echo.dont_fragment), (104, false));

@@ -43,7 +43,11 @@ impl Broken<'_> {
         let told = (*id, object.as_str());
         let on = self.lab.name(self.on);
         assert_eq!(told, (self.id, on.as_str()), "{}", shown(&found));
-        assert!(found.verdict.contains(&finding.problem), "{}", found.verdict);
+        assert!(
+            found.verdict.contains(&finding.problem),
+            "{}",
+            found.verdict
+        );
         obey(cure);
         (self.forget)(to);
         let found = asserted(self.lab, self.from, to, self.size);
@@ -119,8 +123,15 @@ fn a_rule_drops() {
     };
     broken.is_cured(&|to| {
         lab.fast_path(false, "A", None);
-        let program = if to.is_ipv4() { "iptables" } else { "ip6tables" };
-        lab.run("A", &format!("{program} -w -A FORWARD -i va1 -o va2 -j DROP"));
+        let program = if to.is_ipv4() {
+            "iptables"
+        } else {
+            "ip6tables"
+        };
+        lab.run(
+            "A",
+            &format!("{program} -w -A FORWARD -i va1 -o va2 -j DROP"),
+        );
     });
 }
 
@@ -155,15 +166,19 @@ fn a_spoofed_source() {
         on: "A",
         forget: &nothing,
     };
-    broken.is_cured(&|to| match to {
-        // The first address of all.
-        IpAddr::V4(_) => {
-            lab.ip("a1", "addr add 10.0.9.9/32 dev eth0");
-            lab.ip("a1", "addr del 10.0.1.2/32 dev eth0");
-            lab.ip("a1", "addr add 10.0.1.2/32 dev eth0");
-        }
-        // The one that has most in common with the destination (RFC 6724).
-        IpAddr::V6(_) => drop(lab.ip("a1", "addr add fd00:3:0:0:9::9/128 dev eth0 nodad")),
+    // Both families' routes prefer it.
+    broken.is_cured(&|to| {
+        let (own, other, length) = match to {
+            IpAddr::V4(_) => ("10.0.1.2", "10.0.9.9", 32),
+            IpAddr::V6(_) => ("fd00:1::2", "fd00:9::9", 128),
+        };
+        let nodad = if to.is_ipv6() { " nodad" } else { "" };
+        lab.ip("a1", &format!("addr add {other}/{length} dev eth0{nodad}"));
+        let route = lab.ip("a1", &format!("{}-N route show default", ip(to)));
+        let preferred = format!("src {own}");
+        assert!(route.contains(&preferred), "{route}");
+        let route = route.replace(&preferred, &format!("src {other}"));
+        lab.ip("a1", &format!("{}route replace {}", ip(to), route.trim()));
     });
 }
 
@@ -217,6 +232,7 @@ fn a_node_without_its_fast_path() {
 #[test]
 fn nat_on_the_way() {
     let lab = Lab::up(&accepting());
+    lab.fast_path(false, "A", None);
     let broken = Broken {
         lab: &lab,
         from: "a1",
@@ -233,8 +249,6 @@ fn nat_on_the_way() {
         };
         let line = format!("-t nat -A POSTROUTING -o up0 -j SNAT --to-source {own}");
         lab.run("A", &format!("{program} -w {line}"));
-        // What rules there are is looked at with each `up`.
-        lab.converge();
     });
 }
 

@@ -1,14 +1,18 @@
 //! Ways that arrive, whoever decides of them.
 
-use netpath::explain::{Arrives, By, Protocol, Question};
-use netpath_tests::lab::{Lab, TWO_NODES, addresses};
+use netpath::{
+    datapath::Datapath,
+    explain::{Arrives, By, Protocol, Question},
+};
+use netpath_tests::lab::{Lab, TWO_NODES, addresses, again_with_clsact, is_in_mode};
 
 use crate::{asserted, explained, question, shown};
 
 /// Who decides where, by the names of places.
 fn deciders(lab: &Lab, way: &netpath::explain::Way) -> Vec<(String, By)> {
     let hops = way.hops.iter();
-    hops.map(|hop| (hop.name.replace(lab.prefix(), ""), hop.by)).collect()
+    hops.map(|hop| (hop.name.replace(lab.prefix(), ""), hop.by))
+        .collect()
 }
 
 #[test]
@@ -27,7 +31,10 @@ fn every_way_of_a_healthy_lab() {
             let ends = |from: &str, nodes: Vec<&str>, to: &str| {
                 let nodes = nodes.into_iter().map(|node| (node.to_owned(), FastPath));
                 let first = std::iter::once((from.to_owned(), Kernel));
-                first.chain(nodes).chain([(to.to_owned(), Kernel)]).collect::<Vec<_>>()
+                first
+                    .chain(nodes)
+                    .chain([(to.to_owned(), Kernel)])
+                    .collect::<Vec<_>>()
             };
             let there = ends(from, nodes.to_vec(), to);
             assert_eq!(deciders(&lab, &found.there), there, "{}", shown(&found));
@@ -58,7 +65,11 @@ fn the_kernel_would_do_the_same() {
             let hops = found.there.hops.iter().chain(&back.hops);
             for hop in hops.filter(|hop| hop.by == By::FastPath) {
                 let kernel = hop.kernel.as_ref().expect("it was asked");
-                assert!(kernel.agrees, "{}: {} but {}", hop.name, hop.outcome, kernel.text);
+                assert!(
+                    kernel.agrees,
+                    "{}: {} but {}",
+                    hop.name, hop.outcome, kernel.text
+                );
             }
         }
     }
@@ -85,20 +96,31 @@ fn the_kernels_own_way() {
 fn ends_by_address() {
     let lab = Lab::up(TWO_NODES);
     for (a1, b1) in addresses("a1").into_iter().zip(addresses("b1")) {
-        let found = explained(&question(a1, b1));
+        let near = Question {
+            node: Some(lab.name("A").parse().expect("a name")),
+            ..question(a1, b1)
+        };
+        let found = explained(&near);
         let first = &found.there.hops[0];
         assert_eq!(first.name, lab.name("a1"));
         assert_eq!(found.arrives, Arrives::Yes, "{}", shown(&found));
-        let outside = if a1.is_ipv4() { "192.0.2.1" } else { "2001:db8::1" };
+        let outside = if a1.is_ipv4() {
+            "192.0.2.1"
+        } else {
+            "2001:db8::1"
+        };
         let found = explained(&Question {
             reply: Some(false),
-            ..question(outside, b1)
+            ..question(outside, lab.name("b1"))
         });
         let first = &found.there.hops[0];
-        assert_eq!((first.name.as_str(), first.ingress.as_deref()), (lab.name("B").as_str(), Some("up0")));
+        assert_eq!(
+            (first.name.as_str(), first.ingress.as_deref()),
+            (lab.name("B").as_str(), Some("up0"))
+        );
         // It is the kernel's, and FORWARD drops it.
         assert_eq!(found.arrives, Arrives::No, "{}", shown(&found));
-        // One of ours from outside is forged.
+        // To the node that is said.
         let found = explained(&Question {
             node: Some(lab.name("A").parse().expect("a name")),
             reply: Some(false),
@@ -106,4 +128,48 @@ fn ends_by_address() {
         });
         assert_eq!(found.there.hops[0].name, lab.name("A"));
     }
+}
+
+/// What the kernel has sent on is the kernel's on its way back, though nothing has been noted yet when it is explained.
+#[test]
+fn the_answer_to_what_the_kernel_has_sent_on_is_the_kernels() {
+    let lab = Lab::up(&TWO_NODES.replace("\"drop\"", "\"accept\""));
+    // Somebody has detached one program.
+    let directory = Datapath::directory_of(&lab.name("A"));
+    let pin = directory.join("links/from_endpoint@va1");
+    let is_there = pin.exists();
+    match is_there {
+        true => std::fs::remove_file(&pin).expect("unpin"),
+        false => drop(lab.run("A", "tc filter del dev va1 ingress")),
+    }
+    for address in addresses("b1") {
+        let before = lab.traffic("A");
+        let found = asserted(&lab, "a1", address, None);
+        assert_eq!(found.arrives, Arrives::Yes, "{}", shown(&found));
+        let back = found.back.as_ref().expect("an answer");
+        let at_a = &back.hops[2];
+        assert_eq!(
+            (at_a.name.as_str(), at_a.by),
+            (lab.name("A").as_str(), By::Kernel),
+            "{}",
+            shown(&found)
+        );
+        let verdict = at_a.steps.iter().find(|step| step.what == "verdict");
+        let verdict = verdict.map(|step| step.text.as_str());
+        assert_eq!(verdict, Some("left to the kernel (kernel_connection)"));
+        let row = lab.traffic("A").since(&before);
+        assert_eq!(row.row("up0 > - punt kernel_connection").0, 1, "{row:?}");
+    }
+}
+
+#[test]
+fn with_clsact_filters() {
+    if is_in_mode() {
+        return;
+    }
+    again_with_clsact(&[
+        "healthy::every_way_of_a_healthy_lab",
+        "healthy::the_answer_to_what_the_kernel_has_sent_on_is_the_kernels",
+        "broken::a_node_without_its_fast_path",
+    ]);
 }

@@ -15,7 +15,10 @@ use netpath_tests::lab::Lab;
 
 /// An echo from one end to another, and the answer.
 pub fn question(source: impl ToString, destination: impl ToString) -> Question {
-    let target = |text: String| text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+    let target = |text: String| {
+        text.parse()
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
+    };
     Question {
         source: target(source.to_string()),
         destination: target(destination.to_string()),

@@ -54,7 +54,10 @@ fn all(lab: &Lab) -> (Vec<BTreeMap<String, String>>, Vec<String>) {
         lines.sort_unstable();
         lines.join("\n")
     });
-    (["A", "B"].map(|node| maps(lab, node)).to_vec(), tracked.to_vec())
+    (
+        ["A", "B"].map(|node| maps(lab, node)).to_vec(),
+        tracked.to_vec(),
+    )
 }
 
 #[test]
@@ -93,12 +96,18 @@ fn the_exit_status_tells() {
     let lab = Lab::up(TWO_NODES);
     let ends = |arguments: &[&str]| {
         let output = netpath(arguments).output().expect("start");
-        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
     };
     let [a1, a2] = ["a1", "a2"].map(|name| lab.name(name));
     let (code, text) = ends(&["explain", &a1, &a2]);
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
     // The kernel of node A knows a way out, and nobody sees where to.
     lab.ip("A", "route add 192.0.2.0/24 via 100.100.198.253");
     lab.fast_path(false, "A", None);

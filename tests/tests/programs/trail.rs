@@ -43,7 +43,10 @@ fn what_each_stage_finds() {
         let to_b = from_a(&node, &frame(family.b()));
         let trail = to_b.trail;
         assert_eq!(verdict(&trail), numbers(Verdict::RedirectPeer));
-        assert_eq!((trail.source, trail.source_ifindex), (Trail::OWNED, node.a.ifindex));
+        assert_eq!(
+            (trail.source, trail.source_ifindex),
+            (Trail::OWNED, node.a.ifindex)
+        );
         let found = (trail.destination, trail.destination_ifindex);
         assert_eq!(found, (Trail::OWNED, node.b.ifindex));
         assert_eq!(trail.source_id, node.a.address().id);
@@ -57,10 +60,18 @@ fn what_each_stage_finds() {
         assert_eq!(verdict(&trail), numbers(Verdict::RedirectNeigh));
         assert_eq!((trail.destination, trail.is_fast), (Trail::ELSEWHERE, 1));
         assert_eq!((trail.egress, trail.mtu), (node.uplink.ifindex, 1500));
-        let gateway: Vec<u8> = trail.gateway.iter().flat_map(|it| it.to_ne_bytes()).collect();
+        let gateway: Vec<u8> = trail
+            .gateway
+            .iter()
+            .flat_map(|it| it.to_ne_bytes())
+            .collect();
         match family.gateway() {
-            std::net::IpAddr::V4(v4) => assert_eq!((trail.family, &gateway[..4]), (2, &v4.octets()[..])),
-            std::net::IpAddr::V6(v6) => assert_eq!((trail.family, &gateway[..]), (10, &v6.octets()[..])),
+            std::net::IpAddr::V4(v4) => {
+                assert_eq!((trail.family, &gateway[..4]), (2, &v4.octets()[..]))
+            }
+            std::net::IpAddr::V6(v6) => {
+                assert_eq!((trail.family, &gateway[..]), (10, &v6.octets()[..]))
+            }
         }
         // From another node.
         let frame = between(node.uplink.frame(), family.remote(), family.a()).udp(53, 1000);
@@ -81,7 +92,10 @@ fn every_verdict() {
             assert_eq!(verdict(&trail), numbers(expected));
             trail
         };
-        let forged = is(&frame(family.b(), family.remote()), Verdict::Drop(DropReason::Spoofed));
+        let forged = is(
+            &frame(family.b(), family.remote()),
+            Verdict::Drop(DropReason::Spoofed),
+        );
         assert_eq!(forged.source_ifindex, node.b.ifindex);
         assert_eq!((forged.destination, forged.is_fast), (0, 0));
         let punt = Verdict::Punt;
@@ -123,7 +137,8 @@ fn a_connection_stays_as_it_is() {
     let maps = &node.datapath().maps;
     for family in Family::ALL {
         let there = between(node.a.frame(), family.a(), family.b()).udp(1000, 53);
-        let delivered = netpath_tests::Passage::new(&node, ProgramKind::ToEndpoint, node.b, there.build());
+        let delivered =
+            netpath_tests::Passage::new(&node, ProgramKind::ToEndpoint, node.b, there.build());
         delivered.marked(0).arrived_by(node.a).outcome();
         let all = || {
             let v4 = maps.connections_v4.all().expect("connections");
@@ -135,11 +150,19 @@ fn a_connection_stays_as_it_is() {
         let (v4, v6, _) = all();
         node.change(|writer| {
             for (key, entry) in v4 {
-                let entry = netpath_common::ConnectionEntry { seen: 1, translated: 1, ..entry };
+                let entry = netpath_common::ConnectionEntry {
+                    seen: 1,
+                    translated: 1,
+                    ..entry
+                };
                 writer.connections_v4.set(&key, &entry)?;
             }
             for (key, entry) in v6 {
-                let entry = netpath_common::ConnectionEntry { seen: 1, translated: 1, ..entry };
+                let entry = netpath_common::ConnectionEntry {
+                    seen: 1,
+                    translated: 1,
+                    ..entry
+                };
                 writer.connections_v6.set(&key, &entry)?;
             }
             Ok(())
@@ -147,7 +170,10 @@ fn a_connection_stays_as_it_is() {
         let before = all();
         let back = between(node.b.frame(), family.b(), family.a()).udp(53, 1000);
         let trail = ask(&node, ProgramKind::FromEndpoint, node.b, &back).trail;
-        assert_eq!(verdict(&trail), numbers(Verdict::Punt(PuntReason::KernelConnection)));
+        assert_eq!(
+            verdict(&trail),
+            numbers(Verdict::Punt(PuntReason::KernelConnection))
+        );
         assert_eq!(trail.is_fast, 0);
         let trail = from_a(&node, &there).trail;
         assert_eq!(verdict(&trail), numbers(Verdict::RedirectPeer));
@@ -171,7 +197,10 @@ fn the_cache_is_left_alone() {
             from_a(&node, &other);
         }
         // Nobody has asked yet: the first two go through the stages.
-        assert_eq!(node.from_a(other).marked(0).outcome().code, ReturnCode::Redirect);
+        assert_eq!(
+            node.from_a(other).marked(0).outcome().code,
+            ReturnCode::Redirect
+        );
     }
 }
 
@@ -192,7 +221,8 @@ fn a_packet_that_nobody_asks_about_is_counted() {
         };
         let before = node.datapath().maps.hops().expect("hops");
         let run = |inside: &Inside<'_>| {
-            node.datapath().test_run(inside, ProgramKind::FromEndpoint, &packet)
+            node.datapath()
+                .test_run(inside, ProgramKind::FromEndpoint, &packet)
         };
         let outcome = node.netns().enter(run).expect("enter");
         assert_eq!(outcome.expect("it runs").code, ReturnCode::Redirect);

@@ -57,6 +57,20 @@ const LIBRARY: &[(&str, &[&str])] = &[
         "kernel_way",
         &["netfilter", "netlink", "netns", "proc_net", "sysctl"],
     ),
+    (
+        "explain",
+        &[
+            "datapath",
+            "finding",
+            "kernel_way",
+            "model",
+            "netfilter",
+            "netlink",
+            "netns",
+            "probe",
+            "provision",
+        ],
+    ),
     ("lab", &["model", "provision"]),
     (
         "doctor",
@@ -94,7 +108,16 @@ const LIBRARY: &[(&str, &[&str])] = &[
     ),
     (
         "api",
-        &["counters", "doctor", "finding", "flows", "provision", "trace"],
+        &[
+            "counters",
+            "doctor",
+            "explain",
+            "finding",
+            "flows",
+            "kernel_way",
+            "provision",
+            "trace",
+        ],
     ),
 ];
 
