@@ -163,6 +163,7 @@ fn is_packets<F: Connections>(ends: &Ends<F>) -> bool {
         // SAFETY: as in `note`.
         Some(entry) if unsafe { is_of_another(&*entry, from_high) } => {
             // What was read from the kernel's table was not counted.
+            // SAFETY: as in `note`.
             let is_counted = unsafe { (*entry).ingress } != Ifindex(0);
             if F::remove(&key) && is_counted {
                 count::<F>(REMOVED);
