@@ -3,10 +3,6 @@
 //! They are attached only while somebody traces, end with that process, and change nothing. A packet that the filter matches is
 //! told, and followed from then on by its address in the kernel, whatever becomes of its headers, until it is freed.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
-#![cfg_attr(
-    not(target_arch = "bpf"),
-    expect(dead_code, unused_imports, reason = "the host has no tracepoints")
-)]
 #![expect(
     missing_docs,
     reason = "the tracepoint macro writes a second, bare function for each program"
@@ -187,7 +183,7 @@ fn is_followed(skb: u64, signature: u64) -> bool {
 fn may_begin(signature: u64, offsets: &TraceOffsets) -> bool {
     // The same for a packet at each place.
     let number = (signature.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
-    if offsets.sample > 1 && number % offsets.sample != 0 {
+    if offsets.sample > 1 && !number.is_multiple_of(offsets.sample) {
         return false;
     }
     let Some(counts) = COUNTS.get_ptr_mut(0) else {

@@ -56,8 +56,9 @@ fn tell(trace: u32, skb: u64, hop: &HopKey, length: u32) {
     }
     let decision = TraceDecision {
         kind: IS_DECISION,
-        // SAFETY: both take nothing.
+        // SAFETY: it takes nothing.
         cpu: unsafe { bpf_get_smp_processor_id() },
+        // SAFETY: as above.
         time: unsafe { bpf_ktime_get_ns() },
         skb,
         hop: *hop,

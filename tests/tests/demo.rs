@@ -89,6 +89,7 @@ fn the_story_is_true_and_leaves_nothing() {
         "policy_is_drop",
         "no_rules",
         "dropped_by_policy",
+        "dies_in_forward",
     ];
     assert_checked(&document, 1, &dropped, &[]);
     // Five echo requests with 56 bytes of payload each.

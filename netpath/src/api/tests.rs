@@ -21,6 +21,7 @@ const FLOWS: &str = include_str!("../../../docs/schema/flows.json");
 const EXPLAIN: &str = include_str!("../../../docs/schema/explain.json");
 const SHOW: &str = include_str!("../../../docs/schema/show.json");
 const DOCTOR: &str = include_str!("../../../docs/schema/doctor.json");
+const TRACE: &str = include_str!("../../../docs/schema/trace.json");
 const UP: &str = include_str!("../../../docs/schema/up.json");
 
 fn validator(schema: &str) -> Validator {
@@ -212,6 +213,72 @@ fn connections_are_of_their_schema() {
         "node": "node03", "family": "ipv6", "entries": 2, "room": 65_536, "entered": 5, "evicted": 3
     });
     assert_eq!(document["tables"][1], table);
+}
+
+#[test]
+fn traces_are_of_their_schema() {
+    let step = |what, outcome, rewritten: Option<[&str; 2]>| TraceStep {
+        nanoseconds: 1_200,
+        processor: 1,
+        place: "node03".into(),
+        interface: Some("vethhost01".into()),
+        what,
+        outcome,
+        egress: outcome.map(|_| "enp2s0".into()),
+        reason: None,
+        function: (what == "dropped").then(|| "nf_hook_slow".into()),
+        callers: vec!["ip_forward".into()],
+        rewritten: rewritten.map(|ends| ends.map(str::to_owned)),
+        ttl: Some(63),
+        mark: 0,
+        copy: 0,
+    };
+    let dropped = TracedPacket {
+        direction: "there",
+        protocol: "icmp".into(),
+        protocol_number: 1,
+        source: "10.0.1.2".into(),
+        destination: "10.0.2.2".into(),
+        source_port: None,
+        destination_port: None,
+        icmp_type: Some(8),
+        icmp_code: Some(0),
+        ttl: 64,
+        length: 84,
+        outcome: "dropped",
+        place: "node03".into(),
+        interface: Some("vethhost01".into()),
+        why: Some("the packet filter dropped it in FORWARD".into()),
+        cure: Some("accept it".into()),
+        nanoseconds: 1_200,
+        steps: vec![
+            step("received", None, None),
+            step("decided", Some("redirect_neigh"), None),
+            step("dropped", None, Some(["10.0.1.2", "10.0.2.3"])),
+        ],
+        version: Trace::VERSION,
+    };
+    let arrived = TracedPacket {
+        protocol: "udp".into(),
+        protocol_number: 17,
+        source_port: Some(40_000),
+        destination_port: Some(53),
+        icmp_type: None,
+        icmp_code: None,
+        outcome: "arrived",
+        why: None,
+        cure: None,
+        interface: None,
+        ..dropped.clone()
+    };
+    let document = value(&Trace {
+        packets: vec![dropped, arrived],
+        refused: vec!["probe 1: Network is unreachable".into()],
+        notes: vec!["this kernel has no tracepoint consume_skb".into()],
+        lost: 3,
+        version: Trace::VERSION,
+    });
+    conforms(TRACE, &document);
 }
 
 fn drift() -> finding::Finding {

@@ -46,10 +46,10 @@ const TOLD: &str = "cache_told";
 const OF_ALL: u32 = 0;
 
 /// What was seen or decided.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Observed {
     /// A packet, at a tracepoint.
-    Packet(TraceEvent),
+    Packet(Box<TraceEvent>),
     /// What a program has decided of one.
     Decision(TraceDecision),
 }
@@ -350,7 +350,7 @@ fn attach(ebpf: &mut Ebpf, point: TracePoint) -> Result<bool, DatapathError> {
 fn observed(bytes: &[u8]) -> Option<Observed> {
     let kind = u32::from_ne_bytes(*bytes.first_chunk()?);
     match kind {
-        IS_PACKET => value(bytes).map(Observed::Packet),
+        IS_PACKET => value(bytes).map(|event| Observed::Packet(Box::new(event))),
         IS_DECISION => value(bytes).map(Observed::Decision),
         _ => None,
     }

@@ -66,6 +66,21 @@ pub struct ShotOptions {
     pub fragmentation: Fragmentation,
 }
 
+impl Default for ShotOptions {
+    /// An echo request of 56 bytes.
+    fn default() -> Self {
+        Self {
+            kind: Kind::Icmp,
+            src: None,
+            source_port: 0,
+            destination_port: 0,
+            payload_len: 56,
+            ttl: None,
+            fragmentation: Fragmentation::Allow,
+        }
+    }
+}
+
 /// Sends packets to one destination.
 #[derive(Debug)]
 pub struct Shooter {

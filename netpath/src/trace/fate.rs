@@ -146,7 +146,9 @@ pub fn why(packet: &Packet, at: usize, places: &Places) -> Why {
             let meaning = meaning(drop);
             let cure = match (meaning.chain, &*drop.reason) {
                 (Some(chain), _) => Some(of_filter(packet, step, chain, places)),
-                (None, "NEIGH_FAILED") => Some(of_neighbour(step, places)),
+                (None, _) if meaning.text.contains("the neighbour does not answer") => {
+                    Some(of_neighbour(step, places))
+                }
                 (None, _) if meaning.text.contains("no route") => {
                     Some(of_route(packet, step, places))
                 }

@@ -120,7 +120,7 @@ const REASONS: [(&str, &str); 45] = [
 ];
 
 /// Where the kernel gives no reason, the functions that tell it.
-const PLACES: [(&str, &str); 9] = [
+const PLACES: [(&str, &str); 10] = [
     ("ip_error", "the kernel has no route for it"),
     ("ip6_pkt_discard", "the kernel has no route for it"),
     ("ip6_pkt_drop", "the kernel has no route for it"),
@@ -128,6 +128,10 @@ const PLACES: [(&str, &str); 9] = [
     ("dst_discard", "the kernel's route is a blackhole"),
     ("ip_forward", "the kernel does not forward it"),
     ("ip6_forward", "the kernel does not forward it"),
+    (
+        "neigh_invalidate",
+        "the neighbour does not answer ARP or neighbour discovery",
+    ),
     ("arp_error_report", "the neighbour does not answer ARP"),
     (
         "ndisc_error_report",

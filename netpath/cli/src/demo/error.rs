@@ -3,6 +3,7 @@
 use netpath::{
     Ending, Ends, counters::CountersError, datapath::DatapathError, netfilter::NetfilterError,
     netns::NetnsError, probe::ProbeError, proc_net::ProcNetError, provision::ProvisionError,
+    trace::TraceError,
 };
 
 /// The story could not be told, or not to its end.
@@ -46,6 +47,9 @@ pub enum DemoError {
     /// The packet filter could not be read or changed.
     #[error(transparent)]
     Netfilter(#[from] NetfilterError),
+    /// A packet could not be traced.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     /// Stopped by a signal. The lab was removed.
     #[error("interrupted; removed")]
     Interrupted,
@@ -87,6 +91,7 @@ impl Ends for DemoError {
             | Self::Netns(_)
             | Self::Datapath(_)
             | Self::Netfilter(_)
+            | Self::Trace(_)
             | Self::Interrupted
             | Self::Removal { .. } => Ending::Failed,
         }

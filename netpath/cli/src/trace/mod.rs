@@ -1,6 +1,6 @@
 //! `netpath trace`.
 
-mod show;
+pub(crate) mod show;
 
 use std::{
     fs::File,

@@ -1,12 +1,20 @@
 //! Step 1: the lab comes up with the kernel's path only, and FORWARD drops what it is given.
 
-use netpath::netfilter::Count;
-use netpath::provision::UpOptions;
+use std::time::Duration;
+
+use netpath::{
+    api,
+    netfilter::Count,
+    probe::shot::ShotOptions,
+    provision::UpOptions,
+    trace::{ProbeRequest, Session, TraceError},
+};
 use netpath_common::Family;
 
 use super::{
     super::{
         DemoError,
+        cast::address,
         firewall::list_command,
         lab::Lab,
         packet_log::PacketLog,
@@ -14,6 +22,7 @@ use super::{
     },
     story::{PINGS, Story, ping_length},
 };
+use crate::trace::show;
 
 pub fn tell(story: &mut Story<'_>) -> Result<(), DemoError> {
     bring_up(story)?;
@@ -22,9 +31,52 @@ pub fn tell(story: &mut Story<'_>) -> Result<(), DemoError> {
     }
     if story.passed() {
         story.say(
-            "No answer and no error: FORWARD's policy dropped every one of them, without a word.",
+            "No answer and no error: FORWARD's policy dropped every one of them, without a word. Where one of them dies:",
         );
     }
+    for family in Family::ALL {
+        dies(story, family)?;
+    }
+    Ok(())
+}
+
+/// Follows one more ping, and shows where the kernel drops it.
+fn dies(story: &mut Story<'_>, family: Family) -> Result<(), DemoError> {
+    story.pause()?;
+    let (from, to) = (&story.cast.sender.name, story.cast.neighbour);
+    let to = address(to, family)?;
+    story.command(&format!("netpath trace {from} {to}"));
+    let request = ProbeRequest {
+        from: from.to_string(),
+        to: to.to_string(),
+        family: None,
+        count: 1,
+        interval: Duration::ZERO,
+        timeout: Duration::from_secs(5),
+        shot: ShotOptions::default(),
+    };
+    let mut session = match Session::new() {
+        Ok(session) => session,
+        Err(error @ (TraceError::Btf(_) | TraceError::File { .. })) => {
+            story.say(&format!("Not on this kernel: {error}"));
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let found = session.probe(&request, &story.options.interrupted)?;
+    let document = api::Trace::of(&found, &session);
+    let probe = document.packets.iter().find(|it| it.direction == "there");
+    let near = story.cast.near.name.as_ref();
+    let what = "why one more ping vanished, and where";
+    let seen = probe.map_or_else(
+        || "nothing".to_owned(),
+        |probe| format!("{} on {}", probe.why.as_deref().unwrap_or("-"), probe.place),
+    );
+    let expected = format!("the packet filter dropped it in FORWARD on {near}");
+    if let Some(probe) = probe {
+        story.tell(Event::Output(show::packet(probe).trim_end()));
+    }
+    story.check(Check::same("dies_in_forward", family, what, expected, seen));
     Ok(())
 }
 
