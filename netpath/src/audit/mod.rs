@@ -32,8 +32,6 @@ pub struct End<'a> {
     pub net: IpNet,
     /// What its packets come in by, and what is for it leaves by; `None` where it is not known.
     pub dev: Option<Device<'a>>,
-    /// Whether it is behind another node.
-    pub is_remote: bool,
 }
 
 /// What is looked at of a node.

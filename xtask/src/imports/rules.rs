@@ -35,11 +35,14 @@ const LIBRARY: &[(&str, &[&str])] = &[
     ("datapath", &["hash", "lock", "netlink", "netns"]),
     ("counters", &["datapath", "netns"]),
     ("flows", &["datapath"]),
+    ("audit", &["counters", "netfilter", "reconcile"]),
     ("probe", &["command", "netns", "random"]),
     (
         "provision",
         &[
+            "audit",
             "capabilities",
+            "command",
             "datapath",
             "expedite",
             "finding",
@@ -54,7 +57,10 @@ const LIBRARY: &[(&str, &[&str])] = &[
         ],
     ),
     ("lab", &["model", "provision"]),
-    ("api", &["counters", "finding", "flows", "provision"]),
+    (
+        "api",
+        &["audit", "counters", "finding", "flows", "provision"],
+    ),
 ];
 
 /// Modules that do no I/O.

@@ -95,7 +95,6 @@ fn ends<'a>(subject: &'a Subject<'a>, links: &'a [Link]) -> Vec<End<'a>> {
         ends.extend(by.into_iter().map(|by| End {
             net,
             dev: by.map(|by| device(links, by)),
-            is_remote: dev.is_none(),
         }));
     }
     ends
