@@ -372,7 +372,7 @@ fn what_is_audited_conforms() {
         netfilter,
         provision::{AuditedNode, FastPathMode},
     };
-    let item = |kind, group, count| Item {
+    let item = |kind, group, count: Option<netfilter::Count>| Item {
         kind,
         group,
         place: "ip filter FORWARD".to_owned(),
