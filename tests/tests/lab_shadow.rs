@@ -361,7 +361,8 @@ fn what_would_have_been_is_compared_with_what_was() {
         };
         for ingress in ["va1", "va2"] {
             let [would, happened] = hop(shadow, ingress);
-            assert!(would >= 3 && would == happened, "{shadow}");
+            // What was on its way at the first look or the last is counted among what happened.
+            assert!(would >= 3 && happened >= would, "{shadow}");
         }
         // One way only: the fast path would have let it pass.
         lab.run("A", &format!("{command} -w -A FORWARD -d {a2} -j DROP"));
