@@ -11,7 +11,7 @@ mod shadow;
 mod tests;
 
 pub use self::{
-    interfaces::{Setting, of_interfaces},
+    interfaces::{Setting, Shapers, of_interfaces},
     item::{Act, Group, Item, ItemKind},
     rules::{FILTER, SECURITY, Texts, Treated, is_heeded, is_routed, of_rules, treated},
     shadow::{Compared, Comparison, Met, Moment, Spared, compare},
