@@ -25,8 +25,8 @@ mod program;
 mod record;
 mod route;
 pub mod tables;
-mod trail;
 pub mod trace;
+mod trail;
 mod verdict;
 
 #[cfg(feature = "user")]

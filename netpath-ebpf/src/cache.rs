@@ -25,8 +25,7 @@ use crate::{
     pipeline::Decision,
     redirect,
     rewrite::{self, Hop},
-    trail,
-    trace,
+    trace, trail,
 };
 
 /// When what the programs go by was last changed.

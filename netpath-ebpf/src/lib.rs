@@ -10,8 +10,8 @@ pub mod counters;
 pub mod log;
 pub mod pipeline;
 pub mod redirect;
-pub mod trail;
 pub mod trace;
+pub mod trail;
 
 mod checks;
 mod connections;

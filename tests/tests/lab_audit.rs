@@ -292,6 +292,8 @@ fn what_is_heeded_is_the_kernels() {
             run(&format!("iptables -w {rule}"));
         }
         run("tc qdisc add dev va2 root pfifo limit 100");
+        run("tc qdisc add dev va2 ingress");
+        run("tc filter add dev va2 ingress protocol all pref 7 u32 match u32 0 0 flowid 1:1");
         lab.set_sysctl("H", "ipv4/conf/up0/rp_filter", "1");
         lab.converge();
         let found = items(lab);
@@ -304,11 +306,13 @@ fn what_is_heeded_is_the_kernels() {
         let of_a1 = item(&found, &["-s 10.0.1.2/32 -d 10.0.2.2/32"]);
         let of_a2 = item(&found, &["-s 10.0.2.2/32 -d 10.0.3.2/32"]);
         assert_eq!([of_a1.group, of_a2.group], [Group::NoEffect; 2]);
-        let shaped = item(&found, &["va2", "egress"]);
+        let shaped = item(&found, &["va2", "egress: qdisc pfifo"]);
         assert_eq!(
             (shaped.group, shaped.reason.map(|it| it.name())),
             (Group::Heeded, Some("shaped"))
         );
+        let filtered = item(&found, &["va2", "ingress: filter u32 pref 7"]);
+        assert_eq!(filtered.group, Group::Heeded);
         let filter = item(&found, &["up0", "rp_filter strict"]);
         assert_eq!(
             (filter.kind, filter.group),

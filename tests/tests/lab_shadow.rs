@@ -322,3 +322,69 @@ fn it_is_the_same_on_a_clsact_qdisc() {
         "the_wish_survives_and_is_shown",
     ]);
 }
+
+/// What `netpath audit --shadow` says of a node while an endpoint pings another: its exit status, and its document.
+fn compared(lab: &Lab, from: &str, dst: IpAddr) -> (Option<i32>, serde_json::Value) {
+    let node = lab.name("A");
+    let arguments = ["audit", "--shadow", "--seconds", "2", "--node", &node, "-j"];
+    let mut child = netpath_tests::netpath(&arguments).spawn().expect("netpath");
+    let options = netpath::probe::ping::PingOptions {
+        timeout: Duration::from_millis(100),
+        ..Default::default()
+    };
+    while child.try_wait().expect("it runs").is_none() {
+        lab.ping(from, dst, &options);
+    }
+    let output = child.wait_with_output().expect("its output");
+    let document = serde_json::from_slice(&output.stdout).expect("JSON");
+    (output.status.code(), document)
+}
+
+#[test]
+fn what_would_have_been_is_compared_with_what_was() {
+    let lab = shadowed();
+    accept(&lab, "A");
+    for (family, command) in IPTABLES.into_iter().enumerate() {
+        let a2 = addresses("a2")[family];
+        let (code, document) = compared(&lab, "a1", a2);
+        let shadow = &document["nodes"][0]["shadow"];
+        assert_eq!(
+            (code, &shadow["agrees"]),
+            (Some(0), &true.into()),
+            "{shadow}"
+        );
+        let hop = |shadow: &serde_json::Value, ingress: &str| {
+            let hops = shadow["hops"].as_array().expect("hops");
+            let hop = hops.iter().find(|hop| hop["ingress"] == ingress);
+            let hop = hop.unwrap_or_else(|| panic!("{shadow}"));
+            ["would", "happened"].map(|key| hop[key].as_u64().expect("a number"))
+        };
+        for ingress in ["va1", "va2"] {
+            let [would, happened] = hop(shadow, ingress);
+            // What was on its way at the first look or the last is counted among what happened.
+            assert!(would >= 3 && happened >= would, "{shadow}");
+        }
+        // One way only: the fast path would have let it pass.
+        lab.run("A", &format!("{command} -w -A FORWARD -d {a2} -j DROP"));
+        let (code, document) = compared(&lab, "a1", a2);
+        let shadow = &document["nodes"][0]["shadow"];
+        assert_eq!(
+            (code, &shadow["agrees"]),
+            (Some(3), &false.into()),
+            "{shadow}"
+        );
+        let [would, happened] = hop(shadow, "va1");
+        assert!(would >= 3 && happened == 0, "{shadow}");
+        let rule = &shadow["rules"][0];
+        assert_eq!(rule["acts"], serde_json::json!(["drop"]), "{shadow}");
+        assert!(
+            rule["rule"].as_str().expect("text").contains("-j DROP"),
+            "{shadow}"
+        );
+        // It is read at other moments than the programs' counters.
+        let packets = rule["packets"].as_u64().expect("a number");
+        assert!(packets >= 3, "{shadow}");
+        assert_eq!(shadow["would_drop"], serde_json::json!([]), "{shadow}");
+        lab.run("A", &format!("{command} -w -D FORWARD -d {a2} -j DROP"));
+    }
+}

@@ -17,6 +17,7 @@ use crate::{
 };
 
 const STATS: &str = include_str!("../../../docs/schema/stats.json");
+const AUDIT: &str = include_str!("../../../docs/schema/audit.json");
 const FLOWS: &str = include_str!("../../../docs/schema/flows.json");
 const EXPLAIN: &str = include_str!("../../../docs/schema/explain.json");
 const SHOW: &str = include_str!("../../../docs/schema/show.json");
@@ -559,4 +560,63 @@ fn explanations() {
     conforms(EXPLAIN, &document);
     assert_eq!(document["arrives"], "yes");
     assert_eq!(document["back"], Value::Null);
+}
+
+#[test]
+fn what_is_audited_conforms() {
+    use crate::{
+        audit::{Act, Compared, Comparison, Group, Item, ItemKind, Met, Spared},
+        model::NodePlace,
+        netfilter,
+        provision::{AuditedNode, FastPathMode},
+    };
+    let item = |kind, group, count: Option<netfilter::Count>| Item {
+        kind,
+        group,
+        place: "ip filter FORWARD".to_owned(),
+        handle: count.map(|_| 7),
+        text: "-j DROP".to_owned(),
+        acts: vec![Act::Drop, Act::Log],
+        why: String::new(),
+        count,
+        reason: Some(netpath_common::PuntReason::Rules),
+    };
+    let count = netfilter::Count {
+        packets: 3,
+        bytes: 252,
+    };
+    let node = AuditedNode {
+        name: "n".to_owned(),
+        place: NodePlace::Host,
+        fast_path: Some(FastPathMode::Shadow),
+        items: vec![
+            item(ItemKind::Rule, Group::Changes, Some(count)),
+            item(ItemKind::Unread, Group::Unknown, None),
+        ],
+    };
+    let mut document = Audit::new(std::slice::from_ref(&node));
+    conforms(AUDIT, &serde_json::to_value(&document).expect("JSON"));
+    let compared = Comparison {
+        hops: vec![Compared {
+            ingress: None,
+            egress: "up0".to_owned(),
+            would: 3,
+            happened: 2,
+        }],
+        spared: vec![Spared {
+            ingress: "va1".to_owned(),
+            reason: "shadow_spoofed",
+            packets: 1,
+        }],
+        met: vec![Met {
+            rule: "ip filter FORWARD: policy DROP".to_owned(),
+            acts: vec![Act::Drop],
+            packets: 1,
+        }],
+    };
+    document.nodes[0].shadow = Some(AuditedShadow::new(&compared, 2.5));
+    conforms(AUDIT, &serde_json::to_value(&document).expect("JSON"));
+    assert!(document.nodes[0].changes_behaviour);
+    let shadow = document.nodes[0].shadow.as_ref().expect("compared");
+    assert!(!shadow.agrees && !shadow.hops[0].agrees);
 }

@@ -1,6 +1,6 @@
 //! What acts at interfaces and between addresses, which the census knows; and the reverse-path filter.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use netpath_common::{Ifindex, PuntReason};
 
@@ -17,18 +17,27 @@ pub struct Setting {
     pub is_uplink: bool,
 }
 
+/// What tc has at an interface, as far as it is listed: by the interface and `ingress` or `egress`, in words.
+pub type Shapers = BTreeMap<(Ifindex, &'static str), Vec<String>>;
+
 /// What is at interfaces and between addresses: all of it is left to the kernel, unless it is accepted.
 #[must_use]
 pub fn of_interfaces(
     subject: &Subject<'_>,
     name: &dyn Fn(Ifindex) -> String,
+    shapers: &Shapers,
     settings: &[Setting],
 ) -> Vec<Item> {
     let mut items = Vec::new();
     for (&ifindex, census) in &subject.census.interfaces {
         for (direction, reasons) in [("ingress", &census.ingress), ("egress", &census.egress)] {
             for &reason in reasons {
-                let text = format!("{direction}: {}", in_words(reason));
+                let listed = shapers.get(&(ifindex, direction));
+                let what = match listed.filter(|_| reason == PuntReason::Shaped) {
+                    Some(listed) => listed.join(", "),
+                    None => in_words(reason).to_owned(),
+                };
+                let text = format!("{direction}: {what}");
                 let place = name(ifindex);
                 items.push(heeded(subject, ItemKind::Interface, place, text, reason));
             }

@@ -11,7 +11,7 @@ mod shadow;
 mod tests;
 
 pub use self::{
-    interfaces::{Setting, of_interfaces},
+    interfaces::{Setting, Shapers, of_interfaces},
     item::{Act, Group, Item, ItemKind},
     rules::{FILTER, SECURITY, Texts, Treated, is_heeded, is_routed, of_rules, treated},
     shadow::{Compared, Comparison, Met, Moment, Spared, compare},
@@ -32,8 +32,6 @@ pub struct End<'a> {
     pub net: IpNet,
     /// What its packets come in by, and what is for it leaves by; `None` where it is not known.
     pub dev: Option<Device<'a>>,
-    /// Whether it is behind another node.
-    pub is_remote: bool,
 }
 
 /// What is looked at of a node.

@@ -242,7 +242,7 @@ impl Found<'_, '_> {
     }
 
     fn rule(&self, id: &ChainId, rule: &Rule) -> Item {
-        let counts = rule.expressions.iter().filter_map(|it| match it {
+        let mut counts = rule.expressions.iter().filter_map(|it| match it {
             Expression::Counter { count } => *count,
             _ => None,
         });
@@ -252,7 +252,7 @@ impl Found<'_, '_> {
             place: self.place(id),
             handle: Some(rule.handle),
             text: text.cloned().unwrap_or_else(|| in_words(rule)),
-            count: counts.last(),
+            count: counts.next_back(),
             ..empty()
         };
         let effects = self

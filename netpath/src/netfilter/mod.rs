@@ -9,8 +9,8 @@ mod error;
 mod iptables;
 mod legacy;
 pub mod nft;
-mod texts;
 pub mod save;
+mod texts;
 
 use std::{fs, io};
 

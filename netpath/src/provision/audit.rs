@@ -58,7 +58,14 @@ pub fn audit(
         }
         None => {
             for name in nodes()?.into_iter().filter(|name| is_asked(name)) {
-                audited.extend(of_node(&name, None)?);
+                match of_node(&name, None) {
+                    Ok(node) => audited.extend(node),
+                    // One node's trouble is not the others'.
+                    Err(error) if only.is_none() => {
+                        tracing::warn!(%error, "node {name} is left out");
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
     }

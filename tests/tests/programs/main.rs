@@ -18,7 +18,7 @@ mod redirect;
 mod remote;
 mod retired;
 mod reverse_path;
-mod trail;
 mod shadow;
+mod trail;
 mod uplink;
 mod wire;

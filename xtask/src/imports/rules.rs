@@ -35,11 +35,14 @@ const LIBRARY: &[(&str, &[&str])] = &[
     ("datapath", &["hash", "lock", "netlink", "netns"]),
     ("counters", &["datapath", "netns"]),
     ("flows", &["datapath"]),
+    ("audit", &["counters", "netfilter", "reconcile"]),
     ("probe", &["command", "netns", "random"]),
     (
         "provision",
         &[
+            "audit",
             "capabilities",
+            "command",
             "datapath",
             "expedite",
             "finding",
@@ -109,6 +112,7 @@ const LIBRARY: &[(&str, &[&str])] = &[
     (
         "api",
         &[
+            "audit",
             "counters",
             "doctor",
             "explain",

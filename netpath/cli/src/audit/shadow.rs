@@ -22,7 +22,7 @@ const PASSAGE: Duration = Duration::from_millis(50);
 
 /// Watches each node for so long, or until a signal comes, and compares. The nodes are looked at again at the end.
 pub fn watch(
-    nodes: &mut Vec<AuditedNode>,
+    nodes: &mut [AuditedNode],
     duration: Duration,
     context: &Context,
 ) -> Result<Vec<AuditedShadow>, Failure> {

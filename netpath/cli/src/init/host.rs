@@ -88,7 +88,7 @@ pub(super) fn starter(machine: &Machine) -> Result<String, Refusal> {
          [[node]]\n\
          name = \"{name}\"\n\
          netns = \"host\"              # this machine\n\
-         #bypass = [\"shaped\"]        # what of the kernel's doing may be passed by knowingly; default nothing\n\
+         #bypass = [\"forward\"]       # what of the kernel's doing may be passed by knowingly (netpath audit); default nothing\n\
          #expedite = false           # while `up` is at work have the kernel expedite grace periods, for the whole machine\n\
          \n\
          {uplinks}\n\

@@ -53,7 +53,8 @@ pub(super) const KEYS: &[Key] = &[
         "bypass",
         "[\"shaped\"]",
         "What of the kernel's doing the fast path may pass by knowingly, by the names of netpath-reasons(7). Left out: nothing; \
-         such packets are left to the kernel.",
+         such packets are left to the kernel. \"forward\" is filter FORWARD, with NAT and logs between what is routed, where passing it by \
+         changes what becomes of a machine's packets: without it, or --accept-bypass, `netpath up` refuses (netpath-audit(1)).",
     ),
     key(
         "node",

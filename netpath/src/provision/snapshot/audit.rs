@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use netpath_common::{Bypass, Family, Ifindex};
+use netpath_common::{Bypass, Family, Hook, Ifindex, ProgramKind};
 
 use super::{
     Snapshot, Subject,
@@ -10,14 +10,14 @@ use super::{
     place,
 };
 use crate::{
-    audit::{self, End, Group, Item, ItemKind, Rules, Setting, Texts},
+    audit::{self, End, Group, Item, ItemKind, Rules, Setting, Shapers, Texts},
     command,
     netfilter::{
         legacy_tables,
         nft::{ChainId, Ruleset, TableFamily},
         save::{self, Saved},
     },
-    netlink::{Link, Netlink},
+    netlink::{Link, Netlink, QdiscParent},
     netns::Inside,
     provision::error::ProvisionError,
     reconcile::Wanted,
@@ -53,7 +53,8 @@ fn read(
     bypass: Bypass,
     inside: &Inside<'_>,
 ) -> Result<Vec<Item>, ProvisionError> {
-    let links = Netlink::open(inside)?.links()?;
+    let netlink = Netlink::open(inside)?;
+    let links = netlink.links()?;
     let ruleset = Ruleset::read(inside)?;
     let ends = ends(subject, &links);
     let about = audit::Subject {
@@ -75,7 +76,8 @@ fn read(
         items.extend(legacy(&about, inside, family)?);
     }
     let settings = settings(subject, &links, inside)?;
-    items.extend(audit::of_interfaces(&about, &name, &settings));
+    let shapers = shapers(subject, &netlink, &links)?;
+    items.extend(audit::of_interfaces(&about, &name, &shapers, &settings));
     Ok(items)
 }
 
@@ -95,7 +97,6 @@ fn ends<'a>(subject: &'a Subject<'a>, links: &'a [Link]) -> Vec<End<'a>> {
         ends.extend(by.into_iter().map(|by| End {
             net,
             dev: by.map(|by| device(links, by)),
-            is_remote: dev.is_none(),
         }));
     }
     ends
@@ -227,6 +228,46 @@ fn printed(text: &str) -> Texts {
         }
     }
     texts
+}
+
+/// What tc has at the node's interfaces that neither the kernel nor netpath put there.
+fn shapers(
+    subject: &Subject<'_>,
+    netlink: &Netlink,
+    links: &[Link],
+) -> Result<Shapers, ProvisionError> {
+    let own = ProgramKind::ALL.map(ProgramKind::name);
+    let qdiscs = netlink.qdiscs()?;
+    let mut shapers = Shapers::new();
+    let devs = subject.host_devs().into_iter().chain(subject.uplinks());
+    for link in devs.filter_map(|dev| links.iter().find(|link| link.is_called(dev))) {
+        let mut add = |direction, what| {
+            let listed = shapers
+                .entry((link.ifindex, direction))
+                .or_insert_with(Vec::new);
+            listed.push(what);
+        };
+        for qdisc in qdiscs.iter().filter(|qdisc| qdisc.ifindex == link.ifindex) {
+            if qdisc.parent != QdiscParent::Ingress && !qdisc.is_default() {
+                add(
+                    "egress",
+                    format!("qdisc {} {:x}:", qdisc.kind, qdisc.handle >> 16),
+                );
+            }
+        }
+        for (hook, direction) in [(Hook::Ingress, "ingress"), (Hook::Egress, "egress")] {
+            for filter in netlink.filters(link, hook)? {
+                let program = filter.program_name.as_deref().unwrap_or_default();
+                if !own.contains(&program) {
+                    add(
+                        direction,
+                        format!("filter {} pref {}", filter.kind, filter.priority),
+                    );
+                }
+            }
+        }
+    }
+    Ok(shapers)
 }
 
 /// The reverse-path filters of the node's interfaces that are there: the larger of its own and that of all.
