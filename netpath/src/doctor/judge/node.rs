@@ -34,11 +34,11 @@ fn switched_off(node: &SeenNode) -> Vec<Found> {
         return Vec::new();
     };
     let name = &node.status.name;
-    if !recorded.fast_path {
+    if !recorded.fast_path.attaches() {
         return vec![found(Fault::FastPathOff, Object::Node.told(name, name))];
     }
     let endpoints = recorded.endpoints.iter();
-    let off = endpoints.filter(|(_, it)| !it.fast_path.wants(recorded.fast_path));
+    let off = endpoints.filter(|(_, it)| !it.fast_path.wants(recorded.fast_path).attaches());
     off.map(|(it, _)| found(Fault::FastPathOff, Object::Endpoint.told(it, name)))
         .collect()
 }
