@@ -2,7 +2,7 @@
 //! matters, and what mends it.
 //!
 //! Everything is read first (`read`), what cannot be read is noted, and then judged without I/O (`judge`). What `show` and
-//! `up --dry-run` tell is asked of [`provision`](crate::provision), and put to the check that is about it; what nobody else
+//! `up --dry-run` tell is asked of [`provision`], and put to the check that is about it; what nobody else
 //! looks at is a [`Fault`]. The table of checks is [`CHECKS`].
 
 mod checks;

@@ -52,9 +52,10 @@ fn what_is_unpinned_or_switched_off_is_found() {
     lab.fast_path(false, "A", None);
     let told = patient.told();
     let words = told.words(lab);
-    for expected in ["fast_path_off of node A", "forward_drops of node A"] {
-        assert!(words.iter().any(|it| it == expected), "{words:?}");
-    }
+    assert_eq!(
+        words,
+        ["fast_path_off of node A", "forward_drops of node A"]
+    );
     obey(
         "`netpath fastpath on`"
             .replace("on", &format!("on --node {}", lab.name("A")))

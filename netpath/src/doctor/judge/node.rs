@@ -21,26 +21,26 @@ pub(in super::super) fn programs(seen: &Seen) -> Vec<Found> {
             Build::Logging => all.push(found(Fault::ProgramsLog, object)),
             Build::Other => all.push(Found::told_of(name, &Drift::Programs.finding(object))),
         }
-        all.extend(switched_off(node));
-        all.extend(left(&node.status));
+        all.extend(untaken(node));
     }
     all
 }
 
-/// A program that is missing is drift; one that was switched off is not.
-fn switched_off(node: &SeenNode) -> Vec<Found> {
+/// What the fast path does not take. A program that is missing is drift; one that was switched off is not.
+fn untaken(node: &SeenNode) -> Vec<Found> {
     let recorded = node.world.as_ref();
     let Some(recorded) = recorded.and_then(|(_, world)| world.recorded.as_ref()) else {
         return Vec::new();
     };
     let name = &node.status.name;
+    // Then all is the kernel's, whatever acts on it.
     if !recorded.fast_path.attaches() {
         return vec![found(Fault::FastPathOff, Object::Node.told(name, name))];
     }
     let endpoints = recorded.endpoints.iter();
     let off = endpoints.filter(|(_, it)| !it.fast_path.wants(recorded.fast_path).attaches());
-    off.map(|(it, _)| found(Fault::FastPathOff, Object::Endpoint.told(it, name)))
-        .collect()
+    let off = off.map(|(it, _)| found(Fault::FastPathOff, Object::Endpoint.told(it, name)));
+    off.chain(left(&node.status)).collect()
 }
 
 /// What is left for the same reasons is told together: it may be all that is routed.
