@@ -23,6 +23,20 @@ pub fn routes(family: Family, random: &mut SplitMix64) -> String {
     let via = |side, last| ip(family, [side, 0, last]);
     let mut script = String::new();
     let mut add = |text: String| writeln!(script, "{text}").expect("a string");
+    if chance(random, 40) {
+        // Masquerading has a choice then.
+        let (length, nodad) = if family == Family::V4 {
+            (24, "")
+        } else {
+            (48, " nodad")
+        };
+        for address in [[2, 9, 1], [2, 0, 40]] {
+            add(format!(
+                "addr add {}/{length} dev r1{nodad}",
+                ip(family, address)
+            ));
+        }
+    }
     for (x, next) in [(20, via(2, 2)), (30, via(3, 3)), (50, via(2, DEAD))] {
         let mtu = match random.below(4) {
             0 => " mtu 1300",
