@@ -167,6 +167,7 @@ fn is_packets<F: Connections>(skb: &Skb, ends: &Ends<F>) -> bool {
             if !trail::may_be_asked(skb) {
                 if is_of_another {
                     // What was read from the kernel's table was not counted.
+                    // SAFETY: as in `note`.
                     let is_counted = unsafe { (*entry).ingress } != Ifindex(0);
                     if F::remove(&key) && is_counted {
                         count::<F>(REMOVED);
