@@ -156,7 +156,7 @@ pub enum End {
         /// Why.
         cause: Cause,
     },
-    /// It is dropped, and its sender is told.
+    /// It is dropped, and its sender is told. The way of what it is told is another one, of a packet that is sent here.
     Answered {
         /// Why.
         cause: Cause,

@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
+use ipnet::IpNet;
 use netpath_common::{Family, Hook, Ifindex};
 
 use super::KernelWayError;
@@ -15,7 +16,8 @@ use crate::{
         nft::Whole,
     },
     netlink::{
-        InterfaceAddress, Link, Neighbour, Netlink, QdiscParent, Route, RouteKind, Table, Xfrm,
+        InterfaceAddress, Link, Neighbour, Netlink, QdiscParent, Route, RouteKind, Scope, Table,
+        Xfrm,
     },
     netns::Inside,
 };
@@ -146,21 +148,33 @@ impl State {
         })
     }
 
-    /// The address that IPv4 takes for what it sends by an interface to a next hop (`inet_select_addr`).
+    /// The address that IPv4 takes for what it sends by an interface to a next hop (`inet_select_addr`): one whose prefix has
+    /// the next hop, before the first; that of another interface where this one has none.
     pub fn selected(&self, ifindex: Ifindex, next_hop: IpAddr) -> Option<IpAddr> {
-        let mut primary: Vec<ipnet::IpNet> = Vec::new();
+        let own = self.primary(ifindex);
+        let matching = own.iter().find(|net| net.contains(&next_hop));
+        let first = || {
+            let links = self.links.iter().map(|link| link.ifindex);
+            let mut all = [ifindex].into_iter().chain(links);
+            all.find_map(|ifindex| self.primary(ifindex).first().copied())
+        };
+        matching.copied().or_else(first).map(|net| net.addr())
+    }
+
+    /// The IPv4 addresses of an interface that are for all the world, without those in the prefix of an earlier one.
+    fn primary(&self, ifindex: Ifindex) -> Vec<IpNet> {
+        let mut primary: Vec<IpNet> = Vec::new();
         for (its, found) in &self.addresses {
-            let (net, scope) = (found.address, found.scope);
+            let net = found.address;
             let is_secondary = primary
                 .iter()
                 .any(|other| other.prefix_len() == net.prefix_len() && other.contains(&net.addr()));
-            let is_global = scope == crate::netlink::Scope::Universe;
-            if *its == ifindex && net.addr().is_ipv4() && is_global && !is_secondary {
+            let is_global = found.scope == Scope::Universe && net.addr().is_ipv4();
+            if *its == ifindex && is_global && !is_secondary {
                 primary.push(net);
             }
         }
-        let matching = primary.iter().find(|net| net.contains(&next_hop));
-        matching.or(primary.first()).map(|net| net.addr())
+        primary
     }
 }
 

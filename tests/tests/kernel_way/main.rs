@@ -7,6 +7,7 @@
 mod packets;
 mod rules;
 mod seen;
+mod told;
 mod world;
 
 use std::{env, fmt::Write as _, time::Instant};

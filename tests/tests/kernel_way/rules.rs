@@ -563,6 +563,11 @@ impl Nft<'_> {
             )
             .to_owned(),
             14 if tracks => "ct status dnat".to_owned(),
+            14 if chain == "pre" && family == Family::V6 => one(
+                self.random,
+                &["fib saddr . mark . iif oif missing", "fib saddr oif \"r1\""],
+            )
+            .to_owned(),
             15 if chain != "ingress" => "fib daddr type local".to_owned(),
             16 if chain == "forward" => "iifname \"r0\" oifname { \"r1\", \"lo\" }".to_owned(),
             _ => String::new(),

@@ -63,7 +63,7 @@ pub struct World {
     script: String,
 }
 
-fn netns() -> Netns {
+pub fn netns() -> Netns {
     let made = thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).expect("root");
         Netns::current().expect("/proc")

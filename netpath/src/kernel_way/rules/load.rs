@@ -14,7 +14,7 @@ use crate::{
         walk::{Phase, Walk},
     },
     netfilter::nft::{Header, Register, Value},
-    netlink::{Link, LinkKind, RouteKind},
+    netlink::{Link, LinkKind},
 };
 
 /// What a load yields.
@@ -26,7 +26,7 @@ pub(super) enum Loaded {
 }
 
 /// Bytes of a name in a register.
-const IFNAMSIZ: usize = 16;
+pub(super) const IFNAMSIZ: usize = 16;
 
 mod meta {
     //! `enum nft_meta_keys` of linux/netfilter/nf_tables.h.
@@ -85,11 +85,11 @@ pub(super) fn matters(to: &Value) -> bool {
     }
 }
 
-fn unknown(length: usize) -> Loaded {
+pub(super) fn unknown(length: usize) -> Loaded {
     Loaded::Bits(vec![Bits::UNKNOWN; length])
 }
 
-fn bytes(bytes: &[u8]) -> Loaded {
+pub(super) fn bytes(bytes: &[u8]) -> Loaded {
     Loaded::Bits(known(bytes))
 }
 
@@ -223,69 +223,6 @@ impl Walk<'_> {
         }
     }
 
-    /// `NFT_FIB_RESULT_ADDRTYPE` without the route's own interface; the others are not followed.
-    fn fib(&self, result: u32, flags: u32) -> Result<Loaded, KernelWayError> {
-        const TYPE: u32 = 3;
-        const SOURCE: u32 = 1;
-        const IIF: u32 = 8;
-        const OIF: u32 = 16;
-        if result != TYPE {
-            return Ok(unknown(IFNAMSIZ));
-        }
-        let address = match flags & SOURCE {
-            0 => self.packet.destination,
-            _ => self.packet.source,
-        };
-        let on = match (flags & IIF, flags & OIF) {
-            (0, 0) => None,
-            (0, _) => self.oif,
-            _ => self.iif,
-        };
-        Ok(match self.kind_of(address, on)? {
-            Some(kind) => bytes(&number(kind).to_ne_bytes()),
-            None => unknown(4),
-        })
-    }
-
-    /// What kind of address one is to this host, or on one of its interfaces; `None` where that is not known.
-    pub(super) fn kind_of(
-        &self,
-        address: IpAddr,
-        on: Option<Ifindex>,
-    ) -> Result<Option<RouteKind>, KernelWayError> {
-        let local = self.state.local(address);
-        if let (Some(RouteKind::Local), Some(on)) = (local, on) {
-            let mut addresses = self.state.addresses.iter();
-            let is_there =
-                addresses.any(|(ifindex, found)| *ifindex == on && found.address.addr() == address);
-            return Ok(is_there.then_some(RouteKind::Local));
-        }
-        Ok(match (local, address) {
-            (Some(kind), _) => Some(kind),
-            (None, IpAddr::V4(_)) => Some(RouteKind::Unicast),
-            (None, IpAddr::V6(_)) => self.kind_v6(address)?,
-        })
-    }
-
-    /// IPv6 goes by all its routes.
-    fn kind_v6(&self, address: IpAddr) -> Result<Option<RouteKind>, KernelWayError> {
-        let lookup = crate::netlink::Lookup {
-            iif: None,
-            oif: None,
-            source: None,
-            destination: address,
-            tos: 0,
-            mark: 0,
-            protocol: None,
-            ports: None,
-            flow_label: 0,
-        };
-        Ok(match self.kernel.resolve(&lookup)? {
-            Ok(route) => Some(route.kind),
-            Err(_) => Some(RouteKind::Unreachable),
-        })
-    }
-
     /// Writes a value; `None` where it is not known what that does.
     pub(super) fn store(&mut self, to: &Value, data: &[Bits]) -> Option<()> {
         let word = || {
@@ -344,7 +281,7 @@ impl Walk<'_> {
     }
 }
 
-fn name(name: &str) -> Loaded {
+pub(super) fn name(name: &str) -> Loaded {
     let mut padded = name.as_bytes().to_vec();
     padded.resize(IFNAMSIZ, 0);
     bytes(&padded)
@@ -358,21 +295,5 @@ fn kind(link: Option<&Link>) -> Loaded {
     match link {
         Some(link) if link.kind != LinkKind::Unsaid => name(&link.kind.to_string()),
         _ => Loaded::Break,
-    }
-}
-
-/// `RTN_*` of linux/rtnetlink.h.
-pub(super) fn number(kind: RouteKind) -> u32 {
-    match kind {
-        RouteKind::Unicast => 1,
-        RouteKind::Local => 2,
-        RouteKind::Broadcast => 3,
-        RouteKind::Anycast => 4,
-        RouteKind::Multicast => 5,
-        RouteKind::Blackhole => 6,
-        RouteKind::Unreachable => 7,
-        RouteKind::Prohibit => 8,
-        RouteKind::Throw => 9,
-        RouteKind::Other(other) => other.into(),
     }
 }

@@ -1,5 +1,6 @@
 //! Following a packet through the rules of a chain.
 
+mod fib;
 mod headers;
 mod load;
 mod lookup;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use netpath_common::{Family, Ifindex};
 
-use super::load::number;
+use super::fib::number;
 use crate::kernel_way::{
     KernelWayError, Transport, Tuple,
     walk::{Phase, Walk},

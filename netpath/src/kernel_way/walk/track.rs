@@ -127,9 +127,13 @@ impl Walk<'_> {
             }
             (Transport::Udp { .. } | Transport::Other(_), _) => Phase::New,
             // Router and neighbour discovery, MLD.
-            (Transport::Icmp { kind, .. }, Family::V6) if matches!(kind, 130..=137 | 143) => {
-                Phase::Untracked
-            }
+            (
+                Transport::Icmp {
+                    kind: 130..=137 | 143,
+                    ..
+                },
+                Family::V6,
+            ) => Phase::Untracked,
             (Transport::Icmp { .. }, _) if self.is_error() => self.error(),
             (Transport::Icmp { kind, .. }, Family::V4) => match kind {
                 8 | 13 | 15 | 17 => Phase::New,

@@ -82,6 +82,14 @@ impl Netlink {
         };
         let answer = match self.channel.ask(about, request, 0) {
             Ok(answer) => answer,
+            // A kernel that does not know flow labels refuses the question itself, with what it says of dropped packets.
+            Err(error) if error.errno() == Some(libc::EINVAL) && lookup.flow_label != 0 => {
+                let flow_label = 0;
+                return self.resolve(&Lookup {
+                    flow_label,
+                    ..*lookup
+                });
+            }
             Err(error) => return NoWay::of(error.errno()).map(Err).ok_or(error),
         };
         let found = answer.iter().find(|message| message.kind == RTM_NEWROUTE);
