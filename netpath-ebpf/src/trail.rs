@@ -78,7 +78,7 @@ fn of(control: Control) -> Option<&'static mut Trail> {
         secret: control.secret(),
     };
     // SAFETY: user space looks at the entry when the run is over, and takes it out then; what runs on this packet is one program.
-    TRAIL.get_ptr_mut(&key).map(|trail| unsafe { &mut *trail })
+    TRAIL.get_ptr_mut(key).map(|trail| unsafe { &mut *trail })
 }
 
 // Functions of their own, so that what is rare takes no room among what is not.

@@ -164,7 +164,7 @@ impl Places {
             return Ok(state);
         }
         let netns = place.netns()?;
-        let mut state = netns.enter(|inside| State::read(inside))??;
+        let mut state = netns.enter(State::read)??;
         // What netpath itself has there is followed by its own programs.
         let own: Vec<u32> = match self.datapath(id) {
             Some(datapath) if self.kind(id) == PlaceKind::Node => {
@@ -425,7 +425,7 @@ impl Places {
             return Ok(false);
         };
         let netns = Netns::named(model::wire_namespace(&name).as_ref())?;
-        let state = netns.enter(|inside| State::read(inside))??;
+        let state = netns.enter(State::read)??;
         let on_wire = self.nodes.iter().flat_map(|node| {
             let its = node
                 .uplinks

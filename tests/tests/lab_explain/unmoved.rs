@@ -24,7 +24,9 @@ fn maps(lab: &Lab, node: &str) -> BTreeMap<String, String> {
         let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
         for id in shown["map_ids"].as_array().expect("ids") {
             let id = id.to_string();
-            // A devmap's values are read one by one.
+            if all.contains_key(&id) {
+                continue;
+            }
             let dump = bpftool(&["-j", "map", "dump", "id", &id]);
             all.insert(id, dump);
         }

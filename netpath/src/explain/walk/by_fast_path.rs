@@ -2,7 +2,7 @@
 
 use netpath_common::PuntReason;
 
-use super::{Fault, Position, Taken, Trace, Walk, Why};
+use super::{Fault, Position, Taken, Trace, Walk, Ways, Why};
 use crate::{
     explain::{
         ExplainError,
@@ -52,8 +52,7 @@ impl Walk<'_> {
         at: At,
         asked: Fast,
         mut trace: Trace,
-        open: &mut Vec<(Position, Trace)>,
-        ended: &mut Vec<Trace>,
+        ways: &mut Ways,
     ) -> Result<(), ExplainError> {
         let places = self.places;
         let mut hop = self.hop(&position, By::FastPath)?;
@@ -81,7 +80,7 @@ impl Walk<'_> {
                         mac: None,
                         packet: asked.packet,
                     };
-                    ended.push(trace.ends(end));
+                    ways.ended.push(trace.ends(end));
                     return Ok(());
                 };
                 let name = &places.place(target.place).name;
@@ -98,11 +97,12 @@ impl Walk<'_> {
                     packet: asked.packet,
                 };
                 match is_up {
-                    true => open.push((next, trace)),
+                    true => ways.open.push((next, trace)),
                     false => {
                         let dev = places.dev(target)?;
                         let fault = Fault::at(&next, Why::Down(target));
-                        ended.push(trace.lost(places, fault, &format!("{dev} is down")));
+                        ways.ended
+                            .push(trace.lost(places, fault, &format!("{dev} is down")));
                     }
                 }
             }
@@ -131,7 +131,7 @@ impl Walk<'_> {
                     neighbour,
                     by_kernel: false,
                 };
-                self.cross(&crossing, asked.packet, trace, open, ended)?;
+                self.cross(&crossing, asked.packet, trace, ways)?;
             }
             Decided::Drop(reason) => {
                 hop.outcome = format!("dropped ({})", reason.name());
@@ -139,10 +139,10 @@ impl Walk<'_> {
                 let mut fault = Fault::at(&position, Why::Fast(reason));
                 fault.ingress = Some(at);
                 let text = format!("the fast path drops it ({})", reason.name());
-                ended.push(trace.lost(places, fault, &text));
+                ways.ended.push(trace.lost(places, fault, &text));
             }
             // Whoever calls has seen to it.
-            Decided::Punt(_) => ended.push(trace.ends(WayEnd::TooMany)),
+            Decided::Punt(_) => ways.ended.push(trace.ends(WayEnd::TooMany)),
         }
         Ok(())
     }

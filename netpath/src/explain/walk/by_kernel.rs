@@ -1,6 +1,6 @@
 //! Where the kernel decides.
 
-use super::{Fault, Given, Position, Taken, Trace, Walk, Why};
+use super::{Fault, Given, Position, Taken, Trace, Walk, Ways, Why};
 use crate::{
     explain::{
         ExplainError,
@@ -46,14 +46,13 @@ impl Walk<'_> {
         position: &Position,
         given: Given,
         trace: Trace,
-        open: &mut Vec<(Position, Trace)>,
-        ended: &mut Vec<Trace>,
+        ways: &mut Ways,
     ) -> Result<(), ExplainError> {
         let places = self.places;
         let answer = self.ask_kernel(position)?;
         let is_certain = answer.certain().is_some();
         if answer.more {
-            ended.push(trace.clone().ends(WayEnd::TooMany));
+            ways.ended.push(trace.clone().ends(WayEnd::TooMany));
         }
         // The last one is followed first.
         for way in answer.ways.into_iter().rev() {
@@ -92,7 +91,7 @@ impl Walk<'_> {
             fault.egress = given.egress;
             match way.end {
                 End::Leaves(leaving) => {
-                    self.leaves(position, &given, *leaving, hop, trace, open, ended)?;
+                    self.leaves(position, &given, *leaving, hop, trace, ways)?;
                 }
                 End::Delivered { packet } => {
                     hop.outcome = "delivered".to_owned();
@@ -104,7 +103,7 @@ impl Walk<'_> {
                         packet: packet.clone(),
                     });
                     let place = places.place(position.place).name.clone();
-                    ended.push(trace.ends(WayEnd::Delivered {
+                    ways.ended.push(trace.ends(WayEnd::Delivered {
                         place,
                         packet,
                         is_wanted: true,
@@ -113,12 +112,12 @@ impl Walk<'_> {
                 End::Dropped { cause } => {
                     let text = told::cause(&cause);
                     hop.outcome = format!("dropped: {text}");
-                    self.fails(hop, packet, trace, (fault, cause, text), ended);
+                    self.fails(hop, packet, trace, (fault, cause, text), ways);
                 }
                 End::Answered { cause, error } => {
                     let text = format!("{} (answered with {error})", told::cause(&cause));
                     hop.outcome = format!("refused with {error}");
-                    self.fails(hop, packet, trace, (fault, cause, text), ended);
+                    self.fails(hop, packet, trace, (fault, cause, text), ways);
                 }
                 End::Taken { rule, by } => {
                     hop.outcome = format!("given to {by}");
@@ -127,7 +126,7 @@ impl Walk<'_> {
                         what: format!("what becomes of it behind {by}"),
                         rule: Some(rule),
                     });
-                    ended.push(trace.ends(WayEnd::TooMany));
+                    ways.ended.push(trace.ends(WayEnd::TooMany));
                 }
             }
         }
@@ -140,7 +139,7 @@ impl Walk<'_> {
         packet: Packet,
         mut trace: Trace,
         (mut fault, cause, text): (Fault, Cause, String),
-        ended: &mut Vec<Trace>,
+        ways: &mut Ways,
     ) {
         if let Some(last) = hop.steps.last_mut() {
             last.effect = Effect::Ends;
@@ -149,7 +148,7 @@ impl Walk<'_> {
         trace.hops.push(hop);
         fault.why = Why::Kernel(cause);
         fault.packet = packet;
-        ended.push(trace.lost(self.places, fault, &text));
+        ways.ended.push(trace.lost(self.places, fault, &text));
     }
 
     pub(super) fn leaves(
@@ -159,8 +158,7 @@ impl Walk<'_> {
         leaving: Leaving,
         mut hop: Hop,
         mut trace: Trace,
-        open: &mut Vec<(Position, Trace)>,
-        ended: &mut Vec<Trace>,
+        ways: &mut Ways,
     ) -> Result<(), ExplainError> {
         let out = At {
             place: position.place,
@@ -185,7 +183,7 @@ impl Walk<'_> {
             neighbour: leaving.neighbour,
             by_kernel: true,
         };
-        self.cross(&crossing, leaving.packet, trace, open, ended)
+        self.cross(&crossing, leaving.packet, trace, ways)
     }
 
     /// The programs at the egress note the connection of what the kernel sends on between two routed ends.

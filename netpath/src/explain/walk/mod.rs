@@ -108,6 +108,14 @@ pub(super) struct Walk<'a> {
     pub diff: bool,
 }
 
+/// The ways that a packet may take.
+struct Ways {
+    /// Those that go on from somewhere.
+    open: Vec<(Position, Trace)>,
+    /// Those that have come to an end.
+    ended: Vec<Trace>,
+}
+
 /// What is known of a packet where the kernel gets it.
 struct Given {
     steps: Vec<Step>,
@@ -119,16 +127,18 @@ struct Given {
 impl Walk<'_> {
     /// All ways that a packet may take.
     pub(super) fn follow(&self, start: Position) -> Result<Vec<Trace>, ExplainError> {
-        let mut ended = Vec::new();
-        let mut open = vec![(start, Trace::new())];
-        while let Some((position, trace)) = open.pop() {
-            if ended.len() + open.len() >= WAYS {
-                ended.push(trace.ends(WayEnd::TooMany));
+        let mut ways = Ways {
+            open: vec![(start, Trace::new())],
+            ended: Vec::new(),
+        };
+        while let Some((position, trace)) = ways.open.pop() {
+            if ways.ended.len() + ways.open.len() >= WAYS {
+                ways.ended.push(trace.ends(WayEnd::TooMany));
                 break;
             }
-            self.go(position, trace, &mut open, &mut ended)?;
+            self.go(position, trace, &mut ways)?;
         }
-        Ok(ended)
+        Ok(ways.ended)
     }
 
     /// Through one namespace.
@@ -136,13 +146,13 @@ impl Walk<'_> {
         &self,
         position: Position,
         mut trace: Trace,
-        open: &mut Vec<(Position, Trace)>,
-        ended: &mut Vec<Trace>,
+        ways: &mut Ways,
     ) -> Result<(), ExplainError> {
         let key = (position.place, position.entry, position.packet.tuple());
         if trace.seen.contains(&key) || trace.hops.len() >= HOPS {
             let fault = Fault::at(&position, Why::Loop);
-            ended.push(trace.lost(self.places, fault, "it goes round in circles"));
+            ways.ended
+                .push(trace.lost(self.places, fault, "it goes round in circles"));
             return Ok(());
         }
         trace.seen.push(key);
@@ -176,7 +186,7 @@ impl Walk<'_> {
                         what: text,
                         rule: None,
                     });
-                    ended.push(trace.ends(WayEnd::TooMany));
+                    ways.ended.push(trace.ends(WayEnd::TooMany));
                     return Ok(());
                 } else {
                     let asked = fast::ask(self.places, at, &hooked, &position.packet, source_mac)?;
@@ -190,38 +200,32 @@ impl Walk<'_> {
                             });
                             given.steps = asked.steps;
                         }
-                        _ => return self.by_fast_path(position, at, asked, trace, open, ended),
+                        _ => return self.by_fast_path(position, at, asked, trace, ways),
                     }
                 }
             }
         }
-        self.by_kernel(&position, given, trace, open, ended)
+        self.by_kernel(&position, given, trace, ways)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "it is a part of the function that calls it"
-    )]
-
-    pub(super) fn cross(
+    fn cross(
         &self,
         crossing: &Crossing,
         packet: Packet,
         trace: Trace,
-        open: &mut Vec<(Position, Trace)>,
-        ended: &mut Vec<Trace>,
+        ways: &mut Ways,
     ) -> Result<(), ExplainError> {
         match crossing.go(self.places, packet)? {
-            crossing::Beyond::On(next) => open.push((next, trace)),
-            crossing::Beyond::Outside(end) => ended.push(trace.ends(end)),
+            crossing::Beyond::On(next) => ways.open.push((next, trace)),
+            crossing::Beyond::Outside(end) => ways.ended.push(trace.ends(end)),
             crossing::Beyond::Lost(fault, text) => {
-                ended.push(trace.lost(self.places, *fault, &text));
+                ways.ended.push(trace.lost(self.places, *fault, &text));
             }
         }
         Ok(())
     }
 
-    pub(super) fn hop(&self, position: &Position, by: By) -> Result<Hop, ExplainError> {
+    fn hop(&self, position: &Position, by: By) -> Result<Hop, ExplainError> {
         let place = self.places.place(position.place);
         let ingress = match position.entry {
             Entry::By { ifindex, .. } => Some(self.places.dev(At {
@@ -260,11 +264,11 @@ impl Trace {
         }
     }
 
-    pub(super) fn ends(self, end: WayEnd) -> Self {
+    fn ends(self, end: WayEnd) -> Self {
         Self { end, ..self }
     }
 
-    pub(super) fn lost(self, places: &Places, fault: Fault, text: &str) -> Self {
+    fn lost(self, places: &Places, fault: Fault, text: &str) -> Self {
         let place = places.place(fault.place).name.clone();
         Self {
             end: WayEnd::Lost {
