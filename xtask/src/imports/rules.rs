@@ -126,7 +126,15 @@ const LIBRARY: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that do no I/O.
-const PURE: [&str; 6] = ["model", "reconcile", "finding", "hash", "random", "ending"];
+const PURE: [&str; 7] = [
+    "audit",
+    "model",
+    "reconcile",
+    "finding",
+    "hash",
+    "random",
+    "ending",
+];
 
 /// Parts of the standard library that do.
 const IO: [&str; 6] = ["env", "fs", "io", "os", "process", "thread"];

@@ -242,9 +242,7 @@ fn shapers(
     let devs = subject.host_devs().into_iter().chain(subject.uplinks());
     for link in devs.filter_map(|dev| links.iter().find(|link| link.is_called(dev))) {
         let mut add = |direction, what| {
-            let listed = shapers
-                .entry((link.ifindex, direction))
-                .or_insert_with(Vec::new);
+            let listed = shapers.entry((link.ifindex, direction)).or_default();
             listed.push(what);
         };
         for qdisc in qdiscs.iter().filter(|qdisc| qdisc.ifindex == link.ifindex) {
