@@ -15,7 +15,7 @@ use crate::{
 const WRITE: &str = "NETPATH_WRITE";
 
 /// The parts of the page: a title, what is said before the table, the kinds.
-fn parts() -> [(&'static str, &'static str, Vec<&'static Kind>); 4] {
+fn parts() -> [(&'static str, &'static str, Vec<&'static Kind>); 5] {
     [
         (
             "Topology files",
