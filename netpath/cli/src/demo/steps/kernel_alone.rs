@@ -64,6 +64,8 @@ fn dies(story: &mut Story<'_>, family: Family) -> Result<(), DemoError> {
         Err(error) => return Err(error.into()),
     };
     let found = session.probe(&request, &story.options.interrupted)?;
+    // A signal has ended it, and what it has found is no answer.
+    story.pause()?;
     let document = api::Trace::of(&found, &session);
     let probe = document.packets.iter().find(|it| it.direction == "there");
     let near = story.cast.near.name.as_ref();
