@@ -16,8 +16,8 @@ use crate::{
         nft::Whole,
     },
     netlink::{
-        InterfaceAddress, Link, Neighbour, Netlink, QdiscParent, Route, RouteKind, Scope, Table,
-        Xfrm,
+        InterfaceAddress, Link, Neighbour, Netlink, QdiscParent, Resolved, Route, RouteKind, Rule,
+        Scope, Table, Xfrm,
     },
     netns::Inside,
 };
@@ -33,6 +33,8 @@ pub struct State {
     pub neighbours: Vec<Neighbour>,
     /// Every route, for what the kernel does not tell: what is an address here, and which routes drop.
     pub routes: Vec<Route>,
+    /// The rules that choose a routing table.
+    pub routing: Vec<Rule>,
     /// Its nf_tables, and with them its legacy tables.
     pub rules: Whole,
     /// The connections that are translated, whose ends no other one may have. Only read where there are rules that translate.
@@ -91,6 +93,7 @@ impl State {
             addresses: netlink.all_addresses()?,
             neighbours: netlink.neighbours()?,
             routes: netlink.routes(Table::All)?,
+            routing: netlink.rules()?,
             rules,
             translated,
             legacy,
@@ -136,6 +139,30 @@ impl State {
     pub fn has_route(&self, kind: RouteKind, destination: IpAddr) -> bool {
         let mut of_kind = self.routes.iter().filter(|route| route.kind == kind);
         of_kind.any(|route| route.dst.contains(&destination))
+    }
+
+    /// The multipath route by which a way leads.
+    pub fn multipath(&self, way: &Resolved, destination: IpAddr) -> Option<&Route> {
+        let found = self.routes.iter().filter(|route| {
+            route.table == way.table
+                && route.next_hops.len() > 1
+                && route.dst.contains(&destination)
+                && route
+                    .next_hops
+                    .iter()
+                    .any(|hop| hop.ifindex == Some(way.ifindex))
+        });
+        found.max_by_key(|route| route.dst.prefix_len())
+    }
+
+    /// Whether a rule of routing looks at protocols or ports.
+    pub fn routes_by_ports(&self, family: Family) -> bool {
+        let looks = |selector: &String| {
+            let words = ["ipproto ", "sport ", "dport "];
+            words.iter().any(|word| selector.starts_with(word))
+        };
+        let mut rules = self.routing.iter();
+        rules.any(|rule| rule.ipv6 == (family == Family::V6) && rule.selectors.iter().any(looks))
     }
 
     /// The first address of an interface that this family's kernel would take for its own, of those not on the link only.

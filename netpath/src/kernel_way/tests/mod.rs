@@ -1,6 +1,7 @@
 //! Packets followed through a namespace that is in memory alone: two interfaces, in1 and out2, and whatever rules.
 
 mod rules;
+mod sent;
 mod stages;
 
 use std::{collections::BTreeMap, net::IpAddr};

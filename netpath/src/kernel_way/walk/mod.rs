@@ -12,6 +12,7 @@ mod ipsec;
 mod nat;
 mod output;
 mod receive;
+mod routes;
 mod send;
 mod track;
 
@@ -27,7 +28,7 @@ use super::{
     Question, RuleAt, State, Step, Supposed, Transport, Unknown, Way, choices::Choices,
     kernel::Kernel,
 };
-use crate::netlink::{Lookup, NoWay, Resolved};
+use crate::netlink::Resolved;
 
 /// How many combinations of what cannot be known are followed.
 const RUNS: usize = 256;
@@ -231,28 +232,6 @@ impl<'a> Walk<'a> {
     pub fn is_on_any(&self, tree: &str, dev: &str, setting: &str) -> Result<bool, KernelWayError> {
         Ok(self.is_on(&format!("{tree}/conf/all/{setting}"))?
             || self.is_on(&format!("{tree}/conf/{dev}/{setting}"))?)
-    }
-
-    /// Asks for the packet's way, as of an interface, or of what is sent here.
-    fn resolve(&self, iif: Option<Ifindex>) -> Result<Result<Resolved, NoWay>, KernelWayError> {
-        let ends = self.packet.tuple();
-        let ports = match self.packet.transport {
-            Transport::Tcp { .. } | Transport::Udp { .. } => {
-                Some((ends.source_port, ends.destination_port))
-            }
-            Transport::Icmp { .. } | Transport::Other(_) => None,
-        };
-        self.kernel.resolve(&Lookup {
-            iif,
-            oif: None,
-            source: Some(self.packet.source),
-            destination: self.packet.destination,
-            tos: self.packet.tos & 0xfc,
-            mark: self.packet.mark,
-            protocol: Some(self.packet.protocol()),
-            ports,
-            flow_label: self.packet.flow_label,
-        })
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netpath_common::{Family, Ifindex, Mac};
 
-use super::{Going, Walk, stop};
+use super::{Going, Walk, routes::Why, stop};
 use crate::{
     kernel_way::{Cause, End, KernelWayError, Outcome, Place, Unknown, kernel::LOOPBACK},
     netfilter::nft::Hook,
@@ -126,7 +126,7 @@ impl Walk<'_> {
     }
 
     fn route_in(&mut self, ifindex: Ifindex, dev: &str) -> Going<Resolved> {
-        let found = self.resolve(Some(ifindex))?;
+        let found = self.resolve(Why::CameBy(ifindex))?;
         let refused = match found {
             Ok(route) if self.family() == Family::V4 || !is_unroutable(route.kind) => {
                 return Ok(route);

@@ -2,7 +2,7 @@
 
 use netpath_common::Family;
 
-use super::{Going, Walk};
+use super::{Going, Walk, routes::Why};
 use crate::{
     kernel_way::{Cause, End, Outcome, Place, Tuple, kernel::LOOPBACK},
     netfilter::nft::Hook,
@@ -14,7 +14,7 @@ impl Walk<'_> {
         if !self.state.has(self.packet.source) && !self.packet.source.is_loopback() {
             return self.drop(Place::Route, Cause::SourceNotHere);
         }
-        let route = self.route_out(Place::Route)?;
+        let route = self.route_out(Place::Route, Why::Sent)?;
         self.note(Place::Route, Outcome::Passes, self.way_out(&route));
         self.oif = Some(route.ifindex);
         self.route = Some(route);
@@ -33,8 +33,8 @@ impl Walk<'_> {
     }
 
     /// The route of what is sent here; refused, the socket is told.
-    fn route_out(&mut self, place: Place) -> Going<Resolved> {
-        let refused = match self.resolve(None)? {
+    fn route_out(&mut self, place: Place, why: Why) -> Going<Resolved> {
+        let refused = match self.resolve(why)? {
             Ok(route) => return Ok(route),
             Err(refused) => refused,
         };
@@ -50,7 +50,7 @@ impl Walk<'_> {
 
     /// Behind what changed at OUTPUT what routes go by (`ip_route_me_harder`).
     pub(super) fn reroute(&mut self) -> Going<()> {
-        let route = self.route_out(Place::Reroute)?;
+        let route = self.route_out(Place::Reroute, Why::Changed)?;
         self.note(Place::Reroute, Outcome::Changes, self.way_out(&route));
         self.route = Some(route);
         Ok(())

@@ -3,6 +3,7 @@
 
 mod rule;
 mod saved;
+mod target;
 
 use std::{fs, io};
 

@@ -1,0 +1,67 @@
+//! What a socket of the namespace sends.
+
+use super::*;
+use crate::netlink::{Rule, RuleAction};
+
+/// Another way for who asks with ports than for who asks without.
+struct ByPorts;
+
+impl Kernel for ByPorts {
+    fn resolve(&self, lookup: &Lookup) -> Result<Result<Resolved, NoWay>, KernelWayError> {
+        let ifindex = if lookup.ports.is_some() { OUT } else { IN };
+        Ok(Ok(Resolved { ifindex, ..out() }))
+    }
+
+    fn setting(&self, _key: &str) -> Result<Option<i64>, KernelWayError> {
+        Ok(Some(0))
+    }
+}
+
+fn sent() -> Question {
+    let mut question = question(Family::V4);
+    question.packet.source = ip("10.9.0.2");
+    question.entry = Entry::Sent;
+    question
+}
+
+fn leaves_by(state: &State) -> Ifindex {
+    let answer = ask(state, &ByPorts, &sent()).expect("the test says all");
+    leaving(answer.certain().expect("one end")).ifindex
+}
+
+#[test]
+fn a_packet_that_was_marked_is_routed_anew_without_its_ports_unless_rules_look_at_them() {
+    let mut state = state();
+    assert_eq!(leaves_by(&state), OUT);
+    let marks = vec![
+        immediate(&7u32.to_ne_bytes()),
+        Operation::Store {
+            to: Value::Meta(3),
+            from: Register(0),
+        },
+    ];
+    let at = (Hook::Output, -150);
+    chain(&mut state, "filter", at, Policy::Accept, &[marks]);
+    // A chain of type filter has no packet routed anew.
+    assert_eq!(leaves_by(&state), OUT);
+    let chain = state.rules.chains.get_mut(&chain_id("filter"));
+    let base = chain.and_then(|chain| chain.base.as_mut());
+    "route".clone_into(&mut base.expect("a base chain").kind);
+    assert_eq!(leaves_by(&state), IN);
+    state.routing.push(Rule {
+        ipv6: false,
+        priority: 7,
+        action: RuleAction::Table(100),
+        selectors: vec!["ipproto 6".to_owned()],
+    });
+    assert_eq!(leaves_by(&state), OUT);
+}
+
+#[test]
+fn a_source_of_somebody_else_is_refused() {
+    let mut question = sent();
+    question.packet.source = ip("10.1.0.2");
+    let end = certain(&state(), &Told::default(), &question);
+    let cause = Cause::SourceNotHere;
+    assert_eq!(end, End::Dropped { cause });
+}
