@@ -76,6 +76,7 @@ fn words(command: &str, file: &str) -> String {
         "down" => format!("down -f {file}"),
         "endpoint" => "endpoint add x --node nothing --address 10.0.5.2/24".to_owned(),
         "fastpath" => "fastpath off".to_owned(),
+        "explain" => "explain a b".to_owned(),
         other => other.to_owned(),
     }
 }
@@ -194,6 +195,7 @@ fn a_day(lab: &Lab, node: &str, run: &dyn Fn(Work, &str) -> Output) {
     assert!(ends(Work::Maps, &format!("maps --node @{node}"), 0).contains("endpoints_v6"));
     assert!(ends(Work::Maps, "maps dump endpoint_records", 0).contains("va1"));
     assert!(ends(Work::Nodes, "show @x", 0).contains("fd00:5::2"));
+    assert!(ends(Work::Nodes, "explain @a1 @x", 0).contains("the answer comes back"));
     ends(
         Work::Nodes,
         &format!("fastpath off --node @{node} --endpoint @a1"),
