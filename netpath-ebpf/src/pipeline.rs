@@ -191,10 +191,7 @@ fn endpoint_stages<F: Routed>(
     connections::is_fast::<F>(skb)?;
     trail::is_fast(skb);
     match route.kind() {
-        RouteKind::Local => {
-            let features = Features::of_node();
-            to_local(skb, packet, &route.endpoint, features, egress)
-        }
+        RouteKind::Local => to_local(skb, packet, &route.endpoint, Features::of_node(), egress),
         RouteKind::Remote => to_remote(skb, packet, egress),
     }
 }

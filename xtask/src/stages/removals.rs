@@ -29,6 +29,12 @@ pub const IN_PARTS: &[(&str, &str)] = &[
 #[cfg(test)]
 const KERNELS: &str = "tests/tests/programs/kernels.rs";
 
+/// What shadow mode keeps from being done, and what is noted for who asks about a packet: of neither has the lab any.
+#[cfg(test)]
+const SHADOW: &str = "tests/tests/programs/shadow.rs";
+#[cfg(test)]
+const TRAIL: &str = "tests/tests/programs/trail.rs";
+
 /// Checks that no case can show without destroying the lab, and the test that shows them instead.
 #[cfg(test)]
 pub const ELSEWHERE: &[(&str, &str)] = &[
@@ -39,6 +45,13 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
     ("gate::lets_between(", KERNELS),
     ("gate::lets_out(egress.ifindex)?", KERNELS),
     ("gate::is_bare(skb)", "tests/tests/conformance_tun.rs"),
+    ("shadow::spared(skb, self.verdict)", SHADOW),
+    (
+        "shadow::lets_change(skb, egress.ifindex, features)?",
+        SHADOW,
+    ),
+    ("trail::destination(skb, &route.endpoint)", TRAIL),
+    ("trail::is_fast(skb)", TRAIL),
 ];
 
 const fn removal(
@@ -461,7 +474,9 @@ pub const REMOVALS: &[Removal] = &[
         "destination: local prefix, from an endpoint",
         PIPELINE,
         ENDPOINT,
-        &["RouteKind::Local => to_local(skb, packet, &route.endpoint, egress),"],
+        &[
+            "RouteKind::Local => to_local(skb, packet, &route.endpoint, Features::of_node(), egress),",
+        ],
         &["RouteKind::Local => to_remote(skb, packet, egress),"],
     ),
     removal(
@@ -737,7 +752,7 @@ pub const REMOVALS: &[Removal] = &[
     removal(
         "count",
         "main.rs",
-        "fn act",
+        "fn count",
         &["counters::count(&hop, length);"],
         &[],
     ),

@@ -1,7 +1,7 @@
 //! What goes into a report.
 
 use netpath::{
-    api::{Diagnosis, Flows, Hops, Status},
+    api::{Audit, Diagnosis, Flows, Hops, Status},
     counters,
     datapath::{self, AYA_VERSION, Datapath, map_names},
     doctor, flows,
@@ -63,6 +63,9 @@ const DOCUMENTS: &[(&str, Make)] = &[
     }),
     ("maps.json", |_| json(&maps::summaries(&open()?)?)),
     ("doctor.json", diagnosis),
+    ("audit.json", |_| {
+        json(&Audit::new(&provision::audit(None, None)?))
+    }),
 ];
 
 /// All parts, each with what could not be had of it.
