@@ -68,6 +68,13 @@ fn topology() -> String {
             "host_dev = \"va1\", prefixes = [\"10.9.0.0/28\", \"fd00:9::/64\"]",
             1,
         )
+        // The other node leads there, too.
+        .replacen(
+            "    { dst = \"10.0.1.0/24\", via",
+            "    { dst = \"10.9.0.0/28\", via = \"100.100.198.250\" },\n    \
+             { dst = \"fd00:9::/64\", via = \"fd00:198::250\" },\n    { dst = \"10.0.1.0/24\", via",
+            1,
+        )
 }
 
 #[test]

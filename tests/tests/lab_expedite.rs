@@ -16,7 +16,7 @@ use netpath::{
 };
 use netpath_tests::{
     command::TempFile,
-    lab::{Deadline, Lab, ONE_NODE, test_process},
+    lab::{Deadline, Lab, ONE_NODE, on_its_own, test_process},
     netpath,
 };
 
@@ -33,24 +33,19 @@ fn value() -> String {
 fn alone(test: &str) {
     let file = env::temp_dir().join(format!("netpath-expedited-{}-{test}", std::process::id()));
     fs::write(&file, "0").expect("a file");
-    let script = "mount -t tmpfs tmpfs /run && mkdir /run/netns && mount -t tmpfs tmpfs /run/netns && \
-                  mount --make-shared /run/netns && mount -t bpf bpf /sys/fs/bpf && \
-                  mount --bind \"$0\" /sys/kernel/rcu_expedited && exec \"$@\"";
-    let output = Command::new("unshare")
-        .args(["--mount", "--pid", "--fork", "--mount-proc"])
-        .args(["--propagation", "private", "--", "sh", "-c", script])
-        .arg(&file)
-        .arg(env::current_exe().expect("this binary"))
-        .args(["--exact", test, "--ignored", "--nocapture"])
-        .output();
-    fs::remove_file(&file).expect("remove");
-    let output = output.expect("unshare");
-    let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && printed.contains("1 passed"),
-        "{printed}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let _gone = Removed(&file);
+    on_its_own(test, &format!("mount --bind {} {SWITCH}", file.display()));
+}
+
+/// A file that is gone when this is dropped.
+struct Removed<'a>(&'a Path);
+
+impl Drop for Removed<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(self.0) {
+            eprintln!("{}: {error}", self.0.display());
+        }
+    }
 }
 
 /// What stands there while it is brought up, and afterwards.

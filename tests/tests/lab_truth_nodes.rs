@@ -15,7 +15,7 @@ use netpath::{
     provision::{self, FastPath, NodeStatus, ProvisionError, Selection},
 };
 use netpath_tests::{
-    lab::{Deadline, Lab, ONE_NODE, TWO_NODES, addresses, on_a_machine, run},
+    lab::{Deadline, Lab, ONE_NODE, TWO_NODES, addresses, on_a_machine, on_its_own, run},
     netpath,
 };
 use nix::{
@@ -78,6 +78,31 @@ fn an_endpoint_is_switched_whatever_node_is_elsewhere() {
             assert!(error.to_string().contains(&there), "{error}");
             let error = switch(&lab.name("nobody")).expect_err("it is nowhere");
             assert!(matches!(error, ProvisionError::NotUp { .. }), "{error}");
+        });
+        assert_eq!(row(lab, "H"), (FastPath::On, vec![]));
+    });
+}
+
+/// Who switches all that is up switches what is here, and is told of a machine that is elsewhere. Other tests' labs are up too, so
+/// this one has mounts of its own.
+#[test]
+fn all_are_switched_but_a_machine_elsewhere() {
+    on_its_own("only_what_is_here_is_switched", "true");
+}
+
+#[test]
+#[ignore = "where nothing else is up"]
+fn only_what_is_here_is_switched() {
+    let other = Lab::up(ONE_NODE);
+    on_a_machine(|lab| {
+        lab.converge();
+        lab.inside("P", || {
+            let all = Selection::default();
+            let told = provision::set_fast_path_telling(false.into(), &all, &mut |_| {});
+            let told = told.expect("what is here is switched");
+            assert_eq!(row(&other, "A").0, FastPath::Off);
+            let ids: Vec<&str> = told.findings.iter().map(|finding| finding.id).collect();
+            assert!(ids.contains(&"other_namespace"), "{ids:?}");
         });
         assert_eq!(row(lab, "H"), (FastPath::On, vec![]));
     });

@@ -286,12 +286,7 @@ impl Found<'_, '_> {
 
     fn place(&self, id: &ChainId) -> String {
         let legacy = if self.rules.is_legacy { "legacy " } else { "" };
-        let family = match id.family {
-            TableFamily::Ip => "ip",
-            TableFamily::Ip6 => "ip6",
-            _ => "inet",
-        };
-        format!("{legacy}{family} {} {}", id.table, id.name)
+        format!("{legacy}{} {} {}", id.family, id.table, id.name)
     }
 
     /// The item in the group of the effect that does most.

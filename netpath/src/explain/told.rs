@@ -3,11 +3,7 @@
 use std::net::IpAddr;
 
 use super::way::{Effect, Step};
-use crate::{
-    kernel_way::{self, Cause, NextHopState, Outcome, Place, RuleAt},
-    netfilter::nft::TableFamily,
-    netlink::NeighbourState,
-};
+use crate::kernel_way::{self, Cause, NextHopState, Outcome, Place, RuleAt};
 
 /// A step of the kernel's.
 pub(super) fn step(step: &kernel_way::Step) -> Step {
@@ -36,7 +32,7 @@ fn place(place: &Place) -> String {
             table,
             chain,
             ..
-        } => format!("{} {table} {chain}", self::family(*family)),
+        } => format!("{family} {table} {chain}"),
         Place::Programs => "programs".to_owned(),
         Place::Conntrack => "conntrack".to_owned(),
         Place::Martian => "addresses".to_owned(),
@@ -52,20 +48,6 @@ fn place(place: &Place) -> String {
     }
 }
 
-/// As `nft` calls it.
-pub(super) fn family(family: TableFamily) -> String {
-    match family {
-        TableFamily::Inet => "inet",
-        TableFamily::Ip => "ip",
-        TableFamily::Ip6 => "ip6",
-        TableFamily::Arp => "arp",
-        TableFamily::Bridge => "bridge",
-        TableFamily::Netdev => "netdev",
-        TableFamily::Other(number) => return format!("family {number}"),
-    }
-    .to_owned()
-}
-
 /// Why a packet goes no further.
 pub(super) fn cause(cause: &Cause) -> String {
     match cause {
@@ -77,7 +59,7 @@ pub(super) fn cause(cause: &Cause) -> String {
 /// A rule, or a policy.
 pub(super) fn rule(rule: &RuleAt) -> String {
     let (chain, table) = (&rule.chain, &rule.table);
-    let family = family(rule.family);
+    let family = rule.family;
     match rule.handle {
         None => format!("{chain} (table {family} {table}) has policy DROP and no rule accepts it"),
         Some(_) => format!(
@@ -92,28 +74,11 @@ pub(super) fn neighbour(next_hop: Option<IpAddr>, state: NextHopState) -> Step {
     let whom = next_hop.map_or_else(|| "the other end".to_owned(), |it| it.to_string());
     let text = match state {
         NextHopState::Unneeded => format!("{whom} needs no Ethernet address"),
-        NextHopState::Known { mac, state } => format!("{whom} has {mac} ({})", word(state)),
+        NextHopState::Known { mac, state } => format!("{whom} has {mac} ({state})"),
         NextHopState::Asked { state: None } => format!("{whom} is not known yet, and asked first"),
         NextHopState::Asked { state: Some(state) } => {
-            format!("{whom} is asked first ({})", word(state))
+            format!("{whom} is asked first ({state})")
         }
     };
     Step::passes("neighbour", text)
-}
-
-/// As `ip neigh` calls it.
-fn word(state: NeighbourState) -> String {
-    match state {
-        NeighbourState::None => "none",
-        NeighbourState::Incomplete => "incomplete",
-        NeighbourState::Reachable => "reachable",
-        NeighbourState::Stale => "stale",
-        NeighbourState::Delay => "delay",
-        NeighbourState::Probe => "probe",
-        NeighbourState::Failed => "failed",
-        NeighbourState::NoArp => "noarp",
-        NeighbourState::Permanent => "permanent",
-        NeighbourState::Other(number) => return number.to_string(),
-    }
-    .to_owned()
 }

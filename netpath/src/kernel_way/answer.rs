@@ -314,16 +314,8 @@ impl Answer {
 
 impl fmt::Display for RuleAt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let family = match self.family {
-            TableFamily::Inet => "inet",
-            TableFamily::Ip => "ip",
-            TableFamily::Ip6 => "ip6",
-            TableFamily::Arp => "arp",
-            TableFamily::Bridge => "bridge",
-            TableFamily::Netdev => "netdev",
-            TableFamily::Other(_) => "other",
-        };
-        write!(f, "table {family} {}, chain {}", self.table, self.chain)?;
+        let (family, table) = (self.family, &self.table);
+        write!(f, "table {family} {table}, chain {}", self.chain)?;
         match self.handle {
             Some(_) => write!(f, ", rule {}: {}", self.number, self.text),
             None => write!(f, ": {}", self.text),

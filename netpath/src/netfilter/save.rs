@@ -45,9 +45,12 @@ pub fn parse(text: &str) -> Option<Saved> {
         } else if let Some(chain) = line.strip_prefix(':') {
             let mut words = chain.split_whitespace();
             let name = words.next()?;
-            let policy = match words.next()?.parse() {
-                Ok(policy) => Some((policy, words.next().map_or(Some(Count::default()), count)?)),
-                Err(()) => None,
+            let policy = match words.next()? {
+                "-" => None,
+                policy => {
+                    let counted = words.next().map_or(Some(Count::default()), count)?;
+                    Some((policy.parse().ok()?, counted))
+                }
             };
             let chain = SavedChain {
                 policy,
@@ -124,7 +127,7 @@ pub fn as_ruleset(saved: &Saved, family: Family) -> Ruleset {
 }
 
 /// Where a built-in chain is called: `NF_IP_PRI_*` of linux/netfilter_ipv4.h.
-fn place(table: &str, chain: &str) -> Option<(Hook, i32)> {
+pub(super) fn place(table: &str, chain: &str) -> Option<(Hook, i32)> {
     let hook = match chain {
         "PREROUTING" => Hook::Prerouting,
         "INPUT" => Hook::Input,
@@ -222,7 +225,7 @@ fn is_of_packet_option(option: &str) -> bool {
 }
 
 /// Words, of which one in double quotes may have blanks.
-fn words(text: &str) -> Vec<String> {
+pub(super) fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let (mut quoted, mut escaped) = (false, false);

@@ -58,14 +58,8 @@ fn ask(chain: &ChainId) -> Words {
             return Words::Iptables(by_order(&text));
         }
     }
-    let family = match chain.family {
-        TableFamily::Inet => "inet",
-        TableFamily::Ip => "ip",
-        TableFamily::Ip6 => "ip6",
-        TableFamily::Arp => "arp",
-        TableFamily::Bridge => "bridge",
-        TableFamily::Netdev => "netdev",
-        TableFamily::Other(_) => return Words::Nft(BTreeMap::new()),
+    let Some(family) = chain.family.name() else {
+        return Words::Nft(BTreeMap::new());
     };
     let arguments = ["-a", "list", "chain", family, &chain.table, &chain.name];
     let text = command::run("nft", &arguments, "").unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Neighbours: who is known at which Ethernet address.
 
-use std::{net::IpAddr, time::Duration};
+use std::{fmt, net::IpAddr, time::Duration};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::{
@@ -51,6 +51,24 @@ pub enum NeighbourState {
     Permanent,
     /// Any other number.
     Other(u16),
+}
+
+impl fmt::Display for NeighbourState {
+    /// As `ip neigh` calls it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::None => "none",
+            Self::Incomplete => "incomplete",
+            Self::Reachable => "reachable",
+            Self::Stale => "stale",
+            Self::Delay => "delay",
+            Self::Probe => "probe",
+            Self::Failed => "failed",
+            Self::NoArp => "noarp",
+            Self::Permanent => "permanent",
+            Self::Other(number) => return write!(f, "{number}"),
+        })
+    }
 }
 
 /// A tick of the clock that the kernel tells times in (`USER_HZ`).

@@ -219,8 +219,15 @@ pub struct Selection {
     pub accept_bypass: bool,
 }
 
-/// Attaches the fast path, to take packets or in shadow mode, or detaches it, and re-creates nothing. What is wished is recorded, so that it survives. `progress`
-/// is told of each change when it is done.
+impl Selection {
+    /// Whether it is all that is up.
+    fn is_everything(&self) -> bool {
+        self.node.is_none() && self.endpoint.is_none()
+    }
+}
+
+/// Attaches the fast path, to take packets or in shadow mode, or detaches it, and re-creates nothing. What is wished is recorded,
+/// so that it survives. `progress` is told of each change when it is done.
 ///
 /// # Errors
 /// When nothing of that name is up, or the kernel refuses; then the node is switched back to what was wished before.

@@ -14,7 +14,7 @@ use crate::{
     finding::Finding,
     lock::TopologyLock,
     model::NodePlace,
-    reconcile::{self, Change, Recorded, Wanted, Wishes},
+    reconcile::{self, Change, Recorded, Refusal, Refused, Wanted, Wishes},
 };
 
 /// See [`super::set_fast_path`].
@@ -31,6 +31,7 @@ pub fn set(
     let _expedited = expedited(&names);
     let (mut changes, mut findings) = (Vec::new(), Vec::new());
     let mut errors = Vec::new();
+    let mut elsewhere = Vec::new();
     let mut matched = false;
     let mut report = |change: &Change| {
         progress(change);
@@ -49,8 +50,20 @@ pub fn set(
             {
                 tracing::warn!(%error, "node {name} is left as it is");
             }
+            Err(ProvisionError::Refused(refused))
+                if selection.is_everything()
+                    && matches!(refused.refusal, Refusal::OtherNamespace { .. }) =>
+            {
+                elsewhere.push(refused);
+            }
             Err(error) => errors.push(error),
         }
+    }
+    // Who asks for all that is up asks for what is here, and is told of the rest.
+    if matched {
+        findings.extend(elsewhere.iter().map(Refused::finding));
+    } else {
+        errors.extend(elsewhere.into_iter().map(ProvisionError::from));
     }
     if let Some(error) = error::all(errors) {
         return Err(error);

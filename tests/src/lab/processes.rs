@@ -29,6 +29,31 @@ pub fn test_process(test: &str) -> Command {
     command
 }
 
+/// Runs one of this binary's ignored tests with mounts of its own, /run and bpffs among them, as process 1's: nothing else is up
+/// there. `prepare` is run by the shell before it.
+///
+/// # Panics
+/// When it fails, or is not there.
+pub fn on_its_own(test: &str, prepare: &str) {
+    let script = format!(
+        "mount -t tmpfs tmpfs /run && mkdir /run/netns && mount -t tmpfs tmpfs /run/netns && \
+         mount --make-shared /run/netns && mount -t bpf bpf /sys/fs/bpf && {prepare} && exec \"$@\""
+    );
+    let output = Command::new("unshare")
+        .args(["--mount", "--pid", "--fork", "--mount-proc"])
+        .args(["--propagation", "private", "--", "sh", "-c", &script, "sh"])
+        .arg(env::current_exe().expect("this binary"))
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .output()
+        .expect("unshare");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && printed.contains("1 passed"),
+        "{printed}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
 /// How a process attaches its programs, if not as its kernel can.
 const MODE_VARIABLE: &str = "NETPATH_ATTACH";
 

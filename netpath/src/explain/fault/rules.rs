@@ -2,7 +2,7 @@
 
 use super::Doctor;
 use crate::{
-    explain::{ExplainError, obstacle::Obstacle, places::PlaceId, told},
+    explain::{ExplainError, obstacle::Obstacle, places::PlaceId},
     finding::Finding,
     kernel_way::RuleAt,
     netfilter::nft::TableFamily,
@@ -75,7 +75,7 @@ impl Doctor<'_> {
                     .map(|dev| format!(" iifname {dev}"))
                     .unwrap_or_default();
                 let to = to.map(|dev| format!(" oifname {dev}")).unwrap_or_default();
-                let family = told::family(rule.family);
+                let family = rule.family;
                 format!(
                     "nft insert rule {family} {} {chain}{from}{to} accept",
                     rule.table
@@ -92,9 +92,7 @@ impl Doctor<'_> {
             }
             None => format!(
                 "nft delete rule {} {} {} handle {handle}",
-                told::family(rule.family),
-                rule.table,
-                rule.chain
+                rule.family, rule.table, rule.chain
             ),
         };
         command(&self.entry(place), line)

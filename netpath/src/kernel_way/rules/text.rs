@@ -1,6 +1,8 @@
 //! A rule in words, close to those of `nft`, for where nobody else can be asked for them.
 
-use crate::netfilter::nft::{Header, Operation, Refusal, Relation, Translation, Value, Verdict};
+use crate::netfilter::nft::{
+    Header, Operation, Refusal, Relation, Source, Translation, Value, Verdict,
+};
 
 /// All that a rule says.
 pub(super) fn of(operations: &[Operation]) -> String {
@@ -77,54 +79,6 @@ fn verdict_word(verdict: &Verdict) -> String {
 
 /// A value's name.
 pub(super) fn value(value: &Value) -> String {
-    const META: [&str; 26] = [
-        "length",
-        "protocol",
-        "priority",
-        "mark",
-        "iif",
-        "oif",
-        "iifname",
-        "oifname",
-        "iiftype",
-        "oiftype",
-        "skuid",
-        "skgid",
-        "nftrace",
-        "rtclassid",
-        "secmark",
-        "nfproto",
-        "l4proto",
-        "ibrname",
-        "obrname",
-        "pkttype",
-        "cpu",
-        "iifgroup",
-        "oifgroup",
-        "cgroup",
-        "random",
-        "ipsec",
-    ];
-    const CONNECTION: [&str; 18] = [
-        "state",
-        "direction",
-        "status",
-        "mark",
-        "secmark",
-        "expiration",
-        "helper",
-        "l3proto",
-        "saddr",
-        "daddr",
-        "protocol",
-        "proto-src",
-        "proto-dst",
-        "label",
-        "packets",
-        "bytes",
-        "avgpkt",
-        "zone",
-    ];
     match value {
         Value::Payload {
             header,
@@ -139,14 +93,8 @@ pub(super) fn value(value: &Value) -> String {
             };
             format!("@{header},{},{}", offset * 8, length * 8)
         }
-        Value::Meta(key) => match META.get(*key as usize) {
-            Some(name) => format!("meta {name}"),
-            None => format!("meta {key}"),
-        },
-        Value::Connection { key, .. } => match CONNECTION.get(*key as usize) {
-            Some(name) => format!("ct {name}"),
-            None => format!("ct {key}"),
-        },
+        Value::Meta(key) => Source::Meta(*key).to_string(),
+        Value::Connection { key, .. } => Source::Connection(*key).to_string(),
         Value::Fib { .. } => "fib".to_owned(),
         Value::Extension { .. } => "exthdr".to_owned(),
         Value::Choice { by, .. } => (*by).to_owned(),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use netpath_common::Family;
 
-use super::{Going, Walk};
+use super::{Going, Walk, table};
 use crate::{
     kernel_way::{Cause, End, KernelWayError, Outcome, Place},
     netfilter::nft::Hook,
@@ -18,8 +18,8 @@ impl Walk<'_> {
     pub(super) fn forwarded(&mut self, route: Resolved, dev: &str) -> Going<End> {
         let out = self.state.dev(route.ifindex);
         let way = match route.via {
-            Some(via) => format!("table {}: via {via} by {out}", route.table),
-            None => format!("table {}: on the link by {out}", route.table),
+            Some(via) => format!("{}: via {via} by {out}", table(route.table)),
+            None => format!("{}: on the link by {out}", table(route.table)),
         };
         self.note(Place::Route, Outcome::Passes, way);
         self.oif = Some(route.ifindex);

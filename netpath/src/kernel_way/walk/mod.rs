@@ -56,6 +56,16 @@ pub fn ask(
     Ok(Answer { ways, more: true })
 }
 
+/// A routing table as `ip route` calls it: `RT_TABLE_*` of linux/rtnetlink.h.
+fn table(number: u32) -> String {
+    match number {
+        253 => "table default".to_owned(),
+        254 => "table main".to_owned(),
+        255 => "table local".to_owned(),
+        other => format!("table {other}"),
+    }
+}
+
 /// Why a walk goes no further.
 pub(super) enum Stop {
     /// The packet is at its end.

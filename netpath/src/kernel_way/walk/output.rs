@@ -100,10 +100,10 @@ impl Walk<'_> {
         };
         let text = match known {
             NextHopState::Unneeded => format!("{next_hop}: no Ethernet address is needed"),
-            NextHopState::Known { mac, state } => format!("{next_hop} is at {mac} ({state:?})"),
+            NextHopState::Known { mac, state } => format!("{next_hop} is at {mac} ({state})"),
             NextHopState::Asked { state: None } => format!("{next_hop} is asked first"),
             NextHopState::Asked { state: Some(state) } => {
-                format!("{next_hop} is asked again: {state:?}")
+                format!("{next_hop} is asked again: {state}")
             }
         };
         self.note(Place::Neighbour, Outcome::Passes, text);

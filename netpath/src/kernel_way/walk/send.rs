@@ -2,7 +2,7 @@
 
 use netpath_common::Family;
 
-use super::{Going, Walk, routes::Why};
+use super::{Going, Walk, routes::Why, table};
 use crate::{
     kernel_way::{Cause, End, Outcome, Place, Tuple, kernel::LOOPBACK},
     netfilter::nft::Hook,
@@ -27,8 +27,8 @@ impl Walk<'_> {
         let dev = self.state.dev(route.ifindex);
         match (route.kind, route.via) {
             (RouteKind::Local, _) => "to this host itself".to_owned(),
-            (_, Some(via)) => format!("table {}: via {via} by {dev}", route.table),
-            (_, None) => format!("table {}: on the link by {dev}", route.table),
+            (_, Some(via)) => format!("{}: via {via} by {dev}", table(route.table)),
+            (_, None) => format!("{}: on the link by {dev}", table(route.table)),
         }
     }
 

@@ -70,7 +70,7 @@ pub(super) mod meta {
     pub const L4PROTO: u32 = 16;
 
     /// As `nft` writes them.
-    pub const NAMES: [&str; 25] = [
+    pub const NAMES: [&str; 26] = [
         "length",
         "protocol",
         "priority",
@@ -96,26 +96,36 @@ pub(super) mod meta {
         "oifgroup",
         "cgroup",
         "random",
+        "ipsec",
     ];
 }
 
 pub(super) mod connection {
     //! `enum nft_ct_keys`.
     pub const STATE: u32 = 0;
-}
 
-/// `enum nft_ct_keys`, as `nft` writes them.
-const CONNECTION: [&str; 7] = [
-    "state",
-    "direction",
-    "status",
-    "mark",
-    "secmark",
-    "expiration",
-    "helper",
-];
-/// `NFT_CT_ZONE`.
-const CONNECTION_ZONE: u32 = 17;
+    /// As `nft` writes them.
+    pub const NAMES: [&str; 18] = [
+        "state",
+        "direction",
+        "status",
+        "mark",
+        "secmark",
+        "expiration",
+        "helper",
+        "l3proto",
+        "saddr",
+        "daddr",
+        "protocol",
+        "proto-src",
+        "proto-dst",
+        "label",
+        "packets",
+        "bytes",
+        "avgpkt",
+        "zone",
+    ];
+}
 
 impl Source {
     /// Whether it is a field of the packet that is neither an address nor what the kernel knows of it besides.
@@ -159,8 +169,7 @@ impl fmt::Display for Source {
                 write!(f, "{header} byte {offset}, {length} long")
             }
             Self::Meta(number) => named(f, "meta", &meta::NAMES, *number),
-            Self::Connection(CONNECTION_ZONE) => f.write_str("ct zone"),
-            Self::Connection(number) => named(f, "ct", &CONNECTION, *number),
+            Self::Connection(number) => named(f, "ct", &connection::NAMES, *number),
             Self::Other(name) => f.write_str(name),
         }
     }

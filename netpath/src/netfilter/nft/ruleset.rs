@@ -1,6 +1,9 @@
 //! What a namespace's nf_tables hold.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use super::{
     condition::NamePattern,
@@ -25,6 +28,30 @@ pub enum TableFamily {
     Netdev,
     /// Any other number.
     Other(u8),
+}
+
+impl TableFamily {
+    /// As `nft` calls it; `None` for a number that it has no word for.
+    pub fn name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Inet => "inet",
+            Self::Ip => "ip",
+            Self::Ip6 => "ip6",
+            Self::Arp => "arp",
+            Self::Bridge => "bridge",
+            Self::Netdev => "netdev",
+            Self::Other(_) => return None,
+        })
+    }
+}
+
+impl fmt::Display for TableFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.name(), self) {
+            (None, Self::Other(number)) => write!(f, "family {number}"),
+            (name, _) => f.pad(name.unwrap_or_default()),
+        }
+    }
 }
 
 /// Where a base chain is called.
