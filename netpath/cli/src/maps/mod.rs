@@ -209,9 +209,18 @@ fn dump_table(entries: &[NodeEntry]) -> Table {
         .first()
         .map(|first| first.entry.headings())
         .unwrap_or_default();
+    let rows: Vec<_> = entries
+        .iter()
+        .map(|NodeEntry { node, entry }| (node, entry.cells()))
+        .collect();
+    // A field that no entry has anything in would only take room.
+    let is_told = |at: usize| rows.iter().any(|(_, cells)| !cells[at].is_empty());
+    let told: Vec<usize> = (0..headings.len()).filter(|at| is_told(*at)).collect();
+    let headings = told.iter().map(|at| headings[*at].clone());
     let mut table = Table::new(std::iter::once("node".to_owned()).chain(headings));
-    for NodeEntry { node, entry } in entries {
-        table.row(std::iter::once(node.clone()).chain(entry.cells()));
+    for (node, cells) in &rows {
+        let cells = told.iter().map(|at| cells[*at].clone());
+        table.row(std::iter::once((*node).clone()).chain(cells));
     }
     table
 }

@@ -81,7 +81,12 @@ impl Planner<'_> {
         let endpoints = node.endpoints.iter().filter(|(name, record)| {
             let link = own_veth(&self.world, name, record);
             let is_planned = self.is_switching || of_endpoints.contains(name.as_str());
-            let on = record.fast_path.wants(node.fast_path).attaches();
+            // The file's wish is recorded with the endpoint's own step.
+            let mut wanted = self.wanted.endpoints.iter();
+            let wanted = wanted.find(|wanted| wanted.name == **name);
+            let wish = wanted.and_then(|wanted| wanted.fast_path);
+            let mode = wish.unwrap_or(record.fast_path).wants(node.fast_path);
+            let on = mode.attaches();
             on && is_planned && is_in_place(link, &record.host_dev)
         });
         uplinks

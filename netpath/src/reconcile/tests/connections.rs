@@ -171,6 +171,24 @@ fn what_is_yet_to_be_routed_is_an_end_already() {
     assert_eq!(all.into_iter().collect::<Vec<_>>(), ["10.0.2.2/32"]);
 }
 
+/// One whose programs were off by the file, and are not any more, beside one that is new and comes before it.
+#[test]
+fn what_the_file_switches_on_is_attached_before_connections_are_entered() {
+    let mut before = lab();
+    before.fast_path = None;
+    let mut after = before.clone();
+    let first = before.endpoints.remove(0);
+    for wanted in &mut before.endpoints {
+        wanted.fast_path = Some(netpath_common::FastPathWish::Off);
+    }
+    for wanted in &mut after.endpoints {
+        wanted.fast_path = Some(netpath_common::FastPathWish::On);
+    }
+    assert_eq!(after.endpoints[0].name, first.name);
+    let world = made(&before);
+    check(&world, &planned(&after, &world));
+}
+
 /// While programs run nobody notes a connection of what is no end yet.
 #[test]
 fn what_becomes_an_end_under_way_is_asked_for() {
