@@ -150,7 +150,9 @@ fn server(lab: &Lab, talk: Talk) -> UdpSocket {
 fn question(client: &UdpSocket, server: &UdpSocket, length: usize) -> String {
     let data: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
     let mut buffer = vec![0; length + 1];
-    client.send(&data).expect("asking");
+    if let Err(error) = client.send(&data) {
+        return format!("no question sent: {}", error.kind());
+    }
     let (got, peer) = match server.recv_from(&mut buffer) {
         Ok(received) => received,
         Err(error) => return format!("no question: {}", error.kind()),
