@@ -55,8 +55,11 @@ fn like_frames(flow: &Flow) -> Vec<Case> {
 /// Whether all that a case sends reaches node A, and says the same, without the Ethernet header that it has on a wire. What
 /// is about frames, or about the neighbours that are on a wire, does not.
 fn can_go_by_tun(lab: &Lab, case: &Case) -> bool {
+    // What answers it goes back and forth between the devices until its hop limit ends: some of that after the case.
+    let bounces = case.family == Family::V6 && case.name.starts_with("source: link-local");
     if case.path == Path::SameNode
         || case.name == OF_THE_LINK
+        || bounces
         || !case.steps.iter().all(is_without_neighbours)
     {
         return false;

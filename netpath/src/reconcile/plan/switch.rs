@@ -71,7 +71,12 @@ impl Wishes {
 #[must_use]
 pub fn switch(wanted: &Wanted, wishes: &Wishes, world: &World) -> Plan {
     let mut fresh = Fresh::new(0);
-    let mut planner = Planner::new(wanted, world, &mut fresh);
+    // The wishes stand in the records from the first step on; what was wished before counts no more.
+    let mut wanted = wanted.clone();
+    for endpoint in &mut wanted.endpoints {
+        endpoint.fast_path = None;
+    }
+    let mut planner = Planner::new(&wanted, world, &mut fresh);
     if wishes.wants_any() {
         planner.refuse_room();
         wanted
