@@ -58,11 +58,14 @@ impl World {
         let begun = Instant::now();
         let mut seen = Seen::default();
         let mut agreed = None;
-        // An error about who is not there comes late, wherever it goes.
-        let quiet = match seen.agrees(self, &answer.ways[0].end, sent) {
-            true if matches!(answer.ways[0].end, End::Leaves(_)) => GIVEN_UP,
-            _ => QUIET,
-        };
+        // An error about who is not there comes late, wherever it goes, and is not to be taken for the next packet's. Where it is
+        // all that can happen it is waited for.
+        let is_certain = answer.ways.len() == 1;
+        let comes_late = answer.ways.iter().any(|way| {
+            let is_awaited = is_certain && !seen.agrees(self, &way.end, sent);
+            matches!(&way.end, End::Leaves(leaving) if self.asks_in_vain(leaving)) && !is_awaited
+        });
+        let quiet = if comes_late { GIVEN_UP } else { QUIET };
         loop {
             self.look(&mut seen, Duration::from_micros(200));
             let agrees = answer
@@ -79,6 +82,15 @@ impl World {
                 return seen;
             }
         }
+    }
+
+    /// Whether a packet leaves to somebody who does not answer.
+    fn asks_in_vain(&self, leaving: &Leaving) -> bool {
+        let links = &self.links;
+        let at = links.iter().position(|(it, ..)| *it == leaving.ifindex);
+        let is_known = matches!(leaving.neighbour, NextHopState::Known { .. });
+        let answers = |at| ALIVE.map(move |last| ip(self.family, [side(at), 0, last]));
+        !is_known && at.is_some_and(|at| !answers(at).any(|it| it == leaving.next_hop))
     }
 
     fn look(&mut self, seen: &mut Seen, within: Duration) {
@@ -237,13 +249,7 @@ impl Seen {
         else {
             return false;
         };
-        let answers = ALIVE.map(|last| ip(world.family, [side(at), 0, last]));
-        let is_known = matches!(leaving.neighbour, NextHopState::Known { .. });
-        if !is_known
-            && !answers
-                .into_iter()
-                .any(|address| address == leaving.next_hop)
-        {
+        if world.asks_in_vain(leaving) {
             // Nobody is there: the sender hears that after a while.
             let (kind, code) = match world.family {
                 Family::V4 => (3, 1),
