@@ -70,6 +70,27 @@ fn socket(lab: &Lab, pod: &str, at: SocketAddr) -> UdpSocket {
     socket
 }
 
+/// Waits until nobody is at a UDP port: a program that another test is about to run holds a copy of each open socket
+/// between its fork and its exec.
+fn closed(lab: &Lab, pod: &str, port: u16) {
+    let at_port = format!(":{port:04X}");
+    let is_open = || {
+        ["udp", "udp6"].iter().any(|protocol| {
+            let path = format!("/proc/thread-self/net/{protocol}");
+            let sockets = std::fs::read_to_string(path).expect("readable");
+            let mut locals = sockets
+                .lines()
+                .filter_map(|it| it.split_whitespace().nth(1));
+            locals.any(|local| local.ends_with(&at_port))
+        })
+    };
+    let deadline = Deadline::new();
+    while lab.inside(pod, is_open) {
+        deadline.check(|| format!("{pod}: port {port} is still open"));
+        std::thread::yield_now();
+    }
+}
+
 /// The pod has nobody at the port: the client is told so as if by the service.
 #[test]
 fn a_client_is_told_of_a_closed_port_by_whom_it_asked() {
@@ -97,6 +118,9 @@ fn a_server_is_told_of_a_client_that_has_gone() {
             let client = socket(lab, "a1", (address("a1", family), 0).into());
             let sent = client.send_to(b"bye", service(pod, family));
             sent.expect("a route");
+            let port = client.local_addr().expect("bound").port();
+            drop(client);
+            closed(lab, "a1", port);
             serving.recv_from(&mut [0; 8]).expect("a datagram").1
         };
         serving.connect(from).expect("a route");
