@@ -29,15 +29,28 @@ impl HopKey {
     /// parts waits until they are in its cache, which is a good part of what counting a packet costs.
     #[inline(always)]
     pub const fn new(ingress: Ifindex, egress: Ifindex, verdict: Verdict) -> Self {
-        let (outcome, reason) = verdict.numbers();
-        let (outcome, reason) = (outcome.number() as u32, reason as u32);
+        let packed = verdict.packed();
         let why = if cfg!(target_endian = "little") {
-            reason | outcome << 16
+            packed
         } else {
-            reason << 16 | outcome << 8
+            packed << 16 | packed >> 8 & 0xff00
         };
-        // SAFETY: a `repr(C)` structure of two indexes and, in the third word, the reason, the outcome and a zero.
-        unsafe { core::mem::transmute::<[u32; 3], Self>([ingress.0, egress.0, why]) }
+        Self::from_words([ingress.0, egress.0, why])
+    }
+
+    /// The row of these [words](Self::words).
+    #[inline(always)]
+    pub const fn from_words(words: [u32; 3]) -> Self {
+        // SAFETY: a `repr(C)` structure of two indexes and, in the third word, the reason, the outcome and a zero, which may be
+        // anything.
+        unsafe { core::mem::transmute::<[u32; 3], Self>(words) }
+    }
+
+    /// Ingress, egress, and in the third word reason and outcome.
+    #[inline(always)]
+    pub const fn words(self) -> [u32; 3] {
+        // SAFETY: as in `from_words`.
+        unsafe { core::mem::transmute::<Self, [u32; 3]>(self) }
     }
 }
 

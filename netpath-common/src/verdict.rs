@@ -282,6 +282,33 @@ impl Verdict {
         unsafe { core::mem::transmute::<[u16; 2], Self>([discriminant, 0]) }
     }
 
+    /// In one number, to be passed on: the reason's in the lower half, above it the outcome's.
+    #[inline(always)]
+    pub const fn packed(self) -> u32 {
+        let (outcome, reason) = self.numbers();
+        (outcome.number() as u32) << 16 | reason as u32
+    }
+
+    /// The verdict of such a number; `None` of one that is none.
+    #[inline(always)]
+    pub const fn unpacked(number: u32) -> Option<Self> {
+        let reason = number as u16;
+        match Outcome::from_number((number >> 16) as u8) {
+            Some(Outcome::RedirectPeer) => Some(Self::redirect_peer()),
+            Some(Outcome::RedirectNeigh) => Some(Self::redirect_neigh()),
+            Some(Outcome::Punt) => match PuntReason::from_number(reason) {
+                Some(reason) => Some(Self::Punt(reason)),
+                None => None,
+            },
+            Some(Outcome::Drop) => match DropReason::from_number(reason) {
+                Some(reason) => Some(Self::Drop(reason)),
+                None => None,
+            },
+            Some(Outcome::Deliver) => Some(Self::Deliver),
+            None => None,
+        }
+    }
+
     /// The outcome and the reason's number, 0 where the outcome has none.
     pub const fn numbers(self) -> (Outcome, u16) {
         match self {
@@ -306,6 +333,24 @@ mod tests {
             Verdict::redirect_neigh().numbers(),
             (Outcome::RedirectNeigh, 0)
         );
+    }
+
+    #[test]
+    fn a_verdict_is_packed_and_unpacked() {
+        let punts = PuntReason::ALL.iter().map(|&it| Verdict::Punt(it));
+        let drops = DropReason::ALL.iter().map(|&it| Verdict::Drop(it));
+        let others = [
+            Verdict::RedirectPeer,
+            Verdict::RedirectNeigh,
+            Verdict::Deliver,
+        ];
+        for verdict in punts.chain(drops).chain(others) {
+            assert_eq!(Verdict::unpacked(verdict.packed()), Some(verdict));
+        }
+        // No outcome, and a reason that is another outcome's.
+        for number in [0, 10 << 16, 16 << 16, 13 << 16 | 201, 14 << 16 | 101] {
+            assert_eq!(Verdict::unpacked(number), None, "{number:#x}");
+        }
     }
 
     #[test]

@@ -20,6 +20,8 @@ use aya_ebpf::{
 };
 use netpath_common::Ifindex;
 
+use crate::ends::{self, Transport};
+
 /// Length of an Ethernet header in bytes.
 pub const ETHERNET: usize = 14;
 
@@ -64,7 +66,13 @@ pub trait View {
 
     /// A copy of `N` bytes at any offset from the start of the frame; `None` where it ends before.
     fn copy<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+
+    /// [`ends::transport_v6`].
+    fn transport_v6(&self, at: u32) -> Option<Transport>;
 }
+
+/// The kernel's for a program on a packet.
+pub type Context = *mut __sk_buff;
 
 /// The packet that the program runs on.
 pub struct Skb {
@@ -80,11 +88,17 @@ impl Skb {
         Self { ctx, missing: 0 }
     }
 
-    /// The same packet, which has no header of the link's.
+    /// A packet with an Ethernet header.
     #[inline(always)]
-    pub fn bare(&self) -> Self {
+    pub fn frame(raw: Context) -> Self {
+        Self::new(TcContext::new(raw))
+    }
+
+    /// A packet that has no header of the link's.
+    #[inline(always)]
+    pub fn bare(raw: Context) -> Self {
         Self {
-            ctx: TcContext::new(self.raw()),
+            ctx: TcContext::new(raw),
             missing: ETHERNET,
         }
     }
@@ -102,8 +116,25 @@ impl Skb {
         unsafe { (*self.raw()).protocol as u16 }
     }
 
+    /// A packet of which so much is missing.
     #[inline(always)]
-    fn raw(&self) -> *mut __sk_buff {
+    pub fn of(raw: Context, missing: u32) -> Self {
+        // One of two, whatever it is: the verifier knows no more of it than what is seen here.
+        match missing {
+            0 => Self::frame(raw),
+            _ => Self::bare(raw),
+        }
+    }
+
+    /// How much of the frame is not there, in bytes.
+    #[inline(always)]
+    pub fn missing(&self) -> u32 {
+        self.missing as u32
+    }
+
+    /// The kernel's context.
+    #[inline(always)]
+    pub fn raw(&self) -> Context {
         self.ctx.as_ptr().cast()
     }
 
@@ -321,7 +352,7 @@ impl Skb {
 /// What a run for a test can say of its packet (`cb`), and what a packet of the wire has there by chance. It is passed on by value, so
 /// that the packet itself needs no place on the stack.
 #[derive(Clone, Copy)]
-pub struct Control(*mut __sk_buff);
+pub struct Control(Context);
 
 impl Control {
     /// The first word.
@@ -374,6 +405,11 @@ impl View for Skb {
             0 => Some(unsafe { bytes.assume_init() }),
             _ => None,
         }
+    }
+
+    #[inline(always)]
+    fn transport_v6(&self, at: u32) -> Option<Transport> {
+        Transport::unpacked(ends::ends_transport_v6(self, at))
     }
 }
 
@@ -527,6 +563,10 @@ pub(crate) mod tests {
         fn copy<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
             let start = offset as usize;
             self.bytes.get(start..start + N)?.try_into().ok()
+        }
+
+        fn transport_v6(&self, at: u32) -> Option<Transport> {
+            ends::transport_v6(self, at)
         }
     }
 

@@ -23,6 +23,7 @@ use crate::{
     ends::{self, Between, Ends, Part},
     family::{V4, V6},
     flow::Flows,
+    once::once,
     trail,
 };
 
@@ -67,11 +68,24 @@ pub trait Connections: Tables + Between + Flows {
 
     /// Takes a connection out; false where it is not there.
     fn remove(key: &Self::Of) -> bool;
+
+    /// [`by_ports`].
+    fn by_ports(skb: &mut Skb) -> u32;
+
+    /// [`is_others_entered`].
+    fn is_others_entered(skb: &Skb) -> u32;
+
+    /// [`enter_of`].
+    fn enter(skb: &Skb);
 }
 
 /// The same for both families, each in its own map.
 macro_rules! connections {
-    ($family:ident, $size:literal, $number:ident, $version:literal, $map:ident) => {
+    ($family:ident, $size:literal, $number:ident, $version:literal, $map:ident, $by_ports:ident, $is_others:ident, $enter:ident) => {
+        once!(fn $by_ports(&mut skb) -> u32 = by_ports::<$family>);
+        once!(fn $is_others(&skb) -> u32 = is_others_entered::<$family>);
+        once!(fn $enter(&skb) = enter_of::<$family>);
+
         impl Connections for $family {
             type Of = ConnectionKey<$size>;
 
@@ -107,20 +121,53 @@ macro_rules! connections {
             fn remove(key: &Self::Of) -> bool {
                 $map.remove(key).is_ok()
             }
+
+            #[inline(always)]
+            fn by_ports(skb: &mut Skb) -> u32 {
+                $by_ports(skb)
+            }
+
+            #[inline(always)]
+            fn is_others_entered(skb: &Skb) -> u32 {
+                $is_others(skb)
+            }
+
+            #[inline(always)]
+            fn enter(skb: &Skb) {
+                $enter(skb);
+            }
         }
     };
 }
-connections!(V4, 4, u32, 4, CONNECTIONS_V4);
-connections!(V6, 16, u128, 6, CONNECTIONS_V6);
+connections!(
+    V4,
+    4,
+    u32,
+    4,
+    CONNECTIONS_V4,
+    connections_by_ports_v4,
+    connections_others_v4,
+    connections_enter_v4
+);
+connections!(
+    V6,
+    16,
+    u128,
+    6,
+    CONNECTIONS_V6,
+    connections_by_ports_v6,
+    connections_others_v6,
+    connections_enter_v6
+);
 
 /// The connection of a packet from one routed end to another is not the kernel's.
 #[inline(always)]
 pub fn is_fast<F: Connections>(skb: &mut Skb) -> Result<(), Verdict> {
     // One after the other: the kernel counts the stack of calls within calls.
-    let is_kernels = match by_ports::<F>(skb) {
+    let is_kernels = match F::by_ports(skb) {
         ENTERED => true,
         NOT_ENTERED => false,
-        _ => is_others_entered::<F>(skb),
+        _ => F::is_others_entered(skb) != 0,
     };
     if is_kernels {
         return Err(Verdict::Punt(PuntReason::KernelConnection));
@@ -135,7 +182,7 @@ const WITHOUT_PORTS: u32 = 2;
 
 /// Whether a connection with ports is entered. A function of its own: what it is found by takes room on the stack, which the
 /// stages behind need for themselves.
-#[inline(never)]
+#[inline(always)]
 fn by_ports<F: Connections>(skb: &mut Skb) -> u32 {
     // Headers that were read before can be read again.
     let (Ok((source, destination)), Ok(flow)) = (F::ends(skb), F::flow(skb)) else {
@@ -202,8 +249,13 @@ fn is_entered<F: Connections>(skb: &Skb, key: &F::Of) -> bool {
 }
 
 /// As [`is_entered`], of a packet without ports: ICMP, and whatever else.
-#[inline(never)]
-fn is_others_entered<F: Connections>(skb: &Skb) -> bool {
+#[inline(always)]
+fn is_others_entered<F: Connections>(skb: &Skb) -> u32 {
+    is_part_entered::<F>(skb).into()
+}
+
+#[inline(always)]
+fn is_part_entered<F: Connections>(skb: &Skb) -> bool {
     match ends::of::<F>(skb) {
         Some((ends, Part::Packet)) => is_packets::<F>(skb, &ends),
         Some((ends, Part::Error)) => is_entered::<F>(skb, &F::of(&ends).0),
@@ -242,8 +294,8 @@ pub fn is_noted(skb: &Skb) -> bool {
 
 /// Enters the connection of a packet that the kernel itself delivers or sends on, unless that is of no use: what goes between
 /// ends of which one is not routed is the kernel's anyway.
-#[inline(never)]
-pub fn enter<F: Connections>(skb: &Skb) {
+#[inline(always)]
+fn enter_of<F: Connections>(skb: &Skb) {
     let Some((ends, part)) = ends::of::<F>(skb) else {
         return;
     };

@@ -7,7 +7,9 @@ use aya_ebpf::{
     btf_maps::{HashMap, PerCpuArray, PerCpuHashMap},
     macros::btf_map,
 };
-use netpath_common::{HOP_ROWS as ROWS, HOPS_MAX, HopCounter, HopKey, Ifindex, OVERFLOW_ROWS};
+use netpath_common::{HOP_ROWS as ROWS, HOPS_MAX, HopCounter, HopKey, OVERFLOW_ROWS};
+
+use crate::once::once;
 
 /// Per-hop counters.
 #[btf_map(name = "hops")]
@@ -74,7 +76,8 @@ pub fn count(hop: &HopKey, length: u32) {
         bytes: u64::from(length),
     };
     if !count_in(&HOPS, hop, one) {
-        count_overflow(hop, one.bytes);
+        let [_, _, why] = hop.words();
+        counters_count_overflow(why, one.bytes);
     }
 }
 
@@ -120,23 +123,22 @@ pub fn count_hit(row: u32, hop: &HopKey, length: u32) {
     }
 }
 
-#[inline(never)]
-fn count_overflow(hop: &HopKey, bytes: u64) {
-    let row = HopKey {
-        ingress: Ifindex(0),
-        egress: Ifindex(0),
-        ..*hop
-    };
+/// Counts in the row of an outcome and a reason, whatever the interfaces are.
+#[inline(always)]
+fn count_overflow(why: u32, bytes: u64) {
+    let row = HopKey::from_words([0, 0, why]);
     let one = HopCounter { packets: 1, bytes };
     // It is preallocated, with a row for every outcome and reason there is: there is room.
     let _always = count_in(&HOP_OVERFLOW, &row, one);
 }
 
+once!(fn counters_count_overflow(why: u32, bytes: u64) = count_overflow);
+
 #[cfg(test)]
 mod tests {
     use std::cell::{Cell, RefCell};
 
-    use netpath_common::{DropReason, Verdict};
+    use netpath_common::{DropReason, Ifindex, Verdict};
 
     use super::*;
 

@@ -5,8 +5,9 @@ use netpath_common::has_ports;
 use network_types::ip::IpProto;
 
 use crate::{
-    access::View,
+    access::{Skb, View},
     family::{Family, V4, V6},
+    once::once,
     parse::{ETHERNET, FRAGMENT_MASK, IPV6_END, Parse},
 };
 
@@ -15,8 +16,6 @@ const OFFSET_MASK: u16 = 0x1fff;
 /// Extension headers that are looked behind: each that there is once, the destination's twice, as RFC 8200 (section 4.1) has
 /// them. Connection tracking looks behind any number.
 const EXTENSIONS: u32 = 6;
-/// The same in what an ICMP error quotes.
-const EXTENSIONS_QUOTED: u32 = 2;
 /// Length of an ICMP header, in bytes; what it quotes follows.
 const ICMP_HEADER: u32 = 8;
 
@@ -60,6 +59,33 @@ pub struct Transport {
     is_first: bool,
 }
 
+impl Transport {
+    /// In a number that is not zero.
+    #[inline(always)]
+    fn packed(self) -> u64 {
+        const IS_ONE: u64 = 1 << 16;
+        IS_ONE
+            | u64::from(self.protocol)
+            | u64::from(self.is_fragment) << 8
+            | u64::from(self.is_first) << 9
+            | u64::from(self.at) << 32
+    }
+
+    /// That of such a number; `None` of zero.
+    #[inline(always)]
+    pub fn unpacked(number: u64) -> Option<Self> {
+        if number == 0 {
+            return None;
+        }
+        Some(Self {
+            protocol: number as u8,
+            at: (number >> 32) as u32,
+            is_fragment: number & 1 << 8 != 0,
+            is_first: number & 1 << 9 != 0,
+        })
+    }
+}
+
 /// What kind of ICMP message it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Message {
@@ -77,7 +103,7 @@ pub trait Between: Parse {
     const ICMP: u8;
 
     /// What is behind the IP header so many bytes from the start of the frame, and behind so many extension headers.
-    fn transport(view: &impl View, at: u32, extensions: u32) -> Option<Transport>;
+    fn transport(view: &impl View, at: u32) -> Option<Transport>;
 
     /// What an ICMP type says.
     fn message(kind: u8) -> Message;
@@ -87,7 +113,7 @@ impl Between for V4 {
     const ICMP: u8 = IpProto::Icmp as u8;
 
     #[inline(always)]
-    fn transport(view: &impl View, at: u32, _extensions: u32) -> Option<Transport> {
+    fn transport(view: &impl View, at: u32) -> Option<Transport> {
         let [version_and_length] = view.copy(at)?;
         let [high, low, _ttl, protocol] = view.copy(at + 6)?;
         let fragment = u16::from_be_bytes([high, low]);
@@ -114,50 +140,9 @@ impl Between for V4 {
 impl Between for V6 {
     const ICMP: u8 = IpProto::Ipv6Icmp as u8;
 
-    /// Extension headers have their length in units of 8 bytes, the first not counted; a fragment's has its offset in the third
-    /// and fourth byte, with three flags (RFC 8200, section 4). An authentication header's is in units of 4, the first two not
-    /// counted (RFC 4302, section 2.2).
     #[inline(always)]
-    fn transport(view: &impl View, at: u32, extensions: u32) -> Option<Transport> {
-        const HOP_BY_HOP: u8 = IpProto::HopOpt as u8;
-        const ROUTING: u8 = IpProto::Ipv6Route as u8;
-        const OPTIONS: u8 = IpProto::Ipv6Opts as u8;
-        const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
-        const AUTHENTICATION: u8 = IpProto::Ah as u8;
-        const NO_FLAGS: u16 = 0xfff8;
-        let [first] = view.copy(at + 6)?;
-        let mut found = Transport {
-            protocol: first,
-            at: at + (IPV6_END - ETHERNET) as u32,
-            is_fragment: false,
-            is_first: true,
-        };
-        for _ in 0..extensions {
-            match found.protocol {
-                HOP_BY_HOP | ROUTING | OPTIONS => {
-                    let [next, units] = view.copy(found.at)?;
-                    found.protocol = next;
-                    found.at += (u32::from(units) + 1) * 8;
-                }
-                AUTHENTICATION => {
-                    let [next, units] = view.copy(found.at)?;
-                    found.protocol = next;
-                    found.at += (u32::from(units) + 2) * 4;
-                }
-                FRAGMENT => {
-                    let [next, _, high, low] = view.copy(found.at)?;
-                    found.protocol = next;
-                    found.at += 8;
-                    found.is_fragment = true;
-                    found.is_first = u16::from_be_bytes([high, low]) & NO_FLAGS == 0;
-                    if !found.is_first {
-                        return Some(found);
-                    }
-                }
-                _ => return Some(found),
-            }
-        }
-        Some(found)
+    fn transport(view: &impl View, at: u32) -> Option<Transport> {
+        view.transport_v6(at)
     }
 
     /// RFC 4443, sections 2.1 and 4.
@@ -171,22 +156,77 @@ impl Between for V6 {
     }
 }
 
+/// What is behind the header of the IPv6 packet that begins so many bytes from the start of the frame.
+///
+/// Extension headers have their length in units of 8 bytes, the first not counted; a fragment's has its offset in the third
+/// and fourth byte, with three flags (RFC 8200, section 4). An authentication header's is in units of 4, the first two not
+/// counted (RFC 4302, section 2.2).
+#[inline(always)]
+pub fn transport_v6(view: &impl View, at: u32) -> Option<Transport> {
+    const HOP_BY_HOP: u8 = IpProto::HopOpt as u8;
+    const ROUTING: u8 = IpProto::Ipv6Route as u8;
+    const OPTIONS: u8 = IpProto::Ipv6Opts as u8;
+    const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
+    const AUTHENTICATION: u8 = IpProto::Ah as u8;
+    const NO_FLAGS: u16 = 0xfff8;
+    let [first] = view.copy(at + 6)?;
+    let mut found = Transport {
+        protocol: first,
+        at: at + (IPV6_END - ETHERNET) as u32,
+        is_fragment: false,
+        is_first: true,
+    };
+    for _ in 0..EXTENSIONS {
+        match found.protocol {
+            HOP_BY_HOP | ROUTING | OPTIONS => {
+                let [next, units] = view.copy(found.at)?;
+                found.protocol = next;
+                found.at += (u32::from(units) + 1) * 8;
+            }
+            AUTHENTICATION => {
+                let [next, units] = view.copy(found.at)?;
+                found.protocol = next;
+                found.at += (u32::from(units) + 2) * 4;
+            }
+            FRAGMENT => {
+                let [next, _, high, low] = view.copy(found.at)?;
+                found.protocol = next;
+                found.at += 8;
+                found.is_fragment = true;
+                found.is_first = u16::from_be_bytes([high, low]) & NO_FLAGS == 0;
+                if !found.is_first {
+                    return Some(found);
+                }
+            }
+            _ => return Some(found),
+        }
+    }
+    Some(found)
+}
+
+#[inline(always)]
+fn packed_transport_v6(skb: &Skb, at: u32) -> u64 {
+    transport_v6(skb, at).map_or(0, Transport::packed)
+}
+
+once!(pub fn ends_transport_v6(&skb, at: u32) -> u64 = packed_transport_v6);
+
 /// The ends of a packet; of an ICMP error those of what it quotes. None where it ends too early to tell.
 #[inline(always)]
 pub fn of<F: Between>(view: &impl View) -> Option<(Ends<F>, Part)> {
-    let (ends, part, quoted) = at::<F>(view, ETHERNET as u32, EXTENSIONS)?;
+    let (ends, part, quoted) = at::<F>(view, ETHERNET as u32)?;
     if part != Part::Error {
         return Some((ends, part));
     }
-    let (ends, _, _) = at::<F>(view, quoted, EXTENSIONS_QUOTED)?;
+    let (ends, _, _) = at::<F>(view, quoted)?;
     Some((ends, Part::Error))
 }
 
 /// The ends of the packet so many bytes from the start of the frame, and where what it quotes begins if it is an ICMP error.
 #[inline(always)]
-fn at<F: Between>(view: &impl View, at: u32, extensions: u32) -> Option<(Ends<F>, Part, u32)> {
+fn at<F: Between>(view: &impl View, at: u32) -> Option<(Ends<F>, Part, u32)> {
     let (source, destination) = F::addresses(view, at)?;
-    let transport = F::transport(view, at, extensions)?;
+    let transport = F::transport(view, at)?;
     let mut ends = Ends {
         source,
         destination,

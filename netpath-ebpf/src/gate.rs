@@ -17,7 +17,7 @@ use netpath_common::{
     Verdict, gate_word,
 };
 
-use crate::{access::Skb, family::Family};
+use crate::{access::Skb, family::Family, once::once};
 
 /// The interfaces that programs are attached to, by ifindex: two per endpoint would be generous.
 #[btf_map(name = "interfaces")]
@@ -33,10 +33,19 @@ pub static GATES: Array<GateWord, { GATE_WORDS as usize }> = Array::new();
 pub(crate) fn of(interface: Ifindex) -> Gate {
     match gate_word(interface) {
         Some(word) => GATES.get(word).map_or(Gate(0), |word| word.gate(interface)),
-        // SAFETY: a few numbers are read, and at once.
-        None => unsafe { INTERFACES.get(interface) }.map_or(Gate(0), InterfaceEntry::gate),
+        None => Gate(gate_of_high_index(interface.0) as u8),
     }
 }
+
+/// The gate of an interface for which there is none in the array.
+#[inline(always)]
+fn of_high_index(interface: u32) -> u32 {
+    // SAFETY: a few numbers are read, and at once.
+    let entry = unsafe { INTERFACES.get(Ifindex(interface)) };
+    entry.map_or(0, |entry| entry.gate().0.into())
+}
+
+once!(fn gate_of_high_index(interface: u32) -> u32 = of_high_index);
 
 /// The gate that a packet came in by, where its interface's data is complete.
 #[inline(always)]
@@ -55,7 +64,7 @@ pub fn lets_in<F: Family>(skb: &Skb, gate: Gate) -> Result<(), Verdict> {
     if !gate.has(Gate::PUNT_INGRESS) {
         return Ok(());
     }
-    let number = ingress_reason(skb.interface().0);
+    let number = gate_ingress_reason(skb.interface().0);
     if number == u32::from(F::NOT_FORWARDED_OTHER.number()) {
         return Ok(());
     }
@@ -82,7 +91,7 @@ pub fn lets_out(egress: Ifindex) -> Result<Gate, Verdict> {
         return Err(Verdict::Punt(PuntReason::NotAnUplink));
     }
     if gate.has(Gate::PUNT_EGRESS) {
-        return Err(egress_reason(egress.0));
+        return Err(punt(gate_egress_reason(egress.0)));
     }
     Ok(gate)
 }
@@ -100,21 +109,23 @@ pub fn lets_between(entry: &EndpointEntry, source: u16) -> Result<(), Verdict> {
     Ok(())
 }
 
-// Functions of their own, so that what is rare takes no room among what is not.
-
-#[inline(never)]
+#[inline(always)]
 fn ingress_reason(interface: u32) -> u32 {
     // SAFETY: one number is read, and at once.
     let entry = unsafe { INTERFACES.get(Ifindex(interface)) };
     entry.map_or(0, |entry| entry.punt_ingress.into())
 }
 
-#[inline(never)]
-fn egress_reason(interface: u32) -> Verdict {
+once!(fn gate_ingress_reason(interface: u32) -> u32 = ingress_reason);
+
+#[inline(always)]
+fn egress_reason(interface: u32) -> u32 {
     // SAFETY: as above.
     let entry = unsafe { INTERFACES.get(Ifindex(interface)) };
-    named(entry.map_or(0, |entry| entry.punt_egress))
+    entry.map_or(0, |entry| entry.punt_egress.into())
 }
+
+once!(fn gate_egress_reason(interface: u32) -> u32 = egress_reason);
 
 /// The destination's, if it has one.
 #[inline(always)]

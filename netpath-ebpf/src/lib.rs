@@ -22,6 +22,7 @@ mod features;
 mod fib;
 mod flow;
 mod gate;
+mod once;
 mod parse;
 mod records;
 mod reverse_path;

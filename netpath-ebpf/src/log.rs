@@ -16,7 +16,7 @@ use crate::{access::View as _, gate};
 pub fn decision(skb: &Skb, hop: &HopKey, length: u32) {
     // On its way into an endpoint it has got an Ethernet header.
     if hop.outcome != Outcome::RedirectPeer.number() && gate::is_bare(skb) {
-        packet(&skb.bare(), hop, length);
+        packet(&Skb::bare(skb.raw()), hop, length);
     } else {
         packet(skb, hop, length);
     }

@@ -14,6 +14,7 @@ pub use crate::access::ETHERNET;
 use crate::{
     access::{Header, LinkDestination, Skb, Unreadable, View},
     family::{Family, V4, V6},
+    once::once,
 };
 
 /// End of an IPv4 header without options, in bytes from the start of the frame.
@@ -339,13 +340,14 @@ fn behind_extensions(skb: &impl View, first: u8) -> (u8, u16, u16) {
     }
 }
 
-/// What [`behind_extensions`] finds, the protocol in the lowest byte, the ports 16 and 32 bits above. A function of its own: its
-/// loop is rarely run, and the FIB is asked in several places.
-#[inline(never)]
+/// What [`behind_extensions`] finds, the protocol in the lowest byte, the ports 16 and 32 bits above.
+#[inline(always)]
 fn packed_behind_extensions(skb: &Skb, first: u32) -> u64 {
     let (protocol, source, destination) = behind_extensions(skb, first as u8);
     u64::from(protocol) | u64::from(source) << 16 | u64::from(destination) << 32
 }
+
+once!(fn parse_behind_extensions(&skb, first: u32) -> u64 = packed_behind_extensions);
 
 /// Whether this is a header that is looked behind.
 #[inline(always)]
@@ -558,7 +560,7 @@ fn ipv6_flow(skb: &mut Skb) -> Result<Flow, Verdict> {
     let class = header.word::<14>();
     let next_header = header.byte::<20>();
     let (protocol, source_port, destination_port) = if is_extension(next_header) {
-        let found = packed_behind_extensions(skb, next_header.into());
+        let found = parse_behind_extensions(skb, next_header.into());
         (found as u8, (found >> 16) as u16, (found >> 32) as u16)
     } else {
         let (source, destination) = ports::<IPV6_WITH_PORTS, 54, 56>(skb, next_header);

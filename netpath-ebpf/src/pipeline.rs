@@ -8,21 +8,24 @@ use crate::{
     access::Skb,
     checks,
     connections::{self, Connections},
-    destination::{self, Tables},
+    destination,
     family::{V4, V6},
     features::Features,
     fib::{self, NextHop, Route},
     gate,
-    parse::{self, Frame, Network, Parse, Parsed, Place},
+    once::once,
+    parse::{self, Frame, Network, Parsed, Place},
     reverse_path,
     rewrite::{self, Hop},
-    shadow, side, source, trail,
+    shadow,
+    side::{self, Sided},
+    source, trail,
 };
 
 /// All that a family brings to the stages.
-trait Routed: Parse + Tables + Connections + Route + Hop {}
+trait Routed: Sided + Connections + Route + Hop {}
 
-impl<F: Parse + Tables + Connections + Route + Hop> Routed for F {}
+impl<F: Sided + Connections + Route + Hop> Routed for F {}
 
 /// What is to be done with a packet.
 ///
@@ -92,6 +95,12 @@ fn either(verdict: Result<Verdict, Verdict>) -> Verdict {
     }
 }
 
+/// The verdict of a number that a stage packed. One that is none there is not: the packet would be the kernel's.
+#[inline(always)]
+fn unpacked(number: u32) -> Verdict {
+    Verdict::unpacked(number).unwrap_or(Verdict::Punt(PuntReason::Rules))
+}
+
 // No closures, which would not always be inlined, and the kernel counts the stack of each call.
 
 /// A packet that an endpoint sent.
@@ -107,7 +116,7 @@ fn endpoint_packet(skb: &mut Skb, egress: &mut NextHop) -> Result<Verdict, Verdi
     match parse::plain(skb)? {
         Some(Network::V4) => endpoint_stages::<V4>(skb, gate, egress),
         Some(Network::V6) => endpoint_stages::<V6>(skb, gate, egress),
-        None => Ok(other_from_endpoint(skb)),
+        None => Ok(unpacked(pipeline_other_from_endpoint(skb))),
     }
 }
 
@@ -119,7 +128,7 @@ pub fn from_uplink(skb: &mut Skb) -> Decision {
     // A packet that is asked about always has a header.
     let is_bare = features.bare_uplinks() && gate::is_bare(skb) && !trail::is_asked(skb);
     let verdict = if is_bare {
-        uplink_packet(&mut skb.bare(), features, &mut egress)
+        uplink_packet(&mut Skb::bare(skb.raw()), features, &mut egress)
     } else {
         uplink_packet(skb, features, &mut egress)
     };
@@ -136,7 +145,7 @@ fn uplink_packet(
     match parse::plain(skb)? {
         Some(Network::V4) => uplink_stages::<V4>(skb, features, egress),
         Some(Network::V6) => uplink_stages::<V6>(skb, features, egress),
-        None => Ok(other_from_uplink(skb)),
+        None => Ok(unpacked(pipeline_other_from_uplink(skb))),
     }
 }
 
@@ -146,7 +155,8 @@ pub fn to_endpoint(skb: &Skb) -> Decision {
     if connections::is_noted(skb) {
         note(skb);
     }
-    Decision::new(Ok(Verdict::Deliver), NextHop::default())
+    let (verdict, egress) = (Verdict::Deliver, NextHop::default());
+    Decision { verdict, egress }
 }
 
 /// A packet that leaves by an uplink.
@@ -154,7 +164,7 @@ pub fn to_endpoint(skb: &Skb) -> Decision {
 pub fn to_uplink(skb: &Skb) {
     if connections::is_noted(skb) {
         if gate::is_bare(skb) {
-            note(&skb.bare());
+            note(&Skb::bare(skb.raw()));
         } else {
             note(skb);
         }
@@ -165,8 +175,8 @@ pub fn to_uplink(skb: &Skb) {
 #[inline(always)]
 fn note(skb: &Skb) {
     match Network::of(skb.protocol()) {
-        Some(Network::V4) => connections::enter::<V4>(skb),
-        Some(Network::V6) => connections::enter::<V6>(skb),
+        Some(Network::V4) => V4::enter(skb),
+        Some(Network::V6) => V6::enter(skb),
         None => {}
     }
 }
@@ -214,7 +224,7 @@ fn uplink_stages<F: Routed>(
     }
     let route = way(packet)?;
     trail::destination(skb, &route.endpoint);
-    gate::lets_between(&route.endpoint, side::inside(skb, packet, source)?)?;
+    gate::lets_between(&route.endpoint, side::inside::<F>(skb, source)?)?;
     connections::is_fast::<F>(skb)?;
     trail::is_fast(skb);
     match route.kind() {
@@ -232,12 +242,14 @@ fn way<F: Routed>(packet: &Parsed<F>) -> Result<RouteEntry, Verdict> {
     }
 }
 
-/// A frame of an endpoint's that is not plain, and so the kernel's if its source is right. A function of its own, so
-/// that plain frames carry nothing along for it.
-#[inline(never)]
-fn other_from_endpoint(skb: &Skb) -> Verdict {
-    either(endpoint_frame(skb))
+/// A frame of an endpoint's that is not plain, and so the kernel's if its source is right.
+/// Returns the verdict, packed.
+#[inline(always)]
+fn other_from_endpoint(skb: &Skb) -> u32 {
+    either(endpoint_frame(skb)).packed()
 }
+
+once!(fn pipeline_other_from_endpoint(&skb) -> u32 = other_from_endpoint);
 
 #[inline(always)]
 fn endpoint_frame(skb: &Skb) -> Result<Verdict, Verdict> {
@@ -250,10 +262,12 @@ fn endpoint_frame(skb: &Skb) -> Result<Verdict, Verdict> {
 }
 
 /// A frame from outside that is not plain, as [`other_from_endpoint`].
-#[inline(never)]
-fn other_from_uplink(skb: &Skb) -> Verdict {
-    either(uplink_frame(skb))
+#[inline(always)]
+fn other_from_uplink(skb: &Skb) -> u32 {
+    either(uplink_frame(skb)).packed()
 }
+
+once!(fn pipeline_other_from_uplink(&skb) -> u32 = other_from_uplink);
 
 #[inline(always)]
 fn uplink_frame(skb: &Skb) -> Result<Verdict, Verdict> {

@@ -5,13 +5,13 @@
 
 use netpath_common::{Gate, Ifindex, PuntReason, Verdict};
 
-use crate::{access::Skb, features::Features, gate};
+use crate::{access::Skb, features::Features, gate, once::once};
 
 /// A packet that was to go there may be changed: it is not the kernel's for shadow mode's sake. To be asked before a byte is
 /// changed, and after all that would have left the packet to the kernel anyway.
 #[inline(always)]
 pub fn lets_change(skb: &Skb, egress: Ifindex, features: Features) -> Result<(), Verdict> {
-    if features.shadow() && is_between(skb.interface().0, egress.0) {
+    if features.shadow() && shadow_is_between(skb.interface().0, egress.0) != 0 {
         return Err(Verdict::Punt(PuntReason::Shadow));
     }
     Ok(())
@@ -30,11 +30,12 @@ pub fn spared(skb: &Skb, verdict: Verdict) -> Verdict {
     verdict
 }
 
-// A function of its own, so that what is rare takes no room among what is not.
-#[inline(never)]
-fn is_between(ingress: u32, egress: u32) -> bool {
-    is_on(Ifindex(ingress)) || is_on(Ifindex(egress))
+#[inline(always)]
+fn is_between(ingress: u32, egress: u32) -> u32 {
+    (is_on(Ifindex(ingress)) || is_on(Ifindex(egress))).into()
 }
+
+once!(fn shadow_is_between(ingress: u32, egress: u32) -> u32 = is_between);
 
 #[inline(always)]
 fn is_on(interface: Ifindex) -> bool {

@@ -11,7 +11,7 @@ use netpath_common::{
     trace::{IS_DECISION, TRACE_RING, TRACED_MAX, TRACES, TraceDecision, TraceLease},
 };
 
-use crate::access::Skb;
+use crate::{access::Skb, once::once};
 
 /// Until when somebody traces, and behind that until when each trace goes on, which only user space reads.
 #[btf_map(name = "cache_trace")]
@@ -39,13 +39,23 @@ pub fn is_wanted() -> bool {
 #[inline(always)]
 pub fn decision(skb: &Skb, hop: &HopKey, length: u32) {
     if is_wanted() {
-        for trace in 0..TRACES {
-            tell(trace, skb.address(), hop, length);
-        }
+        let [ingress, egress, why] = hop.words();
+        let ends = u64::from(ingress) | u64::from(egress) << 32;
+        trace_tell_all(skb, ends, why, length);
     }
 }
 
-#[inline(never)]
+once!(fn trace_tell_all(&context, ends: u64, why: u32, length: u32) = tell_all);
+
+#[inline(always)]
+fn tell_all(skb: &Skb, ends: u64, why: u32, length: u32) {
+    let hop = HopKey::from_words([ends as u32, (ends >> 32) as u32, why]);
+    for trace in 0..TRACES {
+        tell(trace, skb.address(), &hop, length);
+    }
+}
+
+#[inline(always)]
 fn tell(trace: u32, skb: u64, hop: &HopKey, length: u32) {
     let (Some(traced), Some(told)) = (TRACED.get(trace), TOLD.get(trace)) else {
         return;

@@ -9,10 +9,7 @@
 use aya_ebpf::{bindings::BPF_F_NO_PREALLOC, btf_maps::HashMap, macros::btf_map};
 use netpath_common::{EndpointEntry, TRAIL_SIGN, TRAILS, Trail, TrailKey, Verdict};
 
-use crate::{
-    access::{Control, Skb},
-    fib::NextHop,
-};
+use crate::{access::Skb, fib::NextHop, once::once};
 
 /// The packets that are asked about just now.
 #[btf_map(name = "trail")]
@@ -22,7 +19,7 @@ pub static TRAIL: HashMap<TrailKey, Trail, { TRAILS as usize }, { BPF_F_NO_PREAL
 /// Whether this packet is one.
 #[inline(always)]
 pub fn is_asked(skb: &Skb) -> bool {
-    may_be_asked(skb) && is_known(skb.control()) != 0
+    may_be_asked(skb) && trail_is_known(skb) != 0
 }
 
 /// Whether it may be one.
@@ -35,7 +32,7 @@ pub fn may_be_asked(skb: &Skb) -> bool {
 #[inline(always)]
 pub fn owner(skb: &Skb, owner: &EndpointEntry) {
     if may_be_asked(skb) {
-        note_source(skb.control(), owner.ifindex.0, owner.id.0);
+        trail_note_source(skb, owner.ifindex.0, owner.id.0);
     }
 }
 
@@ -43,7 +40,7 @@ pub fn owner(skb: &Skb, owner: &EndpointEntry) {
 #[inline(always)]
 pub fn destination(skb: &Skb, entry: &EndpointEntry) {
     if may_be_asked(skb) {
-        note_destination(skb.control(), entry.ifindex.0, entry.id.0);
+        trail_note_destination(skb, entry.ifindex.0, entry.id.0);
     }
 }
 
@@ -51,7 +48,7 @@ pub fn destination(skb: &Skb, entry: &EndpointEntry) {
 #[inline(always)]
 pub fn is_fast(skb: &Skb) {
     if may_be_asked(skb) {
-        note_fast(skb.control());
+        trail_note_fast(skb);
     }
 }
 
@@ -59,9 +56,9 @@ pub fn is_fast(skb: &Skb) {
 #[inline(always)]
 pub fn next_hop(skb: &Skb, found: &NextHop) {
     if may_be_asked(skb) {
-        note_egress(skb.control(), found.ifindex.0, found.mtu, found.family);
-        let [a, b, c, d] = found.gateway;
-        note_gateway(skb.control(), a, b, c, d);
+        trail_note_egress(skb, found.ifindex.0, found.mtu, found.family);
+        let [a, b, c, d] = found.gateway.map(u64::from);
+        trail_note_gateway(skb, a | b << 32, c | d << 32);
     }
 }
 
@@ -69,23 +66,21 @@ pub fn next_hop(skb: &Skb, found: &NextHop) {
 #[inline(always)]
 pub fn decided(skb: &Skb, verdict: Verdict) {
     let (outcome, reason) = verdict.numbers();
-    note_outcome(skb.control(), outcome.number().into(), reason.into());
+    trail_note_outcome(skb, outcome.number().into(), reason.into());
 }
 
 #[inline(always)]
-fn of(control: Control) -> Option<&'static mut Trail> {
+fn of(skb: &Skb) -> Option<&'static mut Trail> {
     let key = TrailKey {
-        secret: control.secret(),
+        secret: skb.control().secret(),
     };
     // SAFETY: user space looks at the entry when the run is over, and takes it out then; what runs on this packet is one program.
     TRAIL.get_ptr_mut(key).map(|trail| unsafe { &mut *trail })
 }
 
-// Functions of their own, so that what is rare takes no room among what is not.
-
-#[inline(never)]
-fn is_known(control: Control) -> u32 {
-    of(control).is_some().into()
+#[inline(always)]
+fn is_known(skb: &Skb) -> u32 {
+    of(skb).is_some().into()
 }
 
 #[inline(always)]
@@ -97,51 +92,64 @@ fn kind(ifindex: u32) -> u32 {
     }
 }
 
-#[inline(never)]
-fn note_source(control: Control, ifindex: u32, id: u32) {
-    if let Some(trail) = of(control) {
+#[inline(always)]
+fn note_source(skb: &Skb, ifindex: u32, id: u32) {
+    if let Some(trail) = of(skb) {
         trail.source = kind(ifindex);
         trail.source_ifindex.0 = ifindex;
         trail.source_id.0 = id;
     }
 }
 
-#[inline(never)]
-fn note_destination(control: Control, ifindex: u32, id: u32) {
-    if let Some(trail) = of(control) {
+#[inline(always)]
+fn note_destination(skb: &Skb, ifindex: u32, id: u32) {
+    if let Some(trail) = of(skb) {
         trail.destination = kind(ifindex);
         trail.destination_ifindex.0 = ifindex;
         trail.destination_id.0 = id;
     }
 }
 
-#[inline(never)]
-fn note_outcome(control: Control, outcome: u32, reason: u32) {
-    if let Some(trail) = of(control) {
+#[inline(always)]
+fn note_outcome(skb: &Skb, outcome: u32, reason: u32) {
+    if let Some(trail) = of(skb) {
         trail.outcome = outcome;
         trail.reason = reason;
     }
 }
 
-#[inline(never)]
-fn note_egress(control: Control, ifindex: u32, mtu: u32, family: u32) {
-    if let Some(trail) = of(control) {
+#[inline(always)]
+fn note_egress(skb: &Skb, ifindex: u32, mtu: u32, family: u32) {
+    if let Some(trail) = of(skb) {
         trail.egress.0 = ifindex;
         trail.mtu = mtu;
         trail.family = family;
     }
 }
 
-#[inline(never)]
-fn note_gateway(control: Control, a: u32, b: u32, c: u32, d: u32) {
-    if let Some(trail) = of(control) {
-        trail.gateway = [a, b, c, d];
+#[inline(always)]
+fn note_gateway(skb: &Skb, first: u64, second: u64) {
+    if let Some(trail) = of(skb) {
+        trail.gateway = [
+            first as u32,
+            (first >> 32) as u32,
+            second as u32,
+            (second >> 32) as u32,
+        ];
     }
 }
 
-#[inline(never)]
-fn note_fast(control: Control) {
-    if let Some(trail) = of(control) {
+#[inline(always)]
+fn note_fast(skb: &Skb) {
+    if let Some(trail) = of(skb) {
         trail.is_fast = 1;
     }
 }
+
+once!(fn trail_is_known(&context) -> u32 = is_known);
+once!(fn trail_note_source(&context, ifindex: u32, id: u32) = note_source);
+once!(fn trail_note_destination(&context, ifindex: u32, id: u32) = note_destination);
+once!(fn trail_note_outcome(&context, outcome: u32, reason: u32) = note_outcome);
+once!(fn trail_note_egress(&context, ifindex: u32, mtu: u32, family: u32) = note_egress);
+once!(fn trail_note_gateway(&context, first: u64, second: u64) = note_gateway);
+once!(fn trail_note_fast(&context) = note_fast);
