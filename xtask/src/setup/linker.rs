@@ -35,7 +35,7 @@ pub fn find_or_install(workspace: &Workspace) -> Result<PathBuf> {
 /// Keeps cargo's work in a directory of its own until it is done, so that an interrupted build goes on.
 fn install(workspace: &Workspace, root: &Path) -> Result<()> {
     let work = workspace.toolchain().join("bpf-linker-build");
-    progress::timed("set-up: build bpf-linker (one to two minutes)", || {
+    progress::timed("set-up: build bpf-linker (about a minute)", || {
         let mut cargo = workspace.cargo();
         cargo
             .args([
@@ -49,7 +49,11 @@ fn install(workspace: &Workspace, root: &Path) -> Result<()> {
             ])
             .arg(root)
             .arg("--target-dir")
-            .arg(&work);
+            .arg(&work)
+            // It works for a second or two on each object: to optimize it takes longer than that will ever save.
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
+            .env("CARGO_PROFILE_RELEASE_LTO", "off")
+            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
         progress::run_long(&mut cargo)
     })?;
     remove(&work)
