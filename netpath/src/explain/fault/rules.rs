@@ -4,7 +4,7 @@ use super::Doctor;
 use crate::{
     explain::{ExplainError, obstacle::Obstacle, places::PlaceId},
     finding::Finding,
-    kernel_way::RuleAt,
+    kernel_way::{LEGACY, RuleAt},
     netfilter::nft::TableFamily,
 };
 
@@ -114,7 +114,7 @@ impl Doctor<'_> {
 
 /// The program of iptables whose rule or chain it is, as far as it looks like one, and what that calls its table.
 fn iptables(rule: &RuleAt) -> Option<(&'static str, &str)> {
-    let legacy = rule.table.strip_suffix(" (legacy)");
+    let legacy = rule.table.strip_suffix(LEGACY);
     let table = legacy.unwrap_or(&rule.table);
     let is_its = ["filter", "nat", "mangle", "raw", "security"].contains(&table)
         && rule.chain.chars().all(|c| !c.is_ascii_lowercase());

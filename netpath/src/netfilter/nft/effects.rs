@@ -10,7 +10,7 @@ use super::{
     about::About,
     compare::Registers,
     condition::{Conditions, FamilyTest, NamePattern, Packets, Share},
-    expression::{Expression, Source, Verdict, meta},
+    operation::{Operation, Relation, Value, Verdict, meta},
     ruleset::{Base, ChainId, Hook, Rule, Ruleset, TableFamily},
 };
 use crate::netfilter::Policy;
@@ -258,57 +258,70 @@ impl Walk<'_> {
 
     fn rule(&mut self, here: &mut Here<'_>, rule: &Rule, mut conditions: Conditions) {
         let mut registers = Registers::default();
-        for expression in &rule.expressions {
-            match expression {
-                Expression::Load { source, into } => registers.load(source, *into),
-                Expression::Bitwise {
+        for operation in &rule.operations {
+            match operation {
+                Operation::Load { value, into } => registers.load(value.clone(), *into),
+                Operation::Mask {
                     from,
                     into,
                     mask,
                     xor,
-                } => registers.bitwise(*from, *into, mask, xor),
-                Expression::Immediate { into, .. } => registers.forget(*into),
-                Expression::Compare {
+                } => registers.mask(*from, *into, mask, xor),
+                // What they make of a value is not followed.
+                Operation::Shift { into, .. } => registers.load(made_by("bitwise"), *into),
+                Operation::ByteOrder { into, .. } => registers.load(made_by("byteorder"), *into),
+                Operation::Immediate { into, .. } => registers.forget(*into),
+                Operation::Compare {
                     register,
-                    comparison,
+                    relation,
                     data,
-                } => registers.compare(*register, *comparison, data, &mut conditions),
-                Expression::Lookup { set, into, .. } => {
+                } => registers.compare(*register, negated(*relation), data, &mut conditions),
+                Operation::Range { register, from, .. } => {
+                    registers.compare(*register, None, from, &mut conditions);
+                }
+                Operation::Lookup {
+                    set, decides: true, ..
+                } => {
+                    conditions.ask(format!("map {set}"), About::Unknown);
+                    self.verdicts(here, set, &conditions);
+                }
+                Operation::Lookup { set, into, .. } => {
                     conditions.ask(format!("set {set}"), About::Unknown);
                     if let Some(into) = into {
                         registers.forget(*into);
                     }
                 }
-                Expression::VerdictMap { map } => {
-                    conditions.ask(format!("map {map}"), About::Unknown);
-                    self.verdicts(here, map, &conditions);
-                }
-                Expression::Verdict(verdict) => self.verdict(here, verdict, &conditions),
-                Expression::Counter { .. } => {}
-                Expression::Condition(name) => {
-                    let about = match name.as_str() {
-                        // Of what it is not known here.
-                        "range" => About::Unknown,
-                        _ => About::Packet,
-                    };
-                    conditions.ask(name, about);
-                }
-                Expression::Match { name, .. } if name == "comment" => {}
-                Expression::Match { name, about, .. } => {
-                    conditions.ask(format!("match {name}"), *about);
-                }
-                Expression::Store { to } => self.effect(here, stored(to), &conditions),
-                Expression::Target {
+                Operation::Verdict(verdict) => self.verdict(here, verdict, &conditions),
+                Operation::Counter(_) => {}
+                Operation::Match { name, .. } if name == "comment" => {}
+                Operation::Match {
                     name,
                     revision,
                     data,
                 } => {
-                    self.done(here, target(name, *revision, data), &conditions);
+                    let about = About::of_match(name, *revision, data);
+                    conditions.ask(format!("match {name}"), about);
                 }
-                Expression::Action(name) => self.done(here, action(name), &conditions),
-                Expression::Other(name) => {
-                    self.effect(here, EffectKind::Other(name.clone()), &conditions);
-                    conditions.ask(name, About::Unknown);
+                Operation::Condition(name) => conditions.ask(name, About::of_condition(name)),
+                Operation::Store { to, .. } => self.effect(here, stored(to), &conditions),
+                Operation::Nat { .. } => self.effect(here, redirected("nat"), &conditions),
+                Operation::Masquerade { .. } => self.effect(here, redirected("masq"), &conditions),
+                Operation::Redirect { .. } => self.effect(here, redirected("redir"), &conditions),
+                Operation::Reject(_) => self.done(here, EffectKind::Drop, &conditions),
+                Operation::Notrack => self.effect(here, EffectKind::Notrack, &conditions),
+                Operation::Target {
+                    name,
+                    revision,
+                    data,
+                } => self.done(here, target(name, *revision, data), &conditions),
+                // It changes nothing that a packet notices.
+                Operation::Nothing(name) if name == "last" => {}
+                Operation::Nothing(name) | Operation::Take(name) => {
+                    self.done(here, action(name), &conditions);
+                }
+                Operation::Dynset { .. } => self.unclear(here, "dynset", &mut conditions),
+                Operation::Other(name) => {
+                    self.unclear(here, name, &mut conditions);
                     // It may have written to any register.
                     registers = Registers::default();
                 }
@@ -316,10 +329,16 @@ impl Walk<'_> {
         }
     }
 
+    /// What may do anything, to packets of which it asks anything.
+    fn unclear(&mut self, here: &Here<'_>, name: &str, conditions: &mut Conditions) {
+        self.effect(here, EffectKind::Other(name.to_owned()), conditions);
+        conditions.ask(name, About::Unknown);
+    }
+
     fn verdicts(&mut self, here: &mut Here<'_>, map: &str, conditions: &Conditions) {
-        match self.ruleset.verdict_maps.get(&self.named(map)) {
-            Some(verdicts) => {
-                for verdict in verdicts {
+        match self.ruleset.sets.get(&self.named(map)) {
+            Some(map) => {
+                for verdict in map.verdicts() {
                     self.verdict(here, verdict, conditions);
                 }
             }
@@ -396,21 +415,36 @@ impl Walk<'_> {
     }
 }
 
-fn stored(to: &Source) -> EffectKind {
+fn made_by(name: &str) -> Value {
+    Value::Other(name.to_owned())
+}
+
+/// Whether a comparison is for what is not equal; `None` for one of an order.
+fn negated(relation: Relation) -> Option<bool> {
+    match relation {
+        Relation::Equal => Some(false),
+        Relation::NotEqual => Some(true),
+        Relation::Less | Relation::LessOrEqual | Relation::Greater | Relation::GreaterOrEqual => {
+            None
+        }
+    }
+}
+
+fn stored(to: &Value) -> EffectKind {
     match to {
-        Source::Meta(meta::MARK) => EffectKind::Mark,
+        Value::Meta(meta::MARK) => EffectKind::Mark,
         other => EffectKind::Other(other.to_string()),
     }
 }
 
+fn redirected(by: &str) -> EffectKind {
+    EffectKind::Redirect(by.to_owned())
+}
+
 fn action(name: &str) -> EffectKind {
     match name {
-        "reject" => EffectKind::Drop,
         "queue" => EffectKind::Queue,
-        "notrack" => EffectKind::Notrack,
-        "masq" | "nat" | "redir" | "tproxy" | "dup" | "fwd" => {
-            EffectKind::Redirect(name.to_owned())
-        }
+        "tproxy" | "dup" | "fwd" => redirected(name),
         other => EffectKind::Other(other.to_owned()),
     }
 }
@@ -431,7 +465,7 @@ fn target(name: &str, revision: u32, data: &[u8]) -> EffectKind {
         "NOTRACK" => EffectKind::Notrack,
         "CT" if data.first().is_some_and(|flags| flags & NOTRACK != 0) => EffectKind::Notrack,
         "DNAT" | "SNAT" | "MASQUERADE" | "REDIRECT" | "NETMAP" | "TPROXY" | "TEE" => {
-            EffectKind::Redirect(name.to_owned())
+            redirected(name)
         }
         other => EffectKind::Other(other.to_owned()),
     }
