@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 
 use netpath_common::PuntReason;
 
-use super::{Act, End, Group, Item, ItemKind, Pair, Rules, Subject};
-use crate::netfilter::{
-    Count, Policy,
-    nft::{
-        Base, Chain, ChainId, Effect, EffectKind, Effects, Hook, Judged, Operation, Packets, Rule,
-        TableFamily, Verdict, in_words,
+use super::{Act, Group, Item, ItemKind, Pair, Rules, Subject};
+use crate::{
+    netfilter::{
+        Count, Policy,
+        nft::{
+            Base, Chain, ChainId, Effect, EffectKind, Effects, Hook, Judged, Operation, Packets,
+            Rule, TableFamily, Verdict, in_words,
+        },
     },
+    reconcile::Destination,
 };
 
 /// The priority of filter FORWARD (`NF_IP_PRI_FILTER`), which the fast path is there to pass by. What is called before it
@@ -354,11 +357,7 @@ impl Found<'_, '_> {
 }
 
 fn example((from, to): &Pair<'_>) -> String {
-    let shown = |end: &End<'_>| match end.net.prefix_len() == end.net.max_prefix_len() {
-        true => end.net.addr().to_string(),
-        false => end.net.to_string(),
-    };
-    format!("from {} to {}", shown(from), shown(to))
+    format!("from {} to {}", Destination(from.net), Destination(to.net))
 }
 
 fn empty() -> Item {
