@@ -29,6 +29,9 @@ pub use self::{
 
 use crate::command;
 
+/// The tables of iptables, of nf_tables and legacy.
+pub const IPTABLES_TABLES: [&str; 5] = ["filter", "nat", "mangle", "raw", "security"];
+
 const CONNTRACK_COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 
 /// Packets that a named counter of an nftables table has counted.

@@ -5,13 +5,11 @@ use std::{cell::RefCell, collections::BTreeMap};
 use netpath_common::Family;
 
 use super::{
+    IPTABLES_TABLES,
     nft::{ChainId, Ruleset, TableFamily},
     save,
 };
 use crate::{command, netns::Inside};
-
-/// Tables of iptables.
-const IPTABLES: [&str; 5] = ["filter", "nat", "mangle", "raw", "security"];
 
 /// Gives rules of nf_tables in the calling thread's namespace their texts: those of iptables as `iptables-save` prints them, others
 /// as `nft` does. Where there is no such program, or a chain has changed meanwhile, there is none.
@@ -96,7 +94,7 @@ fn ask(chain: &ChainId) -> Words {
         _ => None,
     };
     if let Some(program) = iptables
-        && IPTABLES.contains(&chain.table.as_str())
+        && IPTABLES_TABLES.contains(&chain.table.as_str())
     {
         let arguments = ["-w", "-t", &chain.table, "-S", &chain.name];
         // A table that iptables did not make it does not show.

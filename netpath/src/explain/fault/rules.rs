@@ -5,7 +5,7 @@ use crate::{
     explain::{ExplainError, obstacle::Obstacle, places::PlaceId},
     finding::Finding,
     kernel_way::{LEGACY, RuleAt},
-    netfilter::nft::TableFamily,
+    netfilter::{IPTABLES_TABLES, nft::TableFamily},
 };
 
 use super::command;
@@ -116,8 +116,8 @@ impl Doctor<'_> {
 fn iptables(rule: &RuleAt) -> Option<(&'static str, &str)> {
     let legacy = rule.table.strip_suffix(LEGACY);
     let table = legacy.unwrap_or(&rule.table);
-    let is_its = ["filter", "nat", "mangle", "raw", "security"].contains(&table)
-        && rule.chain.chars().all(|c| !c.is_ascii_lowercase());
+    let is_its =
+        IPTABLES_TABLES.contains(&table) && rule.chain.chars().all(|c| !c.is_ascii_lowercase());
     let program = match (rule.family, legacy) {
         (TableFamily::Ip, None) if is_its => "iptables",
         (TableFamily::Ip6, None) if is_its => "ip6tables",
