@@ -1,7 +1,7 @@
 //! Builds the TC programs of netpath-ebpf from source and hands the objects to the crate.
 //!
-//! Exports `NETPATH_BPF_OBJECT`, with aya-log compiled in `NETPATH_BPF_OBJECT_DEBUG`, and `NETPATH_BPF_OBSERVER`, by which
-//! `netpath trace` observes: paths for `aya::include_bytes_aligned!(env!(..))`. The toolchain is the one that `cargo xtask setup` found
+//! Exports `NETPATH_BPF_OBJECT`, with aya-log compiled in `NETPATH_BPF_OBJECT_DEBUG`, `NETPATH_BPF_OBSERVER`, by which
+//! `netpath trace` observes, and `NETPATH_BPF_FLOOR`, which `netpath bench` measures beside: paths for `aya::include_bytes_aligned!(env!(..))`. The toolchain is the one that `cargo xtask setup` found
 //! and wrote down in `<target>/bpf-toolchain/toolchain.env`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +15,7 @@ type Result<T> = std::result::Result<T, String>;
 
 const PROGRAM: &str = "netpath-ebpf";
 const OBSERVER: &str = "netpath-observer";
+const FLOOR: &str = "netpath-floor";
 const TOOLCHAIN_FILE: &str = "bpf-toolchain/toolchain.env";
 const TOOLCHAIN_FORMAT: &str = "1";
 
@@ -68,6 +69,12 @@ fn build() -> Result<()> {
             variable: "NETPATH_BPF_OBSERVER",
             file: "netpath-observer.bpf.o",
             program: OBSERVER,
+            features: None,
+        },
+        Object {
+            variable: "NETPATH_BPF_FLOOR",
+            file: "netpath-floor.bpf.o",
+            program: FLOOR,
             features: None,
         },
     ] {

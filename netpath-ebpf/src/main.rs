@@ -14,6 +14,8 @@
     reason = "the classifier macro writes a second, bare function for each program"
 )]
 
+mod object;
+
 use aya_ebpf::{
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
     macros::classifier,
@@ -115,15 +117,3 @@ fn act(skb: &Skb, decision: &Decision) -> i32 {
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}
-
-#[cfg(target_arch = "bpf")]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
-    loop {}
-}
-
-/// The helpers `bpf_redirect_peer`, `bpf_redirect_neigh` and `bpf_fib_lookup` are open to GPL-compatible
-/// programs only.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

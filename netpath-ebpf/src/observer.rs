@@ -8,6 +8,8 @@
     reason = "the tracepoint macro writes a second, bare function for each program"
 )]
 
+mod object;
+
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{
@@ -330,14 +332,3 @@ fn read_or_zero<const N: usize>(from: u64) -> [u8; N] {
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}
-
-#[cfg(target_arch = "bpf")]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
-    loop {}
-}
-
-/// The helpers that read the kernel's memory and its call stack are open to GPL-compatible programs only.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

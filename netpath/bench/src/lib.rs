@@ -26,7 +26,7 @@ mod traffic;
 pub use netpath_common::Family;
 
 pub use error::BenchError;
-pub use names::{RULES_MAX, UnknownName};
+pub use names::{RULES_MAX, UnknownName, grouped};
 pub use plan::{Scope, Visit};
 pub use results::*;
 pub use run::{BenchOptions, Progress, run};

@@ -191,31 +191,34 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// A number with a comma at each thousand.
+#[must_use]
+pub fn grouped(number: impl Into<u64>) -> String {
+    let digits = number.into().to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn numbers_are_grouped() {
+        let told = [0_u64, 999, 1_000, 12_345_678].map(grouped);
+        assert_eq!(told, ["0", "999", "1,000", "12,345,678"]);
+    }
+
+    #[test]
     fn names_are_read_as_they_are_written() {
-        let paths = [
-            Path::Direct,
-            Path::Floor,
-            Path::FloorRemote,
-            Path::Netpath,
-            Path::Kernel,
-            Path::Iptables,
-            Path::IptablesRules(100),
-            Path::NftRules(1),
-            Path::NftSet(RULES_MAX),
-            Path::NftFlowtable,
-            Path::Nat,
-            Path::Bridge,
-            Path::Macvlan,
-            Path::Ipvlan,
-            Path::Vxlan,
-            Path::Ipip,
-        ];
-        for path in paths {
+        let paths = [&[1, RULES_MAX][..], &[]].map(Path::all);
+        for path in paths.into_iter().flatten() {
             assert_eq!(path.to_string().parse(), Ok(path));
         }
         for measure in Measure::ALL {

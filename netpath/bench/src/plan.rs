@@ -35,6 +35,35 @@ pub struct Scope {
 }
 
 impl Path {
+    /// What others would pick instead of a router on the node.
+    pub const OF_OTHERS: [Self; 6] = [
+        Self::Nat,
+        Self::Bridge,
+        Self::Macvlan,
+        Self::Ipvlan,
+        Self::Vxlan,
+        Self::Ipip,
+    ];
+
+    /// All of them, those with a number of rules with each of these.
+    #[must_use]
+    pub fn all(rules: &[u32]) -> Vec<Self> {
+        let mut all = vec![
+            Self::Direct,
+            Self::Floor,
+            Self::FloorRemote,
+            Self::Netpath,
+            Self::Kernel,
+            Self::Iptables,
+        ];
+        for kind in [Self::IptablesRules, Self::NftRules, Self::NftSet] {
+            all.extend(rules.iter().copied().map(kind));
+        }
+        all.push(Self::NftFlowtable);
+        all.extend(Self::OF_OTHERS);
+        all
+    }
+
     /// Whether its packets pass the lab's nodes.
     pub(crate) fn passes_nodes(self) -> bool {
         match self {

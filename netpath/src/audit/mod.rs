@@ -13,7 +13,7 @@ mod tests;
 pub use self::{
     interfaces::{Setting, Shapers, of_interfaces},
     item::{Act, Group, Item, ItemKind},
-    rules::{FILTER, SECURITY, Texts, Treated, is_heeded, is_routed, of_rules, treated},
+    rules::{FILTER, SECURITY, Treated, is_heeded, is_routed, of_rules, treated},
     shadow::{Compared, Comparison, Met, Moment, Spared, compare},
 };
 
@@ -52,8 +52,6 @@ pub struct Rules<'a> {
     pub is_legacy: bool,
     /// The rules.
     pub ruleset: &'a Ruleset,
-    /// How programs print them, as far as there are such programs.
-    pub texts: &'a Texts,
 }
 
 /// How many ends of each family are paired with all others: each further one costs as many questions of each rule.

@@ -1,20 +1,20 @@
 //! Rules and policies, of nf_tables and of legacy xtables.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use netpath_common::PuntReason;
 
-use super::{Act, End, Group, Item, ItemKind, Pair, Rules, Subject};
-use crate::netfilter::{
-    Count, Policy,
-    nft::{
-        Base, Chain, ChainId, Effect, EffectKind, Effects, Expression, Hook, Judged, Packets, Rule,
-        TableFamily, Verdict,
+use super::{Act, Group, Item, ItemKind, Pair, Rules, Subject};
+use crate::{
+    netfilter::{
+        Count, Policy,
+        nft::{
+            Base, Chain, ChainId, Effect, EffectKind, Effects, Hook, Judged, Operation, Packets,
+            Rule, TableFamily, Verdict, in_words,
+        },
     },
+    reconcile::Destination,
 };
-
-/// The texts of rules, by chain and number.
-pub type Texts = BTreeMap<(ChainId, u64), String>;
 
 /// The priority of filter FORWARD (`NF_IP_PRI_FILTER`), which the fast path is there to pass by. What is called before it
 /// at the same hook is something else: `mangle`.
@@ -119,7 +119,7 @@ fn act(kind: &EffectKind) -> Result<Option<Act>, &str> {
         EffectKind::Other(name) => match name.as_str() {
             name if HARMLESS.contains(&name) => return Ok(None),
             name if LOGS.contains(&name) => Act::Log,
-            name if REWRITES.contains(&name) || name.contains("header byte") => Act::Rewrite,
+            name if REWRITES.contains(&name) || name.starts_with('@') => Act::Rewrite,
             "CONNMARK" | "ct mark" => Act::Mark,
             name => return Err(name),
         },
@@ -224,16 +224,20 @@ impl Found<'_, '_> {
                 targets.push(chain.clone());
             }
         };
-        for expression in chain.rules.iter().flat_map(|rule| &rule.expressions) {
-            match expression {
-                Expression::Verdict(verdict) => lead(verdict),
-                Expression::VerdictMap { map } => {
+        for operation in chain.rules.iter().flat_map(|rule| &rule.operations) {
+            match operation {
+                Operation::Verdict(verdict) => lead(verdict),
+                Operation::Lookup {
+                    set, decides: true, ..
+                } => {
                     let map = ChainId {
-                        name: map.clone(),
+                        name: set.clone(),
                         ..self.id.clone()
                     };
-                    let verdicts = self.rules.ruleset.verdict_maps.get(&map);
-                    verdicts.into_iter().flatten().for_each(&mut lead);
+                    let map = self.rules.ruleset.sets.get(&map);
+                    map.iter()
+                        .flat_map(|map| map.verdicts())
+                        .for_each(&mut lead);
                 }
                 _ => {}
             }
@@ -242,16 +246,16 @@ impl Found<'_, '_> {
     }
 
     fn rule(&self, id: &ChainId, rule: &Rule) -> Item {
-        let mut counts = rule.expressions.iter().filter_map(|it| match it {
-            Expression::Counter { count } => *count,
+        let mut counts = rule.operations.iter().filter_map(|it| match it {
+            Operation::Counter(count) => *count,
             _ => None,
         });
-        let text = self.rules.texts.get(&(id.clone(), rule.handle));
+        let text = rule.text.clone();
         let item = Item {
             kind: ItemKind::Rule,
             place: self.place(id),
             handle: Some(rule.handle),
-            text: text.cloned().unwrap_or_else(|| in_words(rule)),
+            text: text.unwrap_or_else(|| in_words(&rule.operations)),
             count: counts.next_back(),
             ..empty()
         };
@@ -353,11 +357,7 @@ impl Found<'_, '_> {
 }
 
 fn example((from, to): &Pair<'_>) -> String {
-    let shown = |end: &End<'_>| match end.net.prefix_len() == end.net.max_prefix_len() {
-        true => end.net.addr().to_string(),
-        false => end.net.to_string(),
-    };
-    format!("from {} to {}", shown(from), shown(to))
+    format!("from {} to {}", Destination(from.net), Destination(to.net))
 }
 
 fn empty() -> Item {
@@ -371,28 +371,5 @@ fn empty() -> Item {
         why: String::new(),
         count: None,
         reason: None,
-    }
-}
-
-/// What a rule does, where no program says it: its verdict or its target.
-fn in_words(rule: &Rule) -> String {
-    let words = rule.expressions.iter().filter_map(|it| match it {
-        Expression::Verdict(Verdict::Accept) => Some("accept".to_owned()),
-        Expression::Verdict(Verdict::Drop) => Some("drop".to_owned()),
-        Expression::Verdict(Verdict::Return) => Some("return".to_owned()),
-        Expression::Verdict(Verdict::Jump(chain)) => Some(format!("jump {chain}")),
-        Expression::Verdict(Verdict::Goto(chain)) => Some(format!("goto {chain}")),
-        Expression::Verdict(Verdict::Queue) => Some("queue".to_owned()),
-        Expression::VerdictMap { map } => Some(format!("vmap {map}")),
-        Expression::Target { name, .. } | Expression::Action(name) | Expression::Other(name) => {
-            Some(name.clone())
-        }
-        Expression::Store { to } => Some(format!("set {to}")),
-        _ => None,
-    });
-    let words: Vec<String> = words.collect();
-    match words.is_empty() {
-        true => "no verdict".to_owned(),
-        false => words.join(" "),
     }
 }

@@ -6,7 +6,7 @@ use netpath_common::{Bypass, Ifindex, PuntReason};
 
 use super::*;
 use crate::{
-    netfilter::save,
+    netfilter::read_legacy,
     reconcile::{InterfaceCensus, Matter},
 };
 
@@ -120,12 +120,10 @@ const RULES: &str = "*mangle\n:PREROUTING ACCEPT [0:0]\n[7:420] -A PREROUTING -s
 
 #[test]
 fn groups_are_told_by_what_is_known() {
-    let saved = save::parse(RULES).expect("it is known");
-    let ruleset = save::as_ruleset(&saved, netpath_common::Family::V4);
+    let ruleset = read_legacy(netpath_common::Family::V4, RULES).expect("it is known");
     let rules = Rules {
         is_legacy: true,
         ruleset: &ruleset,
-        texts: &Texts::new(),
     };
     let ends = ends();
     let found = |bypass| {
@@ -136,7 +134,10 @@ fn groups_are_told_by_what_is_known() {
         };
         let items = of_rules(&subject, rules).into_iter();
         items
-            .map(|it| (format!("{} {}", it.place, it.text), it.group.name()))
+            .map(|it| {
+                let does = it.text.rsplit(" -j ").next().unwrap_or_default();
+                (format!("{} {does}", it.place), it.group.name())
+            })
             .collect::<Vec<_>>()
     };
     let expected = |heeded, logged| {
@@ -144,11 +145,11 @@ fn groups_are_told_by_what_is_known() {
             // Which packets it would change it says, and what it does nobody here knows.
             ("legacy ip filter FORWARD TELEPATHY", "unknown"),
             // It has met some, of whomever.
-            ("legacy ip filter FORWARD drop", "unknown"),
-            ("legacy ip filter FORWARD accept", "no_effect"),
-            ("legacy ip filter FORWARD accept", "no_effect"),
+            ("legacy ip filter FORWARD DROP", "unknown"),
+            ("legacy ip filter FORWARD ACCEPT", "no_effect"),
+            ("legacy ip filter FORWARD ACCEPT", "no_effect"),
             ("legacy ip filter FORWARD policy DROP", "no_effect"),
-            ("legacy ip mangle PREROUTING TTL", heeded),
+            ("legacy ip mangle PREROUTING TTL --ttl-set 9", heeded),
             ("legacy ip mangle PREROUTING LOG", logged),
             ("legacy ip mangle PREROUTING policy ACCEPT", "no_effect"),
         ]

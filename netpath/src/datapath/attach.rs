@@ -28,7 +28,7 @@ use crate::{
 /// Their handle, as a number.
 pub(super) const CLSACT_NUMBER: u32 = 1;
 /// Their handle.
-const CLSACT_HANDLE: TcHandle = TcHandle::new(0, CLSACT_NUMBER as u16);
+pub(super) const CLSACT_HANDLE: TcHandle = TcHandle::new(0, CLSACT_NUMBER as u16);
 
 /// The hook of a program, in aya's words.
 fn attach_type(program: ProgramKind) -> TcAttachType {

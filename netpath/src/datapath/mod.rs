@@ -7,6 +7,7 @@ mod attach;
 mod clock;
 mod clsact;
 mod error;
+mod floor;
 mod hops;
 mod identity;
 mod kernel;
@@ -33,6 +34,7 @@ pub use self::{
     clock::{coarse_now, monotonic as monotonic_now},
     clsact::Clsact,
     error::DatapathError,
+    floor::{Floor, FloorTo},
     kernel::{AttachMode, attach_mode},
     log::{DatapathLog, LoggedPacket},
     maps::{MapSummary, Maps, Writer, from_bytes, map_names, to_bytes},

@@ -32,7 +32,7 @@ use super::{
 use crate::lock::{Lock, Subject};
 
 /// The programs on tracepoints, built from netpath-ebpf by build.rs.
-static OBSERVER: &[u8] = aya::include_bytes_aligned!(env!("NETPATH_BPF_OBSERVER"));
+pub(super) static OBSERVER: &[u8] = aya::include_bytes_aligned!(env!("NETPATH_BPF_OBSERVER"));
 
 /// For how long nodes are asked to tell at a time.
 const LEASE: Duration = Duration::from_secs(2);

@@ -9,7 +9,7 @@ use netpath_common::{
     tables::{Room, TABLES},
 };
 
-use super::{ObjectKind, load};
+use super::{ObjectKind, load, observe};
 
 /// Set to write what is missing of the files that these tests compare.
 const WRITE: &str = "NETPATH_WRITE";
@@ -105,6 +105,15 @@ fn the_programs_declare_the_maps_of_the_registry() {
             }
         }
     }
+}
+
+#[test]
+fn the_observer_has_maps_of_its_own_only() {
+    let object = Object::parse(observe::OBSERVER).expect("the embedded object");
+    let maps = object.maps.keys().map(String::as_str);
+    let mut declared: Vec<&str> = maps.filter(|name| !name.starts_with('.')).collect();
+    declared.sort_unstable();
+    assert_eq!(declared, ["counts", "filter", "told", "traced", "unknown"]);
 }
 
 fn names(fields: &[Field], plain: &str) -> String {

@@ -38,6 +38,6 @@ pub use self::{
     error::KernelWayError,
     kernel::{Kernel, Live},
     packet::{Connection, Entry, Packet, Question, Tracked, Transport, Tuple},
-    state::{Program, State},
+    state::{LEGACY, Program, State},
     walk::ask,
 };

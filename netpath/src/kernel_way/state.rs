@@ -13,7 +13,7 @@ use crate::{
     netfilter::{
         self,
         conntrack::{self, Translated},
-        nft::Whole,
+        nft::{Chain, ChainId, Elements, Ruleset},
     },
     netlink::{
         InterfaceAddress, Link, Neighbour, Netlink, QdiscParent, Resolved, Route, RouteKind, Rule,
@@ -21,6 +21,9 @@ use crate::{
     },
     netns::Inside,
 };
+
+/// Behind the name of a legacy table, which may have that of one of nf_tables.
+pub const LEGACY: &str = " (legacy)";
 
 /// A namespace's interfaces, neighbours and rules.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +39,7 @@ pub struct State {
     /// The rules that choose a routing table.
     pub routing: Vec<Rule>,
     /// Its nf_tables, and with them its legacy tables.
-    pub rules: Whole,
+    pub rules: Ruleset,
     /// The connections that are translated, whose ends no other one may have. Only read where there are rules that translate.
     pub translated: HashSet<Translated>,
     /// Legacy tables that could not be read, by family: they are not followed.
@@ -61,6 +64,12 @@ pub struct Program {
     pub text: String,
 }
 
+/// A legacy chain, as it is called beside those of nf_tables.
+fn beside((id, chain): (ChainId, Chain)) -> (ChainId, Chain) {
+    let table = id.table + LEGACY;
+    (ChainId { table, ..id }, chain)
+}
+
 impl State {
     /// Reads the calling thread's namespace.
     ///
@@ -70,21 +79,27 @@ impl State {
         let netlink = Netlink::open(inside)?;
         let links = netlink.links()?;
         let programs = programs(&netlink, &links)?;
-        let mut rules = Whole::read(inside)?;
+        let mut rules = Ruleset::read(inside, Elements::OfAll)?;
         let mut legacy = Vec::new();
         for family in Family::ALL {
-            for table in netfilter::legacy_tables(inside, family)? {
-                match netfilter::legacy_chains(inside, family, &table)? {
-                    Some(chains) => rules.chains.extend(chains),
-                    None => legacy.push((family, table)),
+            let tables = netfilter::legacy_tables(inside, family)?;
+            if tables.is_empty() {
+                continue;
+            }
+            match netfilter::legacy_rules(inside, family) {
+                Ok(found) => rules.chains.extend(found.chains.into_iter().map(beside)),
+                Err(error) if error.is_not_installed() => {
+                    legacy.extend(tables.into_iter().map(|table| (family, table)));
                 }
+                Err(error) => return Err(error.into()),
             }
         }
-        let mut bases = rules
-            .chains
-            .values()
-            .filter_map(|chain| chain.base.as_ref());
-        let translated = match bases.any(|base| base.kind == "nat") {
+        let mut chains = rules.chains.values();
+        let translates = |chain: &Chain| {
+            let base = chain.base.as_ref();
+            base.is_some_and(|base| base.kind == "nat") && !chain.rules.is_empty()
+        };
+        let translated = match chains.any(translates) {
             true => conntrack::translated(inside)?,
             false => HashSet::new(),
         };

@@ -46,6 +46,12 @@ pub enum NetfilterError {
 }
 
 impl NetfilterError {
+    /// The program that was to be asked could not be started.
+    #[must_use]
+    pub fn is_not_installed(&self) -> bool {
+        matches!(self, Self::Command(CommandError::Start { .. }))
+    }
+
     pub(super) fn unreadable(what: &str, text: &str) -> Self {
         Self::Unreadable {
             what: what.to_owned(),

@@ -9,8 +9,11 @@ mod error;
 mod iptables;
 mod legacy;
 pub mod nft;
-pub mod save;
+mod save;
 mod texts;
+
+#[cfg(test)]
+pub(crate) use self::legacy::read as read_legacy;
 
 use std::{fs, io};
 
@@ -20,11 +23,14 @@ pub use self::{
     chain::{Chain, Count, Policy, Rule},
     error::NetfilterError,
     iptables::Iptables,
-    legacy::{legacy_chains, legacy_tables},
-    texts::RuleTexts,
+    legacy::{legacy_rules, legacy_tables, priority as legacy_priority},
+    texts::{RuleTexts, add_texts},
 };
 
 use crate::command;
+
+/// The tables of iptables, of nf_tables and legacy.
+pub const IPTABLES_TABLES: [&str; 5] = ["filter", "nat", "mangle", "raw", "security"];
 
 const CONNTRACK_COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 

@@ -5,7 +5,10 @@ use netpath_common::Family;
 use super::{error::ProvisionError, refuse_lacking};
 use crate::{
     capabilities::{Capability, lacking_of_others},
-    netfilter::{Iptables, NetfilterError, Policy, legacy_tables, nft::Ruleset},
+    netfilter::{
+        Iptables, NetfilterError, Policy, legacy_tables,
+        nft::{Elements, Ruleset},
+    },
     netns::Inside,
     reconcile::Refusal,
     sysctl,
@@ -61,7 +64,7 @@ pub fn forward_drops(_inside: &Inside<'_>) -> Result<[bool; 2], ProvisionError> 
 /// Whether somebody has made a table that may have a FORWARD policy, so that it is worth to ask: asking the legacy
 /// iptables makes one.
 pub fn may_drop_forward(inside: &Inside<'_>) -> Result<bool, ProvisionError> {
-    let ruleset = Ruleset::read(inside)?;
+    let ruleset = Ruleset::read(inside, Elements::OfVerdicts)?;
     let mut chains = ruleset.base_chains();
     if chains.any(|(id, _, base)| id.name == "FORWARD" && base.policy == Policy::Drop) {
         return Ok(true);

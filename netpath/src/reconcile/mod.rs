@@ -22,6 +22,7 @@ mod step;
 mod tests;
 mod wanted;
 mod way_back;
+mod words;
 
 pub use self::{
     bypass::{Census, ForwardDrop, InterfaceCensus, Matter, Way, WayHop},
@@ -42,6 +43,7 @@ pub use self::{
     step::{Action, Change, Object, Plan, Step, Told},
     wanted::{DamagedRecord, Scope, Wanted, WantedEndpoint, WantedRoute, WantedUplink, WantedWire},
     way_back::missing_ways_back,
+    words::{Destination, is_address},
 };
 
 /// What is there of one node: its record, if it has one, and what the kernel has.

@@ -20,7 +20,25 @@ struct Broken<'a> {
     forget: &'a dyn Fn(IpAddr),
 }
 
-impl Broken<'_> {
+impl<'a> Broken<'a> {
+    /// Packets between these two get lost.
+    fn between(lab: &'a Lab, from: &'a str, to: &'a str) -> Self {
+        Self {
+            lab,
+            from,
+            to,
+            size: None,
+            id: "",
+            on: "",
+            forget: &nothing,
+        }
+    }
+
+    /// By this obstacle, there.
+    fn by(self, id: &'a str, on: &'a str) -> Self {
+        Self { id, on, ..self }
+    }
+
     /// Explained and lost, cured, explained and answered; with each family.
     fn is_cured(&self, break_it: &dyn Fn(IpAddr)) {
         for to in addresses(self.to) {
@@ -79,15 +97,7 @@ fn a_missing_return_route() {
         }
     }
     let lab = Lab::up(&kept.join("\n"));
-    let broken = Broken {
-        lab: &lab,
-        from: "a1",
-        to: "b1",
-        size: None,
-        id: "way_no_route",
-        on: "B",
-        forget: &nothing,
-    };
+    let broken = Broken::between(&lab, "a1", "b1").by("way_no_route", "B");
     for to in addresses("b1") {
         broken.goes_wrong_and_is_cured(to);
     }
@@ -96,15 +106,7 @@ fn a_missing_return_route() {
 #[test]
 fn forward_drops() {
     let lab = Lab::up(TWO_NODES);
-    let broken = Broken {
-        lab: &lab,
-        from: "a1",
-        to: "a2",
-        size: None,
-        id: "way_policy",
-        on: "A",
-        forget: &nothing,
-    };
+    let broken = Broken::between(&lab, "a1", "a2").by("way_policy", "A");
     broken.is_cured(&|_| drop(lab.fast_path(false, "A", None)));
 }
 
@@ -112,15 +114,7 @@ fn forward_drops() {
 fn a_rule_drops() {
     let lab = Lab::up(&accepting());
     lab.fast_path(false, "A", None);
-    let broken = Broken {
-        lab: &lab,
-        from: "a1",
-        to: "a2",
-        size: None,
-        id: "way_rule",
-        on: "A",
-        forget: &nothing,
-    };
+    let broken = Broken::between(&lab, "a1", "a2").by("way_rule", "A");
     broken.is_cured(&|to| {
         lab.fast_path(false, "A", None);
         let program = if to.is_ipv4() {
@@ -142,13 +136,9 @@ fn a_wrong_mtu() {
         lab.ip("a1", &format!("{}route flush cache", ip(to)));
     };
     let broken = Broken {
-        lab: &lab,
-        from: "a1",
-        to: "b1",
         size: Some(1400),
-        id: "way_too_big",
-        on: "A",
         forget: &forget,
+        ..Broken::between(&lab, "a1", "b1").by("way_too_big", "A")
     };
     broken.is_cured(&|_| drop(lab.ip("A", "link set dev up0 mtu 1300")));
 }
@@ -157,15 +147,7 @@ fn a_wrong_mtu() {
 #[test]
 fn a_spoofed_source() {
     let lab = Lab::up(TWO_NODES);
-    let broken = Broken {
-        lab: &lab,
-        from: "a1",
-        to: "b1",
-        size: None,
-        id: "way_spoofed",
-        on: "A",
-        forget: &nothing,
-    };
+    let broken = Broken::between(&lab, "a1", "b1").by("way_spoofed", "A");
     // Both families' routes prefer it.
     broken.is_cured(&|to| {
         let (own, other, length) = match to {
@@ -187,25 +169,13 @@ fn a_spoofed_source() {
 fn a_dead_neighbour() {
     let lab = Lab::up(TWO_NODES);
     let via = |to: IpAddr| addresses("B")[usize::from(to.is_ipv6())];
-    let known = Broken {
-        lab: &lab,
-        from: "a1",
-        to: "b1",
-        size: None,
-        id: "way_wrong_mac",
-        on: "A",
-        forget: &nothing,
-    };
+    let known = Broken::between(&lab, "a1", "b1").by("way_wrong_mac", "A");
     known.is_cured(&|to| {
         let via = via(to);
         let line = format!("neigh replace {via} lladdr 02:00:00:00:00:99 nud permanent dev up0");
         lab.ip("A", &line);
     });
-    let asked = Broken {
-        id: "way_next_hop_silent",
-        on: "B",
-        ..known
-    };
+    let asked = known.by("way_next_hop_silent", "B");
     asked.is_cured(&|_| {
         lab.ip("B", "link set dev up0 arp off");
         lab.ip("A", "neigh flush dev up0");
@@ -216,15 +186,7 @@ fn a_dead_neighbour() {
 #[test]
 fn a_node_without_its_fast_path() {
     let lab = Lab::up(TWO_NODES);
-    let broken = Broken {
-        lab: &lab,
-        from: "a1",
-        to: "b1",
-        size: None,
-        id: "way_policy",
-        on: "B",
-        forget: &nothing,
-    };
+    let broken = Broken::between(&lab, "a1", "b1").by("way_policy", "B");
     broken.is_cured(&|_| drop(lab.fast_path(false, "B", None)));
 }
 
@@ -233,15 +195,7 @@ fn a_node_without_its_fast_path() {
 fn nat_on_the_way() {
     let lab = Lab::up(&accepting());
     lab.fast_path(false, "A", None);
-    let broken = Broken {
-        lab: &lab,
-        from: "a1",
-        to: "b1",
-        size: None,
-        id: "way_translated",
-        on: "A",
-        forget: &nothing,
-    };
+    let broken = Broken::between(&lab, "a1", "b1").by("way_translated", "A");
     broken.is_cured(&|to| {
         let (program, own) = match to {
             IpAddr::V4(_) => ("iptables", "192.0.2.7"),
@@ -255,15 +209,7 @@ fn nat_on_the_way() {
 #[test]
 fn a_changed_next_hop() {
     let lab = Lab::up(TWO_NODES);
-    let broken = Broken {
-        lab: &lab,
-        from: "a1",
-        to: "b1",
-        size: None,
-        id: "way_led_elsewhere",
-        on: "A",
-        forget: &nothing,
-    };
+    let broken = Broken::between(&lab, "a1", "b1").by("way_led_elsewhere", "A");
     broken.is_cured(&|to| {
         let (dst, via) = match to {
             IpAddr::V4(_) => ("10.0.3.0/24", "100.100.198.77"),

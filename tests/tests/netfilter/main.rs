@@ -13,7 +13,8 @@ use std::{
 use ipnet::IpNet;
 use netpath::{
     netfilter::nft::{
-        Base, ChainId, Device, EffectKind, Effects, Meeting, Packets, Ruleset, TableFamily,
+        Base, ChainId, Device, EffectKind, Effects, Elements, Meeting, Packets, Ruleset,
+        TableFamily,
     },
     netns::Inside,
 };
@@ -151,7 +152,7 @@ fn base(ruleset: &Ruleset, family: TableFamily, table: &str, name: &str) -> (Cha
 }
 
 fn effects(inside: &Inside<'_>, family: TableFamily, table: &str, name: &str) -> Effects {
-    let ruleset = Ruleset::read(inside).expect("ruleset");
+    let ruleset = Ruleset::read(inside, Elements::OfVerdicts).expect("ruleset");
     let (id, base) = base(&ruleset, family, table, name);
     Effects::of(&ruleset, &id, &base)
 }

@@ -220,7 +220,7 @@ fn what_rules_do_is_named() {
                 "filter",
                 "forward",
                 "ip ttl set 7",
-                vec![other("network header byte 8, 2 long")],
+                vec![other("@nh,64,16")],
             ),
             (
                 "filter",

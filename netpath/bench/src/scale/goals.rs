@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     Family, Path, Reach,
+    names::grouped,
     stats::{Bound, Estimate, Goal, Unit},
 };
 
@@ -45,7 +46,7 @@ pub fn goals(results: &ScaleResults) -> Vec<Goal> {
         text: format!(
             "hop cost with {}, spread over {} destinations",
             size(LARGE),
-            thousands(SPREAD)
+            grouped(SPREAD)
         ),
         ..judged(
             6,
@@ -135,7 +136,7 @@ fn installed(results: &ScaleResults) -> impl Iterator<Item = Goal> {
     ];
     let goals = ways.map(|(way, of)| {
         Family::ALL.map(|family| Goal {
-            text: format!("to install {} routes, {way}", thousands(ROUTES)),
+            text: format!("to install {} routes, {way}", grouped(ROUTES)),
             family: Some(family),
             ..once(INSTALLED, Unit::Nanoseconds, slowest(family, of))
         })
@@ -150,13 +151,13 @@ fn endpoints(results: &ScaleResults) -> [Goal; 3] {
     let memory = (found.count > 0).then(|| found.memory as f64 / f64::from(found.count));
     [
         Goal {
-            text: format!("{} endpoints up", thousands(ENDPOINTS)),
+            text: format!("{} endpoints up", grouped(ENDPOINTS)),
             ..once(UP, Unit::Nanoseconds, plain)
         },
         Goal {
             text: format!(
                 "{} endpoints up, grace periods expedited",
-                thousands(ENDPOINTS)
+                grouped(ENDPOINTS)
             ),
             ..once(UP_EXPEDITED, Unit::Nanoseconds, up(found.up_ns))
         },
@@ -199,20 +200,7 @@ fn size(size: Size) -> String {
     }
     format!(
         "{} endpoints and {} routes",
-        thousands(size.endpoints),
-        thousands(size.routes)
+        grouped(size.endpoints),
+        grouped(size.routes)
     )
-}
-
-/// With a comma between thousands.
-fn thousands(number: u32) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

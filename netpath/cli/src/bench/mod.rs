@@ -118,28 +118,8 @@ fn or_else<T: Copy + PartialEq>(given: &[T], default: impl FnOnce() -> Vec<T>) -
 
 /// Those of a run: a quick one has not the time for what others would pick instead.
 fn paths(rules: &[u32], quick: bool) -> Vec<Path> {
-    let mut paths = vec![
-        Path::Direct,
-        Path::Floor,
-        Path::FloorRemote,
-        Path::Netpath,
-        Path::Kernel,
-        Path::Iptables,
-    ];
-    for kind in [Path::IptablesRules, Path::NftRules, Path::NftSet] {
-        paths.extend(rules.iter().copied().map(kind));
-    }
-    paths.push(Path::NftFlowtable);
-    if !quick {
-        paths.extend([
-            Path::Nat,
-            Path::Bridge,
-            Path::Macvlan,
-            Path::Ipvlan,
-            Path::Vxlan,
-            Path::Ipip,
-        ]);
-    }
+    let mut paths = Path::all(rules);
+    paths.retain(|path| !quick || !Path::OF_OTHERS.contains(path));
     paths
 }
 
@@ -225,24 +205,10 @@ mod tests {
     fn a_quick_run_has_its_goals_paths_and_leaves_the_rest_out() {
         let quick = paths(&QUICK_RULES, true);
         let full = paths(&RULES, false);
-        for path in [
-            Path::Direct,
-            Path::Floor,
-            Path::FloorRemote,
-            Path::Netpath,
-            Path::Kernel,
-            Path::Iptables,
-        ] {
+        for path in [Path::Floor, Path::FloorRemote, Path::Netpath, Path::Kernel] {
             assert!(quick.contains(&path) && full.contains(&path), "{path}");
         }
-        for path in [
-            Path::Nat,
-            Path::Bridge,
-            Path::Macvlan,
-            Path::Ipvlan,
-            Path::Vxlan,
-            Path::Ipip,
-        ] {
+        for path in Path::OF_OTHERS {
             assert!(!quick.contains(&path) && full.contains(&path), "{path}");
         }
         assert_eq!((quick.len(), full.len()), (10, 22));

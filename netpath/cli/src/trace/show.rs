@@ -6,6 +6,7 @@ use netpath::{
     api::{TraceStep, TracedPacket},
     trace::is_arrival,
 };
+use netpath_bench::grouped;
 
 use crate::output::folded;
 
@@ -134,29 +135,5 @@ fn append(text: &mut String, head: &str, rest: &str) {
         }
         text.push_str(line);
         text.push('\n');
-    }
-}
-
-/// A number with a comma at each thousand.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_grouped() {
-        let told = [0, 999, 1_000, 12_345_678].map(grouped);
-        assert_eq!(told, ["0", "999", "1,000", "12,345,678"]);
     }
 }

@@ -15,7 +15,10 @@ use crate::{
     datapath::{Datapath, DatapathError, ObjectKind},
     flows::{self, FlowsError},
     model::NodePlace,
-    netfilter::{NetfilterError, nft::Ruleset},
+    netfilter::{
+        NetfilterError,
+        nft::{Elements, Ruleset},
+    },
     netlink::{NeighbourState, Netlink, NetlinkError},
     netns::{Inside, Netns, NetnsError},
     probe::ProbeError,
@@ -117,7 +120,7 @@ fn namespace(inside: &Inside<'_>, world: &World, beyond: &mut Beyond) -> Result<
         Ok(learnt) => beyond.learnt = learnt,
         Err(error) => beyond.unlearnt = Some(error.to_string()),
     }
-    let ruleset = Ruleset::read(inside)?;
+    let ruleset = Ruleset::read(inside, Elements::OfVerdicts)?;
     beyond.drops_by_state = rules::drops_by_state(&ruleset);
     if let Some(recorded) = &world.recorded {
         beyond.one_way = rules::untracked_one_way(&ruleset, recorded, node);

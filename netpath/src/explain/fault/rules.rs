@@ -4,8 +4,8 @@ use super::Doctor;
 use crate::{
     explain::{ExplainError, obstacle::Obstacle, places::PlaceId},
     finding::Finding,
-    kernel_way::RuleAt,
-    netfilter::nft::TableFamily,
+    kernel_way::{LEGACY, RuleAt},
+    netfilter::{IPTABLES_TABLES, nft::TableFamily},
 };
 
 use super::command;
@@ -114,10 +114,10 @@ impl Doctor<'_> {
 
 /// The program of iptables whose rule or chain it is, as far as it looks like one, and what that calls its table.
 fn iptables(rule: &RuleAt) -> Option<(&'static str, &str)> {
-    let legacy = rule.table.strip_suffix(" (legacy)");
+    let legacy = rule.table.strip_suffix(LEGACY);
     let table = legacy.unwrap_or(&rule.table);
-    let is_its = ["filter", "nat", "mangle", "raw", "security"].contains(&table)
-        && rule.chain.chars().all(|c| !c.is_ascii_lowercase());
+    let is_its =
+        IPTABLES_TABLES.contains(&table) && rule.chain.chars().all(|c| !c.is_ascii_lowercase());
     let program = match (rule.family, legacy) {
         (TableFamily::Ip, None) if is_its => "iptables",
         (TableFamily::Ip6, None) if is_its => "ip6tables",

@@ -13,7 +13,7 @@ use crate::{
         KernelWayError, Tuple,
         walk::{Phase, Walk},
     },
-    netfilter::nft::{Header, Register, Value},
+    netfilter::nft::{Header, Register, Value, ct, meta},
     netlink::{Link, LinkKind},
 };
 
@@ -27,49 +27,6 @@ pub(super) enum Loaded {
 
 /// Bytes of a name in a register.
 pub(super) const IFNAMSIZ: usize = 16;
-
-mod meta {
-    //! `enum nft_meta_keys` of linux/netfilter/nf_tables.h.
-    pub const LEN: u32 = 0;
-    pub const PROTOCOL: u32 = 1;
-    pub const PRIORITY: u32 = 2;
-    pub const MARK: u32 = 3;
-    pub const IIF: u32 = 4;
-    pub const OIF: u32 = 5;
-    pub const IIFNAME: u32 = 6;
-    pub const OIFNAME: u32 = 7;
-    pub const IIFTYPE: u32 = 8;
-    pub const OIFTYPE: u32 = 9;
-    pub const SKUID: u32 = 10;
-    pub const SKGID: u32 = 11;
-    pub const NFTRACE: u32 = 12;
-    pub const SECMARK: u32 = 14;
-    pub const NFPROTO: u32 = 15;
-    pub const L4PROTO: u32 = 16;
-    pub const PKTTYPE: u32 = 19;
-    pub const CGROUP: u32 = 23;
-    pub const IIFKIND: u32 = 26;
-    pub const OIFKIND: u32 = 27;
-}
-
-mod ct {
-    //! `enum nft_ct_keys` of linux/netfilter/nf_tables.h.
-    pub const STATE: u32 = 0;
-    pub const DIRECTION: u32 = 1;
-    pub const STATUS: u32 = 2;
-    pub const MARK: u32 = 3;
-    pub const L3PROTOCOL: u32 = 7;
-    pub const SRC: u32 = 8;
-    pub const DST: u32 = 9;
-    pub const PROTOCOL: u32 = 10;
-    pub const PROTO_SRC: u32 = 11;
-    pub const PROTO_DST: u32 = 12;
-    pub const ZONE: u32 = 17;
-    pub const SRC_IP: u32 = 19;
-    pub const DST_IP: u32 = 20;
-    pub const SRC_IP6: u32 = 21;
-    pub const DST_IP6: u32 = 22;
-}
 
 /// `IPS_ASSURED`, which is not known.
 const ASSURED: u8 = 1 << 2;

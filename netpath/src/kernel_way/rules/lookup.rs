@@ -84,14 +84,7 @@ impl Walk<'_> {
 
     /// Any of a map's verdicts, or none.
     fn any_verdict(&mut self, here: &Here<'_>, set: Option<&Set>, what: String) -> Next {
-        let mut possible: Vec<&Verdict> = Vec::new();
-        for element in set.iter().flat_map(|set| &set.elements) {
-            if let Some(Data::Verdict(verdict)) = &element.data
-                && !possible.contains(&verdict)
-            {
-                possible.push(verdict);
-            }
-        }
+        let possible: Vec<&Verdict> = set.iter().flat_map(|set| set.verdicts()).collect();
         let mut so = vec!["it is not there".to_owned()];
         so.extend(possible.iter().map(|verdict| format!("{verdict:?}")));
         let rule = Some(here.at());

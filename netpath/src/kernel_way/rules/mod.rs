@@ -6,7 +6,6 @@ mod load;
 mod lookup;
 mod registers;
 mod target;
-mod text;
 mod translate;
 mod xt_match;
 
@@ -19,7 +18,9 @@ use super::{
     kernel::Kernel,
     walk::{At, Going, Walk, stop},
 };
-use crate::netfilter::nft::{ChainId, Operation, Refusal, Register, Value, Verdict, WholeRule};
+use crate::netfilter::nft::{
+    ChainId, Operation, Refusal, Register, Rule, Value, Verdict, in_words,
+};
 
 /// Deeper than the kernel allows chains to call each other.
 const DEPTH: usize = 64;
@@ -37,7 +38,7 @@ struct Here<'a> {
     kernel: &'a dyn Kernel,
     id: &'a ChainId,
     number: usize,
-    rule: &'a WholeRule,
+    rule: &'a Rule,
     registers: Registers,
     /// What was loaded last of which not all is known.
     unclear: String,
@@ -65,7 +66,7 @@ impl Here<'_> {
             chain: self.id.name.clone(),
             handle: Some(self.rule.handle),
             number: self.number,
-            text: told.unwrap_or_else(|| text::of(&self.rule.operations)),
+            text: told.unwrap_or_else(|| in_words(&self.rule.operations)),
             count: self
                 .rule
                 .operations
@@ -247,6 +248,8 @@ impl Walk<'_> {
                 revision,
                 data,
             } => return self.target(at, here, (name, *revision), data),
+            Operation::Dynset { decides: false } => {}
+            Operation::Dynset { decides: true } => here.pending.push("dynset".to_owned()),
             Operation::Condition(name) => here.pending.push(name.clone()),
             Operation::Take(by) => {
                 if !self.matches(here) {
@@ -298,7 +301,7 @@ impl Walk<'_> {
         Ok(match self.load(value)? {
             Loaded::Bits(bits) => {
                 if bits.iter().any(|bits| bits.known().is_none()) {
-                    here.unclear = text::value(value);
+                    here.unclear = value.to_string();
                 }
                 here.registers.load(into, &bits);
                 Next::On
@@ -323,7 +326,7 @@ impl Walk<'_> {
         let before = (self.packet.clone(), self.track.connection);
         let data = here.registers.rest(from);
         if self.store(to, &data).is_none() {
-            let what = format!("{} is written", text::value(to));
+            let what = format!("{to} is written");
             if self.either(here, what) {
                 return self.dropped(at, here);
             }

@@ -13,8 +13,8 @@ use crate::{
     netfilter::{
         Policy,
         nft::{
-            Base, ChainId, Hook, Operation, Register, Relation, TableFamily, Value, Verdict,
-            WholeChain, WholeRule,
+            Base, Chain, ChainId, Hook, Operation, Register, Relation, Rule, TableFamily, Value,
+            Verdict,
         },
     },
     netlink::{
@@ -172,12 +172,12 @@ fn chain(state: &mut State, name: &str, at: (Hook, i32), policy: Policy, rules: 
         devices: Vec::new(),
         count: None,
     };
-    let rules = rules.iter().zip(1..).map(|(operations, handle)| WholeRule {
+    let rules = rules.iter().zip(1..).map(|(operations, handle)| Rule {
         handle,
         operations: operations.clone(),
         text: None,
     });
-    let chain = WholeChain {
+    let chain = Chain {
         base: Some(base),
         rules: rules.collect(),
     };

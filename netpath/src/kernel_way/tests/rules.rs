@@ -1,12 +1,12 @@
 //! Hooks, chains, and what cannot be known of rules.
 
 use super::*;
-use crate::netfilter::nft::{Data, Element, Set, Translation};
+use crate::netfilter::nft::{
+    Data, Element, Set, Translation,
+    meta::{L4PROTO, MARK},
+};
 
 const FORWARD: Hook = Hook::Forward;
-/// `NFT_META_MARK`, `NFT_META_L4PROTO`.
-const MARK: u32 = 3;
-const L4PROTO: u32 = 16;
 
 fn set_mark(mark: u32) -> Vec<Operation> {
     let from = Register(0);
@@ -135,7 +135,7 @@ fn jumps_return_and_gotos_do_not() {
         let mut state = state();
         let rules = [vec![verdict(way)], vec![verdict(Verdict::Drop)]];
         chain(&mut state, "forward", (FORWARD, 0), Policy::Accept, &rules);
-        let user = WholeChain {
+        let user = Chain {
             base: None,
             rules: Vec::new(),
         };

@@ -6,8 +6,8 @@ use super::{Going, Walk, stop};
 use crate::{
     kernel_way::{Cause, End, Outcome, Place, RuleAt, Unknown, rules::Flowing},
     netfilter::{
-        Policy,
-        nft::{Base, ChainId, Hook, NamePattern, TableFamily, WholeChain},
+        Policy, legacy_priority,
+        nft::{Base, Chain, ChainId, Hook, NamePattern, TableFamily},
     },
 };
 
@@ -39,8 +39,8 @@ impl At<'_> {
 enum Callee<'a> {
     Conntrack,
     /// All chains of type nat, in their own order.
-    Nat(Vec<(&'a ChainId, &'a WholeChain, &'a Base)>),
-    Chain(&'a ChainId, &'a WholeChain, &'a Base),
+    Nat(Vec<(&'a ChainId, &'a Chain, &'a Base)>),
+    Chain(&'a ChainId, &'a Chain, &'a Base),
     /// A legacy table.
     Legacy(&'a str),
 }
@@ -98,7 +98,7 @@ impl Walk<'_> {
         }
         for (family, table) in &state.legacy {
             if *family == self.family()
-                && let Some(priority) = legacy_priority(hook, table)
+                && let Some(priority) = legacy_priority(table, hook)
             {
                 found.push((priority, Callee::Legacy(table)));
             }
@@ -142,7 +142,7 @@ impl Walk<'_> {
         &mut self,
         hook: Hook,
         id: &ChainId,
-        chain: &WholeChain,
+        chain: &Chain,
         base: &Base,
     ) -> Going<()> {
         let at = At { hook, id, base };
@@ -160,7 +160,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn policy(&mut self, at: &At<'_>, chain: &WholeChain) -> Going<()> {
+    fn policy(&mut self, at: &At<'_>, chain: &Chain) -> Going<()> {
         let text = match at.base.policy {
             Policy::Accept => "policy accept",
             Policy::Drop => "policy drop",
@@ -211,18 +211,4 @@ impl Callee<'_> {
             Self::Conntrack | Self::Chain(..) | Self::Legacy(_) => true,
         }
     }
-}
-
-/// Where a legacy table is called.
-fn legacy_priority(hook: Hook, table: &str) -> Option<i32> {
-    use Hook::{Forward, Input, Output, Postrouting, Prerouting};
-    Some(match (table, hook) {
-        ("raw", Prerouting | Output) => -300,
-        ("mangle", Prerouting | Input | Forward | Output | Postrouting) => -150,
-        ("nat", Prerouting | Output) => NAT_DESTINATION,
-        ("nat", Input | Postrouting) => NAT_SOURCE,
-        ("filter", Input | Forward | Output) => 0,
-        ("security", Input | Forward | Output) => 50,
-        _ => return None,
-    })
 }

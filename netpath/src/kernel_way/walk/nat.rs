@@ -10,7 +10,7 @@ use crate::{
     kernel_way::{Cause, Outcome, Place, RuleAt, Tracked, Transport, Tuple, Unknown},
     netfilter::{
         conntrack,
-        nft::{Base, ChainId, Hook, Translation, WholeChain},
+        nft::{Base, Chain, ChainId, Hook, Translation},
     },
 };
 
@@ -39,11 +39,7 @@ impl Range {
 }
 
 impl Walk<'_> {
-    pub(super) fn nat(
-        &mut self,
-        hook: Hook,
-        chains: &[(&ChainId, &WholeChain, &Base)],
-    ) -> Going<()> {
+    pub(super) fn nat(&mut self, hook: Hook, chains: &[(&ChainId, &Chain, &Base)]) -> Going<()> {
         let end = match hook {
             Hook::Prerouting | Hook::Output => Translation::Destination,
             _ => Translation::Source,

@@ -1,23 +1,22 @@
 //! Legacy xtables: which tables there are, as the kernel tells without being asked for each, and what
-//! `iptables-legacy-save` says of them.
+//! `iptables-legacy-save` says of them, for netlink does not list them.
 
 mod rule;
 mod saved;
 mod target;
+
+#[cfg(test)]
+pub use self::saved::read;
 
 use std::{fs, io};
 
 use netpath_common::Family;
 
 use super::{
-    Policy,
     error::NetfilterError,
-    nft::{ChainId, WholeChain},
+    nft::{Hook, Ruleset},
 };
-use crate::{
-    command::{self, CommandError},
-    netns::Inside,
-};
+use crate::{command, netns::Inside};
 
 /// The tables of legacy iptables or ip6tables that the calling thread's namespace has (`filter`, `nat`, `mangle`, `raw`,
 /// `security`). One that was looked at once stays until the namespace ends, with rules or without.
@@ -37,35 +36,31 @@ pub fn legacy_tables(_inside: &Inside<'_>, family: Family) -> Result<Vec<String>
     }
 }
 
-/// What a legacy table of the calling thread's namespace holds, as chains of [`Whole`](super::nft::Whole) of a table named
-/// `filter (legacy)` and the like; `None` where `iptables-legacy-save` is not installed. A table that does nothing, without
-/// rules and policies, has no chains.
+/// What the legacy tables of the calling thread's namespace hold, as the chains of nf_tables that would do the same.
 ///
 /// # Errors
-/// When the program fails, or says what it does not say today.
-pub fn legacy_chains(
-    _inside: &Inside<'_>,
-    family: Family,
-    table: &str,
-) -> Result<Option<Vec<(ChainId, WholeChain)>>, NetfilterError> {
+/// When `iptables-legacy-save` is not installed, fails, or says what it does not say today.
+pub fn legacy_rules(_inside: &Inside<'_>, family: Family) -> Result<Ruleset, NetfilterError> {
     let program = match family {
         Family::V4 => "iptables-legacy-save",
         Family::V6 => "ip6tables-legacy-save",
     };
-    let arguments = ["-c", "-t", table];
-    let text = match command::run(program, &arguments, "") {
-        Ok(text) => text,
-        Err(CommandError::Start { .. }) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let chains = saved::read(family, table, &text)
-        .ok_or_else(|| NetfilterError::unreadable(&command::line(program, &arguments), &text))?;
-    let acts = chains.iter().any(|(_, chain)| {
-        let drops = chain
-            .base
-            .as_ref()
-            .is_some_and(|base| base.policy == Policy::Drop);
-        drops || !chain.rules.is_empty()
-    });
-    Ok(Some(if acts { chains } else { Vec::new() }))
+    let arguments = ["-c"];
+    let text = command::run(program, &arguments, "")?;
+    saved::read(family, &text)
+        .ok_or_else(|| NetfilterError::unreadable(&command::line(program, &arguments), &text))
+}
+
+/// Where a legacy table is called (`NF_IP_PRI_*` of linux/netfilter_ipv4.h; IPv6 has the same), if it is called at this hook.
+pub fn priority(table: &str, hook: Hook) -> Option<i32> {
+    use Hook::{Forward, Input, Output, Postrouting, Prerouting};
+    Some(match (table, hook) {
+        ("raw", Prerouting | Output) => -300,
+        ("mangle", Prerouting | Input | Forward | Output | Postrouting) => -150,
+        ("nat", Prerouting | Output) => -100,
+        ("nat", Input | Postrouting) => 100,
+        ("filter", Input | Forward | Output) => 0,
+        ("security", Input | Forward | Output) => 50,
+        _ => return None,
+    })
 }

@@ -8,14 +8,10 @@ use netpath_common::Family;
 
 use crate::netfilter::{
     Count,
-    nft::{Header, Operation, Register, Relation, Translation, Value, WholeRule},
+    nft::{Header, Operation, Register, Relation, Rule, Translation, Value, meta},
 };
 
 pub(super) const R0: Register = Register(0);
-/// `NFT_META_*`.
-const IIFNAME: u32 = 6;
-const OIFNAME: u32 = 7;
-const L4PROTO: u32 = 16;
 const IFNAMSIZ: usize = 16;
 
 /// Matches of which the options are known, or that have none.
@@ -34,16 +30,11 @@ const KNOWN: [&str; 11] = [
 ];
 
 /// A rule from its words behind the chain's name. `own` are the table's chains.
-pub(super) fn of(
-    family: Family,
-    words: &[String],
-    own: &BTreeSet<String>,
-    count: Count,
-) -> WholeRule {
+pub(super) fn of(family: Family, words: &[String], own: &BTreeSet<String>, count: Count) -> Rule {
     let mut rule = Reader {
         family,
         operations: vec![Operation::Counter(Some(count))],
-        is_known: true,
+        of: None,
     };
     let mut rest = words;
     let mut negated = false;
@@ -68,7 +59,7 @@ pub(super) fn of(
         rule.option(option, values, negated);
         negated = false;
     }
-    WholeRule {
+    Rule {
         handle: 0,
         operations: rule.operations,
         text: None,
@@ -82,8 +73,8 @@ fn is_option(word: &str) -> bool {
 pub(super) struct Reader {
     pub(super) family: Family,
     pub(super) operations: Vec<Operation>,
-    /// The options that come are of a match that is known.
-    is_known: bool,
+    /// The match that the options are of which come.
+    of: Option<String>,
 }
 
 impl Reader {
@@ -91,18 +82,15 @@ impl Reader {
         let value = values.first().map(String::as_str).unwrap_or_default();
         let understood = match option {
             "-m" => {
-                self.is_known = KNOWN.contains(&value);
-                if !self.is_known {
-                    self.unclear(format!("match {value}"));
-                }
-                Some(())
+                self.of = Some(value.to_owned());
+                KNOWN.contains(&value).then_some(())
             }
             // Of a match that is not known as a whole.
-            _ if !self.is_known && option.starts_with("--") => Some(()),
+            _ if option.starts_with("--") && !self.is_known() => Some(()),
             "-s" => self.address(Translation::Source, value, negated),
             "-d" => self.address(Translation::Destination, value, negated),
-            "-i" => self.interface(IIFNAME, value, negated),
-            "-o" => self.interface(OIFNAME, value, negated),
+            "-i" => self.interface(meta::IIFNAME, value, negated),
+            "-o" => self.interface(meta::OIFNAME, value, negated),
             "-p" => self.protocol(value, negated),
             "--sport" => self.port(0, value, negated),
             "--dport" => self.port(2, value, negated),
@@ -118,13 +106,23 @@ impl Reader {
             "--comment" => Some(()),
             _ => None,
         };
-        if understood.is_none() {
-            self.unclear(format!("option {option}"));
+        match (understood, &self.of) {
+            (Some(()), _) => {}
+            // As one whose structure is not known.
+            (None, Some(of)) if option == "-m" || option.starts_with("--") => {
+                let of = of.clone();
+                self.matches(&of, u32::MAX, Vec::new());
+            }
+            (None, _) => {
+                let what = format!("option {option}");
+                self.operations.push(Operation::Condition(what));
+            }
         }
     }
 
-    fn unclear(&mut self, what: String) {
-        self.operations.push(Operation::Condition(what));
+    fn is_known(&self) -> bool {
+        let of = self.of.as_deref();
+        of.is_none_or(|of| KNOWN.contains(&of))
     }
 
     fn load(&mut self, value: Value) {
@@ -199,9 +197,16 @@ impl Reader {
             "esp" => 50,
             "ah" => 51,
             "gre" => 47,
-            other => other.parse().ok()?,
+            other => match other.parse() {
+                Ok(number) => number,
+                Err(_) => {
+                    self.operations
+                        .push(Operation::Condition("protocol".to_owned()));
+                    return Some(());
+                }
+            },
         };
-        self.load(Value::Meta(L4PROTO));
+        self.load(Value::Meta(meta::L4PROTO));
         self.compare(vec![number], negated);
         Some(())
     }

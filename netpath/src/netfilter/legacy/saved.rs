@@ -1,48 +1,59 @@
-//! What `iptables-legacy-save -c` says of a table.
+//! What `iptables-legacy-save -c` says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use netpath_common::Family;
 
-use super::rule;
+use super::{priority, rule};
 use crate::netfilter::{
     Count, Policy,
-    nft::{Base, ChainId, Hook, TableFamily, WholeChain},
+    nft::{Base, Chain, ChainId, Hook, Ruleset, TableFamily},
     save,
 };
 
-/// The table's chains; `None` where a line makes no sense.
-pub(super) fn read(family: Family, table: &str, text: &str) -> Option<Vec<(ChainId, WholeChain)>> {
+/// All of its tables; `None` where a line makes no sense.
+pub fn read(family: Family, text: &str) -> Option<Ruleset> {
     let saved = save::parse(text)?;
-    let own: BTreeSet<String> = saved.keys().map(|(_, name)| name.clone()).collect();
-    let chains = saved.into_iter().map(|((_, name), saved)| {
+    let mut own: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (table, chain) in saved.keys() {
+        own.entry(table.clone()).or_default().insert(chain.clone());
+    }
+    let chains = saved.into_iter().map(|((table, name), saved)| {
         let base = match saved.policy {
-            Some((policy, count)) => Some(base(table, &name, policy, count)?),
+            Some((policy, count)) => Some(base(&table, &name, policy, count)?),
             None => None,
         };
         let rules = (1..).zip(saved.rules).map(|(number, saved)| {
-            let words = save::words(saved.text.strip_prefix("-A ")?);
-            let mut rule = rule::of(family, words.get(1..)?, &own, saved.count?);
+            let words = words(saved.text.strip_prefix("-A ")?);
+            let mut rule = rule::of(family, words.get(1..)?, &own[&table], saved.count?);
             rule.handle = number;
             rule.text = Some(saved.text);
             Some(rule)
         });
+        let rules = rules.collect::<Option<_>>()?;
+        let family = TableFamily::from(family);
         let id = ChainId {
-            family: match family {
-                Family::V4 => TableFamily::Ip,
-                Family::V6 => TableFamily::Ip6,
-            },
-            table: format!("{table} (legacy)"),
+            family,
+            table,
             name,
         };
-        let rules = rules.collect::<Option<_>>()?;
-        Some((id, WholeChain { base, rules }))
+        Some((id, Chain { base, rules }))
     });
-    chains.collect()
+    Some(Ruleset {
+        chains: chains.collect::<Option<_>>()?,
+        sets: BTreeMap::new(),
+    })
 }
 
 fn base(table: &str, name: &str, policy: Policy, count: Count) -> Option<Base> {
-    let (hook, priority) = save::place(table, name)?;
+    let hook = match name {
+        "PREROUTING" => Hook::Prerouting,
+        "INPUT" => Hook::Input,
+        "FORWARD" => Hook::Forward,
+        "OUTPUT" => Hook::Output,
+        "POSTROUTING" => Hook::Postrouting,
+        _ => return None,
+    };
     let kind = match (table, hook) {
         ("mangle", Hook::Output) => "route",
         ("nat", _) => "nat",
@@ -51,29 +62,50 @@ fn base(table: &str, name: &str, policy: Policy, count: Count) -> Option<Base> {
     Some(Base {
         kind: kind.to_owned(),
         hook,
-        priority,
+        priority: priority(table, hook)?,
         policy,
         devices: Vec::new(),
         count: Some(count),
     })
 }
 
+/// Words, of which one in double quotes may have blanks.
+fn words(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let (mut quoted, mut escaped) = (false, false);
+    for letter in text.chars() {
+        match letter {
+            _ if escaped => {
+                word.push(letter);
+                escaped = false;
+            }
+            '\\' => escaped = true,
+            '"' => quoted = !quoted,
+            ' ' if !quoted => {
+                words.extend(Some(std::mem::take(&mut word)).filter(|it| !it.is_empty()))
+            }
+            _ => word.push(letter),
+        }
+    }
+    words.extend(Some(word).filter(|it| !it.is_empty()));
+    words
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::netfilter::nft::{Operation, Verdict};
+    use crate::netfilter::nft::{EffectKind, Effects, Judged, Operation, Packets, Verdict};
 
     #[test]
     fn a_table_is_read_with_its_policies_and_counters() {
         let text = "# Generated\n*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [3:252]\n:OWN - [0:0]\n\
                     [5:420] -A FORWARD -m comment --comment \"a \\\"b\\\" -j DROP\" -g OWN\nCOMMIT\n";
-        let chains = read(Family::V4, "filter", text).expect("a table");
+        let ruleset = read(Family::V4, text).expect("a table");
+        let chains: Vec<_> = ruleset.chains.iter().collect();
         assert_eq!(chains.len(), 3);
         let (id, forward) = &chains[0];
-        assert_eq!(
-            (id.name.as_str(), id.table.as_str()),
-            ("FORWARD", "filter (legacy)")
-        );
+        assert_eq!((id.name.as_str(), id.table.as_str()), ("FORWARD", "filter"));
         let base = forward.base.as_ref().expect("a base chain");
         assert_eq!((base.hook, base.policy), (Hook::Forward, Policy::Drop));
         assert_eq!(base.count.map(|count| count.packets), Some(3));
@@ -88,7 +120,65 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_no_table() {
-        assert_eq!(read(Family::V4, "filter", ":INPUT MAYBE [0:0]\n"), None);
-        assert_eq!(read(Family::V4, "filter", "[0:0] -A INPUT -j DROP\n"), None);
+        assert_eq!(read(Family::V4, "*filter\n:INPUT MAYBE [0:0]\n"), None);
+        assert_eq!(read(Family::V4, "*filter\n[0:0] -A INPUT -j DROP\n"), None);
+        assert_eq!(read(Family::V4, "*raw\n:FORWARD ACCEPT [0:0]\n"), None);
+    }
+
+    const RULES: &str = r#"
+# Generated by iptables-save
+*filter
+:INPUT ACCEPT [9:9]
+:FORWARD DROP [3:252]
+:OWN - [0:0]
+[5:420] -A FORWARD -s 10.1.0.0/16 -d 10.1.0.0/16 -m comment --comment "pods -j DROP" -j ACCEPT
+[0:0] -A FORWARD ! -i eth+ -m comment --comment c -m mark --mark 0x4000/0x4000 -j DROP
+[1:84] -A FORWARD -m conntrack --ctstate INVALID -j OWN
+[2:168] -A OWN -p tcp -m tcp --dport 23 -j LOG --log-prefix "own: "
+[1:84] -A OWN -j DROP
+COMMIT
+"#;
+
+    fn judged(source: &str, destination: &str) -> Vec<(EffectKind, Option<u64>, Judged)> {
+        let ruleset = read(Family::V4, RULES).expect("it is known");
+        let mut chains = ruleset.base_chains();
+        let (id, _, base) = chains.find(|(id, ..)| id.name == "FORWARD").expect("it");
+        let effects = Effects::of(&ruleset, id, base);
+        let packets = Packets {
+            source: source.parse().expect("prefix"),
+            destination: destination.parse().expect("prefix"),
+            iif: None,
+            oif: None,
+        };
+        let judged = effects.judged(&packets).into_iter();
+        judged
+            .map(|(effect, judged)| (effect.kind.clone(), effect.rule, judged))
+            .collect()
+    }
+
+    #[test]
+    fn rules_of_legacy_tables_are_followed() {
+        let log = || EffectKind::Other("LOG".to_owned());
+        use EffectKind::Drop;
+        use Judged::{Never, Rarely, Surely};
+        assert_eq!(
+            judged("10.1.2.0/24", "10.1.3.4/32"),
+            [
+                (Drop, Some(2), Never),
+                (log(), Some(1), Never),
+                (Drop, Some(2), Never),
+                (Drop, None, Never)
+            ]
+        );
+        assert_eq!(
+            judged("10.2.0.0/24", "10.1.3.4/32"),
+            [
+                // Nobody marks them.
+                (Drop, Some(2), Never),
+                (log(), Some(1), Rarely),
+                (Drop, Some(2), Rarely),
+                (Drop, None, Surely)
+            ]
+        );
     }
 }

@@ -49,6 +49,14 @@ impl About {
         matches!(self, Self::States(states) if states & Self::USUAL == 0 && states & INVALID != 0)
     }
 
+    /// What is asked by something that is known by its name alone.
+    pub(super) fn of_condition(name: &str) -> Self {
+        match is_of_packet(name) {
+            true => Self::Packet,
+            false => Self::Unknown,
+        }
+    }
+
     /// What a match of xtables asks: its structure is that of linux/netfilter/xt_*.h.
     pub(super) fn of_match(name: &str, revision: u32, data: &[u8]) -> Self {
         match name {
@@ -59,15 +67,15 @@ impl About {
                 None => Self::Unknown,
             },
             "addrtype" => address_type(revision, data),
-            name if is_of_packet(name) => Self::Packet,
-            _ => Self::Unknown,
+            name => Self::of_condition(name),
         }
     }
 }
 
-/// Whether a match of xtables, by its name, asks only for what is in a packet, or how many of them there are.
-pub fn is_of_packet(name: &str) -> bool {
-    const NAMES: [&str; 31] = [
+/// Whether a match or a condition of this name asks only for what is in a packet, or how many of them there are.
+fn is_of_packet(name: &str) -> bool {
+    const NAMES: [&str; 32] = [
+        "protocol",
         "tcp",
         "udp",
         "udplite",

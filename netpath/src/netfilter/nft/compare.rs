@@ -5,7 +5,7 @@ use netpath_common::{Family, Ifindex};
 use super::{
     about::About,
     condition::{AddressTest, Conditions, FamilyTest, Interface, InterfaceTest, NamePattern},
-    expression::{Comparison, Header, Register, Source, connection, meta},
+    operation::{Header, Register, Value, ct, meta},
 };
 use crate::netlink::attribute::{terminated, text};
 
@@ -13,10 +13,10 @@ use crate::netlink::attribute::{terminated, text};
 const WORD: usize = 4;
 const IFNAMSIZ: usize = 16;
 
-/// A value in a register: a source's, of which the bits in the mask are left and some are turned.
+/// What a register holds: a value, of which the bits in the mask are left and some are turned.
 #[derive(Clone, Debug)]
 struct Loaded {
-    source: Source,
+    value: Value,
     /// `None`: all of them.
     mask: Option<Vec<u8>>,
     xor: Vec<u8>,
@@ -28,20 +28,10 @@ pub(super) struct Registers([Option<Loaded>; Register::WORDS as usize]);
 
 impl Registers {
     /// Loads a value; whatever it overwrites is gone.
-    pub fn load(&mut self, source: &Source, into: Option<Register>) {
-        let Some(into) = into else {
-            *self = Self::default();
-            return;
-        };
-        self.overwrite(into, length(source));
-        self.put(
-            into,
-            Loaded {
-                source: source.clone(),
-                mask: None,
-                xor: Vec::new(),
-            },
-        );
+    pub fn load(&mut self, value: Value, into: Register) {
+        self.overwrite(into, length(&value));
+        let (mask, xor) = (None, Vec::new());
+        self.put(into, Loaded { value, mask, xor });
     }
 
     /// Something that is not followed is written there.
@@ -49,7 +39,7 @@ impl Registers {
         self.overwrite(into, None);
     }
 
-    pub fn bitwise(&mut self, from: Register, into: Register, mask: &[u8], xor: &[u8]) {
+    pub fn mask(&mut self, from: Register, into: Register, mask: &[u8], xor: &[u8]) {
         let found = self.get(from).cloned();
         self.overwrite(into, Some(mask.len()));
         // A second mask is not followed.
@@ -82,7 +72,7 @@ impl Registers {
         let end = bytes.map_or(self.0.len(), |bytes| first + bytes.div_ceil(WORD));
         for (at, slot) in self.0.iter_mut().enumerate() {
             let reaches = slot.as_ref().is_some_and(|loaded| {
-                let length = length(&loaded.source);
+                let length = length(&loaded.value);
                 length.is_none_or(|length| at + length.div_ceil(WORD) > first)
             });
             if at < end && (at >= first || reaches) {
@@ -91,11 +81,12 @@ impl Registers {
         }
     }
 
-    /// Adds what a comparison of a register asks for.
+    /// Adds what a comparison of a register asks for: whether it is this, whether it is not (`negated`), or, where that is not
+    /// said, something else about it.
     pub fn compare(
         &self,
         register: Register,
-        comparison: Comparison,
+        negated: Option<bool>,
         data: &[u8],
         conditions: &mut Conditions,
     ) {
@@ -103,28 +94,23 @@ impl Registers {
             conditions.ask("a register", About::Unknown);
             return;
         };
-        let negated = match comparison {
-            Comparison::Equal => Some(false),
-            Comparison::NotEqual => Some(true),
-            Comparison::Ordered => None,
-        };
         let understood = negated.and_then(|negated| loaded.asks(data, negated, conditions));
         if understood.is_none() {
             let about = loaded.about(negated, data);
-            conditions.ask(loaded.source.to_string(), about);
+            conditions.ask(loaded.value.to_string(), about);
         }
     }
 }
 
 /// In bytes, as far as it is known.
-fn length(source: &Source) -> Option<usize> {
-    match source {
-        Source::Payload { length, .. } => usize::try_from(*length).ok(),
-        Source::Meta(meta::IIFNAME | meta::OIFNAME) => Some(IFNAMSIZ),
-        Source::Meta(
+fn length(value: &Value) -> Option<usize> {
+    match value {
+        Value::Payload { length, .. } => usize::try_from(*length).ok(),
+        Value::Meta(meta::IIFNAME | meta::OIFNAME) => Some(IFNAMSIZ),
+        Value::Meta(
             meta::PROTOCOL | meta::MARK | meta::IIF | meta::OIF | meta::NFPROTO | meta::L4PROTO,
         ) => Some(WORD),
-        Source::Meta(_) | Source::Connection(_) | Source::Other(_) => None,
+        _ => None,
     }
 }
 
@@ -137,22 +123,25 @@ impl Loaded {
             None => Some(u32::MAX),
             Some(mask) => word(mask),
         };
-        match (&self.source, negated, value, mask) {
-            (Source::Meta(meta::MARK), Some(negated), Some(value), Some(mask)) => About::Mark {
+        match (&self.value, negated, value, mask) {
+            (Value::Meta(meta::MARK), Some(negated), Some(value), Some(mask)) => About::Mark {
                 value,
                 mask,
                 negated,
             },
             // One of them: what is left of its bits is not 0.
-            (Source::Connection(connection::STATE), Some(negated), Some(0), Some(mask))
+            (Value::Connection { key: ct::STATE, .. }, Some(negated), Some(0), Some(mask))
                 if self.mask.is_some() =>
             {
                 About::states(mask, !negated)
             }
-            (Source::Connection(connection::STATE), Some(negated), Some(state), Some(u32::MAX)) => {
-                About::states(state, negated)
-            }
-            (source, ..) if source.is_of_packet() => About::Packet,
+            (
+                Value::Connection { key: ct::STATE, .. },
+                Some(negated),
+                Some(state),
+                Some(u32::MAX),
+            ) => About::states(state, negated),
+            (value, ..) if value.is_of_packet() => About::Packet,
             _ => About::Unknown,
         }
     }
@@ -160,19 +149,19 @@ impl Loaded {
     /// `None` if it is nothing that conditions can say.
     fn asks(&self, data: &[u8], negated: bool, conditions: &mut Conditions) -> Option<()> {
         let plain = self.mask.is_none();
-        match self.source {
-            Source::Meta(meta::IIFNAME | meta::OIFNAME) if plain => {
+        match self.value {
+            Value::Meta(meta::IIFNAME | meta::OIFNAME) if plain => {
                 let interface = Interface::Name(name(data));
                 self.side(conditions)
                     .push(InterfaceTest { interface, negated });
             }
-            Source::Meta(meta::IIF | meta::OIF) if plain => {
+            Value::Meta(meta::IIF | meta::OIF) if plain => {
                 let index = u32::from_ne_bytes(data.try_into().ok()?);
                 let interface = Interface::Index(Ifindex(index));
                 self.side(conditions)
                     .push(InterfaceTest { interface, negated });
             }
-            Source::Meta(meta::NFPROTO) if plain => {
+            Value::Meta(meta::NFPROTO) if plain => {
                 let family = match i32::from(*data.first()?) {
                     libc::NFPROTO_IPV4 => Some(Family::V4),
                     libc::NFPROTO_IPV6 => Some(Family::V6),
@@ -180,8 +169,8 @@ impl Loaded {
                 };
                 conditions.family.push(FamilyTest { family, negated });
             }
-            Source::Meta(meta::PROTOCOL)
-            | Source::Payload {
+            Value::Meta(meta::PROTOCOL)
+            | Value::Payload {
                 header: Header::Link,
                 offset: 12,
                 length: 2,
@@ -193,7 +182,7 @@ impl Loaded {
                 };
                 conditions.family.push(FamilyTest { family, negated });
             }
-            Source::Payload {
+            Value::Payload {
                 header: Header::Network,
                 offset,
                 ..
@@ -207,8 +196,8 @@ impl Loaded {
     }
 
     fn side<'a>(&self, conditions: &'a mut Conditions) -> &'a mut Vec<InterfaceTest> {
-        match self.source {
-            Source::Meta(meta::OIF | meta::OIFNAME) => &mut conditions.oif,
+        match self.value {
+            Value::Meta(meta::OIF | meta::OIFNAME) => &mut conditions.oif,
             _ => &mut conditions.iif,
         }
     }

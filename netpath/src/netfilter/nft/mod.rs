@@ -4,32 +4,31 @@
 //! xtables holds is not here ([`legacy_tables`](super::legacy_tables)).
 //!
 //! [`Ruleset::read`] reads; [`Effects::of`] follows a base chain's rules, without I/O, and answers what they may do to
-//! which packets. Whatever is not understood is named, and counts as something that may be met.
-//!
-//! [`Whole::read`] reads all that rules say, and the elements of their sets, so that one packet can be followed through them.
+//! which packets. Whatever is not understood is named, and counts as something that may be met. One packet is followed through
+//! them by [`kernel_way`](crate::kernel_way).
 
 mod about;
 mod compare;
 mod condition;
 mod effects;
-mod expression;
 mod operation;
 mod read;
 mod ruleset;
 mod set;
 #[cfg(test)]
 mod tests;
-mod whole;
 
 pub use self::{
-    about::{About, is_of_packet},
+    about::About,
     condition::{
         AddressTest, Conditions, Device, FamilyTest, Interface, InterfaceTest, NamePattern, Packets,
     },
     effects::{Effect, EffectKind, Effects, Judged, Meeting},
-    expression::{Comparison, Expression, Header, Register, Source, Verdict},
-    operation::{Operation, Refusal, Relation, Translation, Value},
+    operation::{
+        Header, Operation, Refusal, Register, Relation, Translation, Value, Verdict, ct, in_words,
+        meta,
+    },
+    read::Elements,
     ruleset::{Base, Chain, ChainId, Hook, Rule, Ruleset, TableFamily},
     set::{Data, Element, Set},
-    whole::{Whole, WholeChain, WholeRule},
 };

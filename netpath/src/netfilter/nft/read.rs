@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     condition::NamePattern,
-    expression::{self, Expression, Verdict},
+    operation::{self, Operation},
     ruleset::{Base, Chain, ChainId, Hook, Rule, Ruleset, TableFamily},
+    set::{self, Element, Set},
 };
 use crate::{
     netfilter::{NetfilterError, Policy},
@@ -18,28 +19,39 @@ use crate::{
 };
 
 /// How often to read anew what has changed while it was being read.
-pub(super) const ATTEMPTS: u32 = 10;
+const ATTEMPTS: u32 = 10;
 
-pub(super) const SUBSYSTEM: u16 = 10 << 8;
-pub(super) const NEWTABLE: u16 = SUBSYSTEM;
-pub(super) const GETTABLE: u16 = SUBSYSTEM | 1;
-pub(super) const NEWCHAIN: u16 = SUBSYSTEM | 3;
-pub(super) const GETCHAIN: u16 = SUBSYSTEM | 4;
-pub(super) const NEWRULE: u16 = SUBSYSTEM | 6;
-pub(super) const GETRULE: u16 = SUBSYSTEM | 7;
-pub(super) const NEWSETELEM: u16 = SUBSYSTEM | 12;
-pub(super) const GETSETELEM: u16 = SUBSYSTEM | 13;
+const SUBSYSTEM: u16 = 10 << 8;
+const NEWTABLE: u16 = SUBSYSTEM;
+const GETTABLE: u16 = SUBSYSTEM | 1;
+const NEWCHAIN: u16 = SUBSYSTEM | 3;
+const GETCHAIN: u16 = SUBSYSTEM | 4;
+const NEWRULE: u16 = SUBSYSTEM | 6;
+const GETRULE: u16 = SUBSYSTEM | 7;
+const NEWSET: u16 = SUBSYSTEM | 9;
+const GETSET: u16 = SUBSYSTEM | 10;
+const NEWSETELEM: u16 = SUBSYSTEM | 12;
+const GETSETELEM: u16 = SUBSYSTEM | 13;
 const NEWGEN: u16 = SUBSYSTEM | 15;
 const GETGEN: u16 = SUBSYSTEM | 16;
 /// Size of `struct nfgenmsg` in bytes.
-pub(super) const NFGENMSG: usize = 4;
+const NFGENMSG: usize = 4;
+
+/// The sets and maps that are read with the rules that look into them: some have very many elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elements {
+    /// Of maps of verdicts, which lead to other chains.
+    OfVerdicts,
+    /// Of all.
+    OfAll,
+}
 
 impl Ruleset {
-    /// Reads all chains and rules of the calling thread's namespace, as they are at one moment.
+    /// Reads all chains and rules of the calling thread's namespace, and the sets asked for, as they are at one moment.
     ///
     /// # Errors
     /// When they cannot be listed, all of them, or change each time meanwhile.
-    pub fn read(inside: &Inside<'_>) -> Result<Self, NetfilterError> {
+    pub fn read(inside: &Inside<'_>, elements: Elements) -> Result<Self, NetfilterError> {
         let Some(netlink) = RawNetlink::open(inside, Protocol::Netfilter)? else {
             return Ok(Self::default());
         };
@@ -47,7 +59,7 @@ impl Ruleset {
             return Ok(Self::default());
         };
         for _ in 0..ATTEMPTS {
-            let found = read(&netlink);
+            let found = read(&netlink, elements);
             let after = generation(&netlink)?;
             if after == Some(before) {
                 return found;
@@ -59,7 +71,7 @@ impl Ruleset {
 }
 
 /// The number of the present ruleset; `None` in a kernel without nf_tables, which does not know the question.
-pub(super) fn generation(netlink: &RawNetlink) -> Result<Option<u32>, NetlinkError> {
+fn generation(netlink: &RawNetlink) -> Result<Option<u32>, NetlinkError> {
     const ID: u16 = 1;
     let request = request(GETGEN, 0, &[]);
     let asked = netlink.get("the generation of nf_tables", request, |message| {
@@ -76,82 +88,107 @@ pub(super) fn generation(netlink: &RawNetlink) -> Result<Option<u32>, NetlinkErr
     }
 }
 
-fn read(netlink: &RawNetlink) -> Result<Ruleset, NetfilterError> {
-    let list = |object, get| {
-        netlink.list(object, &request(get, 0, &[]), |message| {
-            Ok(Some(message.clone()))
-        })
-    };
+fn read(netlink: &RawNetlink, elements: Elements) -> Result<Ruleset, NetfilterError> {
     let mut dormant = BTreeSet::new();
-    for message in list("nf_tables tables", GETTABLE)? {
-        if message.kind == NEWTABLE {
-            let (table, asleep) = table(&message.payload).map_err(undecoded("tables"))?;
-            if asleep {
-                dormant.insert(table);
-            }
+    for payload in list(netlink, "tables", GETTABLE, NEWTABLE)? {
+        let (table, asleep) = table(&payload).map_err(undecoded("tables"))?;
+        if asleep {
+            dormant.insert(table);
         }
     }
+    let sleeps = |id: &ChainId| dormant.contains(&(id.family, id.table.clone()));
     let mut chains = BTreeMap::new();
-    for message in list("nf_tables chains", GETCHAIN)? {
-        if message.kind == NEWCHAIN {
-            let (id, base) = chain(&message.payload).map_err(undecoded("chains"))?;
-            let chain = Chain {
-                base,
-                dormant: dormant.contains(&(id.family, id.table.clone())),
-                rules: Vec::new(),
-            };
-            chains.insert(id, chain);
+    for payload in list(netlink, "chains", GETCHAIN, NEWCHAIN)? {
+        let (id, base) = chain(&payload).map_err(undecoded("chains"))?;
+        if !sleeps(&id) {
+            let rules = Vec::new();
+            chains.insert(id, Chain { base, rules });
         }
     }
-    let mut maps = BTreeSet::new();
-    for message in list("nf_tables rules", GETRULE)? {
-        if message.kind == NEWRULE {
-            let (id, rule) = rule(&message.payload).map_err(undecoded("rules"))?;
-            for expression in &rule.expressions {
-                if let Expression::VerdictMap { map } = expression {
-                    maps.insert(ChainId {
-                        name: map.clone(),
-                        ..id.clone()
-                    });
-                }
+    let mut used = BTreeSet::new();
+    for payload in list(netlink, "rules", GETRULE, NEWRULE)? {
+        let (id, rule) = rule(&payload).map_err(undecoded("rules"))?;
+        if sleeps(&id) {
+            continue;
+        }
+        let looked_up = rule.operations.iter().filter_map(|it| match it {
+            Operation::Lookup { set, decides, .. } if *decides || elements == Elements::OfAll => {
+                Some(set.clone())
             }
-            let chain: &mut Chain = chains.get_mut(&id).ok_or_else(|| {
-                undecoded("rules")(format!("one is of chain {}, which is not there", id.name))
-            })?;
-            chain.rules.push(rule);
-        }
+            _ => None,
+        });
+        used.extend(looked_up.map(|name| ChainId { name, ..id.clone() }));
+        let chain = chains.get_mut(&id).ok_or_else(|| {
+            undecoded("rules")(format!("one is of chain {}, which is not there", id.name))
+        })?;
+        chain.rules.push(rule);
     }
-    let mut verdict_maps = BTreeMap::new();
-    for map in maps {
-        let verdicts = verdicts(netlink, &map)?;
-        verdict_maps.insert(map, verdicts);
-    }
-    Ok(Ruleset {
-        chains,
-        verdict_maps,
-    })
+    let sets = sets(netlink, &used)?;
+    Ok(Ruleset { chains, sets })
 }
 
-pub(super) fn undecoded(what: &'static str) -> impl Fn(String) -> NetfilterError {
+fn list(
+    netlink: &RawNetlink,
+    what: &str,
+    get: u16,
+    new: u16,
+) -> Result<Vec<Vec<u8>>, NetfilterError> {
+    let object = format!("nf_tables {what}");
+    Ok(netlink.list(&object, &request(get, 0, &[]), |message| {
+        Ok((message.kind == new).then(|| message.payload.clone()))
+    })?)
+}
+
+fn undecoded(what: &'static str) -> impl Fn(String) -> NetfilterError {
     move |problem| NetfilterError::Undecoded { what, problem }
 }
 
 /// A `struct nfgenmsg` and attributes.
-pub(super) fn request(kind: u16, family: u8, attributes: &[u8]) -> Raw {
+fn request(kind: u16, family: u8, attributes: &[u8]) -> Raw {
     let mut payload = vec![family, libc::NFNETLINK_V0 as u8, 0, 0];
     payload.extend(attributes);
     Raw { kind, payload }
 }
 
-/// What the map can answer, each verdict once.
-fn verdicts(netlink: &RawNetlink, map: &ChainId) -> Result<BTreeSet<Verdict>, NetfilterError> {
-    const TABLE: u16 = 1;
-    const SET: u16 = 2;
+fn sets(
+    netlink: &RawNetlink,
+    used: &BTreeSet<ChainId>,
+) -> Result<BTreeMap<ChainId, Set>, NetfilterError> {
+    let mut sets = BTreeMap::new();
+    if used.is_empty() {
+        return Ok(sets);
+    }
+    for payload in list(netlink, "sets", GETSET, NEWSET)? {
+        let decoded = Attributes::behind(NFGENMSG, &payload).and_then(|(header, attributes)| {
+            let (name, set) = set::decode(&attributes)?;
+            let table = attributes.text(1).ok_or("a set has no table")?;
+            let family = TableFamily::of(header[0]);
+            Ok((
+                ChainId {
+                    family,
+                    table,
+                    name,
+                },
+                set,
+            ))
+        });
+        let (id, set) = decoded.map_err(undecoded("sets"))?;
+        if used.contains(&id) {
+            sets.insert(id, set);
+        }
+    }
+    for (id, set) in &mut sets {
+        set.elements = elements(netlink, id)?;
+    }
+    Ok(sets)
+}
+
+fn elements(netlink: &RawNetlink, set: &ChainId) -> Result<Vec<Element>, NetfilterError> {
     const ELEMENTS: u16 = 3;
-    let mut named = attribute(TABLE, format!("{}\0", map.table).as_bytes());
-    named.extend(attribute(SET, format!("{}\0", map.name).as_bytes()));
-    let request = request(GETSETELEM, map.family.number(), &named);
-    let object = format!("elements of verdict map {}", map.name);
+    let mut named = attribute(1, format!("{}\0", set.table).as_bytes());
+    named.extend(attribute(2, format!("{}\0", set.name).as_bytes()));
+    let request: Raw = request(GETSETELEM, set.family.number(), &named);
+    let object = format!("elements of set {}", set.name);
     let found = netlink.list(&object, &request, |message| {
         if message.kind != NEWSETELEM {
             return Ok(None);
@@ -159,25 +196,14 @@ fn verdicts(netlink: &RawNetlink, map: &ChainId) -> Result<BTreeSet<Verdict>, Ne
         let (_, attributes) = Attributes::behind(NFGENMSG, &message.payload)?;
         let elements = attributes.nested(ELEMENTS)?;
         let elements = elements.iter().flat_map(Attributes::iter);
-        let verdicts: Result<Vec<_>, _> = elements.map(|(_, element)| answer(element)).collect();
-        verdicts.map(Some)
+        let decoded: Result<Vec<_>, _> = elements.map(|(_, one)| set::element(one)).collect();
+        decoded.map(Some)
     })?;
-    Ok(found.into_iter().flatten().flatten().collect())
-}
-
-/// A map element's verdict; the end of an interval has none.
-fn answer(element: &[u8]) -> Result<Option<Verdict>, String> {
-    const DATA: u16 = 2;
-    const VERDICT: u16 = 2;
-    let Some(data) = Attributes::parse(element)?.nested(DATA)? else {
-        return Ok(None);
-    };
-    let verdict = data.nested(VERDICT)?.ok_or("an element has no verdict")?;
-    expression::verdict(&verdict).map(Some)
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// A table, and whether it is switched off.
-pub(super) fn table(payload: &[u8]) -> Result<((TableFamily, String), bool), String> {
+fn table(payload: &[u8]) -> Result<((TableFamily, String), bool), String> {
     const NAME: u16 = 1;
     const FLAGS: u16 = 2;
     const DORMANT: u32 = 1;
@@ -188,7 +214,7 @@ pub(super) fn table(payload: &[u8]) -> Result<((TableFamily, String), bool), Str
     Ok(((family, name), flags & DORMANT != 0))
 }
 
-pub(super) fn chain(payload: &[u8]) -> Result<(ChainId, Option<Base>), String> {
+fn chain(payload: &[u8]) -> Result<(ChainId, Option<Base>), String> {
     const TABLE: u16 = 1;
     const NAME: u16 = 3;
     const HOOK: u16 = 4;
@@ -220,7 +246,7 @@ pub(super) fn chain(payload: &[u8]) -> Result<(ChainId, Option<Base>), String> {
             Some(other) => return Err(format!("chain {} has policy {other}", id.name)),
         },
         devices: devices(&hook)?,
-        count: counters.as_ref().map(expression::count).transpose()?,
+        count: counters.as_ref().map(operation::count).transpose()?,
     };
     Ok((id, Some(base)))
 }
@@ -257,9 +283,10 @@ fn rule(payload: &[u8]) -> Result<(ChainId, Rule), String> {
     let expressions = list.iter().flat_map(Attributes::iter);
     let rule = Rule {
         handle: attributes.be64(HANDLE)?.ok_or("a rule has no handle")?,
-        expressions: expressions
-            .map(|(_, bytes)| expression::decode(bytes))
+        operations: expressions
+            .map(|(_, bytes)| operation::decode(bytes))
             .collect::<Result<_, _>>()?,
+        text: None,
     };
     Ok((id, rule))
 }
@@ -275,12 +302,12 @@ const FAMILIES: [(TableFamily, i32); 6] = [
 ];
 
 impl TableFamily {
-    pub(super) fn of(number: u8) -> Self {
+    fn of(number: u8) -> Self {
         let found = FAMILIES.iter().find(|(_, its)| *its == i32::from(number));
         found.map_or(Self::Other(number), |(family, _)| *family)
     }
 
-    pub(super) fn number(self) -> u8 {
+    fn number(self) -> u8 {
         match self {
             Self::Other(number) => number,
             known => FAMILIES

@@ -1,14 +1,10 @@
 //! What a namespace's nf_tables hold.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::{collections::BTreeMap, fmt};
 
-use super::{
-    condition::NamePattern,
-    expression::{Expression, Verdict},
-};
+use netpath_common::Family;
+
+use super::{condition::NamePattern, operation::Operation, set::Set};
 use crate::netfilter::{Count, Policy};
 
 /// The family of a table, which says what packets its chains see: `NFPROTO_*` of linux/netfilter.h.
@@ -31,6 +27,19 @@ pub enum TableFamily {
 }
 
 impl TableFamily {
+    /// The one that `nft` calls so.
+    pub(in super::super) fn named(name: &str) -> Option<Self> {
+        let known = [
+            Self::Inet,
+            Self::Ip,
+            Self::Ip6,
+            Self::Arp,
+            Self::Bridge,
+            Self::Netdev,
+        ];
+        known.into_iter().find(|family| family.name() == Some(name))
+    }
+
     /// As `nft` calls it; `None` for a number that it has no word for.
     pub fn name(self) -> Option<&'static str> {
         Some(match self {
@@ -42,6 +51,15 @@ impl TableFamily {
             Self::Netdev => "netdev",
             Self::Other(_) => return None,
         })
+    }
+}
+
+impl From<Family> for TableFamily {
+    fn from(family: Family) -> Self {
+        match family {
+            Family::V4 => Self::Ip,
+            Family::V6 => Self::Ip6,
+        }
     }
 }
 
@@ -108,8 +126,6 @@ pub struct Base {
 pub struct Chain {
     /// Of a base chain.
     pub base: Option<Base>,
-    /// Its table is switched off.
-    pub dormant: bool,
     /// Its rules, in their order.
     pub rules: Vec<Rule>,
 }
@@ -120,22 +136,24 @@ pub struct Rule {
     /// Its number in its table, as `nft -a` shows it.
     pub handle: u64,
     /// Each is carried out if all before it were true.
-    pub expressions: Vec<Expression>,
+    pub operations: Vec<Operation>,
+    /// Its text, where it was read from one.
+    pub text: Option<String>,
 }
 
-/// All chains of a namespace. Empty in a kernel without nf_tables.
+/// What a namespace's nf_tables hold, without tables that are switched off. Empty in a kernel without nf_tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ruleset {
     /// By name.
     pub chains: BTreeMap<ChainId, Chain>,
-    /// What the verdict maps that rules look up can answer. The name of a map stands where a chain's would.
-    pub verdict_maps: BTreeMap<ChainId, BTreeSet<Verdict>>,
+    /// The sets and maps that rules look into, of those that were asked for. The name of one stands where a chain's would.
+    pub sets: BTreeMap<ChainId, Set>,
 }
 
 impl Ruleset {
     /// The chains that the kernel calls.
     pub fn base_chains(&self) -> impl Iterator<Item = (&ChainId, &Chain, &Base)> {
-        let awake = self.chains.iter().filter(|(_, chain)| !chain.dormant);
-        awake.filter_map(|(id, chain)| Some((id, chain, chain.base.as_ref()?)))
+        let chains = self.chains.iter();
+        chains.filter_map(|(id, chain)| Some((id, chain, chain.base.as_ref()?)))
     }
 }

@@ -1,6 +1,8 @@
 //! Sets and maps with their elements.
 
-use super::expression::{self, Verdict};
+use std::collections::BTreeSet;
+
+use super::operation::{self, Verdict};
 use crate::netlink::attribute::Attributes;
 
 /// A set, or a map.
@@ -58,6 +60,17 @@ impl Set {
                 .find(|element| element.key.as_deref().is_some_and(|its| same(its, key)))
         };
         found.or_else(|| self.elements.iter().find(|element| element.key.is_none()))
+    }
+
+    /// What it can answer if it is a map of verdicts, each once.
+    #[must_use]
+    pub fn verdicts(&self) -> BTreeSet<&Verdict> {
+        let data = self.elements.iter().map(|element| &element.data);
+        data.filter_map(|data| match data {
+            Some(Data::Verdict(verdict)) => Some(verdict),
+            _ => None,
+        })
+        .collect()
     }
 
     /// Each field by itself.
@@ -163,7 +176,7 @@ fn answer(data: &Attributes<'_>) -> Result<Data, String> {
     const VALUE: u16 = 1;
     const VERDICT: u16 = 2;
     match data.nested(VERDICT)? {
-        Some(verdict) => Ok(Data::Verdict(expression::verdict(&verdict)?)),
+        Some(verdict) => Ok(Data::Verdict(operation::verdict(&verdict)?)),
         None => Ok(Data::Value(data.get(VALUE).ok_or("no value")?.to_vec())),
     }
 }

@@ -1,11 +1,11 @@
-//! Expressions that no ruleset of the tests on real kernels holds, and rulesets that would take too long to make there.
+//! Operations that no ruleset of the tests on real kernels holds, and rulesets that would take too long to make there.
 
 use std::collections::BTreeMap;
 
 use netpath_common::{Family, Ifindex};
 
 use super::{
-    expression::{self, decode},
+    operation::{self, decode},
     *,
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// An expression by its name and the attributes of its data.
-fn expression(name: &str, data: &[(u16, Vec<u8>)]) -> Expression {
+fn expression(name: &str, data: &[(u16, Vec<u8>)]) -> Operation {
     let mut bytes = attribute(1, format!("{name}\0").as_bytes());
     let data: Vec<u8> = data
         .iter()
@@ -32,12 +32,12 @@ fn word(number: u32) -> Vec<u8> {
 fn what_this_kernel_lacks_is_known() {
     // NFTA_QUEUE_NUM and NFTA_QUEUE_FLAGS, NFTA_FLOW_TABLE_NAME.
     let queue = expression("queue", &[(1, vec![0, 3]), (3, vec![0, 0])]);
-    assert_eq!(queue, Expression::Action("queue".to_owned()));
+    assert_eq!(queue, Operation::Take("queue".to_owned()));
     let offload = expression("flow_offload", &[(1, b"f\0".to_vec())]);
-    assert_eq!(offload, Expression::Action("flow_offload".to_owned()));
+    assert_eq!(offload, Operation::Nothing("flow_offload".to_owned()));
     let verdict = |code: i32| {
         let bytes = attribute(1, &code.to_be_bytes());
-        expression::verdict(&Attributes::parse(&bytes).expect("whole"))
+        operation::verdict(&Attributes::parse(&bytes).expect("whole"))
     };
     // NF_QUEUE to queue 7; NF_STOLEN; a jump without a chain.
     assert_eq!(verdict(7 << 16 | 3), Ok(Verdict::Queue));
@@ -47,7 +47,7 @@ fn what_this_kernel_lacks_is_known() {
 
 #[test]
 fn what_is_not_known_keeps_its_name() {
-    let other = |name: &str| Expression::Other(name.to_owned());
+    let other = |name: &str| Operation::Other(name.to_owned());
     assert_eq!(expression("telepathy", &[(1, word(9))]), other("telepathy"));
     // Known by its name, of another form: no comparison of that number, no register of that one, cut off.
     let data = attribute(1, &[7]);
@@ -63,9 +63,9 @@ fn what_is_not_known_keeps_its_name() {
     };
     assert_eq!(
         compare(9, 0),
-        Expression::Compare {
+        Operation::Compare {
             register: Register(1),
-            comparison: Comparison::Equal,
+            relation: Relation::Equal,
             data: vec![7]
         }
     );
@@ -97,28 +97,28 @@ fn base() -> Base {
     }
 }
 
-fn effects(chains: impl IntoIterator<Item = (String, Vec<Vec<Expression>>)>) -> Effects {
-    let chain = |(name, rules): (String, Vec<Vec<Expression>>)| {
-        let rule = |(handle, expressions)| Rule {
+fn effects(chains: impl IntoIterator<Item = (String, Vec<Vec<Operation>>)>) -> Effects {
+    let chain = |(name, rules): (String, Vec<Vec<Operation>>)| {
+        let rule = |(handle, operations)| Rule {
             handle,
-            expressions,
+            operations,
+            text: None,
         };
         let chain = Chain {
             base: None,
-            dormant: false,
             rules: (1..).zip(rules).map(rule).collect(),
         };
         (id(&name), chain)
     };
     let ruleset = Ruleset {
         chains: chains.into_iter().map(chain).collect(),
-        verdict_maps: BTreeMap::new(),
+        sets: BTreeMap::new(),
     };
     Effects::of(&ruleset, &id(ID[1]), &base())
 }
 
-fn one_rule(expressions: Vec<Expression>) -> Effects {
-    effects([(ID[1].to_owned(), vec![expressions])])
+fn one_rule(operations: Vec<Operation>) -> Effects {
+    effects([(ID[1].to_owned(), vec![operations])])
 }
 
 fn packets(source: &str, iif: &'static str) -> Packets<'static> {
@@ -151,33 +151,33 @@ fn the_meeting(effects: &Effects, packets: &Packets<'_>) -> Meeting {
     effects.meetings(packets)[0].1
 }
 
-fn load(source: Source, into: u8) -> Expression {
-    let into = Some(Register(into));
-    Expression::Load { source, into }
+fn load(value: Value, into: u8) -> Operation {
+    let into = Register(into);
+    Operation::Load { value, into }
 }
 
-fn equal(register: u8, data: &[u8]) -> Expression {
-    Expression::Compare {
+fn equal(register: u8, data: &[u8]) -> Operation {
+    Operation::Compare {
         register: Register(register),
-        comparison: Comparison::Equal,
+        relation: Relation::Equal,
         data: data.to_vec(),
     }
 }
 
-fn network(offset: u32, length: u32) -> Source {
-    Source::Payload {
+fn network(offset: u32, length: u32) -> Value {
+    Value::Payload {
         header: Header::Network,
         offset,
         length,
     }
 }
 
-const DROP: Expression = Expression::Verdict(Verdict::Drop);
-const NFPROTO: Source = Source::Meta(15);
+const DROP: Operation = Operation::Verdict(Verdict::Drop);
+const NFPROTO: Value = Value::Meta(15);
 
 #[test]
 fn an_index_is_compared_as_the_kernel_does() {
-    let iif = load(Source::Meta(4), 0);
+    let iif = load(Value::Meta(4), 0);
     for (index, expected) in [(7u32, Meeting::Yes), (8, Meeting::No)] {
         let found = one_rule(vec![iif.clone(), equal(0, &index.to_ne_bytes()), DROP]);
         let packets = packets("10.1.0.0/16", "a0");
@@ -207,7 +207,7 @@ fn a_register_that_was_overwritten_is_not_compared() {
     rule.push(load(network(12, 8), 0));
     // The second half of what was loaded; an immediate in it.
     let into = Register(1);
-    rule.push(Expression::Immediate {
+    rule.push(Operation::Immediate {
         into,
         data: vec![0; 4],
     });
@@ -218,7 +218,7 @@ fn a_register_that_was_overwritten_is_not_compared() {
     // A value beside it stays.
     let rule = vec![
         load(NFPROTO, 2),
-        load(Source::Meta(3), 1),
+        load(Value::Meta(3), 1),
         equal(2, &[2]),
         DROP,
     ];
@@ -231,7 +231,7 @@ fn masks_are_understood() {
     let mut rule = vec![load(NFPROTO, 0), equal(0, &[2])];
     rule.extend([
         load(network(12, 4), 0),
-        Expression::Bitwise {
+        Operation::Mask {
             from: Register(0),
             into: Register(0),
             mask: vec![255, 240, 0, 0],
@@ -258,12 +258,12 @@ fn masks_are_understood() {
 #[test]
 fn what_is_too_much_to_follow_is_said() {
     // Ten jumps in each of eight chains: 10^8 rules.
-    let jump = |n: usize| vec![Expression::Verdict(Verdict::Jump(format!("n{n}")))];
+    let jump = |n: usize| vec![Operation::Verdict(Verdict::Jump(format!("n{n}")))];
     let mut chains: Vec<_> = (0..8)
         .map(|n| (format!("n{n}"), vec![jump(n + 1); 10]))
         .collect();
     chains.push(("n8".to_owned(), vec![vec![]]));
-    let accept = vec![Expression::Verdict(Verdict::Jump("n0".to_owned()))];
+    let accept = vec![Operation::Verdict(Verdict::Jump("n0".to_owned()))];
     chains.push((ID[1].to_owned(), vec![accept, vec![DROP]]));
     let found = effects(chains);
     let effect = only(&found);
@@ -279,13 +279,17 @@ fn what_is_too_much_to_follow_is_said() {
 
 #[test]
 fn a_chain_that_is_not_there_is_said() {
-    let jump = Expression::Verdict(Verdict::Jump("gone".to_owned()));
+    let jump = Operation::Verdict(Verdict::Jump("gone".to_owned()));
     let found = one_rule(vec![jump]);
     let what = "chain gone, which cannot be followed".to_owned();
     assert_eq!(only(&found).kind, EffectKind::Other(what));
     // So is a map.
-    let map = Expression::VerdictMap {
-        map: "gone".to_owned(),
+    let map = Operation::Lookup {
+        set: "gone".to_owned(),
+        key: Register(0),
+        invert: false,
+        into: None,
+        decides: true,
     };
     let found = one_rule(vec![map]);
     let what = "verdict map gone".to_owned();
@@ -299,7 +303,6 @@ fn an_interface_by_the_beginning_of_its_name() {
     let mut ruleset = Ruleset::default();
     let chain = Chain {
         base: None,
-        dormant: false,
         rules: Vec::new(),
     };
     ruleset.chains.insert(id(ID[1]), chain);

@@ -10,12 +10,10 @@ use super::{
     place,
 };
 use crate::{
-    audit::{self, End, Group, Item, ItemKind, Rules, Setting, Shapers, Texts},
-    command,
+    audit::{self, End, Group, Item, ItemKind, Rules, Setting, Shapers},
     netfilter::{
-        legacy_tables,
-        nft::{ChainId, Ruleset, TableFamily},
-        save::{self, Saved},
+        add_texts, legacy_rules, legacy_tables,
+        nft::{Elements, Ruleset, TableFamily},
     },
     netlink::{Link, Netlink, QdiscParent},
     netns::Inside,
@@ -55,7 +53,8 @@ fn read(
 ) -> Result<Vec<Item>, ProvisionError> {
     let netlink = Netlink::open(inside)?;
     let links = netlink.links()?;
-    let ruleset = Ruleset::read(inside)?;
+    let mut ruleset = Ruleset::read(inside, Elements::OfVerdicts)?;
+    add_texts(inside, &mut ruleset);
     let ends = ends(subject, &links);
     let about = audit::Subject {
         ends: &ends,
@@ -69,7 +68,6 @@ fn read(
     let rules = Rules {
         is_legacy: false,
         ruleset: &ruleset,
-        texts: &texts(&ruleset),
     };
     let mut items = audit::of_rules(&about, rules);
     for family in Family::ALL {
@@ -112,122 +110,27 @@ fn legacy(
     if tables.is_empty() {
         return Ok(Vec::new());
     }
-    let (program, told) = match family {
-        Family::V4 => ("iptables-legacy-save", "ip"),
-        Family::V6 => ("ip6tables-legacy-save", "ip6"),
-    };
-    let saved = match command::run(program, &["-c"], "") {
-        Ok(text) => save::parse(&text)
-            .ok_or_else(|| format!("`{program} -c` prints what is not understood")),
-        Err(error) => Err(error.to_string()),
-    };
-    let saved = match saved {
-        Ok(saved) => saved,
+    match legacy_rules(inside, family) {
+        Ok(ruleset) => Ok(audit::of_rules(
+            about,
+            Rules {
+                is_legacy: true,
+                ruleset: &ruleset,
+            },
+        )),
         // Not all machines with such tables have the program: then it is not known what is in them.
-        Err(why) => {
-            return Ok(vec![Item {
-                kind: ItemKind::Unread,
-                group: Group::Unknown,
-                place: format!("legacy {told}"),
-                handle: None,
-                text: format!("tables {}", tables.join(", ")),
-                acts: Vec::new(),
-                why,
-                count: None,
-                reason: None,
-            }]);
-        }
-    };
-    let ruleset = save::as_ruleset(&saved, family);
-    let rules = Rules {
-        is_legacy: true,
-        ruleset: &ruleset,
-        texts: &saved_texts(&saved, &ruleset, family),
-    };
-    Ok(audit::of_rules(about, rules))
-}
-
-/// How programs print the rules of nf_tables: those of iptables as `iptables-save` does, others as `nft` does. Where there is no
-/// such program, or a chain has changed meanwhile, there is no text.
-fn texts(ruleset: &Ruleset) -> Texts {
-    let mut texts = Texts::new();
-    if ruleset.chains.values().all(|chain| chain.rules.is_empty()) {
-        return texts;
+        Err(why) => Ok(vec![Item {
+            kind: ItemKind::Unread,
+            group: Group::Unknown,
+            place: format!("legacy {}", TableFamily::from(family)),
+            handle: None,
+            text: format!("tables {}", tables.join(", ")),
+            acts: Vec::new(),
+            why: why.to_string(),
+            count: None,
+            reason: None,
+        }]),
     }
-    if let Ok(text) = command::run("nft", &["-a", "list", "ruleset"], "") {
-        texts.extend(printed(&text));
-    }
-    for (family, program) in [
-        (Family::V4, "iptables-nft-save"),
-        (Family::V6, "ip6tables-nft-save"),
-    ] {
-        if let Ok(text) = command::run(program, &[], "")
-            && let Some(saved) = save::parse(&text)
-        {
-            texts.extend(saved_texts(&saved, ruleset, family));
-        }
-    }
-    texts
-}
-
-/// The texts of rules that are saved, by the numbers that the same places of the chains have.
-fn saved_texts(saved: &Saved, ruleset: &Ruleset, family: Family) -> Texts {
-    let of_family = match family {
-        Family::V4 => TableFamily::Ip,
-        Family::V6 => TableFamily::Ip6,
-    };
-    let mut texts = Texts::new();
-    for ((table, name), printed) in saved {
-        let id = ChainId {
-            family: of_family,
-            table: table.clone(),
-            name: name.clone(),
-        };
-        let chain = ruleset.chains.get(&id);
-        let chain = chain.filter(|chain| chain.rules.len() == printed.rules.len());
-        for (rule, printed) in chain.iter().flat_map(|it| &it.rules).zip(&printed.rules) {
-            texts.insert((id.clone(), rule.handle), printed.text.clone());
-        }
-    }
-    texts
-}
-
-/// What `nft -a list ruleset` prints: each rule with its number behind it.
-fn printed(text: &str) -> Texts {
-    let mut texts = Texts::new();
-    let mut table: Option<(TableFamily, String)> = None;
-    let mut chain: Option<ChainId> = None;
-    for line in text.lines() {
-        let (line, handle) = match line.rsplit_once(" # handle ") {
-            Some((line, handle)) => (line.trim(), handle.trim().parse::<u64>().ok()),
-            None => (line.trim(), None),
-        };
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words.as_slice() {
-            ["table", family, name, "{"] => {
-                let family = match *family {
-                    "ip" => TableFamily::Ip,
-                    "ip6" => TableFamily::Ip6,
-                    "inet" => TableFamily::Inet,
-                    _ => TableFamily::Netdev,
-                };
-                table = Some((family, (*name).to_owned()));
-            }
-            ["chain", name, "{"] => {
-                chain = table.as_ref().map(|(family, table)| ChainId {
-                    family: *family,
-                    table: table.clone(),
-                    name: (*name).to_owned(),
-                });
-            }
-            _ => {
-                if let (Some(chain), Some(handle)) = (&chain, handle) {
-                    texts.insert((chain.clone(), handle), line.to_owned());
-                }
-            }
-        }
-    }
-    texts
 }
 
 /// What tc has at the node's interfaces that neither the kernel nor netpath put there.
@@ -296,24 +199,4 @@ fn settings(
         is_uplink,
     };
     Ok(modes.into_iter().map(setting).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rules_are_found_by_their_numbers() {
-        let text = "table inet t { # handle 7\n\tset s { # handle 2\n\t\ttype ipv4_addr\n\t}\n\n\tchain c { # handle 1\n\
-            \t\ttype filter hook forward priority filter; policy accept;\n\t\tip saddr @s log prefix \"a # b\" drop # handle 5\n\
-            \t}\n}\n";
-        let found = printed(text);
-        let chain = ChainId {
-            family: TableFamily::Inet,
-            table: "t".to_owned(),
-            name: "c".to_owned(),
-        };
-        let rule = "ip saddr @s log prefix \"a # b\" drop".to_owned();
-        assert_eq!(found, Texts::from([((chain, 5), rule)]));
-    }
 }

@@ -24,8 +24,8 @@ use crate::{
     provision::{error::ProvisionError, iptables},
     reconcile::{
         self, Framing, Hop, Ipv6, Link, Namespace, NamespaceState, Neighbour, Observed, Route,
-        Sysctls, endpoint_sysctls, forwards_v4, forwards_v6, inside_sysctls, node_sysctls,
-        reverse_path_sysctls, uplink_sysctls, veth_sysctls, wire_sysctls,
+        Sysctls, endpoint_sysctls, forwards_v4, forwards_v6, inside_sysctls, is_address,
+        node_sysctls, reverse_path_sysctls, uplink_sysctls, veth_sysctls, wire_sysctls,
     },
     sysctl,
 };
@@ -391,10 +391,6 @@ fn own_prefix(found: &netlink::Route) -> Option<IpNet> {
     let is_one = found.kind == RouteKind::Local && !is_address(&found.dst);
     let is_default = found.dst.prefix_len() == 0;
     (is_one && !is_default && is_forwardable(found.dst.addr())).then_some(found.dst)
-}
-
-fn is_address(net: &IpNet) -> bool {
-    net.prefix_len() == net.max_prefix_len()
 }
 
 /// A route that is not plain (of another type, over several next hops) has neither next hop nor interface here: it is

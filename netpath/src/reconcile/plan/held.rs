@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use netpath_common::{EndpointEntry, RouteEntry};
 
 use super::{
-    super::{Object, Recorded, Refusal, Route, World},
+    super::{Destination, Object, Recorded, Refusal, Route, World},
     GATEWAY_V4, GATEWAY_V6, Planner,
 };
 
@@ -18,7 +18,12 @@ impl Planner<'_> {
             let addresses = endpoint.addresses.iter().map(|a| IpNet::from(a.addr()));
             for net in addresses.chain(endpoint.prefixes.iter().copied()) {
                 let holder = self.holder(|other| holds(other, net));
-                self.refuse_other(Object::Endpoint, &endpoint.name, told(net), holder);
+                self.refuse_other(
+                    Object::Endpoint,
+                    &endpoint.name,
+                    Destination(net).to_string(),
+                    holder,
+                );
             }
         }
         for route in &wanted.routes {
@@ -138,11 +143,4 @@ fn is_left(world: &World, dev: &str) -> bool {
         let mut addresses = link.addresses.iter().map(IpNet::addr);
         addresses.any(|address| address == GATEWAY_V4 || address == GATEWAY_V6)
     })
-}
-
-fn told(net: IpNet) -> String {
-    match net.prefix_len() == net.max_prefix_len() {
-        true => net.addr().to_string(),
-        false => net.to_string(),
-    }
 }

@@ -8,8 +8,8 @@ use netpath_common::{Bypass, Ifindex, InterfaceKind, Mac, Origin};
 use super::{
     super::{
         Action, Home, Link, NamespaceState, Object, Op, OwnRoute, Place, Plan, RecordedEndpoint,
-        RecordedRoute, RecordedUplink, Scope, Wanted, WireClaim, World, drift::List,
-        observed::taken_by,
+        RecordedRoute, RecordedUplink, Scope, Wanted, WireClaim, World, observed::taken_by,
+        words::List,
     },
     Draft, Fresh, Planner,
     entries::{ENDPOINT, UPLINK},

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use netpath_common::Origin;
 
 use super::{
-    super::{Object, RecordedEndpoint, Refusal, Scope, WantedEndpoint},
+    super::{Object, RecordedEndpoint, Refusal, Scope, WantedEndpoint, is_address},
     Planner,
 };
 
@@ -214,7 +214,7 @@ fn overlap(one: IpNet, other: IpNet) -> bool {
 }
 
 fn told(net: IpNet) -> String {
-    match net.prefix_len() == net.max_prefix_len() {
+    match is_address(&net) {
         true => format!("address {}", net.addr()),
         false => format!("prefix {net}"),
     }

@@ -9,9 +9,9 @@ use super::{
     super::{
         Action, AddressKind, AddressPunts, Drift, Framing, Link, NamespaceState, NewInterface,
         Object, Op, Owner, Place, RecordedUplink, WantedUplink,
-        drift::List,
         observed::{Interface, taken_by},
         wanted::WantedWire,
+        words::List,
     },
     BRIDGE, Draft, Planner,
     entries::{UPLINK, described_otherwise},

@@ -3,7 +3,8 @@
 use ipnet::IpNet;
 use netpath_common::Origin;
 
-use super::{FILTER_PREFERENCE, Refusal, is_address, sysctl_name};
+use super::{FILTER_PREFERENCE, Refusal, sysctl_name};
+use crate::reconcile::is_address;
 
 impl Refusal {
     /// What mends it. `entry` goes before a command, to run it in the node's namespace.

@@ -347,10 +347,6 @@ const DOWN: &str = "`netpath down NODE`";
 /// The priority of netpath's filters, as tc calls it.
 const FILTER_PREFERENCE: u16 = netpath_common::CLSACT_PRIORITY;
 
-fn is_address(net: &IpNet) -> bool {
-    net.prefix_len() == net.max_prefix_len()
-}
-
 /// As sysctl takes it. The name with dots is not one where the interface's has a dot itself: sysctl takes both.
 fn sysctl_name(key: &str) -> String {
     match key.contains('.') {

@@ -4,7 +4,8 @@ use std::fmt;
 
 use netpath_common::Origin;
 
-use super::{FILTER_PREFERENCE, Refusal, is_address, sysctl_name};
+use super::{FILTER_PREFERENCE, Refusal, sysctl_name};
+use crate::reconcile::is_address;
 
 /// How many of many rules are told one by one.
 const TOLD: usize = 4;

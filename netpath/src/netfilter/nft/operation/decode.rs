@@ -1,12 +1,12 @@
 //! From the kernel's message to an [`Operation`] (linux/netfilter/nf_tables.h).
 
-use super::{Operation, Refusal, Relation, Translation, Value};
-use crate::{
-    netfilter::nft::expression::{self, Header, Register},
-    netlink::attribute::Attributes,
-};
+use super::{Header, Operation, Refusal, Register, Relation, Translation, Value, Verdict};
+use crate::{netfilter::Count, netlink::attribute::Attributes};
 
 /// Reads one expression. What is not in the form that is known is kept by its name.
+///
+/// # Errors
+/// When it has no name, or an attribute does not fit.
 pub(in super::super) fn decode(bytes: &[u8]) -> Result<Operation, String> {
     const NAME: u16 = 1;
     const DATA: u16 = 2;
@@ -66,7 +66,7 @@ fn known(name: &str, data: &Attributes<'_>) -> Result<Option<Operation>, String>
             size: need(data, 5)?,
         },
         "immediate" => immediate(data)?,
-        "counter" => Operation::Counter(Some(expression::count(data)?)),
+        "counter" => Operation::Counter(Some(count(data)?)),
         "lookup" => lookup(data)?,
         "nat" => nat(data)?,
         "masq" => Operation::Masquerade {
@@ -89,11 +89,10 @@ fn known(name: &str, data: &Attributes<'_>) -> Result<Option<Operation>, String>
             data: data.get(3).unwrap_or_default().to_vec(),
         },
         "objref" => return Ok(object(data.be32(1)?)),
-        // An element is added; or it is what the set's own expressions say.
-        "dynset" if data.get(7).is_none() && data.get(10).is_none() => {
-            Operation::Nothing(name.to_owned())
-        }
-        "dynset" | "limit" | "quota" | "connlimit" => Operation::Condition(name.to_owned()),
+        "dynset" => Operation::Dynset {
+            decides: data.get(7).is_some() || data.get(10).is_some(),
+        },
+        "limit" | "quota" | "connlimit" => Operation::Condition(name.to_owned()),
         "log" | "last" | "dup" | "flow_offload" => Operation::Nothing(name.to_owned()),
         "queue" | "fwd" | "tproxy" | "synproxy" => Operation::Take(name.to_owned()),
         _ => return Ok(None),
@@ -229,7 +228,32 @@ fn immediate(data: &Attributes<'_>) -> Result<Operation, String> {
     }
     let nested = data.nested(2)?.ok_or("no data")?;
     let verdict = nested.nested(VERDICT)?.ok_or("no verdict")?;
-    Ok(Operation::Verdict(expression::verdict(&verdict)?))
+    Ok(Operation::Verdict(self::verdict(&verdict)?))
+}
+
+/// `NFTA_VERDICT_*`.
+pub(in super::super) fn verdict(data: &Attributes<'_>) -> Result<Verdict, String> {
+    let code = data.be32(1)?.ok_or("no verdict")?.cast_signed();
+    let chain = || data.text(2).ok_or("a jump to no chain".to_owned());
+    Ok(match code {
+        0 => Verdict::Drop,
+        1 => Verdict::Accept,
+        -1 => Verdict::Continue,
+        -3 => Verdict::Jump(chain()?),
+        -4 => Verdict::Goto(chain()?),
+        -5 => Verdict::Return,
+        // NF_QUEUE, with the queue's number above it.
+        code if code & 0xff == 3 && code > 0 => Verdict::Queue,
+        other => Verdict::Other(other),
+    })
+}
+
+/// `NFTA_COUNTER_*`.
+pub(in super::super) fn count(data: &Attributes<'_>) -> Result<Count, String> {
+    Ok(Count {
+        packets: data.be64(2)?.ok_or("no packets")?,
+        bytes: data.be64(1)?.ok_or("no bytes")?,
+    })
 }
 
 fn lookup(data: &Attributes<'_>) -> Result<Operation, String> {
@@ -277,7 +301,7 @@ fn object(kind: Option<u32>) -> Option<Operation> {
         4 => Operation::Condition("limit".to_owned()),
         5 => Operation::Condition("connlimit".to_owned()),
         // What helps or times connections, and labels.
-        3 | 7 | 8 | 9 => Operation::Nothing("object".to_owned()),
+        3 | 7 | 8 | 9 => Operation::Nothing("objref".to_owned()),
         10 => Operation::Take("synproxy".to_owned()),
         _ => return None,
     })

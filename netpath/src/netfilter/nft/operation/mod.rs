@@ -1,60 +1,16 @@
-//! The expressions of a rule with all that they say, so that a packet can be followed through them.
-//!
-//! [`Expression`](super::Expression) says as much as is needed to know what a rule may do; this says what it does.
+//! The expressions of a rule with all that they say: [`Effects`](super::Effects) takes from them what a rule may do to which
+//! packets, and [`kernel_way`](crate::kernel_way) follows one packet through them.
 
 mod decode;
+mod value;
+mod words;
 
-pub(super) use self::decode::decode;
-use super::expression::{Header, Register, Verdict};
+pub(super) use self::decode::{count, decode, verdict};
+pub use self::{
+    value::{Header, Register, Value, ct, meta},
+    words::in_words,
+};
 use crate::netfilter::Count;
-
-/// A value that is loaded into a register, or written from one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
-    /// Bytes of the packet.
-    Payload {
-        /// Of which header.
-        header: Header,
-        /// From which byte of it.
-        offset: u32,
-        /// How many.
-        length: u32,
-    },
-    /// `NFT_META_*`.
-    Meta(u32),
-    /// `NFT_CT_*`.
-    Connection {
-        /// Which.
-        key: u32,
-        /// Of which direction, where that is said: 0 original, 1 reply.
-        direction: Option<u8>,
-    },
-    /// What the routes say of an address (`NFT_FIB_RESULT_*`, `NFTA_FIB_F_*`).
-    Fib {
-        /// 1 interface, 2 its name, 3 type of address.
-        result: u32,
-        /// Of which address, and what the lookup goes by.
-        flags: u32,
-    },
-    /// An extension header of IPv6, or an option.
-    Extension {
-        /// 0 IPv6, 1 TCP options, ...
-        of: u32,
-        /// Whether it is there at all is asked, and nothing else.
-        present: bool,
-    },
-    /// Somebody's choice of so many, from this one on: a random number, a counter, a hash.
-    Choice {
-        /// By what.
-        by: &'static str,
-        /// How many.
-        modulus: u32,
-        /// The first.
-        offset: u32,
-    },
-    /// Another expression, by its name.
-    Other(String),
-}
 
 /// How a register is compared: `NFT_CMP_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +42,27 @@ pub enum Refusal {
     Icmpx(u8),
     /// A TCP reset.
     TcpReset,
+}
+
+/// What a rule decides.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// The packet passes this base chain.
+    Accept,
+    /// It does not.
+    Drop,
+    /// It goes to a program.
+    Queue,
+    /// On with the next rule.
+    Continue,
+    /// Back behind the jump; in a base chain, to its policy.
+    Return,
+    /// On in another chain of the table, and then back.
+    Jump(String),
+    /// On in another chain, and from its end to where this one would return.
+    Goto(String),
+    /// Any other number.
+    Other(i32),
 }
 
 /// What an expression does.
@@ -231,11 +208,16 @@ pub enum Operation {
         /// Its own structure.
         data: Vec<u8>,
     },
+    /// Adds to a set.
+    Dynset {
+        /// It goes on in some cases only: expressions of the set decide.
+        decides: bool,
+    },
     /// Goes on in some cases, which depend on more than the packet; its name.
     Condition(String),
     /// Gives the packet away: `queue`, `fwd`, `tproxy`, `synproxy`.
     Take(String),
-    /// Nothing that the packet's way depends on: `log`, `dup`, ...
+    /// Does what the packet's way does not depend on: `log`, `dup`, ...
     Nothing(String),
     /// Not understood; its name.
     Other(String),

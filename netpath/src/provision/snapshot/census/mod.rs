@@ -15,7 +15,7 @@ use netpath_common::Ifindex;
 use super::{Subject, ways};
 use crate::{
     datapath::Datapath,
-    netfilter::nft::{Device, Ruleset},
+    netfilter::nft::{Device, Elements, Ruleset},
     netlink::{self, Netlink, Route, Table, Xfrm},
     netns::Inside,
     provision::error::ProvisionError,
@@ -47,7 +47,7 @@ pub(super) fn take(
         routes,
         sysctls,
     } = node;
-    let ruleset = Ruleset::read(inside)?;
+    let ruleset = Ruleset::read(inside, Elements::OfVerdicts)?;
     let routed = routed(subject);
     let mut matters = addresses::of_policies(&Xfrm::read(inside)?, &routed);
     let devices: Vec<&str> = subject

@@ -17,7 +17,7 @@ use netpath_common::{FastPathWish, Ifindex};
 use super::{
     super::{
         Action, Drift, Home, Object, Op, Owner, Place, Recorded, RecordedEndpoint, WantedEndpoint,
-        drift::List,
+        words::List,
     },
     Draft, Planner, first_of_family, is_ipv6,
 };

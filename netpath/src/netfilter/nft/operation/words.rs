@@ -1,22 +1,18 @@
 //! A rule in words, close to those of `nft`, for where nobody else can be asked for them.
 
-use crate::netfilter::nft::{
-    Header, Operation, Refusal, Relation, Source, Translation, Value, Verdict,
-};
+use super::{Operation, Refusal, Relation, Translation, Verdict};
 
 /// All that a rule says.
-pub(super) fn of(operations: &[Operation]) -> String {
-    let mut words: Vec<String> = Vec::new();
-    for operation in operations {
-        words.extend(word(operation));
-    }
+#[must_use]
+pub fn in_words(operations: &[Operation]) -> String {
+    let words: Vec<String> = operations.iter().filter_map(word).collect();
     words.join(" ")
 }
 
 fn word(operation: &Operation) -> Option<String> {
     Some(match operation {
-        Operation::Load { value: what, .. } => value(what),
-        Operation::Store { to, .. } => format!("set {}", value(to)),
+        Operation::Load { value, .. } => value.to_string(),
+        Operation::Store { to, .. } => format!("set {to}"),
         Operation::Compare { relation, data, .. } => {
             let sign = match relation {
                 Relation::Equal => "",
@@ -57,6 +53,7 @@ fn word(operation: &Operation) -> Option<String> {
         Operation::Notrack => "notrack".to_owned(),
         Operation::Match { name, .. } => format!("-m {name}"),
         Operation::Target { name, .. } => format!("-j {name}"),
+        Operation::Dynset { .. } => "dynset".to_owned(),
         Operation::Condition(name)
         | Operation::Take(name)
         | Operation::Nothing(name)
@@ -74,31 +71,6 @@ fn verdict_word(verdict: &Verdict) -> String {
         Verdict::Jump(chain) => format!("jump {chain}"),
         Verdict::Goto(chain) => format!("goto {chain}"),
         Verdict::Other(number) => format!("verdict {number}"),
-    }
-}
-
-/// A value's name.
-pub(super) fn value(value: &Value) -> String {
-    match value {
-        Value::Payload {
-            header,
-            offset,
-            length,
-        } => {
-            let header = match header {
-                Header::Link => "ll",
-                Header::Network => "nh",
-                Header::Transport => "th",
-                Header::Other(_) => "payload",
-            };
-            format!("@{header},{},{}", offset * 8, length * 8)
-        }
-        Value::Meta(key) => Source::Meta(*key).to_string(),
-        Value::Connection { key, .. } => Source::Connection(*key).to_string(),
-        Value::Fib { .. } => "fib".to_owned(),
-        Value::Extension { .. } => "exthdr".to_owned(),
-        Value::Choice { by, .. } => (*by).to_owned(),
-        Value::Other(name) => name.clone(),
     }
 }
 

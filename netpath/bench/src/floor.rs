@@ -1,22 +1,13 @@
 //! The floor: what a fast path cannot be faster than. Its programs look nothing up, check nothing and count nothing; they
 //! redirect to the one place that there is. They sit on the same interfaces as netpath's, in its stead, and are attached as
-//! its own are.
-//!
-//! Links are held by descriptors: however the process ends, they are gone with it. Filters go with the lab at the latest.
+//! its own are ([`datapath::Floor`]).
 
-mod bpf;
-mod filter;
-mod program;
-
-use self::filter::Filter;
-
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io;
 
 use netpath::{
-    datapath::{AttachMode, attach_mode},
+    datapath::{self, DatapathError, FloorTo},
     expedite::Expedited,
     netlink::{Link, Netlink},
-    provision::ProvisionError,
 };
 use netpath_common::Mac;
 
@@ -51,14 +42,7 @@ impl Kind {
 pub(super) struct Floor {
     pub kind: Kind,
     node: String,
-    hooks: Vec<Hook>,
-}
-
-/// What holds a program at its interface.
-#[derive(Debug)]
-enum Hook {
-    Tcx(OwnedFd),
-    Clsact(Filter),
+    programs: Vec<datapath::Floor>,
 }
 
 impl Floor {
@@ -66,51 +50,51 @@ impl Floor {
     pub fn attach(kind: Kind, node: &LabNode, next_hop: &LabNode) -> Result<Self, BenchError> {
         let _expedited = expedited();
         let [one, other] = node.endpoint_devs;
-        let programs = match kind {
+        let one = link(node, one)?;
+        let to_one = FloorTo::Peer(one.ifindex);
+        let ways = match kind {
             Kind::SameNode => {
-                let (one, other) = (link(node, one)?, link(node, other)?);
-                let (to_one, to_other) = (
-                    program::to_peer(one.ifindex.0),
-                    program::to_peer(other.ifindex.0),
-                );
+                let other = link(node, other)?;
+                let to_other = FloorTo::Peer(other.ifindex);
                 [(one, to_other), (other, to_one)]
             }
             Kind::TwoNodes => {
-                let (one, uplink) = (link(node, one)?, link(node, UPLINK)?);
+                let uplink = link(node, UPLINK)?;
                 let far = link(next_hop, UPLINK)?;
-                let to_far = program::to_next_hop(
-                    uplink.ifindex.0,
-                    mac(node, &uplink)?,
-                    mac(next_hop, &far)?,
-                );
-                let to_one = program::to_peer(one.ifindex.0);
+                let to_far = FloorTo::NextHop {
+                    ifindex: uplink.ifindex,
+                    source: mac(node, &uplink)?,
+                    destination: mac(next_hop, &far)?,
+                };
                 [(one, to_far), (uplink, to_one)]
             }
         };
-        let mut hooks = Vec::new();
-        for (link, instructions) in &programs {
-            hooks.push(attach(node, link, instructions)?);
+        let mut programs = Vec::new();
+        for (link, to) in &ways {
+            let attached = datapath::Floor::attach(&node.netns, link, *to);
+            programs.push(attached.map_err(failed("put the floor in place in", &node.name))?);
         }
         Ok(Self {
             kind,
             node: node.name.clone(),
-            hooks,
+            programs,
         })
     }
 
     /// Takes them away, and returns when no packet meets them any more.
     pub fn detach(self) -> Result<(), BenchError> {
         let _expedited = expedited();
-        for hook in self.hooks {
-            match hook {
-                Hook::Tcx(link) => bpf::detach(link.as_fd()).map_err(|source| {
-                    system(format!("take the floor off {}", self.node), source)
-                })?,
-                Hook::Clsact(filter) => filter.remove()?,
-            }
+        for program in self.programs {
+            let removed = program.remove();
+            removed.map_err(failed("take the floor off", &self.node))?;
         }
         Ok(())
     }
+}
+
+fn failed(what: &str, node: &str) -> impl FnOnce(DatapathError) -> BenchError {
+    let what = format!("{what} {node}");
+    move |error| system(what, io::Error::other(error))
 }
 
 /// Where that cannot be, it only takes longer.
@@ -118,27 +102,6 @@ fn expedited() -> Option<Expedited> {
     Expedited::begin()
         .inspect_err(|error| tracing::debug!(%error, "grace periods are not expedited"))
         .ok()
-}
-
-fn attach(node: &LabNode, link: &Link, instructions: &[u64]) -> Result<Hook, BenchError> {
-    let failed = |step| {
-        let what = format!(
-            "{step} the floor's program for {} of {}",
-            link.name, node.name
-        );
-        move |source| system(what, source)
-    };
-    let program = bpf::load("bench_floor", instructions).map_err(failed("load"))?;
-    match attach_mode().map_err(ProvisionError::from)? {
-        AttachMode::Tcx => node
-            .netns
-            .run(|| bpf::attach(program.as_fd(), link.ifindex.0))?
-            .map(Hook::Tcx)
-            .map_err(failed("attach")),
-        AttachMode::Clsact => {
-            Filter::attach(&node.netns, program.as_fd(), link.ifindex.0).map(Hook::Clsact)
-        }
-    }
 }
 
 fn link(node: &LabNode, dev: &str) -> Result<Link, BenchError> {

@@ -1,17 +1,16 @@
-//! What a base chain's rules would do to packets, and to which.
-
-mod judge;
-
-pub use self::judge::Judged;
+//! Following a base chain's rules: each thing that they do, and to which packets.
 
 use netpath_common::Family;
 
 use super::{
-    about::About,
-    compare::Registers,
-    condition::{Conditions, FamilyTest, NamePattern, Packets, Share},
-    expression::{Expression, Source, Verdict, meta},
-    ruleset::{Base, ChainId, Hook, Rule, Ruleset, TableFamily},
+    super::{
+        about::About,
+        compare::Registers,
+        condition::{Conditions, FamilyTest},
+        operation::{Operation, Relation, Value, Verdict, meta},
+        ruleset::{Base, ChainId, Rule, Ruleset, TableFamily},
+    },
+    Effect, EffectKind, Effects, Ended,
 };
 use crate::netfilter::Policy;
 
@@ -19,67 +18,6 @@ use crate::netfilter::Policy;
 const RULES: usize = 1_000_000;
 /// How deep: the kernel refuses more than 16 jumps (`NFT_JUMP_STACK_SIZE`).
 const DEPTH: usize = 32;
-
-/// What is done to a packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EffectKind {
-    /// It is dropped, or answered with an error.
-    Drop,
-    /// Its mark is set, by which rules choose a routing table.
-    Mark,
-    /// It goes elsewhere, or a copy of it does: `nat`, `tproxy`, `dup`, `fwd`, ...; by what.
-    Redirect(String),
-    /// It goes to a program.
-    Queue,
-    /// Its connection is not tracked.
-    Notrack,
-    /// Anything else, by its name; also what is not known to change anything.
-    Other(String),
-}
-
-/// One thing that a rule does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Effect {
-    /// What.
-    pub kind: EffectKind,
-    /// To which packets.
-    pub conditions: Conditions,
-    /// The chain that says so.
-    pub chain: String,
-    /// The rule, by its number; `None`: the chain's policy.
-    pub rule: Option<u64>,
-    /// What may have ended the way of packets before.
-    after: Option<usize>,
-}
-
-/// Whether an effect meets some packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meeting {
-    /// None of them.
-    No,
-    /// At least some of them, by conditions that are all understood.
-    Yes,
-    /// Some of them, or none: not all conditions are understood.
-    Perhaps,
-}
-
-/// Packets that go no further, and those before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Ended {
-    conditions: Conditions,
-    before: Option<usize>,
-    /// They were dropped, or went to a program.
-    is_lost: bool,
-}
-
-/// All that a base chain's rules do, in their order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Effects {
-    hook: Hook,
-    devices: Vec<NamePattern>,
-    effects: Vec<Effect>,
-    ended: Vec<Ended>,
-}
 
 impl Effects {
     /// Follows the rules of a base chain.
@@ -111,54 +49,6 @@ impl Effects {
             });
         }
         walk.found
-    }
-
-    /// Each of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Effect> {
-        self.effects.iter()
-    }
-
-    /// Each of them, with whether it may meet any of these packets.
-    pub fn meetings(&self, packets: &Packets<'_>) -> Vec<(&Effect, Meeting)> {
-        let before = self.stopped(packets);
-        let elsewhere = self.elsewhere(packets);
-        let meeting = |effect: &Effect| {
-            let before = effect.after.map_or(Share::None, |index| before[index]);
-            let here = effect.conditions.share(packets);
-            match (here, before) {
-                _ if elsewhere => Meeting::No,
-                (Share::None, _) | (_, Share::All) => Meeting::No,
-                (_, Share::None) if effect.conditions.exact() => Meeting::Yes,
-                _ => Meeting::Perhaps,
-            }
-        };
-        self.effects
-            .iter()
-            .map(|effect| (effect, meeting(effect)))
-            .collect()
-    }
-
-    /// Whether the chain is of other interfaces than theirs.
-    fn elsewhere(&self, packets: &Packets<'_>) -> bool {
-        let device = match self.hook {
-            Hook::Ingress => packets.iif,
-            Hook::Egress => packets.oif,
-            _ => None,
-        };
-        device.is_some_and(|device| {
-            let mut devices = self.devices.iter();
-            !devices.any(|pattern| pattern.matches(device.name))
-        })
-    }
-
-    /// How many of the packets have been stopped by each end and those before it, each of which is of a lower index.
-    fn stopped(&self, packets: &Packets<'_>) -> Vec<Share> {
-        let mut stopped: Vec<Share> = Vec::with_capacity(self.ended.len());
-        for ended in &self.ended {
-            let before = ended.before.map_or(Share::None, |index| stopped[index]);
-            stopped.push(before.max(ended.conditions.share(packets)));
-        }
-        stopped
     }
 }
 
@@ -258,57 +148,70 @@ impl Walk<'_> {
 
     fn rule(&mut self, here: &mut Here<'_>, rule: &Rule, mut conditions: Conditions) {
         let mut registers = Registers::default();
-        for expression in &rule.expressions {
-            match expression {
-                Expression::Load { source, into } => registers.load(source, *into),
-                Expression::Bitwise {
+        for operation in &rule.operations {
+            match operation {
+                Operation::Load { value, into } => registers.load(value.clone(), *into),
+                Operation::Mask {
                     from,
                     into,
                     mask,
                     xor,
-                } => registers.bitwise(*from, *into, mask, xor),
-                Expression::Immediate { into, .. } => registers.forget(*into),
-                Expression::Compare {
+                } => registers.mask(*from, *into, mask, xor),
+                // What they make of a value is not followed.
+                Operation::Shift { into, .. } => registers.load(made_by("bitwise"), *into),
+                Operation::ByteOrder { into, .. } => registers.load(made_by("byteorder"), *into),
+                Operation::Immediate { into, .. } => registers.forget(*into),
+                Operation::Compare {
                     register,
-                    comparison,
+                    relation,
                     data,
-                } => registers.compare(*register, *comparison, data, &mut conditions),
-                Expression::Lookup { set, into, .. } => {
+                } => registers.compare(*register, negated(*relation), data, &mut conditions),
+                Operation::Range { register, from, .. } => {
+                    registers.compare(*register, None, from, &mut conditions);
+                }
+                Operation::Lookup {
+                    set, decides: true, ..
+                } => {
+                    conditions.ask(format!("map {set}"), About::Unknown);
+                    self.verdicts(here, set, &conditions);
+                }
+                Operation::Lookup { set, into, .. } => {
                     conditions.ask(format!("set {set}"), About::Unknown);
                     if let Some(into) = into {
                         registers.forget(*into);
                     }
                 }
-                Expression::VerdictMap { map } => {
-                    conditions.ask(format!("map {map}"), About::Unknown);
-                    self.verdicts(here, map, &conditions);
-                }
-                Expression::Verdict(verdict) => self.verdict(here, verdict, &conditions),
-                Expression::Counter { .. } => {}
-                Expression::Condition(name) => {
-                    let about = match name.as_str() {
-                        // Of what it is not known here.
-                        "range" => About::Unknown,
-                        _ => About::Packet,
-                    };
-                    conditions.ask(name, about);
-                }
-                Expression::Match { name, .. } if name == "comment" => {}
-                Expression::Match { name, about, .. } => {
-                    conditions.ask(format!("match {name}"), *about);
-                }
-                Expression::Store { to } => self.effect(here, stored(to), &conditions),
-                Expression::Target {
+                Operation::Verdict(verdict) => self.verdict(here, verdict, &conditions),
+                Operation::Counter(_) => {}
+                Operation::Match { name, .. } if name == "comment" => {}
+                Operation::Match {
                     name,
                     revision,
                     data,
                 } => {
-                    self.done(here, target(name, *revision, data), &conditions);
+                    let about = About::of_match(name, *revision, data);
+                    conditions.ask(format!("match {name}"), about);
                 }
-                Expression::Action(name) => self.done(here, action(name), &conditions),
-                Expression::Other(name) => {
-                    self.effect(here, EffectKind::Other(name.clone()), &conditions);
-                    conditions.ask(name, About::Unknown);
+                Operation::Condition(name) => conditions.ask(name, About::of_condition(name)),
+                Operation::Store { to, .. } => self.effect(here, stored(to), &conditions),
+                Operation::Nat { .. } => self.effect(here, redirected("nat"), &conditions),
+                Operation::Masquerade { .. } => self.effect(here, redirected("masq"), &conditions),
+                Operation::Redirect { .. } => self.effect(here, redirected("redir"), &conditions),
+                Operation::Reject(_) => self.done(here, EffectKind::Drop, &conditions),
+                Operation::Notrack => self.effect(here, EffectKind::Notrack, &conditions),
+                Operation::Target {
+                    name,
+                    revision,
+                    data,
+                } => self.done(here, target(name, *revision, data), &conditions),
+                // It changes nothing that a packet notices.
+                Operation::Nothing(name) if name == "last" => {}
+                Operation::Nothing(name) | Operation::Take(name) => {
+                    self.done(here, action(name), &conditions);
+                }
+                Operation::Dynset { .. } => self.unclear(here, "dynset", &mut conditions),
+                Operation::Other(name) => {
+                    self.unclear(here, name, &mut conditions);
                     // It may have written to any register.
                     registers = Registers::default();
                 }
@@ -316,10 +219,16 @@ impl Walk<'_> {
         }
     }
 
+    /// What may do anything, to packets of which it asks anything.
+    fn unclear(&mut self, here: &Here<'_>, name: &str, conditions: &mut Conditions) {
+        self.effect(here, EffectKind::Other(name.to_owned()), conditions);
+        conditions.ask(name, About::Unknown);
+    }
+
     fn verdicts(&mut self, here: &mut Here<'_>, map: &str, conditions: &Conditions) {
-        match self.ruleset.verdict_maps.get(&self.named(map)) {
-            Some(verdicts) => {
-                for verdict in verdicts {
+        match self.ruleset.sets.get(&self.named(map)) {
+            Some(map) => {
+                for verdict in map.verdicts() {
                     self.verdict(here, verdict, conditions);
                 }
             }
@@ -396,21 +305,36 @@ impl Walk<'_> {
     }
 }
 
-fn stored(to: &Source) -> EffectKind {
+fn made_by(name: &str) -> Value {
+    Value::Other(name.to_owned())
+}
+
+/// Whether a comparison is for what is not equal; `None` for one of an order.
+fn negated(relation: Relation) -> Option<bool> {
+    match relation {
+        Relation::Equal => Some(false),
+        Relation::NotEqual => Some(true),
+        Relation::Less | Relation::LessOrEqual | Relation::Greater | Relation::GreaterOrEqual => {
+            None
+        }
+    }
+}
+
+fn stored(to: &Value) -> EffectKind {
     match to {
-        Source::Meta(meta::MARK) => EffectKind::Mark,
+        Value::Meta(meta::MARK) => EffectKind::Mark,
         other => EffectKind::Other(other.to_string()),
     }
 }
 
+fn redirected(by: &str) -> EffectKind {
+    EffectKind::Redirect(by.to_owned())
+}
+
 fn action(name: &str) -> EffectKind {
     match name {
-        "reject" => EffectKind::Drop,
         "queue" => EffectKind::Queue,
-        "notrack" => EffectKind::Notrack,
-        "masq" | "nat" | "redir" | "tproxy" | "dup" | "fwd" => {
-            EffectKind::Redirect(name.to_owned())
-        }
+        "tproxy" | "dup" | "fwd" => redirected(name),
         other => EffectKind::Other(other.to_owned()),
     }
 }
@@ -431,7 +355,7 @@ fn target(name: &str, revision: u32, data: &[u8]) -> EffectKind {
         "NOTRACK" => EffectKind::Notrack,
         "CT" if data.first().is_some_and(|flags| flags & NOTRACK != 0) => EffectKind::Notrack,
         "DNAT" | "SNAT" | "MASQUERADE" | "REDIRECT" | "NETMAP" | "TPROXY" | "TEE" => {
-            EffectKind::Redirect(name.to_owned())
+            redirected(name)
         }
         other => EffectKind::Other(other.to_owned()),
     }
