@@ -11,8 +11,9 @@ use netpath::{
     random::SplitMix64,
 };
 use netpath_common::{Family, Ifindex, Mac};
+use netpath_tests::random_rules::{DEAD, ip, one};
 
-use super::world::{DEAD, World, ip};
+use super::world::World;
 
 /// What a payload begins with; the packet's number follows.
 pub const MARKER: [u8; 6] = *b"kernel";
@@ -27,10 +28,6 @@ pub struct Sent {
     pub tracked: Option<Tracked>,
     /// Its number, which its payload has.
     pub number: u16,
-}
-
-fn one<T: Copy>(random: &mut SplitMix64, of: &[T]) -> T {
-    of[random.below(of.len())]
 }
 
 impl Sent {
