@@ -68,6 +68,8 @@ pub(super) fn neighbour(
 impl Crossing {
     /// Who gets it.
     pub(super) fn go(&self, places: &Places, packet: Packet) -> Result<Beyond, ExplainError> {
+        // A mark is its namespace's: veths take it off between two (`skb_scrub_packet`).
+        let packet = Packet { mark: 0, ..packet };
         if let Some(target) = self.other_end(places)? {
             return match self.neighbour {
                 NextHopState::Known { mac, .. } if !has_mac(places, target, mac)? => {
@@ -153,7 +155,7 @@ impl Crossing {
         }
         // A wire's bridge measures as its own ports do, and those are not seen from here.
         let is_veth = link.kind == LinkKind::Veth && self.other_end(places)?.is_some();
-        if self.by_kernel && is_veth && next.packet.length > link.mtu + VLAN_TAG {
+        if self.by_kernel && is_veth && next.packet.longest() > link.mtu + VLAN_TAG {
             let text = format!("{} takes no more than {} bytes", link.name, link.mtu);
             return Ok(Beyond::Lost(
                 Box::new(Fault::at(&next, Why::Narrow(target))),

@@ -147,9 +147,10 @@ impl Question {
             ttl: self.ttl.unwrap_or(TTL),
             tos: self.dscp << 2,
             length: 0,
-            dont_fragment: self.dont_fragment && family == Family::V4,
+            dont_fragment: self.dont_fragment,
             mark: self.mark,
             flow_label: 0,
+            fragments: None,
         };
         let length = self.size.unwrap_or_else(|| usual(&packet));
         Packet { length, ..packet }
@@ -180,12 +181,23 @@ impl Question {
             },
             other @ Transport::Other(_) => other,
         };
+        let family = received.family();
+        // An echo's answer is cut where it has to be, and has the DSCP of what it answers (`icmp_reply`, `icmpv6_echo_reply`); of
+        // others the socket decides, which by default has none. TCP never has its segments cut.
+        let (tos, dont_fragment) = match received.transport {
+            Transport::Icmp { .. } => (received.tos, false),
+            Transport::Tcp { .. } => (0, family == Family::V4),
+            Transport::Udp { .. } | Transport::Other(_) => (0, received.dont_fragment),
+        };
         let answer = Packet {
             source: destination,
             destination: source,
             transport,
             ttl: TTL,
+            tos,
+            dont_fragment,
             mark: 0,
+            fragments: None,
             ..received.clone()
         };
         let length = match transport {

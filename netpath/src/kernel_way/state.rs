@@ -165,14 +165,12 @@ impl State {
         rules.any(|rule| rule.ipv6 == (family == Family::V6) && rule.selectors.iter().any(looks))
     }
 
-    /// The first address of an interface that this family's kernel would take for its own, of those not on the link only.
+    /// The first address of an interface that may be used, in the kernel's order: one for the link only comes behind others.
     pub fn first_address(&self, ifindex: Ifindex, family: Family) -> Option<IpAddr> {
         let of_link = self.addresses.iter().filter(|(its, _)| *its == ifindex);
-        let mut found = of_link.map(|(_, found)| found.address.addr());
-        found.find(|address| {
-            Family::of(*address) == family
-                && !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
-        })
+        let usable = of_link.filter(|(_, found)| !found.tentative);
+        let mut found = usable.map(|(_, found)| found.address.addr());
+        found.find(|address| Family::of(*address) == family)
     }
 
     /// The address that IPv4 takes for what it sends by an interface to a next hop (`inet_select_addr`): one whose prefix has

@@ -3,7 +3,7 @@
 use netpath::{
     explain::{Protocol, Question, Target, Way},
     kernel_way::{Packet, Transport},
-    probe::frame::FrameBuilder,
+    probe::{ProbeError, frame::FrameBuilder},
     random::SplitMix64,
 };
 use netpath_common::{Family, Mac};
@@ -58,9 +58,7 @@ impl Case {
             );
         }
         let target = match name {
-            Some(name) if chance(random, 30) => {
-                Target::Name(name_of(world, &name))
-            }
+            Some(name) if chance(random, 30) => Target::Name(name_of(world, &name)),
             _ => Target::Address(destination),
         };
         Self::with(
@@ -128,8 +126,12 @@ impl Case {
         }
     }
 
-    /// Sends the packet that the way is of.
-    pub fn send(&self, world: &World, way: &Way) -> Option<(OwnedFd, nix::Result<()>)> {
+    /// Sends the packet that the way is of; `Err`: the wire does not take it.
+    pub fn send(
+        &self,
+        world: &World,
+        way: &Way,
+    ) -> Result<Option<(OwnedFd, nix::Result<()>)>, ProbeError> {
         let packet = self.numbered(&way.packet);
         match &self.sender {
             Sender::Place(place) => {
@@ -137,14 +139,13 @@ impl Case {
                     from: (!self.is_unbound).then_some(packet.source),
                     packet,
                 };
-                Some(world.lab.inside(place, || shot.send()))
+                Ok(Some(world.lab.inside(place, || shot.send())))
             }
             Sender::Outside => {
                 let first = way.hops.first().expect("it comes in somewhere");
                 let dev = first.ingress.as_deref().expect("by an uplink");
                 let (injector, mac) = world.injector(&world.short(&first.name), dev);
-                injector.send(&frame(&packet, *mac)).expect("sent");
-                None
+                injector.send(&frame(&packet, *mac)).map(|()| None)
             }
         }
     }

@@ -94,7 +94,7 @@ impl<'a> Changes<'a> {
 
     fn fast_path(&mut self, node: &Node) {
         let modes = [FastPathMode::Off, FastPathMode::Off, FastPathMode::Shadow];
-        if self.chance(25) {
+        if self.chance(15) {
             let mode = self.one(&modes);
             self.found
                 .push(Change::FastPath(node.name.clone(), None, mode));
@@ -110,7 +110,7 @@ impl<'a> Changes<'a> {
 
     fn rules(&mut self, node: &Node) {
         for family in Family::ALL {
-            if self.chance(35) {
+            if self.chance(25) {
                 for call in netfilter(family, self.random) {
                     self.found.push(Change::Call(node.name.clone(), call));
                 }

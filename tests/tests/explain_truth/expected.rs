@@ -3,6 +3,7 @@
 use std::{fs::File, io::Read as _, io::Seek as _, net::IpAddr};
 
 use netpath::{
+    command,
     explain::{Way, WayEnd},
     kernel_way::{Packet, Transport},
 };
@@ -10,6 +11,7 @@ use netpath_common::Family;
 use netpath_tests::random_rules::ip;
 
 use crate::{
+    case::Case,
     changes::OUTSIDE,
     seen::{Leg, Seen, Sighting},
     world::{World, outside},
@@ -23,8 +25,12 @@ pub struct Expected {
     delivered: Option<(String, IpAddr, Option<(u16, u16)>)>,
     /// Who says what; nobody.
     error: Option<(String, String)>,
+    /// It comes by again and again, until its TTL is used up.
+    is_loop: bool,
     /// What is said there does not leave, or nobody is there and that may be said.
     may_be_silent: bool,
+    /// Who is to be told of one.
+    sender: IpAddr,
     /// Of such errors, before the packet was sent.
     counted: Option<(String, Family, String, u64)>,
 }
@@ -37,6 +43,15 @@ fn ports(packet: &Packet) -> Option<(u16, u16)> {
         }
         Transport::Icmp { .. } | Transport::Other(_) => None,
     }
+}
+
+/// The ports of the packets of a way.
+pub fn all_ports(case: &Case, way: &Way) -> Vec<(u16, u16)> {
+    let packets = way.hops.iter().map(|hop| &hop.packet);
+    let packets = packets.chain([&way.packet]);
+    packets
+        .filter_map(|packet| ports(&case.numbered(packet)))
+        .collect()
 }
 
 impl Expected {
@@ -62,14 +77,19 @@ impl Expected {
                 arrived.push(sighting(world.short(&hop.name), dev, packet, is_cut));
             }
             packet = &hop.packet;
-            is_cut = hop.outcome.contains("in fragments");
+            is_cut = packet.fragments.is_some();
         }
         let mut expected = Self {
             leg,
             arrived,
             delivered: None,
             error: None,
+            is_loop: false,
             may_be_silent: false,
+            sender: way
+                .hops
+                .last()
+                .map_or(way.packet.source, |hop| hop.packet.source),
             counted: None,
         };
         match &way.end {
@@ -112,6 +132,10 @@ impl Expected {
                         expected.error = Some((place, error.to_owned()));
                     }
                     None if text.contains("answers for") => expected.unreachable(&place, family),
+                    None if text.contains("round in circles") => expected.is_loop = true,
+                    None if text.contains("is down") && way.hops.len() == 1 => {
+                        expected.arrived.clear();
+                    }
                     None => {}
                 }
             }
@@ -148,6 +172,11 @@ impl Expected {
                     ..(*found).clone()
                 }
         };
+        if self.is_loop {
+            let is_seen = |it: &Sighting| arrived.iter().any(|found| is_same((it, found)));
+            return self.arrived.iter().all(is_seen)
+                && !seen.delivered.iter().any(|it| it.0 == self.leg);
+        }
         let arrives =
             arrived.len() == self.arrived.len() && self.arrived.iter().zip(&arrived).all(is_same);
         let delivered: Vec<_> = seen
@@ -163,6 +192,18 @@ impl Expected {
             _ => false,
         };
         arrives && is_delivered && self.is_told(world, seen)
+    }
+
+    /// Whether whoever is to be told can be reached: without a way to them nothing is made.
+    fn has_way_back(&self, world: &World) -> bool {
+        let Some((place, _)) = &self.error else {
+            return true;
+        };
+        let to = self.sender.to_string();
+        let got = world
+            .lab
+            .inside(place, || command::run("ip", &["route", "get", &to], ""));
+        got.is_ok_and(|got| !got.starts_with("local"))
     }
 
     fn is_told(&self, world: &World, seen: &Seen) -> bool {
@@ -182,7 +223,10 @@ impl Expected {
                         .is_some_and(|(place, family, kind, before)| {
                             counted(world, place, *family, kind) > *before
                         });
-                self.may_be_silent || was_counted || error == "a TCP reset"
+                self.may_be_silent
+                    || was_counted
+                    || error == "a TCP reset"
+                    || !self.has_way_back(world)
             }
             // Forwarded by nodes, it is seen there too.
             (Some((place, error)), [first, ..]) => first.place == *place && first.text == *error,

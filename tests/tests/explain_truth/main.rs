@@ -27,8 +27,8 @@ use netpath::{
 
 use self::{
     case::Case,
-    expected::Expected,
-    seen::{Leg, Seen},
+    expected::{Expected, all_ports},
+    seen::{Leg, Marks, Seen},
     socket::Shot,
     world::World,
 };
@@ -100,15 +100,20 @@ fn what_is_said_is_what_becomes_of_it() {
 
 fn one_lab(seed: u64, tally: &mut Tally) {
     let mut random = SplitMix64::new(seed);
+    let begun = Instant::now();
     let mut world = World::new(&mut random);
+    eprintln!("seed {seed}: up in {:?}", begun.elapsed());
     for number in 0..PACKETS {
+        let begun = Instant::now();
         let case = Case::random(&world, number, &mut random);
         let name = format!("seed {seed} packet {number}");
         one_case(&mut world, &case, &name, tally);
+        eprintln!("{name}: {:?}", begun.elapsed());
     }
 }
 
 fn one_case(world: &mut World, case: &Case, name: &str, tally: &mut Tally) {
+    let t = Instant::now();
     let found = match explain::explain(&case.question) {
         Ok(found) => found,
         Err(error) => {
@@ -116,6 +121,7 @@ fn one_case(world: &mut World, case: &Case, name: &str, tally: &mut Tally) {
             return;
         }
     };
+    eprintln!("  explained {:?}", t.elapsed());
     tally.cases += 1;
     let is_told = !found.there.hops.is_empty();
     if found.there.arrives == Arrives::May && !matches!(found.there.end, WayEnd::Leaves { .. })
@@ -132,6 +138,7 @@ fn one_case(world: &mut World, case: &Case, name: &str, tally: &mut Tally) {
     let hops = found.there.hops.iter();
     tally.fast += usize::from(hops.clone().any(|hop| hop.by == By::FastPath));
     world.clear();
+    eprintln!("  cleared {:?}", t.elapsed());
     let mut expected = vec![Expected::of(world, Leg::There, &found.there)];
     let is_udp = matches!(found.there.packet.transport, Transport::Udp { .. });
     let back = found.back.as_ref().filter(|it| {
@@ -146,9 +153,26 @@ fn one_case(world: &mut World, case: &Case, name: &str, tally: &mut Tally) {
     } else if found.back.is_some() {
         tally.may += 1;
     }
+    let marks = Marks {
+        port: case.port,
+        there: all_ports(case, &found.there),
+        back: found
+            .back
+            .as_ref()
+            .map(|it| all_ports(case, it))
+            .unwrap_or_default(),
+    };
     let mut seen = Seen::default();
-    let sent = case.send(world, &found.there);
-    let mut agreed = observe(world, &expected, &mut seen, case.port);
+    let sent = match case.send(world, &found.there) {
+        Ok(sent) => sent,
+        // It goes down at the other end, too.
+        Err(_) => {
+            tally.count("not to be sent");
+            tally.cases -= 1;
+            return;
+        }
+    };
+    let mut agreed = observe(world, &expected, &mut seen, &marks);
     let mut reply = None;
     if let (true, true, Some(back), WayEnd::Delivered { packet, place, .. }) =
         (agreed, is_udp, back, &found.there.end)
@@ -157,7 +181,7 @@ fn one_case(world: &mut World, case: &Case, name: &str, tally: &mut Tally) {
         let shot = answer(packet);
         let place = world.short(place);
         reply = Some(world.lab.inside(&place, || shot.send()));
-        agreed = observe(world, &expected, &mut seen, case.port);
+        agreed = observe(world, &expected, &mut seen, &marks);
     }
     let refused = [&sent, &reply].into_iter().flatten();
     let refused: Vec<_> = refused.filter_map(|(_, result)| result.err()).collect();
@@ -196,11 +220,11 @@ fn answer(delivered: &Packet) -> Shot {
 }
 
 /// Looks until what is said has happened, or long enough that it would have.
-fn observe(world: &mut World, expected: &[Expected], seen: &mut Seen, port: u16) -> bool {
+fn observe(world: &mut World, expected: &[Expected], seen: &mut Seen, marks: &Marks) -> bool {
     let begun = Instant::now();
     let mut since = None;
     loop {
-        seen.look(world, port);
+        seen.look(world, marks);
         let agrees = expected.iter().all(|it| it.agrees(world, seen));
         since = match (agrees, since) {
             (true, None) => Some(Instant::now()),

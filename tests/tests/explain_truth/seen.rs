@@ -46,6 +46,29 @@ pub struct Told {
     pub text: String,
 }
 
+/// How the packets of a case are known.
+#[derive(Clone, Debug, Default)]
+pub struct Marks {
+    /// The source port, or an echo's identifier.
+    pub port: u16,
+    /// The ports of the packet, and those of its answer, as they are said to be translated.
+    pub there: Vec<(u16, u16)>,
+    pub back: Vec<(u16, u16)>,
+}
+
+impl Marks {
+    fn leg(&self, source: u16, destination: u16) -> Option<Leg> {
+        let ports = (source, destination);
+        match (source == self.port, destination == self.port) {
+            (true, _) => Some(Leg::There),
+            (_, true) => Some(Leg::Back),
+            _ if self.there.contains(&ports) => Some(Leg::There),
+            _ if self.back.contains(&ports) => Some(Leg::Back),
+            _ => None,
+        }
+    }
+}
+
 /// What was seen of a case.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
@@ -59,7 +82,7 @@ pub struct Seen {
 
 impl Seen {
     /// Looks once at all places.
-    pub fn look(&mut self, world: &mut World, port: u16) {
+    pub fn look(&mut self, world: &mut World, marks: &Marks) {
         for watched in &mut world.watched {
             while let Ok(Some(frame)) = watched.capture.next(Duration::ZERO) {
                 let is_in = match frame.direction {
@@ -70,23 +93,29 @@ impl Seen {
                 let Ok(packet) = ParsedFrame::parse(&frame.bytes).and_then(|it| it.ip()) else {
                     continue;
                 };
-                self.frame((&watched.place, &watched.dev), is_in, &packet, port);
+                self.frame((&watched.place, &watched.dev), is_in, &packet, marks);
             }
         }
         for (place, inside) in &world.insides {
             for raw in inside.raw.values().flatten() {
                 while let Some((source, bytes)) = raw.next() {
-                    self.taken_in(place, source, raw.protocol, &bytes, port);
+                    self.taken_in(place, source, raw.protocol, &bytes, marks);
                 }
             }
         }
     }
 
-    fn frame(&mut self, (place, dev): (&str, &str), is_in: bool, packet: &ParsedIp<'_>, port: u16) {
+    fn frame(
+        &mut self,
+        (place, dev): (&str, &str),
+        is_in: bool,
+        packet: &ParsedIp<'_>,
+        marks: &Marks,
+    ) {
         let Ok(transport) = packet.transport() else {
             return;
         };
-        if let Some((leg, ports)) = leg(&transport, port) {
+        if let Some((leg, ports)) = leg(&transport, marks) {
             if is_in {
                 let is_syn_ack = leg == Leg::Back && matches!(transport, Transport::Tcp { .. });
                 let is_whole = !packet.is_fragment() && !is_syn_ack;
@@ -107,7 +136,7 @@ impl Seen {
         if is_in || packet.ttl != FRESH {
             return;
         }
-        if let Some((about, text)) = error(packet, &transport, port) {
+        if let Some((about, text)) = error(packet, &transport, marks) {
             self.errors.push(Told {
                 about,
                 place: place.to_owned(),
@@ -116,7 +145,7 @@ impl Seen {
         }
     }
 
-    fn taken_in(&mut self, place: &str, source: IpAddr, protocol: u8, bytes: &[u8], port: u16) {
+    fn taken_in(&mut self, place: &str, source: IpAddr, protocol: u8, bytes: &[u8], marks: &Marks) {
         let segment = match source {
             IpAddr::V4(_) => bytes.get(20..).unwrap_or_default(),
             IpAddr::V6(_) => bytes,
@@ -150,26 +179,21 @@ impl Seen {
                 }
             }
         };
-        if let Some((leg, ports)) = leg(&transport, port) {
+        if let Some((leg, ports)) = leg(&transport, marks) {
             self.delivered.push((leg, place.to_owned(), source, ports));
         }
     }
 }
 
 /// Which packet of a case's it is, and its ports.
-fn leg(transport: &Transport<'_>, port: u16) -> Option<(Leg, Option<(u16, u16)>)> {
-    let by_ports = |source: u16, destination: u16| match (source == port, destination == port) {
-        (true, _) => Some(Leg::There),
-        (_, true) => Some(Leg::Back),
-        _ => None,
-    };
+fn leg(transport: &Transport<'_>, marks: &Marks) -> Option<(Leg, Option<(u16, u16)>)> {
     match *transport {
         Transport::Udp {
             source_port,
             destination_port,
             ..
         } => {
-            let leg = by_ports(source_port, destination_port)?;
+            let leg = marks.leg(source_port, destination_port)?;
             Some((leg, Some((source_port, destination_port))))
         }
         Transport::Tcp {
@@ -178,7 +202,7 @@ fn leg(transport: &Transport<'_>, port: u16) -> Option<(Leg, Option<(u16, u16)>)
             flags,
             ..
         } => {
-            let leg = by_ports(source_port, destination_port)?;
+            let leg = marks.leg(source_port, destination_port)?;
             let wanted = match leg {
                 Leg::There => SYN,
                 Leg::Back => SYN | ACK,
@@ -190,8 +214,8 @@ fn leg(transport: &Transport<'_>, port: u16) -> Option<(Leg, Option<(u16, u16)>)
             rest: [a, b, ..],
             ..
         } => match kind {
-            8 | 128 if u16::from_be_bytes([a, b]) == port => Some((Leg::There, None)),
-            0 | 129 if u16::from_be_bytes([a, b]) == port => Some((Leg::Back, None)),
+            8 | 128 if u16::from_be_bytes([a, b]) == marks.port => Some((Leg::There, None)),
+            0 | 129 if u16::from_be_bytes([a, b]) == marks.port => Some((Leg::Back, None)),
             _ => None,
         },
         Transport::Other(_) => None,
@@ -199,18 +223,21 @@ fn leg(transport: &Transport<'_>, port: u16) -> Option<(Leg, Option<(u16, u16)>)
 }
 
 /// What tells the sender of a case's packet of its fate, in the words of explanations.
-fn error(packet: &ParsedIp<'_>, transport: &Transport<'_>, port: u16) -> Option<(Leg, String)> {
+fn error(packet: &ParsedIp<'_>, transport: &Transport<'_>, marks: &Marks) -> Option<(Leg, String)> {
     match *transport {
         Transport::Tcp {
             source_port,
             destination_port,
             flags,
             ..
-        } if flags & RST != 0 => match (source_port == port, destination_port == port) {
-            (_, true) => Some((Leg::There, "a TCP reset".to_owned())),
-            (true, _) => Some((Leg::Back, "a TCP reset".to_owned())),
-            _ => None,
-        },
+        } if flags & RST != 0 => {
+            // It goes the other way.
+            let about = match marks.leg(source_port, destination_port)? {
+                Leg::There => Leg::Back,
+                Leg::Back => Leg::There,
+            };
+            Some((about, "a TCP reset".to_owned()))
+        }
         Transport::Icmp {
             kind,
             code,
@@ -232,7 +259,7 @@ fn error(packet: &ParsedIp<'_>, transport: &Transport<'_>, port: u16) -> Option<
                 return None;
             }
             let quoted = ParsedIp::parse(payload).ok()?;
-            let leg = quoted_leg(&quoted, port)?;
+            let leg = quoted_leg(&quoted, marks)?;
             let mtu = mtu.map(|mtu| format!(", MTU {mtu}")).unwrap_or_default();
             Some((leg, format!("ICMP {kind}/{code}{mtu}")))
         }
@@ -241,20 +268,20 @@ fn error(packet: &ParsedIp<'_>, transport: &Transport<'_>, port: u16) -> Option<
 }
 
 /// Of a quoted packet only the first bytes are there.
-fn quoted_leg(quoted: &ParsedIp<'_>, port: u16) -> Option<Leg> {
+fn quoted_leg(quoted: &ParsedIp<'_>, marks: &Marks) -> Option<Leg> {
     let [a, b, c, d, e, f, ..] = *quoted.payload else {
         return None;
     };
     let [first, second, third] = [[a, b], [c, d], [e, f]].map(u16::from_be_bytes);
     match quoted.protocol {
-        frame::PROTOCOL_ICMP | frame::PROTOCOL_ICMPV6 if third == port => match a {
+        frame::PROTOCOL_ICMP | frame::PROTOCOL_ICMPV6 if third == marks.port => match a {
             8 | 128 => Some(Leg::There),
             0 | 129 => Some(Leg::Back),
             _ => None,
         },
         frame::PROTOCOL_ICMP | frame::PROTOCOL_ICMPV6 => None,
-        _ if first == port => Some(Leg::There),
-        _ if second == port => Some(Leg::Back),
+        _ if first == marks.port => Some(Leg::There),
+        _ if second == marks.port => Some(Leg::Back),
         _ => None,
     }
 }

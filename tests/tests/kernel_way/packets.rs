@@ -76,6 +76,7 @@ impl Sent {
             dont_fragment: family == Family::V4 && !is_local && random.below(2) == 0,
             mark: 0,
             flow_label: 0,
+            fragments: None,
         };
         let (ifindex, _, mac) = world.links[0];
         Self {
@@ -133,6 +134,7 @@ impl Sent {
                 dont_fragment: false,
                 mark: 0,
                 flow_label: 0,
+                fragments: None,
             },
             entry: by(ifindex, mac),
             side: Some(side),

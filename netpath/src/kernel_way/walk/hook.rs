@@ -146,6 +146,17 @@ impl Walk<'_> {
         base: &Base,
     ) -> Going<()> {
         let at = At { hook, id, base };
+        if !chain.rules.is_empty() && self.is_in_pieces(hook) {
+            let what = format!("what {} makes of fragments", id.name);
+            let so = [
+                "it takes each for the whole".to_owned(),
+                "it drops one of them".to_owned(),
+            ];
+            if self.suppose(Unknown { what, rule: None }, &so) == 1 {
+                let name = format!("chain {} (fragments)", id.name);
+                return self.drop(at.place(), Cause::Program { name });
+            }
+        }
         let before = self.routed_by();
         match self.chain(&at, id, 0)? {
             Flowing::Accepted(rule) => {
@@ -158,6 +169,17 @@ impl Walk<'_> {
             self.reroute()?;
         }
         Ok(())
+    }
+
+    /// Whether rules see a packet in its pieces: connection tracking puts them together before it looks at them, and so does who
+    /// takes the packet in.
+    fn is_in_pieces(&self, hook: Hook) -> bool {
+        self.packet.fragments.is_some()
+            && match hook {
+                Hook::Ingress | Hook::Egress => true,
+                Hook::Input | Hook::Output => false,
+                _ => !self.state.rules.tracks(self.family()),
+            }
     }
 
     fn policy(&mut self, at: &At<'_>, chain: &WholeChain) -> Going<()> {

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    operation::{self, Operation},
+    operation::{self, Operation, Value},
     read::{self, ATTEMPTS, NFGENMSG, request, undecoded},
     ruleset::{Base, ChainId, TableFamily},
     set::{self, Element, Set},
 };
+use netpath_common::Family;
+
 use crate::{
     netfilter::NetfilterError,
     netlink::{
@@ -49,7 +51,55 @@ pub struct Whole {
     pub sets: BTreeMap<ChainId, Set>,
 }
 
+/// Whether an expression needs connection tracking (`nf_ct_netns_get`).
+fn tracks(operation: &Operation) -> bool {
+    match operation {
+        Operation::Load { value, .. } | Operation::Store { to: value, .. } => {
+            matches!(value, Value::Connection { .. })
+        }
+        Operation::Nat { .. }
+        | Operation::Masquerade { .. }
+        | Operation::Redirect { .. }
+        | Operation::Notrack
+        | Operation::Other(_)
+        | Operation::Take(_) => true,
+        Operation::Condition(name) => name.starts_with("conn"),
+        Operation::Match { name, .. } => {
+            name.starts_with("conn")
+                || matches!(name.as_str(), "state" | "helper" | "cluster" | "socket")
+        }
+        Operation::Target { name, .. } => matches!(
+            name.as_str(),
+            "CT" | "NOTRACK"
+                | "CONNMARK"
+                | "CONNSECMARK"
+                | "SNAT"
+                | "DNAT"
+                | "MASQUERADE"
+                | "REDIRECT"
+                | "NETMAP"
+                | "SYNPROXY"
+                | "TPROXY"
+        ),
+        _ => false,
+    }
+}
+
 impl Whole {
+    /// Whether a rule has connection tracking look at the packets of a family; what is not understood may.
+    pub fn tracks(&self, family: Family) -> bool {
+        let sees = |id: &ChainId| match id.family {
+            TableFamily::Inet => true,
+            TableFamily::Ip => family == Family::V4,
+            TableFamily::Ip6 => family == Family::V6,
+            _ => false,
+        };
+        let chains = self.chains.iter().filter(|(id, _)| sees(id));
+        let rules = chains.flat_map(|(_, chain)| &chain.rules);
+        let mut operations = rules.flat_map(|rule| &rule.operations);
+        operations.any(tracks)
+    }
+
     /// Reads them in the calling thread's namespace, as they are at one moment.
     ///
     /// # Errors
