@@ -307,7 +307,13 @@ mod tests {
         );
         let (echo, back) = packets(Protocol::Icmp, v6);
         assert_eq!((kind(&echo), kind(&back)), ((128, 1), (129, 1)));
-        assert_eq!((echo.length, echo.dont_fragment), (104, false));
+        assert_eq!((echo.length, echo.dont_fragment), (104, true));
+        // Echoes are answered with their own DSCP, and the answer may be cut; a server's socket has no DSCP.
+        assert_eq!((back.tos, back.dont_fragment), (184, false));
+        let (_, back) = packets(Protocol::Udp, v4);
+        assert_eq!((back.tos, back.dont_fragment), (0, true));
+        let (_, back) = packets(Protocol::Tcp, v6);
+        assert_eq!((back.tos, back.dont_fragment), (0, false));
         let (syn, back) = packets(Protocol::Tcp, v4);
         let ports = (back.tuple().source_port, back.tuple().destination_port);
         assert_eq!((syn.length, ports), (40, (80, 49_152)));
