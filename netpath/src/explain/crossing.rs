@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     kernel_way::{Entry, NextHopState, Packet},
-    netlink::{LinkKind, NeighbourState},
+    netlink::{Link, LinkKind, NeighbourState},
 };
 
 /// What a veth takes beyond its MTU: room for a VLAN tag (`is_skb_forwardable` in net/core/dev.c).
@@ -49,7 +49,8 @@ pub(super) fn neighbour(
     let Some(next_hop) = next_hop else {
         return Ok(NextHopState::Unneeded);
     };
-    if state.link(from.ifindex).is_some_and(|link| link.no_arp) {
+    let link = state.link(from.ifindex);
+    if link.is_some_and(|link| !link.is_ethernet()) {
         return Ok(NextHopState::Unneeded);
     }
     let mut known = state.neighbours.iter();
@@ -59,8 +60,11 @@ pub(super) fn neighbour(
         Some((state @ (Reachable | Stale | Delay | Probe | Permanent | NoArp), Some(mac))) => {
             NextHopState::Known { mac, state }
         }
-        found => NextHopState::Asked {
-            state: found.map(|(state, _)| state),
+        found => match link.and_then(Link::unasked) {
+            Some(mac) => NextHopState::Known { mac, state: NoArp },
+            None => NextHopState::Asked {
+                state: found.map(|(state, _)| state),
+            },
         },
     })
 }
@@ -153,9 +157,12 @@ impl Crossing {
                 text,
             ));
         }
-        // A wire's bridge measures as its own ports do, and those are not seen from here.
-        let is_veth = link.kind == LinkKind::Veth && self.other_end(places)?.is_some();
-        if self.by_kernel && is_veth && next.packet.longest() > link.mtu + VLAN_TAG {
+        // Whoever sends into a veth measures by its other end, but for the fast path, which goes past that. Into an uplink of a lab's
+        // the wire's bridge sends.
+        let is_measured = self.by_kernel && self.other_end(places)?.is_some();
+        let is_of_wire = places.uplink(target).is_some_and(|it| it.wire.is_some());
+        let is_veth = link.kind == LinkKind::Veth && (is_measured || is_of_wire);
+        if is_veth && next.packet.longest() > link.mtu + VLAN_TAG {
             let text = format!("{} takes no more than {} bytes", link.name, link.mtu);
             return Ok(Beyond::Lost(
                 Box::new(Fault::at(&next, Why::Narrow(target))),

@@ -214,7 +214,7 @@ fn destination(world: &World, family: Family, random: &mut SplitMix64) -> (IpAdd
     let (_, endpoint) = endpoints[random.below(endpoints.len())];
     let [x, y, _] = endpoint.numbers;
     let nodes = &world.shape.nodes;
-    let numbers = match random.below(24) {
+    let numbers = match random.below(32) {
         0 | 1 => {
             let node = &nodes[random.below(nodes.len())];
             node.uplinks[random.below(node.uplinks.len())].numbers()

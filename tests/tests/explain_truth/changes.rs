@@ -122,7 +122,7 @@ impl<'a> Changes<'a> {
     fn services(&mut self, node: &Node) {
         let endpoints: Vec<[u8; 3]> = self.shape.endpoints().map(|(_, it)| it.numbers).collect();
         for family in Family::ALL {
-            if !self.chance(40) {
+            if !self.chance(60) {
                 continue;
             }
             let to = ip(family, self.one(&endpoints));

@@ -8,11 +8,9 @@ use super::{Going, Walk, stop};
 use crate::{
     kernel_way::{Cause, End, Leaving, NextHopState, Outcome, Place, kernel::LOOPBACK},
     netfilter::nft::Hook,
-    netlink::{NeighbourState, Resolved, XfrmDirection},
+    netlink::{Link, NeighbourState, Resolved, XfrmDirection},
 };
 
-/// `ARPHRD_ETHER` of linux/if_arp.h: what has Ethernet addresses.
-const ETHERNET: u16 = 1;
 /// Of a fragment: IPv4's header, IPv6's with the fragment header (RFC 8200, section 4.5).
 const IPV4_HEADER: u32 = 20;
 const IPV6_HEADERS: u32 = 40 + 8;
@@ -96,7 +94,7 @@ impl Walk<'_> {
     fn neighbour(&mut self, ifindex: Ifindex, next_hop: IpAddr) -> NextHopState {
         let state = self.state;
         let link = state.link(ifindex);
-        let needs = link.is_some_and(|link| link.hardware == ETHERNET && !link.no_arp);
+        let needs = link.is_some_and(Link::is_ethernet);
         let found = state
             .neighbours
             .iter()
@@ -112,8 +110,15 @@ impl Walk<'_> {
                 | NeighbourState::Permanent),
                 Some(mac),
             )) => NextHopState::Known { mac, state },
-            Some((state, _)) => NextHopState::Asked { state: Some(state) },
-            None => NextHopState::Asked { state: None },
+            found => match link.and_then(Link::unasked) {
+                Some(mac) => NextHopState::Known {
+                    mac,
+                    state: NeighbourState::NoArp,
+                },
+                None => NextHopState::Asked {
+                    state: found.map(|(state, _)| state),
+                },
+            },
         };
         let text = match known {
             NextHopState::Unneeded => format!("{next_hop}: no Ethernet address is needed"),
