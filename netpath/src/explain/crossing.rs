@@ -86,7 +86,8 @@ impl Crossing {
         match self.neighbour {
             NextHopState::Known { mac, .. } => match places.with_mac(&beside, mac)? {
                 Some(target) => self.arrive(places, target, packet),
-                None if places.is_closed(self.from)? => {
+                // To itself, or to nobody of those that there are.
+                None if has_mac(places, self.from, mac)? || places.is_closed(self.from)? => {
                     Ok(self.lost(packet, Why::Nobody(self.next_hop, mac)))
                 }
                 None => self.outside(places, packet, Some(mac)),

@@ -133,7 +133,12 @@ impl Expected {
                     }
                     None if text.contains("answers for") => expected.unreachable(&place, family),
                     None if text.contains("round in circles") => expected.is_loop = true,
-                    None if text.contains("is down") && way.hops.len() == 1 => {
+                    None if last.is_some_and(|hop| {
+                        hop.outcome.contains("is down")
+                            && hop.ingress.is_some()
+                            && way.hops.len() == 1
+                    }) =>
+                    {
                         expected.arrived.clear();
                     }
                     None => {}

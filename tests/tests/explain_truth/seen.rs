@@ -231,12 +231,12 @@ fn error(packet: &ParsedIp<'_>, transport: &Transport<'_>, marks: &Marks) -> Opt
             flags,
             ..
         } if flags & RST != 0 => {
-            // It goes the other way.
-            let about = match marks.leg(source_port, destination_port)? {
-                Leg::There => Leg::Back,
-                Leg::Back => Leg::There,
-            };
-            Some((about, "a TCP reset".to_owned()))
+            // It goes the other way, and acknowledges what acknowledges nothing: a SYN. Of a handshake's end nothing is said.
+            match (marks.leg(source_port, destination_port)?, flags & ACK != 0) {
+                (Leg::Back, true) => Some((Leg::There, "a TCP reset".to_owned())),
+                (Leg::There, false) => Some((Leg::Back, "a TCP reset".to_owned())),
+                _ => None,
+            }
         }
         Transport::Icmp {
             kind,
@@ -280,9 +280,17 @@ fn quoted_leg(quoted: &ParsedIp<'_>, marks: &Marks) -> Option<Leg> {
             _ => None,
         },
         frame::PROTOCOL_ICMP | frame::PROTOCOL_ICMPV6 => None,
-        _ if first == marks.port => Some(Leg::There),
-        _ if second == marks.port => Some(Leg::Back),
-        _ => None,
+        frame::PROTOCOL_TCP => {
+            let leg = marks.leg(first, second)?;
+            // A handshake's end is no packet of the case's.
+            let flags = quoted.payload.get(13).map(|flags| flags & (SYN | ACK));
+            let is_its = match leg {
+                Leg::There => flags.is_none_or(|flags| flags == SYN),
+                Leg::Back => flags.is_none_or(|flags| flags == SYN | ACK),
+            };
+            is_its.then_some(leg)
+        }
+        _ => marks.leg(first, second),
     }
 }
 
