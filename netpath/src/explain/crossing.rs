@@ -113,7 +113,21 @@ impl Crossing {
                         let text = format!("nobody answers for {next_hop}");
                         Ok(Beyond::Lost(Box::new(fault), text))
                     }
-                    Some(target) => self.arrive(places, target, packet),
+                    Some(target) => match self.misled(places, target, &packet)? {
+                        Some((asker, mac)) => {
+                            let fault = Fault {
+                                place: target.place,
+                                ingress: None,
+                                egress: Some(target),
+                                why: Why::Nobody(Some(asker), mac),
+                                packet,
+                                is_off: false,
+                            };
+                            let text = format!("nobody answers for {next_hop}");
+                            Ok(Beyond::Lost(Box::new(fault), text))
+                        }
+                        None => self.arrive(places, target, packet),
+                    },
                     None if state == Some(NeighbourState::Failed)
                         || places.is_closed(self.from)? =>
                     {
@@ -124,6 +138,45 @@ impl Crossing {
             }
             NextHopState::Unneeded => self.outside(places, packet, None),
         }
+    }
+
+    /// Whether who is asked for its Ethernet address answers to a wrong one. An ARP reply goes to whom the request came from; in
+    /// IPv6 the answer is a packet like others, for which what is known of its destination counts.
+    fn misled(
+        &self,
+        places: &Places,
+        target: At,
+        packet: &Packet,
+    ) -> Result<Option<(IpAddr, Mac)>, ExplainError> {
+        let own = places.link(self.from)?.and_then(|link| link.mac);
+        let Some(asker) = self.asker(places, packet.source)? else {
+            return Ok(None);
+        };
+        let mut known = places.state(target.place)?.neighbours.iter();
+        // What may change is put right by the question itself.
+        let fixed = known.find(|it| {
+            (it.ifindex, it.address) == (target.ifindex, asker)
+                && it.state == NeighbourState::Permanent
+        });
+        let mac = fixed.and_then(|it| it.mac).filter(|mac| Some(*mac) != own);
+        Ok(mac.map(|mac| (asker, mac)))
+    }
+
+    /// The address that IPv6 asks from: the packet's source if it is one of the interface, else that on the link
+    /// (`ndisc_solicit`, `ndisc_send_ns`).
+    fn asker(&self, places: &Places, source: IpAddr) -> Result<Option<IpAddr>, ExplainError> {
+        if source.is_ipv4() {
+            return Ok(None);
+        }
+        let addresses = places.state(self.from.place)?.addresses.iter();
+        let own = addresses.filter(|(ifindex, _)| *ifindex == self.from.ifindex);
+        let mut own = own.map(|(_, found)| found.address.addr());
+        let is_link_local =
+            |it: &IpAddr| matches!(it, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        Ok(match own.clone().any(|it| it == source) {
+            true => Some(source),
+            false => own.find(is_link_local),
+        })
     }
 
     /// The other end of an endpoint's veth.

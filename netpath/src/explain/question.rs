@@ -86,7 +86,7 @@ pub struct Question {
     pub ttl: Option<u8>,
     /// Bytes of the IP packet, header included.
     pub size: Option<u32>,
-    /// IPv4's DF.
+    /// IPv4's DF; of IPv6, that its sender does not cut it either.
     pub dont_fragment: bool,
     /// The mark that its sender gives it.
     pub mark: u32,

@@ -29,8 +29,9 @@ pub struct Expected {
     is_loop: bool,
     /// What is said there does not leave, or nobody is there and that may be said.
     may_be_silent: bool,
-    /// Who is to be told of one.
+    /// Who is to be told of one: the packet's source as it is there, or as it was sent, where the translation is undone.
     sender: IpAddr,
+    first_sender: IpAddr,
     /// Of such errors, before the packet was sent.
     counted: Option<(String, Family, String, u64)>,
 }
@@ -90,6 +91,7 @@ impl Expected {
                 .hops
                 .last()
                 .map_or(way.packet.source, |hop| hop.packet.source),
+            first_sender: way.packet.source,
             counted: None,
         };
         match &way.end {
@@ -131,7 +133,11 @@ impl Expected {
                         });
                         expected.error = Some((place, error.to_owned()));
                     }
-                    None if text.contains("answers for") => expected.unreachable(&place, family),
+                    // Whoever asked says so, and that sent it last.
+                    None if text.contains("answers for") => {
+                        let asking = last.map_or(place, |hop| world.short(&hop.name));
+                        expected.unreachable(&asking, family);
+                    }
                     None if text.contains("round in circles") => expected.is_loop = true,
                     None if last.is_some_and(|hop| {
                         hop.outcome.contains("is down")
@@ -234,7 +240,10 @@ impl Expected {
                     || !self.has_way_back(world)
             }
             // Forwarded by nodes, it is seen there too.
-            (Some((place, error)), [first, ..]) => first.place == *place && first.text == *error,
+            (Some((place, error)), [first, ..]) => {
+                let is_to = first.to == self.sender || first.to == self.first_sender;
+                is_to && first.place == *place && first.text == *error
+            }
         }
     }
 }

@@ -124,7 +124,8 @@ fn one_case(world: &mut World, case: &Case, name: &str, tally: &mut Tally) {
     let found = match explain::explain(&case.question) {
         Ok(found) => found,
         Err(error) => {
-            tally.count(format!("refused: {}", kind(&error)));
+            let lab = &world.told;
+            tally.wrong(format!("{name}: {error}: {:?}\n{lab}", case.question));
             return;
         }
     };
@@ -251,11 +252,6 @@ fn observe(world: &mut World, expected: &[Expected], seen: &mut Seen, marks: &Ma
         }
         std::thread::sleep(Duration::from_micros(300));
     }
-}
-
-fn kind(error: &impl std::fmt::Debug) -> String {
-    let text = format!("{error:?}");
-    text.split([' ', '(']).next().unwrap_or_default().to_owned()
 }
 
 fn end(found: &Explanation) -> String {

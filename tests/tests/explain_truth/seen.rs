@@ -44,6 +44,8 @@ pub struct Told {
     pub place: String,
     /// As explanations have it.
     pub text: String,
+    /// To whom.
+    pub to: IpAddr,
 }
 
 /// How the packets of a case are known.
@@ -141,6 +143,7 @@ impl Seen {
                 about,
                 place: place.to_owned(),
                 text,
+                to: packet.destination,
             });
         }
     }
@@ -311,7 +314,11 @@ impl fmt::Display for Seen {
             )?;
         }
         for it in &self.errors {
-            writeln!(f, "    about {:?}: {} says {}", it.about, it.place, it.text)?;
+            writeln!(
+                f,
+                "    about {:?}: {} says {} to {}",
+                it.about, it.place, it.text, it.to
+            )?;
         }
         Ok(())
     }

@@ -74,7 +74,7 @@ fn a_sender_cuts_and_asks_nobody_where_arp_is_off() {
         (Family::V6, "fd00:9::2", 1496),
     ] {
         let mut state = state();
-        let (_, mut own) = state.addresses[1].clone();
+        let (_, mut own) = state.addresses[1];
         own.address = format!("{source}/32").parse().expect(source);
         state.addresses.push((OUT, own));
         state.links[1].no_arp = true;
