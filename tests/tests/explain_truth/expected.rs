@@ -46,13 +46,15 @@ fn ports(packet: &Packet) -> Option<(u16, u16)> {
     }
 }
 
-/// The ports of the packets of a way.
-pub fn all_ports(case: &Case, way: &Way) -> Vec<(u16, u16)> {
+/// Source and ports of the packets of a way.
+pub fn marks_of(case: &Case, way: &Way) -> Vec<(IpAddr, u16, u16)> {
     let packets = way.hops.iter().map(|hop| &hop.packet);
     let packets = packets.chain([&way.packet]);
-    packets
-        .filter_map(|packet| ports(&case.numbered(packet)))
-        .collect()
+    let marks = packets.filter_map(|packet| {
+        let (source, destination) = ports(&case.numbered(packet))?;
+        Some((packet.source, source, destination))
+    });
+    marks.collect()
 }
 
 impl Expected {

@@ -53,14 +53,14 @@ pub struct Told {
 pub struct Marks {
     /// The source port, or an echo's identifier.
     pub port: u16,
-    /// The ports of the packet, and those of its answer, as they are said to be translated.
-    pub there: Vec<(u16, u16)>,
-    pub back: Vec<(u16, u16)>,
+    /// Source and ports of the packet, and those of its answer, as they are said to be translated.
+    pub there: Vec<(IpAddr, u16, u16)>,
+    pub back: Vec<(IpAddr, u16, u16)>,
 }
 
 impl Marks {
-    fn leg(&self, source: u16, destination: u16) -> Option<Leg> {
-        let ports = (source, destination);
+    fn leg(&self, from: IpAddr, source: u16, destination: u16) -> Option<Leg> {
+        let ports = (from, source, destination);
         match (source == self.port, destination == self.port) {
             (true, _) => Some(Leg::There),
             (_, true) => Some(Leg::Back),
@@ -117,7 +117,7 @@ impl Seen {
         let Ok(transport) = packet.transport() else {
             return;
         };
-        if let Some((leg, ports)) = leg(&transport, marks) {
+        if let Some((leg, ports)) = leg(packet.source, &transport, marks) {
             if is_in {
                 let is_syn_ack = leg == Leg::Back && matches!(transport, Transport::Tcp { .. });
                 let is_whole = !packet.is_fragment() && !is_syn_ack;
@@ -182,21 +182,25 @@ impl Seen {
                 }
             }
         };
-        if let Some((leg, ports)) = leg(&transport, marks) {
+        if let Some((leg, ports)) = leg(source, &transport, marks) {
             self.delivered.push((leg, place.to_owned(), source, ports));
         }
     }
 }
 
 /// Which packet of a case's it is, and its ports.
-fn leg(transport: &Transport<'_>, marks: &Marks) -> Option<(Leg, Option<(u16, u16)>)> {
+fn leg(
+    from: IpAddr,
+    transport: &Transport<'_>,
+    marks: &Marks,
+) -> Option<(Leg, Option<(u16, u16)>)> {
     match *transport {
         Transport::Udp {
             source_port,
             destination_port,
             ..
         } => {
-            let leg = marks.leg(source_port, destination_port)?;
+            let leg = marks.leg(from, source_port, destination_port)?;
             Some((leg, Some((source_port, destination_port))))
         }
         Transport::Tcp {
@@ -205,7 +209,7 @@ fn leg(transport: &Transport<'_>, marks: &Marks) -> Option<(Leg, Option<(u16, u1
             flags,
             ..
         } => {
-            let leg = marks.leg(source_port, destination_port)?;
+            let leg = marks.leg(from, source_port, destination_port)?;
             let wanted = match leg {
                 Leg::There => SYN,
                 Leg::Back => SYN | ACK,
@@ -235,7 +239,10 @@ fn error(packet: &ParsedIp<'_>, transport: &Transport<'_>, marks: &Marks) -> Opt
             ..
         } if flags & RST != 0 => {
             // It goes the other way, and acknowledges what acknowledges nothing: a SYN. Of a handshake's end nothing is said.
-            match (marks.leg(source_port, destination_port)?, flags & ACK != 0) {
+            match (
+                marks.leg(packet.source, source_port, destination_port)?,
+                flags & ACK != 0,
+            ) {
                 (Leg::Back, true) => Some((Leg::There, "a TCP reset".to_owned())),
                 (Leg::There, false) => Some((Leg::Back, "a TCP reset".to_owned())),
                 _ => None,
@@ -284,7 +291,7 @@ fn quoted_leg(quoted: &ParsedIp<'_>, marks: &Marks) -> Option<Leg> {
         },
         frame::PROTOCOL_ICMP | frame::PROTOCOL_ICMPV6 => None,
         frame::PROTOCOL_TCP => {
-            let leg = marks.leg(first, second)?;
+            let leg = marks.leg(quoted.source, first, second)?;
             // A handshake's end is no packet of the case's.
             let flags = quoted.payload.get(13).map(|flags| flags & (SYN | ACK));
             let is_its = match leg {
@@ -293,7 +300,7 @@ fn quoted_leg(quoted: &ParsedIp<'_>, marks: &Marks) -> Option<Leg> {
             };
             is_its.then_some(leg)
         }
-        _ => marks.leg(first, second),
+        _ => marks.leg(quoted.source, first, second),
     }
 }
 
