@@ -13,7 +13,7 @@ use netpath_tests::random_rules::ip;
 use crate::{
     case::Case,
     changes::OUTSIDE,
-    seen::{Leg, Seen, Sighting},
+    seen::{Delivery, Leg, Seen, Sighting},
     world::{World, outside},
 };
 
@@ -22,7 +22,7 @@ use crate::{
 pub struct Expected {
     leg: Leg,
     arrived: Vec<Sighting>,
-    delivered: Option<(String, IpAddr, Option<(u16, u16)>)>,
+    delivered: Option<Delivery>,
     /// Who says what; nobody.
     error: Option<(String, String)>,
     /// It comes by again and again, until its TTL is used up.
@@ -98,7 +98,11 @@ impl Expected {
         };
         match &way.end {
             WayEnd::Delivered { place, packet, .. } => {
-                expected.delivered = Some((world.short(place), packet.source, ports(packet)));
+                expected.delivered = Some(Delivery {
+                    place: world.short(place),
+                    source: packet.source,
+                    ports: ports(packet),
+                });
             }
             WayEnd::Leaves {
                 place,
@@ -199,9 +203,7 @@ impl Expected {
             .collect();
         let is_delivered = match (&self.delivered, delivered.as_slice()) {
             (None, []) => true,
-            (Some((place, source, ports)), [(_, its, from, of)]) => {
-                (place, source, ports) == (its, from, of)
-            }
+            (Some(wanted), [(_, found)]) => wanted == found,
             _ => false,
         };
         arrives && is_delivered && self.is_told(world, seen)

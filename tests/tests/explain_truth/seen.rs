@@ -48,6 +48,14 @@ pub struct Told {
     pub to: IpAddr,
 }
 
+/// A packet that was taken in: where, from whom, and its ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    pub place: String,
+    pub source: IpAddr,
+    pub ports: Option<(u16, u16)>,
+}
+
 /// How the packets of a case are known.
 #[derive(Clone, Debug, Default)]
 pub struct Marks {
@@ -77,7 +85,7 @@ pub struct Seen {
     /// What came in anywhere.
     pub arrived: Vec<Sighting>,
     /// What was taken in, by place.
-    pub delivered: Vec<(Leg, String, IpAddr, Option<(u16, u16)>)>,
+    pub delivered: Vec<(Leg, Delivery)>,
     /// Errors that were sent.
     pub errors: Vec<Told>,
 }
@@ -183,7 +191,13 @@ impl Seen {
             }
         };
         if let Some((leg, ports)) = leg(source, &transport, marks) {
-            self.delivered.push((leg, place.to_owned(), source, ports));
+            let place = place.to_owned();
+            let delivery = Delivery {
+                place,
+                source,
+                ports,
+            };
+            self.delivered.push((leg, delivery));
         }
     }
 }
@@ -314,7 +328,12 @@ impl fmt::Display for Seen {
                 it.leg, it.place, it.dev, it.ports, it.ttl, it.tos, it.length
             )?;
         }
-        for (leg, place, source, ports) in &self.delivered {
+        for (leg, found) in &self.delivered {
+            let Delivery {
+                place,
+                source,
+                ports,
+            } = found;
             writeln!(
                 f,
                 "    {leg:?}: delivered in {place} from {source} {ports:?}"

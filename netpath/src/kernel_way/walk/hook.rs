@@ -70,8 +70,12 @@ impl Walk<'_> {
             let same = found.iter().take_while(|(its, _)| *its == priority).count();
             let mut group: Vec<_> = found.drain(..same).map(|(_, callee)| callee).collect();
             // Of one priority the kernel calls first what came last, and does not tell when it came.
-            if group.iter().filter(|callee| callee.matters()).count() > 1 && self.choose(2) == 1 {
-                group.reverse();
+            if group.iter().filter(|callee| callee.matters()).count() > 1 {
+                let what = format!("which of the chains of priority {priority} is called first");
+                let so = ["the first by name", "the last by name"];
+                if self.suppose(Unknown { what, rule: None }, &so.map(str::to_owned)) == 1 {
+                    group.reverse();
+                }
             }
             ordered.extend(group);
         }
