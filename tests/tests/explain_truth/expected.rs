@@ -4,7 +4,7 @@ use std::{fs::File, io::Read as _, io::Seek as _, net::IpAddr};
 
 use netpath::{
     command,
-    explain::{Way, WayEnd},
+    explain::{Hop, Way, WayEnd},
     kernel_way::{Packet, Transport},
 };
 use netpath_common::Family;
@@ -129,15 +129,17 @@ impl Expected {
                 let place = world.short(place);
                 let family = way.packet.family();
                 let last = way.hops.last();
-                match last.and_then(|hop| hop.outcome.strip_prefix("refused with ")) {
+                let refused = last.and_then(|hop| hop.outcome.strip_prefix("refused with "));
+                let refused = refused.map(str::to_owned);
+                match refused.or_else(|| last.and_then(by_program)) {
                     Some(error) => {
                         let is_own = way.hops.len() == 1 && way.hops[0].ingress.is_none();
                         expected.may_be_silent = is_own;
-                        expected.counted = kind_of(error).map(|kind| {
+                        expected.counted = kind_of(&error).map(|kind| {
                             let count = counted(world, &place, family, &kind);
                             (place.clone(), family, kind, count)
                         });
-                        expected.error = Some((place, error.to_owned()));
+                        expected.error = Some((place, error));
                     }
                     // Whoever asked says so, and that sent it last.
                     None if text.contains("answers for") => {
@@ -250,6 +252,16 @@ impl Expected {
             }
         }
     }
+}
+
+/// What the programs themselves tell a sender, by what the next hop takes.
+fn by_program(hop: &Hop) -> Option<String> {
+    if hop.outcome != "dropped (packet_too_big)" {
+        return None;
+    }
+    let next_hop = hop.steps.iter().find(|step| step.what == "next hop")?;
+    let (_, mtu) = next_hop.text.rsplit_once("MTU ")?;
+    Some(format!("ICMP 2/0, MTU {mtu}"))
 }
 
 /// The name of a counter of errors of this kind.

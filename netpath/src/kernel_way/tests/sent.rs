@@ -97,3 +97,24 @@ fn a_sender_cuts_and_asks_nobody_where_arp_is_off() {
         assert!(matches!(end, End::Answered { .. }), "{end}");
     }
 }
+
+/// What masquerading takes of several addresses, whatever a route prefers.
+#[test]
+fn the_closest_address_is_taken() {
+    let mut state = state();
+    let (_, own) = state.addresses[1];
+    for net in ["fd00:3::3/48", "fd00:70::1/128", "2001:db8::1/64"] {
+        let mut own = own;
+        own.address = net.parse().expect(net);
+        state.addresses.push((OUT, own));
+    }
+    for (to, expected) in [
+        ("fd00:3::9", "fd00:3::3"),
+        ("fd00:71::9", "fd00:70::1"),
+        // As much in common with both: the first.
+        ("fd00:90::1", "fd00:3::3"),
+        ("2001:db8:1::1", "2001:db8::1"),
+    ] {
+        assert_eq!(state.closest_v6(OUT, ip(to)), Some(ip(expected)), "{to}");
+    }
+}
