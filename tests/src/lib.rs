@@ -24,6 +24,8 @@ mod node;
 pub mod oracle;
 mod passage;
 mod plan;
+pub mod random_rules;
+pub mod raw;
 pub mod routing;
 pub mod sessions;
 mod system;

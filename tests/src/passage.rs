@@ -2,6 +2,7 @@
 
 use netpath::{
     datapath::{ProgramKind, ReturnCode, TestOutcome, TestPacket},
+    netns::Inside,
     probe::frame::internet_checksum,
 };
 use netpath_common::{DropReason, HopCounter, HopKey, Ifindex, Mac, Outcome, PuntReason, Verdict};
@@ -158,7 +159,27 @@ impl<'a> Passage<'a> {
             Outcome::Punt | Outcome::Deliver => ReturnCode::Next,
             Outcome::Drop => ReturnCode::Shot,
         };
-        self.ends_counted(&[(hop, one)], code, frame, mark)
+        let hops = [(hop, one)];
+        if expected != Outcome::Deliver {
+            self.is_told(verdict, &hops, frame, mark);
+        }
+        self.ends_counted(&hops, code, frame, mark)
+    }
+
+    /// Whoever asks what would become of it is told just that, and no row moves by it.
+    #[track_caller]
+    fn is_told(&self, verdict: Verdict, hops: &[(HopKey, HopCounter)], frame: &[u8], mark: u32) {
+        let datapath = self.node.datapath();
+        let ask = |inside: &Inside<'_>| datapath.ask(inside, self.program, &self.packet);
+        let answer = counted(&datapath.maps, &[], || self.node.netns().enter(ask));
+        let answer = answer.unwrap_or_else(|e| panic!("{e}"));
+        let answer = answer.unwrap_or_else(|e| panic!("{e}: {:02x?}", self.packet.frame));
+        let told = (answer.trail.outcome, answer.trail.reason);
+        let (outcome, reason) = verdict.numbers();
+        let expected = (outcome.number().into(), reason.into());
+        assert_eq!(told, expected, "the trail's verdict, and {hops:?}");
+        assert_eq!(answer.outcome.mark, mark, "the mark that is told, {hops:?}");
+        self.assert_frame(&answer.outcome.frame, frame, hops);
     }
 
     #[track_caller]

@@ -46,7 +46,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "BYTES")]
     size: Option<u32>,
 
-    /// It must not be fragmented (IPv4)
+    /// It must not be fragmented, of IPv6 not by its sender either
     #[arg(long)]
     df: bool,
 

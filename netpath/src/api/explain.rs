@@ -61,7 +61,7 @@ pub struct ExplainedPacket {
     pub length: u32,
     /// The TOS or traffic class byte.
     pub tos: u8,
-    /// IPv4's DF.
+    /// IPv4's DF; of IPv6, that its sender does not fragment it either.
     pub dont_fragment: bool,
     /// Its mark.
     pub mark: u32,

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     kernel_way::{Entry, NextHopState, Packet},
-    netlink::{LinkKind, NeighbourState},
+    netlink::{Link, LinkKind, NeighbourState},
 };
 
 /// What a veth takes beyond its MTU: room for a VLAN tag (`is_skb_forwardable` in net/core/dev.c).
@@ -49,7 +49,8 @@ pub(super) fn neighbour(
     let Some(next_hop) = next_hop else {
         return Ok(NextHopState::Unneeded);
     };
-    if state.link(from.ifindex).is_some_and(|link| link.no_arp) {
+    let link = state.link(from.ifindex);
+    if link.is_some_and(|link| !link.is_ethernet()) {
         return Ok(NextHopState::Unneeded);
     }
     let mut known = state.neighbours.iter();
@@ -59,8 +60,11 @@ pub(super) fn neighbour(
         Some((state @ (Reachable | Stale | Delay | Probe | Permanent | NoArp), Some(mac))) => {
             NextHopState::Known { mac, state }
         }
-        found => NextHopState::Asked {
-            state: found.map(|(state, _)| state),
+        found => match link.and_then(Link::unasked) {
+            Some(mac) => NextHopState::Known { mac, state: NoArp },
+            None => NextHopState::Asked {
+                state: found.map(|(state, _)| state),
+            },
         },
     })
 }
@@ -68,6 +72,8 @@ pub(super) fn neighbour(
 impl Crossing {
     /// Who gets it.
     pub(super) fn go(&self, places: &Places, packet: Packet) -> Result<Beyond, ExplainError> {
+        // A mark is its namespace's: veths take it off between two (`skb_scrub_packet`).
+        let packet = Packet { mark: 0, ..packet };
         if let Some(target) = self.other_end(places)? {
             return match self.neighbour {
                 NextHopState::Known { mac, .. } if !has_mac(places, target, mac)? => {
@@ -80,7 +86,8 @@ impl Crossing {
         match self.neighbour {
             NextHopState::Known { mac, .. } => match places.with_mac(&beside, mac)? {
                 Some(target) => self.arrive(places, target, packet),
-                None if places.is_closed(self.from)? => {
+                // To itself, or to nobody of those that there are.
+                None if has_mac(places, self.from, mac)? || places.is_closed(self.from)? => {
                     Ok(self.lost(packet, Why::Nobody(self.next_hop, mac)))
                 }
                 None => self.outside(places, packet, Some(mac)),
@@ -106,7 +113,21 @@ impl Crossing {
                         let text = format!("nobody answers for {next_hop}");
                         Ok(Beyond::Lost(Box::new(fault), text))
                     }
-                    Some(target) => self.arrive(places, target, packet),
+                    Some(target) => match self.misled(places, target, &packet)? {
+                        Some((asker, mac)) => {
+                            let fault = Fault {
+                                place: target.place,
+                                ingress: None,
+                                egress: Some(target),
+                                why: Why::Nobody(Some(asker), mac),
+                                packet,
+                                is_off: false,
+                            };
+                            let text = format!("nobody answers for {next_hop}");
+                            Ok(Beyond::Lost(Box::new(fault), text))
+                        }
+                        None => self.arrive(places, target, packet),
+                    },
                     None if state == Some(NeighbourState::Failed)
                         || places.is_closed(self.from)? =>
                     {
@@ -117,6 +138,45 @@ impl Crossing {
             }
             NextHopState::Unneeded => self.outside(places, packet, None),
         }
+    }
+
+    /// Whether who is asked for its Ethernet address answers to a wrong one. An ARP reply goes to whom the request came from; in
+    /// IPv6 the answer is a packet like others, for which what is known of its destination counts.
+    fn misled(
+        &self,
+        places: &Places,
+        target: At,
+        packet: &Packet,
+    ) -> Result<Option<(IpAddr, Mac)>, ExplainError> {
+        let own = places.link(self.from)?.and_then(|link| link.mac);
+        let Some(asker) = self.asker(places, packet.source)? else {
+            return Ok(None);
+        };
+        let mut known = places.state(target.place)?.neighbours.iter();
+        // What may change is put right by the question itself.
+        let fixed = known.find(|it| {
+            (it.ifindex, it.address) == (target.ifindex, asker)
+                && it.state == NeighbourState::Permanent
+        });
+        let mac = fixed.and_then(|it| it.mac).filter(|mac| Some(*mac) != own);
+        Ok(mac.map(|mac| (asker, mac)))
+    }
+
+    /// The address that IPv6 asks from: the packet's source if it is one of the interface, else that on the link
+    /// (`ndisc_solicit`, `ndisc_send_ns`).
+    fn asker(&self, places: &Places, source: IpAddr) -> Result<Option<IpAddr>, ExplainError> {
+        if source.is_ipv4() {
+            return Ok(None);
+        }
+        let addresses = places.state(self.from.place)?.addresses.iter();
+        let own = addresses.filter(|(ifindex, _)| *ifindex == self.from.ifindex);
+        let mut own = own.map(|(_, found)| found.address.addr());
+        let is_link_local =
+            |it: &IpAddr| matches!(it, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        Ok(match own.clone().any(|it| it == source) {
+            true => Some(source),
+            false => own.find(is_link_local),
+        })
     }
 
     /// The other end of an endpoint's veth.
@@ -151,9 +211,12 @@ impl Crossing {
                 text,
             ));
         }
-        // A wire's bridge measures as its own ports do, and those are not seen from here.
-        let is_veth = link.kind == LinkKind::Veth && self.other_end(places)?.is_some();
-        if self.by_kernel && is_veth && next.packet.length > link.mtu + VLAN_TAG {
+        // Whoever sends into a veth measures by its other end, but for the fast path, which goes past that. Into an uplink of a lab's
+        // the wire's bridge sends.
+        let is_measured = self.by_kernel && self.other_end(places)?.is_some();
+        let is_of_wire = places.uplink(target).is_some_and(|it| it.wire.is_some());
+        let is_veth = link.kind == LinkKind::Veth && (is_measured || is_of_wire);
+        if is_veth && next.packet.longest() > link.mtu + VLAN_TAG {
             let text = format!("{} takes no more than {} bytes", link.name, link.mtu);
             return Ok(Beyond::Lost(
                 Box::new(Fault::at(&next, Why::Narrow(target))),

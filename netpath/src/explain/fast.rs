@@ -50,6 +50,8 @@ pub(super) struct Fast {
     pub is_fast: bool,
     /// As it leaves.
     pub packet: Packet,
+    /// Of a packet in fragments: the first and the last go the same way.
+    pub is_same_for_all: bool,
 }
 
 /// Asks the program that sees what comes in by an interface.
@@ -62,22 +64,33 @@ pub(super) fn ask(
 ) -> Result<Fast, ExplainError> {
     let mac = places.link(at)?.and_then(|link| link.mac);
     let own = mac.unwrap_or_default();
-    let frame = frame::of(packet, source_mac.unwrap_or_default(), own);
-    let test = TestPacket {
-        mark: packet.mark,
-        ..TestPacket::new(frame, at.ifindex)
-    };
-    let netns = places.place(at.place).netns()?;
     let datapath = hooked.datapath;
-    let answer = netns.enter(|inside| datapath.ask(inside, hooked.program, &test))??;
-    let told = Told {
-        places,
-        at,
-        maps: &datapath.maps,
-        packet,
-        trail: answer.trail,
+    let ask = |frame: Vec<u8>| {
+        let test = TestPacket {
+            mark: packet.mark,
+            ..TestPacket::new(frame, at.ifindex)
+        };
+        let netns = places.place(at.place).netns()?;
+        let answer = netns.enter(|inside| datapath.ask(inside, hooked.program, &test))??;
+        let told = Told {
+            places,
+            at,
+            maps: &datapath.maps,
+            packet,
+            trail: answer.trail,
+        };
+        told.fast(hooked.program, &answer)
     };
-    told.fast(hooked.program, &answer)
+    let (first, last) = frame::of(packet, source_mac.unwrap_or_default(), own);
+    let first = ask(first)?;
+    let is_same_for_all = match last {
+        Some(last) => ask(last)?.decided == first.decided,
+        None => true,
+    };
+    Ok(Fast {
+        is_same_for_all,
+        ..first
+    })
 }
 
 /// The trail in words.
@@ -136,6 +149,7 @@ impl Told<'_> {
                 .or((trail.destination == Trail::OWNED).then_some(trail.destination_ifindex)),
             is_fast: trail.is_fast != 0,
             packet,
+            is_same_for_all: true,
         })
     }
 

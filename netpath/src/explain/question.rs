@@ -86,7 +86,7 @@ pub struct Question {
     pub ttl: Option<u8>,
     /// Bytes of the IP packet, header included.
     pub size: Option<u32>,
-    /// IPv4's DF.
+    /// IPv4's DF; of IPv6, that its sender does not cut it either.
     pub dont_fragment: bool,
     /// The mark that its sender gives it.
     pub mark: u32,
@@ -147,9 +147,10 @@ impl Question {
             ttl: self.ttl.unwrap_or(TTL),
             tos: self.dscp << 2,
             length: 0,
-            dont_fragment: self.dont_fragment && family == Family::V4,
+            dont_fragment: self.dont_fragment,
             mark: self.mark,
             flow_label: 0,
+            fragments: None,
         };
         let length = self.size.unwrap_or_else(|| usual(&packet));
         Packet { length, ..packet }
@@ -180,12 +181,23 @@ impl Question {
             },
             other @ Transport::Other(_) => other,
         };
+        let family = received.family();
+        // An echo's answer is cut where it has to be, and has the DSCP of what it answers (`icmp_reply`, `icmpv6_echo_reply`); of
+        // others the socket decides, which by default has none. TCP never has its segments cut.
+        let (tos, dont_fragment) = match received.transport {
+            Transport::Icmp { .. } => (received.tos, false),
+            Transport::Tcp { .. } => (0, family == Family::V4),
+            Transport::Udp { .. } | Transport::Other(_) => (0, received.dont_fragment),
+        };
         let answer = Packet {
             source: destination,
             destination: source,
             transport,
             ttl: TTL,
+            tos,
+            dont_fragment,
             mark: 0,
+            fragments: None,
             ..received.clone()
         };
         let length = match transport {
@@ -295,7 +307,13 @@ mod tests {
         );
         let (echo, back) = packets(Protocol::Icmp, v6);
         assert_eq!((kind(&echo), kind(&back)), ((128, 1), (129, 1)));
-        assert_eq!((echo.length, echo.dont_fragment), (104, false));
+        assert_eq!((echo.length, echo.dont_fragment), (104, true));
+        // Echoes are answered with their own DSCP, and the answer may be cut; a server's socket has no DSCP.
+        assert_eq!((back.tos, back.dont_fragment), (184, false));
+        let (_, back) = packets(Protocol::Udp, v4);
+        assert_eq!((back.tos, back.dont_fragment), (0, true));
+        let (_, back) = packets(Protocol::Tcp, v6);
+        assert_eq!((back.tos, back.dont_fragment), (0, false));
         let (syn, back) = packets(Protocol::Tcp, v4);
         let ports = (back.tuple().source_port, back.tuple().destination_port);
         assert_eq!((syn.length, ports), (40, (80, 49_152)));

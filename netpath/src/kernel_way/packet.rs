@@ -17,14 +17,16 @@ pub struct Packet {
     pub ttl: u8,
     /// The TOS or traffic class byte: DSCP in the upper 6 bits, ECN in the lower 2.
     pub tos: u8,
-    /// Bytes of the whole IP packet, from its IP header on. It is no fragment, and not one that is split later (GSO).
+    /// Bytes of the whole IP packet, from its IP header on. It is not one that is split later (GSO).
     pub length: u32,
-    /// IPv4's DF. IPv6 is never fragmented on the way.
+    /// IPv4's DF; of IPv6, which is never fragmented on the way, that its sender does not do so either.
     pub dont_fragment: bool,
     /// The firewall mark.
     pub mark: u32,
     /// IPv6's flow label, 20 bits.
     pub flow_label: u32,
+    /// It comes in pieces, the longest of which has so many bytes; `None`: as a whole.
+    pub fragments: Option<u32>,
 }
 
 /// What an IP packet carries.
@@ -160,6 +162,11 @@ impl Packet {
             source_port,
             destination_port,
         }
+    }
+
+    /// Bytes of the longest piece that it comes in.
+    pub fn longest(&self) -> u32 {
+        self.fragments.unwrap_or(self.length)
     }
 
     /// Gives it other ends.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use ipnet::IpNet;
@@ -180,14 +180,41 @@ impl State {
         rules.any(|rule| rule.ipv6 == (family == Family::V6) && rule.selectors.iter().any(looks))
     }
 
-    /// The first address of an interface that this family's kernel would take for its own, of those not on the link only.
+    /// The first address of an interface that may be used, in the kernel's order: one for the link only comes behind others.
     pub fn first_address(&self, ifindex: Ifindex, family: Family) -> Option<IpAddr> {
         let of_link = self.addresses.iter().filter(|(its, _)| *its == ifindex);
-        let mut found = of_link.map(|(_, found)| found.address.addr());
-        found.find(|address| {
-            Family::of(*address) == family
-                && !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
-        })
+        let usable = of_link.filter(|(_, found)| !found.tentative);
+        let mut found = usable.map(|(_, found)| found.address.addr());
+        found.find(|address| Family::of(*address) == family)
+    }
+
+    /// Of an interface's IPv6 addresses for all the world that which has most in common with a destination, by RFC 6724's rules 1,
+    /// 6 and 8: the destination itself, of the same label, the longest common prefix within its own; of several the first.
+    pub(super) fn closest_v6(&self, ifindex: Ifindex, destination: IpAddr) -> Option<IpAddr> {
+        let IpAddr::V6(to) = destination else {
+            return None;
+        };
+        let of_link = self.addresses.iter().filter(|(its, found)| {
+            *its == ifindex && found.scope == Scope::Universe && !found.tentative
+        });
+        let closeness = |net: &IpNet| {
+            let IpAddr::V6(own) = net.addr() else {
+                return None;
+            };
+            let common = (u128::from(own) ^ u128::from(to)).leading_zeros();
+            let common = common.min(net.prefix_len().into());
+            Some((own == to, label(own) == label(to), common))
+        };
+        let mut best: Option<((bool, bool, u32), IpAddr)> = None;
+        for (_, found) in of_link {
+            let Some(close) = closeness(&found.address) else {
+                continue;
+            };
+            if best.is_none_or(|(so_far, _)| close > so_far) {
+                best = Some((close, found.address.addr()));
+            }
+        }
+        best.map(|(_, address)| address)
     }
 
     /// The address that IPv4 takes for what it sends by an interface to a next hop (`inet_select_addr`): one whose prefix has
@@ -217,6 +244,17 @@ impl State {
             }
         }
         primary
+    }
+}
+
+/// The label of an address in the kernel's own table (`ip6addrlbl_init_table`), of those that an interface has.
+fn label(address: Ipv6Addr) -> u8 {
+    match address.segments() {
+        [first, ..] if first & 0xfe00 == 0xfc00 => 5,
+        [0x2001, 0, ..] => 6,
+        [0x2001, second, ..] if second & 0xfff0 == 0x10 => 7,
+        [0x2002, ..] => 2,
+        _ => 1,
     }
 }
 

@@ -11,8 +11,9 @@ use netpath::{
     random::SplitMix64,
 };
 use netpath_common::{Family, Ifindex, Mac};
+use netpath_tests::random_rules::{DEAD, ip, one};
 
-use super::world::{DEAD, World, ip};
+use super::world::World;
 
 /// What a payload begins with; the packet's number follows.
 pub const MARKER: [u8; 6] = *b"kernel";
@@ -27,10 +28,6 @@ pub struct Sent {
     pub tracked: Option<Tracked>,
     /// Its number, which its payload has.
     pub number: u16,
-}
-
-fn one<T: Copy>(random: &mut SplitMix64, of: &[T]) -> T {
-    of[random.below(of.len())]
 }
 
 impl Sent {
@@ -79,6 +76,7 @@ impl Sent {
             dont_fragment: family == Family::V4 && !is_local && random.below(2) == 0,
             mark: 0,
             flow_label: 0,
+            fragments: None,
         };
         let (ifindex, _, mac) = world.links[0];
         Self {
@@ -136,6 +134,7 @@ impl Sent {
                 dont_fragment: false,
                 mark: 0,
                 flow_label: 0,
+                fragments: None,
             },
             entry: by(ifindex, mac),
             side: Some(side),

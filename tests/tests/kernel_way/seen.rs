@@ -14,10 +14,11 @@ use netpath::{
     },
 };
 use netpath_common::Family;
+use netpath_tests::random_rules::ip;
 
 use super::{
     packets::{MARKER, Sent},
-    world::{ALIVE, SIDES, World, ip, side},
+    world::{ALIVE, SIDES, World, side},
 };
 
 /// How long something may take that is not said; and something that is.

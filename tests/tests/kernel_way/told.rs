@@ -37,6 +37,7 @@ fn answer(host: &Netns, ifindex: Ifindex, transport: Transport) -> Answer {
             dont_fragment: false,
             mark: 0,
             flow_label: 0,
+            fragments: None,
         },
         entry: Entry::By {
             ifindex,

@@ -2,7 +2,7 @@
 
 use std::{
     io::Write as _,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
+    net::UdpSocket,
     os::fd::AsRawFd as _,
     process::{Command, Stdio},
     thread,
@@ -17,6 +17,10 @@ use netpath::{
     sysctl,
 };
 use netpath_common::{Family, Ifindex, Mac};
+use netpath_tests::{
+    random_rules::{ip, netfilter},
+    raw::Raw,
+};
 use nix::sched::{CloneFlags, unshare};
 
 use super::{packets::Sent, rules};
@@ -24,32 +28,8 @@ use super::{packets::Sent, rules};
 /// What is beside the router: the sender and two receivers, each at one of its interfaces r0, r1, r2.
 pub const SIDES: usize = 3;
 
-/// An address of 10.x.y.z, or of fd00:x:y::z.
-pub fn ip(family: Family, [x, y, z]: [u8; 3]) -> IpAddr {
-    let hex = |decimal: u8| u16::from_str_radix(&decimal.to_string(), 16).expect("digits");
-    match family {
-        Family::V4 => Ipv4Addr::new(10, x, y, z).into(),
-        Family::V6 => Ipv6Addr::new(0xfd00, hex(x), hex(y), 0, 0, 0, 0, hex(z)).into(),
-    }
-}
-
-/// All of 10.x, or of fd00:x.
-pub fn wide(family: Family, x: u8) -> String {
-    let length = if family == Family::V4 { 16 } else { 32 };
-    format!("{}/{length}", ip(family, [x, 0, 0]))
-}
-
-/// All of 10.x.y, or of fd00:x:y.
-pub fn narrow(family: Family, [x, y]: [u8; 2]) -> String {
-    let length = if family == Family::V4 { 24 } else { 48 };
-    format!("{}/{length}", ip(family, [x, y, 0]))
-}
-
 /// The last numbers of the addresses that the sender and the receivers have.
 pub const ALIVE: std::ops::Range<u8> = 2..14;
-/// Nobody has it.
-pub const DEAD: u8 = 99;
-
 pub struct World {
     pub family: Family,
     router: Netns,
@@ -57,7 +37,7 @@ pub struct World {
     pub captures: Vec<Capture>,
     injectors: Vec<Injector>,
     /// What the router delivers, by protocol.
-    pub delivered: Vec<socket::Raw>,
+    pub delivered: Vec<Raw>,
     /// The router's interfaces and their Ethernet addresses, and those at their other ends.
     pub links: Vec<(Ifindex, Mac, Mac)>,
     script: String,
@@ -149,7 +129,7 @@ impl World {
             })
             .expect("entered");
         let mut told = format!("{script}{settings:?}\n");
-        for (program, arguments, input) in rules::netfilter(family, random) {
+        for (program, arguments, input) in netfilter(family, random) {
             told.push_str(&input);
             run(&router, program, &arguments, &input);
         }
@@ -165,7 +145,7 @@ impl World {
             captures.push(capture.expect("a capture"));
             injectors.push(injector.expect("an injector"));
         }
-        let delivered = router.run(|| socket::Raw::all(family)).expect("entered");
+        let delivered = router.run(|| Raw::all(family)).expect("entered");
         let mut world = Self {
             family,
             router,
@@ -333,61 +313,4 @@ fn wired(router: &Netns, side: &Netns, index: usize) -> (Ifindex, Mac, Mac) {
         here.mac.expect("Ethernet"),
         there.mac.expect("Ethernet"),
     )
-}
-
-pub mod socket {
-    //! Sockets that get a copy of what the router delivers.
-
-    use std::{
-        net::IpAddr,
-        os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-    };
-
-    use netpath_common::Family;
-    use nix::sys::socket::{SockaddrStorage, recvfrom, setsockopt, sockopt};
-
-    /// Of one protocol.
-    pub struct Raw {
-        socket: OwnedFd,
-        pub protocol: u8,
-    }
-
-    impl Raw {
-        pub fn all(family: Family) -> Vec<Self> {
-            let (domain, icmp) = match family {
-                Family::V4 => (libc::AF_INET, libc::IPPROTO_ICMP),
-                Family::V6 => (libc::AF_INET6, libc::IPPROTO_ICMPV6),
-            };
-            let open = |protocol| {
-                let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-                // SAFETY: socket(2) takes three numbers.
-                let file = unsafe { libc::socket(domain, kind, protocol) };
-                assert!(file >= 0, "a raw socket of protocol {protocol}");
-                // SAFETY: the kernel has just given it to this process.
-                let socket = unsafe { OwnedFd::from_raw_fd(file) };
-                setsockopt(&socket, sockopt::RcvBuf, &(1 << 20)).expect("a buffer");
-                let protocol = u8::try_from(protocol).expect("a protocol");
-                Self { socket, protocol }
-            };
-            [libc::IPPROTO_UDP, libc::IPPROTO_TCP, icmp]
-                .map(open)
-                .into()
-        }
-
-        /// The next packet, from its IP header on for IPv4, from the one behind it for IPv6; and where it is from.
-        pub fn next(&self) -> Option<(IpAddr, Vec<u8>)> {
-            let mut buffer = vec![0; 70_000];
-            match recvfrom::<SockaddrStorage>(self.socket.as_raw_fd(), &mut buffer) {
-                Ok((length, from)) => {
-                    buffer.truncate(length);
-                    let from = from.expect("it has a source");
-                    let v4 = from.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-                    let v6 = from.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip()));
-                    Some((v4.or(v6).expect("an address"), buffer))
-                }
-                Err(nix::Error::EAGAIN) => None,
-                Err(error) => panic!("a raw socket: {error}"),
-            }
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! `netpath explain` says what really happens: in healthy labs, and in broken ones, where it names the cause and a command that cures
 //! it. Each packet that is explained is sent, too.
 
+mod borders;
 mod broken;
 mod healthy;
 mod unmoved;

@@ -94,7 +94,7 @@ fn selection(name: &str) -> Selection {
         "conformance" | "conformance_tun" => Selection::Left {
             why: "its explanations are this machine's kernel's; `--test conformance` runs it",
         },
-        "kernel_way" => Selection::Left {
+        "kernel_way" | "explain_truth" => Selection::Left {
             why: "its rules take the modules of two dozen matches and targets, of nf_tables and of legacy xtables",
         },
         "lab_completions" | "readme" => Selection::Left {

@@ -89,6 +89,7 @@ fn explained() -> explain::Explanation {
         dont_fragment: false,
         mark: 0,
         flow_label: 0,
+        fragments: None,
     };
     let hop = explain::Hop {
         kind: explain::PlaceKind::Node,

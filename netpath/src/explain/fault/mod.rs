@@ -12,7 +12,7 @@ use super::{
     places::{At, PlaceId, Places},
     walk::{Fault, Trace, Why},
 };
-use crate::{finding::Finding, kernel_way::Cause};
+use crate::{finding::Finding, kernel_way::Cause, netlink::Link};
 
 /// What is wrong with a way that does not arrive; `before` is the way of what it answers.
 pub(super) fn finding(
@@ -146,6 +146,22 @@ impl Doctor<'_> {
             Why::Nobody(next_hop, mac) => {
                 let dev = self.dev(self.fault.egress)?.unwrap_or_default();
                 let whom = next_hop.map_or_else(|| "the other end".to_owned(), |it| it.to_string());
+                let link = match self.fault.egress {
+                    Some(at) => self.places.link(at)?,
+                    None => None,
+                };
+                if link.and_then(Link::unasked) == Some(*mac) {
+                    let problem = format!(
+                        "{here} asks nobody on {dev} for {whom}: ARP and neighbour discovery are off there, and so it sends to {dev} itself"
+                    );
+                    let line = format!("ip link set dev {dev} arp on");
+                    let line = command(&self.entry(self.fault.place), line);
+                    return Ok(self.found(
+                        Obstacle::WrongMac,
+                        problem,
+                        format!("switch them on: {line}"),
+                    ));
+                }
                 let problem = format!(
                     "{here} sends what is for {whom} on {dev} to the Ethernet address {mac}, which nobody there has"
                 );

@@ -171,16 +171,18 @@ impl Walk<'_> {
                 place: position.place,
                 ifindex,
             };
-            if let Some(hooked) = self.places.hooked(at)? {
+            // Nothing comes in by an interface that is down: the kernel's part says so.
+            let is_up = self.places.link(at)?.is_none_or(|link| link.up);
+            if let Some(hooked) = self.places.hooked(at)?.filter(|_| is_up) {
                 if !hooked.is_attached {
                     let dev = self.places.dev(at)?;
                     let text = format!("off: {} is not attached to {dev}", hooked.program.name());
                     given.steps.push(Step::passes("fast path", text));
                     given.is_off = true;
-                } else if position.packet.length > fast::LONGEST {
+                } else if position.packet.longest() > fast::LONGEST {
                     let text = format!(
                         "the programs cannot be asked about a packet of {} bytes",
-                        position.packet.length
+                        position.packet.longest()
                     );
                     trace.unknown.push(Unknown {
                         what: text,
@@ -191,6 +193,15 @@ impl Walk<'_> {
                 } else {
                     let asked = fast::ask(self.places, at, &hooked, &position.packet, source_mac)?;
                     let asked = self.with_noted(&position, asked);
+                    if !asked.is_same_for_all {
+                        trace.unknown.push(Unknown {
+                            what: "what becomes of its fragments, which the programs do not treat alike"
+                                .to_owned(),
+                            rule: None,
+                        });
+                        ways.ended.push(trace.ends(WayEnd::TooMany));
+                        return Ok(());
+                    }
                     match asked.decided {
                         Decided::Punt(reason) => {
                             given.is_noted = fast::is_noted(reason);

@@ -248,7 +248,7 @@ impl Walk<'_> {
     }
 
     /// `ipv6_dev_get_saddr`: an address of the interface, if it has one, before others. Where it has several the kernel is
-    /// asked, which tells with a route.
+    /// asked, which tells with a route; but it tells what that route prefers, which does not count here.
     fn selected_v6(&self) -> Result<Option<IpAddr>, KernelWayError> {
         // By the loopback device any address of the host may be sent from.
         let oif = self
@@ -275,7 +275,16 @@ impl Walk<'_> {
             ports: None,
             flow_label: 0,
         })?;
-        Ok(found.ok().and_then(|route| route.source))
+        let told = found.ok().and_then(|route| route.source);
+        let preferred = self.state.routes.iter().any(|route| {
+            route.source.is_some()
+                && route.source == told
+                && route.dst.contains(&self.packet.destination)
+        });
+        Ok(match (preferred, oif) {
+            (true, Some(oif)) => self.state.closest_v6(oif, self.packet.destination),
+            _ => told,
+        })
     }
 
     /// This machine, as of the interface that the packet came in by.

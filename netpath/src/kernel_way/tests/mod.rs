@@ -139,6 +139,7 @@ fn question(family: Family) -> Question {
             dont_fragment: true,
             mark: 0,
             flow_label: 0,
+            fragments: None,
         },
         entry: Entry::By {
             ifindex: IN,

@@ -44,6 +44,24 @@ fn a_policy_ends_what_no_rule_decides() {
     assert_eq!(leaving(&end).ifindex, OUT);
 }
 
+/// Where it makes a difference, it is named.
+#[test]
+fn the_order_of_chains_of_one_priority_is_not_known() {
+    let mut state = state();
+    let drops = vec![verdict(Verdict::Drop)];
+    let refuses = vec![Operation::Reject(crate::netfilter::nft::Refusal::Icmpx(1))];
+    chain(&mut state, "a", (FORWARD, 0), Policy::Accept, &[drops]);
+    chain(&mut state, "b", (FORWARD, 0), Policy::Accept, &[refuses]);
+    let found = answer(&state, &Told::default(), &question(Family::V4));
+    assert_eq!(found.ways.len(), 2);
+    let what: Vec<&str> = found.unknown().iter().map(|it| it.what.as_str()).collect();
+    assert_eq!(what, ["which of the chains of priority 0 is called first"]);
+    let accepts = vec![verdict(Verdict::Accept)];
+    chain(&mut state, "b", (FORWARD, 0), Policy::Accept, &[accepts]);
+    let end = certain(&state, &Told::default(), &question(Family::V4));
+    assert!(matches!(end, End::Dropped { .. }), "{end}");
+}
+
 fn rule_that_accepts_tcp() -> Vec<Operation> {
     rule(&meta_is(L4PROTO, &[6]), verdict(Verdict::Accept))
 }

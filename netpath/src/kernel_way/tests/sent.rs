@@ -65,3 +65,56 @@ fn a_source_of_somebody_else_is_refused() {
     let cause = Cause::SourceNotHere;
     assert_eq!(end, End::Dropped { cause });
 }
+
+/// Who sends a packet cuts it, in IPv6 too, unless that is forbidden; and without ARP sends it to itself.
+#[test]
+fn a_sender_cuts_and_asks_nobody_where_arp_is_off() {
+    for (family, source, longest) in [
+        (Family::V4, "10.9.0.2", 1500),
+        (Family::V6, "fd00:9::2", 1496),
+    ] {
+        let mut state = state();
+        let (_, mut own) = state.addresses[1];
+        own.address = format!("{source}/32").parse().expect(source);
+        state.addresses.push((OUT, own));
+        state.links[1].no_arp = true;
+        state.neighbours.clear();
+        let mut question = question(family);
+        question.packet.source = ip(source);
+        question.entry = Entry::Sent;
+        (question.packet.length, question.packet.dont_fragment) = (2000, false);
+        let end = certain(&state, &Told::default(), &question);
+        let found = leaving(&end);
+        assert_eq!(found.fragments, Some(1500));
+        assert_eq!(found.packet.fragments, Some(longest));
+        let own = NextHopState::Known {
+            mac: state.links[1].mac.expect("it has one"),
+            state: NeighbourState::NoArp,
+        };
+        assert_eq!(found.neighbour, own);
+        question.packet.dont_fragment = true;
+        let end = certain(&state, &Told::default(), &question);
+        assert!(matches!(end, End::Answered { .. }), "{end}");
+    }
+}
+
+/// What masquerading takes of several addresses, whatever a route prefers.
+#[test]
+fn the_closest_address_is_taken() {
+    let mut state = state();
+    let (_, own) = state.addresses[1];
+    for net in ["fd00:3::3/48", "fd00:70::1/128", "2001:db8::1/64"] {
+        let mut own = own;
+        own.address = net.parse().expect(net);
+        state.addresses.push((OUT, own));
+    }
+    for (to, expected) in [
+        ("fd00:3::9", "fd00:3::3"),
+        ("fd00:71::9", "fd00:70::1"),
+        // As much in common with both: the first.
+        ("fd00:90::1", "fd00:3::3"),
+        ("2001:db8:1::1", "2001:db8::1"),
+    ] {
+        assert_eq!(state.closest_v6(OUT, ip(to)), Some(ip(expected)), "{to}");
+    }
+}

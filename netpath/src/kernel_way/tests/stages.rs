@@ -41,6 +41,60 @@ fn what_may_be_cut_is_cut_in_ipv4_alone() {
     assert_eq!(leaving(&end).fragments, Some(1500));
 }
 
+/// It goes on as fragments where each fits, and IPv4's are cut once more where they do not.
+#[test]
+fn fragments_are_measured_one_by_one() {
+    let mut question = question(Family::V4);
+    question.packet.length = 2000;
+    (question.packet.dont_fragment, question.packet.fragments) = (false, Some(1500));
+    let end = certain(&state(), &Told::default(), &question);
+    let found = leaving(&end);
+    assert_eq!(
+        (found.fragments, found.packet.fragments),
+        (None, Some(1500))
+    );
+    let narrow = Resolved {
+        mtu: Some(1401),
+        ..out()
+    };
+    let mut told = Told::default();
+    told.routes.insert(question.packet.destination, Ok(narrow));
+    let end = certain(&state(), &told, &question);
+    let found = leaving(&end);
+    // A payload of whole units behind the header: 172 of 8 bytes.
+    assert_eq!(
+        (found.fragments, found.packet.fragments),
+        (Some(1401), Some(1396))
+    );
+    let mut question = super::question(Family::V6);
+    (question.packet.length, question.packet.fragments) = (2000, Some(1496));
+    let end = certain(&state(), &Told::default(), &question);
+    assert_eq!(leaving(&end).packet.fragments, Some(1496));
+    question.packet.fragments = Some(1501);
+    let end = certain(&state(), &Told::default(), &question);
+    assert!(matches!(end, End::Answered { .. }), "{end}");
+}
+
+/// Rules see each fragment, unless a rule has connection tracking put them together before.
+#[test]
+fn what_rules_make_of_fragments_is_not_known_without_connection_tracking() {
+    let mut question = question(Family::V4);
+    question.packet.length = 2000;
+    (question.packet.dont_fragment, question.packet.fragments) = (false, Some(1500));
+    let accepts = vec![verdict(Verdict::Accept)];
+    let mut state = state();
+    let at = (Hook::Forward, 0);
+    chain(&mut state, "forward", at, Policy::Accept, &[accepts]);
+    let found = answer(&state, &Told::default(), &question);
+    let unknown = found.unknown();
+    assert_eq!(unknown[0].what, "what forward makes of fragments");
+    let tracks = vec![Operation::Notrack];
+    let at = (Hook::Output, -300);
+    chain(&mut state, "raw", at, Policy::Accept, &[tracks]);
+    let end = certain(&state, &Told::default(), &question);
+    assert_eq!(leaving(&end).packet.fragments, Some(1500));
+}
+
 #[test]
 fn an_mtu_that_was_learnt_counts_in_ipv4_if_it_is_locked_or_a_setting_says_so() {
     let mut question = question(Family::V4);

@@ -45,7 +45,7 @@ impl Walk<'_> {
             return self.answer(Place::Ttl, Cause::Ttl, 11, 0);
         }
         let mtu = self.mtu_v4(route, true)?;
-        if self.packet.length > mtu && self.packet.dont_fragment {
+        if self.packet.longest() > mtu && self.packet.dont_fragment {
             return self.answer(Place::Mtu, Cause::TooBig { mtu }, 3, 4);
         }
         self.fits(mtu, out);
@@ -80,7 +80,7 @@ impl Walk<'_> {
             None => self.interface_mtu_v6(out)?,
         };
         let mtu = mtu.max(IPV6_MIN_MTU);
-        if self.packet.length > mtu {
+        if self.packet.longest() > mtu {
             return self.answer(Place::Mtu, Cause::TooBig { mtu }, 2, 0);
         }
         self.fits(mtu, out);
@@ -88,7 +88,7 @@ impl Walk<'_> {
     }
 
     fn fits(&mut self, mtu: u32, out: &str) {
-        let length = self.packet.length;
+        let length = self.packet.longest();
         let text = match length > mtu {
             true => format!("{length} bytes are more than {mtu} of {out}: it is fragmented"),
             false => format!("{length} bytes, and {mtu} fit into {out}"),

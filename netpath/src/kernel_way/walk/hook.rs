@@ -70,8 +70,12 @@ impl Walk<'_> {
             let same = found.iter().take_while(|(its, _)| *its == priority).count();
             let mut group: Vec<_> = found.drain(..same).map(|(_, callee)| callee).collect();
             // Of one priority the kernel calls first what came last, and does not tell when it came.
-            if group.iter().filter(|callee| callee.matters()).count() > 1 && self.choose(2) == 1 {
-                group.reverse();
+            if group.iter().filter(|callee| callee.matters()).count() > 1 {
+                let what = format!("which of the chains of priority {priority} is called first");
+                let so = ["the first by name", "the last by name"];
+                if self.suppose(Unknown { what, rule: None }, &so.map(str::to_owned)) == 1 {
+                    group.reverse();
+                }
             }
             ordered.extend(group);
         }
@@ -146,6 +150,17 @@ impl Walk<'_> {
         base: &Base,
     ) -> Going<()> {
         let at = At { hook, id, base };
+        if !chain.rules.is_empty() && self.is_in_pieces(hook) {
+            let what = format!("what {} makes of fragments", id.name);
+            let so = [
+                "it takes each for the whole".to_owned(),
+                "it drops one of them".to_owned(),
+            ];
+            if self.suppose(Unknown { what, rule: None }, &so) == 1 {
+                let name = format!("chain {} (fragments)", id.name);
+                return self.drop(at.place(), Cause::Program { name });
+            }
+        }
         let before = self.routed_by();
         match self.chain(&at, id, 0)? {
             Flowing::Accepted(rule) => {
@@ -158,6 +173,17 @@ impl Walk<'_> {
             self.reroute()?;
         }
         Ok(())
+    }
+
+    /// Whether rules see a packet in its pieces: connection tracking puts them together before it looks at them, and so does who
+    /// takes the packet in.
+    fn is_in_pieces(&self, hook: Hook) -> bool {
+        self.packet.fragments.is_some()
+            && match hook {
+                Hook::Ingress | Hook::Egress => true,
+                Hook::Input | Hook::Output => false,
+                _ => !self.state.rules.tracks(self.family()),
+            }
     }
 
     fn policy(&mut self, at: &At<'_>, chain: &Chain) -> Going<()> {

@@ -220,11 +220,6 @@ impl<'a> Walk<'a> {
         chosen
     }
 
-    /// One of several possibilities, of which nobody needs to hear unless it matters in another way.
-    pub fn choose(&mut self, of: usize) -> usize {
-        self.choices.choose(of)
-    }
-
     /// Something stays open, whatever is supposed.
     pub fn leave_open(&mut self, unknown: Unknown, so: &str) {
         self.supposed.push(Supposed {

@@ -8,11 +8,14 @@ use super::{Going, Walk, stop};
 use crate::{
     kernel_way::{Cause, End, Leaving, NextHopState, Outcome, Place, kernel::LOOPBACK},
     netfilter::nft::Hook,
-    netlink::{NeighbourState, Resolved, XfrmDirection},
+    netlink::{Link, NeighbourState, Resolved, XfrmDirection},
 };
 
-/// `ARPHRD_ETHER` of linux/if_arp.h: what has Ethernet addresses.
-const ETHERNET: u16 = 1;
+/// Of a fragment: IPv4's header, IPv6's with the fragment header (RFC 8200, section 4.5).
+const IPV4_HEADER: u32 = 20;
+const IPV6_HEADERS: u32 = 40 + 8;
+/// Offsets of fragments are in units of so many bytes.
+const FRAGMENT_UNIT: u32 = 8;
 
 impl Walk<'_> {
     pub(super) fn output(&mut self, route: Resolved, forwarded: bool) -> Going<End> {
@@ -29,7 +32,7 @@ impl Walk<'_> {
         }
         let fragments = match self.family() {
             Family::V4 => self.fragments_v4(&route, forwarded)?,
-            Family::V6 => self.fits_v6(&route, &out).map(|()| None)?,
+            Family::V6 => self.fragments_v6(&route, forwarded, &out)?,
         };
         let next_hop = route.via.unwrap_or(self.packet.destination);
         let neighbour = self.neighbour(route.ifindex, next_hop);
@@ -55,31 +58,43 @@ impl Walk<'_> {
     /// What fits into a fragment, if it is cut.
     fn fragments_v4(&mut self, route: &Resolved, forwarded: bool) -> Going<Option<u32>> {
         let mtu = self.mtu_v4(route, forwarded)?;
-        if self.packet.length <= mtu {
+        if self.packet.longest() <= mtu {
             return Ok(None);
         }
         if self.packet.dont_fragment {
             return self.answer(Place::Mtu, Cause::TooBig { mtu }, 3, 4);
         }
+        self.cut(mtu, IPV4_HEADER);
         Ok(Some(mtu))
     }
 
-    /// `ip6_finish_output`: here counts what was learnt of the path, or what the route has, also of what is forwarded.
-    fn fits_v6(&mut self, route: &Resolved, out: &str) -> Going<()> {
+    /// All pieces but the last have a payload of whole units.
+    fn cut(&mut self, mtu: u32, headers: u32) {
+        let payload = mtu.saturating_sub(headers) / FRAGMENT_UNIT * FRAGMENT_UNIT;
+        self.packet.fragments = Some(headers + payload);
+    }
+
+    /// `ip6_finish_output`: here counts what was learnt of the path, or what the route has, also of what is forwarded. Who sends it
+    /// cuts it, and nobody else.
+    fn fragments_v6(&mut self, route: &Resolved, forwarded: bool, out: &str) -> Going<Option<u32>> {
         let mtu = match route.mtu {
             Some(mtu) => mtu,
             None => self.interface_mtu_v6(out)?,
         };
-        if self.packet.length > mtu {
+        if self.packet.longest() <= mtu {
+            return Ok(None);
+        }
+        if forwarded || self.packet.dont_fragment {
             return self.answer(Place::Mtu, Cause::TooBig { mtu }, 2, 0);
         }
-        Ok(())
+        self.cut(mtu, IPV6_HEADERS);
+        Ok(Some(mtu))
     }
 
     fn neighbour(&mut self, ifindex: Ifindex, next_hop: IpAddr) -> NextHopState {
         let state = self.state;
         let link = state.link(ifindex);
-        let needs = link.is_some_and(|link| link.hardware == ETHERNET && !link.no_arp);
+        let needs = link.is_some_and(Link::is_ethernet);
         let found = state
             .neighbours
             .iter()
@@ -95,8 +110,15 @@ impl Walk<'_> {
                 | NeighbourState::Permanent),
                 Some(mac),
             )) => NextHopState::Known { mac, state },
-            Some((state, _)) => NextHopState::Asked { state: Some(state) },
-            None => NextHopState::Asked { state: None },
+            found => match link.and_then(Link::unasked) {
+                Some(mac) => NextHopState::Known {
+                    mac,
+                    state: NeighbourState::NoArp,
+                },
+                None => NextHopState::Asked {
+                    state: found.map(|(state, _)| state),
+                },
+            },
         };
         let text = match known {
             NextHopState::Unneeded => format!("{next_hop}: no Ethernet address is needed"),

@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, fmt};
 
 use netpath_common::Family;
 
-use super::{condition::NamePattern, operation::Operation, set::Set};
+use super::{
+    condition::NamePattern,
+    operation::{Operation, Value},
+    set::Set,
+};
 use crate::netfilter::{Count, Policy};
 
 /// The family of a table, which says what packets its chains see: `NFPROTO_*` of linux/netfilter.h.
@@ -155,5 +159,53 @@ impl Ruleset {
     pub fn base_chains(&self) -> impl Iterator<Item = (&ChainId, &Chain, &Base)> {
         let chains = self.chains.iter();
         chains.filter_map(|(id, chain)| Some((id, chain, chain.base.as_ref()?)))
+    }
+
+    /// Whether a rule has connection tracking look at the packets of a family; what is not understood may.
+    pub fn tracks(&self, family: Family) -> bool {
+        let sees = |id: &ChainId| match id.family {
+            TableFamily::Inet => true,
+            TableFamily::Ip => family == Family::V4,
+            TableFamily::Ip6 => family == Family::V6,
+            _ => false,
+        };
+        let chains = self.chains.iter().filter(|(id, _)| sees(id));
+        let rules = chains.flat_map(|(_, chain)| &chain.rules);
+        let mut operations = rules.flat_map(|rule| &rule.operations);
+        operations.any(tracks)
+    }
+}
+
+/// Whether an expression needs connection tracking (`nf_ct_netns_get`).
+fn tracks(operation: &Operation) -> bool {
+    match operation {
+        Operation::Load { value, .. } | Operation::Store { to: value, .. } => {
+            matches!(value, Value::Connection { .. })
+        }
+        Operation::Nat { .. }
+        | Operation::Masquerade { .. }
+        | Operation::Redirect { .. }
+        | Operation::Notrack
+        | Operation::Other(_)
+        | Operation::Take(_) => true,
+        Operation::Condition(name) => name.starts_with("conn"),
+        Operation::Match { name, .. } => {
+            name.starts_with("conn")
+                || matches!(name.as_str(), "state" | "helper" | "cluster" | "socket")
+        }
+        Operation::Target { name, .. } => matches!(
+            name.as_str(),
+            "CT" | "NOTRACK"
+                | "CONNMARK"
+                | "CONNSECMARK"
+                | "SNAT"
+                | "DNAT"
+                | "MASQUERADE"
+                | "REDIRECT"
+                | "NETMAP"
+                | "SYNPROXY"
+                | "TPROXY"
+        ),
+        _ => false,
     }
 }

@@ -23,6 +23,9 @@ use super::{Netlink, NetlinkError, channel::About, namespace::NamespaceId, raw::
 /// How long the two ends of a veth pair may take to see each other.
 const OPERATIONAL: Duration = Duration::from_secs(5);
 
+/// `ARPHRD_ETHER` of linux/if_arp.h: what has Ethernet addresses.
+const ETHERNET: u16 = 1;
+
 /// One interface, as found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -121,6 +124,17 @@ impl Link {
     /// Whether it is called so, by its name or an alternative one.
     pub fn is_called(&self, name: &str) -> bool {
         self.name == name || self.altnames.iter().any(|altname| altname == name)
+    }
+
+    /// Whether its neighbours have Ethernet addresses.
+    pub fn is_ethernet(&self) -> bool {
+        self.hardware == ETHERNET
+    }
+
+    /// Where neighbours are not asked for their Ethernet addresses (`arp off`), the kernel takes the interface's own for that of
+    /// whom it does not know (`arp_constructor`, `ndisc_constructor`).
+    pub fn unasked(&self) -> Option<Mac> {
+        self.mac.filter(|_| self.is_ethernet() && self.no_arp)
     }
 }
 

@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 use netpath::random::SplitMix64;
 use netpath_common::Family;
 
-use super::{chance, one};
-use crate::world::{ip, narrow, wide};
+use super::{chance, ip, narrow, one, wide};
 
 /// A random table, as `nft -f` takes it.
 pub struct Nft<'a> {

@@ -1,26 +1,10 @@
-//! Random routes, settings and rules of the router.
-
-mod iptables;
-mod nft;
+//! Random routes and settings of the router.
 
 use std::fmt::Write as _;
 
 use netpath::random::SplitMix64;
 use netpath_common::Family;
-
-use self::{iptables::Iptables, nft::Nft};
-use super::world::{DEAD, ip, narrow, wide};
-
-/// A program with its arguments and its input.
-pub type Call = (&'static str, Vec<&'static str>, String);
-
-fn one<T: Copy>(random: &mut SplitMix64, of: &[T]) -> T {
-    of[random.below(of.len())]
-}
-
-fn chance(random: &mut SplitMix64, percent: usize) -> bool {
-    random.below(100) < percent
-}
+use netpath_tests::random_rules::{DEAD, chance, ip, narrow, one, wide};
 
 /// Lines for `ip -batch`.
 pub fn routes(family: Family, random: &mut SplitMix64) -> String {
@@ -113,34 +97,4 @@ pub fn settings(family: Family, random: &mut SplitMix64) -> Vec<(String, String)
         }
     }
     found
-}
-
-/// Rules of `iptables-nft` and of `nft`.
-pub fn netfilter(family: Family, random: &mut SplitMix64) -> Vec<Call> {
-    let mut calls = Vec::new();
-    if chance(random, 75) {
-        let legacy = chance(random, 30);
-        let program = match (family, legacy) {
-            (Family::V4, false) => "iptables-nft-restore",
-            (Family::V6, false) => "ip6tables-nft-restore",
-            (Family::V4, true) => "iptables-legacy-restore",
-            (Family::V6, true) => "ip6tables-legacy-restore",
-        };
-        let mut iptables = Iptables {
-            family,
-            legacy,
-            random,
-        };
-        calls.push((program, Vec::new(), iptables.all()));
-    }
-    if chance(random, 60) {
-        let own = if family == Family::V4 { "ip" } else { "ip6" };
-        let mut nft = Nft {
-            family,
-            table: one(random, &["inet", own]),
-            random,
-        };
-        calls.push(("nft", vec!["-f", "-"], nft.all()));
-    }
-    calls
 }
