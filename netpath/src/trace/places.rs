@@ -10,9 +10,10 @@ use std::{
 
 use netpath_common::{Family, NetnsKind, text};
 
-use super::TraceError;
+use super::{TraceError, packet::Behind};
 use crate::{
     datapath::{self, Datapath, from_bytes},
+    descriptors,
     netns::{NETNS_DIR, Netns},
 };
 
@@ -73,6 +74,7 @@ pub struct Places {
     /// Nodes that cannot be read, and why.
     pub unread: Vec<String>,
     devices: RefCell<HashMap<(u32, u32), String>>,
+    own: RefCell<HashMap<(u32, IpAddr), bool>>,
 }
 
 impl Places {
@@ -81,6 +83,10 @@ impl Places {
     /// # Errors
     /// When netpath's directory cannot be read.
     pub fn now() -> Result<Self, TraceError> {
+        // Else what is not seen for want of them seems not to be there.
+        descriptors::require(1)?;
+        let nodes = datapath::nodes()?;
+        descriptors::require(nodes.len() + 1)?;
         let mut places = Self::default();
         places.enter(
             "host",
@@ -93,7 +99,7 @@ impl Places {
                 places.enter(name, Role::Other, Netns::named(name).ok());
             }
         }
-        for name in datapath::nodes()? {
+        for name in nodes {
             match Datapath::open(&name) {
                 Ok(Some(node)) => places.enter_node(node)?,
                 Ok(None) => {}
@@ -179,6 +185,18 @@ impl Places {
             .map(|(number, place)| (*number, place))
     }
 
+    /// Whether an address is one of a namespace's own.
+    pub fn is_own(&self, netns: u32, address: IpAddr) -> bool {
+        let known = self.own.borrow().get(&(netns, address)).copied();
+        known.unwrap_or_else(|| {
+            let place = self.get(netns);
+            let has =
+                place.is_some_and(|place| matches!(place.netns.run(|| has(address)), Ok(true)));
+            self.own.borrow_mut().insert((netns, address), has);
+            has
+        })
+    }
+
     /// Whether endpoints of several nodes have an address: what is seen elsewhere may be the others'.
     pub fn is_ambiguous(&self, address: IpAddr) -> bool {
         let has = |place: &&Place| matches!(&place.role, Role::Endpoint { addresses, .. } if addresses.contains(&address));
@@ -202,6 +220,27 @@ impl Places {
             matches!(&place.role, Role::Endpoint { node: of, host_ifindex, .. } if of == node && *host_ifindex == ifindex)
         });
         found.map(|place| place.name.clone())
+    }
+
+    /// The namespaces behind all host-side veths of nodes.
+    pub fn behind_veths(&self) -> Behind {
+        let nodes = self.by_number.iter();
+        let nodes = nodes.filter(|(_, place)| place.role == Role::Node);
+        let mut behind = Behind::new();
+        for (node, node_place) in nodes {
+            for (number, place) in &self.by_number {
+                if let Role::Endpoint {
+                    node: of,
+                    host_ifindex,
+                    ..
+                } = &place.role
+                    && *of == node_place.name
+                {
+                    behind.insert((*node, *host_ifindex), *number);
+                }
+            }
+        }
+        behind
     }
 
     /// What a namespace is called.
@@ -233,6 +272,17 @@ impl Places {
     }
 }
 
+/// Whether an interface of the calling thread's namespace has an address.
+fn has(address: IpAddr) -> bool {
+    let all = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let of = |it: nix::sys::socket::SockaddrStorage| {
+        let v4 = it.as_sockaddr_in().map(|it| IpAddr::from(it.ip()));
+        v4.or_else(|| it.as_sockaddr_in6().map(|it| IpAddr::from(it.ip())))
+    };
+    all.filter_map(|it| it.address.and_then(of))
+        .any(|it| it == address)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::MetadataExt as _;
@@ -248,6 +298,9 @@ mod tests {
         assert_eq!(found.ino(), u64::from(current));
         assert_ne!(places.name(current), format!("netns {current}"));
         assert_eq!(places.device(current, 1), "lo");
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        assert!(places.is_own(current, loopback) && !places.is_own(7, loopback));
+        assert!(!places.is_own(current, IpAddr::from([192, 0, 2, 77])));
         assert_eq!(
             (places.name(7), places.device(7, 3)),
             ("netns 7".into(), "if3".into())
