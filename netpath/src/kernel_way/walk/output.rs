@@ -6,7 +6,7 @@ use netpath_common::{Family, Ifindex};
 
 use super::{Going, Walk, stop};
 use crate::{
-    kernel_way::{Cause, End, Leaving, NextHopState, Outcome, Place, kernel::LOOPBACK},
+    kernel_way::{Cause, End, Leaving, NextHopState, Outcome, Place, Transport, kernel::LOOPBACK},
     netfilter::nft::Hook,
     netlink::{NeighbourState, Resolved, XfrmDirection},
 };
@@ -29,7 +29,7 @@ impl Walk<'_> {
         }
         let fragments = match self.family() {
             Family::V4 => self.fragments_v4(&route, forwarded)?,
-            Family::V6 => self.fits_v6(&route, &out).map(|()| None)?,
+            Family::V6 => self.fragments_v6(&route, &out, forwarded)?,
         };
         let next_hop = route.via.unwrap_or(self.packet.destination);
         let neighbour = self.neighbour(route.ifindex, next_hop);
@@ -64,16 +64,20 @@ impl Walk<'_> {
         Ok(Some(mtu))
     }
 
-    /// `ip6_finish_output`: here counts what was learnt of the path, or what the route has, also of what is forwarded.
-    fn fits_v6(&mut self, route: &Resolved, out: &str) -> Going<()> {
+    /// `ip6_finish_output`: here counts what was learnt of the path, or what the route has, also of what is forwarded. Only who sends a
+    /// packet cuts it (`ip6_append_data`); TCP makes none that is too long.
+    fn fragments_v6(&mut self, route: &Resolved, out: &str, forwarded: bool) -> Going<Option<u32>> {
         let mtu = match route.mtu {
             Some(mtu) => mtu,
             None => self.interface_mtu_v6(out)?,
         };
-        if self.packet.length > mtu {
+        if self.packet.length <= mtu {
+            return Ok(None);
+        }
+        if forwarded || matches!(self.packet.transport, Transport::Tcp { .. }) {
             return self.answer(Place::Mtu, Cause::TooBig { mtu }, 2, 0);
         }
-        Ok(())
+        Ok(Some(mtu))
     }
 
     fn neighbour(&mut self, ifindex: Ifindex, next_hop: IpAddr) -> NextHopState {
