@@ -429,6 +429,51 @@ fn legacy_tables_are_read() {
     });
 }
 
+/// The programs know nothing of what legacy xtables does, before filter FORWARD either: it is passed by, and that is said.
+#[test]
+fn legacy_rules_are_heeded_in_no_chain() {
+    on_a_machine(|lab| {
+        iptables("-P FORWARD ACCEPT");
+        let rule = |what: &str| {
+            for command in ["iptables-legacy", "ip6tables-legacy"] {
+                run(&format!(
+                    "{command} -w -t mangle {what} PREROUTING -i va1 -j DROP"
+                ));
+            }
+        };
+        rule("-A");
+        asks(lab);
+        let found = items(lab);
+        for family in ["ip", "ip6"] {
+            let place = format!("legacy {family} mangle PREROUTING");
+            assert_group(&found, &[&place, "-j DROP"], Group::Changes, &[Act::Drop]);
+        }
+        lab.set_options(UpOptions {
+            fast_path: Some(false),
+            ..plain()
+        });
+        lab.converge();
+        for to in addresses("a2") {
+            lab.assert_loses("a1", to);
+        }
+        let selection = Selection {
+            node: Some(lab.name("H")),
+            ..Selection::default()
+        };
+        let error = provision::set_fast_path(FastPathMode::On, &selection, &mut |_| {});
+        let error = error.expect_err("refused").to_string();
+        assert!(error.contains("legacy ip mangle PREROUTING"), "{error}");
+        let accepting = Selection {
+            accept_bypass: true,
+            ..selection
+        };
+        provision::set_fast_path(FastPathMode::On, &accepting, &mut |_| {}).expect("accepted");
+        for to in addresses("a2") {
+            lab.assert_reaches("a1", to, 63);
+        }
+    });
+}
+
 #[test]
 fn the_command_tells_and_ends_accordingly() {
     on_a_machine(|lab| {

@@ -589,6 +589,7 @@ fn what_is_audited_conforms() {
         name: "n".to_owned(),
         place: NodePlace::Host,
         fast_path: Some(FastPathMode::Shadow),
+        has_shadow: false,
         items: vec![
             item(ItemKind::Rule, Group::Changes, Some(count)),
             item(ItemKind::Unread, Group::Unknown, None),

@@ -10,7 +10,7 @@ use netpath::{
     provision,
 };
 
-use super::{Context, Exit, Failure, completions, file, note, table::Table};
+use super::{Context, Exit, Failure, Refusal, completions, file, note, table::Table};
 
 /// Arguments of `netpath audit`.
 #[derive(Debug, clap::Args)]
@@ -56,6 +56,7 @@ pub fn run(args: &AuditArgs, context: &Context) -> Result<Exit, Failure> {
     let mut audited = provision::audit(topology.as_ref(), only.as_deref())?;
     let compared = match args.shadow {
         true => {
+            audited = in_shadow(audited)?;
             context.catch_signals()?;
             shadow::watch(&mut audited, Duration::from_secs(args.seconds), context)?
         }
@@ -75,18 +76,38 @@ pub fn run(args: &AuditArgs, context: &Context) -> Result<Exit, Failure> {
     let mut exit = Exit::Done;
     for node in &document.nodes {
         let of = |group| node.items.iter().filter(|item| item.group == group).count();
-        let (changes, hidden) = (of("changes_behaviour"), of("no_effect"));
+        let hidden = of("no_effect");
         if context.output.is_table() && hidden > 0 && !args.all {
             note(format!(
                 "node {}: {hidden} more have no effect; `--all` shows them",
                 node.node
             ));
         }
-        if changes > 0 {
-            exit = Exit::Degraded;
-        }
+    }
+    if audited
+        .iter()
+        .any(|node| node.changes_behaviour())
+    {
+        exit = Exit::Degraded;
     }
     Ok(exit)
+}
+
+/// Those that are in shadow mode: the others would seem to agree, as nothing is counted of what would have been done.
+fn in_shadow(audited: Vec<provision::AuditedNode>) -> Result<Vec<provision::AuditedNode>, Failure> {
+    let (found, others): (Vec<_>, Vec<_>) = audited.into_iter().partition(|it| it.has_shadow);
+    let told = |node: &provision::AuditedNode| {
+        format!(
+            "node {}: nothing of it is in shadow mode: `netpath fastpath shadow --node {}` begins it",
+            node.name, node.name
+        )
+    };
+    if found.is_empty() {
+        let told: Vec<String> = others.iter().map(told).collect();
+        return Err(Refusal(told.join("\n")).into());
+    }
+    others.iter().for_each(|node| note(told(node)));
+    Ok(found)
 }
 
 /// Whether all nodes did what the fast path would have done.
