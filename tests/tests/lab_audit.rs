@@ -474,6 +474,37 @@ fn legacy_rules_are_heeded_in_no_chain() {
     });
 }
 
+/// Which packets a set has is not known: what drops these is not passed by in silence.
+#[test]
+fn a_drop_of_what_is_in_a_set_is_asked_about() {
+    on_a_machine(|lab| {
+        iptables("-P FORWARD ACCEPT");
+        for line in [
+            "nft add table inet walls",
+            "nft add set inet walls bad { type ipv4_addr ; }",
+            "nft add element inet walls bad { 10.0.2.2 }",
+            "nft add chain inet walls forward { type filter hook forward priority 0 ; }",
+            "nft add rule inet walls forward ip daddr @bad counter drop",
+        ] {
+            run(line);
+        }
+        asks(lab);
+        let dropped = item(&items(lab), &["inet walls forward", "@bad"]);
+        assert_eq!((dropped.group, dropped.may_drop), (Group::Unknown, true));
+        let error = lab.try_converge().expect_err("refused").to_string();
+        assert!(
+            error.contains("@bad") && error.contains("--accept-bypass"),
+            "{error}"
+        );
+        // What only looks, or accepts, is nobody's loss.
+        run("nft flush chain inet walls forward");
+        run("nft add rule inet walls forward ip daddr @bad counter accept");
+        lab.converge();
+        lab.assert_reaches("a1", addresses("a2")[0], 63);
+        run("nft delete table inet walls");
+    });
+}
+
 #[test]
 fn the_command_tells_and_ends_accordingly() {
     on_a_machine(|lab| {

@@ -580,6 +580,7 @@ fn what_is_audited_conforms() {
         why: String::new(),
         count,
         reason: Some(netpath_common::PuntReason::Rules),
+        may_drop: false,
     };
     let count = netfilter::Count {
         packets: 3,

@@ -304,6 +304,10 @@ impl Found<'_, '_> {
             let (group, why) = self.group(effect, judged, pair.as_ref(), item.count);
             if group > item.group {
                 item.reason = (group == Group::Heeded).then_some(PuntReason::Rules);
+                item.may_drop = group == Group::Unknown
+                    && !self.subject.bypass.accepts_forward()
+                    && effect.kind == EffectKind::Drop
+                    && matches!(judged, Judged::Perhaps(_));
                 (item.group, item.why) = (group, why);
             }
         }
@@ -374,6 +378,7 @@ fn empty() -> Item {
         why: String::new(),
         count: None,
         reason: None,
+        may_drop: false,
     }
 }
 

@@ -122,7 +122,7 @@ pub fn refused(wanted: &Wanted, snapshot: &Snapshot) -> Result<Option<Refused>, 
         return Ok(None);
     }
     let items = snapshot::audit(&wanted.name, snapshot, Some(wanted), wanted.bypass)?;
-    let changes = items.iter().filter(|item| item.group == Group::Changes);
+    let changes = items.iter().filter(|item| item.is_unaccepted());
     let changes: Vec<String> = changes.map(told).collect();
     let name = wanted.name.as_str();
     Ok((!changes.is_empty()).then(|| {

@@ -6,6 +6,7 @@ use std::{path::PathBuf, time::Duration};
 
 use netpath::{
     api::{self, AuditItem, AuditedNode},
+    audit::Item,
     model::Name,
     provision,
 };
@@ -19,8 +20,8 @@ use super::{Context, Exit, Failure, Refusal, completions, file, note, table::Tab
         Each is in a group: `changes_behaviour` (it would have dropped, rewritten, marked, queued or logged packets), `unknown` (it \
         cannot be told), `accepted` (it changes something, and that was accepted), `heeded` (the fast path leaves its packets to \
         the kernel), `no_effect`. Counters are the kernel's own, of all packets. `up` and `fastpath on` refuse to have a machine's \
-        packets take the fast path over what changes behaviour, unless `--accept-bypass` is given or the file has \
-        `bypass = [\"forward\"]`. Exit status 3 where something changes behaviour.\n\n\
+        packets take the fast path over what changes behaviour or may drop packets (`unknown`), unless `--accept-bypass` is given or the file has \
+        `bypass = [\"forward\"]`. Exit status 3 where something changes behaviour or may drop.\n\n\
         With `--shadow` it compares for a while what the fast path would have done with what happens: packets that it would have \
         taken with those that the kernel delivers or sends, and the rules that act meanwhile. Exit status 3 where the two differ."
 )]
@@ -86,7 +87,7 @@ pub fn run(args: &AuditArgs, context: &Context) -> Result<Exit, Failure> {
     }
     if audited
         .iter()
-        .any(|node| node.changes_behaviour())
+        .any(|node| node.items.iter().any(Item::is_unaccepted))
     {
         exit = Exit::Degraded;
     }

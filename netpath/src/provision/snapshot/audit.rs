@@ -135,6 +135,7 @@ fn legacy(
                 why,
                 count: None,
                 reason: None,
+                may_drop: false,
             }]);
         }
     };
