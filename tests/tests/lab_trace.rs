@@ -306,6 +306,24 @@ fn what_opens_a_connection_arrives() {
     }
 }
 
+/// A node is reached at an address of its own.
+#[test]
+fn a_node_may_be_the_destination() {
+    let lab = Lab::up(&TWO_NODES.replace("\"drop\"", "\"accept\""));
+    for family in FAMILIES {
+        for (from, to) in [("a1", "A"), ("b1", "A"), ("A", "B")] {
+            let (document, status) = trace(&lab, &format!("@{from} @{to} --family {family}"));
+            assert_eq!(status, Some(0), "{from} to {to}: {document:#}");
+            let packet = packets(&document, "there")[0];
+            assert_eq!(
+                (&packet["outcome"], &packet["place"]),
+                (&"arrived".into(), &lab.name(to).into()),
+                "{packet:#}"
+            );
+        }
+    }
+}
+
 /// What a node sends itself is never the fast path's: no cure has it switched on.
 #[test]
 fn no_cure_is_told_that_is_none() {
@@ -848,6 +866,9 @@ fn what_makes_no_sense_is_refused_before_anything_is_attached() {
             "`and` or `or` has to stand before `prot`",
         ),
         ("--endpoint @A", 2, "name one of its endpoints"),
+        ("--endpoint @a1 -w -", 2, "name a file"),
+        ("@a1 @a2 -w -", 2, "name a file"),
+        ("@a1 @a2 -w /nowhere/file", 1, "/nowhere/file: No such file"),
     ] {
         let arguments = arguments.replace('@', lab.prefix());
         let words: Vec<&str> = std::iter::once("trace")

@@ -65,6 +65,16 @@ impl Place {
     }
 }
 
+impl Place {
+    /// An address of a family to send to: of a node the first of its interfaces'.
+    pub fn reached_at(&self, family: Family) -> Option<IpAddr> {
+        match self.role {
+            Role::Node => self.netns.run(|| first(family)).ok().flatten(),
+            Role::Endpoint { .. } | Role::Other => self.address(family),
+        }
+    }
+}
+
 /// All namespaces that have a name.
 #[derive(Debug, Default)]
 pub struct Places {
@@ -179,10 +189,23 @@ impl Places {
 
     /// The endpoint that has an address, and its number.
     pub fn with_address(&self, address: IpAddr) -> Option<(u32, &Place)> {
+        self.with_address_where(address, |_| false)
+    }
+
+    /// The same; of several the first whose number this prefers.
+    pub fn with_address_where(
+        &self,
+        address: IpAddr,
+        prefers: impl Fn(u32) -> bool,
+    ) -> Option<(u32, &Place)> {
         let has = |place: &Place| matches!(&place.role, Role::Endpoint { addresses, .. } if addresses.contains(&address));
-        let mut all = self.by_number.iter();
-        all.find(|(_, place)| has(place))
-            .map(|(number, place)| (*number, place))
+        let all = || {
+            let all = self.by_number.iter().filter(|(_, place)| has(place));
+            all.map(|(number, place)| (*number, place))
+        };
+        all()
+            .find(|(number, _)| prefers(*number))
+            .or_else(|| all().next())
     }
 
     /// Whether an address is one of a namespace's own.
@@ -274,13 +297,27 @@ impl Places {
 
 /// Whether an interface of the calling thread's namespace has an address.
 fn has(address: IpAddr) -> bool {
-    let all = nix::ifaddrs::getifaddrs().into_iter().flatten();
-    let of = |it: nix::sys::socket::SockaddrStorage| {
-        let v4 = it.as_sockaddr_in().map(|it| IpAddr::from(it.ip()));
-        v4.or_else(|| it.as_sockaddr_in6().map(|it| IpAddr::from(it.ip())))
+    own_addresses().any(|it| it == address)
+}
+
+/// The first address there that others may know.
+fn first(family: Family) -> Option<IpAddr> {
+    let is_others = |it: &IpAddr| match it {
+        IpAddr::V4(it) => !it.is_loopback() && !it.is_link_local(),
+        IpAddr::V6(it) => !it.is_loopback() && !it.is_unicast_link_local(),
     };
-    all.filter_map(|it| it.address.and_then(of))
-        .any(|it| it == address)
+    let mut all = own_addresses().filter(|it| Family::of(*it) == family);
+    all.find(is_others)
+}
+
+/// The addresses of all interfaces there, in the kernel's order.
+fn own_addresses() -> impl Iterator<Item = IpAddr> {
+    let all = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    all.filter_map(|it| {
+        let address = it.address?;
+        let v4 = address.as_sockaddr_in().map(|it| IpAddr::from(it.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|it| IpAddr::from(it.ip())))
+    })
 }
 
 #[cfg(test)]

@@ -340,15 +340,16 @@ impl Session {
         if wanted.is_some() && to == packet.summary.destination {
             return fate(packet, wanted);
         }
-        let target = match self.places.with_address(to) {
-            Some((number, place)) => Some(Target::of(number, place)),
-            None => packet.steps.last().and_then(|step| {
-                self.places.is_own(step.netns, to).then_some(Target {
-                    netns: step.netns,
-                    host_ifindex: None,
-                })
-            }),
+        // Where it was last, else an endpoint: of those in several labs one that it has come near.
+        let last = packet.steps.last().map(|step| step.netns);
+        let last = last.filter(|netns| self.places.is_own(*netns, to));
+        let last = last.and_then(|netns| Some((netns, self.places.get(netns)?)));
+        let is_near = |number: u32| {
+            let mut steps = packet.steps.iter();
+            steps.any(|step| self.places.is_node_of(step.netns, number))
         };
+        let found = last.or_else(|| self.places.with_address_where(to, is_near));
+        let target = found.map(|(number, place)| Target::of(number, place));
         fate(packet, target.or(wanted))
     }
 
@@ -421,12 +422,12 @@ impl Session {
                     .map_or_else(|| Family::ALL.to_vec(), |it| vec![it]);
                 let address = families.into_iter().find_map(|family| {
                     let has_both = from.address(family).is_some() || from.role == Role::Node;
-                    to.address(family).filter(|_| has_both)
+                    to.reached_at(family).filter(|_| has_both)
                 });
                 let Some(address) = address else {
                     return refused(format!(
-                        "{} and {} have no address of one family: give {} as an address",
-                        request.from, request.to, request.to
+                        "{} and {} have no address of one family",
+                        request.from, request.to
                     ));
                 };
                 (address, Some(Target::of(number, to)))
