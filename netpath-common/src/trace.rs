@@ -16,7 +16,7 @@ pub const FILTER_STEPS: usize = 48;
 pub const NETWORK_BYTES: usize = 40;
 
 /// Bytes of its transport header that a filter looks at.
-pub const TRANSPORT_BYTES: usize = 8;
+pub const TRANSPORT_BYTES: usize = 16;
 
 /// Packets that are followed at a time; of more, those that were not seen for longest are forgotten.
 pub const TRACED_MAX: u32 = 4096;
@@ -271,6 +271,8 @@ const UDP: u32 = 17;
 const ICMPV6: u32 = 58;
 const SCTP: u32 = 132;
 const UDPLITE: u32 = 136;
+/// IPv6's fragment header, of eight bytes.
+const FRAGMENT: u32 = 44;
 
 impl TraceHeaders {
     /// Where the transport header begins, in bytes from the network header on; `None` where that is neither IPv4 nor IPv6.
@@ -294,9 +296,25 @@ impl TraceHeaders {
                 network[at + 3],
             ])
         };
-        let (family, protocol, is_first) = match network[0] >> 4 {
-            4 => (4, network[9], network[6] & 0x1f == 0 && network[7] == 0),
-            6 => (6, network[6], true),
+        let (family, protocol, is_first, behind) = match network[0] >> 4 {
+            4 => (
+                4,
+                network[9],
+                network[6] & 0x1f == 0 && network[7] == 0,
+                [transport[0], transport[1], transport[2], transport[3]],
+            ),
+            6 if u32::from(network[6]) == FRAGMENT => (
+                6,
+                transport[0],
+                transport[2] == 0 && transport[3] & 0xf8 == 0,
+                [transport[8], transport[9], transport[10], transport[11]],
+            ),
+            6 => (
+                6,
+                network[6],
+                true,
+                [transport[0], transport[1], transport[2], transport[3]],
+            ),
             _ => return None,
         };
         let (source, destination) = match family {
@@ -307,7 +325,7 @@ impl TraceHeaders {
             ),
         };
         let protocol = u32::from(protocol);
-        let kind = transport[0];
+        let kind = behind[0];
         let is_error = match protocol {
             ICMP => matches!(kind, 3 | 4 | 5 | 11 | 12),
             ICMPV6 => kind < 128,
@@ -319,8 +337,8 @@ impl TraceHeaders {
             protocol,
             has_ports: u32::from(has_ports && is_first),
             is_error: u32::from(is_error && is_first),
-            source_port: u32::from(u16::from_be_bytes([transport[0], transport[1]])),
-            destination_port: u32::from(u16::from_be_bytes([transport[2], transport[3]])),
+            source_port: u32::from(u16::from_be_bytes([behind[0], behind[1]])),
+            destination_port: u32::from(u16::from_be_bytes([behind[2], behind[3]])),
             source,
             destination,
         })
@@ -437,7 +455,9 @@ mod tests {
         network[..20].copy_from_slice(&[
             0x45, 0, 0, 40, 1, 2, 0x40, 0, 64, 17, 0, 0, 10, 0, 1, 2, 10, 0, 2, 2,
         ]);
-        (network, [4, 0, 0, 53, 0, 20, 0, 0])
+        let mut transport = [0; TRANSPORT_BYTES];
+        transport[..8].copy_from_slice(&[4, 0, 0, 53, 0, 20, 0, 0]);
+        (network, transport)
     }
 
     fn step(what: u32, low: u16, high: u16) -> FilterStep {
@@ -455,6 +475,26 @@ mod tests {
         let (network, transport) = packet();
         let headers = TraceHeaders::of(&network, &transport).expect("IPv4");
         TraceFilter { steps: all }.matches(&headers)
+    }
+
+    #[test]
+    fn behind_a_fragment_header_is_the_transport() {
+        let mut network = [0; NETWORK_BYTES];
+        (network[0], network[6]) = (0x60, 44);
+        let mut transport = [0; TRANSPORT_BYTES];
+        transport[0] = 17;
+        transport[8..12].copy_from_slice(&[4, 0, 0, 53]);
+        let ports = |offset: [u8; 2]| {
+            let mut transport = transport;
+            transport[2..4].copy_from_slice(&offset);
+            let found = TraceHeaders::of(&network, &transport).expect("IPv6");
+            assert_eq!(found.protocol, 17);
+            (found.has_ports != 0).then_some((found.source_port, found.destination_port))
+        };
+        // The lowest bit says that more fragments follow.
+        assert_eq!(ports([0, 1]), Some((1024, 53)));
+        assert_eq!(ports([0, 9]), None);
+        assert_eq!(ports([1, 0]), None);
     }
 
     #[test]

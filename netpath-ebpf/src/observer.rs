@@ -170,12 +170,17 @@ fn unknown(number: u32) -> u32 {
     }
 }
 
-/// Whether it is a packet that was seen before. An address may be another packet's by now.
+/// Whether it is a packet that was seen before. An address may be another packet's by now, or that of a whole that was put together in
+/// the place of its last fragment: then nobody is to take what comes there next for the one before.
 #[inline(always)]
 fn is_followed(skb: u64, signature: u64) -> bool {
     // SAFETY: a number is compared, and at once.
     match unsafe { TRACED.get(skb) } {
-        Some(found) => *found == signature,
+        Some(found) if *found == signature => true,
+        Some(_) => {
+            let _gone = TRACED.remove(skb);
+            false
+        }
         None => false,
     }
 }

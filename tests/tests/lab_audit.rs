@@ -429,6 +429,82 @@ fn legacy_tables_are_read() {
     });
 }
 
+/// The programs know nothing of what legacy xtables does, before filter FORWARD either: it is passed by, and that is said.
+#[test]
+fn legacy_rules_are_heeded_in_no_chain() {
+    on_a_machine(|lab| {
+        iptables("-P FORWARD ACCEPT");
+        let rule = |what: &str| {
+            for command in ["iptables-legacy", "ip6tables-legacy"] {
+                run(&format!(
+                    "{command} -w -t mangle {what} PREROUTING -i va1 -j DROP"
+                ));
+            }
+        };
+        rule("-A");
+        asks(lab);
+        let found = items(lab);
+        for family in ["ip", "ip6"] {
+            let place = format!("legacy {family} mangle PREROUTING");
+            assert_group(&found, &[&place, "-j DROP"], Group::Changes, &[Act::Drop]);
+        }
+        lab.set_options(UpOptions {
+            fast_path: Some(false),
+            ..plain()
+        });
+        lab.converge();
+        for to in addresses("a2") {
+            lab.assert_loses("a1", to);
+        }
+        let selection = Selection {
+            node: Some(lab.name("H")),
+            ..Selection::default()
+        };
+        let error = provision::set_fast_path(FastPathMode::On, &selection, &mut |_| {});
+        let error = error.expect_err("refused").to_string();
+        assert!(error.contains("legacy ip mangle PREROUTING"), "{error}");
+        let accepting = Selection {
+            accept_bypass: true,
+            ..selection
+        };
+        provision::set_fast_path(FastPathMode::On, &accepting, &mut |_| {}).expect("accepted");
+        for to in addresses("a2") {
+            lab.assert_reaches("a1", to, 63);
+        }
+    });
+}
+
+/// Which packets a set has is not known: what drops these is not passed by in silence.
+#[test]
+fn a_drop_of_what_is_in_a_set_is_asked_about() {
+    on_a_machine(|lab| {
+        iptables("-P FORWARD ACCEPT");
+        for line in [
+            "nft add table inet walls",
+            "nft add set inet walls bad { type ipv4_addr ; }",
+            "nft add element inet walls bad { 10.0.2.2 }",
+            "nft add chain inet walls forward { type filter hook forward priority 0 ; }",
+            "nft add rule inet walls forward ip daddr @bad counter drop",
+        ] {
+            run(line);
+        }
+        asks(lab);
+        let dropped = item(&items(lab), &["inet walls forward", "@bad"]);
+        assert_eq!((dropped.group, dropped.may_drop), (Group::Unknown, true));
+        let error = lab.try_converge().expect_err("refused").to_string();
+        assert!(
+            error.contains("@bad") && error.contains("--accept-bypass"),
+            "{error}"
+        );
+        // What only looks, or accepts, is nobody's loss.
+        run("nft flush chain inet walls forward");
+        run("nft add rule inet walls forward ip daddr @bad counter accept");
+        lab.converge();
+        lab.assert_reaches("a1", addresses("a2")[0], 63);
+        run("nft delete table inet walls");
+    });
+}
+
 #[test]
 fn the_command_tells_and_ends_accordingly() {
     on_a_machine(|lab| {

@@ -340,6 +340,33 @@ fn compared(lab: &Lab, from: &str, dst: IpAddr) -> (Option<i32>, serde_json::Val
     (output.status.code(), document)
 }
 
+/// Where nothing is in shadow mode nothing is counted that could be compared: that is no agreement.
+#[test]
+fn nothing_is_compared_where_there_is_no_shadow() {
+    let lab = Lab::up(TWO_NODES);
+    let node = lab.name("A");
+    let arguments = ["audit", "--shadow", "--seconds", "1", "--node", &node];
+    let compared = || {
+        netpath_tests::netpath(&arguments)
+            .output()
+            .expect("netpath")
+    };
+    for on in [true, false] {
+        lab.fast_path(on, "A", None);
+        let output = compared();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(
+            stderr.contains("nothing of it is in shadow mode"),
+            "{stderr}"
+        );
+    }
+    // One endpoint is enough.
+    lab.fast_path(Shadow, "A", Some("a1"));
+    let output = compared();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
 #[test]
 fn what_would_have_been_is_compared_with_what_was() {
     let lab = shadowed();

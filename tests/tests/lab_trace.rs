@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     fs,
     io::Read as _,
-    net::{IpAddr, SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
     path::PathBuf,
     process::{Child, Output},
     thread,
@@ -18,10 +18,11 @@ use aya::{
 };
 use netpath::{
     datapath::Datapath,
+    netns::Netns,
     probe::{capture::Capture, frame::ParsedFrame},
 };
 use netpath_tests::{
-    lab::{Deadline, Lab, ONE_NODE, TWO_NODES, addresses},
+    lab::{Deadline, Lab, ONE_NODE, TWO_NODES, addresses, run},
     netpath,
 };
 use serde_json::Value;
@@ -187,6 +188,161 @@ fn it_follows_what_goes_across_two_nodes() {
                 assert_eq!(there[0]["place"], lab.name("b1"), "{what}");
             }
         }
+    }
+}
+
+/// What is too long is cut, and put together again where it is for: no fragment has vanished, and each is in a place.
+#[test]
+fn fragments_arrive() {
+    let lab = Lab::up(&TWO_NODES.replace("\"drop\"", "\"accept\""));
+    for (family, to) in FAMILIES.into_iter().zip(addresses("b1")) {
+        for protocol in ["icmp", "udp"] {
+            let what = format!("{protocol} over {family}");
+            let mut capture = lab.capture("b1", "eth0");
+            let arguments = format!("@a1 {to} --size 4000 --proto {protocol}");
+            let (document, status) = trace(&lab, &arguments);
+            assert_eq!(status, Some(0), "{what}: {document:#}");
+            let there = packets(&document, "there");
+            assert_eq!(there.len(), 3, "{what}: {document:#}");
+            let lengths = there
+                .iter()
+                .map(|it| it["length"].as_u64().expect("a number"));
+            for length in lengths.collect::<BTreeSet<u64>>() {
+                let length = usize::try_from(length).expect("a length");
+                assert!(captured(&mut capture, length) >= 1, "{what}: {length}");
+                capture = {
+                    // The next length is looked for in what comes with another trace.
+                    let next = lab.capture("b1", "eth0");
+                    assert_eq!(trace(&lab, &arguments).1, Some(0), "{what}");
+                    next
+                };
+            }
+            for packet in there {
+                let shown = steps(&lab, packet);
+                let decided = [
+                    "a1 eth0 sent",
+                    "A va1 received",
+                    "A va1 decided redirect_neigh up0",
+                    "A up0 sent",
+                ];
+                assert_eq!(shown[..4], decided, "{what}");
+                assert_eq!(
+                    (&packet["outcome"], &packet["place"]),
+                    (&"arrived".into(), &lab.name("b1").into()),
+                    "{what}: {packet:#}"
+                );
+                let elsewhere = shown.iter().find(|step| step.starts_with("- "));
+                assert_eq!(elsewhere, None, "{what}: {shown:?}");
+            }
+            // The answer, which is cut too, or an error: nobody listens.
+            let (direction, count) = match protocol {
+                "icmp" => ("back", 3),
+                _ => ("error", 1),
+            };
+            let answers = packets(&document, direction);
+            assert_eq!(answers.len(), count, "{what}: {document:#}");
+            for answer in answers {
+                assert_eq!(answer["outcome"], "arrived", "{what}: {answer:#}");
+            }
+        }
+    }
+}
+
+/// To a service, which is nobody's address: a rule leads it to an endpoint, and there it has arrived, whether or not somebody listens.
+#[test]
+fn what_a_rule_leads_on_arrives() {
+    let lab = Lab::up(&ONE_NODE.replace("\"drop\"", "\"accept\""));
+    let services = ["10.96.0.10", "fd00:96::10"];
+    for ((to, service), family) in addresses("a2").into_iter().zip(services).zip(FAMILIES) {
+        let (program, shown) = match to {
+            IpAddr::V4(_) => ("iptables", format!("{to}:7080")),
+            IpAddr::V6(_) => ("ip6tables", format!("[{to}]:7080")),
+        };
+        let rule =
+            format!("-t nat -A PREROUTING -d {service} -p tcp --dport 80 -j DNAT --to {shown}");
+        lab.run("A", &format!("{program} -w {rule}"));
+        let arguments = format!("@a1 {service} --proto tcp --dport 80");
+        for listens in [false, true] {
+            let what = format!("{family}, listens {listens}");
+            let listener = listens.then(|| {
+                let listener = lab.inside("a2", || TcpListener::bind((to, 7080)));
+                listener.expect("a port")
+            });
+            let (document, status) = trace(&lab, &arguments);
+            assert_eq!(status, Some(0), "{what}: {document:#}");
+            let packet = packets(&document, "there")[0];
+            assert_eq!(
+                (&packet["outcome"], &packet["place"]),
+                (&"arrived".into(), &lab.name("a2").into()),
+                "{what}: {packet:#}"
+            );
+            drop(listener);
+        }
+    }
+}
+
+/// A connection that is accepted: what TCP takes into its queue goes without a word of the kernel's, and has arrived all the same, also
+/// where it is for a node.
+#[test]
+fn what_opens_a_connection_arrives() {
+    let lab = Lab::up(&ONE_NODE.replace("\"drop\"", "\"accept\""));
+    for own in ["192.0.2.7", "2001:db8::7"] {
+        lab.ip("A", &format!("addr add {own} dev lo"));
+        let own: IpAddr = own.parse().expect("an address");
+        let listener = lab.inside("A", || TcpListener::bind((own, 7080)));
+        let listener = listener.expect("a port");
+        let (document, status) = trace(&lab, &format!("@a1 {own} --proto tcp --dport 7080"));
+        assert_eq!(status, Some(0), "{document:#}");
+        let there = packets(&document, "there");
+        assert!(there.len() >= 2, "{document:#}");
+        for packet in there {
+            assert_eq!(
+                (&packet["outcome"], &packet["place"]),
+                (&"arrived".into(), &lab.name("A").into()),
+                "{packet:#}"
+            );
+        }
+        drop(listener);
+    }
+}
+
+/// A node is reached at an address of its own.
+#[test]
+fn a_node_may_be_the_destination() {
+    let lab = Lab::up(&TWO_NODES.replace("\"drop\"", "\"accept\""));
+    for family in FAMILIES {
+        for (from, to) in [("a1", "A"), ("b1", "A"), ("A", "B")] {
+            let (document, status) = trace(&lab, &format!("@{from} @{to} --family {family}"));
+            assert_eq!(status, Some(0), "{from} to {to}: {document:#}");
+            let packet = packets(&document, "there")[0];
+            assert_eq!(
+                (&packet["outcome"], &packet["place"]),
+                (&"arrived".into(), &lab.name(to).into()),
+                "{packet:#}"
+            );
+        }
+    }
+}
+
+/// What a node sends itself is never the fast path's: no cure has it switched on.
+#[test]
+fn no_cure_is_told_that_is_none() {
+    let lab = Lab::up(TWO_NODES);
+    for to in addresses("b1") {
+        let packet = vanished(&lab, &format!("@A {to}"));
+        let cure = packet["cure"].as_str().expect("a cure");
+        assert!(
+            cure.contains("has policy DROP") && !cure.contains("fastpath on"),
+            "{cure}"
+        );
+        assert!(cure.contains("outside"), "{cure}");
+    }
+    // Where it is off it is one.
+    lab.fast_path(false, "B", None);
+    for to in addresses("b1") {
+        let packet = vanished(&lab, &format!("@a1 {to}"));
+        let cure = packet["cure"].as_str().expect("a cure");
+        assert!(cure.contains("netpath fastpath on"), "{cure}");
     }
 }
 
@@ -358,13 +514,20 @@ impl Live {
             .collect();
         let live = Self(netpath(&words).spawn().expect("netpath runs"));
         let deadline = Deadline::new();
-        while live.programs().len() < 4 {
+        while live.programs().len() < 4 || !live.waits_for_events() {
             deadline.check(|| "the trace does not begin".to_owned());
             thread::sleep(Duration::from_millis(5));
         }
-        // Attached, and the nodes asked: until then its lines are not complete.
-        thread::sleep(Duration::from_millis(300));
         live
+    }
+
+    /// Whether it waits for what it is told: then its programs are attached and the nodes asked, and what these remembered before is
+    /// forgotten. It does nothing else in `poll`.
+    fn waits_for_events(&self) -> bool {
+        let path = format!("/proc/{}/syscall", self.0.id());
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let number = text.split(' ').next().and_then(|it| it.parse().ok());
+        number.is_some_and(|it: i64| [libc::SYS_poll, libc::SYS_ppoll].contains(&it))
     }
 
     /// The programs that it has open, by their ids.
@@ -467,6 +630,50 @@ fn live_traffic_is_what_the_filter_says() {
             assert_eq!(shown[..3], expected, "{packet:#}");
         }
         drop(reader);
+    }
+}
+
+/// Somebody elsewhere on the machine has the same addresses, as with containers within containers; and a packet that a program is
+/// asked about is on no way.
+#[test]
+fn what_is_not_the_endpoints_is_not_shown() {
+    // Addresses that no other test's lab has: those of two labs are told apart anyway.
+    let text = ONE_NODE
+        .replace("10.0.1.", "10.61.1.")
+        .replace("fd00:1:", "fd00:61:");
+    let lab = Lab::up(&text);
+    let own = ["10.61.1.2", "fd00:61::2"].map(|it| it.parse::<IpAddr>().expect("an address"));
+    for (own, to) in own.into_iter().zip(addresses("a2")) {
+        let live = Live::begin(&lab, "@a1");
+        let stranger = Netns::unnamed().expect("a namespace");
+        let say = || -> std::io::Result<()> {
+            for line in ["ip link set lo up", "ip link add s0 type veth peer name s1"] {
+                run(line);
+            }
+            for (dev, address) in [("s0", own), ("lo", to)] {
+                let nodad = if own.is_ipv4() { "" } else { " nodad" };
+                run(&format!("ip addr add {address} dev {dev}{nodad}"));
+            }
+            let socket = UdpSocket::bind(SocketAddr::new(own, 0))?;
+            for _ in 0..5 {
+                socket.send_to(b"stranger", SocketAddr::new(to, 7009))?;
+            }
+            Ok(())
+        };
+        stranger.run(say).expect("inside").expect("sent");
+        let output = netpath(&["explain", &lab.name("a1"), &lab.name("a2")]).output();
+        assert_eq!(output.expect("netpath").status.code(), Some(0));
+        lab.assert_reaches("a1", to, 63);
+        let (documents, output) = live.end();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        // Three echoes and their answers.
+        let shown: Vec<Vec<String>> = documents.iter().map(|it| steps(&lab, it)).collect();
+        let first = shown.iter().map(|steps| steps[0].as_str());
+        assert_eq!(
+            first.collect::<Vec<_>>(),
+            ["a1 eth0 sent", "a2 eth0 sent"].repeat(3),
+            "{documents:#?}"
+        );
     }
 }
 
@@ -652,12 +859,16 @@ fn what_makes_no_sense_is_refused_before_anything_is_attached() {
         ("@a1 nobody", 1, "no endpoint or node nobody is up"),
         ("@a1", 2, "name who sends and where to"),
         ("@a1 10.0.2.2 --family ipv6", 2, "is no IPv6 address"),
+        ("@a1 10.0.2.2 --source fd00:1::2", 2, "is no IPv4 address"),
         (
             "--endpoint @a1 tcp prot 80",
             2,
             "`and` or `or` has to stand before `prot`",
         ),
         ("--endpoint @A", 2, "name one of its endpoints"),
+        ("--endpoint @a1 -w -", 2, "name a file"),
+        ("@a1 @a2 -w -", 2, "name a file"),
+        ("@a1 @a2 -w /nowhere/file", 1, "/nowhere/file: No such file"),
     ] {
         let arguments = arguments.replace('@', lab.prefix());
         let words: Vec<&str> = std::iter::once("trace")

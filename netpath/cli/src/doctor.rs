@@ -76,7 +76,10 @@ pub fn run(args: &DoctorArgs, context: &Context) -> Result<Exit, Failure> {
             .show(&Diagnosis::new(&report, &fixed), Vec::new)?,
     }
     match failure {
-        Some(error) => Err(Failure::from(error).with("not all could be mended")),
+        Some(error) => Err(Failure::from(error).with(match fixed.is_empty() {
+            true => "nothing could be mended, as this has to be done first",
+            false => "not all could be mended",
+        })),
         None if report.is_healthy() => Ok(Exit::Done),
         None => Ok(Exit::Degraded),
     }

@@ -140,7 +140,7 @@ impl TracedPacket {
             length: summary.length,
             outcome: traced.fate.name(),
             place: where_to(traced, session),
-            interface: shows.and_then(|step| interface(step, session)),
+            interface: shows.and_then(|step| interface_there(traced, step, session)),
             why: why.as_ref().map(|why| why.text.clone()),
             cure: why.and_then(|why| why.cure),
             nanoseconds: steps.last().map_or(0, |step| step.time - begun),
@@ -164,6 +164,17 @@ fn where_to(traced: &Traced, session: &Session) -> String {
             found.unwrap_or_else(|| session.places.name(step.netns))
         }
         _ => session.places.name(step.netns),
+    }
+}
+
+/// The interface of the place where it ended: of an endpoint that netpath redirects to only what is seen inside tells it.
+fn interface_there(traced: &Traced, step: &Step, session: &Session) -> Option<String> {
+    let mut later = traced.packet.steps[traced.fate.step()..].iter();
+    match (&step.what, traced.fate) {
+        (What::Decided(_), Fate::Arrived(_)) => later
+            .find(|it| it.netns != step.netns && it.ifindex != 0)
+            .and_then(|it| interface(it, session)),
+        _ => interface(step, session),
     }
 }
 

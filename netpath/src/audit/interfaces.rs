@@ -89,6 +89,7 @@ fn heeded(
         },
         count: None,
         reason: (!accepted).then_some(reason),
+        may_drop: false,
     }
 }
 
@@ -112,6 +113,7 @@ fn filter(setting: &Setting) -> Item {
         why: why.to_owned(),
         count: None,
         reason: setting.is_uplink.then_some(PuntReason::ReversePath),
+        may_drop: false,
     }
 }
 

@@ -115,9 +115,17 @@ pub struct Item {
     pub count: Option<Count>,
     /// As which packets are left to the kernel for it.
     pub reason: Option<PuntReason>,
+    /// It drops packets, and which of them is in a set or in a match that is not known here: whoever passes it by has to say so.
+    pub may_drop: bool,
 }
 
 impl Item {
+    /// Whether it would have done something that nobody has accepted, or may have dropped packets.
+    #[must_use]
+    pub fn is_unaccepted(&self) -> bool {
+        self.group == Group::Changes || self.may_drop
+    }
+
     /// Where it is, and what it does: in a line.
     #[must_use]
     pub fn line(&self) -> String {

@@ -131,8 +131,11 @@ fn act(kind: &EffectKind) -> Result<Option<Act>, &str> {
 pub fn of_rules(subject: &Subject<'_>, rules: Rules<'_>) -> Vec<Item> {
     let mut items = Vec::new();
     for (id, chain, base) in rules.ruleset.base_chains() {
-        let Some(treated) = treated(id, base) else {
-            continue;
+        // What legacy xtables does the programs are told nothing of.
+        let treated = match treated(id, base) {
+            Some(_) if rules.is_legacy => Treated::Bypassed,
+            Some(treated) => treated,
+            None => continue,
         };
         let pairs = subject.pairs(treated == Treated::Heeded);
         let effects = Effects::of(rules.ruleset, id, base);
@@ -305,6 +308,10 @@ impl Found<'_, '_> {
             let (group, why) = self.group(effect, judged, pair.as_ref(), item.count);
             if group > item.group {
                 item.reason = (group == Group::Heeded).then_some(PuntReason::Rules);
+                item.may_drop = group == Group::Unknown
+                    && !self.subject.bypass.accepts_forward()
+                    && effect.kind == EffectKind::Drop
+                    && matches!(judged, Judged::Perhaps(_));
                 (item.group, item.why) = (group, why);
             }
         }
@@ -371,5 +378,6 @@ fn empty() -> Item {
         why: String::new(),
         count: None,
         reason: None,
+        may_drop: false,
     }
 }

@@ -140,7 +140,7 @@ fn groups_are_told_by_what_is_known() {
             })
             .collect::<Vec<_>>()
     };
-    let expected = |heeded, logged| {
+    let expected = |passed_by| {
         [
             // Which packets it would change it says, and what it does nobody here knows.
             ("legacy ip filter FORWARD TELEPATHY", "unknown"),
@@ -149,17 +149,39 @@ fn groups_are_told_by_what_is_known() {
             ("legacy ip filter FORWARD ACCEPT", "no_effect"),
             ("legacy ip filter FORWARD ACCEPT", "no_effect"),
             ("legacy ip filter FORWARD policy DROP", "no_effect"),
-            ("legacy ip mangle PREROUTING TTL --ttl-set 9", heeded),
-            ("legacy ip mangle PREROUTING LOG", logged),
+            // The programs are told nothing of what legacy xtables does, in whatever chain.
+            ("legacy ip mangle PREROUTING TTL --ttl-set 9", passed_by),
+            ("legacy ip mangle PREROUTING LOG", passed_by),
             ("legacy ip mangle PREROUTING policy ACCEPT", "no_effect"),
         ]
         .map(|(item, group)| (item.to_owned(), group))
     };
-    assert_eq!(
-        found(Bypass::default()),
-        expected("heeded", "changes_behaviour")
-    );
-    assert_eq!(found(Bypass::OF_FORWARD), expected("heeded", "accepted"));
+    assert_eq!(found(Bypass::default()), expected("changes_behaviour"));
+    assert_eq!(found(Bypass::OF_FORWARD), expected("accepted"));
+}
+
+#[test]
+fn what_nf_tables_does_before_filter_is_heeded() {
+    let ruleset = read_legacy(netpath_common::Family::V4, RULES).expect("it is known");
+    let ends = ends();
+    let groups = |bypass| {
+        let subject = Subject {
+            ends: &ends,
+            census: &Census::default(),
+            bypass,
+        };
+        let rules = Rules {
+            is_legacy: false,
+            ruleset: &ruleset,
+        };
+        let items = of_rules(&subject, rules).into_iter();
+        items
+            .filter(|it| it.place.ends_with("PREROUTING") && it.kind == ItemKind::Rule)
+            .map(|it| it.group.name())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(groups(Bypass::default()), ["heeded", "changes_behaviour"]);
+    assert_eq!(groups(Bypass::OF_FORWARD), ["heeded", "accepted"]);
     let rules_too = Bypass::OF_FORWARD.and(Bypass::named("rules").expect("it is one"));
-    assert_eq!(found(rules_too), expected("accepted", "accepted"));
+    assert_eq!(groups(rules_too), ["accepted", "accepted"]);
 }

@@ -78,7 +78,12 @@ fn places_of(
                 address: *address,
                 first: places.place(*first).name.clone(),
             }),
-            (found, _) => Ok(found.first().copied()),
+            // What several have (127.0.0.1, the gateways' 169.254.1.1 and fe80::1) is that of who asks, or of its node.
+            (found, near) => {
+                let closest = near.map(|near| [near, places.node_of(near)]);
+                let closest = closest.into_iter().flatten().find(|it| found.contains(it));
+                Ok(closest.or(found.first().copied()))
+            }
         }
     };
     let sender = match sender {

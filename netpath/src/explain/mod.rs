@@ -58,7 +58,11 @@ pub fn explain(question: &Question) -> Result<Explanation, ExplainError> {
         before: &before,
         diff: question.diff,
     };
-    let there = Told::of(&places, walk.follow(start)?, ends.wanted);
+    let traces = walk.follow(start)?;
+    let wanted = ends
+        .wanted
+        .filter(|it| places.endpoint(*it).is_some() || !is_led_on(&traces, *it, &ends));
+    let there = Told::of(&places, traces, wanted);
     let back = match (&there.main().delivered, there.arrives) {
         (Some(delivered), Arrives::Yes | Arrives::May) if question.wants_reply() => {
             Some(answer(&places, question, &ends, there.main(), delivered)?)
@@ -66,6 +70,12 @@ pub fn explain(question: &Question) -> Result<Explanation, ExplainError> {
         _ => None,
     };
     conclude(&places, &ends, packet, there, back)
+}
+
+/// Whether a rule leads what is for a node on to somebody else, as with a published port: then it arrives where it is delivered.
+fn is_led_on(traces: &[Trace], node: PlaceId, ends: &Ends) -> bool {
+    let mut delivered = traces.iter().filter_map(|trace| trace.delivered.as_ref());
+    delivered.any(|it| it.place != node && it.packet.destination != ends.destination)
 }
 
 /// The way of the answer.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{
     ends::Ends,
     places::{PlaceId, Places},
-    way::{Arrives, Way},
+    way::{Arrives, Way, WayEnd},
 };
 use crate::finding::Finding;
 
@@ -21,10 +21,16 @@ pub(super) fn verdict(
         Some(place) => format!("{} ({address})", places.place(place).name),
         None => address.to_string(),
     };
-    let [from, to] = [
-        end(ends.sender, ends.source),
-        end(ends.wanted, ends.destination),
-    ];
+    let from = end(ends.sender, ends.source);
+    let to = match &there.end {
+        WayEnd::Delivered { place, packet, .. } if packet.destination != ends.destination => {
+            format!(
+                "{}, which is translated: at {place} ({})",
+                ends.destination, packet.destination
+            )
+        }
+        _ => end(ends.wanted, ends.destination),
+    };
     let (what, way) = match back {
         Some(back) if there.arrives == Arrives::Yes => ("the answer", back),
         _ => ("the packet", there),

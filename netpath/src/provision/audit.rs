@@ -1,6 +1,6 @@
 //! What the fast path bypasses, of nodes that are up and of those that a file has; and whether that was accepted.
 
-use netpath_common::{Bypass, FastPathMode};
+use netpath_common::{Bypass, FastPathMode, FastPathWish};
 
 use super::{
     error::ProvisionError,
@@ -26,6 +26,8 @@ pub struct AuditedNode {
     pub place: NodePlace,
     /// What the fast path is at present; `None` where the node is not up.
     pub fast_path: Option<FastPathMode>,
+    /// Whether some of its interfaces are in shadow mode.
+    pub has_shadow: bool,
     /// All that packets would have met.
     pub items: Vec<Item>,
 }
@@ -94,6 +96,10 @@ fn of_node(name: &str, wanted: Option<&Wanted>) -> Result<Option<AuditedNode>, P
             .or(wanted.map(|node| node.place))
             .unwrap_or(NodePlace::Host),
         fast_path: recorded.map(|node| node.fast_path),
+        has_shadow: recorded.is_some_and(|node| {
+            let mut wishes = node.endpoints.values().map(|endpoint| endpoint.fast_path);
+            node.fast_path == FastPathMode::Shadow || wishes.any(|it| it == FastPathWish::Shadow)
+        }),
         items: snapshot::audit(name, &snapshot, wanted, bypass)?,
     }))
 }
@@ -116,7 +122,7 @@ pub fn refused(wanted: &Wanted, snapshot: &Snapshot) -> Result<Option<Refused>, 
         return Ok(None);
     }
     let items = snapshot::audit(&wanted.name, snapshot, Some(wanted), wanted.bypass)?;
-    let changes = items.iter().filter(|item| item.group == Group::Changes);
+    let changes = items.iter().filter(|item| item.is_unaccepted());
     let changes: Vec<String> = changes.map(told).collect();
     let name = wanted.name.as_str();
     Ok((!changes.is_empty()).then(|| {

@@ -3,7 +3,10 @@
 use std::{io, path::PathBuf};
 
 use super::{btf::BtfError, filter::FilterError};
-use crate::{Ending, Ends, datapath::DatapathError, netns::NetnsError, probe::ProbeError};
+use crate::{
+    Ending, Ends, datapath::DatapathError, descriptors::DescriptorsError, netns::NetnsError,
+    probe::ProbeError,
+};
 
 /// A failure to trace.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +42,9 @@ pub enum TraceError {
     /// A namespace cannot be entered.
     #[error(transparent)]
     Netns(#[from] NetnsError),
+    /// There are too few file descriptors.
+    #[error(transparent)]
+    Descriptors(#[from] DescriptorsError),
     /// A probe could not be sent.
     #[error(transparent)]
     Probe(#[from] ProbeError),
@@ -50,6 +56,7 @@ impl Ends for TraceError {
             Self::Filter(_) | Self::Refused(_) => Ending::Refused,
             Self::Datapath(error) => error.ending(),
             Self::Netns(error) => error.ending(),
+            Self::Descriptors(error) => error.ending(),
             Self::File { .. } | Self::Btf(_) | Self::Unknown { .. } | Self::Probe(_) => {
                 Ending::Failed
             }

@@ -1,9 +1,9 @@
 //! What became of a packet in the end.
 
-use netpath_common::{Family, Outcome};
+use netpath_common::{Family, Outcome, PuntReason};
 
 use super::{
-    packet::{Packet, Step, What},
+    packet::{Packet, Step, Summary, What},
     places::{Place, Places, Role},
     reason::{is_arrival, meaning},
 };
@@ -93,11 +93,24 @@ pub fn fate(packet: &Packet, target: Option<Target>) -> Fate {
     if let Some((at, _)) = decided.or_else(|| drops().rfind(|(_, step)| concerns(step))) {
         return Fate::Dropped(at);
     }
+    // Where it is taken in: somewhere, as nobody knows where that should be, or where a rule has led it.
+    let is_here = target.is_none() || is_translated(packet);
     match steps.last().map(|step| &step.what) {
         Some(What::Sent) => Fate::Left(last),
-        Some(What::Consumed(_)) if target.is_none() => Fate::Arrived(last),
+        Some(What::Consumed(_)) if is_here => Fate::Arrived(last),
+        Some(What::Dropped(drop)) if is_here && is_arrival(&drop.reason) => Fate::Arrived(last),
         _ => Fate::Lost(last),
     }
+}
+
+/// Whether somebody has given a packet another destination.
+fn is_translated(packet: &Packet) -> bool {
+    let last = packet
+        .steps
+        .iter()
+        .rev()
+        .find_map(|step| Summary::of(&step.bytes));
+    last.is_some_and(|last| last.destination != packet.summary.destination)
 }
 
 /// The step that shows that a packet has come to a place, and which copy of it.
@@ -210,13 +223,29 @@ fn of_filter(packet: &Packet, step: &Step, chain: &str, places: &Places) -> Stri
     let found = place.and_then(|place| place.netns().run(|| iptables.chain(chain)).ok()?.ok());
     let name = places.name(step.netns);
     let device = places.device(step.netns, step.ifindex);
+    let fast = match left_to_the_kernel(packet, step) {
+        Some(reason) => format!(" (netpath leaves it to the kernel: {reason})"),
+        None => ", or have it take the fast path with `netpath fastpath on`".to_owned(),
+    };
     match found.map(|chain| chain.policy) {
         Some(Policy::Drop) => format!(
             "FORWARD of {name} has policy DROP, and no rule accepts it: accept it with \
-             `{inside}{program} -A FORWARD -i {device} -j ACCEPT`, or have it take the fast path with `netpath fastpath on`"
+             `{inside}{program} -A FORWARD -i {device} -j ACCEPT`{fast}"
         ),
         Some(Policy::Accept) | None => shown,
     }
+}
+
+/// Why the fast path of a step's namespace has left a packet to the kernel, where it would again if it were switched on.
+fn left_to_the_kernel(packet: &Packet, step: &Step) -> Option<&'static str> {
+    let there = packet.steps.iter().filter(|it| it.netns == step.netns);
+    let mut reasons = there.rev().filter_map(|it| match &it.what {
+        What::Decided(decision) if decision.outcome == Outcome::Punt => decision.reason,
+        _ => None,
+    });
+    reasons
+        .next()
+        .filter(|reason| *reason != PuntReason::Shadow.name())
 }
 
 fn of_neighbour(step: &Step, places: &Places) -> String {
@@ -227,15 +256,20 @@ fn of_neighbour(step: &Step, places: &Places) -> String {
 fn of_route(packet: &Packet, step: &Step, places: &Places) -> String {
     let inside = inside(step, places);
     let to = packet.summary.destination;
-    format!("`{inside}ip route get {to}` says what the kernel would do; a route to {to} is missing")
+    format!(
+        "`{inside}ip route get {to}` says what the kernel would do; a route to {to} is missing, or is one that refuses it (blackhole, \
+         unreachable, prohibit)"
+    )
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use netpath_common::Ifindex;
 
     use super::*;
-    use crate::trace::packet::{Decision, Drop, Summary};
+    use crate::trace::packet::{Decision, Drop};
 
     const TARGET: Target = Target {
         netns: 9,
@@ -341,6 +375,41 @@ mod tests {
         ] {
             assert_eq!(became(steps.clone()), expected, "{steps:?}");
         }
+    }
+
+    #[test]
+    fn what_a_rule_leads_on_arrives_where_it_is_taken_in() {
+        let address = |last: u8| IpAddr::from([10, 0, 1, last]);
+        let header = |to: u8| {
+            let mut bytes = vec![0; 28];
+            (bytes[0], bytes[3], bytes[8], bytes[9]) = (0x45, 28, 64, 17);
+            bytes[12..16].copy_from_slice(&[10, 0, 1, 2]);
+            bytes[16..20].copy_from_slice(&[10, 0, 1, to]);
+            bytes
+        };
+        let at = |what: What, to: u8| Step {
+            bytes: header(to),
+            ..step(7, 0, what)
+        };
+        let became = |last: What, to: u8, target| {
+            let packet = Packet {
+                summary: Summary {
+                    destination: address(3),
+                    ..Summary::of(&header(3)).expect("a packet")
+                },
+                steps: vec![at(What::Received, 3), at(last, to)],
+            };
+            fate(&packet, target)
+        };
+        for last in [dropped("NO_SOCKET"), What::Consumed(None)] {
+            // To a service: there is nobody whose it would be.
+            assert_eq!(became(last.clone(), 9, None), Fate::Arrived(1));
+            assert_eq!(became(last.clone(), 3, None), Fate::Arrived(1));
+            // To an endpoint, and a rule leads it to another.
+            assert_eq!(became(last.clone(), 9, Some(TARGET)), Fate::Arrived(1));
+            assert_eq!(became(last, 3, Some(TARGET)), Fate::Lost(1));
+        }
+        assert_eq!(became(dropped("NOMEM"), 9, None), Fate::Dropped(1));
     }
 
     #[test]

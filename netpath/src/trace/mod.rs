@@ -19,7 +19,7 @@ pub use self::{
     fate::{Fate, Target, Why, fate, why},
     filter::Filter,
     kernel::Kernel,
-    packet::{Decision, Drop, Follower, Packet, Step, Summary, What},
+    packet::{Decision, Drop, Follower, OF_A_WHOLE, Packet, Step, Summary, What},
     places::{Place, Places, Role},
     reason::{Meaning, is_arrival, meaning},
     session::{Direction, Found, LiveRequest, ProbeRequest, Session, Traced},

@@ -195,6 +195,25 @@ fn signature(bytes: &[u8]) -> Option<u64> {
     (there > 9).then(|| TraceHeaders::signature(&network))
 }
 
+/// The namespace that a packet is in after a step.
+fn after(step: &Step, behind: &Behind) -> u32 {
+    match step.what {
+        What::Decided(decision) if decision.outcome == Outcome::RedirectPeer => {
+            let peer = behind.get(&(step.netns, decision.egress.0));
+            peer.copied().unwrap_or(step.netns)
+        }
+        _ => step.netns,
+    }
+}
+
+/// A signature without what a whole packet and its fragments have of their own: the length, and IPv6's next header.
+fn without_length(signature: u64) -> u64 {
+    match signature >> 48 {
+        4 => signature & !(0xffff << 24),
+        _ => signature & !0xff_ffff,
+    }
+}
+
 /// A copy of a packet in the kernel that was not freed yet.
 #[derive(Clone, Copy)]
 struct Copy {
@@ -211,9 +230,13 @@ struct Followed {
     copies: usize,
 }
 
+/// The namespace behind a node's end of an endpoint's veth: by the node's namespace and the index there.
+pub type Behind = HashMap<(u32, u32), u32>;
+
 /// Puts packets together from what was observed.
 #[derive(Default)]
 pub struct Follower {
+    behind: Behind,
     next: u64,
     packets: BTreeMap<u64, Followed>,
     by_identity: HashMap<u64, u64>,
@@ -225,6 +248,14 @@ pub struct Follower {
 }
 
 impl Follower {
+    /// What is redirected to an endpoint is in its namespace without a word of the kernel's.
+    pub fn new(behind: Behind) -> Self {
+        Self {
+            behind,
+            ..Self::default()
+        }
+    }
+
     /// Takes an event.
     pub fn take(&mut self, observed: Observed) {
         self.waiting.push(observed);
@@ -283,7 +314,10 @@ impl Follower {
         let what = match TracePoint::from_number(event.point) {
             Some(TracePoint::Received) => What::Received,
             Some(TracePoint::Sent) => What::Sent,
-            Some(TracePoint::Dropped) => What::Dropped(dropped(event, kernel)),
+            Some(TracePoint::Dropped) => match freed(dropped(event, kernel)) {
+                Some(what) => what,
+                None => return,
+            },
             Some(TracePoint::Consumed) => What::Consumed(function(event.location, kernel)),
             None => return,
         };
@@ -294,9 +328,14 @@ impl Follower {
         let Some(followed) = self.packets.get_mut(&number) else {
             return;
         };
+        let last = followed.packet.steps.last();
+        let last = last.map_or(0, |step| after(step, &self.behind));
         // A socket's queue keeps other things in the place of the interface.
         let netns = match event.netns {
-            0 => self.copies.get(&event.skb).map_or(0, |copy| copy.netns),
+            0 => match self.copies.get(&event.skb) {
+                Some(copy) => copy.netns,
+                None => last,
+            },
             netns => netns,
         };
         followed.packet.steps.push(Step {
@@ -333,7 +372,7 @@ impl Follower {
         bytes: &[u8],
     ) -> Option<(u64, usize)> {
         if let Some(copy) = self.copies.get(&skb)
-            && copy.signature == signature
+            && (copy.signature == signature || self.is_whole_of(copy, signature, bytes))
         {
             return Some((copy.packet, copy.number));
         }
@@ -359,6 +398,23 @@ impl Follower {
         Some((number, 0))
     }
 
+    /// Whether these are the bytes of the whole packet, which is put together in the place of its last fragment.
+    fn is_whole_of(&self, copy: &Copy, signature: u64, bytes: &[u8]) -> bool {
+        let followed = self.packets.get(&copy.packet);
+        let last = followed.and_then(|it| it.packet.steps.iter().rfind(|it| !it.bytes.is_empty()));
+        let (Some(fragment), Ok(whole)) = (
+            last.and_then(|step| ParsedIp::parse(&step.bytes).ok()),
+            ParsedIp::parse(bytes),
+        ) else {
+            return false;
+        };
+        let is_fragment = |it: &ParsedIp<'_>| it.more_fragments || it.fragment_offset != 0;
+        is_fragment(&fragment)
+            && !is_fragment(&whole)
+            && (fragment.source, fragment.destination) == (whole.source, whole.destination)
+            && without_length(copy.signature) == without_length(signature)
+    }
+
     fn decision(&mut self, decision: &TraceDecision) {
         let copy = self.copies.get(&decision.skb).copied();
         let followed = copy.and_then(|copy| Some((copy, self.packets.get_mut(&copy.packet)?)));
@@ -370,7 +426,7 @@ impl Follower {
             Outcome::Deliver => what.egress,
             _ => what.ingress,
         };
-        followed.packet.steps.push(Step {
+        let step = Step {
             time: decision.time,
             cpu: decision.cpu,
             netns: copy.netns,
@@ -380,7 +436,13 @@ impl Follower {
             mark: 0,
             copy: copy.number,
             bytes: Vec::new(),
-        });
+        };
+        let moved = Copy {
+            netns: after(&step, &self.behind),
+            ..copy
+        };
+        self.copies.insert(decision.skb, moved);
+        followed.packet.steps.push(step);
     }
 }
 
@@ -441,6 +503,22 @@ fn dropped(event: &TraceEvent, kernel: &Kernel) -> Drop {
         },
         function: place,
         callers: callers.take(CALLERS).collect(),
+    }
+}
+
+/// Where a packet is freed that is no packet on a way: one that somebody asks a program about.
+const TEST_RUN: &str = "bpf_prog_test_run_skb";
+
+/// Where the fragments are freed that a whole packet was put together of, with that.
+pub const OF_A_WHOLE: &str = "skb_release_data";
+
+/// What the kernel calls a drop, as it is: `None` of what is no packet on a way.
+fn freed(drop: Drop) -> Option<What> {
+    match drop.function.as_deref() {
+        Some(TEST_RUN) => None,
+        // What became of the whole is told of that.
+        Some(OF_A_WHOLE) => Some(What::Consumed(Some(OF_A_WHOLE.to_owned()))),
+        _ => Some(What::Dropped(drop)),
     }
 }
 

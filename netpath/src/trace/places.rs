@@ -10,9 +10,10 @@ use std::{
 
 use netpath_common::{Family, NetnsKind, text};
 
-use super::TraceError;
+use super::{TraceError, packet::Behind};
 use crate::{
     datapath::{self, Datapath, from_bytes},
+    descriptors,
     netns::{NETNS_DIR, Netns},
 };
 
@@ -64,6 +65,16 @@ impl Place {
     }
 }
 
+impl Place {
+    /// An address of a family to send to: of a node the first of its interfaces'.
+    pub fn reached_at(&self, family: Family) -> Option<IpAddr> {
+        match self.role {
+            Role::Node => self.netns.run(|| first(family)).ok().flatten(),
+            Role::Endpoint { .. } | Role::Other => self.address(family),
+        }
+    }
+}
+
 /// All namespaces that have a name.
 #[derive(Debug, Default)]
 pub struct Places {
@@ -73,6 +84,7 @@ pub struct Places {
     /// Nodes that cannot be read, and why.
     pub unread: Vec<String>,
     devices: RefCell<HashMap<(u32, u32), String>>,
+    own: RefCell<HashMap<(u32, IpAddr), bool>>,
 }
 
 impl Places {
@@ -81,6 +93,10 @@ impl Places {
     /// # Errors
     /// When netpath's directory cannot be read.
     pub fn now() -> Result<Self, TraceError> {
+        // Else what is not seen for want of them seems not to be there.
+        descriptors::require(1)?;
+        let nodes = datapath::nodes()?;
+        descriptors::require(nodes.len() + 1)?;
         let mut places = Self::default();
         places.enter(
             "host",
@@ -93,7 +109,7 @@ impl Places {
                 places.enter(name, Role::Other, Netns::named(name).ok());
             }
         }
-        for name in datapath::nodes()? {
+        for name in nodes {
             match Datapath::open(&name) {
                 Ok(Some(node)) => places.enter_node(node)?,
                 Ok(None) => {}
@@ -173,10 +189,35 @@ impl Places {
 
     /// The endpoint that has an address, and its number.
     pub fn with_address(&self, address: IpAddr) -> Option<(u32, &Place)> {
+        self.with_address_where(address, |_| false)
+    }
+
+    /// The same; of several the first whose number this prefers.
+    pub fn with_address_where(
+        &self,
+        address: IpAddr,
+        prefers: impl Fn(u32) -> bool,
+    ) -> Option<(u32, &Place)> {
         let has = |place: &Place| matches!(&place.role, Role::Endpoint { addresses, .. } if addresses.contains(&address));
-        let mut all = self.by_number.iter();
-        all.find(|(_, place)| has(place))
-            .map(|(number, place)| (*number, place))
+        let all = || {
+            let all = self.by_number.iter().filter(|(_, place)| has(place));
+            all.map(|(number, place)| (*number, place))
+        };
+        all()
+            .find(|(number, _)| prefers(*number))
+            .or_else(|| all().next())
+    }
+
+    /// Whether an address is one of a namespace's own.
+    pub fn is_own(&self, netns: u32, address: IpAddr) -> bool {
+        let known = self.own.borrow().get(&(netns, address)).copied();
+        known.unwrap_or_else(|| {
+            let place = self.get(netns);
+            let has =
+                place.is_some_and(|place| matches!(place.netns.run(|| has(address)), Ok(true)));
+            self.own.borrow_mut().insert((netns, address), has);
+            has
+        })
     }
 
     /// Whether endpoints of several nodes have an address: what is seen elsewhere may be the others'.
@@ -202,6 +243,27 @@ impl Places {
             matches!(&place.role, Role::Endpoint { node: of, host_ifindex, .. } if of == node && *host_ifindex == ifindex)
         });
         found.map(|place| place.name.clone())
+    }
+
+    /// The namespaces behind all host-side veths of nodes.
+    pub fn behind_veths(&self) -> Behind {
+        let nodes = self.by_number.iter();
+        let nodes = nodes.filter(|(_, place)| place.role == Role::Node);
+        let mut behind = Behind::new();
+        for (node, node_place) in nodes {
+            for (number, place) in &self.by_number {
+                if let Role::Endpoint {
+                    node: of,
+                    host_ifindex,
+                    ..
+                } = &place.role
+                    && *of == node_place.name
+                {
+                    behind.insert((*node, *host_ifindex), *number);
+                }
+            }
+        }
+        behind
     }
 
     /// What a namespace is called.
@@ -233,6 +295,31 @@ impl Places {
     }
 }
 
+/// Whether an interface of the calling thread's namespace has an address.
+fn has(address: IpAddr) -> bool {
+    own_addresses().any(|it| it == address)
+}
+
+/// The first address there that others may know.
+fn first(family: Family) -> Option<IpAddr> {
+    let is_others = |it: &IpAddr| match it {
+        IpAddr::V4(it) => !it.is_loopback() && !it.is_link_local(),
+        IpAddr::V6(it) => !it.is_loopback() && !it.is_unicast_link_local(),
+    };
+    let mut all = own_addresses().filter(|it| Family::of(*it) == family);
+    all.find(is_others)
+}
+
+/// The addresses of all interfaces there, in the kernel's order.
+fn own_addresses() -> impl Iterator<Item = IpAddr> {
+    let all = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    all.filter_map(|it| {
+        let address = it.address?;
+        let v4 = address.as_sockaddr_in().map(|it| IpAddr::from(it.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|it| IpAddr::from(it.ip())))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::MetadataExt as _;
@@ -248,6 +335,9 @@ mod tests {
         assert_eq!(found.ino(), u64::from(current));
         assert_ne!(places.name(current), format!("netns {current}"));
         assert_eq!(places.device(current, 1), "lo");
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        assert!(places.is_own(current, loopback) && !places.is_own(7, loopback));
+        assert!(!places.is_own(current, IpAddr::from([192, 0, 2, 77])));
         assert_eq!(
             (places.name(7), places.device(7, 3)),
             ("netns 7".into(), "if3".into())

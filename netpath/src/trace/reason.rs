@@ -121,7 +121,10 @@ const REASONS: [(&str, &str); 45] = [
 
 /// Where the kernel gives no reason, the functions that tell it.
 const PLACES: [(&str, &str); 10] = [
-    ("ip_error", "the kernel has no route for it"),
+    (
+        "ip_error",
+        "the kernel has no route for it, or one that refuses it",
+    ),
     ("ip6_pkt_discard", "the kernel has no route for it"),
     ("ip6_pkt_drop", "the kernel has no route for it"),
     ("ip6_pkt_prohibit", "the kernel's route prohibits it"),

@@ -15,7 +15,7 @@ use super::{
     Filter, TraceError,
     fate::{Fate, Target, fate},
     kernel::Kernel,
-    packet::{Follower, Packet, Step, What},
+    packet::{Follower, Packet, Step, Summary, What},
     places::{Place, Places, Role},
 };
 use crate::{
@@ -206,7 +206,7 @@ impl Session {
         let (_, place) = self.named(&request.from)?;
         let from = place.netns();
         let mut shooter = Shooter::new(from, ends.destination, shot.clone())?;
-        let mut follower = Follower::default();
+        let mut follower = Follower::new(self.places.behind_veths());
         let mut refused = Vec::new();
         let (mut sent, mut due) = (0, Instant::now());
         let mut over: Option<Instant> = None;
@@ -234,7 +234,9 @@ impl Session {
             let expected =
                 usize::from(request.count) - refused.len().min(usize::from(request.count));
             let are_final = probes.len() >= expected
-                && probes.iter().all(|it| fate(it, ends.target).is_final());
+                && probes
+                    .iter()
+                    .all(|it| self.fate(it, ends.target).is_final());
             if are_final && is_quiet(&follower) {
                 break;
             }
@@ -264,7 +266,7 @@ impl Session {
             Some(Traced {
                 packet: packet.clone(),
                 direction,
-                fate: fate(packet, target),
+                fate: self.fate(packet, target),
             })
         });
         Ok(Found {
@@ -298,7 +300,7 @@ impl Session {
         let own = own.reduce(Filter::or).unwrap_or_else(Filter::any);
         let filter = own.and(request.filter.clone());
         let mut observer = self.observe(&filter, request.sample.max(1), RATE)?;
-        let mut follower = Follower::default();
+        let mut follower = Follower::new(self.places.behind_veths());
         let mut is_enough = false;
         while !is_enough {
             let is_over = until.is_some_and(|until| Instant::now() >= until);
@@ -329,6 +331,28 @@ impl Session {
         Ok(observer.untold()?)
     }
 
+    /// What became of a packet that was to come to somebody, as far as that is known: a rule may lead it to somebody else, and
+    /// what has no name here has arrived where its address is.
+    fn fate(&self, packet: &Packet, wanted: Option<Target>) -> Fate {
+        let last = packet.steps.iter().rev();
+        let last = last.filter_map(|step| Summary::of(&step.bytes)).next();
+        let to = last.map_or(packet.summary.destination, |last| last.destination);
+        if wanted.is_some() && to == packet.summary.destination {
+            return fate(packet, wanted);
+        }
+        // Where it was last, else an endpoint: of those in several labs one that it has come near.
+        let last = packet.steps.last().map(|step| step.netns);
+        let last = last.filter(|netns| self.places.is_own(*netns, to));
+        let last = last.and_then(|netns| Some((netns, self.places.get(netns)?)));
+        let is_near = |number: u32| {
+            let mut steps = packet.steps.iter();
+            steps.any(|step| self.places.is_node_of(step.netns, number))
+        };
+        let found = last.or_else(|| self.places.with_address_where(to, is_near));
+        let target = found.map(|(number, place)| Target::of(number, place));
+        fate(packet, target.or(wanted))
+    }
+
     /// Whether mostly nothing comes behind a step. Where a node has it, it may wait for a neighbour.
     fn looks_last(&self, step: &Step) -> bool {
         match step.what {
@@ -340,12 +364,18 @@ impl Session {
         }
     }
 
-    /// A packet of live traffic, if it is the endpoint's and not one of another lab with the same addresses.
+    /// A packet of live traffic, if it is the endpoint's and not one of somebody with the same addresses: another lab, or a namespace
+    /// of which nothing is known here.
     fn of_endpoint(&self, packet: Packet, own: Target, addresses: &[IpAddr]) -> Option<Traced> {
         let is_near =
             |step: &Step| step.netns == own.netns || self.places.is_node_of(step.netns, own.netns);
         let is_ambiguous = addresses.iter().any(|it| self.places.is_ambiguous(*it));
-        if is_ambiguous && !packet.steps.iter().any(is_near) {
+        let is_known = |step: &Step| self.places.get(step.netns).is_some();
+        let is_its = match is_ambiguous {
+            true => packet.steps.iter().any(is_near),
+            false => packet.steps.iter().any(is_known),
+        };
+        if !is_its {
             return None;
         }
         let direction = match addresses.contains(&packet.summary.source) {
@@ -359,7 +389,7 @@ impl Session {
             }
             Direction::Back | Direction::Error => Some(own),
         };
-        let fate = fate(&packet, target);
+        let fate = self.fate(&packet, target);
         Some(Traced {
             packet,
             direction,
@@ -392,12 +422,12 @@ impl Session {
                     .map_or_else(|| Family::ALL.to_vec(), |it| vec![it]);
                 let address = families.into_iter().find_map(|family| {
                     let has_both = from.address(family).is_some() || from.role == Role::Node;
-                    to.address(family).filter(|_| has_both)
+                    to.reached_at(family).filter(|_| has_both)
                 });
                 let Some(address) = address else {
                     return refused(format!(
-                        "{} and {} have no address of one family: give {} as an address",
-                        request.from, request.to, request.to
+                        "{} and {} have no address of one family",
+                        request.from, request.to
                     ));
                 };
                 (address, Some(Target::of(number, to)))
@@ -411,6 +441,12 @@ impl Session {
             ));
         }
         let source = match request.shot.src {
+            Some(source) if Family::of(source) != family => {
+                return refused(format!(
+                    "{source} is no {} address, and {destination} is one: nothing goes from one to the other",
+                    family.title()
+                ));
+            }
             Some(source) => Some(source),
             None => from.address(family),
         };
@@ -485,13 +521,14 @@ impl Ends {
                     || own.contains(&to) && from == shot.destination_port
             }
             // A later fragment has neither.
-            _ => is_there,
+            _ => is_there || summary.source == self.destination,
         };
         if !carries_sign {
             return None;
         }
-        let is_request = match (shot.kind, summary.icmp) {
-            (Kind::Icmp, Some((kind, _, _))) => [8, 128].contains(&kind),
+        let is_request = match (shot.kind, summary.icmp, summary.ports) {
+            (Kind::Icmp, Some((kind, _, _)), _) => [8, 128].contains(&kind),
+            (_, _, Some((from, _))) => shooter.source_ports().contains(&from),
             _ => is_there,
         };
         match is_request {

@@ -57,6 +57,12 @@ fn what_is_the_machines_is_left_to_whoever_has_it() {
             "{words:?}"
         );
         assert_eq!(told.document["fixed"], serde_json::json!([]));
+        // What `up` would refuse is to be done first: nothing was mended, and it is not said that something was.
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            stderr.contains("nothing could be mended, as this has to be done first: "),
+            "{stderr}"
+        );
         assert_eq!(portrait(&machine), before);
         assert_eq!(run("sysctl -n net.ipv4.ip_forward").trim(), "0");
         assert!(HOST.contains("netns = \"host\""));

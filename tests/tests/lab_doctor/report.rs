@@ -77,6 +77,11 @@ const STABLE: &str = "2001:db8:5ec4:e75e:c4e7:5ec4:e75e:c4e7";
 fn plant(lab: &Lab) {
     for line in [
         format!("iptables -w -A INPUT -s 192.0.2.1 -m comment --comment {SECRET} -j ACCEPT"),
+        // Documents of netpath's own quote these.
+        format!("iptables -w -A FORWARD -s 10.0.1.2 -m comment --comment {SECRET} -j DROP"),
+        "nft add table ip kept".to_owned(),
+        "nft add chain ip kept forward { type filter hook forward priority 5 ; }".to_owned(),
+        format!("nft add rule ip kept forward ip saddr 10.0.2.2 drop comment {SECRET}"),
         format!("ip link set va1 alias {SECRET}"),
         format!("sysctl -qw net.ipv6.conf.va2.stable_secret={STABLE}"),
         format!(
@@ -178,6 +183,13 @@ fn each_part_is_there_and_no_secret() {
     let parts = document["parts"].as_array().expect("a list");
     assert_eq!(parts.len(), files.len());
 
+    // What is quoted is there but for its comment.
+    let audit = &files["audit.json"];
+    assert!(
+        audit.contains("-A FORWARD -s 10.0.1.2/32 -m comment --comment \\\"(left out)\\\""),
+        "{audit}"
+    );
+    assert!(audit.contains("ip saddr 10.0.2.2 drop"), "{audit}");
     for secret in [SECRET, KEY, STABLE, "5ec4e75e"] {
         let has: Vec<&String> = files
             .iter()

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use netpath::{explain::Arrives, finding::Finding};
 use netpath_tests::lab::{Lab, TWO_NODES, addresses};
 
-use crate::{asserted, obey, shown};
+use crate::{asserted, explained, obey, question, shown};
 
 /// A lab that is broken somehow.
 struct Broken<'a> {
@@ -217,4 +217,22 @@ fn a_changed_next_hop() {
         };
         lab.ip("A", &format!("{}route replace {dst} via {via}", ip(to)));
     });
+}
+
+/// A blackhole, where the reverse-path filter is on as well: that is only asked about what has a way.
+#[test]
+fn a_blackhole() {
+    let lab = Lab::up(&accepting());
+    lab.set_sysctl("A", "ipv4/conf/va1/rp_filter", "1");
+    lab.ip("A", "route add blackhole 203.0.113.0/24");
+    let asked = question(lab.name("a1"), "203.0.113.1");
+    let found = explained(&asked);
+    assert_eq!(found.arrives, Arrives::No, "{}", shown(&found));
+    let finding = found.finding.as_ref().expect("what is wrong");
+    assert!(finding.problem.contains("blackhole"), "{}", shown(&found));
+    // The command is one, and then there is no route at all.
+    obey(&finding.cure);
+    let found = explained(&asked);
+    let finding = found.finding.as_ref().expect("what is wrong");
+    assert!(finding.problem.contains("no route"), "{}", shown(&found));
 }

@@ -3,6 +3,7 @@
 use netpath::{
     datapath::Datapath,
     explain::{Arrives, By, Protocol, Question},
+    probe::{Fragmentation, ping::PingOptions},
 };
 use netpath_tests::lab::{Lab, TWO_NODES, addresses, again_with_clsact, is_in_mode};
 
@@ -160,6 +161,89 @@ fn the_answer_to_what_the_kernel_has_sent_on_is_the_kernels() {
         let row = lab.traffic("A").since(&before);
         assert_eq!(row.row("up0 > - punt kernel_connection").0, 1, "{row:?}");
     }
+}
+
+/// What is too long and may be cut is: by its sender, and by it alone in IPv6. Each fragment takes the way that is told.
+#[test]
+fn what_is_cut_arrives() {
+    let lab = Lab::up(TWO_NODES);
+    for address in ["a2", "b1"].map(addresses).concat() {
+        for size in [1501, 3000, 9000] {
+            let asked = Question {
+                size: Some(size),
+                ..question(lab.name("a1"), address)
+            };
+            let found = explained(&asked);
+            assert_eq!(found.arrives, Arrives::Yes, "{}", shown(&found));
+            let last = found.there.hops.last().expect("hops");
+            assert_eq!(last.packet.length, size, "{}", shown(&found));
+            let options = PingOptions {
+                payload_len: (size - if address.is_ipv4() { 28 } else { 48 }) as usize,
+                fragmentation: Fragmentation::Allow,
+                ..PingOptions::default()
+            };
+            assert_eq!(
+                lab.ping("a1", address, &options).received,
+                1,
+                "{address} {size}"
+            );
+        }
+    }
+}
+
+/// An address that several have is that of who asks, or of its node.
+#[test]
+fn what_everybody_has_is_ones_own() {
+    let lab = Lab::up(TWO_NODES);
+    for (from, node) in [("a1", "A"), ("b2", "B")] {
+        for (address, place) in [
+            ("127.0.0.1", from),
+            ("::1", from),
+            ("169.254.1.1", node),
+            ("fe80::1", node),
+        ] {
+            let found = explained(&question(lab.name(from), address));
+            assert_eq!(found.arrives, Arrives::Yes, "{}", shown(&found));
+            let last = found.there.hops.last().expect("hops");
+            assert_eq!(last.name, lab.name(place), "{}", shown(&found));
+        }
+    }
+}
+
+/// What is for a node's port and led on to an endpoint by a rule arrives there.
+#[test]
+fn a_published_port() {
+    let lab = Lab::up(&TWO_NODES.replace("\"drop\"", "\"accept\""));
+    let (own, a1) = ("100.100.198.250", addresses("a1")[0]);
+    lab.run(
+        "A",
+        &format!("iptables -w -t nat -A PREROUTING -d {own} -p tcp --dport 8080 -j DNAT --to-destination {a1}:80"),
+    );
+    let listener = lab.inside("a1", || std::net::TcpListener::bind((a1, 80)));
+    let listener = listener.expect("a port");
+    for (port, place) in [(8080, "a1"), (8081, "A")] {
+        let asked = Question {
+            protocol: Protocol::Tcp,
+            destination_port: Some(port),
+            ..question(lab.name("B"), own)
+        };
+        let found = explained(&asked);
+        assert_eq!(found.arrives, Arrives::Yes, "{}", shown(&found));
+        assert_eq!(found.finding, None, "{}", shown(&found));
+        let last = found.there.hops.last().expect("hops");
+        assert_eq!(last.name, lab.name(place), "{}", shown(&found));
+        assert_eq!(
+            found
+                .verdict
+                .contains(&format!("translated: at {} ({a1})", lab.name("a1"))),
+            place == "a1",
+            "{}",
+            found.verdict
+        );
+    }
+    let connected = lab.inside("B", || std::net::TcpStream::connect((own, 8080)));
+    drop(connected.expect("it answers"));
+    drop(listener);
 }
 
 #[test]

@@ -6,11 +6,12 @@ use std::{path::PathBuf, time::Duration};
 
 use netpath::{
     api::{self, AuditItem, AuditedNode},
+    audit::Item,
     model::Name,
     provision,
 };
 
-use super::{Context, Exit, Failure, completions, file, note, table::Table};
+use super::{Context, Exit, Failure, Refusal, completions, file, note, table::Table};
 
 /// Arguments of `netpath audit`.
 #[derive(Debug, clap::Args)]
@@ -19,8 +20,8 @@ use super::{Context, Exit, Failure, completions, file, note, table::Table};
         Each is in a group: `changes_behaviour` (it would have dropped, rewritten, marked, queued or logged packets), `unknown` (it \
         cannot be told), `accepted` (it changes something, and that was accepted), `heeded` (the fast path leaves its packets to \
         the kernel), `no_effect`. Counters are the kernel's own, of all packets. `up` and `fastpath on` refuse to have a machine's \
-        packets take the fast path over what changes behaviour, unless `--accept-bypass` is given or the file has \
-        `bypass = [\"forward\"]`. Exit status 3 where something changes behaviour.\n\n\
+        packets take the fast path over what changes behaviour or may drop packets (`unknown`), unless `--accept-bypass` is given or the file has \
+        `bypass = [\"forward\"]`. Exit status 3 where something changes behaviour or may drop.\n\n\
         With `--shadow` it compares for a while what the fast path would have done with what happens: packets that it would have \
         taken with those that the kernel delivers or sends, and the rules that act meanwhile. Exit status 3 where the two differ."
 )]
@@ -56,6 +57,7 @@ pub fn run(args: &AuditArgs, context: &Context) -> Result<Exit, Failure> {
     let mut audited = provision::audit(topology.as_ref(), only.as_deref())?;
     let compared = match args.shadow {
         true => {
+            audited = in_shadow(audited)?;
             context.catch_signals()?;
             shadow::watch(&mut audited, Duration::from_secs(args.seconds), context)?
         }
@@ -75,18 +77,38 @@ pub fn run(args: &AuditArgs, context: &Context) -> Result<Exit, Failure> {
     let mut exit = Exit::Done;
     for node in &document.nodes {
         let of = |group| node.items.iter().filter(|item| item.group == group).count();
-        let (changes, hidden) = (of("changes_behaviour"), of("no_effect"));
+        let hidden = of("no_effect");
         if context.output.is_table() && hidden > 0 && !args.all {
             note(format!(
                 "node {}: {hidden} more have no effect; `--all` shows them",
                 node.node
             ));
         }
-        if changes > 0 {
-            exit = Exit::Degraded;
-        }
+    }
+    if audited
+        .iter()
+        .any(|node| node.items.iter().any(Item::is_unaccepted))
+    {
+        exit = Exit::Degraded;
     }
     Ok(exit)
+}
+
+/// Those that are in shadow mode: the others would seem to agree, as nothing is counted of what would have been done.
+fn in_shadow(audited: Vec<provision::AuditedNode>) -> Result<Vec<provision::AuditedNode>, Failure> {
+    let (found, others): (Vec<_>, Vec<_>) = audited.into_iter().partition(|it| it.has_shadow);
+    let told = |node: &provision::AuditedNode| {
+        format!(
+            "node {}: nothing of it is in shadow mode: `netpath fastpath shadow --node {}` begins it",
+            node.name, node.name
+        )
+    };
+    if found.is_empty() {
+        let told: Vec<String> = others.iter().map(told).collect();
+        return Err(Refusal(told.join("\n")).into());
+    }
+    others.iter().for_each(|node| note(told(node)));
+    Ok(found)
 }
 
 /// Whether all nodes did what the fast path would have done.

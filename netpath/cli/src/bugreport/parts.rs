@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{
     super::{Failure, maps},
-    kernel,
+    kernel, redact,
 };
 
 /// One file of the archive.
@@ -84,7 +84,9 @@ pub(super) fn collect(topology: Option<&Topology>) -> Vec<Part> {
 }
 
 fn json(document: &impl Serialize) -> Result<Vec<u8>, Failure> {
-    serde_json::to_vec_pretty(document).map_err(|error| Failure::new(format!("JSON: {error}")))
+    let text = serde_json::to_string_pretty(document);
+    let text = text.map_err(|error| Failure::new(format!("JSON: {error}")))?;
+    Ok(redact::document(&text).into_bytes())
 }
 
 fn diagnosis(topology: Option<&Topology>) -> Result<Vec<u8>, Failure> {

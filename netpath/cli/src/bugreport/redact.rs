@@ -64,6 +64,28 @@ pub(super) fn listing(text: &str) -> String {
     lines.collect()
 }
 
+/// A document of netpath's own, without the comments of the rules that it quotes: JSON as `serde_json` prints it for people, one string
+/// a line besides its name.
+pub(super) fn document(text: &str) -> String {
+    let lines = text.lines().map(|line| {
+        let at = line.find('"').unwrap_or(line.len());
+        let first = at + string(&line[at..], '"').min(line.len() - at);
+        let value = match line[first..].find(": \"") {
+            Some(0) => first + 2,
+            _ => at,
+        };
+        let end = value + string(&line[value..], '"').min(line.len() - value);
+        match serde_json::from_str::<String>(&line[value..end]) {
+            Ok(said) if rule(&said) != said => {
+                let kept = serde_json::Value::from(rule(&said));
+                format!("{}{kept}{}", &line[..value], &line[end..])
+            }
+            _ => line.to_owned(),
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// A line with rules' comments: `--comment word`, `--comment "words"` of iptables and `comment "words"` of nft.
 fn rule(line: &str) -> String {
     let mut kept = String::new();
@@ -82,6 +104,11 @@ fn rule(line: &str) -> String {
         }
         let length = match after.starts_with('"') {
             true => string(after, '"'),
+            // Only iptables has them without quotes; else it is a word of a sentence.
+            false if !before.ends_with("--comment ") => {
+                rest = after;
+                continue;
+            }
             false => after.find(' ').unwrap_or(after.len()),
         };
         kept.push_str(&format!("\"{GONE}\""));
@@ -144,6 +171,42 @@ mod tests {
             listing("2: eth0\n    alias abc\n"),
             "2: eth0\n    alias (left out)\n"
         );
+    }
+
+    #[test]
+    fn comments_of_quoted_rules_go() {
+        #[derive(serde::Serialize)]
+        struct Quoting {
+            text: &'static str,
+            comment: &'static str,
+            list: [&'static str; 2],
+            empty: &'static str,
+            number: u32,
+        }
+        let quoting = |text, list| Quoting {
+            text,
+            comment: "a comment of one",
+            list,
+            empty: "",
+            number: 7,
+        };
+        let printed = |it: &Quoting| serde_json::to_string_pretty(it).expect("JSON");
+        let with = quoting(
+            "rule 1 of FORWARD: -A FORWARD -m comment --comment \"t \\\" abc\" -j DROP",
+            [
+                "ip saddr 10.0.0.1 drop comment \"abc\" # x",
+                "-m comment --comment abc",
+            ],
+        );
+        let without = quoting(
+            "rule 1 of FORWARD: -A FORWARD -m comment --comment \"(left out)\" -j DROP",
+            [
+                "ip saddr 10.0.0.1 drop comment \"(left out)\" # x",
+                "-m comment --comment \"(left out)\"",
+            ],
+        );
+        assert_eq!(document(&printed(&with)), printed(&without));
+        assert_eq!(document("[]"), "[]");
     }
 
     #[test]

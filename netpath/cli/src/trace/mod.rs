@@ -188,6 +188,10 @@ fn probes(args: &TraceArgs, context: &Context) -> Result<Exit, Failure> {
         },
     };
     context.catch_signals()?;
+    let file = match &args.write {
+        Some(path) => Some((begin(path)?, path)),
+        None => None,
+    };
     let mut session = Session::new()?;
     let found = session.probe(&request, &context.interrupted)?;
     for text in session.notes.iter().chain(&found.refused) {
@@ -195,8 +199,7 @@ fn probes(args: &TraceArgs, context: &Context) -> Result<Exit, Failure> {
     }
     tell_losses(found.untold.lost, found.untold.skipped);
     let document = api::Trace::of(&found, &session);
-    if let Some(path) = &args.write {
-        let mut file = begin(path)?;
+    if let Some((mut file, path)) = file {
         for (traced, shown) in found.packets.iter().zip(&document.packets) {
             let written = file.packet(&traced.packet, &session.places, &show::verdict(shown));
             written.map_err(|error| unwritten(path, &error))?;
@@ -309,6 +312,11 @@ fn tell_losses(lost: u64, skipped: u64) {
 
 /// What others may read: it is written as the one who asked for it.
 fn begin(path: &Path) -> Result<Pcapng<BufWriter<File>>, Failure> {
+    if path == Path::new("-") {
+        let problem =
+            "-w: packets are written to a file, and what became of them to stdout: name a file";
+        return Err(Refusal(problem.to_owned()).into());
+    }
     netpath::capabilities::act_as_self();
     let file = File::create(path).map_err(|error| unwritten(path, &error))?;
     Pcapng::new(BufWriter::new(file)).map_err(|error| unwritten(path, &error))

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use netpath::{
     api::{TraceStep, TracedPacket},
-    trace::is_arrival,
+    trace::{OF_A_WHOLE, is_arrival},
 };
 use netpath_bench::grouped;
 
@@ -107,6 +107,9 @@ fn happened(step: &TraceStep) -> String {
             }
         }
         ("consumed", _) => match &step.function {
+            Some(function) if function == OF_A_WHOLE => {
+                "put together with the other fragments".to_owned()
+            }
             Some(function) => format!("taken in by {function}"),
             None => "taken in".to_owned(),
         },

@@ -68,6 +68,7 @@ fn what_is_audited_conforms() {
         why: String::new(),
         count,
         reason: Some(netpath_common::PuntReason::Rules),
+        may_drop: false,
     };
     let count = netfilter::Count {
         packets: 3,
@@ -77,6 +78,7 @@ fn what_is_audited_conforms() {
         name: "n".to_owned(),
         place: NodePlace::Host,
         fast_path: Some(FastPathMode::Shadow),
+        has_shadow: false,
         items: vec![
             item(ItemKind::Rule, Group::Changes, Some(count)),
             item(ItemKind::Unread, Group::Unknown, None),

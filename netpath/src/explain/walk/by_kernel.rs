@@ -1,5 +1,7 @@
 //! Where the kernel decides.
 
+use netpath_common::Family;
+
 use super::{Fault, Given, Position, Taken, Trace, Walk, Ways, Why};
 use crate::{
     explain::{
@@ -93,8 +95,12 @@ impl Walk<'_> {
                 End::Leaves(leaving) => {
                     self.leaves(position, &given, *leaving, hop, trace, ways)?;
                 }
-                End::Delivered { packet } => {
-                    hop.outcome = "delivered".to_owned();
+                End::Delivered { mut packet } => {
+                    packet.length = trace.whole.unwrap_or(packet.length);
+                    hop.outcome = match trace.whole {
+                        Some(_) => "put together again, and delivered".to_owned(),
+                        None => "delivered".to_owned(),
+                    };
                     hop.packet = packet.clone();
                     trace.hops.push(hop);
                     trace.delivered = Some(Position {
@@ -155,7 +161,7 @@ impl Walk<'_> {
         &self,
         position: &Position,
         given: &Given,
-        leaving: Leaving,
+        mut leaving: Leaving,
         mut hop: Hop,
         mut trace: Trace,
         ways: &mut Ways,
@@ -167,6 +173,8 @@ impl Walk<'_> {
         hop.outcome = format!("sent out of {} to {}", leaving.dev, leaving.next_hop);
         if let Some(mtu) = leaving.fragments {
             hop.outcome += &format!(", in fragments of at most {mtu} bytes");
+            trace.whole.get_or_insert(leaving.packet.length);
+            leaving.packet.length = longest_fragment(&leaving.packet, mtu);
         }
         hop.egress = Some(leaving.dev.clone());
         hop.packet = leaving.packet.clone();
@@ -212,6 +220,15 @@ impl Walk<'_> {
         }
         Ok(())
     }
+}
+
+/// The longest of the fragments that a packet is cut into: all but the last carry a multiple of eight bytes (RFC 791, RFC 8200).
+fn longest_fragment(packet: &Packet, mtu: u32) -> u32 {
+    let headers = match packet.family() {
+        Family::V4 => 20,
+        Family::V6 => 40 + 8,
+    };
+    headers + (mtu.saturating_sub(headers) & !7)
 }
 
 /// Whether a packet is the answer to a connection's first.

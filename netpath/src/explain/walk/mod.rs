@@ -60,6 +60,8 @@ pub(super) struct Trace {
     pub fault: Option<Fault>,
     /// Where it is delivered.
     pub delivered: Option<Position>,
+    /// Its length before somebody cut it into fragments, of which the longest is followed.
+    pub whole: Option<u32>,
     seen: Vec<(PlaceId, Entry, Tuple)>,
 }
 
@@ -271,6 +273,7 @@ impl Trace {
             taken: Vec::new(),
             fault: None,
             delivered: None,
+            whole: None,
             seen: Vec::new(),
         }
     }

@@ -8,7 +8,7 @@ use super::{Going, Walk, routes::Why, stop};
 use crate::{
     kernel_way::{Cause, End, KernelWayError, Outcome, Place, Unknown, kernel::LOOPBACK},
     netfilter::nft::Hook,
-    netlink::{NoWay, Resolved, RouteKind, XfrmDirection},
+    netlink::{Lookup, NoWay, Resolved, RouteKind, XfrmDirection},
 };
 
 /// ICMP "destination unreachable" of either family.
@@ -177,6 +177,10 @@ impl Walk<'_> {
         let is_blackhole = self.state.has_route(kind, self.packet.destination);
         let dev = of;
         match (mode, is_blackhole) {
+            // The filter is only asked about what has a way (`ip_route_input_slow`).
+            _ if is_blackhole && self.leads_nowhere()? => {
+                self.drop(Place::Route, Cause::Route { kind })
+            }
             (0, _) => self.drop(Place::Route, Cause::Route { kind }),
             (mode, false) => self.drop(Place::ReversePath, Cause::ReversePath { dev, mode }),
             (mode, true) => {
@@ -184,6 +188,22 @@ impl Walk<'_> {
                 self.drop(Place::ReversePath, cause)
             }
         }
+    }
+
+    /// Whether the kernel would drop whatever is sent there, wherever it came from.
+    fn leads_nowhere(&self) -> Result<bool, KernelWayError> {
+        let found = self.kernel.resolve(&Lookup {
+            iif: None,
+            oif: None,
+            source: None,
+            destination: self.packet.destination,
+            tos: self.packet.tos & 0xfc,
+            mark: self.packet.mark,
+            protocol: None,
+            ports: None,
+            flow_label: self.packet.flow_label,
+        })?;
+        Ok(matches!(found, Err(NoWay::Dropped)))
     }
 
     /// Whose setting applies, and what it is.

@@ -129,6 +129,7 @@ fn legacy(
             why: why.to_string(),
             count: None,
             reason: None,
+            may_drop: false,
         }]),
     }
 }

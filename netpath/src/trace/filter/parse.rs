@@ -61,6 +61,9 @@ struct Qualifiers<'a> {
     kind: Kind,
 }
 
+/// How many parentheses and `not` may stand within one another.
+const DEEPEST: usize = 100;
+
 /// Protocols, and whether a port may follow.
 const PROTOCOLS: [&str; 6] = ["ip", "ip6", "tcp", "udp", "icmp", "icmp6"];
 
@@ -68,6 +71,8 @@ struct Parser<'a> {
     text: &'a str,
     words: Vec<Word<'a>>,
     next: usize,
+    /// Parentheses and `not` that the next word is within.
+    depth: usize,
     /// Those of the last value.
     last: Option<Qualifiers<'a>>,
 }
@@ -77,6 +82,7 @@ pub(super) fn parse(text: &str) -> Result<Filter, FilterError> {
         text,
         words: words(text),
         next: 0,
+        depth: 0,
         last: None,
     };
     if parser.words.is_empty() {
@@ -114,6 +120,17 @@ impl<'a> Parser<'a> {
 
     fn term(&mut self) -> Result<Filter, FilterError> {
         let word = self.peek().ok_or_else(|| self.ends("a primitive"))?;
+        if self.depth >= DEEPEST {
+            let problem = format!("more than {DEEPEST} parentheses and `not` within one another");
+            return Err(self.refuse(word, &problem));
+        }
+        self.depth += 1;
+        let found = self.one(word);
+        self.depth -= 1;
+        found
+    }
+
+    fn one(&mut self, word: Word<'a>) -> Result<Filter, FilterError> {
         match word.text {
             "not" | "!" => {
                 self.next += 1;

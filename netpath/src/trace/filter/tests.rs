@@ -122,3 +122,13 @@ fn a_filter_that_is_too_long_is_refused_whole() {
     let error = Filter::parse(&text).expect_err("too long");
     assert!(error.problem.contains("there is room for 48"), "{error}");
 }
+
+#[test]
+fn what_is_within_too_much_is_refused() {
+    for (open, close) in [("(", ")"), ("not ", "")] {
+        let nested = |depth: usize| format!("{}icmp{}", open.repeat(depth), close.repeat(depth));
+        assert!(Filter::parse(&nested(40)).is_ok());
+        let error = Filter::parse(&nested(100_000)).expect_err("too deep");
+        assert!(error.problem.contains("within one another"), "{error}");
+    }
+}
