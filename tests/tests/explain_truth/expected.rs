@@ -13,7 +13,7 @@ use netpath_tests::random_rules::ip;
 use crate::{
     case::Case,
     changes::OUTSIDE,
-    seen::{Delivery, Leg, Seen, Sighting},
+    seen::{Delivery, Leg, Seen, Sighting, Told},
     world::{World, outside},
 };
 
@@ -231,7 +231,17 @@ impl Expected {
             .collect();
         match (&self.error, told.as_slice()) {
             (None, []) => true,
-            (None, _) => false,
+            // Delivered elsewhere than it was to, it finds nobody who waits for it there.
+            (None, told) => {
+                let is_its = |it: &&Told| {
+                    let is_there = self
+                        .delivered
+                        .as_ref()
+                        .is_some_and(|its| its.place == it.place);
+                    is_there && NOBODY_LISTENS.contains(&it.text.as_str())
+                };
+                told.iter().all(is_its)
+            }
             // It was made, but a rule or the lack of a route keeps it from leaving.
             (Some((_, error)), []) => {
                 let was_counted =
@@ -253,6 +263,9 @@ impl Expected {
         }
     }
 }
+
+/// What a host says of a packet that no socket is for.
+const NOBODY_LISTENS: [&str; 3] = ["a TCP reset", "ICMP 3/3", "ICMP 1/4"];
 
 /// What the programs themselves tell a sender, by what the next hop takes.
 fn by_program(hop: &Hop) -> Option<String> {
