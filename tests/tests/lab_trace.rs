@@ -472,7 +472,8 @@ fn it_waits_until_a_neighbour_is_given_up() {
     for to in ["100.100.198.77", "fd00:198::77"] {
         let packet = vanished(&lab, &format!("@a1 {to}"));
         assert_eq!(packet["place"], lab.name("A"), "{packet:#}");
-        let why = packet["why"].as_str().expect("a reason");
+        let why = packet["why"].as_str();
+        let why = why.unwrap_or_else(|| panic!("{packet:#}"));
         assert!(why.contains("the neighbour does not answer"), "{packet:#}");
         assert!(
             packet["nanoseconds"].as_u64() > Some(1_000_000_000),
