@@ -67,7 +67,7 @@ pub trait View {
     /// A copy of `N` bytes at any offset from the start of the frame; `None` where it ends before.
     fn copy<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
 
-    /// [`ends::transport_v6`].
+    /// What is behind the header of the IPv6 packet that begins so many bytes from the start of the frame.
     fn transport_v6(&self, at: u32) -> Option<Transport>;
 }
 
