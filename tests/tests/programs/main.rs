@@ -9,6 +9,7 @@ mod cost;
 mod deliver;
 mod dropped;
 mod kernels;
+mod loading;
 mod malformed;
 mod prefixes;
 mod punted;

@@ -294,7 +294,7 @@ pub const REMOVALS: &[Removal] = &[
         "parse: IPv6 ports behind extension headers",
         PARSE,
         "fn ipv6_flow",
-        &["let found = packed_behind_extensions(skb, next_header.into());"],
+        &["let found = parse_behind_extensions(skb, next_header.into());"],
         &["let found = u64::from(next_header);"],
     ),
     removal(
@@ -415,7 +415,7 @@ pub const REMOVALS: &[Removal] = &[
         "side: ICMP errors follow what they quote",
         "side.rs",
         "fn inside",
-        &["None if quotes_inside(skb, packet) => Ok(SOMEBODY),"],
+        &["None if F::quotes_inside(skb) != 0 => Ok(SOMEBODY),"],
         &[],
     ),
     removal(
@@ -547,14 +547,14 @@ pub const REMOVALS: &[Removal] = &[
         "connections: IPv4 is noted",
         PIPELINE,
         "fn note",
-        &["Some(Network::V4) => connections::enter::<V4>(skb),"],
+        &["Some(Network::V4) => V4::enter(skb),"],
         &["Some(Network::V4) => {}"],
     ),
     removal(
         "connections: IPv6 is noted",
         PIPELINE,
         "fn note",
-        &["Some(Network::V6) => connections::enter::<V6>(skb),"],
+        &["Some(Network::V6) => V6::enter(skb),"],
         &["Some(Network::V6) => {}"],
     ),
     removal(
@@ -571,7 +571,7 @@ pub const REMOVALS: &[Removal] = &[
     removal(
         "connections: fragments follow their ends",
         CONNECTIONS,
-        "fn enter",
+        "fn enter_of",
         &["let pieces = F::without_ports(&key);"],
         &["let pieces = key;"],
     ),
