@@ -56,3 +56,9 @@ pub fn assert_ends(output: &Output, status: i32, on_stderr: &[&str]) {
 pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("UTF-8")
 }
+
+/// The number that an environment variable of this name says.
+pub fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
+}

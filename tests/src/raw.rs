@@ -2,7 +2,7 @@
 
 use std::{
     net::IpAddr,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::{AsRawFd, FromRawFd as _, OwnedFd},
 };
 
 use netpath_common::Family;
@@ -10,6 +10,26 @@ use nix::sys::socket::{SockaddrStorage, recvfrom, setsockopt, sockopt};
 
 /// More than any packet of a test's.
 const PACKET_MAX: usize = 4096;
+
+/// Sets an option that is a number, of those that nix has no name for.
+pub fn set_option(socket: &impl AsRawFd, level: i32, name: i32, value: i32) {
+    // SAFETY: the socket is open, and the value is an int that outlives the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<i32>() as libc::socklen_t,
+        )
+    };
+    assert_eq!(
+        result,
+        0,
+        "option {level}/{name}: {}",
+        std::io::Error::last_os_error()
+    );
+}
 
 /// Of one protocol.
 #[derive(Debug)]

@@ -14,7 +14,6 @@ mod world;
 
 use std::{
     collections::BTreeMap,
-    env,
     fmt::Write as _,
     time::{Duration, Instant},
 };
@@ -24,6 +23,7 @@ use netpath::{
     kernel_way::{Packet, Transport},
     random::SplitMix64,
 };
+use netpath_tests::command;
 
 use self::{
     case::Case,
@@ -40,11 +40,6 @@ const PACKETS: usize = 20;
 /// How long something may take that is not said; and something that is.
 const QUIET: Duration = Duration::from_millis(6);
 const LATE: Duration = Duration::from_millis(600);
-
-fn number(name: &str) -> Option<u64> {
-    let text = env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
-}
 
 /// What came out of it all.
 #[derive(Default)]
@@ -71,8 +66,8 @@ impl Tally {
 
 #[test]
 fn what_is_said_is_what_becomes_of_it() {
-    let cases = number("NETPATH_EXPLAIN_CASES").map_or(CASES, |cases| cases as usize);
-    let seed = number("NETPATH_EXPLAIN_SEED").unwrap_or(SEED);
+    let cases = command::number("NETPATH_EXPLAIN_CASES").map_or(CASES, |cases| cases as usize);
+    let seed = command::number("NETPATH_EXPLAIN_SEED").unwrap_or(SEED);
     let begun = Instant::now();
     let mut tally = Tally::default();
     let mut labs = 0;

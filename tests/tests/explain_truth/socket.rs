@@ -7,6 +7,7 @@ use std::{
 
 use netpath::kernel_way::{Packet, Transport};
 use netpath_common::Family;
+use netpath_tests::raw::set_option as set;
 use nix::sys::socket::{MsgFlags, SockaddrStorage, bind, connect, sendto};
 
 /// What is sent, as far as sockets can be told.
@@ -28,25 +29,6 @@ fn open(family: Family, kind: i32, protocol: i32) -> OwnedFd {
     assert!(file >= 0, "a socket: {}", std::io::Error::last_os_error());
     // SAFETY: the kernel has just given it to this process.
     unsafe { OwnedFd::from_raw_fd(file) }
-}
-
-fn set(socket: &OwnedFd, level: i32, name: i32, value: i32) {
-    // SAFETY: the socket is open, and the value is an int that outlives the call.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            name,
-            (&raw const value).cast(),
-            size_of::<i32>() as libc::socklen_t,
-        )
-    };
-    assert_eq!(
-        result,
-        0,
-        "option {level}/{name}: {}",
-        std::io::Error::last_os_error()
-    );
 }
 
 /// A datagram socket of both families that others may share the port of.

@@ -10,7 +10,7 @@ mod seen;
 mod told;
 mod world;
 
-use std::{env, fmt::Write as _, time::Instant};
+use std::{fmt::Write as _, time::Instant};
 
 use netpath::{
     kernel_way::{
@@ -20,6 +20,7 @@ use netpath::{
     random::SplitMix64,
 };
 use netpath_common::Family;
+use netpath_tests::command;
 
 use self::{packets::Sent, seen::Seen, world::World};
 
@@ -27,11 +28,6 @@ const CASES: usize = 250;
 const SEED: u64 = 20_261_127;
 /// Of each world. Its router answers no more than five packets of one source at once.
 const PACKETS: usize = 10;
-
-fn number(name: &str) -> Option<u64> {
-    let text = env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
-}
 
 /// What came out of it all.
 #[derive(Default)]
@@ -50,8 +46,8 @@ struct Tally {
 
 #[test]
 fn what_is_said_is_what_becomes_of_it() {
-    let cases = number("NETPATH_KERNEL_WAY_CASES").map_or(CASES, |cases| cases as usize);
-    let seed = number("NETPATH_KERNEL_WAY_SEED").unwrap_or(SEED);
+    let cases = command::number("NETPATH_KERNEL_WAY_CASES").map_or(CASES, |cases| cases as usize);
+    let seed = command::number("NETPATH_KERNEL_WAY_SEED").unwrap_or(SEED);
     let begun = Instant::now();
     let mut tally = Tally::default();
     let mut worlds = 0;

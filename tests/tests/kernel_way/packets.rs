@@ -1,9 +1,6 @@
 //! Random packets.
 
-use std::{
-    net::{IpAddr, UdpSocket},
-    os::fd::AsRawFd as _,
-};
+use std::net::{IpAddr, UdpSocket};
 
 use netpath::{
     kernel_way::{Entry, Leaving, Packet, Tracked, Transport},
@@ -11,7 +8,10 @@ use netpath::{
     random::SplitMix64,
 };
 use netpath_common::{Family, Ifindex, Mac};
-use netpath_tests::random_rules::{DEAD, ip, one};
+use netpath_tests::{
+    random_rules::{DEAD, ip, one},
+    raw::set_option,
+};
 
 use super::world::World;
 
@@ -216,17 +216,7 @@ impl Sent {
             ],
         };
         for (level, name, value) in options {
-            // SAFETY: the socket is open, and the value is an int that outlives the call.
-            let result = unsafe {
-                libc::setsockopt(
-                    socket.as_raw_fd(),
-                    level,
-                    name,
-                    (&raw const value).cast(),
-                    size_of::<i32>() as libc::socklen_t,
-                )
-            };
-            assert_eq!(result, 0, "option {name}");
+            set_option(socket, level, name, value);
         }
     }
 }
