@@ -17,12 +17,17 @@ const AT_ONCE: usize = 500;
 const FIRST: u16 = 1024;
 const PORTS: u16 = 60_000;
 
-/// Sends two UDP datagrams each of so many flows, no two of which have the same ports, from an endpoint to a host that answers
-/// none. The kernel's tables of the least recently used let go first of what was used only once.
+/// Sends so many UDP datagrams of each of so many flows, no two of which have the same ports, from an endpoint to a host that
+/// answers none. The kernel's tables of the least recently used let go first of what was used only once.
 ///
 /// # Panics
 /// When the number is none of whole batches, or the kernel does not take them all.
-pub fn flood(lab: &Lab, from: &str, (source, to): (IpAddr, IpAddr), flows: usize) {
+pub fn flood(
+    lab: &Lab,
+    from: &str,
+    (source, to): (IpAddr, IpAddr),
+    (flows, datagrams): (usize, usize),
+) {
     assert_eq!(flows % AT_ONCE, 0, "whole batches");
     let targets: Vec<SockaddrStorage> = (FIRST..FIRST + PORTS)
         .map(|port| SocketAddr::new(to, port).into())
@@ -36,7 +41,7 @@ pub fn flood(lab: &Lab, from: &str, (source, to): (IpAddr, IpAddr), flows: usize
             let mut next = 0;
             for _ in 0..of_this / AT_ONCE {
                 next = batch.aim(&targets, next);
-                for _ in 0..2 {
+                for _ in 0..datagrams {
                     let sent = batch.send(socket.as_fd()).expect("sendmmsg");
                     assert_eq!(sent, AT_ONCE, "datagrams that the kernel took");
                 }

@@ -10,7 +10,8 @@ use netpath::probe::frame::{FrameBuilder, TPID_VLAN, Tag};
 use netpath_tests::{
     Family, between,
     connections::{
-        Pushed, address, flood, kernel_connections, patience, redirects, set_option, up,
+        Pushed, address, flood, kernel_connections, patience, prepare, redirects, set_option,
+        topology, up,
     },
     lab::Lab,
 };
@@ -213,7 +214,9 @@ fn a_frame_with_a_priority_takes_its_connection_to_the_kernel() {
 }
 
 /// How many flows a pod makes in each family, more than a table has room for; half a million by `NETPATH_FLOOD=500000`.
-const FLOWS: usize = 100_000;
+fn flows() -> usize {
+    env::var("NETPATH_FLOOD").map_or(100_000, |it| it.parse().expect("a number"))
+}
 
 /// A connection of a2's through a service, by UDP.
 struct Idle {
@@ -294,16 +297,47 @@ fn assert_all_live((idle, pushed): (Vec<Idle>, Vec<Pushed>)) {
 
 #[test]
 fn a_pod_that_floods_takes_no_connection_from_others() {
-    let flows = env::var("NETPATH_FLOOD").map_or(FLOWS, |it| it.parse().expect("a number"));
+    let flows = flows();
     let lab = up(true);
     with_kube_proxy(&lab);
     let others = others(&lab);
     for family in Family::ALL {
         let before = lab.traffic_now("A");
         let ends = (address("a1", family), address("a2", family));
-        flood(&lab, "a1", ends, flows);
+        flood(&lab, "a1", ends, (flows, 2));
         let counted = lab.traffic_now("A").since(&before);
         assert_eq!(counted.row("va1 > va2 redirect_peer").0, 2 * flows as u64);
+    }
+    assert_all_live(others);
+}
+
+/// What a pod sends by the kernel's NAT takes room in the table. Those that had more than one packet keep theirs before any of one
+/// packet, however many of these there are.
+#[test]
+fn a_pod_that_floods_a_service_takes_no_connection_from_others() {
+    // Both families' together are fewer than conntrack has room for.
+    let flows = flows().min(100_000);
+    let room = flows / 6;
+    let key = format!("\"accept\"\nmax_connections = {room}");
+    let lab = Lab::up(&topology().replace("\"accept\"", &key));
+    prepare(&lab, true);
+    with_kube_proxy(&lab);
+    let others = others(&lab);
+    let ways = [
+        (Family::V4, "iptables", "10.96.0.99"),
+        (Family::V6, "ip6tables", "fd00:96::99"),
+    ];
+    for (family, program, service) in ways {
+        let pod = address("a2", family);
+        let rule =
+            format!("-t nat -A PREROUTING -p udp -d {service} -j DNAT --to-destination {pod}");
+        lab.run("A", &format!("{program} -w {rule}"));
+        let before = lab.traffic_now("A");
+        let ends = (address("a1", family), service.parse().expect("an address"));
+        flood(&lab, "a1", ends, (flows, 1));
+        let counted = lab.traffic_now("A").since(&before);
+        let delivered = counted.row("va1 > va2 deliver").0;
+        assert_eq!(delivered, flows as u64, "{counted:?}");
     }
     assert_all_live(others);
 }
