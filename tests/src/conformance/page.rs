@@ -28,6 +28,10 @@ that by a random number of the socket (`skb->l4_hash`), netpath by addresses and
 Those of the cases that are about packets, and not about frames or neighbours, are also sent between nodes that are joined
 by a tun device each, and so without Ethernet headers (`tests/tests/conformance_tun.rs`).
 
+Whole connections that the kernel translates are cases here where node A does it for its Service. NodePorts, a hostPort, Docker's
+published ports, a pod that reaches itself, rules by connections' states, and ten thousand connections of all these at once, fast
+path off and on, are in `tests/tests/lab_connections`.
+
 `cargo xtask conformance` runs the cases and writes this page. Do not edit it: the cases and the explanations are in
 `tests/src/conformance/`. `cargo xtask stages` leaves out each stage of the programs in turn, and every check that a
 stage consists of: without any one of them at least one case fails.

@@ -5,6 +5,7 @@
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    process::Command,
     time::Duration,
 };
 
@@ -55,12 +56,14 @@ pub(super) fn add(list: &mut List<'_>, flow: &Flow) {
         server: (flow.path.receiver(), flow.destination),
         service,
     };
-    let cases: [(&str, Speak); 5] = [
+    let cases: [(&str, Speak); 7] = [
         ("UDP, questions and answers", datagrams),
         ("UDP, beside the same two directly", beside),
         ("UDP, in fragments both ways", fragments),
         ("UDP, nobody listens", nobody),
         ("TCP, 200 KB and back", stream),
+        ("UDP, the client translated, too", masqueraded),
+        ("ICMP, echoes", echoes),
     ];
     for (name, speak) in cases {
         let work = move |lab: &Lab| {
@@ -95,11 +98,10 @@ struct Nat<'a> {
 
 impl<'a> Nat<'a> {
     fn new(lab: &'a Lab, talk: Talk) -> Self {
-        let tables = match talk.service {
-            IpAddr::V4(_) => "iptables",
-            IpAddr::V6(_) => "ip6tables",
+        let nat = Self {
+            lab,
+            tables: tables(talk),
         };
-        let nat = Self { lab, tables };
         let to = SocketAddr::new(talk.server.1, PORT);
         for protocol in ["udp", "tcp"] {
             nat.rules(&format!(
@@ -107,6 +109,14 @@ impl<'a> Nat<'a> {
                 talk.service
             ));
         }
+        let icmp = match talk.service {
+            IpAddr::V4(_) => "icmp",
+            IpAddr::V6(_) => "icmpv6",
+        };
+        nat.rules(&format!(
+            "-A PREROUTING -d {} -p {icmp} -j DNAT --to-destination {}",
+            talk.service, talk.server.1
+        ));
         nat
     }
 
@@ -123,6 +133,13 @@ impl Drop for Nat<'_> {
     fn drop(&mut self) {
         self.rules("-F");
         self.rules("-X");
+    }
+}
+
+fn tables(talk: Talk) -> &'static str {
+    match talk.service {
+        IpAddr::V4(_) => "iptables",
+        IpAddr::V6(_) => "ip6tables",
     }
 }
 
@@ -196,6 +213,35 @@ fn beside(lab: &Lab, talk: Talk) -> Vec<String> {
         _ => question(&direct, &server, 100),
     };
     told((0..6).map(ask).collect())
+}
+
+/// As a NodePort is led to another node: the server sees node A.
+fn masqueraded(lab: &Lab, talk: Talk) -> Vec<String> {
+    let nat = Nat {
+        lab,
+        tables: tables(talk),
+    };
+    let to = talk.server.1;
+    nat.rules(&format!(
+        "-A POSTROUTING -d {to} -p udp --dport {PORT} -j MASQUERADE"
+    ));
+    datagrams(lab, talk)
+}
+
+/// The client's kernel takes only answers of whom it asked.
+fn echoes(lab: &Lab, talk: Talk) -> Vec<String> {
+    let mut ping = Command::new("ping");
+    ping.args(["-q", "-c", "5", "-i", "0.01", "-W", "2"]);
+    ping.arg(talk.service.to_string());
+    let ping = lab.netns(talk.client.0).run(|| ping.output());
+    let output = ping
+        .expect("the namespace is there")
+        .expect("ping is there");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let counted = said.lines().find(|line| line.contains(" received"));
+    let counted = counted.unwrap_or_else(|| panic!("{output:?}"));
+    let received = counted.split(", ").nth(1).expect("what was received");
+    vec![format!("of 5 echoes {received}")]
 }
 
 fn fragments(lab: &Lab, talk: Talk) -> Vec<String> {
