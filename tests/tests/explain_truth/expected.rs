@@ -147,12 +147,8 @@ impl Expected {
                         expected.unreachable(&asking, family);
                     }
                     None if text.contains("round in circles") => expected.is_loop = true,
-                    None if last.is_some_and(|hop| {
-                        hop.outcome.contains("is down")
-                            && hop.ingress.is_some()
-                            && way.hops.len() == 1
-                    }) =>
-                    {
+                    // Nothing comes in by what is down.
+                    None if way.hops.len() == 1 && last.is_some_and(is_down_itself) => {
                         expected.arrived.clear();
                     }
                     None => {}
@@ -266,6 +262,12 @@ impl Expected {
 
 /// What a host says of a packet that no socket is for.
 const NOBODY_LISTENS: [&str; 3] = ["a TCP reset", "ICMP 3/3", "ICMP 1/4"];
+
+/// Whether the interface is down that the packet would come in by.
+fn is_down_itself(hop: &Hop) -> bool {
+    let ingress = hop.ingress.as_deref();
+    ingress.is_some_and(|dev| hop.outcome.starts_with(&format!("{dev} is down")))
+}
 
 /// What the programs themselves tell a sender, by what the next hop takes.
 fn by_program(hop: &Hop) -> Option<String> {
