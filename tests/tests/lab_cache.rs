@@ -298,9 +298,16 @@ fn packets_of_each() -> u64 {
 /// goes back, and in the end all are there.
 #[test]
 fn every_packet_is_counted_whenever_it_is_read() {
+    for (to, from, header) in [("10.1.2.2", "0.0.0.0", 20), ("fd00:1:2::2", "::", 40)] {
+        let any = from.parse().expect("an address");
+        is_counted_whenever_it_is_read(to.parse().expect("an address"), any, header);
+    }
+}
+
+/// To an address, from any of its family, whose header has so many bytes.
+fn is_counted_whenever_it_is_read(to: IpAddr, any: IpAddr, header: u64) {
     let each = packets_of_each();
     let lab = Lab::up(NODES);
-    let to: IpAddr = "10.1.2.2".parse().expect("an address");
     let ends = ["a1", "a3"].map(|endpoint| {
         let ifindex = |endpoint| lab.record("A", endpoint).host_ifindex;
         let hop = HopKey::new(ifindex(endpoint), ifindex("a2"), Verdict::RedirectPeer);
@@ -310,7 +317,7 @@ fn every_packet_is_counted_whenever_it_is_read() {
     let send = |(netns, _, begun): &(Netns, HopKey, AtomicU64), cpu| {
         inside(netns, || {
             on_cpu(cpu);
-            let socket = UdpSocket::bind(("0.0.0.0", 0)).expect("a port");
+            let socket = UdpSocket::bind((any, 0)).expect("a port");
             for _ in 0..each {
                 begun.fetch_add(1, SeqCst);
                 let sent = socket.send_to(&[0x77; 18], (to, PORT));
@@ -345,10 +352,10 @@ fn every_packet_is_counted_whenever_it_is_read() {
         }
     });
     println!("{reads} reads");
-    // 18 bytes of payload, UDP, IPv4, Ethernet.
+    // 18 bytes of payload, UDP, IP, Ethernet.
     let hops = datapath.maps.hops().expect("the counters");
     for (_, hop, _) in &ends {
-        assert_eq!(hops[hop].bytes, each * (18 + 8 + 20 + 14));
+        assert_eq!(hops[hop].bytes, each * (18 + 8 + header + 14));
     }
     let cached = datapath.maps.hop_hits.all().expect("the rows of hits");
     let cached: u64 = cached.values().map(|row| row.packets).sum();
