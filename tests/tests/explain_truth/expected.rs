@@ -32,6 +32,8 @@ pub struct Expected {
     /// Who is to be told of one: the packet's source as it is there, or as it was sent, where the translation is undone.
     sender: IpAddr,
     first_sender: IpAddr,
+    /// Traffic class of what was sent last: an ICMP error is of it, too, and is routed by it.
+    tos: u8,
     /// Of such errors, before the packet was sent.
     counted: Option<(String, Family, String, u64)>,
 }
@@ -94,6 +96,7 @@ impl Expected {
                 .last()
                 .map_or(way.packet.source, |hop| hop.packet.source),
             first_sender: way.packet.source,
+            tos: way.hops.last().map_or(way.packet.tos, |hop| hop.packet.tos),
             counted: None,
         };
         match &way.end {
@@ -213,9 +216,13 @@ impl Expected {
             return true;
         };
         let to = self.sender.to_string();
-        let got = world
-            .lab
-            .inside(place, || command::run("ip", &["route", "get", &to], ""));
+        let mut get = vec!["route", "get", &to];
+        // Errors of IPv6 have none; rules of IPv4 look at these bits.
+        let tos = format!("{:#x}", self.tos & 0x1c);
+        if self.sender.is_ipv4() {
+            get.extend(["tos", &tos, "ipproto", "icmp"]);
+        }
+        let got = world.lab.inside(place, || command::run("ip", &get, ""));
         got.is_ok_and(|got| !got.starts_with("local"))
     }
 
