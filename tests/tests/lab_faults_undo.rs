@@ -217,7 +217,8 @@ fn a_signal_at_any_moment_leaves_the_old_or_the_new() {
     lab.rewrite(&changed());
     let steps = lab.plan().len();
     let by_change = (0..=steps).map(Moment::Changes);
-    let by_time = (1..=15).map(|tens| Moment::After(Duration::from_millis(10 * tens)));
+    // Also before the first change and behind the last.
+    let by_time = (1..=8).map(|n| Moment::After(Duration::from_millis(20 * n)));
     let (mut undone, mut done) = (0, 0);
     let mut before = None;
     for moment in by_change.chain(by_time) {
