@@ -122,6 +122,23 @@ fn what_is_no_file_in_a_locks_place_is_refused_at_once() {
     }
 }
 
+/// Unmounting it would race with others that pin something there.
+#[test]
+fn a_bpffs_that_netpath_mounted_stays() {
+    let lab = Lab::prepare(ONE_NODE);
+    assert_script(
+        &lab,
+        "mounted() { grep -c ' /sys/fs/bpf bpf ' /proc/self/mounts; }\n\
+         until ! umount /sys/fs/bpf 2>/dev/null; do :; done\n\
+         test $(mounted) = 0 || { echo still mounted; exit 1; }\n\
+         $NETPATH up -f $FILE || exit 1\n\
+         test $(mounted) = 1 || { echo after up: $(mounted); exit 1; }\n\
+         $NETPATH down -f $FILE || exit 1\n\
+         test $(mounted) = 1 || { echo after down: $(mounted); exit 1; }\n\
+         test ! -e /sys/fs/bpf/netpath",
+    );
+}
+
 /// What is pinned below is not seen, and its programs run on.
 #[test]
 fn a_bpffs_over_another_one_is_said() {
@@ -261,4 +278,75 @@ fn a_fast_path_that_fails_at_the_third_interface_is_undone_or_told() {
     for dst in addresses("a2") {
         lab.assert_reaches("a1", dst, 63);
     }
+}
+
+/// Detaching is refused where another thing is in the place of a link's pin. The link itself lives on.
+struct Aside {
+    pin: PathBuf,
+    link: PathBuf,
+}
+
+impl Aside {
+    fn of_the_uplink(lab: &Lab) -> Self {
+        let links = format!("/sys/fs/bpf/netpath/{}/links", lab.name("A"));
+        let aside = Self {
+            pin: PathBuf::from(links).join("from_uplink@up0"),
+            link: PathBuf::from("/sys/fs/bpf").join(lab.name("aside")),
+        };
+        fs::rename(&aside.pin, &aside.link).expect("rename");
+        fs::create_dir(&aside.pin).expect("mkdir");
+        aside
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        let back = fs::remove_dir(&self.pin).and_then(|()| fs::rename(&self.link, &self.pin));
+        if let Err(error) = back {
+            eprintln!("{}: {error}", self.link.display());
+        }
+    }
+}
+
+#[test]
+fn a_fast_path_that_stays_on_at_the_third_interface_is_told_and_goes_with_the_next_off() {
+    // A filter goes in one request that nobody can let fail.
+    if attach_mode().expect("the kernel answers") == AttachMode::Clsact {
+        return;
+    }
+    let lab = Lab::up(ONE_NODE);
+    let aside = Aside::of_the_uplink(&lab);
+    let selection = Selection {
+        node: Some(lab.name("A")),
+        endpoint: None,
+        ..Selection::default()
+    };
+    let mut told = Vec::new();
+    let result = provision::set_fast_path(false, &selection, &mut |change| {
+        told.push(change.to_string());
+    });
+    let error = result.expect_err("it cannot be detached").to_string();
+    let status = lab.status("A");
+    drop(aside);
+    assert!(
+        error.contains("up0") && error.contains("while undoing"),
+        "{error}"
+    );
+    let off = ["va1", "va2"].map(|dev| format!("~ fast path {dev} on {}: off", lab.name("A")));
+    assert_eq!(told, off);
+    // What was switched is as it was wished before, and what is in the way is told.
+    let modes = status.endpoints.iter().map(|it| it.interface.fast_path);
+    assert_eq!(
+        Vec::from_iter(modes),
+        [FastPath::On, FastPath::On],
+        "{status:?}"
+    );
+    let ids: Vec<&str> = status.findings().map(|finding| finding.id).collect();
+    assert_eq!(ids, ["link_unpinned"], "{status:?}");
+    lab.fast_path(false, "A", None);
+    let status = lab.status("A");
+    assert_eq!(status.fast_path, FastPath::Off, "{status:?}");
+    assert!(!lab.told("A").contains(&"link_unpinned"), "{status:?}");
+    let programs = lab.run("A", "bpftool net show");
+    assert!(!programs.contains("from_"), "{programs}");
 }

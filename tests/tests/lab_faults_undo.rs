@@ -1,10 +1,29 @@
 //! An `up` that fails half-way or is interrupted leaves everything as it was before.
 
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    os::unix::process::ExitStatusExt as _,
+    process::Output,
+    thread,
+    time::Duration,
+};
+
 use netpath::provision::{self, ProvisionError, UpOptions};
-use netpath_tests::lab::{Lab, ONE_NODE, TWO_NODES, addresses, portrait};
+use netpath_common::GateWord;
+use netpath_tests::{
+    command::{TempFile, run_netpath},
+    lab::{Lab, ONE_NODE, TWO_NODES, addresses, portrait},
+    netpath,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 const PLACES: [&str; 6] = ["A", "B", "a1", "a2", "b1", "b2"];
-const MAPS: [&str; 9] = [
+const MAPS: [&str; 11] = [
+    "settings",
+    "features",
     "endpoints_v4",
     "endpoints_v6",
     "routes_v4",
@@ -36,10 +55,24 @@ fn state(lab: &Lab) -> Vec<(String, String)> {
             entries.sort();
             all.push((format!("{map} of {node}"), entries.join("\n")));
         }
+        all.push((format!("gates of {node}"), gates(lab, node)));
         let programs = lab.run(node, "bpftool net show");
         all.push((format!("programs of {node}"), programs));
     }
     all
+}
+
+/// The gates that are not shut, by the interfaces that share a word.
+fn gates(lab: &Lab, node: &str) -> String {
+    let gates = lab.datapath(node).maps.gates;
+    let open = gates.filtered(|word| *word != GateWord::default());
+    let mut lines: Vec<String> = open
+        .expect("gates")
+        .iter()
+        .map(|(index, word)| format!("{index}: {word:?}"))
+        .collect();
+    lines.sort();
+    lines.join("\n")
 }
 
 fn assert_same(lab: &Lab, before: &[(String, String)], when: &str) {
@@ -51,7 +84,8 @@ fn assert_same(lab: &Lab, before: &[(String, String)], when: &str) {
     }
 }
 
-/// Another file: an address of an uplink, another route, another address of an endpoint, something new.
+/// Another file: an address of an uplink, other routes, another address of an endpoint and one less, an MTU, a first prefix
+/// behind one, a policy, something new.
 fn changed() -> String {
     TWO_NODES
         .replace(
@@ -60,9 +94,14 @@ fn changed() -> String {
         )
         .replace(
             r#"    { dst = "fd00:4::/64", via = "fd00:198::253" },"#,
-            r#"    { dst = "10.0.7.0/24", via = "100.100.198.253" },"#,
+            r#"    { dst = "10.0.8.0/23", via = "100.100.198.253" },"#,
         )
+        .replacen(r#""drop""#, r#""accept""#, 1)
         .replace("10.0.2.2/24", "10.0.22.2/24")
+        .replace("10.0.2.0/24", "10.0.22.0/24")
+        .replace(r#", "fd00:4::2/64""#, "")
+        .replace(r#""va1" }"#, r#""va1", mtu = 1400 }"#)
+        .replace(r#""vb2" }"#, r#""vb2", prefixes = ["10.0.8.0/28"] }"#)
         .replace(
             r#"{ name = "@b2","#,
             r#"{ name = "@b9", addresses = ["10.0.9.2/24"], host_dev = "vb9" },
@@ -77,10 +116,9 @@ fn changed_without_b1() -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-#[test]
-fn a_change_that_is_interrupted_anywhere_leaves_everything_as_it_was() {
-    let mut lab = Lab::up(TWO_NODES);
-    let before = state(&lab);
+/// Interrupts the change to a lab that is up behind each of its steps but the last, and then lets it be.
+fn assert_undone_anywhere(lab: &mut Lab) {
+    let before = state(lab);
     lab.rewrite(&changed());
     let steps = lab.plan().len();
     assert!(steps >= 5, "{:?}", lab.plan());
@@ -90,8 +128,126 @@ fn a_change_that_is_interrupted_anywhere_leaves_everything_as_it_was() {
             matches!(result, Err(ProvisionError::Interrupted)),
             "{count}: {result:?}"
         );
-        assert_same(&lab, &before, &format!("after {count} of {steps}"));
+        assert_same(lab, &before, &format!("after {count} of {steps}"));
     }
+    // What is compared is also what the change is about.
+    lab.converge();
+    for (what, after) in state(lab) {
+        let is_same = before
+            .iter()
+            .any(|row| *row == (what.clone(), after.clone()));
+        assert!(!is_same || !CHANGED.contains(&what.as_str()), "{what}");
+    }
+}
+
+/// Some of what the change is about.
+const CHANGED: [&str; 10] = [
+    "A",
+    "B",
+    "a1",
+    "a2",
+    "b2",
+    "settings of A",
+    "features of B",
+    "gates of B",
+    "endpoint_records of A",
+    "route_records of B",
+];
+
+#[test]
+fn a_change_that_is_interrupted_anywhere_leaves_everything_as_it_was() {
+    assert_undone_anywhere(&mut Lab::up(TWO_NODES));
+}
+
+/// The wish stands in the settings before the first program is detached.
+#[test]
+fn so_does_one_that_also_switches_the_fast_path() {
+    let mut lab = Lab::up(TWO_NODES);
+    lab.set_options(UpOptions {
+        fast_path: Some(false),
+        ..UpOptions::default()
+    });
+    assert_undone_anywhere(&mut lab);
+}
+
+/// When a signal comes.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    /// Behind so many changes that were told.
+    Changes(usize),
+    /// So long after the start.
+    After(Duration),
+}
+
+/// Runs `netpath up`, and sends it a SIGINT.
+fn signalled(lab: &Lab, moment: Moment) -> Output {
+    let file = TempFile::new(lab.text());
+    let mut child = netpath(&["up", "-f", file.path()]).spawn().expect("start");
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let mut told = BufReader::new(child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    match moment {
+        Moment::Changes(count) => {
+            for _ in 0..count {
+                told.read_line(&mut line).expect("a line");
+            }
+        }
+        Moment::After(time) => thread::sleep(time),
+    }
+    // Until it is waited for the number is its own.
+    kill(pid, Signal::SIGINT).expect("kill");
+    told.read_to_string(&mut line).expect("text");
+    child.wait_with_output().expect("wait")
+}
+
+/// What `netpath show` says of both nodes: nothing that is wrong.
+fn assert_shown_whole(lab: &Lab, when: &str) {
+    let names = ["A", "B"].map(|node| lab.name(node));
+    let output = run_netpath(&["show", &names[0], &names[1]]);
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{when}: {text}");
+    for name in names {
+        assert!(text.contains(&name), "{when}: {text}");
+    }
+}
+
+#[test]
+fn a_signal_at_any_moment_leaves_the_old_or_the_new() {
+    let mut lab = Lab::up(TWO_NODES);
+    lab.rewrite(&changed());
+    let steps = lab.plan().len();
+    let by_change = (0..=steps).map(Moment::Changes);
+    // Also before the first change and behind the last.
+    let by_time = (1..=8).map(|n| Moment::After(Duration::from_millis(20 * n)));
+    let (mut undone, mut done) = (0, 0);
+    let mut before = None;
+    for moment in by_change.chain(by_time) {
+        let when = format!("{moment:?} of {steps}");
+        lab.rewrite(TWO_NODES);
+        lab.converge();
+        let old = before.take().unwrap_or_else(|| state(&lab));
+        lab.rewrite(&changed());
+        let output = signalled(&lab, moment);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        if output.status.success() {
+            assert_eq!(lab.plan(), Vec::<String>::new(), "{when}: {stderr}");
+            done += 1;
+        } else {
+            let unheard = output.status.signal() == Some(Signal::SIGINT as i32);
+            assert!(
+                unheard || stderr.contains("interrupted"),
+                "{when}: {stderr}"
+            );
+            assert_same(&lab, &old, &format!("{when}: {stderr}"));
+            before = Some(old);
+            undone += 1;
+        }
+        assert_shown_whole(&lab, &when);
+    }
+    assert!(
+        undone >= steps / 2 && done >= 1,
+        "{undone} undone, {done} done"
+    );
 }
 
 #[test]

@@ -5,7 +5,6 @@
 use std::{
     fmt::Write as _,
     net::{Ipv4Addr, Ipv6Addr},
-    process::Command,
 };
 
 use netpath::{
@@ -231,11 +230,13 @@ fn iptables_restore(family: Family) -> &'static str {
     }
 }
 
-/// What a program says of its version; `None` where it does not start.
+/// What a program says of its version; `None` where it is not installed, or says nothing, which is told.
 pub(super) fn version(program: &str) -> Option<String> {
-    let output = Command::new(program).arg("--version").output().ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    (output.status.success() && !text.is_empty()).then_some(text)
+    let told = command::run(program, &["--version"], "").inspect_err(|error| {
+        tracing::warn!("the report does not name the version of {program}: {error}")
+    });
+    let text = told.ok()?.trim().to_owned();
+    (!text.is_empty()).then_some(text)
 }
 
 /// The program that iptables' rules are loaded with.

@@ -3,7 +3,10 @@
 
 use std::{fmt::Write as _, fs, path::PathBuf};
 
-use aya_obj::Object;
+use aya_obj::{
+    Object,
+    generated::{BPF_CALL, BPF_JMP, bpf_func_id as helper, bpf_map_type as map_type},
+};
 use netpath_common::{
     ABI_VERSION, Field,
     tables::{Room, TABLES},
@@ -105,6 +108,48 @@ fn the_programs_declare_the_maps_of_the_registry() {
             }
         }
     }
+}
+
+/// The functions of an object that tell user space something, or whoever reads the kernel's trace.
+fn telling(object: &Object) -> Vec<&str> {
+    let tells = [
+        helper::BPF_FUNC_perf_event_output,
+        helper::BPF_FUNC_ringbuf_output,
+        helper::BPF_FUNC_ringbuf_reserve,
+        helper::BPF_FUNC_ringbuf_reserve_dynptr,
+        helper::BPF_FUNC_skb_output,
+        helper::BPF_FUNC_trace_printk,
+        helper::BPF_FUNC_trace_vprintk,
+    ]
+    .map(|id| id as i32);
+    let functions = object.functions.values().filter(|function| {
+        let mut instructions = function.instructions.iter();
+        instructions.any(|it| {
+            let is_helper = u32::from(it.code) == BPF_JMP | BPF_CALL && it.src_reg() == 0;
+            is_helper && tells.contains(&it.imm)
+        })
+    });
+    functions.map(|function| function.name.as_str()).collect()
+}
+
+/// Nothing is logged or sent per packet: without `--debug-datapath` there is nothing to send it to, and one function that tells
+/// a trace of the packets that it follows.
+#[test]
+fn only_the_object_for_debugging_logs() {
+    let channels = |object: &Object| {
+        let kinds = [
+            map_type::BPF_MAP_TYPE_PERF_EVENT_ARRAY as u32,
+            map_type::BPF_MAP_TYPE_RINGBUF as u32,
+        ];
+        let maps = object.maps.values();
+        maps.filter(|map| kinds.contains(&map.map_type())).count()
+    };
+    let plain = Object::parse(load::bytes(ObjectKind::Plain)).expect("the embedded object");
+    assert_eq!(channels(&plain), 0);
+    assert_eq!(telling(&plain), ["trace_tell_all"]);
+    let logging = Object::parse(load::bytes(ObjectKind::Logging)).expect("the embedded object");
+    assert_eq!(channels(&logging), 1);
+    assert!(telling(&logging).len() > 1);
 }
 
 #[test]

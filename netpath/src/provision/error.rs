@@ -248,6 +248,36 @@ mod tests {
         }
     }
 
+    /// Else somebody who pressed Ctrl-C is not told why the node is not as it was.
+    #[test]
+    fn an_interruption_that_could_not_be_undone_says_both() {
+        let busy = NetnsError::Open {
+            path: "/run/netns/ns1".into(),
+            source: io::Error::from_raw_os_error(libc::EBUSY),
+        };
+        let undoing = [
+            ProvisionError::from(busy),
+            ProvisionError::DamagedRecord("node03".to_owned()),
+        ];
+        let error = ProvisionError::Interrupted.and(undoing);
+        let told = error.to_string();
+        let lines: Vec<&str> = told.lines().collect();
+        let [cause, undoing, next] = lines.as_slice() else {
+            panic!("{told}");
+        };
+        assert_eq!(*cause, "interrupted");
+        assert!(
+            undoing.starts_with("and while undoing what had been done: "),
+            "{told}"
+        );
+        assert!(
+            undoing.contains("/run/netns/ns1") && undoing.contains("busy"),
+            "{told}"
+        );
+        assert!(next.contains("a record is damaged: node03"), "{told}");
+        assert_eq!(error.ending(), Ending::Failed);
+    }
+
     #[test]
     fn several_are_refused_if_each_is() {
         let mut errors = refused();

@@ -41,7 +41,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use crate::{
     capabilities::{self, Capability, Lack, Work},
-    datapath::{Datapath, ObjectKind},
+    datapath::{Datapath, DatapathError, ObjectKind},
     descriptors,
     expedite::Expedited,
     lock::TopologyLock,
@@ -306,13 +306,24 @@ pub fn mend(
 }
 
 /// Has grace periods expedited if one of these nodes is a lab's. A machine's own is asked for that. What the file said of it
-/// (`expedite`) is known to whoever has the file.
+/// (`expedite`) is known to whoever has the file. A node that cannot be read is none: what is done next with it says why.
 fn expedited(nodes: &[String]) -> Option<Expedited> {
     let is_lab = |node: &String| {
-        let identity = Datapath::open(node).ok().flatten()?.maps.meta.get().ok()?;
-        Some(identity.netns_made != 0)
+        let found = made_its_namespace(node);
+        let unknown = |error: &DatapathError| {
+            tracing::debug!(%error, "node {node}: whether grace periods may be expedited is not known");
+        };
+        found.inspect_err(unknown).unwrap_or(false)
     };
-    Expedited::by_default(nodes.iter().any(|node| is_lab(node) == Some(true)))
+    Expedited::by_default(nodes.iter().any(is_lab))
+}
+
+/// Whether netpath made the namespace of a node that is up.
+fn made_its_namespace(node: &str) -> Result<bool, DatapathError> {
+    match Datapath::open(node)? {
+        Some(datapath) => Ok(datapath.maps.meta.get()?.netns_made != 0),
+        None => Ok(false),
+    }
 }
 
 /// Refuses what the calling thread is not allowed to do, with all that it lacks. From here on it acts on files as root does.

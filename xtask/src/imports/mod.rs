@@ -1,5 +1,6 @@
 //! Who may import whom: docs/architecture.md as a table, held against the source. Code of tests is left out.
 
+mod packets;
 mod rules;
 mod source;
 #[cfg(test)]
@@ -13,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use self::{
-    rules::{Package, check},
+    rules::{Package, check, strangers},
     source::read,
 };
 use crate::{progress, workspace::Workspace};
@@ -52,7 +53,25 @@ fn faults(root: &Path) -> Result<Vec<String>> {
             faults.extend(check(package, &shown, &found));
         }
     }
+    faults.extend(strangers(&modules(&root.join("netpath/src"))?));
+    faults.extend(packets::faults(root)?);
     Ok(faults)
+}
+
+/// The modules whose files or folders lie in a folder, in order, without those that hold tests only.
+fn modules(folder: &Path) -> Result<Vec<String>> {
+    let mut modules = Vec::new();
+    for file in files(folder)? {
+        let inside = file.strip_prefix(folder)?.with_extension("");
+        let Some(first) = inside.components().next() else {
+            continue;
+        };
+        let module = first.as_os_str().to_string_lossy().into_owned();
+        if !["lib", "main", "mod"].contains(&module.as_str()) && !modules.contains(&module) {
+            modules.push(module);
+        }
+    }
+    Ok(modules)
 }
 
 /// The source files below a folder, in order, without those that hold tests only.

@@ -15,8 +15,9 @@ pub enum Package {
 
 /// What each module of the library may import of the library. `ending` is everybody's: each error says what it means for
 /// a command.
-const LIBRARY: &[(&str, &[&str])] = &[
+pub const LIBRARY: &[(&str, &[&str])] = &[
     ("ending", &[]),
+    ("descriptors", &[]),
     ("finding", &[]),
     ("hash", &[]),
     ("random", &[]),
@@ -44,6 +45,7 @@ const LIBRARY: &[(&str, &[&str])] = &[
             "capabilities",
             "command",
             "datapath",
+            "descriptors",
             "expedite",
             "finding",
             "lock",
@@ -101,6 +103,7 @@ const LIBRARY: &[(&str, &[&str])] = &[
         "trace",
         &[
             "datapath",
+            "descriptors",
             "flows",
             "hash",
             "netfilter",
@@ -126,7 +129,7 @@ const LIBRARY: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that do no I/O.
-const PURE: [&str; 7] = [
+pub const PURE: [&str; 7] = [
     "audit",
     "model",
     "reconcile",
@@ -138,6 +141,27 @@ const PURE: [&str; 7] = [
 
 /// Parts of the standard library that do.
 const IO: [&str; 6] = ["env", "fs", "io", "os", "process", "thread"];
+
+/// What of `std::net` is a value. The rest opens sockets or asks name servers.
+const ADDRESSES: [&str; 7] = [
+    "AddrParseError",
+    "IpAddr",
+    "Ipv4Addr",
+    "Ipv6Addr",
+    "SocketAddr",
+    "SocketAddrV4",
+    "SocketAddrV6",
+];
+
+/// Crates that ask the kernel.
+const IO_CRATES: [&str; 3] = ["libc", "nix", "tokio"];
+
+/// Names that lib.rs gives on, and whose they are.
+const ROOT: [(&str, &str); 3] = [
+    ("DescriptorsError", "descriptors"),
+    ("Ending", "ending"),
+    ("Ends", "ending"),
+];
 
 /// Crates that are one module's: netlink sockets, and BPF.
 const CRATES: &[(&str, &str)] = &[
@@ -188,7 +212,7 @@ fn fault(package: Package, file: &File, named: &Named) -> Option<String> {
     }
     match path.as_slice() {
         ["crate", module, ..] => import(&file.module, module, &shown),
-        ["std", part, ..] if PURE.contains(&file.module.as_str()) && IO.contains(part) => {
+        path if PURE.contains(&file.module.as_str()) && does_io(path) => {
             Some(format!("{shown}: module {} does no I/O", file.module))
         }
         [name, ..] => {
@@ -200,22 +224,51 @@ fn fault(package: Package, file: &File, named: &Named) -> Option<String> {
     }
 }
 
+/// Whether something of a crate asks the kernel for anything.
+fn does_io(path: &[&str]) -> bool {
+    match path {
+        ["std", "net", of, ..] => !ADDRESSES.contains(of),
+        ["std", "net"] => true,
+        ["std", part, ..] => IO.contains(part),
+        [name, ..] => IO_CRATES.contains(name),
+        [] => false,
+    }
+}
+
 fn import(module: &str, imported: &str, shown: &str) -> Option<String> {
-    // lib.rs gives these two on.
-    let imported = match imported {
-        "Ending" | "Ends" => "ending",
-        other => other,
-    };
+    let given_on = ROOT.iter().find(|(name, _)| *name == imported);
+    let imported = given_on.map_or(imported, |(_, owner)| owner);
     if module.is_empty() || module == imported || imported == "ending" {
         return None;
     }
-    let Some((_, allowed)) = LIBRARY.iter().find(|(name, _)| *name == module) else {
-        return Some(format!(
-            "{shown}: module {module} is not in the table of who may import whom (xtask/src/imports/rules.rs)"
-        ));
+    let allowed = |of: &str| {
+        let row = LIBRARY.iter().find(|(name, _)| *name == of);
+        row.map(|(_, allowed)| *allowed).ok_or_else(|| {
+            format!(
+                "{shown}: {of} is not in the table of who may import whom (xtask/src/imports/rules.rs)"
+            )
+        })
     };
-    // A macro of the package, or a name of its root.
-    let is_module = LIBRARY.iter().any(|(name, _)| *name == imported);
-    (is_module && !allowed.contains(&imported))
-        .then(|| format!("{shown}: module {module} may not import {imported}"))
+    match (allowed(module), allowed(imported)) {
+        (Err(unknown), _) | (_, Err(unknown)) => Some(unknown),
+        (Ok(allowed), Ok(_)) => (!allowed.contains(&imported))
+            .then(|| format!("{shown}: module {module} may not import {imported}")),
+    }
+}
+
+/// Modules of the library that are not in the table, whoever imports them, and rows without a module; a line each.
+pub fn strangers(modules: &[String]) -> Vec<String> {
+    let has_row = |module: &&String| LIBRARY.iter().any(|(name, _)| name == module);
+    let strange = modules.iter().filter(|module| !has_row(module));
+    let is_module = |row: &&str| modules.iter().any(|module| module == row);
+    let rows = LIBRARY.iter().map(|(name, _)| *name);
+    strange
+        .map(|module| {
+            format!("netpath/src: module {module} is not in the table of who may import whom (xtask/src/imports/rules.rs)")
+        })
+        .chain(
+            rows.filter(|row| !is_module(row))
+                .map(|row| format!("xtask/src/imports/rules.rs: there is no module {row}")),
+        )
+        .collect()
 }
