@@ -273,7 +273,7 @@ const NOBODY_LISTENS: [&str; 3] = ["a TCP reset", "ICMP 3/3", "ICMP 1/4"];
 /// Whether the interface is down that the packet would come in by.
 fn is_down_itself(hop: &Hop) -> bool {
     let ingress = hop.ingress.as_deref();
-    ingress.is_some_and(|dev| hop.outcome.starts_with(&format!("{dev} is down")))
+    ingress.is_some_and(|dev| hop.outcome.ends_with(&format!(" {dev} is down")))
 }
 
 /// What the programs themselves tell a sender, by what the next hop takes.
