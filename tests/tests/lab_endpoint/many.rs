@@ -81,7 +81,8 @@ fn one_add_on_a_machine_as_it_is_and_in_haste() {
         lab.converge();
         let before = state(lab, "H");
         for option in ["", " --expedite"] {
-            let is_due = || option != "" || std::fs::read_to_string(SWITCH).expect(SWITCH) == "0\n";
+            let is_due =
+                || !option.is_empty() || std::fs::read_to_string(SWITCH).expect(SWITCH) == "0\n";
             let mut times = Vec::new();
             for i in 0..count {
                 let [v4, v6] = both(i);
