@@ -81,6 +81,22 @@ fn words(command: &str, file: &str) -> String {
     }
 }
 
+/// Without any one of what a work takes, a command names that one; without all, all.
+fn assert_each_is_named(program: &Program, work: Work, words: &str) {
+    let all = needed(work);
+    for lacking in &all {
+        let has: Vec<Capability> = all.iter().filter(|it| *it != lacking).copied().collect();
+        let output = program.run(NOBODY, &has, true, words);
+        assert_eq!(named(&output), [lacking.to_string()], "{words}");
+    }
+    let output = program.run(NOBODY, &[], false, words);
+    let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+    assert_eq!(named(&output), all, "{words}");
+    // Root's process needs no other one's rights on files.
+    let output = program.run("0", &[], false, words);
+    assert_eq!(named(&output), all[1..], "{words}");
+}
+
 #[test]
 fn each_capability_that_is_lacking_is_named_and_nothing_touched() {
     let program = Program::new();
@@ -88,24 +104,36 @@ fn each_capability_that_is_lacking_is_named_and_nothing_touched() {
     let file = TempFile::new(lab.text());
     for work in Work::ALL {
         for command in work.commands() {
-            let words = words(command, file.path());
-            let all = needed(work);
-            for lacking in &all {
-                let has: Vec<Capability> =
-                    all.iter().filter(|it| *it != lacking).copied().collect();
-                let output = program.run(NOBODY, &has, true, &words);
-                assert_eq!(named(&output), [lacking.to_string()], "{words}");
-            }
-            let output = program.run(NOBODY, &[], false, &words);
-            let all: Vec<String> = all.iter().map(ToString::to_string).collect();
-            assert_eq!(named(&output), all, "{words}");
-            // Root's process needs no other one's rights on files.
-            let output = program.run("0", &[], false, &words);
-            assert_eq!(named(&output), all[1..], "{words}");
+            assert_each_is_named(&program, work, &words(command, file.path()));
         }
     }
     lab.assert_nothing_left();
     assert!(!is_nobodys("/run/netpath"));
+}
+
+/// Anybody may have the doctor look, who tells what was not looked at; to mend is what `up` does.
+#[test]
+fn doctor_fix_needs_what_up_needs() {
+    let program = Program::new();
+    let lab = Lab::up(TWO_NODES);
+    lab.ip("A", "link set va1 down");
+    let look = format!("doctor --node {}", lab.name("A"));
+    let fix = format!("{look} --fix");
+    assert_ends(&program.run(NOBODY, &[], false, &look), 3, &[]);
+    assert_each_is_named(&program, Work::Nodes, &fix);
+    assert!(!lab.told("A").is_empty(), "somebody mended it");
+    for (user, has) in [
+        (NOBODY, needed(Work::Nodes)),
+        ("0", Work::Nodes.needs().to_vec()),
+    ] {
+        lab.ip("A", "link set va1 down");
+        let output = program.run(user, &has, user == NOBODY, &fix);
+        assert_ends(&output, 0, &["fixed: "]);
+        assert_eq!(lab.told("A"), Vec::<&str>::new());
+        for dst in addresses("a2") {
+            lab.assert_reaches("a1", dst, 63);
+        }
+    }
 }
 
 /// Looking at the machine for a starter file takes none.

@@ -16,7 +16,7 @@ use netpath::{
 };
 use netpath_tests::{
     command::TempFile,
-    lab::{Deadline, Lab, ONE_NODE, on_its_own, test_process},
+    lab::{Deadline, HOST, Lab, ONE_NODE, on_a_machine, on_its_own, test_process},
     netpath,
 };
 
@@ -94,6 +94,34 @@ fn lab_in_haste() {
     assert!(hastens(&["down", "-f", file.path()]));
     // Nothing of the directory of locks is left either.
     assert!(!Path::new("/run/netpath").exists());
+}
+
+#[test]
+fn a_machine_is_in_haste_only_where_its_file_says_so() {
+    alone("machine_in_haste");
+}
+
+#[test]
+#[ignore = "a process for the other tests"]
+fn machine_in_haste() {
+    on_a_machine(|lab| {
+        let hasty = HOST.replace("bypass", "expedite = true\nbypass");
+        let slow = HOST.replace("bypass", "expedite = false\nbypass");
+        for (text, is_hasty) in [(HOST, false), (&slow, false), (&hasty, true)] {
+            lab.rewrite(text);
+            let stood = if is_hasty { MARK } else { "0" };
+            assert_eq!(
+                during(lab.topology()),
+                (vec![stood.to_owned()], "0".to_owned())
+            );
+            let file = TempFile::new(lab.text());
+            for words in [["down", "-f", file.path()], ["up", "-f", file.path()]] {
+                assert_eq!(hastens(&words), is_hasty, "{words:?}: {text}");
+            }
+            // Without a file it is told nothing.
+            assert!(!hastens(&["down", &lab.name("H")]), "{text}");
+        }
+    });
 }
 
 /// Whether a command that is done well writes the kernel's number.

@@ -96,6 +96,35 @@ fn an_endpoint_has_the_mtu_of_the_file_or_of_the_uplinks() {
     });
 }
 
+#[test]
+fn the_least_of_two_uplinks_counts() {
+    on_a_machine(|lab| {
+        run("ip link add up1 type veth peer name far1");
+        for line in ["set far1 up", "set up1 up"] {
+            run(&format!("ip link {line}"));
+        }
+        run("ip addr add 192.0.3.1/24 dev up1");
+        lab.rewrite(&HOST.replace(UPLINK, &format!("{UPLINK}{{ dev = \"up1\" }}, ")));
+        let mut is_up = false;
+        // Whichever stands first in the file, or has the lower index.
+        for [first, second] in [[1400, 1300], [1350, 1500], [1500, 1450], [9000, 1320]] {
+            run(&format!("ip link set up0 mtu {first}"));
+            run(&format!("ip link set up1 mtu {second}"));
+            if is_up {
+                assert_eq!(lab.told("H"), ["mtu_other"; 2]);
+            }
+            lab.converge();
+            is_up = true;
+            let least = first.min(second);
+            assert_settled(lab, "H", [least; 2]);
+            for dst in addresses("a2") {
+                let report = lab.ping("a1", dst, &sized(least, dst));
+                assert!(report.is_clean(), "{report:?}");
+            }
+        }
+    });
+}
+
 /// With less than 1280 bytes the kernel has no IPv6 on an interface, and an endpoint without IPv6 needs none.
 #[test]
 fn an_ipv4_endpoint_may_have_less_than_ipv6_needs() {

@@ -3,10 +3,13 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
 use netpath::{capabilities::Work, model::BUILTIN_LAB, netns::Netns};
 use netpath_tests::{
+    BinaryCopy,
+    command::{TempFile, assert_ends, run_netpath, stdout},
     lab::{BuiltinLab, builtin_left_behind, on_a_machine, portrait, run},
     netpath,
     sessions::{Directory, block, play, sessions},
@@ -14,6 +17,9 @@ use netpath_tests::{
 
 /// Set to write the example into README.
 const WRITE: &str = "NETPATH_WRITE";
+
+/// Marks of the sessions that tests here run.
+const RUN: [&str; 2] = ["runs in a lab", "runs on a machine"];
 
 fn readme() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")
@@ -25,9 +31,12 @@ fn text() -> String {
 
 #[test]
 fn the_example_is_what_init_prints() {
-    let output = netpath(&["init"]).output().expect("start netpath");
-    assert!(output.status.success(), "{output:?}");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), BUILTIN_LAB);
+    for words in [&["init"][..], &["init", "--lab"]] {
+        let output = netpath(words).output().expect("start netpath");
+        assert!(output.status.success(), "{output:?}");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(printed, BUILTIN_LAB, "{words:?}");
+    }
     let mut text = text();
     let (start, example) = block(&text, 0, "toml");
     let end = start + example.len();
@@ -73,11 +82,111 @@ fn what_each_command_needs_is_what_it_asks_for() {
 #[test]
 fn the_beginning_works_as_printed() {
     let text = text();
-    let steps = sessions(&text, "runs in a lab");
+    let steps = sessions(&text, RUN[0]);
     let _lab = BuiltinLab::take();
     let _gone = ContainerGone;
     play(&steps, &Directory::new("lab"));
     assert_eq!(builtin_left_behind(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn the_lab_that_init_prints_comes_up() {
+    let _lab = BuiltinLab::take();
+    let printed = netpath(&["init", "--lab"]).output().expect("start");
+    let file = TempFile::new(&stdout(&printed));
+    for words in [
+        &["up", "-f", file.path()][..],
+        &["doctor", "-f", file.path()],
+    ] {
+        assert_ends(&run_netpath(words), 0, &[]);
+    }
+    let up = Netns::named("demo01").expect("an endpoint of the built-in lab");
+    for dst in ["10.0.4.2", "fd00:4::2"] {
+        let line = format!("ping -c 1 -W 5 {dst}");
+        let reply = up.run(|| run(&line)).expect("enter");
+        // FORWARD drops on both nodes on the way.
+        assert!(reply.contains("ttl=62"), "{reply}");
+    }
+    drop(up);
+    // As the built-in lab, by its names.
+    assert_ends(&run_netpath(&["down"]), 0, &[]);
+    assert_eq!(builtin_left_behind(), Vec::<PathBuf>::new());
+}
+
+/// Blocks that no test types as they stand, by how they begin, and why.
+const NOT_TYPED: [(&str, &str); 5] = [
+    (
+        "# cargo xtask run ",
+        "builds everything and runs every test",
+    ),
+    (
+        "1/6  ",
+        "what `netpath demo` prints: the test `demo` runs it",
+    ),
+    (
+        "# cargo xtask install\n",
+        "installs into the machine, for systemd",
+    ),
+    (
+        "# netpath init > lab.toml         #",
+        "the commands, of which some never end",
+    ),
+    (
+        "icmp echo request ",
+        "what `netpath trace` prints: `lab_trace` judges it",
+    ),
+];
+
+#[test]
+fn every_console_block_is_run_or_named() {
+    let text = text();
+    let program = BinaryCopy::new();
+    let fence = "```console\n";
+    let mut named = Vec::new();
+    let mut lines = 0;
+    for (at, _) in text.match_indices(fence) {
+        let (_, shown) = block(&text, at, "console");
+        let before = text[..at].lines().next_back().unwrap_or_default();
+        if before.starts_with("<!-- runs ") {
+            let mark = before.trim_start_matches("<!-- ").trim_end_matches(" -->");
+            assert!(RUN.contains(&mark), "no test runs {before}");
+            continue;
+        }
+        let begin = NOT_TYPED.iter().map(|(begin, _)| *begin);
+        let begin: Vec<&str> = begin.filter(|begin| shown.starts_with(begin)).collect();
+        assert_eq!(begin.len(), 1, "neither run nor named:\n{shown}");
+        named.extend(begin);
+        for line in shown.lines() {
+            // As they are typed, and as the demo tells them.
+            let line = line
+                .trim_start()
+                .trim_start_matches(['#', '$'])
+                .trim_start();
+            if let Some(words) = line.strip_prefix("netpath ") {
+                assert_parses(&program, words);
+                lines += 1;
+            }
+        }
+    }
+    assert_eq!(named.len(), NOT_TYPED.len(), "{named:?}");
+    assert!(lines > 20, "{lines} lines");
+}
+
+/// Run by nobody, who may do nothing: netpath reads the whole line, and then refuses or looks.
+fn assert_parses(program: &BinaryCopy, line: &str) {
+    let words = line.split_whitespace();
+    let words = words.take_while(|word| !["#", ">", "|", ";", "&&"].contains(word));
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    command
+        .args(["--bounding-set=-all", "--"])
+        .arg(program.path());
+    // Where nobody can write: of `bugreport` too.
+    command.current_dir("/");
+    let output = command.args(words).stdin(Stdio::null()).output();
+    let output = output.expect("setpriv");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!told.contains("Usage: "), "netpath {line}: {told}");
 }
 
 /// Removes the container of a lab's session, also where that failed half-way.
@@ -106,7 +215,7 @@ impl Drop for PodsGone {
 #[test]
 fn on_a_real_machine_it_works_as_printed() {
     let text = text();
-    let steps = sessions(&text, "runs on a machine");
+    let steps = sessions(&text, RUN[1]);
     // Some of the lab's session is about all that is up.
     let _lab = BuiltinLab::take();
     on_a_machine(|_lab| {

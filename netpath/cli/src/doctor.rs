@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use netpath::{
     api::Diagnosis,
+    capabilities::Work,
     doctor::{self, Checked, Found, Options, Report, State},
     expedite,
     model::{Name, Topology},
-    provision::{Change, ProvisionError},
+    provision::{self, Change, ProvisionError},
 };
 
 use super::{Context, Exit, Failure, advice, completions, file, note, output::StdoutError};
@@ -46,6 +47,10 @@ pub fn run(args: &DoctorArgs, context: &Context) -> Result<Exit, Failure> {
         Some(_) => Some(file::load(args.file.as_ref())?),
         None => None,
     };
+    // Looking takes nothing, and would find nothing to mend.
+    if args.fix {
+        provision::require(Work::Nodes)?;
+    }
     let options = Options {
         topology: topology.as_ref(),
         node: args.node.as_ref().map(Name::as_ref),

@@ -12,6 +12,7 @@ use netpath::{
         ping::{PingOptions, PingReport, ping},
     },
     provision::{self, NodeStatus},
+    sysctl,
 };
 use netpath_common::{EndpointRecord, Mac, text};
 
@@ -156,9 +157,13 @@ impl Lab {
         assert_eq!(report.received, 0, "{report:?}");
     }
 
-    /// Packets that a node's FORWARD chains have seen that fell to the policy, IPv4 and IPv6, or met a rule.
+    /// Packets that a node's FORWARD chains have seen that fell to the policy, IPv4 and IPv6, or met a rule. Without IPv6 there
+    /// are none of it.
     pub fn forward_counters(&self, node: &str) -> [String; 2] {
         ["iptables", "ip6tables"].map(|command| {
+            if command == "ip6tables" && !sysctl::has_ipv6() {
+                return String::new();
+            }
             let listing = self.run(node, &format!("{command} -w -nvxL FORWARD"));
             listing
                 .lines()

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use netpath::netns::Netns;
+use netpath::{netns::Netns, sysctl};
 
 use super::run;
 
@@ -34,7 +34,9 @@ pub fn portrait(netns: &Netns) -> String {
     netns
         .run(|| {
             let mut text = String::new();
-            for line in LISTINGS {
+            let has_ipv6 = sysctl::has_ipv6();
+            let is_due = |line: &&str| has_ipv6 || !line.contains("-6") && !line.contains("ip6");
+            for line in LISTINGS.into_iter().filter(is_due) {
                 list(line, &mut text);
             }
             for dev in interfaces() {

@@ -30,14 +30,15 @@ pub fn test_process(test: &str) -> Command {
 }
 
 /// Runs one of this binary's ignored tests with mounts of its own, /run and bpffs among them, as process 1's: nothing else is up
-/// there. `prepare` is run by the shell before it.
+/// there, and its temporary files are not those of another process 1. `prepare` is run by the shell before it.
 ///
 /// # Panics
 /// When it fails, or is not there.
 pub fn on_its_own(test: &str, prepare: &str) {
     let script = format!(
         "mount -t tmpfs tmpfs /run && mkdir /run/netns && mount -t tmpfs tmpfs /run/netns && \
-         mount --make-shared /run/netns && mount -t bpf bpf /sys/fs/bpf && {prepare} && exec \"$@\""
+         mount --make-shared /run/netns && mount -t bpf bpf /sys/fs/bpf && \
+         mkdir -m 1777 /run/tmp && export TMPDIR=/run/tmp && {prepare} && exec \"$@\""
     );
     let output = Command::new("unshare")
         .args(["--mount", "--pid", "--fork", "--mount-proc"])

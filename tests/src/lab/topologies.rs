@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use netpath::sysctl;
+
 use super::{Deadline, Lab, run};
 
 /// Two nodes on a wire, each with two endpoints, FORWARD at DROP: the built-in lab with other names.
@@ -132,21 +134,34 @@ iptables -w -A FORWARD -s 192.0.2.0/24 -j ACCEPT
 ";
 
 /// Runs a test in a namespace that plays this machine for a `netns = \"host\"` node, with an uplink to another
-/// (`@P`, which has 10.0.3.2 and fd00:3::2).
+/// (`@P`, which has 10.0.3.2 and fd00:3::2). Where the kernel has no IPv6 it does without.
 pub fn on_a_machine(test: impl FnOnce(&mut Lab) + Send) {
     let mut lab = Lab::prepare(HOST);
     let machine = lab.foreign_namespace("H");
     drop(lab.foreign_namespace("P"));
     let set_up = MACHINE.replace('@', &lab.prefix);
+    let has_ipv6 = sysctl::has_ipv6();
+    let is_ipv6 = |text: &str| {
+        ["ipv6/", "fd00:", "ip6tables"]
+            .iter()
+            .any(|it| text.contains(it))
+    };
+    let is_due = move |text: &str| has_ipv6 || !is_ipv6(text);
     // Moved in, so that it is also dropped there.
     let work = move || {
-        for key in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-            lab.set_sysctl("H", key, "1");
+        let accept_dad = "ipv6/conf/default/accept_dad";
+        for (machine, key, value) in [
+            ("H", "ipv4/ip_forward", "1"),
+            ("H", "ipv6/conf/all/forwarding", "1"),
+            ("H", accept_dad, "0"),
+            ("P", accept_dad, "0"),
+        ] {
+            if is_due(key) {
+                lab.set_sysctl(machine, key, value);
+            }
         }
-        for machine in ["H", "P"] {
-            lab.set_sysctl(machine, "ipv6/conf/default/accept_dad", "0");
-        }
-        set_up.trim().lines().for_each(|line| drop(run(line)));
+        let lines = set_up.trim().lines().filter(|line| is_due(line));
+        lines.for_each(|line| drop(run(line)));
         let deadline = Deadline::new();
         while !run("ip -o link show dev up0").contains("state UP") {
             deadline.check(|| "the uplink does not come up".to_owned());

@@ -32,6 +32,42 @@ fn a_container_that_died_is_told_and_nothing_put_in_its_place() {
     assert_eq!(lab.told("A"), Vec::<&str>::new());
 }
 
+/// As Docker makes containers that are to have no IPv6, its default.
+#[test]
+fn a_container_without_ipv6_gets_it_on_its_interface_alone() {
+    let mut lab = Lab::up(ONE_NODE);
+    let container = lab.foreign_namespace("c1");
+    let disabled = |scope: &str| format!("ipv6/conf/{scope}/disable_ipv6");
+    for scope in ["all", "default", "lo"] {
+        lab.set_sysctl("c1", &disabled(scope), "1");
+    }
+    let before = portrait(&container);
+    let words = "endpoint add @x --node @A --address 10.0.5.2/24 --address fd00:5::2/64 --host-dev vx --netns @c1";
+    let output = command(&lab, words).output().expect("start");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(lab.told("A"), Vec::<&str>::new());
+    let values = ["all", "default", "lo", "eth0"].map(|scope| {
+        let path = format!("/proc/sys/net/{}", disabled(scope));
+        let value = lab.inside("c1", || std::fs::read_to_string(path));
+        value.expect(scope).trim_end().to_owned()
+    });
+    assert_eq!(values, ["1", "1", "1", "0"]);
+    for (family, own) in X.map(of).into_iter().enumerate() {
+        let before = lab.traffic("A");
+        lab.assert_reaches("c1", addresses("a1")[family], 63);
+        lab.assert_reaches("a2", own, 63);
+        let counted = [
+            ("vx > va1 redirect_peer", 3, Any),
+            ("va1 > vx redirect_peer", 3, Any),
+            ("va2 > vx redirect_peer", 3, Any),
+            ("vx > va2 redirect_peer", 3, Any),
+        ];
+        lab.assert_counted("A", &before, &counted);
+    }
+    remove(&lab, "x");
+    assert_same_portrait(&portrait(&container), &before, "after it was removed");
+}
+
 /// The process that a namespace was given by ends, and others live in it.
 #[test]
 fn a_namespace_may_be_given_again_by_another_path() {

@@ -3,6 +3,7 @@
 mod cut_short;
 mod given;
 mod many;
+mod objects;
 mod taken;
 
 use std::{
@@ -112,8 +113,9 @@ fn refused(new: &NewEndpoint) -> Vec<&'static str> {
 fn state(lab: &Lab, node: &str) -> String {
     let maps = &lab.datapath(node).maps;
     format!(
-        "{}\n{:?}\n{:?}\n{:?}\n{:?}",
+        "{}\n{}\n{:?}\n{:?}\n{:?}\n{:?}",
         portrait(&lab.netns(node)),
+        objects::of(lab, node),
         maps.endpoint_records.all().expect("records"),
         maps.endpoints().expect("entries"),
         maps.routes().expect("entries"),

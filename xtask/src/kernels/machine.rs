@@ -32,10 +32,10 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Boots. The console goes into the file `log`.
+    /// Boots, with these arguments more for the kernel. The console goes into the file `log`.
     pub fn boot(
         mut qemu: Command,
-        kernel: &Path,
+        (kernel, arguments): (&Path, &str),
         initramfs: &Path,
         log: &Path,
         limit: Duration,
@@ -49,7 +49,8 @@ impl Machine {
         qemu.args(["-serial", "stdio"]);
         qemu.arg("-kernel").arg(kernel);
         qemu.arg("-initrd").arg(initramfs);
-        qemu.args(["-append", KERNEL_ARGUMENTS]);
+        qemu.arg("-append")
+            .arg(format!("{KERNEL_ARGUMENTS} {arguments}"));
         let mut child = qemu
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -63,9 +63,28 @@ pub struct Args {
     /// Also the test programs that are left out because what they try is decided in user space
     #[arg(long)]
     all: bool,
+    /// Boot without IPv6, and run what is to work there
+    #[arg(long, conflicts_with_all = ["test", "all"])]
+    without_ipv6: bool,
 }
 
 impl Args {
+    /// The test programs to build; all if there is none.
+    fn programs(&self) -> Vec<String> {
+        match self.without_ipv6 {
+            true => vec![suites::WITHOUT_IPV6.to_owned()],
+            false => self.test.clone(),
+        }
+    }
+
+    /// Arguments for the kernel.
+    fn kernel_arguments(&self) -> &'static str {
+        match self.without_ipv6 {
+            true => "ipv6.disable=1",
+            false => "",
+        }
+    }
+
     fn series(&self) -> impl Iterator<Item = &'static Series> {
         let is_wanted = |series: &&Series| {
             self.kernel.is_empty() || self.kernel.iter().any(|name| name == series.name)
@@ -87,17 +106,25 @@ pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
 
     let (binary, suites) = progress::timed("kernels: build the tests", || {
-        suites::build(workspace, &args.test)
+        suites::build(workspace, &args.programs())
     })?;
     for omission in suites.iter().filter_map(Suite::omission) {
         progress::note(&omission);
     }
-    let suites = suites::select(suites, &args.test, args.all);
+    let suites = match args.without_ipv6 {
+        true => suites::without_ipv6(suites),
+        false => suites::select(suites, &args.test, args.all),
+    };
     let system = System::collect(&dir, &binary, (&suites, &args.only), &busybox)?;
-    let tells_each = !args.test.is_empty();
+    let work = Work {
+        emulator: &emulator,
+        system: &system,
+        kernel_arguments: args.kernel_arguments(),
+        tells_each: !args.programs().is_empty(),
+    };
     // Each emulates one processor.
     let outcomes = thread::scope(|scope| {
-        let run = |(series, kernel)| run(&dir, &emulator, &system, (series, kernel), tells_each);
+        let run = |(series, kernel)| run(&dir, &work, (series, kernel));
         let threads: Vec<_> = kernels
             .iter()
             .map(|(series, kernel)| scope.spawn(move || run((series, kernel))))
@@ -118,23 +145,27 @@ pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
     }
 }
 
-fn run(
-    dir: &Path,
-    emulator: &Emulator,
-    system: &System,
-    (series, kernel): (&Series, &Kernel),
+/// What is the same for each kernel.
+struct Work<'w> {
+    emulator: &'w Emulator,
+    system: &'w System,
+    kernel_arguments: &'static str,
+    /// Whether each test is told when it ends.
     tells_each: bool,
-) -> Result<Outcome> {
+}
+
+fn run(dir: &Path, work: &Work<'_>, (series, kernel): (&Series, &Kernel)) -> Result<Outcome> {
     let initramfs = dir.join(format!("{}.cpio", series.name));
-    system.write(&initramfs, kernel)?;
+    work.system.write(&initramfs, kernel)?;
     let log = dir.join(format!("{}.log", series.name));
     let mut boots = 0;
     loop {
         boots += 1;
         progress::step(&format!("kernels: Linux {} in qemu", series.name));
-        let qemu = emulator.command();
-        let mut machine = Machine::boot(qemu, &kernel.image, &initramfs, &log, LIMIT)?;
-        let mut outcome = Outcome::of(&mut machine, tells_each);
+        let qemu = work.emulator.command();
+        let boot = (kernel.image.as_path(), work.kernel_arguments);
+        let mut machine = Machine::boot(qemu, boot, &initramfs, &log, LIMIT)?;
+        let mut outcome = Outcome::of(&mut machine, work.tells_each);
         if outcome.has_booted() || boots == BOOTS {
             if outcome.attach_mode != series.attach_mode {
                 outcome.fails(format!(

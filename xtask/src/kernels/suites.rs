@@ -35,6 +35,14 @@ pub enum Selection {
     Alike,
 }
 
+/// What a kernel without IPv6 runs: this program, and this of it.
+pub const WITHOUT_IPV6: &str = "lab_ipv6_off";
+const WITHOUT_IPV6_PART: Selection = Selection::Part {
+    environment: "",
+    arguments: "--exact --ignored a_kernel_without_ipv6",
+    why: "the kernel has no IPv6",
+};
+
 /// Those of [`Selection::Alike`].
 const ALIKE: [&str; 23] = [
     "command",
@@ -157,6 +165,15 @@ pub fn build(workspace: &Workspace, names: &[String]) -> Result<(PathBuf, Vec<Su
         program: program.executable,
     };
     Ok((built.netpath, integration.map(suite).collect()))
+}
+
+/// What a kernel without IPv6 runs.
+pub fn without_ipv6(suites: Vec<Suite>) -> Vec<Suite> {
+    let mut suites = select(suites, &[WITHOUT_IPV6.to_owned()], false);
+    for suite in &mut suites {
+        suite.selection = WITHOUT_IPV6_PART;
+    }
+    suites
 }
 
 /// Those that are asked for by name; if none is, those that are not left out.

@@ -11,6 +11,7 @@ use netpath::{
     model::Name,
     netlink::{Netlink, NetlinkError, RouteKind, Table},
     netns::Inside,
+    sysctl,
 };
 
 use super::super::{Failure, Refusal};
@@ -29,6 +30,8 @@ pub(super) struct Machine {
     uplinks: BTreeSet<String>,
     /// Its addresses' prefixes, and where its routes lead, but for default routes.
     taken: Vec<IpNet>,
+    /// Not with `ipv6.disable=1`: a file with IPv6 addresses is refused there.
+    has_ipv6: bool,
 }
 
 impl Machine {
@@ -40,6 +43,7 @@ impl Machine {
             name: node_name(&fs::read_to_string(HOSTNAME).unwrap_or_default()),
             uplinks,
             taken,
+            has_ipv6: sysctl::has_ipv6(),
         })
     }
 }
@@ -73,7 +77,7 @@ fn node_name(host: &str) -> String {
 
 /// The file.
 pub(super) fn starter(machine: &Machine) -> Result<String, Refusal> {
-    let (v4, v6) = free(&machine.taken)?;
+    let (v4, v6) = free(machine)?;
     let name = &machine.name;
     let uplinks: String = if machine.uplinks.is_empty() {
         UPLINK_MISSING.to_owned()
@@ -114,20 +118,23 @@ fn uplink(dev: &str) -> String {
     )
 }
 
-fn endpoint(number: u8, v4: Ipv4Net, v6: Ipv6Net) -> String {
+fn endpoint(number: u8, v4: Ipv4Net, v6: Option<Ipv6Net>) -> String {
     let [a, b, ..] = v4.network().octets();
-    let [c, d, ..] = v6.network().segments();
     let v4 = Ipv4Addr::new(a, b, number, 2);
+    let v6 = v6.map_or_else(String::new, |v6| {
+        let [c, d, ..] = v6.network().segments();
+        format!(", \"{c:x}:{d:x}:{number}::2/64\"")
+    });
     let gap = if number == 1 { "\n" } else { "" };
     format!(
         "[[node.endpoint]]           # a pod, a container: a namespace with a veth into the node\n\
          name = \"pod0{number}\"              # its namespace: `ip netns exec pod0{number} ...`\n\
-         addresses = [\"{v4}/24\", \"{c:x}:{d:x}:{number}::2/64\"]\n{gap}"
+         addresses = [\"{v4}/24\"{v6}]\n{gap}"
     )
 }
 
-/// A prefix of each family that nothing on the machine overlaps.
-fn free(taken: &[IpNet]) -> Result<(Ipv4Net, Ipv6Net), Refusal> {
+/// A prefix of each family that the machine has, which nothing on it overlaps.
+fn free(machine: &Machine) -> Result<(Ipv4Net, Option<Ipv6Net>), Refusal> {
     // 77 first: no container engine's default is below it.
     let seconds = || (77..=254).chain(1..77);
     let private = [10, 172, 192].into_iter().flat_map(|first: u8| {
@@ -145,12 +152,16 @@ fn free(taken: &[IpNet]) -> Result<(Ipv4Net, Ipv6Net), Refusal> {
         Ipv6Net::new(address, 32).ok()
     });
     let is_free = |net: IpNet| {
-        !taken
+        !machine
+            .taken
             .iter()
             .any(|other| net.contains(other) || other.contains(&net))
     };
     let v4 = v4.find(|net| is_free((*net).into()));
-    let v6 = v6.find(|net| is_free((*net).into()));
+    let v6 = match machine.has_ipv6 {
+        true => v6.find(|net| is_free((*net).into())).map(Some),
+        false => Some(None),
+    };
     v4.zip(v6).ok_or_else(|| {
         Refusal(
             "every private prefix overlaps a route or an address of this machine: write a file of `netpath init --lab`"
@@ -173,11 +184,16 @@ mod tests {
                 .iter()
                 .map(|net| net.parse().expect("valid"))
                 .collect(),
+            has_ipv6: true,
         }
     }
 
     fn addresses(taken: &[&str]) -> Vec<String> {
-        let text = starter(&machine(&["up0"], taken)).expect("free");
+        addresses_on(&machine(&["up0"], taken))
+    }
+
+    fn addresses_on(machine: &Machine) -> Vec<String> {
+        let text = starter(machine).expect("free");
         let topology =
             Topology::parse("host.toml", &text).unwrap_or_else(|e| panic!("{e}\n{text}"));
         let node = &topology.nodes[0];
@@ -223,6 +239,15 @@ mod tests {
             .expect_err("nothing is free")
             .to_string();
         assert!(refusal.starts_with("every private prefix"), "{refusal}");
+    }
+
+    #[test]
+    fn a_machine_without_ipv6_is_given_none() {
+        let machine = Machine {
+            has_ipv6: false,
+            ..machine(&["up0"], &["10.77.7.0/24"])
+        };
+        assert_eq!(addresses_on(&machine), ["10.78.1.2/24", "10.78.2.2/24"]);
     }
 
     #[test]
