@@ -7,6 +7,10 @@ use std::{
         unix::process::CommandExt as _,
     },
     process::{Child, Command, Output, Stdio},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -17,6 +21,23 @@ use crate::{Ending, Ends};
 
 /// How long a program may take: iptables waits for whoever has its lock.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long a program may go on after a signal.
+const STEP: Duration = Duration::from_millis(50);
+
+/// Says that a signal came.
+static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// From here on a program that runs when this is set is ended. One that is started later, as what undoes what was begun, is not.
+/// Signals are the process's, and so the first to call this decides.
+pub fn end_when(interrupted: &Arc<AtomicBool>) {
+    let _it_is_said = INTERRUPTED.set(Arc::clone(interrupted));
+}
+
+fn is_interrupted() -> bool {
+    let flag = INTERRUPTED.get();
+    flag.is_some_and(|flag| flag.load(Ordering::Relaxed))
+}
 
 /// A program could not do what it was called for.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +60,12 @@ pub enum CommandError {
         /// How long was waited.
         limit: Duration,
     },
+    /// It was ended for a signal. Whether it did what it was called for is not known.
+    #[error("interrupted: `{command}` was waited for, and was ended")]
+    Interrupted {
+        /// With its arguments.
+        command: String,
+    },
     /// It failed.
     #[error("`{command}` failed: {message}")]
     Failed {
@@ -52,7 +79,10 @@ pub enum CommandError {
 impl Ends for CommandError {
     fn ending(&self) -> Ending {
         match self {
-            Self::Start { .. } | Self::Hung { .. } | Self::Failed { .. } => Ending::Failed,
+            Self::Start { .. }
+            | Self::Hung { .. }
+            | Self::Interrupted { .. }
+            | Self::Failed { .. } => Ending::Failed,
         }
     }
 }
@@ -77,12 +107,16 @@ fn run_within(
         command: command(),
         source,
     };
-    let (output, hung) = talk(limit, program, arguments, input).map_err(start)?;
-    if hung {
-        return Err(CommandError::Hung {
-            command: command(),
-            limit,
-        });
+    let (output, end) = talk(limit, program, arguments, input).map_err(start)?;
+    match end {
+        End::Own => {}
+        End::Hung => {
+            return Err(CommandError::Hung {
+                command: command(),
+                limit,
+            });
+        }
+        End::Interrupted => return Err(CommandError::Interrupted { command: command() }),
     }
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
@@ -103,13 +137,26 @@ pub fn line(program: &str, arguments: &[&str]) -> String {
     line
 }
 
-/// What it said, and whether it had to be killed.
+/// Why a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// By itself.
+    Own,
+    /// It was killed, for it did not end.
+    Hung,
+    /// It was killed, for a signal came.
+    Interrupted,
+}
+
+/// What it said, and why it ended.
 fn talk(
     limit: Duration,
     program: &str,
     arguments: &[&str],
     input: &str,
-) -> io::Result<(Output, bool)> {
+) -> io::Result<(Output, End)> {
+    // Before it runs: a signal that comes from now on is meant for it.
+    let ends_at_signal = !is_interrupted();
     let mut child = Command::new(program)
         .args(arguments)
         .env("LC_ALL", "C")
@@ -128,18 +175,18 @@ fn talk(
         }
     };
     thread::scope(|scope| {
-        let watch = scope.spawn(|| watch(&process, limit));
+        let watch = scope.spawn(|| watch(&process, limit, ends_at_signal));
         let written = stdin.write_all(input.as_bytes());
         drop(stdin);
         let output = child.wait_with_output()?;
-        let hung = watch
+        let end = watch
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         // A program that refuses its input may not read all of it: what it says is the better reason.
         if output.status.success() {
             written?;
         }
-        Ok((output, hung))
+        Ok((output, end))
     })
 }
 
@@ -155,27 +202,52 @@ fn pidfd(child: &Child) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(file) })
 }
 
-/// Kills a process that has not ended by then. Returns whether it had to.
-fn watch(process: &OwnedFd, limit: Duration) -> io::Result<bool> {
+/// Kills a process that has not ended by then, or until a signal comes.
+fn watch(process: &OwnedFd, limit: Duration, ends_at_signal: bool) -> io::Result<End> {
     let deadline = Instant::now() + limit;
-    loop {
+    let end = loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let timeout = PollTimeout::try_from(left.min(STEP)).unwrap_or(PollTimeout::MAX);
         let mut ended = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
         match poll(&mut ended, timeout) {
-            Ok(0) if left.is_zero() => break,
+            Ok(0) if left.is_zero() => break End::Hung,
             // Waiting ends a little early where the rest is less than a millisecond.
             Ok(0) | Err(nix::Error::EINTR) => {}
-            Ok(_) => return Ok(false),
+            Ok(_) => return Ok(End::Own),
             Err(errno) => return Err(errno.into()),
         }
+        if ends_at_signal && is_interrupted() {
+            break End::Interrupted;
+        }
+    };
+    kill_group(process).map(|()| end)
+}
+
+/// Kills a process and those that it has started, which may have what it prints to; before Linux 6.9 it alone.
+fn kill_group(process: &OwnedFd) -> io::Result<()> {
+    /// `PIDFD_SIGNAL_PROCESS_GROUP` of linux/pidfd.h: the process leads a group of its own.
+    const GROUP: u32 = 1 << 2;
+    let sent = send_kill(process, GROUP);
+    match sent {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => send_kill(process, 0),
+        sent => sent,
     }
+}
+
+fn send_kill(process: &OwnedFd, flags: u32) -> io::Result<()> {
     let (file, no_info) = (process.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
     // SAFETY: the file is open, and without information about the signal none is read (pidfd_send_signal(2)).
-    let sent =
-        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, file, libc::SIGKILL, no_info, 0) };
+    let sent = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            file,
+            libc::SIGKILL,
+            no_info,
+            flags,
+        )
+    };
     match sent {
-        0 => Ok(true),
+        0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
@@ -199,6 +271,9 @@ mod tests {
             error.expect_err("it hangs").to_string(),
             "`sleep 100` did not end within 100ms: see what holds it up, such as another process with a lock"
         );
+        // What it has started has its output, too.
+        let script = ["-c", "sleep 100; true"];
+        run_within(limit, "sh", &script, "").expect_err("it hangs");
         assert!(begun.elapsed() < Duration::from_secs(10));
         assert_eq!(run("true", &[], "").expect("it ends"), "");
     }

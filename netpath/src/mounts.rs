@@ -50,6 +50,12 @@ pub enum MountsError {
         /// Only where it is mounted here, not the filesystem itself.
         bind: bool,
     },
+    /// What is pinned below is not seen, and runs on.
+    #[error(
+        "/sys/fs/bpf is mounted twice: nodes that are pinned on the one below are not seen, and their programs run on: \
+         `umount /sys/fs/bpf` takes the upper one away"
+    )]
+    Covered,
     /// Mounts on /run/netns do not reach the machine.
     #[error(
         "what is mounted on /run/netns in this mount namespace is not seen outside it, so namespaces can neither be \
@@ -86,8 +92,10 @@ pub fn require_visible(command: &str) -> Result<(), MountsError> {
             remedy: remedy(command)?,
         });
     }
-    match read_only()? {
-        Some(error @ MountsError::ReadOnly { bind: false }) => Err(error),
+    let mounts = mountinfo()?;
+    refuse_covered(&mounts)?;
+    match read_only_of(&mounts) {
+        Some(false) => Err(MountsError::ReadOnly { bind: false }),
         _ => Ok(()),
     }
 }
@@ -97,17 +105,25 @@ pub fn require_visible(command: &str) -> Result<(), MountsError> {
 /// # Errors
 /// Then, and when /proc does not say.
 pub fn require_writable() -> Result<(), MountsError> {
-    read_only()?.map_or(Ok(()), Err)
+    let bind = read_only_of(&mountinfo()?);
+    bind.map_or(Ok(()), |bind| Err(MountsError::ReadOnly { bind }))
 }
 
 fn remount(bind: bool) -> &'static str {
     if bind { ",bind" } else { "" }
 }
 
-fn read_only() -> Result<Option<MountsError>, MountsError> {
+fn mountinfo() -> Result<String, MountsError> {
     let path = Path::new("/proc/self/mountinfo");
-    let text = fs::read_to_string(path).map_err(unknown(path))?;
-    Ok(read_only_of(&text).map(|bind| MountsError::ReadOnly { bind }))
+    fs::read_to_string(path).map_err(unknown(path))
+}
+
+/// Fails where one BPF filesystem is mounted over another one at the same place.
+fn refuse_covered(mountinfo: &str) -> Result<(), MountsError> {
+    match bpffs_count(mountinfo) {
+        0 | 1 => Ok(()),
+        _ => Err(MountsError::Covered),
+    }
 }
 
 /// Whether [`BPFFS`] is read-only, and then whether only this mount of it is. The sixth field has the options of the mount, the
@@ -132,7 +148,7 @@ fn read_only_of(mountinfo: &str) -> Option<bool> {
     }
 }
 
-/// Fails where what is pinned would not outlive the mount namespace. `command` is netpath's subcommand.
+/// Fails where what is pinned would not outlive the mount namespace, or there is more than is seen. `command` is netpath's subcommand.
 ///
 /// # Errors
 /// When it would not, or when that cannot be told.
@@ -143,7 +159,7 @@ pub fn require_lasting(command: &str) -> Result<(), MountsError> {
             remedy: remedy(command)?,
         });
     }
-    Ok(())
+    refuse_covered(&mountinfo()?)
 }
 
 /// Fails where namespaces that are mounted or unmounted would be so for this mount namespace only: where its mount
@@ -170,16 +186,6 @@ pub fn require_shared_namespaces(command: &str) -> Result<(), MountsError> {
 /// When /proc does not say.
 pub(crate) fn shows_everybodys() -> Result<bool, MountsError> {
     may_look_at(Path::new("/proc/1"))
-}
-
-/// Whether one BPF filesystem is mounted over another one at the same place, whose pins nobody sees: their programs run on.
-///
-/// # Errors
-/// When /proc does not say.
-pub fn covers_another() -> Result<bool, MountsError> {
-    let path = Path::new("/proc/self/mountinfo");
-    let text = fs::read_to_string(path).map_err(unknown(path))?;
-    Ok(bpffs_count(&text) > 1)
 }
 
 /// How many BPF filesystems are mounted at [`BPFFS`]: the third field is the device, the type follows the dash.

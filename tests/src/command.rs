@@ -1,8 +1,9 @@
 //! The command as users and their scripts see it: files for it, and how it ends.
 
 use std::{
-    fs,
-    path::PathBuf,
+    env, fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
     process::{self, Output},
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -33,6 +34,60 @@ impl TempFile {
 impl Drop for TempFile {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_file(&self.0) {
+            eprintln!("{}: {error}", self.0.display());
+        }
+    }
+}
+
+/// A directory of programs for `PATH`, which goes with the test.
+#[derive(Debug)]
+pub struct Programs(PathBuf);
+
+impl Programs {
+    /// Without any.
+    pub fn none() -> Self {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let directory = env::temp_dir().join(format!("programs-{}-{number}", process::id()));
+        fs::create_dir(&directory).expect("a directory");
+        Self(directory)
+    }
+
+    /// Where they are.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Before all others.
+    pub fn path_first(&self) -> String {
+        let others = env::var("PATH").expect("PATH");
+        format!("{}:{others}", self.0.display())
+    }
+
+    /// One that is there, which notes that it is started, and does this before it does what it is for.
+    pub fn add(&self, name: &str, before: &str) {
+        let (program, others) = (self.0.join(name), env::var("PATH").expect("PATH"));
+        let started = self.0.join("started");
+        let script = format!(
+            "#!/bin/sh\nPATH={others}\necho {name} >> {}\n{before}\nexec {name} \"$@\"\n",
+            started.display()
+        );
+        fs::write(&program, script).expect("a script");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("its own");
+    }
+
+    /// The names of those that were started, a line each.
+    pub fn started(&self) -> String {
+        match fs::read_to_string(self.0.join("started")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            text => text.expect("readable"),
+        }
+    }
+}
+
+impl Drop for Programs {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
             eprintln!("{}: {error}", self.0.display());
         }
     }

@@ -5,17 +5,20 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::PathBuf,
-    process::{Command, Output, Stdio},
+    process::{Child, ChildStdin, Command, Output, Stdio},
     sync::atomic::AtomicBool,
+    time::{Duration, Instant},
 };
 
 use netpath::{
     datapath::{Datapath, map_names},
     lock::TopologyLock,
+    netns::Netns,
 };
 use netpath_common::{ABI_VERSION, Identity};
 use netpath_tests::{
     BinaryCopy, binary,
+    command::Programs,
     lab::{Deadline, Lab, TWO_NODES},
     netpath,
 };
@@ -117,9 +120,32 @@ fn bad_input_is_refused_with_file_line_and_remedy() {
 #[test]
 fn what_is_not_found_ends_by_one_rule() {
     let lab = Lab::up(ONE_NODE);
-    let node = lab.name("A");
+    let (node, a1) = (lab.name("A"), lab.name("a1"));
     for arguments in [
-        &["stats", "--node", "nobody"][..],
+        &["show", "nobody"][..],
+        &["show", &node, "nobody"],
+        &["down", "nobody"],
+        &["down", &node, "nobody"],
+        &["endpoint", "remove", "nobody"],
+        &["endpoint", "remove", "nobody", "--node", &node],
+        &["endpoint", "remove", &a1, "--node", "nobody"],
+        &[
+            "endpoint",
+            "add",
+            "x",
+            "--node",
+            "nobody",
+            "--address",
+            "10.77.9.2/24",
+        ],
+        &["trace", "nobody", "10.0.0.1"],
+        &["trace", &a1, "nobody"],
+        &["trace", "--endpoint", "nobody"],
+        &["audit", "--node", "nobody"],
+        &["explain", "nobody", &a1],
+        &["explain", &a1, "nobody"],
+        &["explain", "10.9.9.9", &a1, "--node", "nobody"],
+        &["stats", "--node", "nobody"],
         &["flows", "--node", "nobody"],
         &["flows", "--endpoint", "nobody"],
         &["maps", "--node", "nobody"],
@@ -134,6 +160,8 @@ fn what_is_not_found_ends_by_one_rule() {
             &["nobody", "is up", "`netpath show` lists what is"],
         );
     }
+    // Nothing was removed before the name that is nobody's was met.
+    assert_eq!(lab.plan(), Vec::<String>::new());
     for arguments in [
         &["maps", "dump", "nobody"][..],
         &["up", "-f", "/nobody"],
@@ -151,6 +179,36 @@ fn what_is_not_found_ends_by_one_rule() {
     ] {
         ends(&run(arguments), 2, &["nobody"]);
     }
+}
+
+/// What has no meaning together is refused, and nothing is done with half of it.
+#[test]
+fn what_makes_no_sense_together_is_refused() {
+    let lab = Lab::up(ONE_NODE);
+    let (a1, a2) = (lab.name("a1"), lab.name("a2"));
+    for port in ["--sport", "--dport"] {
+        for command in ["explain", "trace"] {
+            for arguments in [&[][..], &["--proto", "icmp"]] {
+                let arguments = [&[command, &a1, &a2, port, "7"], arguments].concat();
+                ends(
+                    &run(&arguments),
+                    2,
+                    &["an ICMP echo has no ports", "--proto udp"],
+                );
+            }
+        }
+        let udp = ["explain", &a1, &a2, "--proto", "udp", port, "7"];
+        // It says what becomes of the packet.
+        assert!(!run(&udp).stdout.is_empty(), "{udp:?}");
+    }
+    let directory = std::env::temp_dir().join(format!("{}bugreport", lab.prefix()));
+    fs::create_dir(&directory).expect("a directory");
+    let mut netpath = netpath(&["bugreport", "--to", "-"]);
+    let output = netpath.current_dir(&directory).output().expect("start");
+    // It fails where something was written into it.
+    fs::remove_dir(&directory).expect("an empty directory");
+    ends(&output, 2, &["--to", "name a file"]);
+    assert!(output.stdout.is_empty(), "{output:?}");
 }
 
 /// Each level says what the one before says, and more.
@@ -488,26 +546,35 @@ fn a_smaller_room_is_told() {
     assert!(!up(&lab).contains("max_"), "it grows");
 }
 
+/// Starts a command, and waits until it reads a file from stdin, which is held open, so that there is more to come.
+fn reads_its_file(command: &str) -> (Child, ChildStdin) {
+    let mut netpath = netpath(&[command, "-f", "-"]);
+    let mut child = netpath.stdin(Stdio::piped()).spawn().expect("start");
+    let stdin = child.stdin.take().expect("piped");
+    let deadline = Deadline::new();
+    let call = format!("/proc/{}/syscall", child.id());
+    // read(2) from stdin.
+    while !fs::read_to_string(&call)
+        .expect("its system call")
+        .starts_with("0 0x0 ")
+    {
+        deadline.check(|| "it does not read its file".to_owned());
+    }
+    (child, stdin)
+}
+
+fn send(signal: Signal, child: &Child) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+    kill(pid, signal).expect("kill");
+}
+
 /// A command that changes something is told of a signal at any moment, also while it reads its file.
 #[test]
 fn a_signal_before_anything_was_begun_is_said() {
     for command in ["up", "down"] {
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-            let mut netpath = netpath(&[command, "-f", "-"]);
-            let mut child = netpath.stdin(Stdio::piped()).spawn().expect("start");
-            // Held open, so that there is more to come.
-            let stdin = child.stdin.take().expect("piped");
-            let deadline = Deadline::new();
-            let call = format!("/proc/{}/syscall", child.id());
-            // read(2) from stdin.
-            while !fs::read_to_string(&call)
-                .expect("its system call")
-                .starts_with("0 0x0 ")
-            {
-                deadline.check(|| "it does not read its file".to_owned());
-            }
-            let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
-            kill(pid, signal).expect("kill");
+            let (child, stdin) = reads_its_file(command);
+            send(signal, &child);
             let output = child.wait_with_output().expect("it ends");
             drop(stdin);
             ends(&output, 1, &["netpath: interrupted"]);
@@ -515,7 +582,60 @@ fn a_signal_before_anything_was_begun_is_said() {
     }
 }
 
+/// Whoever waits for a program that does not end can end it, and with it what the program has started. `up` then undoes what it
+/// has begun.
+#[test]
+fn a_signal_ends_the_wait_for_a_program() {
+    let text = ONE_NODE.replacen(
+        "name = \"@A\"",
+        "name = \"@A\"\nforward_policy = \"drop\"",
+        1,
+    );
+    // Before anything is made, and after the namespace is there.
+    for (stuck_at, is_begun) in [("--version", false), ("-P FORWARD", true)] {
+        for signal in [Signal::SIGINT, Signal::SIGTERM] {
+            let lab = Lab::prepare(&text);
+            let file = File::new("stuck.toml", lab.text());
+            let programs = Programs::none();
+            let stuck = programs.path().join("stuck");
+            let sleep = format!(
+                "case \"$*\" in *'{stuck_at}'*) : > {}; sleep 100;; esac",
+                stuck.display()
+            );
+            programs.add("iptables", &sleep);
+            let mut netpath = netpath(&["up", "-f", file.path()]);
+            netpath.env("PATH", programs.path_first());
+            let child = netpath.stdin(Stdio::null()).spawn().expect("start");
+            let deadline = Deadline::new();
+            while !stuck.exists() {
+                deadline.check(|| format!("{stuck_at} is not asked for"));
+            }
+            let namespace = Netns::named(&lab.name("A"));
+            assert_eq!(namespace.is_ok(), is_begun, "{stuck_at}");
+            let begun = Instant::now();
+            send(signal, &child);
+            let output = child.wait_with_output().expect("it ends");
+            let took = begun.elapsed();
+            assert!(took < Duration::from_secs(5), "{stuck_at}: {took:?}");
+            ends(&output, 1, &["interrupted"]);
+            lab.assert_nothing_left();
+        }
+    }
+}
+
 /// One that only reads ends as every process does.
+#[test]
+fn a_signal_ends_what_waits_for_its_file() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        let (mut child, stdin) = reads_its_file("show");
+        send(signal, &child);
+        let status = child.wait().expect("it ends");
+        drop(stdin);
+        assert_eq!(status.signal(), Some(signal as i32), "{status:?}");
+    }
+}
+
+/// Also where nobody takes what it says.
 #[test]
 fn a_signal_ends_what_only_reads() {
     let (reader, writer) = std::io::pipe().expect("a pipe");

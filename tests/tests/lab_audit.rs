@@ -429,45 +429,43 @@ fn legacy_tables_are_read() {
     });
 }
 
-/// The programs know nothing of what legacy xtables does, before filter FORWARD either: it is passed by, and that is said.
+/// Legacy rules outside of filter FORWARD are heeded as those of nf_tables are, unless that is accepted.
 #[test]
-fn legacy_rules_are_heeded_in_no_chain() {
+fn legacy_rules_outside_of_filter_are_heeded() {
     on_a_machine(|lab| {
         iptables("-P FORWARD ACCEPT");
-        let rule = |what: &str| {
-            for command in ["iptables-legacy", "ip6tables-legacy"] {
-                run(&format!(
-                    "{command} -w -t mangle {what} PREROUTING -i va1 -j DROP"
-                ));
+        for command in ["iptables-legacy", "ip6tables-legacy"] {
+            run(&format!(
+                "{command} -w -t mangle -A PREROUTING -i va1 -j DROP"
+            ));
+            run(&format!("{command} -w -t raw -A PREROUTING -i va1 -j LOG"));
+        }
+        asks(lab);
+        let is = |group, acts: &[Act], lab: &Lab| {
+            let found = items(lab);
+            for family in ["ip", "ip6"] {
+                let place = format!("legacy {family} mangle PREROUTING");
+                assert_group(&found, &[&place, "-j DROP"], group, acts);
             }
         };
-        rule("-A");
-        asks(lab);
-        let found = items(lab);
-        for family in ["ip", "ip6"] {
-            let place = format!("legacy {family} mangle PREROUTING");
-            assert_group(&found, &[&place, "-j DROP"], Group::Changes, &[Act::Drop]);
+        is(Group::Heeded, &[Act::Drop], lab);
+        // What it would have logged is passed by, and that is asked about.
+        let error = lab.try_converge().expect_err("refused").to_string();
+        assert!(
+            error.contains("legacy ip raw PREROUTING") && !error.contains("mangle"),
+            "{error}"
+        );
+        for command in ["iptables-legacy", "ip6tables-legacy"] {
+            run(&format!("{command} -w -t raw -F"));
         }
-        lab.set_options(UpOptions {
-            fast_path: Some(false),
-            ..plain()
-        });
         lab.converge();
         for to in addresses("a2") {
             lab.assert_loses("a1", to);
         }
-        let selection = Selection {
-            node: Some(lab.name("H")),
-            ..Selection::default()
-        };
-        let error = provision::set_fast_path(FastPathMode::On, &selection, &mut |_| {});
-        let error = error.expect_err("refused").to_string();
-        assert!(error.contains("legacy ip mangle PREROUTING"), "{error}");
-        let accepting = Selection {
-            accept_bypass: true,
-            ..selection
-        };
-        provision::set_fast_path(FastPathMode::On, &accepting, &mut |_| {}).expect("accepted");
+        is(Group::Heeded, &[Act::Drop], lab);
+        lab.edit("netns = \"host\"", "netns = \"host\"\nbypass = [\"rules\"]");
+        lab.converge();
+        is(Group::Accepted, &[Act::Drop], lab);
         for to in addresses("a2") {
             lab.assert_reaches("a1", to, 63);
         }

@@ -63,6 +63,14 @@ fn packets_are_told_in_words_and_by_a_filter() {
         };
         assert_eq!(lab.ping("a1", addresses("a2")[0], &forged).received, 0);
         lab.ip("a1", "addr del 10.0.9.9/32 dev eth0");
+        for dst in addresses("a2") {
+            let short = PingOptions {
+                ttl: Some(1),
+                timeout: Duration::from_millis(100),
+                ..PingOptions::default()
+            };
+            assert_eq!(lab.ping("a1", dst, &short).received, 0);
+        }
         // What is logged is read at once; the last of it may be on its way.
         std::thread::sleep(Duration::from_millis(300));
         let pid = child.id().to_string();
@@ -87,6 +95,8 @@ fn packets_are_told_in_words_and_by_a_filter() {
         format!("A: va1 > up0 redirect_neigh, 98 bytes, 10.0.1.2 > 10.0.3.2, {a1}"),
         format!("A: up0 > va1 redirect_peer, 118 bytes, fd00:3::2 > fd00:1::2, {a1}"),
         format!("A: va1 drop spoofed, 98 bytes, 10.0.9.9 > 10.0.2.2, {a1}"),
+        format!("A: va1 punt ttl_exceeded, 98 bytes, 10.0.1.2 > 10.0.2.2, {a1}"),
+        format!("A: va1 punt ttl_exceeded, 118 bytes, fd00:1::2 > fd00:2::2, {a1}"),
     ] {
         assert!(
             all.iter().any(|line| line.ends_with(&words)),
@@ -96,6 +106,18 @@ fn packets_are_told_in_words_and_by_a_filter() {
     let dropped = logged(&["outcome=drop"]);
     assert_eq!(dropped.len(), 1, "{dropped:?}");
     assert!(dropped[0].contains("va1 drop spoofed"), "{dropped:?}");
+    let punted = logged(&["reason=ttl_exceeded"]);
+    assert_eq!(punted.len(), 2, "{punted:?}");
+    for line in &punted {
+        assert!(line.contains("va1 punt ttl_exceeded"), "{punted:?}");
+    }
+    let of_it = logged(&[&format!("endpoint={}", lab.name("a1"))]);
+    assert!(of_it.iter().all(|line| line.ends_with(a1)), "{of_it:#?}");
+    // To four addresses and back, with a source of another's, and too short a way.
+    for (words, count) in [("redirect", 18), ("spoofed", 1), ("ttl_exceeded", 2)] {
+        let found = of_it.iter().filter(|line| line.contains(words));
+        assert_eq!(found.count(), count, "{words}: {of_it:#?}");
+    }
     let some = logged(&["address=fd00:3::/64", "interface=va1"]);
     assert_eq!(some.len(), 6, "there and back: {some:#?}");
     assert!(

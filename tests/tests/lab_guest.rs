@@ -2,13 +2,21 @@
 //! filters, hooks of interfaces, XDP inside an endpoint, rules outside of filter FORWARD. Each drops packets here, so
 //! that a packet that passes it by is seen to arrive.
 
-use std::{process::Command, time::Duration};
+use std::{
+    ffi::OsStr,
+    process::{Command, Output},
+    time::Duration,
+};
 
 use netpath::{
     datapath::{AttachMode, attach_mode},
     probe::{Fragmentation, ping::PingOptions},
 };
-use netpath_tests::lab::{self, Lab, TWO_NODES, addresses, again_with_clsact, on_a_machine};
+use netpath_tests::{
+    command::{Programs, assert_ends},
+    lab::{self, Lab, TWO_NODES, addresses, again_with_clsact, on_a_machine},
+    netpath,
+};
 
 /// [`TWO_NODES`] with FORWARD at ACCEPT: what the kernel is left arrives, unless something else drops it.
 fn accepting() -> String {
@@ -24,7 +32,7 @@ struct Act {
     remove: &'static [&'static str],
 }
 
-const ACTS: [Act; 11] = [
+const ACTS: [Act; 14] = [
     Act {
         reason: "ipsec",
         place: "A",
@@ -130,6 +138,47 @@ const ACTS: [Act; 11] = [
             "nft add rule inet t c oifname va2 drop",
         ],
         remove: &["nft delete table inet t"],
+    },
+    Act {
+        reason: "rules",
+        place: "A",
+        add: &[
+            "iptables-legacy -w -t raw -A PREROUTING -s 10.0.1.2 -d 10.0.2.2 -j DROP",
+            "ip6tables-legacy -w -t raw -A PREROUTING -s fd00:1::2 -d fd00:2::2 -j DROP",
+        ],
+        remove: &[
+            "iptables-legacy -w -t raw -F",
+            "ip6tables-legacy -w -t raw -F",
+        ],
+    },
+    Act {
+        reason: "rules",
+        place: "A",
+        // The mark is what is heeded: what is dropped by it, filter FORWARD drops.
+        add: &[
+            "iptables-legacy -w -t mangle -A PREROUTING -s 10.0.1.2 -j MARK --set-mark 7",
+            "ip6tables-legacy -w -t mangle -A PREROUTING -s fd00:1::2 -j MARK --set-mark 7",
+            "iptables-nft -w -A FORWARD -m mark --mark 7 -j DROP",
+            "ip6tables-nft -w -A FORWARD -m mark --mark 7 -j DROP",
+        ],
+        remove: &[
+            "iptables-legacy -w -t mangle -F",
+            "ip6tables-legacy -w -t mangle -F",
+            "iptables-nft -w -F FORWARD",
+            "ip6tables-nft -w -F FORWARD",
+        ],
+    },
+    Act {
+        reason: "rules",
+        place: "A",
+        add: &[
+            "iptables-legacy -w -t security -A FORWARD -o va2 -j DROP",
+            "ip6tables-legacy -w -t security -A FORWARD -o va2 -j DROP",
+        ],
+        remove: &[
+            "iptables-legacy -w -t security -F",
+            "ip6tables-legacy -w -t security -F",
+        ],
     },
 ];
 
@@ -278,6 +327,49 @@ fn what_is_accepted_is_passed_by() {
     assert_eq!(lab.plan(), Vec::<String>::new());
 }
 
+/// What `netpath show` says of A, by these programs.
+fn shown_by(path: impl AsRef<OsStr>, lab: &Lab) -> Output {
+    let mut netpath = netpath(&["show", &lab.name("A")]);
+    netpath.env("PATH", path).output().expect("start")
+}
+
+/// Starting a program takes longer than all that `show` does of a node.
+#[test]
+fn legacy_programs_are_started_where_there_are_tables_only() {
+    let lab = Lab::up(&accepting());
+    let programs = Programs::none();
+    let [v4, v6] = ["iptables-legacy-save", "ip6tables-legacy-save"];
+    for name in [v4, v6] {
+        programs.add(name, "");
+    }
+    // What is in these is no matter of the fast path's.
+    for table in ["filter", "nat"] {
+        let list = format!("iptables-legacy -w -t {table} -S");
+        run(&lab, "A", &[&list]);
+    }
+    assert_ends(&shown_by(programs.path_first(), &lab), 0, &[]);
+    assert_eq!(programs.started(), "");
+    run(&lab, "A", &["iptables-legacy -w -t raw -S"]);
+    assert_ends(&shown_by(programs.path_first(), &lab), 0, &[]);
+    assert_eq!(programs.started(), format!("{v4}\n"));
+}
+
+/// Tables that nobody here can read may have any rule.
+#[test]
+fn legacy_tables_that_cannot_be_read_are_heeded() {
+    let lab = Lab::up(&accepting());
+    let programs = Programs::none();
+    assert_ends(&shown_by(programs.path(), &lab), 0, &[]);
+    run(&lab, "A", &["ip6tables-legacy -w -t mangle -S"]);
+    let output = shown_by(programs.path(), &lab);
+    assert_ends(&output, 3, &["(rules)"]);
+    let told = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(
+        told.contains("fd00:2::2") && !told.contains("10.0."),
+        "{told}"
+    );
+}
+
 /// What has nothing to do with what is routed, or changes nothing, costs nothing.
 #[test]
 fn what_concerns_others_changes_nothing() {
@@ -288,6 +380,11 @@ fn what_concerns_others_changes_nothing() {
         "iptables-nft -w -t raw -A PREROUTING -i eth9 -j DROP",
         "iptables-nft -w -t mangle -A PREROUTING -j LOG",
         "iptables-nft -w -t filter -A FORWARD -d 10.0.2.2 -j DROP",
+        "iptables-legacy -w -t raw -A PREROUTING -d 172.17.0.2 ! -i docker0 -j DROP",
+        "iptables-legacy -w -t mangle -A PREROUTING -i eth9 -j MARK --set-mark 7",
+        "iptables-legacy -w -t mangle -A PREROUTING -j LOG",
+        "iptables-legacy -w -t filter -A FORWARD -d 10.0.2.2 -j DROP",
+        "iptables-legacy -w -t nat -A POSTROUTING -s 10.0.0.0/8 -d 192.168.0.0/16 -j ACCEPT",
         "ip xfrm policy add src 192.168.1.0/24 dst 192.168.2.0/24 dir fwd action block",
         "ip xfrm policy add src 10.0.1.2/32 dst 192.168.2.0/24 dir out action block",
         "ip xfrm policy add src 10.0.1.2/32 dst 10.0.2.2/32 dir in action block",
@@ -310,7 +407,7 @@ fn what_concerns_others_changes_nothing() {
 fn switching_on_looks_again() {
     let lab = Lab::up(&accepting());
     for endpoint in [None, Some("a1")] {
-        for act in [&ACTS[0], &ACTS[2], &ACTS[7]] {
+        for act in [&ACTS[0], &ACTS[2], &ACTS[7], &ACTS[12]] {
             lab.fast_path(false, "A", endpoint);
             run(&lab, act.place, act.add);
             lab.fast_path(true, "A", endpoint);

@@ -4,13 +4,14 @@ use std::{fs, sync::atomic::AtomicBool};
 
 use netpath::{
     Ends as _,
+    datapath::{AttachMode, attach_mode},
     netns::{NETNS_DIR, Netns},
     provision::{self, Change, Remaining, UpOptions},
 };
 use netpath_tests::{
     lab::{
-        HOST, Lab, ONE_NODE, assert_same_portrait, commands, obey, on_a_machine, portrait, refused,
-        run,
+        Deadline, HOST, Lab, ONE_NODE, assert_same_portrait, commands, obey, on_a_machine,
+        on_its_own, portrait, refused, run,
     },
     netpath,
 };
@@ -330,118 +331,152 @@ const SECOND: &str = r#"
 name = "@H"
 netns = "host"
 bypass = ["forward"]
-uplink = [{ dev = "up0", addresses = ["100.100.198.250/24", "fd00:198::250/64"] }]
+uplink = [{ dev = "up1", addresses = ["100.100.199.250/24", "fd00:199::250/64"] }]
 route = [
-    { dst = "10.0.30.0/24", via = "100.100.198.253" },
-    { dst = "fd00:30::/64", via = "fd00:198::253" },
+    { dst = "10.0.30.0/24", via = "100.100.199.253" },
+    { dst = "fd00:30::/64", via = "fd00:199::253" },
 ]
 endpoint = [
     { name = "@a1", addresses = ["10.0.10.2/24", "fd00:10::2/64"], host_dev = "vc1" },
 ]
 "#;
 
-/// Without TCX the second node would be refused for that alone (`lab_uplink_place`).
-fn two_may_share_an_uplink() -> bool {
-    let may = netpath_tests::has_tcx();
-    if !may {
-        eprintln!("not tried: without TCX two nodes share no uplink");
+/// One with an uplink of its own; and, where two may share one, one that shares it (`lab_uplink_place` has who may).
+fn seconds() -> Vec<String> {
+    let shared = SECOND
+        .replace("up1", "up0")
+        .replace("100.100.199.", "100.100.198.");
+    let shared = shared.replace("fd00:199::", "fd00:198::");
+    let may_share = attach_mode().expect("the kernel answers") == AttachMode::Tcx;
+    let shared = may_share.then_some(shared);
+    std::iter::once(SECOND.to_owned()).chain(shared).collect()
+}
+
+/// The machine's other uplink, to nobody.
+fn with_a_second_uplink() {
+    for line in [
+        "ip link add up1 type veth peer name out1",
+        "ip addr add 100.100.199.250/24 dev up1",
+        "ip addr add fd00:199::250/64 dev up1 nodad",
+        "ip link set up1 up",
+        "ip link set out1 up",
+    ] {
+        run(line);
     }
-    may
+    let deadline = Deadline::new();
+    while !run("ip -o link show dev up1").contains("state UP") {
+        deadline.check(|| "the uplink does not come up".to_owned());
+    }
+}
+
+/// Alone, for a node that cannot be read may be in anybody's namespace.
+#[test]
+fn with_clsact() {
+    on_its_own("two_nodes_with_clsact", "export NETPATH_ATTACH=clsact");
+}
+
+#[test]
+#[ignore = "in a process that attaches so"]
+fn two_nodes_with_clsact() {
+    let mode = attach_mode().expect("the kernel answers");
+    assert_eq!(mode, AttachMode::Clsact);
+    two_nodes_on_one_machine_have_nothing_in_common();
+    routes_whose_records_are_lost_are_named_one_by_one();
 }
 
 #[test]
 fn two_nodes_on_one_machine_have_nothing_in_common() {
-    if !two_may_share_an_uplink() {
-        return;
+    for text in seconds() {
+        on_a_machine(|lab| beside(lab, &text));
     }
-    on_a_machine(|lab| {
-        lab.converge();
-        let first = lab.name("H");
-        for (own, theirs) in [
-            ("10.0.10.2/24", "10.0.1.2/24"),
-            ("fd00:10::2/64", "fd00:1::2/64"),
-            ("10.0.10.2/24", "10.0.3.7/24"),
-            ("10.0.30.0/24", "10.0.3.0/24"),
-            ("10.0.30.0/24", "10.0.2.0/24"),
-            ("fd00:30::/64", "fd00:3::/64"),
-            ("vc1", "va1"),
-        ] {
-            let second = Lab::prepare(&SECOND.replace(own, theirs));
-            let error = refused(&second).to_string();
-            let words = format!("is node {first}'s, which is in this network namespace too");
-            assert!(error.contains(&words), "{own} {theirs}: {error}");
-            assert_eq!(commands(&error), Vec::<String>::new(), "{error}");
-            assert_eq!(lab.plan(), Vec::<String>::new());
-        }
-        // One that cannot be read is not told to be nobody's.
-        let pin = format!("/sys/fs/bpf/netpath/{first}/maps/meta");
-        let moved = format!("{pin}_");
-        fs::rename(&pin, &moved).expect("rename");
-        for (own, theirs) in [
-            ("10.0.10.2/24", "10.0.1.2/24"),
-            ("10.0.30.0/24", "10.0.3.0/24"),
-            ("vc1", "va1"),
-        ] {
-            let text = SECOND.replace(own, theirs);
-            let error = refused(&Lab::prepare(&text)).to_string();
-            assert!(
-                error.contains(&format!("may be node {first}'s")),
-                "{own} {theirs}: {error}"
-            );
-            assert_eq!(commands(&error), Vec::<String>::new(), "{error}");
-        }
-        fs::rename(&moved, &pin).expect("rename");
-        // Each its own.
-        let before = portrait(&machine());
-        let second = Lab::up(SECOND);
-        assert_eq!(second.plan(), Vec::<String>::new());
-        // Without TCX the filters of both would have one place on the uplink.
-        if netpath_tests::has_tcx() {
-            assert_eq!(lab.plan(), Vec::<String>::new());
-        }
-        lab.fast_path(false, "H", None);
-        lab.fast_path(true, "H", None);
-        second.down();
-        lab.converge();
-        assert_same_portrait(&portrait(&machine()), &before, "afterwards");
+}
+
+fn beside(lab: &mut Lab, text: &str) {
+    with_a_second_uplink();
+    lab.converge();
+    let first = lab.name("H");
+    for (own, theirs) in [
+        ("10.0.10.2/24", "10.0.1.2/24"),
+        ("fd00:10::2/64", "fd00:1::2/64"),
+        ("10.0.10.2/24", "10.0.3.7/24"),
+        ("10.0.30.0/24", "10.0.3.0/24"),
+        ("10.0.30.0/24", "10.0.2.0/24"),
+        ("fd00:30::/64", "fd00:3::/64"),
+        ("vc1", "va1"),
+    ] {
+        let second = Lab::prepare(&text.replace(own, theirs));
+        let error = refused(&second).to_string();
+        let words = format!("is node {first}'s, which is in this network namespace too");
+        assert!(error.contains(&words), "{own} {theirs}: {error}");
+        assert_eq!(commands(&error), Vec::<String>::new(), "{error}");
         assert_eq!(lab.plan(), Vec::<String>::new());
-    });
+    }
+    // One that cannot be read is not told to be nobody's.
+    let pin = format!("/sys/fs/bpf/netpath/{first}/maps/meta");
+    let moved = format!("{pin}_");
+    fs::rename(&pin, &moved).expect("rename");
+    for (own, theirs) in [
+        ("10.0.10.2/24", "10.0.1.2/24"),
+        ("10.0.30.0/24", "10.0.3.0/24"),
+        ("vc1", "va1"),
+    ] {
+        let error = refused(&Lab::prepare(&text.replace(own, theirs))).to_string();
+        assert!(
+            error.contains(&format!("may be node {first}'s")),
+            "{own} {theirs}: {error}"
+        );
+        assert_eq!(commands(&error), Vec::<String>::new(), "{error}");
+    }
+    fs::rename(&moved, &pin).expect("rename");
+    // Each its own.
+    let before = portrait(&machine());
+    let second = Lab::up(text);
+    assert_eq!(second.plan(), Vec::<String>::new());
+    assert_eq!(lab.plan(), Vec::<String>::new());
+    lab.fast_path(false, "H", None);
+    lab.fast_path(true, "H", None);
+    second.down();
+    lab.converge();
+    assert_same_portrait(&portrait(&machine()), &before, "afterwards");
+    assert_eq!(lab.plan(), Vec::<String>::new());
 }
 
 /// Without their records a node's routes are nobody's, and those of another node there are still that one's.
 #[test]
 fn routes_whose_records_are_lost_are_named_one_by_one() {
-    if !two_may_share_an_uplink() {
-        return;
+    for text in seconds() {
+        on_a_machine(|lab| without_records(lab, &text));
     }
-    on_a_machine(|lab| {
-        lab.converge();
-        let second = Lab::up(SECOND);
-        let pins = format!("/sys/fs/bpf/netpath/{}", lab.name("H"));
-        for directory in ["links", "programs"] {
-            for pin in fs::read_dir(format!("{pins}/{directory}")).expect("pins") {
-                fs::remove_file(pin.expect("pin").path()).expect("unpin");
-            }
+}
+
+fn without_records(lab: &mut Lab, text: &str) {
+    with_a_second_uplink();
+    lab.converge();
+    let second = Lab::up(text);
+    let pins = format!("/sys/fs/bpf/netpath/{}", lab.name("H"));
+    for directory in ["links", "programs"] {
+        for pin in fs::read_dir(format!("{pins}/{directory}")).expect("pins") {
+            fs::remove_file(pin.expect("pin").path()).expect("unpin");
         }
-        fs::remove_file(format!("{pins}/maps/route_records")).expect("unpin");
-        let removed = provision::down_unless(&lab.nodes(), &AtomicBool::new(false), &mut |_| {});
-        let remaining = removed.expect("down").remaining;
-        let [Remaining::Unproven(left)] = &remaining[..] else {
-            panic!("{remaining:?}");
-        };
-        let entry = format!("nsenter --net=/run/netns/{}", lab.name("H"));
-        let expected = [
-            format!("{entry} ip route del 10.0.3.0/24 via 100.100.198.253 dev up0 table main"),
-            format!(
-                "{entry} ip route del fd00:3::/64 via fd00:198::253 dev up0 metric 1024 table main"
-            ),
-        ];
-        assert_eq!(left.commands, expected);
-        obey(lab, &format!("`{}`", left.commands.join("` `")));
-        assert_eq!(second.plan(), Vec::<String>::new());
-        second.down();
-        assert!(!routes().contains("proto 110"));
-    });
+    }
+    fs::remove_file(format!("{pins}/maps/route_records")).expect("unpin");
+    let removed = provision::down_unless(&lab.nodes(), &AtomicBool::new(false), &mut |_| {});
+    let remaining = removed.expect("down").remaining;
+    let [Remaining::Unproven(left)] = &remaining[..] else {
+        panic!("{remaining:?}");
+    };
+    let entry = format!("nsenter --net=/run/netns/{}", lab.name("H"));
+    let expected = [
+        format!("{entry} ip route del 10.0.3.0/24 via 100.100.198.253 dev up0 table main"),
+        format!(
+            "{entry} ip route del fd00:3::/64 via fd00:198::253 dev up0 metric 1024 table main"
+        ),
+    ];
+    assert_eq!(left.commands, expected);
+    obey(lab, &format!("`{}`", left.commands.join("` `")));
+    assert_eq!(second.plan(), Vec::<String>::new());
+    second.down();
+    assert!(!routes().contains("proto 110"));
 }
 
 /// An endpoint that is to move, or a node that was given another name: whose it is, is said, and nothing else.

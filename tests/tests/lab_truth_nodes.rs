@@ -12,7 +12,7 @@ use std::{
 use netpath::{
     counters,
     netns::{Netns, NetnsError},
-    provision::{self, FastPath, NodeStatus, ProvisionError, Selection},
+    provision::{self, FastPath, NodeStatus, ProvisionError, Selection, UpOptions},
 };
 use netpath_tests::{
     lab::{Deadline, Lab, ONE_NODE, TWO_NODES, addresses, on_a_machine, on_its_own, run},
@@ -266,6 +266,57 @@ fn an_alias_that_is_no_text_is_in_nobodys_way() {
         assert_eq!(lab.plan(), Vec::<String>::new());
         lab.down();
         assert!(run("ip -o link show dev br7").contains("br7"));
+    });
+}
+
+/// `ip` with words that are no text.
+fn ip(words: &[&[u8]]) {
+    let mut command = Command::new("ip");
+    let words = words.iter().map(|word| OsStr::from_bytes(word));
+    assert!(command.args(words).status().expect("ip").success());
+}
+
+#[test]
+fn a_name_that_is_no_text_is_in_nobodys_way() {
+    const NAME: &[u8] = b"\xff\xfe\xfd";
+    on_a_machine(|lab| {
+        ip(&[b"link", b"add", b"name", NAME, b"type", b"bridge"]);
+        ip(&[b"addr", b"add", b"192.0.3.1/24", b"dev", NAME]);
+        ip(&[b"link", b"set", NAME, b"up"]);
+        // An uplink may be called by another name of its, but rules and settings go by the kernel's.
+        ip(&[
+            b"link",
+            b"property",
+            b"add",
+            b"dev",
+            NAME,
+            b"altname",
+            b"wan0",
+        ]);
+        let links = || run("ip -br link") + &run("ip -br addr");
+        let (text, before) = (lab.text().to_owned(), links());
+        lab.edit(
+            "uplink = [{ dev = \"up0\"",
+            "uplink = [{ dev = \"wan0\" }, { dev = \"up0\"",
+        );
+        for result in [
+            lab.try_converge(),
+            provision::plan(lab.topology(), &UpOptions::default()),
+        ] {
+            let error = result.expect_err("it has no name that is text").to_string();
+            let told = error.contains("wan0") && error.contains("its name is not UTF-8");
+            assert!(told, "{error}");
+        }
+        assert_eq!(links(), before);
+        lab.rewrite(&text);
+        lab.converge();
+        assert_eq!(row(lab, "H"), (FastPath::On, vec![]));
+        assert_eq!(lab.plan(), Vec::<String>::new());
+        for dst in addresses("b1") {
+            lab.assert_reaches("a1", dst, 63);
+        }
+        lab.down();
+        ip(&[b"link", b"del", NAME]);
     });
 }
 

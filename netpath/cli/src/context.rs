@@ -13,7 +13,7 @@ use std::{
 use clap::ColorChoice;
 use netpath::{
     capabilities::Work,
-    expedite,
+    command, expedite,
     provision::{self, ProvisionError},
 };
 use tracing_subscriber::EnvFilter;
@@ -45,11 +45,21 @@ impl Context {
         }
     }
 
-    /// From here on SIGHUP, SIGINT and SIGTERM only set [`Context::interrupted`], however often they come.
+    /// From here on SIGHUP, SIGINT and SIGTERM only set [`Context::interrupted`], however often they come, and end the program
+    /// that is waited for.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn catch_signals(&self) -> Result<(), Failure> {
+        command::end_when(&self.interrupted);
+        self.note_signals()
+    }
+
+    /// As [`Context::catch_signals`], where what is begun goes on to its end: no program is ended.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn note_signals(&self) -> Result<(), Failure> {
         signals::note_in(&self.interrupted)
             .map_err(|error| Failure::new(format!("catching signals: {error}")))
     }

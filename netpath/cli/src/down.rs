@@ -58,7 +58,7 @@ pub fn run(args: &DownArgs, context: &Context) -> Result<Exit, Failure> {
     let selected = selected(args, &mut exit)?;
     context.require(Work::Nodes)?;
     mounts::require_visible("down")?;
-    context.catch_signals()?;
+    context.note_signals()?;
     let _expedited = args.expedite.begin()?;
     let expedite = match &selected {
         Selected::Nodes(named) => Some(named.expedite),

@@ -11,7 +11,7 @@ use netpath::{
 };
 
 use super::{
-    Context, Exit, Failure, advice, completions, note,
+    Context, Exit, Failure, Refusal, advice, completions, note,
     output::{WIDTH, folded},
 };
 
@@ -30,7 +30,7 @@ pub struct ExplainArgs {
     #[arg(long, value_enum, value_name = "PROTO", default_value = "icmp")]
     proto: Proto,
 
-    /// Its source port
+    /// Its source port, of TCP and UDP
     #[arg(long, value_name = "PORT")]
     sport: Option<u16>,
 
@@ -96,6 +96,9 @@ fn number(text: &str) -> Result<u32, ParseIntError> {
 
 /// Explains the way of a packet.
 pub fn run(args: &ExplainArgs, context: &Context) -> Result<Exit, Failure> {
+    if args.proto == Proto::Icmp && (args.sport.is_some() || args.dport.is_some()) {
+        return Err(Refusal::ports_of_icmp().into());
+    }
     context.require(Work::Nodes)?;
     mounts::require_visible("explain")?;
     let found = explain::explain(&args.question())?;

@@ -14,6 +14,14 @@ use super::{
 #[error("{0}")]
 pub struct Refusal(pub String);
 
+impl Refusal {
+    /// Ports were given for what has none.
+    pub fn ports_of_icmp() -> Self {
+        let problem = "--sport and --dport: an ICMP echo has no ports: say `--proto udp` or `--proto tcp`, or leave them out";
+        Self(problem.to_owned())
+    }
+}
+
 impl Ends for Refusal {
     fn ending(&self) -> Ending {
         Ending::Refused

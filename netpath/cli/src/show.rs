@@ -7,7 +7,6 @@ use netpath::{
     capabilities::Work,
     finding::Finding,
     model::Name,
-    mounts,
     provision::{
         self, EndpointStatus, FastPath, InterfaceStatus, NodeStatus, ProvisionError, RouteStatus,
     },
@@ -41,12 +40,6 @@ pub fn run(args: &ShowArgs, context: &Context) -> Result<Exit, Failure> {
     let mut nodes = provision::observe()?;
     for finding in nodes.iter_mut().flat_map(NodeStatus::findings_mut) {
         finding.cure = advice::typed(&finding.cure);
-    }
-    if mounts::covers_another()? {
-        note(
-            "/sys/fs/bpf is mounted twice: nodes that are pinned on the one below are not seen, and their programs run on: \
-             `umount /sys/fs/bpf` takes the upper one away",
-        );
     }
     let mut exit = Exit::Done;
     if let Some(wanted) = wanted {

@@ -131,11 +131,8 @@ fn act(kind: &EffectKind) -> Result<Option<Act>, &str> {
 pub fn of_rules(subject: &Subject<'_>, rules: Rules<'_>) -> Vec<Item> {
     let mut items = Vec::new();
     for (id, chain, base) in rules.ruleset.base_chains() {
-        // What legacy xtables does the programs are told nothing of.
-        let treated = match treated(id, base) {
-            Some(_) if rules.is_legacy => Treated::Bypassed,
-            Some(treated) => treated,
-            None => continue,
+        let Some(treated) = treated(id, base) else {
+            continue;
         };
         let pairs = subject.pairs(treated == Treated::Heeded);
         let effects = Effects::of(rules.ruleset, id, base);

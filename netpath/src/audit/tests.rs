@@ -149,8 +149,7 @@ fn groups_are_told_by_what_is_known() {
             ("legacy ip filter FORWARD ACCEPT", "no_effect"),
             ("legacy ip filter FORWARD ACCEPT", "no_effect"),
             ("legacy ip filter FORWARD policy DROP", "no_effect"),
-            // The programs are told nothing of what legacy xtables does, in whatever chain.
-            ("legacy ip mangle PREROUTING TTL --ttl-set 9", passed_by),
+            ("legacy ip mangle PREROUTING TTL --ttl-set 9", "heeded"),
             ("legacy ip mangle PREROUTING LOG", passed_by),
             ("legacy ip mangle PREROUTING policy ACCEPT", "no_effect"),
         ]
@@ -161,27 +160,29 @@ fn groups_are_told_by_what_is_known() {
 }
 
 #[test]
-fn what_nf_tables_does_before_filter_is_heeded() {
+fn what_is_done_before_filter_is_heeded() {
     let ruleset = read_legacy(netpath_common::Family::V4, RULES).expect("it is known");
     let ends = ends();
-    let groups = |bypass| {
-        let subject = Subject {
-            ends: &ends,
-            census: &Census::default(),
-            bypass,
+    for is_legacy in [false, true] {
+        let groups = |bypass| {
+            let subject = Subject {
+                ends: &ends,
+                census: &Census::default(),
+                bypass,
+            };
+            let rules = Rules {
+                is_legacy,
+                ruleset: &ruleset,
+            };
+            let items = of_rules(&subject, rules).into_iter();
+            items
+                .filter(|it| it.place.ends_with("PREROUTING") && it.kind == ItemKind::Rule)
+                .map(|it| it.group.name())
+                .collect::<Vec<_>>()
         };
-        let rules = Rules {
-            is_legacy: false,
-            ruleset: &ruleset,
-        };
-        let items = of_rules(&subject, rules).into_iter();
-        items
-            .filter(|it| it.place.ends_with("PREROUTING") && it.kind == ItemKind::Rule)
-            .map(|it| it.group.name())
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(groups(Bypass::default()), ["heeded", "changes_behaviour"]);
-    assert_eq!(groups(Bypass::OF_FORWARD), ["heeded", "accepted"]);
-    let rules_too = Bypass::OF_FORWARD.and(Bypass::named("rules").expect("it is one"));
-    assert_eq!(groups(rules_too), ["accepted", "accepted"]);
+        assert_eq!(groups(Bypass::default()), ["heeded", "changes_behaviour"]);
+        assert_eq!(groups(Bypass::OF_FORWARD), ["heeded", "accepted"]);
+        let rules_too = Bypass::OF_FORWARD.and(Bypass::named("rules").expect("it is one"));
+        assert_eq!(groups(rules_too), ["accepted", "accepted"]);
+    }
 }

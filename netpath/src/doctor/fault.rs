@@ -210,7 +210,6 @@ impl Fault {
     pub fn is_notice(&self) -> bool {
         match self {
             Self::JitHardened
-            | Self::BpffsCovered
             | Self::AtWork { .. }
             | Self::LeftUnfinished(_)
             | Self::NotUp
@@ -229,6 +228,7 @@ impl Fault {
             | Self::MemlockLow { .. }
             | Self::OpenFilesLow { .. }
             | Self::BpffsHidden(_)
+            | Self::BpffsCovered
             | Self::BpffsReadOnly { .. }
             | Self::MountNamespace(_)
             | Self::LockUntrusted(_)

@@ -15,7 +15,18 @@ use netlink_packet_route::{
 };
 use netpath_common::Ifindex;
 
-use super::{FAMILIES, Link, Netlink, NetlinkError, Scope, channel::About, family};
+use super::{
+    FAMILIES, Link, Netlink, NetlinkError, Scope, attribute::Attributes, channel::About, family,
+    raw::Raw,
+};
+
+const RTM_NEWADDR: u16 = 20;
+/// Size of `struct ifaddrmsg` in bytes.
+const IFADDRMSG: usize = 8;
+// Attributes of linux/if_addr.h.
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_FLAGS: u16 = 8;
 
 /// How long the kernel may take to receive what is sent to a new IPv6 address.
 const USABLE: Duration = Duration::from_secs(5);
@@ -75,16 +86,15 @@ impl Netlink {
             let mut message = AddressMessage::default();
             message.header.family = family;
             message.header.index = ifindex.0;
-            let request = RouteNetlinkMessage::GetAddress(message);
-            let found = self.channel.dump(about, &request, |message| match message {
-                RouteNetlinkMessage::NewAddress(message)
-                    if message.header.family == family
-                        && (ifindex == Ifindex(0) || message.header.index == ifindex.0) =>
-                {
-                    let address = decode(&message)?;
-                    Ok(Some((Ifindex(message.header.index), address)))
-                }
-                _ => Ok(None),
+            let request = Raw::of(&RouteNetlinkMessage::GetAddress(message));
+            let found = self.channel.dump(about, &request, |message: Raw| {
+                let found = match message.kind {
+                    RTM_NEWADDR => decode(&message.payload)?,
+                    _ => return Ok(None),
+                };
+                let is_asked = ifindex == Ifindex(0) || found.0 == ifindex;
+                let is_it = found.1.address.addr().is_ipv4() == (family == FAMILIES[0]);
+                Ok(Some(found).filter(|_| is_asked && is_it))
             });
             match found {
                 Ok(found) => addresses.extend(found),
@@ -234,33 +244,39 @@ fn message(link: &Link, address: IpNet) -> AddressMessage {
     message
 }
 
+/// Reads what is needed and leaves the rest alone: a label, which is an interface's name, may be any bytes.
+///
 /// IPv4 tells the interface's own address in `IFA_LOCAL`, and in `IFA_ADDRESS` the other end's. IPv6 tells its own in
 /// `IFA_ADDRESS`, unless it tells two.
-pub(super) fn decode(message: &AddressMessage) -> Result<InterfaceAddress, String> {
-    let (mut local, mut other, mut flags) = (None, None, None);
-    for attribute in &message.attributes {
-        match attribute {
-            AddressAttribute::Local(found) => local = Some(*found),
-            AddressAttribute::Address(found) => other = Some(*found),
-            AddressAttribute::Flags(found) => flags = Some(*found),
-            _ => {}
-        }
-    }
-    let index = message.header.index;
+pub(super) fn decode(payload: &[u8]) -> Result<(Ifindex, InterfaceAddress), String> {
+    let (header, attributes) = Attributes::behind(IFADDRMSG, payload)?;
+    let [_, length, flags, scope, ..] = *header else {
+        return Err(format!("an address's header of {} bytes", header.len()));
+    };
+    let index = u32::from_ne_bytes(std::array::from_fn(|at| header[4 + at]));
+    let address = |kind| attributes.get(kind).map(ip).transpose();
+    let (local, other) = (address(IFA_LOCAL)?, address(IFA_ADDRESS)?);
     let own = local
         .or(other)
         .ok_or_else(|| format!("an address of interface {index} is missing"))?;
-    let length = message.header.prefix_len;
     let address =
         IpNet::new(own, length).map_err(|_| format!("{own} has a prefix of {length} bits"))?;
-    let flags = flags
-        .unwrap_or_else(|| AddressFlags::from_bits_retain(u32::from(message.header.flags.bits())));
-    Ok(InterfaceAddress {
+    let flags = attributes.u32(IFA_FLAGS)?.unwrap_or(flags.into());
+    let flags = AddressFlags::from_bits_retain(flags);
+    let found = InterfaceAddress {
         address,
         peer: other.filter(|other| *other != own),
-        scope: Scope::from(u8::from(message.header.scope)),
+        scope: Scope::from(scope),
         permanent: flags.contains(AddressFlags::Permanent),
         tentative: flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed),
         duplicate: flags.contains(AddressFlags::Dadfailed),
-    })
+    };
+    Ok((Ifindex(index), found))
+}
+
+fn ip(bytes: &[u8]) -> Result<IpAddr, String> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    let v6 = || <[u8; 16]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| v6())
+        .map_err(|_| format!("an address of {} bytes", bytes.len()))
 }

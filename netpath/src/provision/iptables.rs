@@ -5,6 +5,7 @@ use netpath_common::Family;
 use super::{error::ProvisionError, refuse_lacking};
 use crate::{
     capabilities::{Capability, lacking_of_others},
+    command::CommandError,
     netfilter::{
         Iptables, NetfilterError, Policy, legacy_tables,
         nft::{Elements, Ruleset},
@@ -34,8 +35,12 @@ pub fn require_allowed() -> Result<(), ProvisionError> {
 /// Fails if iptables is not installed.
 pub fn require() -> Result<(), ProvisionError> {
     for iptables in programs() {
-        let refused = |_| Refusal::NoIptables(iptables.program()).of("this machine");
-        iptables.require().map_err(refused)?;
+        iptables.require().map_err(|error| match error {
+            CommandError::Interrupted { .. } => ProvisionError::Interrupted,
+            _ => Refusal::NoIptables(iptables.program())
+                .of("this machine")
+                .into(),
+        })?;
     }
     Ok(())
 }

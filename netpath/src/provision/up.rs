@@ -36,6 +36,7 @@ pub struct Raised {
 /// See [`super::plan_telling`].
 pub fn plan(topology: &Topology, options: &UpOptions) -> Result<Raised, ProvisionError> {
     require_allowed(topology)?;
+    mounts::require_lasting("up")?;
     mounts::require_writable()?;
     let mut topology = topology.clone();
     let mut changes = Vec::new();
@@ -137,7 +138,6 @@ fn planned<'a>(
     topology: &'a Topology,
     options: &UpOptions,
 ) -> Result<Vec<Planned<'a>>, ProvisionError> {
-    mounts::require_lasting("up")?;
     // Every node of the file is open at once, and another whose wire is asked about.
     descriptors::require(topology.nodes.len() + 1)?;
     // A lab is a namespace, and so is an endpoint.
@@ -269,6 +269,7 @@ pub fn up(
     progress: &mut dyn FnMut(&Change),
 ) -> Result<Raised, ProvisionError> {
     require_allowed(topology)?;
+    mounts::require_lasting("up")?;
     mounts::require_writable()?;
     let lock = TopologyLock::take(&options.interrupted)?;
     let _expedited = Expedited::by_default(topology.nodes.iter().any(|node| node.expedite));

@@ -31,7 +31,7 @@ pub enum TraceError {
     #[error("{0}")]
     Refused(String),
     /// No endpoint or node of a name is up.
-    #[error("no endpoint or node {name} is up: `netpath show` lists what is")]
+    #[error("no node or endpoint {name} is up: `netpath show` lists what is")]
     Unknown {
         /// The name.
         name: String,

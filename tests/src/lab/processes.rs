@@ -37,8 +37,8 @@ pub fn test_process(test: &str) -> Command {
 pub fn on_its_own(test: &str, prepare: &str) {
     let script = format!(
         "mount -t tmpfs tmpfs /run && mkdir /run/netns && mount -t tmpfs tmpfs /run/netns && \
-         mount --make-shared /run/netns && mount -t bpf bpf /sys/fs/bpf && \
-         mkdir -m 1777 /run/tmp && export TMPDIR=/run/tmp && {prepare} && exec \"$@\""
+         mount --make-shared /run/netns && while mountpoint -q /sys/fs/bpf; do umount /sys/fs/bpf || exit; done && \
+         mount -t bpf bpf /sys/fs/bpf && mkdir -m 1777 /run/tmp && export TMPDIR=/run/tmp && {prepare} && exec \"$@\""
     );
     let output = Command::new("unshare")
         .args(["--mount", "--pid", "--fork", "--mount-proc"])

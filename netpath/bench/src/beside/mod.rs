@@ -143,7 +143,7 @@ impl<'a> Namespaces<'a> {
 pub(super) fn reason(error: &CommandError) -> String {
     match error {
         CommandError::Start { command, source } => format!("{command}: {source}"),
-        error @ CommandError::Hung { .. } => error.to_string(),
+        error @ (CommandError::Hung { .. } | CommandError::Interrupted { .. }) => error.to_string(),
         CommandError::Failed { command, message } => {
             format!("{command}: {}", message.lines().next().unwrap_or_default())
         }

@@ -14,7 +14,7 @@ use netpath::{capabilities, model::Topology};
 use serde::Serialize;
 
 use self::{archive::Archive, parts::Part};
-use super::{Context, Exit, Failure, file, note};
+use super::{Context, Exit, Failure, Refusal, file, note};
 
 /// Arguments of `netpath bugreport`.
 #[derive(Debug, clap::Args)]
@@ -66,6 +66,10 @@ pub fn run(args: &BugreportArgs, context: &Context) -> Result<Exit, Failure> {
         .to
         .clone()
         .unwrap_or_else(|| PathBuf::from(format!("{name}.tar.gz")));
+    if path == Path::new("-") {
+        let problem = "--to: the archive is a file, and its name goes to stdout: name a file";
+        return Err(Refusal(problem.to_owned()).into());
+    }
     let (text, topology) = match &args.file {
         Some(path) => topology(path)?,
         None => (None, None),

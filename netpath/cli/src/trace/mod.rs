@@ -167,6 +167,9 @@ fn probes(args: &TraceArgs, context: &Context) -> Result<Exit, Failure> {
         let problem = "name who sends and where to: `netpath trace SRC DST`, or `netpath trace --endpoint E [FILTER]`";
         return Err(Refusal(problem.to_owned()).into());
     };
+    if args.proto == Proto::Icmp && (args.sport != 0 || args.dport.is_some()) {
+        return Err(Refusal::ports_of_icmp().into());
+    }
     let request = ProbeRequest {
         from: from.clone(),
         to: to.clone(),

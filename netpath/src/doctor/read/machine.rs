@@ -112,6 +112,7 @@ fn mounts(seen: &mut Seen) {
                 Fault::MountNamespace(remedy)
             }
             MountsError::ReadOnly { bind } => Fault::BpffsReadOnly { bind },
+            MountsError::Covered => Fault::BpffsCovered,
             MountsError::Unknown { .. } => {
                 seen.unseen.insert(Part::Mounts, error.to_string());
                 continue;
@@ -121,11 +122,6 @@ fn mounts(seen: &mut Seen) {
         if !faults.iter().any(is_told) {
             faults.push(fault);
         }
-    }
-    match mounts::covers_another() {
-        Ok(true) => faults.push(Fault::BpffsCovered),
-        Ok(false) => {}
-        Err(error) => drop(seen.unseen.insert(Part::Mounts, error.to_string())),
     }
     seen.machine.faults.extend(faults);
 }

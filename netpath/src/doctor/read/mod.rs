@@ -28,7 +28,7 @@ fn read_nodes(options: &Options<'_>, seen: &mut Seen) {
     let examined = match provision::examine("doctor") {
         Ok(examined) => examined,
         // The checks of mounts tell it.
-        Err(ProvisionError::Mounts(MountsError::Hidden { .. })) => {
+        Err(ProvisionError::Mounts(MountsError::Hidden { .. } | MountsError::Covered)) => {
             let why = "what is up cannot be seen from here";
             seen.unseen.insert(Part::Nodes, why.to_owned());
             return;

@@ -1,4 +1,4 @@
-//! What acts on packets by their addresses: IPsec's policies, and rules of nf_tables.
+//! What acts on packets by their addresses: IPsec's policies, and rules of nf_tables and of legacy xtables.
 
 use std::{
     collections::BTreeSet,
@@ -6,7 +6,7 @@ use std::{
 };
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use netpath_common::PuntReason;
+use netpath_common::{Family, PuntReason};
 
 use super::{Routed, device, overlap};
 use crate::{
@@ -38,11 +38,11 @@ pub(super) fn of_policies(xfrm: &Xfrm, routed: &Routed<'_>) -> Vec<Matter> {
                 sources: overlapping(routed, selector.source),
                 destinations: overlapping(routed, selector.destination),
             },
-            None => all(routed),
+            None => all(PuntReason::Ipsec, routed.keys()),
         })
         .collect();
     if xfrm.defaults.block_forward || xfrm.defaults.block_out {
-        matters.push(all(routed));
+        matters.push(all(PuntReason::Ipsec, routed.keys()));
     }
     matters
 }
@@ -53,10 +53,17 @@ fn acts(policy: &XfrmPolicy) -> bool {
     is_forwarded && (policy.templates != 0 || policy.action != XfrmAction::Allow)
 }
 
-fn all(routed: &Routed<'_>) -> Matter {
-    let nets: BTreeSet<IpNet> = routed.keys().copied().collect();
+/// Rules of a family that nobody here can read.
+pub(super) fn of_what_is_not_known(routed: &Routed<'_>, family: Family) -> Matter {
+    let is_v4 = family == Family::V4;
+    let of_family = routed.keys().filter(|net| net.addr().is_ipv4() == is_v4);
+    all(PuntReason::Rules, of_family)
+}
+
+fn all<'a>(reason: PuntReason, nets: impl Iterator<Item = &'a IpNet>) -> Matter {
+    let nets: BTreeSet<IpNet> = nets.copied().collect();
     Matter {
-        reason: PuntReason::Ipsec,
+        reason,
         sources: nets.clone(),
         destinations: nets,
     }

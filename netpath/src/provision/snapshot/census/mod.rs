@@ -3,6 +3,7 @@
 mod addresses;
 mod forward;
 mod interfaces;
+mod legacy;
 pub(super) mod routing;
 
 pub(super) use self::forward::uplinks;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use netpath_common::Ifindex;
 
+use self::legacy::Legacy;
 use super::{Subject, ways};
 use crate::{
     datapath::Datapath,
@@ -64,6 +66,12 @@ pub(super) fn take(
         }
     }
     matters.extend(addresses::of_rules(&ruleset, &routed, links, &devices));
+    for found in legacy::read(inside)? {
+        matters.extend(match found {
+            Legacy::Rules(rules) => addresses::of_rules(&rules, &routed, links, &devices),
+            Legacy::Unread(family) => vec![addresses::of_what_is_not_known(&routed, family)],
+        });
+    }
     let uplinks = subject.uplinks().into_iter();
     let uplinks: Vec<&str> = uplinks.map(|dev| kernel_name(links, dev)).collect();
     let routing = routing::Routing {
