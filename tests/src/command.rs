@@ -46,10 +46,14 @@ pub struct Programs(PathBuf);
 impl Programs {
     /// Without any.
     pub fn none() -> Self {
-        static COUNTER: AtomicU32 = AtomicU32::new(0);
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let directory = env::temp_dir().join(format!("programs-{}-{number}", process::id()));
-        fs::create_dir(&directory).expect("a directory");
+        // Where process ids are a namespace's own, another process may have this one's.
+        let mut names = (0..)
+            .map(|number| env::temp_dir().join(format!("programs-{}-{number}", process::id())));
+        let is_new = |path: &PathBuf| match fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            made => made.map(|()| true).expect("a directory"),
+        };
+        let directory = names.find(is_new).expect("a free name");
         Self(directory)
     }
 
