@@ -2,12 +2,9 @@
 //! filters, hooks of interfaces, XDP inside an endpoint, rules outside of filter FORWARD. Each drops packets here, so
 //! that a packet that passes it by is seen to arrive.
 
-use std::{process::Command, time::Duration};
+use std::process::Command;
 
-use netpath::{
-    datapath::{AttachMode, attach_mode},
-    probe::{Fragmentation, ping::PingOptions},
-};
+use netpath::datapath::{AttachMode, attach_mode};
 use netpath_tests::lab::{self, Lab, TWO_NODES, addresses, again_with_clsact, on_a_machine};
 
 /// [`TWO_NODES`] with FORWARD at ACCEPT: what the kernel is left arrives, unless something else drops it.
@@ -24,7 +21,7 @@ struct Act {
     remove: &'static [&'static str],
 }
 
-const ACTS: [Act; 11] = [
+const ACTS: [Act; 12] = [
     Act {
         reason: "ipsec",
         place: "A",
@@ -130,6 +127,13 @@ const ACTS: [Act; 11] = [
             "nft add rule inet t c oifname va2 drop",
         ],
         remove: &["nft delete table inet t"],
+    },
+    Act {
+        reason: "ipsec",
+        place: "A",
+        // What no policy is about.
+        add: &["ip xfrm policy setdefault fwd block"],
+        remove: &["ip xfrm policy setdefault fwd accept"],
     },
 ];
 
@@ -390,29 +394,4 @@ fn with_clsact() {
         "switching_on_looks_again",
         "what_is_shaped_passes_the_shaper",
     ]);
-}
-
-/// One ICMP error to the node itself says nothing of what is forwarded: FORWARD at DROP shows that nothing is punted.
-#[test]
-fn a_paths_mtu_that_the_node_has_learnt_is_the_nodes_own() {
-    let lab = Lab::up(TWO_NODES);
-    let large = |from: &str, dst| {
-        let options = PingOptions {
-            payload_len: 1400,
-            timeout: Duration::from_secs(3),
-            fragmentation: Fragmentation::Probe,
-            ..PingOptions::default()
-        };
-        lab.ping(from, dst, &options)
-    };
-    let [v4, _] = addresses("b1");
-    lab.ip("B", "link set vb1 mtu 1300");
-    let _too_big = large("A", v4);
-    lab.ip("B", "link set vb1 mtu 1500");
-    let route = lab.ip("A", &format!("route get {v4}"));
-    assert!(route.contains("mtu 1300"), "{route}");
-    for dst in addresses("b1") {
-        let report = large("a1", dst);
-        assert!(report.is_clean(), "{report:?}");
-    }
 }
