@@ -5,13 +5,9 @@
 use std::{
     ffi::OsStr,
     process::{Command, Output},
-    time::Duration,
 };
 
-use netpath::{
-    datapath::{AttachMode, attach_mode},
-    probe::{Fragmentation, ping::PingOptions},
-};
+use netpath::datapath::{AttachMode, attach_mode};
 use netpath_tests::{
     command::{Programs, assert_ends},
     lab::{self, Lab, TWO_NODES, addresses, again_with_clsact, on_a_machine},
@@ -32,7 +28,7 @@ struct Act {
     remove: &'static [&'static str],
 }
 
-const ACTS: [Act; 14] = [
+const ACTS: [Act; 15] = [
     Act {
         reason: "ipsec",
         place: "A",
@@ -179,6 +175,13 @@ const ACTS: [Act; 14] = [
             "iptables-legacy -w -t security -F",
             "ip6tables-legacy -w -t security -F",
         ],
+    },
+    Act {
+        reason: "ipsec",
+        place: "A",
+        // What no policy is about.
+        add: &["ip xfrm policy setdefault fwd block"],
+        remove: &["ip xfrm policy setdefault fwd accept"],
     },
 ];
 
@@ -493,29 +496,4 @@ fn with_clsact() {
         "switching_on_looks_again",
         "what_is_shaped_passes_the_shaper",
     ]);
-}
-
-/// One ICMP error to the node itself says nothing of what is forwarded: FORWARD at DROP shows that nothing is punted.
-#[test]
-fn a_paths_mtu_that_the_node_has_learnt_is_the_nodes_own() {
-    let lab = Lab::up(TWO_NODES);
-    let large = |from: &str, dst| {
-        let options = PingOptions {
-            payload_len: 1400,
-            timeout: Duration::from_secs(3),
-            fragmentation: Fragmentation::Probe,
-            ..PingOptions::default()
-        };
-        lab.ping(from, dst, &options)
-    };
-    let [v4, _] = addresses("b1");
-    lab.ip("B", "link set vb1 mtu 1300");
-    let _too_big = large("A", v4);
-    lab.ip("B", "link set vb1 mtu 1500");
-    let route = lab.ip("A", &format!("route get {v4}"));
-    assert!(route.contains("mtu 1300"), "{route}");
-    for dst in addresses("b1") {
-        let report = large("a1", dst);
-        assert!(report.is_clean(), "{report:?}");
-    }
 }

@@ -16,7 +16,7 @@ use netpath_tests::{
     Wrapping,
     lab::{
         Bytes::{self, Any, Exactly},
-        Lab, TWO_NODES, addresses, udp_port,
+        Lab, TWO_NODES, addresses, again_with_clsact, udp_port,
     },
 };
 
@@ -335,4 +335,17 @@ fn sources_that_no_packet_may_carry_are_dropped_as_martians() {
         let row = ("va1 > - drop martian_source", COUNT, bytes(COUNT, dst));
         lab.assert_counted("A", &before, &[row]);
     }
+}
+
+/// The same where programs are clsact filters.
+#[test]
+fn with_clsact() {
+    again_with_clsact(&[
+        "an_endpoint_sends_with_its_own_addresses_only",
+        "nothing_around_a_forged_packet_helps_an_endpoint",
+        "nothing_around_a_forged_packet_helps_on_the_wire",
+        "an_address_that_an_endpoint_gave_itself_is_not_its_own",
+        "nobody_on_the_wire_speaks_for_a_local_endpoint",
+        "sources_that_no_packet_may_carry_are_dropped_as_martians",
+    ]);
 }

@@ -1,5 +1,6 @@
 //! The list of damages, made from what is there: pins, links, filters, maps with their rows and fields.
 
+mod forgery;
 mod rows;
 
 use std::{fs, path::PathBuf, rc::Rc};
@@ -12,6 +13,7 @@ use netpath::datapath::map_names;
 use netpath_common::{Gate, Ifindex, tables::TABLES};
 use netpath_tests::lab::Lab;
 
+pub use forgery::{Forgery, Sender, assert_honest, that_get_through};
 pub use rows::rows;
 
 /// How a damage ends.
@@ -39,8 +41,10 @@ pub struct Damage {
     pub act: Rc<dyn Fn(&Lab) -> Undo>,
     /// How it ends.
     pub end: End,
-    /// Whether the program that checks what a1 sends is gone then, or another's.
-    pub takes_the_check: bool,
+    /// Whose packets nobody checks then: the program that does is gone, or another's.
+    pub unchecked: &'static [Sender],
+    /// What else gets through until `up` has mended it, and surely does.
+    pub remains: Vec<Forgery>,
 }
 
 impl Damage {
@@ -52,13 +56,23 @@ impl Damage {
                 Box::new(|_| {})
             }),
             end: End::Mended,
-            takes_the_check: false,
+            unchecked: &[],
+            remains: Vec::new(),
         }
     }
 }
 
 fn directory(lab: &Lab, node: &str) -> PathBuf {
     lab.datapath(node).directory().to_owned()
+}
+
+/// Whose packets are checked at this place of a program alone.
+fn unchecked_without(place: &str) -> &'static [Sender] {
+    match place {
+        "from_endpoint@va1" => &[Sender::Endpoint],
+        "from_uplink@up0" => &[Sender::Wire],
+        _ => &[],
+    }
 }
 
 fn names(lab: &Lab, part: &str) -> Vec<String> {
@@ -165,10 +179,10 @@ pub fn links(lab: &Lab) -> Vec<Damage> {
     let pins = names(lab, "links");
     for pin in &pins {
         let path = own.join("links").join(pin);
-        let takes_the_check = pin == "from_endpoint@va1";
+        let unchecked = unchecked_without(pin);
         let mut add = |what: &str, act: Box<dyn Fn(&Lab)>| {
             damages.push(Damage {
-                takes_the_check,
+                unchecked,
                 ..Damage::new(format!("{what} links/{pin}"), act)
             });
         };
@@ -220,7 +234,10 @@ pub fn links(lab: &Lab) -> Vec<Damage> {
     for part in ["links", "programs", "maps"] {
         let path = own.join(part);
         damages.push(Damage {
-            takes_the_check: part == "links",
+            unchecked: match part {
+                "links" => &[Sender::Endpoint, Sender::Wire],
+                _ => &[],
+            },
             ..Damage::new(format!("rm -r {part}"), move |_| {
                 fs::remove_dir_all(&path).expect("removed");
             })
@@ -240,9 +257,9 @@ pub fn filters(lab: &Lab) -> Vec<Damage> {
         ("va2", "egress", "to_endpoint"),
         ("up0", "ingress", "from_uplink"),
     ] {
-        let takes_the_check = (dev, hook) == ("va1", "ingress");
+        let unchecked = unchecked_without(&format!("{program}@{dev}"));
         damages.push(Damage {
-            takes_the_check,
+            unchecked,
             ..Damage::new(format!("tc filter del dev {dev} {hook}"), move |lab| {
                 lab.run("A", &format!("tc filter del dev {dev} {hook}"));
             })
@@ -254,7 +271,7 @@ pub fn filters(lab: &Lab) -> Vec<Damage> {
             let path = own.join("programs").join(&other);
             let name = format!("{other} in the filter of {program} on {dev}");
             damages.push(Damage {
-                takes_the_check,
+                unchecked,
                 ..Damage::new(name, move |lab| {
                     let line = format!(
                         "tc filter replace dev {dev} {hook} pref 28272 handle 1 bpf direct-action object-pinned {}",
@@ -266,7 +283,7 @@ pub fn filters(lab: &Lab) -> Vec<Damage> {
         }
         if hook == "ingress" {
             damages.push(Damage {
-                takes_the_check,
+                unchecked,
                 ..Damage::new(format!("tc qdisc del dev {dev} clsact"), move |lab| {
                     lab.run("A", &format!("tc qdisc del dev {dev} clsact"));
                 })

@@ -1,20 +1,22 @@
 //! Rows of the maps: each deleted, each field of each altered, and a foreign one beside them.
 
+use std::{collections::BTreeSet, net::IpAddr};
+
 use netpath::datapath::map_names;
 use netpath_common::{
     ABI_VERSION, EndpointEntry, EndpointRecord, FeatureBits, Field, Identity, Ids, InterfaceEntry,
     Layout, RouteEntry, RouteRecord, Settings, UplinkRecord,
     tables::{MapKind, TABLES, TableSpec},
 };
-use netpath_tests::lab::Lab;
+use netpath_tests::lab::{Lab, addresses};
 
-use super::{Damage, End, Undo};
+use super::{
+    Damage, End, Undo,
+    forgery::{Forgery, Sender},
+};
 
 /// Maps that hold what was counted: nothing else knows what they should hold.
 const COUNTED: [&str; 4] = ["hops", "hop_overflow", "hop_hits", "hop_rows"];
-
-/// How many rows of a map are altered field by field; all of them are deleted.
-const ALTERED: usize = 1;
 
 /// A row, in bytes.
 type Row = (Vec<u8>, Vec<u8>);
@@ -58,8 +60,22 @@ fn all(lab: &Lab, map: &str) -> Vec<Row> {
             .collect()
     };
     let rows = json.as_array().expect("rows").iter();
-    rows.map(|row| (bytes(&row["key"]), bytes(&row["value"])))
-        .collect()
+    let mut rows: Vec<Row> = rows
+        .map(|row| (bytes(&row["key"]), bytes(&row["value"])))
+        .collect();
+    rows.sort();
+    rows
+}
+
+/// What kind of row it is: of the node or of an endpoint, of an endpoint's or of an uplink's interface. Rows of one kind are
+/// altered once.
+fn kind(map: &str, (_, value): &Row) -> u32 {
+    let number = u32::from_ne_bytes(value[..4].try_into().expect("four bytes"));
+    match map {
+        "endpoints_v4" | "endpoints_v6" | "routes_v4" | "routes_v6" => u32::from(number != 0),
+        "interfaces" => number,
+        _ => 0,
+    }
 }
 
 /// The fields of a map's values.
@@ -90,13 +106,15 @@ pub fn rows(lab: &Lab) -> Vec<Damage> {
         .filter(|map| !COUNTED.contains(map) && *map != "gates")
     {
         let spec = TABLES.iter().find(|spec| spec.name == map).expect("a map");
-        for (index, row) in all(lab, map).iter().enumerate() {
+        let mut kinds = BTreeSet::new();
+        for row in &all(lab, map) {
             damages.extend(deleted(spec, row));
-            if index < ALTERED {
+            if kinds.insert(kind(map, row)) {
                 damages.extend(altered(spec, row));
             }
         }
         damages.extend(foreign(lab, spec));
+        damages.extend(of_another(map));
     }
     damages
 }
@@ -148,8 +166,75 @@ fn of(map: &'static str, row: &Row, what: &str, byte: Option<usize>) -> Damage {
     Damage {
         act: std::rc::Rc::new(act),
         end: end(map, what),
+        remains: match what {
+            "delete" => remains(map, &row.0),
+            _ => Vec::new(),
+        },
         ..Damage::new(format!("{what} in {map} at {}", hex(&row.0)), |_| {})
     }
+}
+
+/// What the wire may send when nothing says whose an address is: it is as one from outside, and the kernel's. Of IPv4 the
+/// kernel itself takes none of its own addresses.
+fn remains(map: &str, key: &[u8]) -> Vec<Forgery> {
+    let is_of = |forgery: &Forgery| {
+        let table = match forgery.family {
+            0 => ["endpoints_v4", "routes_v4"],
+            _ => ["endpoints_v6", "routes_v6"],
+        };
+        let octets = match forgery.address() {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        };
+        match table.iter().position(|table| *table == map) {
+            Some(0) => key == octets,
+            // Behind the length: as much of the address as tells it from the lab's others.
+            Some(_) => key[4..].starts_with(&octets[..3 + forgery.family]),
+            None => false,
+        }
+    };
+    let mut all = Forgery::all();
+    all.retain(|forgery| {
+        let by_kernel = (forgery.source, forgery.family) == ("A", 0);
+        forgery.sender == Sender::Wire && !by_kernel && is_of(forgery)
+    });
+    all
+}
+
+/// The row of a1 for a2's address: a1 speaks for a2 until `up` has mended it.
+fn of_another(map: &'static str) -> Option<Damage> {
+    let family = match map {
+        "endpoints_v4" => 0,
+        "endpoints_v6" => 1,
+        _ => return None,
+    };
+    let [own, other] = ["a1", "a2"].map(|name| match addresses(name)[family] {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    });
+    // What is for the node itself the kernel's reverse-path filter of the veth takes, which IPv6 has not.
+    let is_filtered = |forgery: &Forgery| (forgery.target, family) == ("A", 0);
+    let mut remains = Forgery::all();
+    remains.retain(|forgery| {
+        let from = (forgery.sender, forgery.source, forgery.family);
+        from == (Sender::Endpoint, "a2", family) && !is_filtered(forgery)
+    });
+    let act = move |lab: &Lab| {
+        let rows = all(lab, map);
+        let value = |key: &[u8]| {
+            let mut rows = rows.iter();
+            rows.find(|row| row.0 == key).expect("a row").1.clone()
+        };
+        let (before, key) = (value(&other), other.clone());
+        write(lab, map, &other, &value(&own));
+        let undo: Undo = Box::new(move |lab| write(lab, map, &key, &before));
+        undo
+    };
+    Some(Damage {
+        act: std::rc::Rc::new(act),
+        remains,
+        ..Damage::new(format!("a1's row for a2 in {map}"), |_| {})
+    })
 }
 
 /// How it ends, where it does not end with `up` mending it.

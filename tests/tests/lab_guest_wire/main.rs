@@ -35,7 +35,13 @@ fn accepting() -> String {
     TWO_NODES.replace("drop", "accept")
 }
 
-/// The same, up, and the nodes know each other's MACs.
+/// The same, of which node A has something of others passed by.
+fn accepting_all_of(reason: &str) -> String {
+    let bypass = format!("bypass = [\"{reason}\"]\nforward_policy");
+    accepting().replacen("forward_policy", &bypass, 1)
+}
+
+/// [`accepting`], up, and the nodes know each other's MACs.
 fn lab() -> Lab {
     let lab = Lab::up(&accepting());
     know_each_other(&lab);

@@ -26,16 +26,21 @@ fn large(lab: &Lab, from: &str, dst: IpAddr) -> PingReport {
     lab.ping(from, dst, &options)
 }
 
-/// One ICMP error to node A itself says that the way to b1 is narrow, which it is no more.
+/// [`learn_of`] IPv6.
 fn learn(lab: &Lab) -> IpAddr {
     let [_, b1] = addresses("b1");
+    learn_of(lab, b1);
+    b1
+}
+
+/// One ICMP error to node A itself says that the way to b1 is narrow, which it is no more.
+fn learn_of(lab: &Lab, b1: IpAddr) {
     lab.ip("B", &format!("link set vb1 mtu {PATH}"));
     let told = large(lab, "A", b1);
     assert_eq!(told.errors.len(), 1, "{told:?}");
     lab.ip("B", "link set vb1 mtu 1500");
-    let route = lab.ip("A", &format!("-6 route get {b1}"));
+    let route = lab.ip("A", &format!("route get {b1}"));
     assert!(route.contains(&format!("mtu {PATH}")), "{route}");
-    b1
 }
 
 /// Before Linux 6.7 the programs cannot know the node's own address: the packet is the kernel's.
@@ -200,4 +205,48 @@ fn tcp_goes_by_the_answer() {
     assert_eq!(packets("va1 > - punt mtu_exceeded"), 0, "{difference:?}");
     let (_, bytes) = difference.row("va1 > up0 redirect_neigh");
     assert!(bytes > 1_000_000, "{difference:?}");
+}
+
+/// One ICMP error to the node itself says nothing of what is forwarded by IPv4: FORWARD at DROP shows that nothing is punted.
+#[test]
+fn a_paths_mtu_that_the_node_has_learnt_is_the_nodes_own() {
+    let lab = Lab::up(TWO_NODES);
+    let [v4, _] = addresses("b1");
+    learn_of(&lab, v4);
+    for dst in addresses("b1") {
+        let report = large(&lab, "a1", dst);
+        assert!(report.is_clean(), "{report:?}");
+    }
+}
+
+/// Where the machine forwards IPv4 by what it knows of paths, the kernel tells the endpoint so, and the packet is its.
+#[test]
+fn a_machine_that_goes_by_paths_mtus_does_so() {
+    let lab = Lab::up(&accepting());
+    let [v4, _] = addresses("b1");
+    learn_of(&lab, v4);
+    assert!(large(&lab, "a1", v4).is_clean());
+    let set = |value| lab.set_sysctl("A", "ipv4/ip_forward_use_pmtu", value);
+    set("1");
+    let plan = lab.plan();
+    assert!(!plan.is_empty());
+    assert_eq!(lab.converge(), plan);
+    assert_eq!(lab.plan(), Vec::<String>::new());
+    let before = lab.traffic("A");
+    let report = large(&lab, "a1", v4);
+    assert_eq!(report.received, 0, "{report:?}");
+    let told: Vec<_> = report.errors.iter().map(IcmpError::mtu).collect();
+    assert_eq!(told, [Some(PATH)], "{report:?}");
+    let sent = Bytes::Exactly(14 + 20 + 8 + 1400);
+    lab.assert_counted("A", &before, &[("va1 > - punt mtu_exceeded", 1, sent)]);
+    set("0");
+    assert_ne!(lab.converge(), Vec::<String>::new());
+    let before = lab.traffic("A");
+    let report = large(&lab, "a1", v4);
+    assert!(report.is_clean(), "{report:?}");
+    let counted = [
+        ("va1 > up0 redirect_neigh", 1, sent),
+        ("up0 > va1 redirect_peer", 1, sent),
+    ];
+    lab.assert_counted("A", &before, &counted);
 }

@@ -6,7 +6,8 @@ use netpath_tests::{
 };
 
 use super::{
-    COUNT, FROM_A, TO_A1, TO_A2, all, counted, know_each_other, lab, pairs, sent_and_seen,
+    COUNT, FROM_A, TO_A1, TO_A2, accepting_all_of, all, counted, know_each_other, lab, pairs,
+    sent_and_seen,
 };
 
 /// A VRF that leads nowhere, as the kernel's documentation of VRFs has them end.
@@ -127,5 +128,25 @@ fn what_comes_by_an_uplink_in_a_vrf_stays_there() {
             COUNT
         );
         assert_eq!(outside((to, from)), COUNT);
+    }
+}
+
+/// Who accepts that has endpoints meet that the kernel keeps apart.
+#[test]
+fn endpoints_in_different_vrfs_meet_where_that_is_accepted() {
+    if !Feature::Vrf.is_there() {
+        return;
+    }
+    let lab = Lab::up(&accepting_all_of("vrf"));
+    vrf(&lab, "red", 1001);
+    vrf(&lab, "blue", 1002);
+    lab.ip("A", "link set va1 master red");
+    lab.ip("A", "link set va2 master blue");
+    converge(&lab);
+    let mut wire = Watch::new(&lab, [TO_A2]);
+    for ends in pairs("a1", "a2") {
+        let before = lab.traffic("A");
+        assert_eq!(sent_and_seen(&lab, &mut wire, ("a1", ends), 1), COUNT);
+        lab.assert_counted("A", &before, &[counted("va1 > va2 redirect_peer")]);
     }
 }

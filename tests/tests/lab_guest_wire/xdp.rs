@@ -2,11 +2,11 @@
 
 use netpath_tests::{
     connections::forget_connections,
-    lab::Watch,
+    lab::{Lab, Watch},
     xdp_program::{XdpAnswer, XdpPlace, XdpProgram},
 };
 
-use super::{COUNT, TO_A2, counted, datagrams, lab, pairs, send, sent_and_seen};
+use super::{COUNT, TO_A2, accepting_all_of, counted, datagrams, lab, pairs, send, sent_and_seen};
 
 /// A native one is in front of the place where `bpf_redirect_peer` hands packets over; it came after `up`.
 #[test]
@@ -73,5 +73,25 @@ fn a_generic_program_sees_what_is_redirected() {
             let [packets] = wire.seen();
             assert_eq!(datagrams(&packets, ends, 1), received);
         }
+    }
+}
+
+/// Who accepts that has it passed by.
+#[test]
+fn a_native_program_that_is_accepted_is_passed_by() {
+    let lab = Lab::up(&accepting_all_of("xdp"));
+    let netns = lab.netns("a2");
+    for ends in pairs("a1", "a2") {
+        let mut wire = Watch::new(&lab, [TO_A2]);
+        let dropping = XdpProgram::attach(&netns, "eth0", XdpPlace::Native, XdpAnswer::Drop);
+        assert_eq!(lab.plan(), Vec::<String>::new());
+        assert_eq!(lab.told("A"), [""; 0]);
+        let before = lab.traffic("A");
+        send(&lab, "a1", ends);
+        lab.assert_counted("A", &before, &[counted("va1 > va2 redirect_peer")]);
+        // It would also drop the frame that ends the round.
+        drop(dropping);
+        let [packets] = wire.seen();
+        assert_eq!(datagrams(&packets, ends, 1), COUNT, "{packets:?}");
     }
 }
