@@ -4,6 +4,8 @@ use std::{
     fmt, io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use aya::{maps::MapData, util::nr_cpus};
@@ -20,6 +22,16 @@ const CHUNK: usize = 4096;
 const CHUNK_BYTES: usize = 128 << 10;
 /// But so many at least: a bucket of a hash has to fit.
 const CHUNK_LEAST: usize = 32;
+
+/// How often, and for how long each time, it is waited until the kernel has memory for an entry again.
+const REFILLS: usize = 100;
+const REFILL: Duration = Duration::from_millis(1);
+
+/// What a map allocates entry by entry comes from a small store, which the kernel refills behind whoever empties it
+/// (`bpf_mem_alloc`, kernel/bpf/memalloc.c): who sets very many is faster.
+fn is_to_be_refilled(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOMEM)
+}
 
 /// What a map's entries look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,16 +192,25 @@ impl RawMap {
             (key.len(), value.len()),
             (self.layout.key_size, self.stride)
         );
-        // SAFETY: key and value have the map's sizes; the kernel only reads them.
-        unsafe {
-            sys::element_with(
-                command::MAP_UPDATE_ELEM,
-                self.fd(),
-                key.as_ptr(),
-                value.as_ptr().cast_mut(),
-                flags,
-            )
+        let set = || {
+            // SAFETY: key and value have the map's sizes; the kernel only reads them.
+            unsafe {
+                sys::element_with(
+                    command::MAP_UPDATE_ELEM,
+                    self.fd(),
+                    key.as_ptr(),
+                    value.as_ptr().cast_mut(),
+                    flags,
+                )
+            }
+        };
+        for _ in 0..REFILLS {
+            match set() {
+                Err(error) if is_to_be_refilled(&error) => thread::sleep(REFILL),
+                result => return result,
+            }
         }
+        set()
     }
 
     /// Removes an entry. What is not there need not be removed.
@@ -297,19 +318,33 @@ impl RawMap {
         let chunks = keys
             .chunks(CHUNK * key_size)
             .zip(values.chunks(CHUNK * stride));
-        for (keys, values) in chunks {
-            // SAFETY: both slices hold as many entries, of the sizes that the map has, and are only read.
-            let (_, result) = unsafe {
-                sys::batch(
-                    command::MAP_UPDATE_BATCH,
-                    self.fd(),
-                    Cursor::default(),
-                    keys.as_ptr().cast_mut(),
-                    values.as_ptr().cast_mut(),
-                    keys.len() / key_size,
-                )
-            };
-            result.map_err(self.failed("write many entries to"))?;
+        for (mut keys, mut values) in chunks {
+            let mut refills = 0..REFILLS;
+            loop {
+                // SAFETY: both slices hold as many entries, of the sizes that the map has, and are only read.
+                let (count, result) = unsafe {
+                    sys::batch(
+                        command::MAP_UPDATE_BATCH,
+                        self.fd(),
+                        Cursor::default(),
+                        keys.as_ptr().cast_mut(),
+                        values.as_ptr().cast_mut(),
+                        keys.len() / key_size,
+                    )
+                };
+                match result {
+                    // Those before are set.
+                    Err(error) if is_to_be_refilled(&error) && refills.next().is_some() => {
+                        keys = &keys[count * key_size..];
+                        values = &values[count * stride..];
+                        thread::sleep(REFILL);
+                    }
+                    result => {
+                        result.map_err(self.failed("write many entries to"))?;
+                        break;
+                    }
+                }
+            }
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! The cases where the nodes are joined by tun devices.
 
+use std::net::IpAddr;
+
 use netpath::probe::frame::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ParsedFrame};
 
 use super::{
@@ -55,11 +57,9 @@ fn like_frames(flow: &Flow) -> Vec<Case> {
 /// Whether all that a case sends reaches node A, and says the same, without the Ethernet header that it has on a wire. What
 /// is about frames, or about the neighbours that are on a wire, does not.
 fn can_go_by_tun(lab: &Lab, case: &Case) -> bool {
-    // What answers it goes back and forth between the devices until its hop limit ends: some of that after the case.
-    let bounces = case.family == Family::V6 && case.name.starts_with("source: link-local");
     if case.path == Path::SameNode
         || case.name == OF_THE_LINK
-        || bounces
+        || bounces(case)
         || !case.steps.iter().all(is_without_neighbours)
     {
         return false;
@@ -73,6 +73,23 @@ fn can_go_by_tun(lab: &Lab, case: &Case) -> bool {
         (Probe::Gso(_), Path::FromUplink) => false,
         (Probe::Work(_), _) => false,
         _ => true,
+    }
+}
+
+/// Whether it, or what answers it, goes back and forth between the devices until its hop limit ends, some of that after the case:
+/// IPv6 to an address of the link, which a tun has on no side.
+fn bounces(case: &Case) -> bool {
+    let is_of_a_link = |frame: &Vec<u8>| {
+        let packet = ParsedFrame::parse(frame).and_then(|frame| frame.ip());
+        packet.is_ok_and(|packet| {
+            [packet.source, packet.destination]
+                .iter()
+                .any(|address| matches!(address, IpAddr::V6(it) if it.is_unicast_link_local()))
+        })
+    };
+    match &case.probe {
+        Probe::Frames(frames) => frames.iter().any(is_of_a_link),
+        Probe::Gso(_) | Probe::Work(_) => false,
     }
 }
 
