@@ -27,10 +27,16 @@ const CHUNK_LEAST: usize = 32;
 const REFILLS: usize = 100;
 const REFILL: Duration = Duration::from_millis(1);
 
-/// What a map allocates entry by entry comes from a small store, which the kernel refills behind whoever empties it
-/// (`bpf_mem_alloc`, kernel/bpf/memalloc.c): who sets very many is faster.
-fn is_to_be_refilled(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::ENOMEM)
+/// Sets entries. What a map allocates entry by entry comes from a small store, which the kernel refills behind whoever empties
+/// it (`bpf_mem_alloc`, kernel/bpf/memalloc.c): who sets very many is faster, and waits.
+fn patiently(mut set: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    for _ in 0..REFILLS {
+        match set() {
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => thread::sleep(REFILL),
+            result => return result,
+        }
+    }
+    set()
 }
 
 /// What a map's entries look like.
@@ -192,7 +198,7 @@ impl RawMap {
             (key.len(), value.len()),
             (self.layout.key_size, self.stride)
         );
-        let set = || {
+        patiently(|| {
             // SAFETY: key and value have the map's sizes; the kernel only reads them.
             unsafe {
                 sys::element_with(
@@ -203,14 +209,7 @@ impl RawMap {
                     flags,
                 )
             }
-        };
-        for _ in 0..REFILLS {
-            match set() {
-                Err(error) if is_to_be_refilled(&error) => thread::sleep(REFILL),
-                result => return result,
-            }
-        }
-        set()
+        })
     }
 
     /// Removes an entry. What is not there need not be removed.
@@ -318,9 +317,11 @@ impl RawMap {
         let chunks = keys
             .chunks(CHUNK * key_size)
             .zip(values.chunks(CHUNK * stride));
-        for (mut keys, mut values) in chunks {
-            let mut refills = 0..REFILLS;
-            loop {
+        for (keys, values) in chunks {
+            let mut set = 0;
+            patiently(|| {
+                let (keys, values) = (&keys[set * key_size..], &values[set * stride..]);
+                let asked = keys.len() / key_size;
                 // SAFETY: both slices hold as many entries, of the sizes that the map has, and are only read.
                 let (count, result) = unsafe {
                     sys::batch(
@@ -329,22 +330,14 @@ impl RawMap {
                         Cursor::default(),
                         keys.as_ptr().cast_mut(),
                         values.as_ptr().cast_mut(),
-                        keys.len() / key_size,
+                        asked,
                     )
                 };
-                match result {
-                    // Those before are set.
-                    Err(error) if is_to_be_refilled(&error) && refills.next().is_some() => {
-                        keys = &keys[count * key_size..];
-                        values = &values[count * stride..];
-                        thread::sleep(REFILL);
-                    }
-                    result => {
-                        result.map_err(self.failed("write many entries to"))?;
-                        break;
-                    }
-                }
-            }
+                // A call that fails before it begins leaves the number as it was.
+                set += if count == asked { 0 } else { count };
+                result
+            })
+            .map_err(self.failed("write many entries to"))?;
         }
         Ok(())
     }
@@ -380,4 +373,29 @@ impl RawMap {
 
 fn is_absent(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ENOENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_waited_for_memory_and_for_nothing_else() {
+        let mut tries = 0;
+        let mut fail = |errno, times| {
+            tries = 0;
+            let result = patiently(|| {
+                tries += 1;
+                match tries > times {
+                    true => Ok(()),
+                    false => Err(io::Error::from_raw_os_error(errno)),
+                }
+            });
+            (result.map_err(|error| error.raw_os_error()), tries)
+        };
+        assert_eq!(fail(libc::ENOMEM, 3), (Ok(()), 4));
+        assert_eq!(fail(libc::E2BIG, 3), (Err(Some(libc::E2BIG)), 1));
+        let never = (Err(Some(libc::ENOMEM)), REFILLS + 1);
+        assert_eq!(fail(libc::ENOMEM, usize::MAX), never);
+    }
 }
