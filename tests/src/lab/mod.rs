@@ -14,6 +14,7 @@ mod leftovers;
 mod machines;
 mod portrait;
 mod processes;
+mod small;
 mod told;
 mod topologies;
 mod traffic;
@@ -77,7 +78,7 @@ impl Lab {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("t{}x{number}", process::id());
-        let text = text.replace('@', &prefix);
+        let text = small::made(&text.replace('@', &prefix));
         let topology = parse(&text);
         let mut lab = Self {
             prefix,
@@ -136,7 +137,7 @@ impl Lab {
 
     /// Writes another topology, of which nothing is applied yet.
     pub fn rewrite(&mut self, text: &str) {
-        self.text = text.replace('@', &self.prefix);
+        self.text = small::made(&text.replace('@', &self.prefix));
         self.topology = parse(&self.text);
         self.note_nodes();
     }
@@ -144,12 +145,13 @@ impl Lab {
     /// Replaces the one place that reads `from`.
     pub fn edit(&mut self, from: &str, to: &str) {
         let from = from.replace('@', &self.prefix);
+        let as_given = small::as_given(&self.text);
         assert_eq!(
-            self.text.matches(&from).count(),
+            as_given.matches(&from).count(),
             1,
             "places that read {from}"
         );
-        let text = self.text.replace(&from, to);
+        let text = as_given.replace(&from, to);
         self.rewrite(&text);
     }
 
