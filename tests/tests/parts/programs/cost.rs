@@ -1,6 +1,6 @@
 //! What a packet costs inside a program. A measurement to be read by people: nothing is asserted of it.
 //!
-//! `cargo test -p netpath-tests --test programs -- --ignored --nocapture cost`
+//! `cargo test -p netpath-tests --test parts -- --ignored --nocapture programs::cost`
 
 use std::net::IpAddr;
 
