@@ -10,7 +10,7 @@ use crate::workspace::Workspace;
 use crate::{command, progress};
 
 /// The test that does the work; it reads the variables below.
-const TEST: &str = "mutated_packets_as_told";
+const TEST: &str = "every_input::mutated_packets_as_told";
 
 /// Arguments of `cargo xtask fuzz`.
 #[derive(clap::Args)]
@@ -36,7 +36,7 @@ pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
     let mut cargo = workspace.cargo();
     cargo
         .args(["test", "--package", "netpath-tests"])
-        .args(["--test", "every_input", "--", "--ignored", "--exact", TEST])
+        .args(["--test", "packets", "--", "--ignored", "--exact", TEST])
         .arg("--nocapture");
     let seed = args.seed.map_or_else(new_seed, Ok)?;
     let variables = [

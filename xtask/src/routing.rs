@@ -12,14 +12,14 @@ pub fn task(workspace: &Workspace) -> Result<()> {
     setup::routing::ensure(workspace)?;
     let mut cargo = workspace.cargo();
     cargo
+        .args(["test", "--package", "netpath-tests", "--test", "labs"])
         .args([
-            "test",
-            "--package",
-            "netpath-tests",
-            "--test",
-            "lab_routing",
-        ])
-        .args(["--", "--include-ignored", "--test-threads=1", "--nocapture"]);
+            "--",
+            "lab_routing::",
+            "--include-ignored",
+            "--test-threads=1",
+            "--nocapture",
+        ]);
     progress::timed(&format!("routing: {}", command::describe(&cargo)), || {
         command::run(&mut cargo)
     })

@@ -23,14 +23,14 @@ may, of the others; but where the kernel limits how often it says the same.
 
 Nor is it said here which of several next hops a local socket's packets take under hash policy 1: the kernel decides
 that by a random number of the socket (`skb->l4_hash`), netpath by addresses and ports. Both keep a socket on one path
-(`tests/tests/lab_ecmp.rs`).
+(`tests/tests/labs/lab_ecmp.rs`).
 
 Those of the cases that are about packets, and not about frames or neighbours, are also sent between nodes that are joined
-by a tun device each, and so without Ethernet headers (`tests/tests/conformance_tun.rs`).
+by a tun device each, and so without Ethernet headers (`tests/tests/packets/conformance_tun.rs`).
 
 Whole connections that the kernel translates are cases here where node A does it for its Service. NodePorts, a hostPort, Docker's
 published ports, a pod that reaches itself, rules by connections' states, and ten thousand connections of all these at once, fast
-path off and on, are in `tests/tests/lab_connections`.
+path off and on, are in `tests/tests/labs/lab_connections`.
 
 `cargo xtask conformance` runs the cases and writes this page. Do not edit it: the cases and the explanations are in
 `tests/src/conformance/`. `cargo xtask stages` leaves out each stage of the programs in turn, and every check that a

@@ -1,6 +1,11 @@
 //! `netpath` in a process that a test may kill.
 
-use std::{env, fs, path::PathBuf, process::Command};
+use std::{
+    env, fs,
+    panic::Location,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use netpath::{
     datapath::attach_mode,
@@ -16,12 +21,31 @@ const WHAT_VARIABLE: &str = "NETPATH_TEST_WHAT";
 /// With which topology file.
 const FILE_VARIABLE: &str = "NETPATH_TEST_FILE";
 
-/// This test's own binary, running one of its ignored tests.
+/// The name of a test in its binary, of which the caller's suite is a module.
+#[track_caller]
+fn in_its_binary(test: &str) -> String {
+    let file = Path::new(Location::caller().file());
+    format!("{}::{test}", suite(file))
+}
+
+/// The suite of a source file: `lab_kill` of `tests/tests/labs/lab_kill.rs`, or of what is below `tests/tests/labs/lab_kill`.
+fn suite(file: &Path) -> String {
+    let is_suite = |path: &&Path| {
+        let folder = path.parent().and_then(Path::parent);
+        folder.is_some_and(|folder| folder.ends_with("tests/tests"))
+    };
+    let suite = file.ancestors().find(is_suite).and_then(Path::file_stem);
+    let suite = suite.unwrap_or_else(|| panic!("{} is of no suite", file.display()));
+    suite.to_string_lossy().into_owned()
+}
+
+/// This test's own binary, running one of the suite's ignored tests.
+#[track_caller]
 pub fn test_process(test: &str) -> Command {
     let mut command = Command::new(env::current_exe().expect("this binary"));
     command.args([
         "--exact",
-        test,
+        &in_its_binary(test),
         "--ignored",
         "--nocapture",
         "--test-threads=1",
@@ -29,11 +53,12 @@ pub fn test_process(test: &str) -> Command {
     command
 }
 
-/// Runs one of this binary's ignored tests with mounts of its own, /run and bpffs among them, as process 1's: nothing else is up
+/// Runs one of the suite's ignored tests with mounts of its own, /run and bpffs among them, as process 1's: nothing else is up
 /// there, and its temporary files are not those of another process 1. `prepare` is run by the shell before it.
 ///
 /// # Panics
 /// When it fails, or is not there.
+#[track_caller]
 pub fn on_its_own(test: &str, prepare: &str) {
     let script = format!(
         "mount -t tmpfs tmpfs /run && mkdir /run/netns && mount -t tmpfs tmpfs /run/netns && \
@@ -44,7 +69,8 @@ pub fn on_its_own(test: &str, prepare: &str) {
         .args(["--mount", "--pid", "--fork", "--mount-proc"])
         .args(["--propagation", "private", "--", "sh", "-c", &script, "sh"])
         .arg(env::current_exe().expect("this binary"))
-        .args(["--exact", test, "--ignored", "--nocapture"])
+        .args(["--exact", &in_its_binary(test)])
+        .args(["--ignored", "--nocapture"])
         .output()
         .expect("unshare");
     let printed = String::from_utf8_lossy(&output.stdout);
@@ -58,10 +84,11 @@ pub fn on_its_own(test: &str, prepare: &str) {
 /// How a process attaches its programs, if not as its kernel can.
 const MODE_VARIABLE: &str = "NETPATH_ATTACH";
 
-/// Runs one of this binary's ignored tests in a process that attaches in this mode, and asks [`is_in_mode`].
+/// Runs one of the suite's ignored tests in a process that attaches in this mode, and asks [`is_in_mode`].
 ///
 /// # Panics
 /// When it fails, or attaches otherwise.
+#[track_caller]
 pub fn in_mode(test: &str, mode: &str) {
     in_a_process(test, mode, &format!("attached with {mode}"));
 }
@@ -80,6 +107,7 @@ pub fn is_in_mode() -> bool {
 ///
 /// # Panics
 /// When it fails, or says nothing of it.
+#[track_caller]
 pub fn in_a_process(test: &str, mode: &str, says: &str) {
     let output = test_process(test)
         .env(MODE_VARIABLE, mode)
@@ -93,13 +121,18 @@ pub fn in_a_process(test: &str, mode: &str, says: &str) {
     );
 }
 
-/// Runs tests of this binary again in a process where programs are clsact filters.
+/// Runs tests of the suite again in a process where programs are clsact filters.
 ///
 /// # Panics
 /// When one fails, or there is no such test.
+#[track_caller]
 pub fn again_with_clsact(tests: &[&str]) {
     let mut command = Command::new(env::current_exe().expect("this binary"));
-    command.arg("--exact").args(tests).arg("--test-threads=2");
+    // Not by a closure, which would be the caller.
+    for test in tests {
+        command.arg(in_its_binary(test));
+    }
+    command.args(["--exact", "--test-threads=2"]);
     let output = command.env(MODE_VARIABLE, "clsact").output();
     let output = output.expect("start");
     let printed = String::from_utf8_lossy(&output.stdout);
@@ -130,7 +163,8 @@ pub fn helper() {
 
 impl Lab {
     /// A process that does `netpath up` or `netpath down` for this lab: the real program where `NETPATH_BIN`
-    /// names it, else this test's own binary, which must have an ignored test `helper` that calls [`helper`].
+    /// names it, else this test's own binary, whose suite must have an ignored test `helper` that calls [`helper`].
+    #[track_caller]
     pub fn command(&self, what: &str) -> Command {
         let file = self.file();
         fs::write(&file, &self.text).expect("topology file");
@@ -146,5 +180,30 @@ impl Lab {
 
     pub(super) fn file(&self) -> PathBuf {
         env::temp_dir().join(format!("{}.toml", self.prefix))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suite_is_known_by_its_files() {
+        for (file, expected) in [
+            ("tests/tests/labs/lab_kill.rs", "lab_kill"),
+            ("/w/tests/tests/labs/lab_flows/mod.rs", "lab_flows"),
+            (
+                "tests/tests/labs/lab_damages/damages/rows.rs",
+                "lab_damages",
+            ),
+        ] {
+            assert_eq!(suite(Path::new(file)), expected);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "tests/src/lab/processes.rs is of no suite")]
+    fn the_library_has_no_suite() {
+        in_its_binary("helper");
     }
 }

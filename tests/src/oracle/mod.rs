@@ -138,7 +138,7 @@ impl Comparison<'_> {
     fn describe(&self, packet: &Packet, number: u64) -> String {
         format!(
             "  seed {:#x}, round {}, packet {number}; again: NETPATH_FUZZ_SEED={:#x} cargo test -p netpath-tests \
-             --test every_input -- --ignored generated_tables_as_told\n{packet}\n{}",
+             --test packets -- --ignored generated_tables_as_told\n{packet}\n{}",
             self.seed, self.round, self.seed, self.tables
         )
     }

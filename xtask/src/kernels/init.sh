@@ -49,7 +49,7 @@ lab | netpath up -f - || stop "broken: netpath up"
 report "attached $(netpath show -j | grep -o '"attach_mode": *"[a-z]*"' | sort -u | cut -d '"' -f 4)"
 netpath down || stop "broken: netpath down"
 
-# A test program's output as it comes: on the console with the seconds since the boot, its lines of tests to xtask too. It
+# A suite's output as it comes: on the console with the seconds since the boot, its lines of tests to xtask too. It
 # ends with the line that tells the status, not with the pipe, which a process that a test left behind may hold open.
 follow() {
     while IFS= read -r line; do
@@ -67,7 +67,7 @@ follow() {
 
 while read -r suite limit command; do
     report "start $suite"
-    # The command is words, without quotes: variables, the program, its arguments.
+    # The command is words, without quotes: variables, the program, the names of its tests.
     {
         timeout -s KILL "$limit" env $command 2>&1
         printf '\n%s %s\n' "$ENDED" $?

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use super::report::Event;
 use crate::command;
 
-/// Half of it holds the test programs.
+/// The file system is in it, and with it the test programs.
 const MEMORY: &str = "4G";
 const PROCESSORS: &str = "2";
 /// All that qemu emulates but two. ERMS, `rep movsb` as the way to copy: qemu takes each byte by itself, and a third of the time of

@@ -54,13 +54,13 @@ pub struct Args {
     /// Only this kernel; may be repeated
     #[arg(long, value_name = "SERIES", value_parser = SERIES.map(|series| series.name))]
     kernel: Vec<String>,
-    /// Only this test program, e.g. lab_paths; may be repeated
+    /// Only this suite, e.g. lab_paths; may be repeated
     #[arg(long, value_name = "NAME")]
     test: Vec<String>,
-    /// Of these test programs only the tests whose names contain this; may be repeated
+    /// Of these suites only the tests whose names contain this; may be repeated
     #[arg(long, value_name = "PART", requires = "test")]
     only: Vec<String>,
-    /// Also the test programs that are left out because what they try is decided in user space
+    /// Also the suites that are left out because what they try is decided in user space
     #[arg(long)]
     all: bool,
     /// Boot without IPv6, and run what is to work there
@@ -69,12 +69,9 @@ pub struct Args {
 }
 
 impl Args {
-    /// The test programs to build; all if there is none.
-    fn programs(&self) -> Vec<String> {
-        match self.without_ipv6 {
-            true => vec![suites::WITHOUT_IPV6.to_owned()],
-            false => self.test.clone(),
-        }
+    /// Whether only suites run that are named.
+    fn names_suites(&self) -> bool {
+        self.without_ipv6 || !self.test.is_empty()
     }
 
     /// Arguments for the kernel.
@@ -105,22 +102,22 @@ pub fn task(workspace: &Workspace, args: &Args) -> Result<()> {
         .map(|series| Ok((series, Kernel::find_or_get(&dir, series.name)?)))
         .collect::<Result<Vec<_>>>()?;
 
-    let (binary, suites) = progress::timed("kernels: build the tests", || {
-        suites::build(workspace, &args.programs())
-    })?;
-    for omission in suites.iter().filter_map(Suite::omission) {
+    let (binary, suites) =
+        progress::timed("kernels: build the tests", || suites::build(workspace))?;
+    let is_wanted = |suite: &&Suite| !args.names_suites() || args.test.contains(&suite.name);
+    for omission in suites.iter().filter(is_wanted).filter_map(Suite::omission) {
         progress::note(&omission);
     }
     let suites = match args.without_ipv6 {
-        true => suites::without_ipv6(suites),
-        false => suites::select(suites, &args.test, args.all),
+        true => suites::without_ipv6(suites)?,
+        false => suites::select(suites, &args.test, args.all)?,
     };
     let system = System::collect(&dir, &binary, (&suites, &args.only), &busybox)?;
     let work = Work {
         emulator: &emulator,
         system: &system,
         kernel_arguments: args.kernel_arguments(),
-        tells_each: !args.programs().is_empty(),
+        tells_each: args.names_suites(),
     };
     // Each emulates one processor.
     let outcomes = thread::scope(|scope| {

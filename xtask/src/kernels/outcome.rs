@@ -30,7 +30,7 @@ pub struct Outcome {
     tells_each: bool,
 }
 
-/// A test program that is running.
+/// A suite that is running.
 struct Running {
     suite: String,
     since: Instant,
@@ -126,7 +126,7 @@ impl Outcome {
         if running.slow.remove(test) || self.tells_each {
             let seconds = running.since.elapsed().as_secs_f64();
             progress::note(&format!(
-                "{}: {}: {test} ... {how}, {seconds:.0} s after its program's start",
+                "{}: {}: {test} ... {how}, {seconds:.0} s after its suite's start",
                 self.release, running.suite
             ));
         }

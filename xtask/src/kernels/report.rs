@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `booted RELEASE` | the kernel is up, and which it is |
 //! | `attached MODE` | netpath has brought up its built-in lab: how its programs hang on the interfaces |
-//! | `start SUITE` | a test program starts |
+//! | `start SUITE` | a suite starts |
 //! | `test ...` | a line of libtest, as it comes |
 //! | `end SUITE STATUS` | its exit status |
 //! | `complete` | all have run |

@@ -68,7 +68,7 @@ pub struct System {
 }
 
 impl System {
-    /// Collects them, for these test programs and of them only the tests that are named. `work` is a directory for copies
+    /// Collects them, for these suites and of them only the tests that are named. `work` is a directory for copies
     /// without debug information, which is nine tenths of a test program.
     pub fn collect(
         work: &Path,
@@ -80,11 +80,12 @@ impl System {
         remove(&stripped)?;
         fs::create_dir_all(&stripped).with_context(|| format!("create {}", stripped.display()))?;
         let mut files = BTreeMap::new();
-        let own = suites.iter().map(|suite| {
-            let place = Path::new("/tests").join(&suite.name);
-            (place, suite.program.as_path())
-        });
-        for (place, program) in own.chain([(PathBuf::from("/usr/bin/netpath"), netpath)]) {
+        let own = suites
+            .iter()
+            .map(|suite| (suite.place(), suite.program.as_path()));
+        let netpath = (PathBuf::from("/usr/bin/netpath"), netpath);
+        // Once, however many suites a program has.
+        for (place, program) in own.chain([netpath]).collect::<BTreeMap<_, _>>() {
             let copy = stripped.join(place.file_name().unwrap_or_default());
             let mut strip = Command::new("strip");
             command::output(strip.arg("-o").arg(&copy).arg(program))?;
@@ -106,7 +107,10 @@ impl System {
         Ok(Self {
             files,
             busybox: busybox.to_owned(),
-            plan: suites.iter().map(|suite| suite.line(only)).collect(),
+            plan: suites
+                .iter()
+                .map(|suite| suite.line(only))
+                .collect::<Result<_>>()?,
         })
     }
 

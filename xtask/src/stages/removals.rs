@@ -27,24 +27,33 @@ pub const IN_PARTS: &[(&str, &str)] = &[
 
 /// Of what somebody else has the kernel do: it would act in every case of the conformance lab.
 #[cfg(test)]
-const KERNELS: &str = "tests/tests/programs/kernels.rs";
+const KERNELS: &str = "tests/tests/parts/programs/kernels.rs";
 
 /// What shadow mode keeps from being done, and what is noted for who asks about a packet: of neither has the lab any.
 #[cfg(test)]
-const SHADOW: &str = "tests/tests/programs/shadow.rs";
+const SHADOW: &str = "tests/tests/parts/programs/shadow.rs";
 #[cfg(test)]
-const TRAIL: &str = "tests/tests/programs/trail.rs";
+const TRAIL: &str = "tests/tests/parts/programs/trail.rs";
 
 /// Checks that no case can show without destroying the lab, and the test that shows them instead.
 #[cfg(test)]
 pub const ELSEWHERE: &[(&str, &str)] = &[
-    ("destination::device(endpoint)?", "tests/tests/lab_reuse.rs"),
-    ("gate::complete(skb)?", "tests/tests/programs/dropped.rs"),
+    (
+        "destination::device(endpoint)?",
+        "tests/tests/labs/lab_reuse.rs",
+    ),
+    (
+        "gate::complete(skb)?",
+        "tests/tests/parts/programs/dropped.rs",
+    ),
     ("gate::lets_in::<F>(skb, gate)?", KERNELS),
     ("gate::uplink_lets_in::<F>(skb)?", KERNELS),
     ("gate::lets_between(", KERNELS),
     ("gate::lets_out(egress.ifindex)?", KERNELS),
-    ("gate::is_bare(skb)", "tests/tests/conformance_tun.rs"),
+    (
+        "gate::is_bare(skb)",
+        "tests/tests/packets/conformance_tun.rs",
+    ),
     ("shadow::spared(skb, self.verdict)", SHADOW),
     (
         "shadow::lets_change(skb, egress.ifindex, features)?",

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::conformance;
+
 /// It takes half a minute.
 const LIMIT: Duration = Duration::from_secs(300);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -25,7 +27,7 @@ pub fn failing(executable: &Path, log: &Path, only: Option<&str>) -> Result<Vec<
     let file = File::create(log).with_context(|| format!("make {}", log.display()))?;
     let mut suite = Command::new(executable);
     suite
-        .args(["--nocapture", "netpath_forwards_like_the_kernel"])
+        .args(["--nocapture", "--exact", conformance::TEST])
         .env("RUST_BACKTRACE", "0")
         .env_remove(ONLY_VARIABLE)
         .env_remove("NETPATH_CONFORMANCE_PAGE")
@@ -82,7 +84,7 @@ mod tests {
 
     #[test]
     fn cases_are_named() {
-        let said = "\nthread 'x' panicked at tests/tests/conformance.rs:46:5:\n\
+        let said = "\nthread 'x' panicked at tests/tests/packets/conformance.rs:46:5:\n\
             2 of 1919 cases differ:\nTTL 1, UDP (V4, same node)\n  counted: {\"a\": 1}\n  only with kernel : a1: x\n    00 (1)\n\
             \nTTL 2, UDP (V6, to another node)\n  counted: {}\n\nnote: run with `RUST_BACKTRACE=1`\n";
         let expected = [

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use super::removals::{REMOVALS, Removal};
 use super::source;
 use crate::clean;
+use crate::conformance::BINARY;
 use crate::workspace::Workspace;
 
 /// What a build needs of the workspace.
@@ -26,9 +27,6 @@ const SOURCES: [&str; 7] = [
 
 /// Where the TC programs are.
 const PROGRAMS: &str = "netpath-ebpf/src";
-
-/// The test that has all conformance cases.
-const TEST: &str = "conformance";
 
 /// The copy. It has a target directory and a BPF build of its own: cargo knows a package by its path within the
 /// workspace, so that a shared one would hand programs with a stage missing to the workspace itself.
@@ -97,7 +95,7 @@ impl<'a> Tree<'a> {
             .current_dir(&self.root)
             .env("CARGO_TARGET_DIR", &self.target)
             .args(["test", "--quiet", "--offline", "--package", "netpath-tests"])
-            .args(["--test", TEST, "--no-run", "--message-format=json"])
+            .args(["--test", BINARY, "--no-run", "--message-format=json"])
             .stdin(Stdio::null())
             .output()
             .context("cannot start cargo")?;
@@ -108,7 +106,7 @@ impl<'a> Tree<'a> {
         String::from_utf8(output.stdout)?
             .lines()
             .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-            .filter(|message| message["target"]["name"] == TEST)
+            .filter(|message| message["target"]["name"] == BINARY)
             .find_map(|message| message["executable"].as_str().map(PathBuf::from))
             .context("cargo named no executable of the conformance test")
     }

@@ -1,4 +1,4 @@
-//! Test programs side by side. A lab's tests wait for the kernel more than they compute, so one program for each
+//! Suites and test programs side by side, a process each. A lab's tests wait for the kernel more than they compute, so one program for each
 //! processor would leave the machine idle for half of the time.
 
 use std::collections::VecDeque;
@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::test_programs::{Counts, TestProgram};
 use crate::{clean, command, progress};
@@ -42,9 +42,20 @@ const FIRST: [&str; 13] = [
     "lab_lifecycle",
 ];
 
-/// Runs all with these variables, prints how each ended, and the output of those that failed. What each wrote is kept in
-/// a file of the directory `output`.
-pub fn run(programs: Vec<TestProgram>, variables: &[(&str, &Path)], output: &Path) -> Result<()> {
+/// Runs all with these variables, or those that are named, prints how each ended, and the output of those that failed. What
+/// each wrote is kept in a file of the directory `output`.
+pub fn run(
+    mut programs: Vec<TestProgram>,
+    named: &[String],
+    variables: &[(&str, &Path)],
+    output: &Path,
+) -> Result<()> {
+    let names = named.iter().map(String::as_str);
+    for name in FIRST.into_iter().chain(ALONE).chain(names) {
+        let is_there = programs.iter().any(|program| program.name == name);
+        ensure!(is_there, "there is no suite {name}");
+    }
+    programs.retain(|program| named.is_empty() || named.contains(&program.name));
     clean::remove(output)?;
     fs::create_dir_all(output).with_context(|| format!("create {}", output.display()))?;
     let (alone, mut others): (Vec<_>, Vec<_>) = programs
@@ -114,20 +125,21 @@ const OF_ITS_OWN: &str = "
     mount -t bpf bpf /sys/fs/bpf &&
     exec \"$@\"";
 
-fn alone_on_a_machine(executable: &Path) -> Command {
+fn alone_on_a_machine(program: &TestProgram) -> Command {
     let mut command = Command::new("setpriv");
     command
         .args(["--pdeathsig", "KILL", "unshare"])
         .args(["--pid", "--fork", "--kill-child", "--mount", "--mount-proc"])
         .args(["--propagation", "private", "sh", "-c", OF_ITS_OWN, "sh"])
-        .arg(executable);
+        .arg(&program.executable)
+        .args(program.arguments());
     command
 }
 
 fn passes(program: &TestProgram, variables: &[(&str, &Path)], output: &Path) -> Result<bool> {
     let file = output.join(format!("{}.txt", program.name));
     let stdout = File::create(&file).with_context(|| format!("create {}", file.display()))?;
-    let mut child = alone_on_a_machine(&program.executable)
+    let mut child = alone_on_a_machine(program)
         .current_dir(&program.directory)
         .envs(variables.iter().copied())
         .stdin(Stdio::null())
