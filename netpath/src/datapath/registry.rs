@@ -31,7 +31,8 @@ fn fields(fields: &[Field]) -> String {
 }
 
 /// What each load of the programs has of its own and nobody else reads: not pinned, and no state.
-const CACHES: [&str; 7] = [
+const CACHES: [&str; 8] = [
+    "cache_datagrams",
     "cache_tags",
     "cache_told",
     "cache_trace",

@@ -6,7 +6,7 @@ mod machine;
 
 pub use self::{
     config::Role,
-    daemon::{Daemon, batch},
+    daemon::{Daemon, Running, batch},
     machine::{Machine, pod},
 };
 
