@@ -19,15 +19,17 @@ mod told;
 mod topologies;
 mod traffic;
 mod tun;
+mod uplink_kinds;
 mod watch;
 mod wireguard;
 
+pub(crate) use self::machines::{join, play_a_router};
 pub use self::{
     advice::{commands, obey, refused},
     builtin::{BUILTIN_NAMESPACES, BUILTIN_NODES, BuiltinLab, builtin_left_behind},
     deadline::Deadline,
     inside::{sized, udp_port},
-    machines::{Made, UplinkKind, on_two_machines, uplink_addresses},
+    machines::{on_two_machines, uplink_addresses},
     portrait::{assert_same_portrait, portrait},
     processes::{
         again_with_clsact, helper, in_a_process, in_mode, is_in_mode, on_its_own, test_process,
@@ -35,6 +37,7 @@ pub use self::{
     topologies::{HOST, HUB, ONE_NODE, TWO_NODES, addresses, on_a_machine},
     traffic::{Bytes, Traffic},
     tun::Cable,
+    uplink_kinds::{Made, UplinkKind},
     watch::{Interface, Place, SeenPacket, Watch, unanswered},
 };
 
