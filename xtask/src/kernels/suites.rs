@@ -121,7 +121,7 @@ fn selection(name: &str) -> Selection {
         },
         "conformance_tun" => Selection::Part {
             environment: "",
-            arguments: "some_by_",
+            of: Of::Named(&["some_by_"]),
             why: "some of its cases, by tunnels that this machine's kernel may not have: emulation takes too long for the others",
         },
         "kernel_way" | "explain_truth" => Selection::Left {

@@ -8,7 +8,7 @@ use netpath_tests::{
     lab::Deadline,
 };
 
-use crate::server;
+use super::server;
 
 /// Who sends to whom, and the host-side veth that takes less than the fragments have: where the sender's packets come in by its
 /// own veth, and by an uplink.
