@@ -186,6 +186,11 @@ mod tests {
             ..Seen::default()
         };
         let report = doctor::judge(&seen);
+        // A machine on which nothing is wrong is a line for each check.
+        for checked in &report.checks {
+            let about = checked.check.about;
+            assert!(about.chars().count() <= 80 - 20, "{about}");
+        }
         let found = &report.checks[1].found;
         let told: Vec<String> = found.iter().map(|it| described(it, None)).collect();
         assert_eq!(
