@@ -10,7 +10,10 @@ use aya::{
     maps::MapData,
     programs::{ProgramError, SchedClassifier},
 };
-use netpath_common::{TRAIL_SIGN, Trail, TrailKey, tables::MapKind};
+use netpath_common::{
+    TRAIL_SIGN, Trail, TrailKey,
+    tables::{self, MapKind},
+};
 
 use super::{
     Datapath, ProgramKind, TestOutcome, TestPacket, clock,
