@@ -54,7 +54,7 @@ pub use trail::{TRAIL_SIGN, TRAILS, Trail, TrailKey};
 pub use verdict::{DropReason, Outcome, PuntReason, Verdict};
 
 /// Version of every pinned layout. A pinned directory of another version is refused, never misread.
-pub const ABI_VERSION: u32 = 8;
+pub const ABI_VERSION: u32 = 9;
 
 /// The gateway of every endpoint, an address of each host-side veth: link-local (RFC 3927), so that it takes nobody's.
 pub const GATEWAY_V4: [u8; 4] = [169, 254, 1, 1];
@@ -71,9 +71,18 @@ pub const ROUTES_DEFAULT: u32 = 1_048_576;
 /// IPv4, 104 for IPv6.
 pub const CONNECTIONS_DEFAULT: u32 = 65_536;
 
-/// Capacity of the hop counters, in (ingress, egress, outcome, reason) rows. Rows beyond it are counted
+/// Largest capacity of the hop counters, in (ingress, egress, outcome, reason) rows. Rows beyond the capacity are counted
 /// together, by verdict, in the `hop_overflow` map.
 pub const HOPS_MAX: u32 = 262_144;
+
+/// The least capacity of the hop counters, in rows.
+pub const HOPS_LEAST: u32 = 16_384;
+
+/// Rows of the hop counters for each endpoint address, between the least and the largest capacity.
+pub const HOPS_PER_ENDPOINT: u32 = 16;
+
+/// Least capacity of the map that says which routes netpath made, in routes. It grows with the file.
+pub const ROUTE_RECORDS_LEAST: u32 = 16_384;
 
 /// Capacity of the `hop_overflow` map: more than there are outcomes and reasons.
 pub const OVERFLOW_ROWS: u32 = 128;

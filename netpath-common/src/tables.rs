@@ -1,7 +1,10 @@
 //! The one registry of maps. User space derives its tables, decoders and docs/maps.md from it; what the programs declare
 //! is compared with it by a test of `netpath::datapath`.
 
-use crate::{CONNECTIONS_DEFAULT, ENDPOINTS_DEFAULT, RECORDS_MAX, ROUTES_DEFAULT};
+use crate::{
+    CONNECTIONS_DEFAULT, ENDPOINTS_DEFAULT, HOPS_LEAST, HOPS_MAX, HOPS_PER_ENDPOINT,
+    ROUTE_RECORDS_LEAST, ROUTES_DEFAULT,
+};
 
 /// Most uplinks of a node.
 pub const UPLINKS_MAX: u32 = 1024;
@@ -78,7 +81,7 @@ impl Capacity {
     pub const DEFAULT: Self = Self {
         endpoints: ENDPOINTS_DEFAULT,
         routes: ROUTES_DEFAULT,
-        route_records: RECORDS_MAX,
+        route_records: ROUTE_RECORDS_LEAST,
         connections: CONNECTIONS_DEFAULT,
     };
 }
@@ -94,6 +97,9 @@ pub enum Room {
     Endpoints,
     /// Endpoints and uplinks.
     Interfaces,
+    /// Rows of the hop counters: some for each endpoint address. A node for few endpoints counts as exactly with few, and who reads
+    /// a hash walks over all that it has room for.
+    Hops,
     /// The routed prefixes of one family.
     Routes,
     /// The routes that the file names. They do not follow from [`Capacity::routes`]: room for two million records would
@@ -112,6 +118,16 @@ impl Room {
             Self::Addresses => capacity.endpoints.saturating_add(UPLINK_ADDRESSES),
             Self::Endpoints => endpoints,
             Self::Interfaces => endpoints.saturating_add(UPLINKS_MAX),
+            Self::Hops => {
+                let rows = capacity.endpoints.saturating_mul(HOPS_PER_ENDPOINT);
+                if rows < HOPS_LEAST {
+                    HOPS_LEAST
+                } else if rows > HOPS_MAX {
+                    HOPS_MAX
+                } else {
+                    rows
+                }
+            }
             Self::Routes => capacity.routes,
             Self::RouteRecords => capacity.route_records,
             Self::Connections => capacity.connections,
@@ -198,7 +214,7 @@ macro_rules! tables {
                 "when what the programs go by was last changed";
             features: Single<u32, FeatureBits>, 0, Fixed(1), 3,
                 "what the programs look at beyond the usual";
-            gates: Array<u32, GateWord>, 0, Fixed(GATE_WORDS), 4,
+            gates: Array<u32, GateWord>, MMAPABLE, Fixed(GATE_WORDS), 4,
                 "a byte for each interface: whether its packets are let in, and what of them is the kernel's";
             hop_hits: PerCpuArray<u32, HopCounter>, 0, Fixed(HOP_ROWS), 8,
                 "per-hop counters of what the decision cache decided, beside `hops`";
@@ -206,7 +222,7 @@ macro_rules! tables {
                 "what found no room in `hops`, by outcome and reason";
             hop_rows: Hash<u32, HopKey>, 0, Fixed(HOP_ROWS), 8,
                 "which hop is counted at an index of `hop_hits`";
-            hops: PerCpuHash<HopKey, HopCounter>, NO_PREALLOC, Fixed(HOPS_MAX), 2,
+            hops: PerCpuHash<HopKey, HopCounter>, NO_PREALLOC, Hops, 2,
                 "per-hop counters";
             ids: Single<u32, Ids>, 0, Fixed(1), 3,
                 "what was given out on the node";
@@ -232,6 +248,12 @@ macro_rules! tables {
 
 /// `BPF_F_NO_PREALLOC` of `linux/bpf.h`.
 const NO_PREALLOC: u32 = 1;
+
+/// `BPF_F_MMAPABLE` of `linux/bpf.h`: user space reads all of it at once, where each entry would be copied by a call of its own.
+pub const MMAPABLE: u32 = 1 << 10;
+
+/// Flags that say how a map is made. The kernel adds others of its own.
+pub const FLAGS: u32 = NO_PREALLOC | MMAPABLE;
 
 macro_rules! specs {
     ($($name:ident: $kind:ident<$key:ty, $value:ty>, $flags:expr, $room:expr, $since:literal, $about:literal;)+) => {

@@ -279,8 +279,9 @@ fn note(entry: *mut ConnectionEntry) -> bool {
     is_long_ago
 }
 
+/// The time, in nanoseconds, from tick to tick.
 #[inline(always)]
-fn now() -> u64 {
+pub fn now() -> u64 {
     // SAFETY: no arguments, no effects.
     unsafe { bpf_ktime_get_coarse_ns() }
 }

@@ -53,8 +53,9 @@ pub struct Transport {
     protocol: u8,
     /// In bytes from the start of the frame.
     at: u32,
-    /// It is a piece of a packet.
-    is_fragment: bool,
+    /// It is a piece of a packet: where the number stands that all pieces have, in bytes from the start of the frame. 0 for a
+    /// whole packet.
+    identification: u32,
     /// It has the packet's beginning.
     is_first: bool,
 }
@@ -63,11 +64,11 @@ impl Transport {
     /// In a number that is not zero.
     #[inline(always)]
     fn packed(self) -> u64 {
-        const IS_ONE: u64 = 1 << 16;
+        const IS_ONE: u64 = 1 << 9;
         IS_ONE
             | u64::from(self.protocol)
-            | u64::from(self.is_fragment) << 8
-            | u64::from(self.is_first) << 9
+            | u64::from(self.is_first) << 8
+            | u64::from(self.identification as u16) << 16
             | u64::from(self.at) << 32
     }
 
@@ -80,8 +81,8 @@ impl Transport {
         Some(Self {
             protocol: number as u8,
             at: (number >> 32) as u32,
-            is_fragment: number & 1 << 8 != 0,
-            is_first: number & 1 << 9 != 0,
+            identification: (number >> 16) as u16 as u32,
+            is_first: number & 1 << 8 != 0,
         })
     }
 }
@@ -105,6 +106,9 @@ pub trait Between: Parse {
     /// What is behind the IP header so many bytes from the start of the frame, and behind so many extension headers.
     fn transport(view: &impl View, at: u32) -> Option<Transport>;
 
+    /// The number at this place that all pieces of a packet have.
+    fn identification(view: &impl View, at: u32) -> Option<u32>;
+
     /// What an ICMP type says.
     fn message(kind: u8) -> Message;
 }
@@ -117,12 +121,22 @@ impl Between for V4 {
         let [version_and_length] = view.copy(at)?;
         let [high, low, _ttl, protocol] = view.copy(at + 6)?;
         let fragment = u16::from_be_bytes([high, low]);
+        let identification = if fragment & FRAGMENT_MASK != 0 {
+            at + 4
+        } else {
+            0
+        };
         Some(Transport {
             protocol,
             at: at + u32::from(version_and_length & 0xf) * 4,
-            is_fragment: fragment & FRAGMENT_MASK != 0,
+            identification,
             is_first: fragment & OFFSET_MASK == 0,
         })
+    }
+
+    #[inline(always)]
+    fn identification(view: &impl View, at: u32) -> Option<u32> {
+        view.copy(at).map(u16::from_be_bytes).map(u32::from)
     }
 
     /// Destination Unreachable, Time Exceeded, Parameter Problem; echoes, timestamps, information (RFC 792), address masks (RFC
@@ -143,6 +157,11 @@ impl Between for V6 {
     #[inline(always)]
     fn transport(view: &impl View, at: u32) -> Option<Transport> {
         view.transport_v6(at)
+    }
+
+    #[inline(always)]
+    fn identification(view: &impl View, at: u32) -> Option<u32> {
+        view.copy(at).map(u32::from_be_bytes)
     }
 
     /// RFC 4443, sections 2.1 and 4.
@@ -173,7 +192,7 @@ pub fn transport_v6(view: &impl View, at: u32) -> Option<Transport> {
     let mut found = Transport {
         protocol: first,
         at: at + (IPV6_END - ETHERNET) as u32,
-        is_fragment: false,
+        identification: 0,
         is_first: true,
     };
     for _ in 0..EXTENSIONS {
@@ -191,8 +210,8 @@ pub fn transport_v6(view: &impl View, at: u32) -> Option<Transport> {
             FRAGMENT => {
                 let [next, _, high, low] = view.copy(found.at)?;
                 found.protocol = next;
+                found.identification = found.at + 4;
                 found.at += 8;
-                found.is_fragment = true;
                 found.is_first = u16::from_be_bytes([high, low]) & NO_FLAGS == 0;
                 if !found.is_first {
                     return Some(found);
@@ -222,6 +241,26 @@ pub fn of<F: Between>(view: &impl View) -> Option<(Ends<F>, Part)> {
     Some((ends, Part::Error))
 }
 
+/// The ends of a piece of a packet, without ports, and the number that all pieces have; none of a whole packet.
+#[inline(always)]
+pub fn of_piece<F: Between>(view: &impl View) -> Option<(Ends<F>, u32)> {
+    let at = ETHERNET as u32;
+    let transport = F::transport(view, at)?;
+    if transport.identification == 0 {
+        return None;
+    }
+    let number = F::identification(view, transport.identification)?;
+    let (source, destination) = F::addresses(view, at)?;
+    let ends = Ends {
+        source,
+        destination,
+        source_port: 0,
+        destination_port: 0,
+        protocol: transport.protocol,
+    };
+    Some((ends, number))
+}
+
 /// The ends of the packet so many bytes from the start of the frame, and where what it quotes begins if it is an ICMP error.
 #[inline(always)]
 fn at<F: Between>(view: &impl View, at: u32) -> Option<(Ends<F>, Part, u32)> {
@@ -234,7 +273,7 @@ fn at<F: Between>(view: &impl View, at: u32) -> Option<(Ends<F>, Part, u32)> {
         destination_port: 0,
         protocol: transport.protocol,
     };
-    let part = match (transport.is_fragment, transport.is_first) {
+    let part = match (transport.identification != 0, transport.is_first) {
         (false, _) => Part::Packet,
         (true, true) => Part::FirstFragment,
         (true, false) => return Some((ends, Part::Fragment, 0)),

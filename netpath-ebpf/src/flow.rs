@@ -74,8 +74,9 @@ pub fn network(skb: &Skb) -> Option<Network> {
     }
 }
 
+/// A hash with one more word in it. Its upper bits are its best.
 #[inline(always)]
-fn mix(hash: u64, word: u64) -> u64 {
+pub fn mix(hash: u64, word: u64) -> u64 {
     let product = (hash ^ word).wrapping_mul(GOLDEN);
     product ^ product >> 32
 }

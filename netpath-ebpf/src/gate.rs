@@ -8,7 +8,7 @@
 //! passed by, and so the kernel gets the packet.
 
 use aya_ebpf::{
-    bindings::BPF_F_NO_PREALLOC,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     btf_maps::{Array, HashMap},
     macros::btf_map,
 };
@@ -26,7 +26,8 @@ pub static INTERFACES: HashMap<Ifindex, InterfaceEntry, 131_072, { BPF_F_NO_PREA
 
 /// The gates of eight interfaces in each word.
 #[btf_map(name = "gates")]
-pub static GATES: Array<GateWord, { GATE_WORDS as usize }> = Array::new();
+pub static GATES: Array<GateWord, { GATE_WORDS as usize }, { BPF_F_MMAPABLE as usize }> =
+    Array::new();
 
 /// The gate of an interface; closed where netpath knows of none.
 #[inline(always)]

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod cache;
 pub mod counters;
+pub mod datagrams;
 pub mod log;
 pub mod pipeline;
 pub mod redirect;

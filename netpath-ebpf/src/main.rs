@@ -24,7 +24,7 @@ use aya_ebpf::{
 use netpath_common::{DropReason, Verdict};
 use netpath_ebpf::{
     access::{Skb, View as _},
-    cache, counters, log,
+    cache, counters, datagrams, log,
     pipeline::{self, Decision},
     redirect, trace, trail,
 };
@@ -50,6 +50,7 @@ macro_rules! run {
             trail::decided(&skb, decision.verdict);
         } else {
             cache::decided(&decision);
+            datagrams::decided(&skb, decision.verdict);
             count(&skb, length, &decision);
         }
         let action = act(&skb, &decision);

@@ -8,6 +8,7 @@ use crate::{
     access::Skb,
     checks,
     connections::{self, Connections},
+    datagrams::{self, Datagrams},
     destination,
     family::{V4, V6},
     features::Features,
@@ -23,9 +24,9 @@ use crate::{
 };
 
 /// All that a family brings to the stages.
-trait Routed: Sided + Connections + Route + Hop {}
+trait Routed: Sided + Connections + Datagrams + Route + Hop {}
 
-impl<F: Sided + Connections + Route + Hop> Routed for F {}
+impl<F: Sided + Connections + Datagrams + Route + Hop> Routed for F {}
 
 /// What is to be done with a packet.
 ///
@@ -200,6 +201,7 @@ fn endpoint_stages<F: Routed>(
     gate::lets_between(&route.endpoint, source)?;
     connections::is_fast::<F>(skb)?;
     trail::is_fast(skb);
+    datagrams::is_fast::<F>(skb)?;
     match route.kind() {
         RouteKind::Local => to_local(skb, packet, &route.endpoint, Features::of_node(), egress),
         RouteKind::Remote => to_remote(skb, packet, egress),
@@ -227,6 +229,7 @@ fn uplink_stages<F: Routed>(
     gate::lets_between(&route.endpoint, side::inside::<F>(skb, source)?)?;
     connections::is_fast::<F>(skb)?;
     trail::is_fast(skb);
+    datagrams::is_fast::<F>(skb)?;
     match route.kind() {
         RouteKind::Local => into_node(skb, packet, &route.endpoint, features, egress),
         RouteKind::Remote => through_node(skb, packet, features, egress),

@@ -13,8 +13,8 @@ use std::{
 
 use netpath::datapath::{Datapath, Maps};
 use netpath_common::{
-    EndpointRecord, Ifindex, InterfaceEntry, InterfaceState, Mac, PrefixBytes, RouteRecord,
-    TrieKey, UplinkRecord,
+    EndpointRecord, GATE_WORDS, Ifindex, InterfaceEntry, InterfaceState, Mac, PrefixBytes,
+    RouteRecord, TrieKey, UplinkRecord,
 };
 
 /// An older version.
@@ -32,17 +32,20 @@ pub enum Version {
     Six,
     /// 7.
     Seven,
+    /// 8.
+    Eight,
 }
 
 impl Version {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Two,
         Self::Three,
         Self::Four,
         Self::Five,
         Self::Six,
         Self::Seven,
+        Self::Eight,
     ];
 
     /// Its number.
@@ -54,6 +57,7 @@ impl Version {
             Self::Five => 5,
             Self::Six => 6,
             Self::Seven => 7,
+            Self::Eight => 8,
         }
     }
 
@@ -71,6 +75,7 @@ impl Version {
             Self::Five => include_str!("../../netpath-common/abi/v5.txt"),
             Self::Six => include_str!("../../netpath-common/abi/v6.txt"),
             Self::Seven => include_str!("../../netpath-common/abi/v7.txt"),
+            Self::Eight => include_str!("../../netpath-common/abi/v8.txt"),
         }
     }
 }
@@ -82,10 +87,11 @@ const OBJ_PIN: libc::c_int = 6;
 const OBJ_GET: libc::c_int = 7;
 
 /// What is called so in the layouts, by its number in `enum bpf_map_type`.
-const KINDS: [(&str, u32); 6] = [
+const KINDS: [(&str, u32); 7] = [
     ("hash", 1),
     ("array", 2),
     ("percpu_hash", 5),
+    ("percpu_array", 6),
     ("lru_hash", 9),
     ("lpm_trie", 11),
     ("devmap_hash", 25),
@@ -112,7 +118,8 @@ pub fn age(datapath: Datapath, version: Version) {
         }
     }
     // The programs are this version's, and count in what older ones had not.
-    for name in ["hop_hits", "hop_rows"] {
+    let counted = ["hop_hits", "hop_rows"];
+    for name in counted.iter().filter(|_| version.number() < 8) {
         pin(
             &get(&directory.join("maps").join(name)),
             &old.join("maps").join(name),
@@ -152,7 +159,7 @@ fn entries(maps: &Maps, version: Version, name: &str) -> Option<Entries> {
     let single = |value| vec![(0u32.to_ne_bytes().to_vec(), value)];
     let of_two = version == Version::Two;
     let before_four = matches!(version, Version::Two | Version::Three);
-    let from_six = matches!(version, Version::Six | Version::Seven);
+    let from_six = version.number() >= 6;
     let from_five = from_six || version == Version::Five;
     Some(match name {
         "meta" if of_two => single(meta(maps)),
@@ -205,6 +212,7 @@ fn entries(maps: &Maps, version: Version, name: &str) -> Option<Entries> {
             .map(|(key, entry)| (key.0.to_ne_bytes().to_vec(), interface(entry)))
             .collect(),
         "ready" => ready(maps),
+        "gates" => gates(maps),
         _ => return None,
     })
 }
@@ -215,6 +223,7 @@ fn room(maps: &Maps, version: Version, name: &str) -> u32 {
     match (name, version) {
         ("meta" | "settings" | "features", _) => 1,
         ("ready", _) => 16_384,
+        ("gates", _) => GATE_WORDS,
         ("uplink_records", _) => 1024,
         ("endpoints_v4" | "endpoints_v6", Version::Two) => settings.max_endpoints,
         ("endpoints_v4" | "endpoints_v6", _) => settings.max_endpoints + 16_384,
@@ -258,7 +267,7 @@ fn settings(maps: &Maps, version: Version) -> Vec<u8> {
             Version::Two | Version::Three => &[],
             Version::Four => &bypass,
             Version::Five | Version::Six => &netns,
-            Version::Seven => &connections,
+            Version::Seven | Version::Eight => &connections,
         },
     ]
     .concat()
@@ -285,6 +294,14 @@ fn ready(maps: &Maps) -> Entries {
         }
     }
     let words = words.into_iter();
+    words
+        .map(|(word, bits)| (word.to_ne_bytes().to_vec(), bits.to_ne_bytes().to_vec()))
+        .collect()
+}
+
+/// The words that are not zero, of an array that was not to be mapped.
+fn gates(maps: &Maps) -> Entries {
+    let words = maps.gates.set_words().expect("gates").into_iter();
     words
         .map(|(word, bits)| (word.to_ne_bytes().to_vec(), bits.to_ne_bytes().to_vec()))
         .collect()

@@ -58,7 +58,7 @@ enum Task {
     /// Run the tests on Debian's Linux 6.1 and 6.12, in qemu (needs root)
     Kernels(kernels::Args),
     /// Let BIRD and FRR lead the routes of machines with netpath, as in docs/multi-node.md (needs root)
-    Routing,
+    Routing(routing::Args),
     /// Check format, lints, who imports whom and documentation; warnings are errors
     Lint,
     /// Remove what was built; the BPF toolchain stays
@@ -77,7 +77,7 @@ impl Task {
             Self::Conformance => Some("conformance"),
             Self::Stages(_) => Some("stages"),
             Self::Kernels(_) => Some("kernels"),
-            Self::Routing => Some("routing"),
+            Self::Routing(_) => Some("routing"),
             Self::Build | Self::Install(_) | Self::Lint | Self::Clean(_) | Self::Setup(_) => None,
         }
     }
@@ -107,7 +107,7 @@ fn perform(task: &Task) -> Result<()> {
         Task::Conformance => conformance::task(&workspace),
         Task::Stages(args) => stages::task(&workspace, args),
         Task::Kernels(args) => kernels::task(&workspace, args),
-        Task::Routing => routing::task(&workspace),
+        Task::Routing(args) => routing::task(&workspace, args),
         Task::Lint => lint::task(&workspace),
         Task::Clean(args) => clean::task(&workspace, args),
         Task::Setup(args) => setup::task(&workspace, args),

@@ -144,8 +144,9 @@ impl Maps {
     /// # Errors
     /// As for every method here.
     pub fn open_gates(&self) -> Result<Vec<Ifindex>, DatapathError> {
-        let words = self.gates.filtered(|word| *word != GateWord::default())?;
-        let gates = words.into_iter().flat_map(|(index, word)| {
+        let words = self.gates.set_words()?;
+        let gates = words.into_iter().flat_map(|(index, bits)| {
+            let word = GateWord { bits };
             let open = move |ifindex: &Ifindex| word.gate(*ifindex) != Gate::default();
             interfaces_of_word(index).filter(open)
         });

@@ -13,6 +13,7 @@ mod identity;
 mod kernel;
 mod load;
 mod log;
+mod mapped;
 mod maps;
 mod mend;
 mod migrate;

@@ -9,10 +9,11 @@ use std::{
 };
 
 use aya::{maps::MapData, util::nr_cpus};
-use netpath_common::tables::{MapKind, TableSpec};
+use netpath_common::tables::{FLAGS, MapKind, TableSpec};
 
 use super::{
     error::{DatapathError, file, map},
+    mapped::Mapped,
     sys::{self, Cursor, command},
 };
 
@@ -48,6 +49,8 @@ pub(super) struct Layout {
     pub key_size: usize,
     /// Of one CPU's value, in bytes.
     pub value_size: usize,
+    /// Those of [`FLAGS`] that it was made with.
+    pub flags: u32,
 }
 
 impl Layout {
@@ -57,6 +60,7 @@ impl Layout {
             kind: spec.kind as u32,
             key_size: spec.key_size,
             value_size: spec.value_size,
+            flags: spec.flags,
         }
     }
 }
@@ -65,8 +69,8 @@ impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "of type {} with keys of {} and values of {} bytes",
-            self.kind, self.key_size, self.value_size
+            "of type {} with keys of {} and values of {} bytes, made with flags {}",
+            self.kind, self.key_size, self.value_size, self.flags
         )
     }
 }
@@ -94,6 +98,7 @@ impl RawMap {
             kind: info.map_type().map_err(map(name))? as u32,
             key_size: info.key_size() as usize,
             value_size: info.value_size() as usize,
+            flags: info.map_flags() & FLAGS,
         };
         let per_cpu = [MapKind::PerCpuHash, MapKind::PerCpuArray].map(|kind| kind as u32);
         let stride = if per_cpu.contains(&layout.kind) {
@@ -228,6 +233,12 @@ impl RawMap {
             Err(error) if is_absent(&error) => Ok(()),
             result => result.map_err(self.failed("remove from")),
         }
+    }
+
+    /// The words of an array that may be mapped.
+    pub(super) fn mapped(&self) -> Result<Mapped, DatapathError> {
+        assert_eq!(self.layout.value_size, size_of::<u64>());
+        Mapped::of(self.fd(), self.max_entries).map_err(self.failed("map"))
     }
 
     /// Tells all entries, some at a time: keys after keys, values after values.

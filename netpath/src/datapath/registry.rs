@@ -8,7 +8,7 @@ use aya_obj::{
     generated::{BPF_CALL, BPF_JMP, bpf_func_id as helper, bpf_map_type as map_type},
 };
 use netpath_common::{
-    ABI_VERSION, Field,
+    ABI_VERSION, Field, HOPS_LEAST, HOPS_MAX,
     tables::{Room, TABLES},
 };
 
@@ -31,7 +31,8 @@ fn fields(fields: &[Field]) -> String {
 }
 
 /// What each load of the programs has of its own and nobody else reads: not pinned, and no state.
-const CACHES: [&str; 7] = [
+const CACHES: [&str; 8] = [
+    "cache_datagrams",
     "cache_tags",
     "cache_told",
     "cache_trace",
@@ -179,9 +180,12 @@ fn room(room: Room) -> String {
         Room::Addresses => "`max_endpoints` and 32,768 for the node's own".to_owned(),
         Room::Endpoints => "2 × `max_endpoints`".to_owned(),
         Room::Interfaces => "2 × `max_endpoints` and 1,024 uplinks".to_owned(),
+        Room::Hops => {
+            format!("16 × `max_endpoints`, from {HOPS_LEAST} to {HOPS_MAX}")
+        }
         Room::Routes => "`max_routes`".to_owned(),
         Room::Connections => "`max_connections`".to_owned(),
-        Room::RouteRecords => "the file's routes, 131,072 at least".to_owned(),
+        Room::RouteRecords => "the file's routes, 16,384 at least".to_owned(),
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use aya::Pod;
-use netpath_common::{Epoch, tables::TableSpec};
+use netpath_common::{Epoch, GateWord, tables::TableSpec};
 
 use super::{
     clock,
@@ -139,22 +139,6 @@ impl<K: Pod, V: Pod> Table<K, V> {
         Ok(entries.into_iter().collect())
     }
 
-    /// The entries whose values are wanted, in the map's order: of a large map without keeping all of it.
-    ///
-    /// # Errors
-    /// As for every method here.
-    pub fn filtered(&self, is_wanted: impl Fn(&V) -> bool) -> Result<Vec<(K, V)>, DatapathError> {
-        let mut entries = Vec::new();
-        self.raw.chunks(|keys, values| {
-            let values = values.chunks_exact(size_of::<V>()).map(value::<V>);
-            let keys = keys.chunks_exact(size_of::<K>());
-            let wanted = keys.zip(values).filter(|(_, value)| is_wanted(value));
-            entries.extend(wanted.map(|(key, found)| (value(key), found)));
-            Ok(())
-        })?;
-        Ok(entries)
-    }
-
     /// Whether a trie has an entry of exactly this key. It gives the longest prefix that holds a key, whichever that is; but which
     /// key is behind another it says only of one that it has, and of others which is the first (`trie_get_next_key`).
     pub(super) fn has_exactly(&self, key: &K) -> Result<bool, DatapathError> {
@@ -166,6 +150,16 @@ impl<K: Pod, V: Pod> Table<K, V> {
     /// How many entries it has room for.
     pub fn max_entries(&self) -> u32 {
         self.raw.max_entries
+    }
+}
+
+impl Table<u32, GateWord> {
+    /// The words that are not zero, with their indices.
+    ///
+    /// # Errors
+    /// As for every method here.
+    pub fn set_words(&self) -> Result<Vec<(u32, u64)>, DatapathError> {
+        self.raw.mapped().map(|mapped| mapped.set_words())
     }
 }
 

@@ -90,6 +90,7 @@ impl Datapath {
             kind: MapKind::Hash as u32,
             key_size: size_of::<TrailKey>(),
             value_size: size_of::<Trail>(),
+            flags: 0,
         };
         for id in ids(&info).map_err(failed(kind))? {
             let data = MapData::from_id(id).map_err(map(NAME))?;

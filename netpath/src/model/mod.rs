@@ -108,7 +108,7 @@ pub enum ForwardPolicy {
 }
 
 /// Sizes of a node's maps, each within [`CAPACITY_RANGE`] or [`CONNECTIONS_RANGE`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Hash)]
 pub struct Capacity {
     /// Endpoint addresses per family (`max_endpoints`, default [`netpath_common::ENDPOINTS_DEFAULT`]).
     pub endpoints: u32,

@@ -57,7 +57,7 @@ pub struct ForwardDrop {
 }
 
 /// Where the kernel leads packets, asked of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Way {
     /// They come in by this interface.
     pub dev: String,
@@ -80,7 +80,7 @@ pub struct Way {
 }
 
 /// One way on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WayHop {
     /// The router; `None` on the link.
     pub via: Option<IpAddr>,

@@ -1,5 +1,5 @@
 //! The lab: node A with three endpoints, nodes B and C with one, a wire from A to each of them; or nodes A and B alone, joined by
-//! two tun devices.
+//! uplinks of some kind.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ use crate::{
     Family,
     connections::forget_connections,
     guard::{LabGuard, NetnsGuard, complain, is_orphan},
-    lab::{Cable, run},
+    lab::{Cable, Made, UplinkKind, join, play_a_router, run},
 };
 
 /// Length of an Ethernet header in bytes.
@@ -65,13 +65,14 @@ enum Guard {
     /// Nodes of netpath's own making.
     Lab { _lab: LabGuard },
     /// Machines that are nodes.
-    Machines { _machines: Machines },
+    Machines(Machines),
 }
 
-/// Two namespaces that play machines, with a tun device each.
+/// Two namespaces that play machines, with an uplink each.
 #[derive(Debug)]
 struct Machines {
-    _cable: Cable,
+    uplink: UplinkKind,
+    _cable: Option<Cable>,
     nodes: [(String, NetnsGuard); 2],
 }
 
@@ -115,17 +116,18 @@ impl Lab {
         Self::with(names, Guard::Lab { _lab: lab }, ports)
     }
 
-    /// Brings it up with the fast path off, the nodes being machines that are joined by a tun device each.
-    pub fn by_tun() -> Self {
+    /// Brings it up with the fast path off, the nodes being machines that are joined by uplinks of this kind, whose MTU is 1500.
+    pub fn by(kind: &UplinkKind) -> Self {
         let prefix = prefix();
         let machines = ["a", "b"].map(|suffix| {
             let name = format!("{prefix}{suffix}");
             let guard = NetnsGuard::new(&name);
             (name, guard)
         });
-        let [a, b] = &machines;
-        let cable = Cable::between([&a.1.netns, &b.1.netns], UPLINK);
+        let [(_, a), (other, b)] = &machines;
+        let cable = join([&a.netns, &b.netns], other, kind);
         let guard = Machines {
+            uplink: *kind,
             nodes: machines,
             _cable: cable,
         };
@@ -133,14 +135,16 @@ impl Lab {
         for ((host, text), (_, machine)) in (1..).zip(&texts).zip(&guard.nodes) {
             let topology = parse(text);
             let bring_up = || {
+                play_a_router();
+                if !matches!(kind.made, Made::Tun(_)) {
+                    // Of that a tunnel's headers leave enough for any MTU that a case gives the uplink.
+                    run("ip link set nic0 mtu 65000");
+                }
                 for line in [
-                    "sysctl -qw net.ipv4.ip_forward=1".to_owned(),
-                    "sysctl -qw net.ipv6.conf.all.forwarding=1".to_owned(),
-                    "ip link set lo up".to_owned(),
                     format!("ip addr add 10.8.0.{host}/24 dev {UPLINK}"),
                     format!("ip addr add fd00:8::{host}/64 dev {UPLINK} nodad"),
                     // As much as a case sends at once.
-                    format!("ip link set {UPLINK} up txqueuelen 10000"),
+                    format!("ip link set {UPLINK} mtu 1500 up txqueuelen 10000"),
                 ] {
                     run(&line);
                 }
@@ -150,7 +154,7 @@ impl Lab {
             changes.unwrap_or_else(|error| panic!("{error}"));
         }
         let names = named(&prefix, &MACHINES);
-        Self::with(names, Guard::Machines { _machines: guard }, Ports::new())
+        Self::with(names, Guard::Machines(guard), Ports::new())
     }
 
     fn with(names: BTreeMap<Place, String>, guard: Guard, ports: Ports) -> Self {
@@ -177,10 +181,12 @@ impl Lab {
             if !names.contains_key(&place) {
                 continue;
             }
-            let mac = match guard {
-                Guard::Lab { .. } => mac(place, UPLINK),
+            let mac = match &guard {
                 // What a frame has that is cut off on its way.
-                Guard::Machines { .. } => Mac([2, 0, 0, 0, 0, number]),
+                Guard::Machines(machines) if machines.uplink.is_bare() => {
+                    Mac([2, 0, 0, 0, 0, number])
+                }
+                Guard::Machines(_) | Guard::Lab { .. } => mac(place, UPLINK),
             };
             macs.insert(place, mac);
         }
@@ -217,14 +223,15 @@ impl Lab {
         let switch = || provision::set_fast_path(on, &selection, &mut |_| {});
         let changes = match &self.guard {
             Guard::Lab { .. } => switch(),
-            Guard::Machines { .. } => self.netns(Place::NodeA).run(switch).expect("enter"),
+            Guard::Machines(_) => self.netns(Place::NodeA).run(switch).expect("enter"),
         };
         changes.unwrap_or_else(|e| panic!("{e}"));
     }
 
     /// Whether frames seen there have no Ethernet header.
     pub fn is_bare(&self, place: Place) -> bool {
-        self.is_by_tun() && matches!(place, Place::NodeA | Place::NodeB)
+        let is_bare = self.uplink().is_some_and(UplinkKind::is_bare);
+        is_bare && matches!(place, Place::NodeA | Place::NodeB)
     }
 
     /// A frame as it is put on where a path begins.
@@ -235,9 +242,19 @@ impl Lab {
         }
     }
 
-    /// Whether packets have no Ethernet header between the nodes.
-    pub fn is_by_tun(&self) -> bool {
-        matches!(self.guard, Guard::Machines { .. })
+    /// What joins the nodes, if they are machines.
+    pub fn uplink(&self) -> Option<&UplinkKind> {
+        match &self.guard {
+            Guard::Lab { .. } => None,
+            Guard::Machines(machines) => Some(&machines.uplink),
+        }
+    }
+
+    /// The families that go from node to node.
+    pub fn families(&self) -> impl Iterator<Item = Family> + use<> {
+        let carries_ipv6 = self.uplink().is_none_or(|uplink| uplink.carries_ipv6);
+        let is_carried = move |family: &Family| *family == Family::V4 || carries_ipv6;
+        Family::ALL.into_iter().filter(is_carried)
     }
 
     /// A namespace's name.
@@ -260,7 +277,7 @@ impl Lab {
         self.host_macs[&place]
     }
 
-    /// A wire's ends towards node A and the other node; none where a tun device takes its place.
+    /// A wire's ends towards node A and the other node; none between machines.
     pub fn ports(&self, wire: Place) -> &[String] {
         self.ports.get(&wire).map_or(&[], |ports| &ports[..])
     }
@@ -371,7 +388,7 @@ impl Lab {
         for dev in ["up0", "va1", "va2", "va3"].into_iter().chain(to_c) {
             let key = format!("ipv4/conf/{dev}/send_redirects");
             self.sysctl(Place::NodeA, &key, "0");
-            if dev == UPLINK && self.is_by_tun() {
+            if dev == UPLINK && self.is_bare(Place::NodeA) {
                 continue;
             }
             // To give up on a neighbour takes seconds, and the error would be in another case.
@@ -383,9 +400,13 @@ impl Lab {
                 );
             }
         }
-        if self.is_by_tun() {
-            return;
+        if !self.is_bare(Place::NodeA) {
+            self.settle_neighbours();
         }
+    }
+
+    /// Nobody asks for the nodes' MACs.
+    fn settle_neighbours(&self) {
         for family in Family::ALL {
             let own = Place::NodeA.address(family);
             // The same host in the other wire's subnet.
@@ -393,14 +414,19 @@ impl Lab {
                 IpAddr::V4(other) => IpAddr::V4((u32::from(other) - 1).into()),
                 IpAddr::V6(other) => IpAddr::V6((u128::from(other) - 1).into()),
             };
-            let mac_to_c = mac(self.netns(Place::NodeA), UPLINK_TO_C);
             let other = |node: Place| (node.address(family), self.mac(node));
-            for (place, dev, (address, mac)) in [
+            let mut neighbours = vec![
                 (Place::NodeA, UPLINK, other(Place::NodeB)),
-                (Place::NodeA, UPLINK_TO_C, other(Place::NodeC)),
                 (Place::NodeB, UPLINK, (own, self.mac(Place::NodeA))),
-                (Place::NodeC, UPLINK, (own_to_c, mac_to_c)),
-            ] {
+            ];
+            if self.has(Place::NodeC) {
+                let mac_to_c = mac(self.netns(Place::NodeA), UPLINK_TO_C);
+                neighbours.extend([
+                    (Place::NodeA, UPLINK_TO_C, other(Place::NodeC)),
+                    (Place::NodeC, UPLINK, (own_to_c, mac_to_c)),
+                ]);
+            }
+            for (place, dev, (address, mac)) in neighbours {
                 self.ip(
                     place,
                     &format!("neigh replace {address} dev {dev} lladdr {mac} nud permanent"),

@@ -4,7 +4,7 @@
 //! Node A is the router under test; nodes B and C across a wire each always forward by the kernel. Each [`Case`] sends
 //! frames from one place; the [`Runner`] records every frame that then enters any endpoint or another node's uplink.
 
-mod by_tun;
+mod by_uplink;
 mod case;
 mod cases;
 mod explained;
@@ -17,7 +17,7 @@ mod run;
 mod topology;
 mod verdict;
 
-pub use by_tun::all_by_tun;
+pub use by_uplink::{all_by_uplink, some_by_uplink};
 pub use case::{Case, Flow, Path, Probe, Step};
 pub use cases::all;
 pub use lab::Lab;

@@ -26,7 +26,8 @@ that by a random number of the socket (`skb->l4_hash`), netpath by addresses and
 (`tests/tests/labs/lab_ecmp.rs`).
 
 Those of the cases that are about packets, and not about frames or neighbours, are also sent between nodes that are joined
-by a tun device each, and so without Ethernet headers (`tests/tests/packets/conformance_tun.rs`).
+by a tun device each, and so without Ethernet headers, and some of them by ipip, VXLAN and WireGuard, where the kernel has these
+(`tests/tests/packets/conformance_tun.rs`; `cargo xtask kernels` runs the latter in kernels that have all).
 
 Whole connections that the kernel translates are cases here where node A does it for its Service. NodePorts, a hostPort, Docker's
 published ports, a pod that reaches itself, rules by connections' states, and ten thousand connections of all these at once, fast

@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     Family, GsoInjector, between,
+    lab::UplinkKind,
     system::run_on_one_cpu,
     tc_program::{Position, TcProgram},
 };
@@ -88,10 +89,10 @@ impl Runner {
         Self::with(Lab::new())
     }
 
-    /// The same where the two nodes are joined by tun devices: the cases are
-    /// [`all_by_tun`](super::all_by_tun).
-    pub fn by_tun() -> Self {
-        Self::with(Lab::by_tun())
+    /// The same where the two nodes are machines, joined by uplinks of this kind: the cases are
+    /// [`all_by_uplink`](super::all_by_uplink).
+    pub fn by(kind: &UplinkKind) -> Self {
+        Self::with(Lab::by(kind))
     }
 
     fn with(lab: Lab) -> Self {
@@ -348,7 +349,7 @@ impl Runner {
     /// CPU, in order.
     fn mark(&mut self, case: &str, path: Path, sent: &[Vec<u8>], arrivals: &mut Vec<Arrival>) {
         for _ in 0..2 {
-            for family in Family::ALL {
+            for family in self.lab.families() {
                 let receivers: &[Place] = match path {
                     Path::SameNode | Path::ToRemote => &[Place::A2, Place::A3, Place::B1],
                     Path::FromUplink => &[Place::A1, Place::A2],

@@ -7,51 +7,9 @@ use netpath::netns::Netns;
 use super::{
     Deadline, Lab, run,
     tun::Cable,
+    uplink_kinds::{Made, UplinkKind},
     wireguard::{set_key, set_peer},
 };
-use crate::kernel::Feature;
-
-/// What the two machines' uplinks are.
-#[derive(Clone, Copy, Debug)]
-pub struct UplinkKind {
-    /// What it is called.
-    pub name: &'static str,
-    /// What it is made by.
-    pub made: Made,
-    /// Its MTU in bytes.
-    pub mtu: u32,
-    /// Whether it carries IPv6 too.
-    pub carries_ipv6: bool,
-    /// What the kernel must have for it.
-    pub needs: Option<Feature>,
-}
-
-/// How an uplink is made.
-#[derive(Clone, Copy, Debug)]
-pub enum Made {
-    /// By these commands on each machine, over `nic0`, which has an address of each family: `%own` and `%own6`; those of the
-    /// other machine's are `%other` and `%other6`.
-    By(&'static [&'static str]),
-    /// A tun device, from which packets are carried to the other one.
-    Tun,
-    /// A WireGuard device over `nic0`, whose only peer is the other one.
-    WireGuard,
-}
-
-impl UplinkKind {
-    /// Both families, or IPv4 alone.
-    pub fn families(&self) -> &'static [usize] {
-        if self.carries_ipv6 { &[0, 1] } else { &[0] }
-    }
-
-    fn lines(&self) -> &'static [&'static str] {
-        match self.made {
-            Made::By(lines) => lines,
-            Made::Tun => &[],
-            Made::WireGuard => &["ip link add up0 type wireguard"],
-        }
-    }
-}
 
 /// What each machine has for itself: its number, its endpoints, and those of the other.
 const ENDPOINTS: [[&str; 2]; 2] = [["a1", "a2"], ["b1", "b2"]];
@@ -96,21 +54,23 @@ fn topology(kind: &UplinkKind, machine: usize) -> String {
     text
 }
 
-/// Sets up a machine but for its uplink, in its namespace. FORWARD drops: what arrives came by the fast path.
-fn set_up(machine: usize) {
+/// Has a machine forward, in its namespace.
+pub(crate) fn play_a_router() {
     for key in ["ipv4.ip_forward", "ipv6.conf.all.forwarding"] {
         run(&format!("sysctl -qw net.{key}=1"));
     }
+    run("ip link set lo up");
+}
+
+/// Gives a machine its part of the network below the uplinks.
+fn set_up_below(machine: usize) {
     let number = machine + 1;
     for line in [
-        "ip link set lo up".to_owned(),
         format!("ip addr add 192.0.2.{number}/24 dev nic0"),
         format!("ip addr add fd00:c0::{number}/64 dev nic0 nodad"),
         "ip link set nic0 up".to_owned(),
         // A macvlan's address is not its own.
         "sysctl -qw net.ipv4.conf.nic0.arp_ignore=1".to_owned(),
-        "iptables -w -P FORWARD DROP".to_owned(),
-        "ip6tables -w -P FORWARD DROP".to_owned(),
     ] {
         run(&line);
     }
@@ -143,12 +103,43 @@ fn make_uplink(kind: &UplinkKind, machine: usize) {
     for line in kind.lines() {
         run(&words(line));
     }
+}
+
+/// Makes the uplinks `up0` of two machines, the second of which has this name. They are down and have no addresses. Those that
+/// need it are over `nic0`. What is returned carries packets between them as long as it lives.
+pub(crate) fn join(machines: [&Netns; 2], second: &str, kind: &UplinkKind) -> Option<Cable> {
+    if let Made::Tun(link_type) = kind.made {
+        return Some(Cable::between(machines, "up0", link_type));
+    }
+    let line = format!("ip link add nic0 type veth peer name nic0 netns {second}");
+    machines[0].run(|| run(&line)).expect("enter");
+    for (number, machine) in machines.into_iter().enumerate() {
+        machine.run(move || set_up_below(number)).expect("enter");
+    }
+    for (number, machine) in machines.into_iter().enumerate() {
+        machine.run(|| make_uplink(kind, number)).expect("enter");
+    }
+    if matches!(kind.made, Made::WireGuard) {
+        introduce(machines);
+    }
+    None
+}
+
+/// Sets up a machine with its uplink, in its namespace. FORWARD drops: what arrives came by the fast path.
+fn set_up(kind: &UplinkKind, machine: usize) {
+    play_a_router();
     let [v4, v6] = uplink_addresses(machine);
     run(&format!("ip addr add {v4}/24 dev up0"));
     if kind.carries_ipv6 {
         run(&format!("ip addr add {v6}/64 dev up0 nodad"));
     }
-    run("ip link set up0 up");
+    for line in [
+        "ip link set up0 up",
+        "iptables -w -P FORWARD DROP",
+        "ip6tables -w -P FORWARD DROP",
+    ] {
+        run(line);
+    }
 }
 
 /// Runs a test with two labs whose nodes `@H` are machines, each in a namespace of its own; both are up. The first has
@@ -169,20 +160,10 @@ pub fn on_two_machines(kind: &UplinkKind, test: impl FnOnce(&mut Lab, &Lab) + Se
         let there = there;
         let work = || {
             let machine = Netns::current().expect("namespace");
-            run(&format!(
-                "ip link add nic0 type veth peer name nic0 netns {}",
-                there.name("H")
-            ));
             let machines = [&machine, &other];
+            let _cable = join(machines, &there.name("H"), kind);
             for (number, machine) in machines.into_iter().enumerate() {
-                machine.run(move || set_up(number)).expect("enter");
-            }
-            let _cable = matches!(kind.made, Made::Tun).then(|| Cable::between(machines, "up0"));
-            for (number, machine) in machines.into_iter().enumerate() {
-                machine.run(|| make_uplink(kind, number)).expect("enter");
-            }
-            if matches!(kind.made, Made::WireGuard) {
-                introduce(machines);
+                machine.run(|| set_up(kind, number)).expect("enter");
             }
             for lab in [&here, &there] {
                 let deadline = Deadline::new();

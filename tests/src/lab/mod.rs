@@ -14,19 +14,22 @@ mod leftovers;
 mod machines;
 mod portrait;
 mod processes;
+mod small;
 mod told;
 mod topologies;
 mod traffic;
 mod tun;
+mod uplink_kinds;
 mod watch;
 mod wireguard;
 
+pub(crate) use self::machines::{join, play_a_router};
 pub use self::{
     advice::{commands, obey, refused},
     builtin::{BUILTIN_NAMESPACES, BUILTIN_NODES, BuiltinLab, builtin_left_behind},
     deadline::Deadline,
     inside::{sized, udp_port},
-    machines::{Made, UplinkKind, on_two_machines, uplink_addresses},
+    machines::{on_two_machines, uplink_addresses},
     portrait::{assert_same_portrait, portrait},
     processes::{
         again_with_clsact, helper, in_a_process, in_mode, is_in_mode, on_its_own, test_process,
@@ -34,6 +37,7 @@ pub use self::{
     topologies::{HOST, HUB, ONE_NODE, TWO_NODES, addresses, on_a_machine},
     traffic::{Bytes, Traffic},
     tun::Cable,
+    uplink_kinds::{Made, UplinkKind},
     watch::{Interface, Place, SeenPacket, Watch, unanswered},
 };
 
@@ -77,7 +81,7 @@ impl Lab {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("t{}x{number}", process::id());
-        let text = text.replace('@', &prefix);
+        let text = small::made(&text.replace('@', &prefix));
         let topology = parse(&text);
         let mut lab = Self {
             prefix,
@@ -136,7 +140,7 @@ impl Lab {
 
     /// Writes another topology, of which nothing is applied yet.
     pub fn rewrite(&mut self, text: &str) {
-        self.text = text.replace('@', &self.prefix);
+        self.text = small::made(&text.replace('@', &self.prefix));
         self.topology = parse(&self.text);
         self.note_nodes();
     }
@@ -144,12 +148,13 @@ impl Lab {
     /// Replaces the one place that reads `from`.
     pub fn edit(&mut self, from: &str, to: &str) {
         let from = from.replace('@', &self.prefix);
+        let as_given = small::as_given(&self.text);
         assert_eq!(
-            self.text.matches(&from).count(),
+            as_given.matches(&from).count(),
             1,
             "places that read {from}"
         );
-        let text = self.text.replace(&from, to);
+        let text = as_given.replace(&from, to);
         self.rewrite(&text);
     }
 

@@ -13,7 +13,7 @@ use super::run;
 /// In the order of a hash table, which changes as the table grows.
 const NEIGHBOURS: &str = "ip neigh show nud permanent";
 /// What is asked of a namespace.
-const LISTINGS: [&str; 12] = [
+const LISTINGS: [&str; 16] = [
     "ip -o link",
     "ip -o addr",
     "ip -d -4 route show table all",
@@ -21,15 +21,19 @@ const LISTINGS: [&str; 12] = [
     "ip -4 rule",
     "ip -6 rule",
     NEIGHBOURS,
+    "ip nexthop",
     "ip xfrm policy",
+    "ip xfrm state",
     "iptables-save",
     "ip6tables-save",
+    "iptables-legacy-save",
+    "ip6tables-legacy-save",
     "nft list ruleset",
     "tc qdisc show",
 ];
 
-/// What a namespace looks like: links, addresses, routes, rules, neighbours made by hand, XFRM policies, netfilter rules,
-/// queueing disciplines, filters, sysctls.
+/// What a namespace looks like: links, addresses, routes, rules, neighbours made by hand, next hops, XFRM policies and states,
+/// netfilter rules, queueing disciplines, their classes and filters, sysctls.
 pub fn portrait(netns: &Netns) -> String {
     netns
         .run(|| {
@@ -40,6 +44,7 @@ pub fn portrait(netns: &Netns) -> String {
                 list(line, &mut text);
             }
             for dev in interfaces() {
+                list(&format!("tc class show dev {dev}"), &mut text);
                 for hook in ["root", "ingress", "egress"] {
                     list(&format!("tc filter show dev {dev} {hook}"), &mut text);
                 }

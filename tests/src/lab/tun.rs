@@ -19,6 +19,7 @@ use nix::{
 
 /// Of linux/if_tun.h.
 const TUNSETIFF: libc::Ioctl = 0x4004_54ca;
+const TUNSETLINK: libc::Ioctl = 0x4004_54cd;
 /// More than a tun device gives at once.
 const PACKET_MAX: usize = 128 * 1024;
 
@@ -30,9 +31,10 @@ pub struct Cable {
 }
 
 impl Cable {
-    /// Makes them, of this name in both namespaces. They are down.
-    pub fn between(ends: [&Netns; 2], dev: &str) -> Self {
-        let [here, there] = ends.map(|netns| netns.run(|| device(dev)).expect("enter"));
+    /// Makes them, of this name in both namespaces and of this type (`ARPHRD_*` of linux/if_arp.h). They are down.
+    pub fn between(ends: [&Netns; 2], dev: &str, link_type: u16) -> Self {
+        let make = || device(dev, link_type);
+        let [here, there] = ends.map(|netns| netns.run(make).expect("enter"));
         let (stopped, stop) = io::pipe().expect("a pipe");
         let carrier = thread::spawn(move || carry([&here, &there], &stopped));
         Self {
@@ -53,7 +55,7 @@ impl Drop for Cable {
 }
 
 /// A tun device of the calling thread's namespace, which goes when it is closed.
-fn device(name: &str) -> File {
+fn device(name: &str, link_type: u16) -> File {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     let file = options
@@ -68,6 +70,10 @@ fn device(name: &str) -> File {
     request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
     // SAFETY: the file is open, and the request outlives the call.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), TUNSETIFF, &raw mut request) };
+    assert_eq!(result, 0, "{name}: {}", io::Error::last_os_error());
+    // SAFETY: the file is open, and the type goes by value.
+    let result =
+        unsafe { libc::ioctl(file.as_raw_fd(), TUNSETLINK, libc::c_ulong::from(link_type)) };
     assert_eq!(result, 0, "{name}: {}", io::Error::last_os_error());
     file
 }

@@ -155,6 +155,23 @@ impl Running {
         logs.concat()
     }
 
+    /// The routes that it knows.
+    pub fn routes(&self) -> String {
+        let output = match self.kind {
+            Daemon::Bird => {
+                let mut birdc = command(&program("sbin", "birdc"));
+                birdc.arg("-s").arg(self.directory.join("bird.ctl"));
+                birdc.args(["show", "route", "all"]);
+                birdc.output().expect("birdc")
+            }
+            Daemon::Frr => self.vtysh(
+                "bgpd",
+                &["show bgp ipv4 unicast", "show bgp nexthop"].map(str::to_owned),
+            ),
+        };
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// Writes its configuration, of which it is told nothing.
     fn configure(&self, config: &str) {
         fs::write(self.config(), config).expect("a configuration");

@@ -243,15 +243,20 @@ impl Machine {
         assert_eq!(plan, Vec::<String>::new(), "machine {}", self.number);
     }
 
-    /// Waits until its kernel's route to a prefix says all of this.
-    pub fn await_route(&self, option: &str, prefix: &str, words: &[&str]) {
+    /// Waits until its kernel's route to a prefix says all of this, and nothing of that.
+    pub fn await_route(&self, option: &str, prefix: &str, words: &[&str], not: &[&str]) {
         let deadline = Deadline::within(SOON);
         loop {
             let route = self.run(&format!("ip {option} route show {prefix}"));
-            if words.iter().all(|word| route.contains(word)) {
+            let is_there = |word: &&str| route.contains(word);
+            if words.iter().all(is_there) && !not.iter().any(is_there) {
                 return;
             }
-            deadline.check(|| format!("{words:?} has to be in {route:?}"));
+            deadline.check(|| {
+                let known = self.daemon().as_ref().map(Running::routes);
+                let known = known.unwrap_or_default();
+                format!("{words:?}, and not {not:?}, have to be in {route:?}:\n{known}")
+            });
             thread::sleep(Duration::from_millis(100));
         }
     }

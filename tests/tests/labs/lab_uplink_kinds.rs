@@ -22,25 +22,6 @@ use netpath_tests::{
     netpath,
 };
 
-const TUN: UplinkKind = UplinkKind {
-    name: "tun",
-    made: Made::Tun,
-    mtu: 1500,
-    carries_ipv6: true,
-    needs: None,
-};
-
-/// As `made`, of both families and on every kernel.
-const fn kind(name: &'static str, mtu: u32, made: &'static [&'static str]) -> UplinkKind {
-    UplinkKind {
-        name,
-        made: Made::By(made),
-        mtu,
-        carries_ipv6: true,
-        needs: None,
-    }
-}
-
 /// Every hop of a ping from one machine's endpoint to the other's is the fast path's.
 fn assert_fast(here: &Lab, there: &Lab, kind: &UplinkKind) {
     for &family in kind.families() {
@@ -192,121 +173,14 @@ fn assert_works(kind: &UplinkKind) {
     });
 }
 
-/// With a header of Ethernet's.
-const FRAMED: [UplinkKind; 5] = [
-    kind(
-        "macvlan",
-        1500,
-        &["ip link add link nic0 name up0 type macvlan mode bridge"],
-    ),
-    kind(
-        "bridge",
-        1500,
-        &["ip link add up0 type bridge", "ip link set nic0 master up0"],
-    ),
-    needing(
-        Feature::Vxlan,
-        kind(
-            "vxlan",
-            1450,
-            &["ip link add up0 type vxlan id 7 dev nic0 local %own remote %other dstport 4789"],
-        ),
-    ),
-    needing(
-        Feature::Vlan,
-        kind(
-            "vlan",
-            1500,
-            &["ip link add link nic0 name up0 type vlan id 5"],
-        ),
-    ),
-    needing(
-        Feature::Bond,
-        kind(
-            "bond",
-            1500,
-            &[
-                "ip link add up0 type bond mode active-backup miimon 100",
-                "ip link set nic0 down",
-                "ip link set nic0 master up0",
-            ],
-        ),
-    ),
-];
-
-const IPIP: UplinkKind = UplinkKind {
-    carries_ipv6: false,
-    ..needing(
-        Feature::Tunnels,
-        kind(
-            "ipip",
-            1480,
-            &["ip link add up0 type ipip local %own remote %other"],
-        ),
-    )
-};
-const SIT: UplinkKind = needing(
-    Feature::Tunnels,
-    kind(
-        "sit",
-        1480,
-        &["ip link add up0 type sit mode any local %own remote %other"],
-    ),
-);
-
-/// Without a header of the link's.
-const BARE: [UplinkKind; 7] = [
-    TUN,
-    IPIP,
-    SIT,
-    needing(
-        Feature::MoreTunnels,
-        kind(
-            "gre",
-            1476,
-            &["ip link add up0 type gre local %own remote %other"],
-        ),
-    ),
-    needing(
-        Feature::MoreTunnels,
-        kind(
-            "ip6tnl",
-            1452,
-            &["ip link add up0 type ip6tnl mode any local %own6 remote %other6"],
-        ),
-    ),
-    needing(
-        Feature::MoreTunnels,
-        kind(
-            "ip6gre",
-            1448,
-            &["ip link add up0 type ip6gre local %own6 remote %other6"],
-        ),
-    ),
-    needing(
-        Feature::WireGuard,
-        UplinkKind {
-            made: Made::WireGuard,
-            ..kind("wireguard", 1420, &[])
-        },
-    ),
-];
-
-const fn needing(feature: Feature, kind: UplinkKind) -> UplinkKind {
-    UplinkKind {
-        needs: Some(feature),
-        ..kind
-    }
-}
-
 #[test]
 fn framed_uplinks() {
-    FRAMED.iter().for_each(assert_works);
+    UplinkKind::FRAMED.iter().for_each(assert_works);
 }
 
 #[test]
 fn bare_uplinks() {
-    BARE.iter().for_each(assert_works);
+    UplinkKind::BARE.iter().for_each(assert_works);
 }
 
 #[test]
@@ -318,7 +192,7 @@ fn a_tun_by_clsact() {
 #[ignore = "a process for the other test"]
 fn by_tun() {
     if is_in_mode() {
-        assert_works(&TUN);
+        assert_works(&UplinkKind::TUN);
     }
 }
 
@@ -326,7 +200,7 @@ fn by_tun() {
 /// own forwarding.
 #[test]
 fn a_tunnels_own_path_is_told() {
-    for kind in [&IPIP, &SIT] {
+    for kind in [&UplinkKind::IPIP, &UplinkKind::SIT] {
         if !Feature::Tunnels.is_there() {
             return;
         }
@@ -355,7 +229,7 @@ fn a_tunnel_without_a_remote_is_the_kernels_to_send_by() {
     }
     const MANY: UplinkKind = UplinkKind {
         made: Made::By(&["ip link add up0 type ipip local %own"]),
-        ..IPIP
+        ..UplinkKind::IPIP
     };
     on_two_machines(&MANY, |here, _| {
         let [dst, _] = addresses("b1");
@@ -419,7 +293,7 @@ fn logged(lab: &Lab, work: impl FnOnce()) -> String {
 
 #[test]
 fn what_comes_by_a_tun_is_logged_with_its_addresses() {
-    on_two_machines(&TUN, |here, there| {
+    on_two_machines(&UplinkKind::TUN, |here, there| {
         let told = logged(here, || {
             for family in [0, 1] {
                 let [a1, b1] = ["a1", "b1"].map(|of| addresses(of)[family]);

@@ -18,8 +18,8 @@ use netpath::{
     provision,
 };
 use netpath_common::{
-    ABI_VERSION, EndpointRecord, HopCounter, HopKey, Identity, Ids, NameKey, PrefixBytes,
-    RouteRecord, Settings, UplinkRecord,
+    ABI_VERSION, CONNECTIONS_DEFAULT, EndpointRecord, HopCounter, HopKey, Identity, Ids, NameKey,
+    PrefixBytes, RouteRecord, Settings, UplinkRecord,
 };
 use netpath_tests::{
     aged::{self, Version},
@@ -55,11 +55,23 @@ fn debug<T: std::fmt::Debug>(entries: impl IntoIterator<Item = T>) -> Vec<String
     entries.into_iter().map(text).collect()
 }
 
+/// Route records that version 2 had room for.
+const ROUTE_RECORDS_OF_TWO: u32 = 131_072;
+
+/// A lab whose nodes have the rooms that they had when a file could not say how large.
+fn with_all_rooms() -> Lab {
+    let rooms = format!("[[node]]\nmax_connections = {CONNECTIONS_DEFAULT}\n");
+    Lab::up(&TWO_NODES.replace("[[node]]\n", &rooms))
+}
+
 fn kept(lab: &Lab, node: &str) -> Kept {
     let maps = &lab.datapath(node).maps;
+    let mut settings = maps.settings.get().expect("settings");
+    // Each version of this test is brought up to date behind version 2, which had room for more.
+    settings.max_route_records = settings.max_route_records.max(ROUTE_RECORDS_OF_TWO);
     Kept {
         identity: maps.meta.get().expect("meta"),
-        settings: maps.settings.get().expect("settings"),
+        settings,
         ids: maps.ids.get().expect("ids"),
         features: maps.features.get().expect("features").bits,
         endpoints: maps.endpoint_records.all().expect("records"),
@@ -122,7 +134,7 @@ fn under_traffic<T>(lab: &Lab, work: impl FnOnce() -> T) -> (T, u64) {
 
 #[test]
 fn an_older_directory_is_brought_up_to_date_under_traffic() {
-    let lab = Lab::up(TWO_NODES);
+    let lab = with_all_rooms();
     for version in Version::ALL {
         brought_up_to_date(&lab, version);
     }
@@ -196,7 +208,7 @@ fn redirected_peer(lab: &Lab) -> u64 {
 #[test]
 fn killed_at_any_moment_it_forwards_on_and_the_next_run_finishes() {
     const MOMENTS: u32 = 12;
-    let lab = Lab::up(TWO_NODES);
+    let lab = with_all_rooms();
     let before = kept(&lab, "A");
     let quiet = || {
         let mut command = lab.command("up");

@@ -13,6 +13,7 @@ mod v4_to_v5;
 mod v5_to_v6;
 mod v6_to_v7;
 mod v7_to_v8;
+mod v8_to_v9;
 
 use std::collections::BTreeMap;
 
@@ -48,6 +49,7 @@ const STEPS: &[(u32, Step)] = &[
     (5, v5_to_v6::step),
     (6, v6_to_v7::step),
     (7, v7_to_v8::step),
+    (8, v8_to_v9::step),
 ];
 
 /// The oldest version that there is a way from.

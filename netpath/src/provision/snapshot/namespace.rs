@@ -19,7 +19,10 @@ use super::{
 use crate::{
     datapath::{Clsact, Datapath, Running},
     model::{NodePlace, is_forwardable},
-    netlink::{self, LinkKind, NeighbourState, Netlink, NextHop, RouteKind, Scope, Table, XdpMode},
+    netlink::{
+        self, InterfaceAddress, LinkKind, NeighbourState, Netlink, NextHop, RouteKind, Scope,
+        Table, XdpMode,
+    },
     netns::{Inside, Netns},
     provision::{error::ProvisionError, iptables},
     reconcile::{
@@ -48,6 +51,8 @@ pub(super) fn node(
             let netlink = Netlink::open(inside)?;
             // Each list is long where there are many endpoints, and read once.
             let links = netlink.links()?;
+            // Before the routes that they get.
+            let addresses = netlink.all_addresses()?;
             let routes = netlink.routes(Table::All)?;
             let of = |table: Table| -> Vec<netlink::Route> {
                 let routes = routes.iter().filter(|route| table.has(route));
@@ -56,12 +61,17 @@ pub(super) fn node(
             let (main, taken) = (of(Table::Main), of(Table::Local));
             let found = Found {
                 links: &links,
+                addresses: &addresses,
                 main: &main,
             };
             let mut node = read(inside, &netlink, state, &[], found, None)?;
             node.sysctls = sysctls(inside, &node_keys(subject, &node))?;
             let own = (
-                taken.iter().filter_map(own_address).collect(),
+                taken
+                    .iter()
+                    .filter_map(own_address)
+                    .chain(coming(&links, &addresses))
+                    .collect(),
                 taken.iter().filter_map(own_prefix).collect(),
             );
             let machine = match is_machine {
@@ -242,18 +252,21 @@ fn read_all(
 ) -> Result<Namespace, ProvisionError> {
     let netlink = Netlink::open(inside)?;
     let links = netlink.links()?;
+    let addresses = netlink.all_addresses()?;
     let main = netlink.routes(Table::Main)?;
     let found = Found {
         links: &links,
+        addresses: &addresses,
         main: &main,
     };
     read(inside, &netlink, state, keys, found, node)
 }
 
-/// What is read of a namespace already: its interfaces, and the routes of its main table.
+/// What is read of a namespace already: its interfaces, their addresses, and the routes of its main table.
 #[derive(Clone, Copy)]
 struct Found<'a> {
     links: &'a [netlink::Link],
+    addresses: &'a [(Ifindex, InterfaceAddress)],
     main: &'a [netlink::Route],
 }
 
@@ -266,7 +279,11 @@ fn read(
     node: Option<BorrowedFd<'_>>,
 ) -> Result<Namespace, ProvisionError> {
     let mut links: BTreeMap<Ifindex, Link> = BTreeMap::new();
-    let Found { links: all, main } = found;
+    let Found {
+        links: all,
+        addresses,
+        main,
+    } = found;
     // Afterwards: the kernel gives it one when it tells of an interface whose other end is there.
     let node = match node {
         Some(node) => netlink.namespace_id(node)?,
@@ -297,8 +314,8 @@ fn read(
             },
         );
     }
-    for (ifindex, found) in netlink.all_addresses()? {
-        if let Some(link) = links.get_mut(&ifindex) {
+    for (ifindex, found) in addresses {
+        if let Some(link) = links.get_mut(ifindex) {
             link.addresses.push(found.address);
             if found.scope == Scope::Host {
                 link.no_sources.insert(found.address);
@@ -384,6 +401,21 @@ fn own_address(found: &netlink::Route) -> Option<IpAddr> {
     let is_own = matches!(found.kind, RouteKind::Local | RouteKind::Broadcast);
     let address = found.dst.addr();
     (is_own && is_address(&found.dst) && is_forwardable(address)).then_some(address)
+}
+
+/// IPv6 addresses of interfaces that are in use, which the kernel takes in when its worker has come to them, or when it has
+/// asked for long enough whether somebody else has them.
+fn coming(
+    links: &[netlink::Link],
+    addresses: &[(Ifindex, InterfaceAddress)],
+) -> impl Iterator<Item = IpAddr> {
+    let used = links.iter().filter(|link| link.up && link.carrier);
+    let used: BTreeSet<Ifindex> = used.map(|link| link.ifindex).collect();
+    let own = addresses
+        .iter()
+        .filter(move |(ifindex, found)| used.contains(ifindex) && !found.duplicate);
+    let own = own.map(|(_, found)| found.address.addr());
+    own.filter(|address| address.is_ipv6() && is_forwardable(*address))
 }
 
 /// The same of a prefix that it takes in as a whole.

@@ -28,7 +28,7 @@ const TELLS: &str = "`netpath up` or `netpath fastpath on` tells the programs";
 
 kinds! {
     /// One difference between what is wanted and what is there. [`Display`](fmt::Display) says which.
-    #[derive(Clone, Debug, PartialEq, Eq)]
+    #[derive(Clone, Debug, PartialEq, Eq, Hash)]
     pub enum Drift {
         /// It was being made or removed when that was interrupted.
         HalfMade = "half_made", MENDS;

@@ -1,11 +1,15 @@
 //! A step in the making.
 
+use std::collections::HashSet;
+
 use super::super::{Drift, Op};
 
 /// What is found wrong with one object, and what is to be done about it.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     pub drift: Vec<Drift>,
+    /// The same, to be found: an emptied map is as much drift as it had entries.
+    pub noted: HashSet<Drift>,
     pub ops: Vec<Op>,
     /// Findings are not noted: the object is new, or what they follow from is noted already.
     pub quiet: bool,
@@ -18,7 +22,7 @@ pub(super) struct Draft {
 impl Draft {
     /// Notes what is wrong, unless it follows from what is noted already.
     pub fn note(&mut self, drift: Drift) {
-        if !self.quiet && !self.drift.contains(&drift) {
+        if !self.quiet && self.noted.insert(drift.clone()) {
             self.drift.push(drift);
         }
     }

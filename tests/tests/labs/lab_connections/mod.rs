@@ -3,6 +3,7 @@
 
 mod again;
 mod beside;
+mod datagrams;
 mod errors;
 mod mix;
 mod one_endpoint;

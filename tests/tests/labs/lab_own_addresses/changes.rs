@@ -67,3 +67,28 @@ fn an_uplinks_address_that_leaves_the_file_is_the_machines_still() {
         machines_wire(lab).assert_forged(address("10.7.7.7"));
     });
 }
+
+/// The kernel takes an IPv6 address in only when it knows that nobody else on the link has it.
+#[test]
+fn nobody_outside_speaks_for_an_address_that_is_still_looked_for() {
+    on_a_machine(|lab| {
+        run("ip link add nic2 type veth peer name nic3");
+        // A second for each time that it asks.
+        for (key, value) in [("accept_dad", "1"), ("dad_transmits", "60")] {
+            lab.set_sysctl("H", &format!("ipv6/conf/nic2/{key}"), value);
+        }
+        run("ip link set nic3 up");
+        run("ip link set nic2 up");
+        run("ip addr add fd88::8/64 dev nic2");
+        lab.converge();
+        let listing = run("ip -6 addr show dev nic2");
+        assert!(
+            listing.contains("fd88::8/64 scope global tentative"),
+            "{listing}"
+        );
+        assert_eq!(drift(lab, "H"), Vec::<String>::new());
+        machines_wire(lab).assert_forged(address("fd88::8"));
+        run("ip addr del fd88::8/64 dev nic2");
+        assert_eq!(drift(lab, "H"), ["own_address_gone"]);
+    });
+}

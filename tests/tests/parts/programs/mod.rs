@@ -6,6 +6,7 @@
 mod cache;
 mod connections;
 mod cost;
+mod datagrams;
 mod deliver;
 mod dropped;
 mod kernels;
