@@ -247,7 +247,7 @@ macro_rules! tables {
 }
 
 /// `BPF_F_NO_PREALLOC` of `linux/bpf.h`.
-const NO_PREALLOC: u32 = 1;
+pub const NO_PREALLOC: u32 = 1;
 
 /// `BPF_F_MMAPABLE` of `linux/bpf.h`: user space reads all of it at once, where each entry would be copied by a call of its own.
 pub const MMAPABLE: u32 = 1 << 10;

@@ -11,7 +11,10 @@ use netpath::{
     provision::{self, Change, ProvisionError},
 };
 
-use super::{Context, Exit, Failure, advice, completions, file, note, output::StdoutError};
+use super::{
+    Context, Exit, Failure, advice, completions, file, note,
+    output::{StdoutError, hanging},
+};
 
 /// Arguments of `netpath doctor`. Who may not look at everything is told what was not looked at.
 #[derive(Debug, clap::Args)]
@@ -126,16 +129,17 @@ fn tell(report: &Report, context: &Context) -> Result<(), StdoutError> {
 }
 
 fn lines(checked: &Checked, context: &Context) -> String {
-    let about = checked.check.about;
+    let width = context.output.width();
     let mark = mark(checked.state, context.output.is_coloured());
-    let mut text = format!("{mark} {:<12} {about}\n", checked.check.id);
+    let mark = format!("{mark} {:<12} ", checked.check.id);
+    let mut text = hanging(&mark, 20, checked.check.about, width);
     if let Some(why) = &checked.unseen {
         for line in why.lines() {
-            text += &format!("       not looked at: {line}\n");
+            text += &hanging("       not looked at: ", 22, line, width);
         }
     }
     let found = checked.found.iter();
-    text.extend(found.map(described));
+    text.extend(found.map(|found| described(found, width)));
     text
 }
 
@@ -148,17 +152,21 @@ fn mark(state: State, colour: bool) -> String {
     }
 }
 
-fn described(found: &Found) -> String {
+fn described(found: &Found, width: Option<u16>) -> String {
     let finding = &found.finding;
     let word = if found.is_notice { "note: " } else { "" };
     let fix = match found.is_fixable {
         true => " (`netpath doctor --fix` does what needs no file)",
         false => "",
     };
-    format!(
-        "       {word}{}: {}\n         why: {}\n         cure: {}{fix}\n",
-        finding.object, finding.problem, found.why, finding.cure
-    )
+    let what = format!("{word}{}: {}", finding.object, finding.problem);
+    let cure = format!("{}{fix}", finding.cure);
+    [
+        hanging("       ", 7, &what, width),
+        hanging("         why: ", 14, found.why, width),
+        hanging("         cure: ", 15, &cure, width),
+    ]
+    .concat()
 }
 
 #[cfg(test)]
@@ -178,8 +186,13 @@ mod tests {
             ..Seen::default()
         };
         let report = doctor::judge(&seen);
-        let told = report.checks[1].found.iter().map(described);
-        let told: Vec<String> = told.collect();
+        // A machine on which nothing is wrong is a line for each check.
+        for checked in &report.checks {
+            let about = checked.check.about;
+            assert!(about.chars().count() <= 80 - 20, "{about}");
+        }
+        let found = &report.checks[1].found;
+        let told: Vec<String> = found.iter().map(|it| described(it, None)).collect();
         assert_eq!(
             told,
             [
@@ -188,6 +201,13 @@ mod tests {
                  them compiled, with `sysctl -w net.core.bpf_jit_enable=1`\n"
             ]
         );
+        let told: String = found.iter().map(|it| described(it, Some(80))).collect();
+        let expected = "       this machine: net.core.bpf_jit_enable is 0: programs are interpreted
+         why: The kernel interprets BPF programs: each packet costs many times
+              what it costs with programs that are compiled.
+         cure: have them compiled, with `sysctl -w net.core.bpf_jit_enable=1`
+";
+        assert_eq!(told, expected);
         assert_eq!(mark(State::Ok, true), "ok    ");
         assert!(mark(State::Fault, true).contains("\x1b[31m"));
     }

@@ -85,7 +85,7 @@ impl Output {
     }
 
     /// How wide tables may be.
-    fn width(&self) -> Option<u16> {
+    pub fn width(&self) -> Option<u16> {
         (self.format != Format::Wide).then_some(WIDTH)
     }
 
@@ -265,6 +265,16 @@ pub(super) fn folded(text: &str, width: usize) -> String {
         column += length;
     }
     lines
+}
+
+/// A text behind a mark of so many columns, with its newline; where there is a width, in lines that begin below one another.
+pub(super) fn hanging(mark: &str, columns: usize, text: &str, width: Option<u16>) -> String {
+    let lines = match width {
+        Some(width) => folded(text, usize::from(width) - columns),
+        None => text.to_owned(),
+    };
+    let below = format!("\n{:columns$}", "");
+    format!("{mark}{}\n", lines.replace('\n', &below))
 }
 
 #[cfg(test)]

@@ -70,8 +70,8 @@ impl Table {
         self.render_within(colour, None)
     }
 
-    /// The lines. With a width the columns that need not be there are left out, and what is still too wide goes on in the
-    /// line below.
+    /// The lines. With a width the columns that need not be there are left out, they stand closer to one another where words would
+    /// not have room, and what is still too wide goes on in the line below.
     pub(super) fn render_within(&self, colour: bool, width: Option<u16>) -> String {
         let is_shown = |column: &Column| width.is_none() || !column.is_wide;
         let columns = self.columns.iter().enumerate();
@@ -88,10 +88,11 @@ impl Table {
             table.set_content_arrangement(ContentArrangement::Dynamic);
             table.set_width(width);
         }
+        let gap = self.gap(&shown, width);
         for (place, (index, column)) in shown.iter().enumerate() {
             if let Some(rendered) = table.column_mut(place) {
                 let is_last = place + 1 == shown.len();
-                let padding = if is_last { 0 } else { 2 };
+                let padding = if is_last { 0 } else { gap };
                 rendered.set_padding((0, padding));
                 if column.is_number {
                     rendered.set_cell_alignment(CellAlignment::Right);
@@ -122,13 +123,32 @@ impl Table {
 }
 
 impl Table {
+    /// How far columns are apart: two, or one where the table's words and numbers would not have room otherwise.
+    fn gap(&self, shown: &[(usize, &Column)], width: Option<u16>) -> u16 {
+        let needed = shown.iter().map(|(index, column)| match column.is_number {
+            true => self.longest(*index, |text| vec![text]),
+            false => self.longest_word(*index),
+        });
+        let apart = 2 * shown.len().saturating_sub(1);
+        let needed = needed.sum::<usize>() + apart;
+        match width {
+            Some(width) if needed > usize::from(width) => 1,
+            _ => 2,
+        }
+    }
+
     /// The longest word of a column's heading and cells, in characters: no word is broken, where that makes a table wider than
     /// it should be, too.
     fn longest_word(&self, column: usize) -> usize {
+        self.longest(column, |text| text.split_whitespace().collect())
+    }
+
+    /// The longest part of a column's heading and cells, in characters.
+    fn longest(&self, column: usize, parts: fn(&str) -> Vec<&str>) -> usize {
         let cells = self.rows.iter().filter_map(|row| row.get(column));
         let texts = cells.chain([&self.columns[column].heading]);
-        let words = texts.flat_map(|text| text.split_whitespace());
-        words.map(|word| word.chars().count()).max().unwrap_or(0)
+        let parts = texts.flat_map(|text| parts(text));
+        parts.map(|part| part.chars().count()).max().unwrap_or(0)
     }
 }
 
@@ -176,6 +196,38 @@ pub(super) mod tests {
             let mut words = text.split_whitespace();
             assert!(words.any(|it| it == word), "no {word} in {text}");
         }
+    }
+
+    /// What `stats` has of the built-in lab.
+    #[test]
+    fn columns_stand_closer_where_words_have_no_room() {
+        let mut table = Table::new(["node", "ingress", "egress", "outcome", "reason", "#packets"]);
+        for cells in [
+            [
+                "node02",
+                "vethhost03",
+                "enp2s0",
+                "redirect_neigh",
+                "",
+                "1048576",
+            ],
+            [
+                "node02",
+                "enp2s0",
+                "vethhost03",
+                "punt",
+                "neighbour_discovery",
+                "3",
+            ],
+        ] {
+            table.row(cells.map(str::to_owned));
+        }
+        let lines = |width| {
+            let text = table.render_within(false, Some(width));
+            text.lines().map(str::len).collect::<Vec<_>>()
+        };
+        assert_eq!(lines(76), [76; 3]);
+        assert_eq!(lines(75), [71; 3]);
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Loading the embedded object.
 
-use std::{fs, sync::OnceLock, thread};
+use std::{
+    fs,
+    sync::{Mutex, OnceLock, PoisonError},
+    thread,
+};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -57,24 +61,45 @@ pub(super) fn settings(object: u64, capacity: Capacity, identity: &Identity) -> 
     }
 }
 
-/// Loads the object with its maps pinned, or reused where they already are, and its programs verified.
+/// Loads the object with its maps pinned, or reused where they already are whatever their capacity, and its programs verified.
 fn load(
     pins: &Pins,
     capacity: Option<Capacity>,
     object: ObjectKind,
 ) -> Result<Ebpf, DatapathError> {
-    let flags = kernel::fib_flags();
-    let mut loader = EbpfLoader::new();
-    loader.override_global("FIB_FLAGS", &flags, true);
+    let capacity = capacity.unwrap_or(Capacity::DEFAULT);
+    let mut loader = take_loader();
     for spec in TABLES {
         loader.map_pin_path(spec.name, pins.map(spec.name));
-        if let Some(capacity) = &capacity {
-            loader.map_max_entries(spec.name, spec.room.entries(capacity));
-        }
+        loader.map_max_entries(spec.name, spec.room.entries(&capacity));
     }
-    let mut ebpf = loader.load(bytes(object))?;
+    let loaded = loader.load(bytes(object));
+    give_back(loader);
+    let mut ebpf = loaded?;
     verify_all(&mut ebpf)?;
     Ok(ebpf)
+}
+
+/// Loaders to be used again. Each new one reads the types of the whole kernel, which is a good part of what it takes to make a node,
+/// and `up` makes as many as the file has.
+static LOADERS: Mutex<Vec<EbpfLoader<'static>>> = Mutex::new(Vec::new());
+
+fn take_loader() -> EbpfLoader<'static> {
+    static FIB_FLAGS: OnceLock<u32> = OnceLock::new();
+    let mut idle = LOADERS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(loader) = idle.pop() {
+        return loader;
+    }
+    drop(idle);
+    let mut loader = EbpfLoader::new();
+    loader.override_global("FIB_FLAGS", FIB_FLAGS.get_or_init(kernel::fib_flags), true);
+    loader
+}
+
+/// What was said of one node's maps is said anew for the next.
+fn give_back(loader: EbpfLoader<'static>) {
+    let mut idle = LOADERS.lock().unwrap_or_else(PoisonError::into_inner);
+    idle.push(loader);
 }
 
 /// Has the kernel verify every program, side by side: that is most of what it takes to make a node, and the kernel does it

@@ -10,7 +10,10 @@ use aya::{
     maps::MapData,
     programs::{ProgramError, SchedClassifier},
 };
-use netpath_common::{TRAIL_SIGN, Trail, TrailKey, tables::MapKind};
+use netpath_common::{
+    TRAIL_SIGN, Trail, TrailKey,
+    tables::{self, MapKind},
+};
 
 use super::{
     Datapath, ProgramKind, TestOutcome, TestPacket, clock,
@@ -90,7 +93,7 @@ impl Datapath {
             kind: MapKind::Hash as u32,
             key_size: size_of::<TrailKey>(),
             value_size: size_of::<Trail>(),
-            flags: 0,
+            flags: tables::NO_PREALLOC,
         };
         for id in ids(&info).map_err(failed(kind))? {
             let data = MapData::from_id(id).map_err(map(NAME))?;

@@ -31,7 +31,7 @@ fn nothing(_: &Seen) -> Vec<super::Found> {
 pub const CHECKS: &[Check] = &[
     Check {
         id: "kernel",
-        about: "the kernel has TC programs and the helpers that the programs need",
+        about: "the kernel has the hooks and helpers that programs need",
         needs: &[Part::Kernel],
         told: &[],
         judge: machine::kernel,
@@ -66,7 +66,7 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "others",
-        about: "no other netpath is at work, and none has left anything half done",
+        about: "no other netpath is at work or has left things half done",
         needs: &[Part::Files],
         told: &[],
         judge: machine::others,
@@ -80,14 +80,14 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: REST,
-        about: "nodes and endpoints can be read, are whole, and where they were made",
+        about: "nodes and endpoints: readable, whole, where they were made",
         needs: &[Part::Nodes],
         told: &[],
         judge: nothing,
     },
     Check {
         id: "programs",
-        about: "programs run where they belong, pinned, of this version, and take packets",
+        about: "programs: in place, pinned, of this version, at work",
         needs: &[Part::Nodes, Part::Beyond],
         told: &[
             "fast_path",
@@ -105,7 +105,7 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "maps",
-        about: "entries of the maps, what the programs go by, and the room that is left",
+        about: "maps: entries, what programs go by, the room that is left",
         needs: &[Part::Nodes, Part::Beyond],
         told: &[
             "room",
@@ -127,7 +127,7 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "interfaces",
-        about: "veths and uplinks: there, up, with a carrier, under their names",
+        about: "veths and uplinks: there, up, with a carrier, by their names",
         needs: &[Part::Nodes],
         told: &[
             "interface_gone",
@@ -150,7 +150,7 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "mtu",
-        about: "MTUs of both ends of each veth, of uplinks, segments and paths",
+        about: "MTUs of both ends of veths, of uplinks, segments, paths",
         needs: &[Part::Nodes, Part::Beyond, Part::Paths],
         told: &["mtu_too_small", "mtu_other", "mtu_differs"],
         judge: links::mtu,
@@ -173,7 +173,7 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "settings",
-        about: "sysctls: forwarding, IPv6, router advertisements, reverse-path filters",
+        about: "sysctls: forwarding, IPv6, accept_ra, reverse-path filters",
         needs: &[Part::Nodes],
         told: &[
             "forwarding_off",
@@ -226,14 +226,14 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "conntrack",
-        about: "connection tracking has room, and its rules let connections change sides",
+        about: "conntrack has room, and rules let connections change sides",
         needs: &[Part::Nodes, Part::Beyond],
         told: &[],
         judge: node::conntrack,
     },
     Check {
         id: "counters",
-        about: "every packet is counted, and none was sent from a wrong address",
+        about: "every packet is counted, and none had a wrong source",
         needs: &[Part::Nodes, Part::Beyond],
         told: &[],
         judge: node::counters,

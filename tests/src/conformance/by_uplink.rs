@@ -1,6 +1,6 @@
 //! The cases where the nodes are machines that uplinks of some kind join.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use netpath::probe::frame::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ParsedFrame};
 
@@ -22,9 +22,6 @@ const IPV6_HEADER: usize = 40;
 /// To these the two nodes, each of which takes the other for a router to all of the link, send to and fro.
 const OF_THE_LINK: &str = "destination: directed broadcast or anycast, 10.8.0.0";
 
-/// Of each group, family and path there are as many cases at most among some.
-const SOME: usize = 1;
-
 /// Every case about packets, and some that are about nothing but packets that have no Ethernet header.
 pub fn all_by_uplink(lab: &Lab) -> Vec<Case> {
     let mut cases = all(lab);
@@ -45,16 +42,15 @@ pub fn all_by_uplink(lab: &Lab) -> Vec<Case> {
     cases
 }
 
-/// The first of them of each group, so few that an emulated processor has time for them.
+/// The first of them of each kind, family and path: so few that an emulated processor has time for them.
 pub fn some_by_uplink(lab: &Lab) -> Vec<Case> {
-    let mut counts = BTreeMap::new();
+    let mut kinds = BTreeSet::new();
     let mut cases = all_by_uplink(lab);
     cases.retain(|case| {
-        let group = case.name.split(':').next().unwrap_or_default();
-        let group = (group.to_owned(), case.family == Family::V4, case.path);
-        let count: &mut usize = counts.entry(group).or_default();
-        *count += 1;
-        *count <= SOME && is_alike_in_a_tunnel(case)
+        let is_no_word = |c: char| !c.is_alphanumeric();
+        let kind = case.name.split(is_no_word).next().unwrap_or_default();
+        let is_v4 = case.family == Family::V4;
+        is_alike_in_a_tunnel(case) && kinds.insert((kind.to_owned(), is_v4, case.path))
     });
     cases
 }

@@ -82,8 +82,9 @@ impl<const N: usize> Watch<N> {
             let capture = lab.capture(at.0, at.1);
             (capture, lab.injector(by.0, by.1), by == at)
         };
-        let node = &lab.topology().nodes[0];
-        let endpoint = &node.endpoints[0];
+        let mut nodes = lab.topology().nodes.iter();
+        let first = nodes.find_map(|node| Some((node, node.endpoints.first()?)));
+        let (node, endpoint) = first.expect("an endpoint");
         let short = |name: String| name.trim_start_matches(lab.prefix()).to_owned();
         let (outside, inside) = (
             short(node.name.to_string()),

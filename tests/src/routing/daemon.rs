@@ -3,13 +3,13 @@
 use std::{
     env,
     fs::{self, File},
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use netpath::command;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -284,18 +284,26 @@ impl Drop for Running {
     }
 }
 
-/// Lines for `ip -batch`, paced: so many a second. How many a second there were.
+/// Lines for `ip -batch`, paced: so many a second. How many a second there were, until all were done.
 pub fn batch(lines: &[String], a_second: usize) -> f64 {
     const TICK: Duration = Duration::from_millis(20);
     let at_once = (a_second / 50).max(1);
+    // One process for all: to start one takes longer than its lines.
+    let mut ip = Command::new("ip");
+    ip.args(["-batch", "-"]).stdin(Stdio::piped());
+    let mut ip = ip.stderr(Stdio::piped()).spawn().expect("ip");
+    let mut input = ip.stdin.take().expect("it is piped");
     let begun = Instant::now();
     let mut due = begun;
     for chunk in lines.chunks(at_once) {
         let text = chunk.join("\n") + "\n";
-        command::run("ip", &["-batch", "-"], &text).unwrap_or_else(|error| panic!("{error}"));
+        input.write_all(text.as_bytes()).expect("ip -batch reads");
         // What one took longer, the next ones have less to wait.
         due += TICK;
         thread::sleep(due.saturating_duration_since(Instant::now()));
     }
+    drop(input);
+    let output = ip.wait_with_output().expect("ip");
+    assert!(output.status.success(), "{output:?}");
     lines.len() as f64 / begun.elapsed().as_secs_f64()
 }

@@ -113,6 +113,41 @@ fn the_lab_that_init_prints_comes_up() {
     assert_eq!(builtin_left_behind(), Vec::<PathBuf>::new());
 }
 
+#[test]
+fn what_is_told_of_the_built_in_lab_is_80_columns_wide() {
+    const LOOKS: [&str; 15] = [
+        "show",
+        "show --brief",
+        "show demo01",
+        "show node03",
+        "stats",
+        "stats --by endpoint",
+        "stats --by interface",
+        "stats --by reason",
+        "flows",
+        "maps",
+        "audit",
+        "doctor",
+        "explain demo01 demo03",
+        "explain demo01 192.0.2.1",
+        "trace demo01 demo03",
+    ];
+    let _lab = BuiltinLab::take();
+    assert_ends(&run_netpath(&["up"]), 0, &[]);
+    for mode in ["on", "off", "shadow"] {
+        run_netpath(&["fastpath", mode]);
+        for look in LOOKS {
+            let words: Vec<&str> = look.split(' ').collect();
+            let told = stdout(&run_netpath(&words));
+            assert!(!told.is_empty() || look == "flows", "{look}");
+            for line in told.lines() {
+                assert!(line.chars().count() <= 80, "{look}, {mode}: {line}");
+            }
+        }
+    }
+    assert_ends(&run_netpath(&["down"]), 0, &[]);
+}
+
 /// Blocks that no test types as they stand, by how they begin, and why.
 const NOT_TYPED: [(&str, &str); 5] = [
     (

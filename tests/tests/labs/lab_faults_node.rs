@@ -176,7 +176,7 @@ fn a_bpffs_over_another_one_is_said() {
              mount -t bpf bpf /sys/fs/bpf; empty=$(ls /sys/fs/bpf)\n\
              {}\
              test \"$(state)\" = \"$before\" -a \"$(ls /sys/fs/bpf)\" = \"$empty\" || {{ echo touched: $before: $(state): $(ls /sys/fs/bpf); exit 1; }}\n\
-             $NETPATH doctor | grep 'mounted twice' || exit 1\n\
+             $NETPATH doctor -o wide | grep 'mounted twice' || exit 1\n\
              umount /sys/fs/bpf; $NETPATH show && $NETPATH up -f $FILE 2>&1 | grep -i nothing && $NETPATH down -f $FILE",
             refused.concat()
         ),

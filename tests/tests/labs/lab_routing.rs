@@ -165,7 +165,7 @@ fn flaps(network: &Network) {
     const PREFIXES: u8 = 100;
     const ROUNDS: usize = 15;
     const A_SECOND: usize = 1_000;
-    const TRIES: usize = 5;
+    const TRIES: usize = 3;
     let mut lines = Vec::new();
     for round in 0..ROUNDS {
         for verb in ["add", "del"] {

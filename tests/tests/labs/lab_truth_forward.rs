@@ -98,6 +98,31 @@ fn rules_that_ask_for_connections_or_sets_may_drop() {
     });
 }
 
+/// Rules of the legacy iptables, which the kernel does not list over netlink.
+#[test]
+fn what_legacy_tables_drop_is_told() {
+    on_a_machine(|lab| {
+        iptables("-P FORWARD ACCEPT");
+        lab.converge();
+        for command in ["iptables-legacy", "ip6tables-legacy"] {
+            run(&format!("{command} -w -P FORWARD DROP"));
+        }
+        // The fast path passes them by.
+        lab.assert_told("H", &[]);
+        assert_from_b1_to_a1(lab, true);
+        lab.fast_path(false, "H", None);
+        lab.assert_told("H", &["forward_drops of node H"; 2]);
+        assert_from_b1_to_a1(lab, false);
+        for dev in ["va1", "va2", "up0"] {
+            run(&format!("iptables-legacy -w -A FORWARD -i {dev} -j ACCEPT"));
+        }
+        lab.assert_told("H", &["forward_drops of node H"]);
+        run("ip6tables-legacy -w -A FORWARD -j ACCEPT");
+        lab.assert_told("H", &[]);
+        assert_from_b1_to_a1(lab, true);
+    });
+}
+
 #[test]
 fn what_may_go_from_uplink_to_uplink_is_told_where_it_is_the_kernels() {
     let mut lab = Lab::up(HUB);

@@ -7,6 +7,7 @@ mod mtu;
 mod priority;
 mod routing;
 mod segments;
+mod transit;
 mod tunnel;
 mod vlan;
 mod vrf;

@@ -4,9 +4,9 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
-use netpath_common::FastPathMode;
+use netpath_common::{Family, FastPathMode};
 
-use super::{Routed, Subject, device};
+use super::{Routed, Subject, device, legacy::Legacy};
 use crate::{
     audit::{FILTER, SECURITY, is_routed},
     netfilter::nft::{EffectKind, Effects, Hook, Meeting, Packets, Ruleset},
@@ -28,55 +28,97 @@ pub(super) fn matters(subject: &Subject<'_>, census: &Census) -> bool {
     subject.is_left || recorded || wanted || acted_on || !census.matters.is_empty()
 }
 
-/// What is dropped: of each address of an endpoint, to the next endpoint's, and to and from another node's; and from one
-/// uplink to another.
-pub(super) fn drops(
-    subject: &Subject<'_>,
-    ruleset: &Ruleset,
-    routed: &Routed<'_>,
-    links: &[Link],
-) -> Vec<ForwardDrop> {
-    let chains = ruleset.base_chains().filter(|(id, _, base)| {
-        let is_filter = base.priority >= FILTER && id.table != SECURITY;
-        is_routed(id) && base.hook == Hook::Forward && is_filter
-    });
-    let chains: Vec<(&str, Effects)> = chains
-        .map(|(id, _, base)| (id.name.as_str(), Effects::of(ruleset, id, base)))
-        .filter(|(_, effects)| effects.iter().any(|effect| effect.kind == EffectKind::Drop))
-        .collect();
-    if chains.is_empty() {
-        return Vec::new();
+/// The chains that drop something there, or may.
+pub(super) struct Chains<'a> {
+    /// By name.
+    read: Vec<(&'a str, Effects)>,
+    /// Families of which legacy tables cannot be read.
+    unread: Vec<Family>,
+}
+
+/// As legacy xtables calls it.
+const LEGACY: &str = "FORWARD";
+
+impl<'a> Chains<'a> {
+    pub(super) fn of(ruleset: &'a Ruleset, legacy: &'a [Legacy]) -> Self {
+        let mut chains = Self {
+            read: of_filter(ruleset).collect(),
+            unread: Vec::new(),
+        };
+        for found in legacy {
+            match found {
+                Legacy::Rules(rules) => chains.read.extend(of_filter(rules)),
+                Legacy::Unread(family) => chains.unread.push(*family),
+            }
+        }
+        chains
     }
-    let dropped_by = |source: &Side<'_>, destination: &Side<'_>| {
+
+    /// What is dropped: of each address of an endpoint, to the next endpoint's, and to and from another node's; and from one
+    /// uplink to another.
+    pub(super) fn drops(
+        &self,
+        subject: &Subject<'_>,
+        routed: &Routed<'_>,
+        links: &[Link],
+    ) -> Vec<ForwardDrop> {
+        if self.read.is_empty() && self.unread.is_empty() {
+            return Vec::new();
+        }
+        let drops = pairs(&sides(subject, routed)).into_iter();
+        let drops = drops.filter_map(|(source, destination)| {
+            let (chain, certain) = self.dropped_by(links, &source, &destination)?;
+            // A connection that may be begun from the other side is one that may be meant: its answers are accepted by its
+            // state.
+            if !certain && self.dropped_by(links, &destination, &source).is_none() {
+                return None;
+            }
+            Some(ForwardDrop {
+                iif: source.dev.map(str::to_owned),
+                source: source.net,
+                destination: destination.net,
+                chain: chain.to_owned(),
+                certain,
+            })
+        });
+        drops.collect()
+    }
+
+    /// The chain that drops packets from there to there, and whether for certain.
+    fn dropped_by(
+        &self,
+        links: &[Link],
+        source: &Side<'_>,
+        destination: &Side<'_>,
+    ) -> Option<(&'a str, bool)> {
         let packets = Packets {
             source: source.net,
             destination: destination.net,
             iif: source.dev.map(|dev| device(links, dev)),
             oif: destination.dev.map(|dev| device(links, dev)),
         };
-        let dropped = chains.iter().filter_map(|(name, effects)| {
+        let dropped = self.read.iter().filter_map(|(name, effects)| {
             let meeting = strongest(effects, &packets)?;
             Some((*name, meeting == Meeting::Yes))
         });
+        let unread = self.unread.iter();
+        let unread = unread.filter(|family| **family == Family::of(source.net.addr()));
         // One for certain first.
-        dropped.min_by_key(|(_, certain)| !certain)
-    };
-    let drops = pairs(&sides(subject, routed)).into_iter();
-    let drops = drops.filter_map(|(source, destination)| {
-        let (chain, certain) = dropped_by(&source, &destination)?;
-        // A connection that may be begun from the other side is one that may be meant: its answers are accepted by its state.
-        if !certain && dropped_by(&destination, &source).is_none() {
-            return None;
-        }
-        Some(ForwardDrop {
-            iif: source.dev.map(str::to_owned),
-            source: source.net,
-            destination: destination.net,
-            chain: chain.to_owned(),
-            certain,
-        })
+        dropped
+            .chain(unread.map(|_| (LEGACY, false)))
+            .min_by_key(|(_, certain)| !certain)
+    }
+}
+
+/// Those of filter FORWARD that drop something.
+fn of_filter(ruleset: &Ruleset) -> impl Iterator<Item = (&str, Effects)> {
+    let chains = ruleset.base_chains().filter(|(id, _, base)| {
+        let is_filter = base.priority >= FILTER && id.table != SECURITY;
+        is_routed(id) && base.hook == Hook::Forward && is_filter
     });
-    drops.collect()
+    chains
+        .map(|(id, _, base)| (id.name.as_str(), Effects::of(ruleset, id, base)))
+        .filter(|(_, effects)| effects.iter().any(|effect| effect.kind == EffectKind::Drop))
 }
 
 /// Whether a chain drops packets, or whether all of them are dropped that nothing accepts which is not understood. What is

@@ -1,5 +1,5 @@
-//! What legacy xtables does outside of filter FORWARD. Its rules are listed by its own program alone, which is not started
-//! where there is no table that matters: starting it makes none, and takes milliseconds.
+//! What legacy xtables does. Its rules are listed by its own program alone, which is not started where there is no table that
+//! matters: starting it makes none, and takes milliseconds.
 
 use netpath_common::Family;
 
@@ -11,7 +11,9 @@ use crate::{
 };
 
 /// Tables of which a chain stands before filter FORWARD, or behind it and is none of it.
-const OUTSIDE: [&str; 3] = ["raw", "mangle", "security"];
+pub(super) const OUTSIDE: [&str; 3] = ["raw", "mangle", "security"];
+/// That of filter FORWARD.
+pub(super) const FILTER: [&str; 1] = ["filter"];
 
 /// What such tables of one family hold.
 pub(super) enum Legacy {
@@ -20,12 +22,15 @@ pub(super) enum Legacy {
     Unread(Family),
 }
 
-/// Reads them in the node's namespace.
-pub(super) fn read(inside: &Inside<'_>) -> Result<Vec<Legacy>, ProvisionError> {
+/// Reads all in the node's namespace, of each family that has one of these tables.
+pub(super) fn read(
+    inside: &Inside<'_>,
+    that_matter: &[&str],
+) -> Result<Vec<Legacy>, ProvisionError> {
     let mut found = Vec::new();
     for family in Family::ALL {
         let tables = legacy_tables(inside, family)?;
-        if !tables.iter().any(|table| OUTSIDE.contains(&&**table)) {
+        if !tables.iter().any(|table| that_matter.contains(&&**table)) {
             continue;
         }
         // Without these it would only be refused.
@@ -36,7 +41,7 @@ pub(super) fn read(inside: &Inside<'_>) -> Result<Vec<Legacy>, ProvisionError> {
         found.push(match legacy_rules(inside, family) {
             Ok(rules) => Legacy::Rules(rules),
             Err(error) => {
-                tracing::info!(%error, "what legacy tables hold is not known: all packets of {family} are left to the kernel");
+                tracing::info!(%error, "what legacy tables of {family} hold is not known: it may be any rule");
                 Legacy::Unread(family)
             }
         });

@@ -66,7 +66,7 @@ pub(super) fn take(
         }
     }
     matters.extend(addresses::of_rules(&ruleset, &routed, links, &devices));
-    for found in legacy::read(inside)? {
+    for found in legacy::read(inside, &legacy::OUTSIDE)? {
         matters.extend(match found {
             Legacy::Rules(rules) => addresses::of_rules(&rules, &routed, links, &devices),
             Legacy::Unread(family) => vec![addresses::of_what_is_not_known(&routed, family)],
@@ -106,7 +106,9 @@ pub(super) fn take(
         path_mtu: sysctls.get(PATH_MTU).is_some_and(|value| value != "0"),
     };
     if subject.only.is_none() && forward::matters(subject, &census) {
-        census.forward_drops = forward::drops(subject, &ruleset, &routed, links);
+        let legacy = legacy::read(inside, &legacy::FILTER)?;
+        census.forward_drops =
+            forward::Chains::of(&ruleset, &legacy).drops(subject, &routed, links);
     }
     Ok(census)
 }
