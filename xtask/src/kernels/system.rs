@@ -69,7 +69,7 @@ pub struct System {
 
 impl System {
     /// Collects them, for these suites and of them only the tests that are named. `work` is a directory for copies
-    /// without debug information, which is nine tenths of a test program.
+    /// without debug information, which is more than half of a test program.
     pub fn collect(
         work: &Path,
         netpath: &Path,

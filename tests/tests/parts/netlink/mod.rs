@@ -1,7 +1,7 @@
 //! What netpath reads from the kernel and writes to it by netlink, against what `ip` did or shows.
 
+mod attached;
 mod links;
-mod programs;
 mod routes;
 mod xfrm;
 
