@@ -46,6 +46,10 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
         "gate::complete(skb)?",
         "tests/tests/parts/programs/dropped.rs",
     ),
+    (
+        "datagrams::is_fast::<F>(skb)?",
+        "tests/tests/parts/programs/datagrams.rs",
+    ),
     ("gate::lets_in::<F>(skb, gate)?", KERNELS),
     ("gate::uplink_lets_in::<F>(skb)?", KERNELS),
     ("gate::lets_between(", KERNELS),
