@@ -86,7 +86,8 @@ impl DatapathGuard {
             netns_made: true,
         };
         let capacity = Capacity {
-            endpoints: 64,
+            // So that there is room for 50,000 rows of counters.
+            endpoints: 4096,
             routes: 64,
             ..Capacity::DEFAULT
         };

@@ -19,6 +19,13 @@ pub struct Holder {
     pub inside: bool,
 }
 
+impl Holder {
+    /// Whether it is a command of netpath's that has it open, to look at it: not for long.
+    pub(crate) fn is_netpath(&self) -> bool {
+        !self.inside && self.command == "netpath"
+    }
+}
+
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pid, command, .. } = self;

@@ -142,7 +142,10 @@ impl Departures {
             }
             let inodes: Vec<u64> = self.going.values().map(|going| going.inode).collect();
             let mut found = holders(&inodes);
-            if found.len() == inodes.len() || Instant::now() >= end {
+            // Another netpath looks at all nodes, and lets go.
+            let passing = found.values().flatten().any(Holder::is_netpath);
+            let is_held = found.len() == inodes.len() && !passing;
+            if is_held || Instant::now() >= end {
                 let going = std::mem::take(&mut self.going);
                 let remaining = going.into_values().map(|going| Remaining::Namespace {
                     holders: found.remove(&going.inode).unwrap_or_default(),

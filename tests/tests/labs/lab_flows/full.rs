@@ -66,7 +66,8 @@ fn lab(more: &str) -> Lab {
 
 #[test]
 fn what_is_entered_while_it_is_read_was_not_evicted() {
-    let lab = lab("");
+    // More than are entered while it is read.
+    let lab = lab("\nmax_connections = 65536");
     let node = lab.name("A");
     for family in [0, 1] {
         let asking = Asking::new(&lab, family);

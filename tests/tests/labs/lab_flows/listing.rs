@@ -231,7 +231,8 @@ fn source_of(frame: &[u8]) -> IpAddr {
 #[test]
 fn a_large_table_is_listed_whole() {
     const EACH: u32 = 20_000;
-    let lab = Lab::up(ONE_NODE);
+    let room = "[[node]]\nmax_connections = 65536\n";
+    let lab = Lab::up(&ONE_NODE.replace("[[node]]\n", room));
     let entry = |from_high: bool| ConnectionEntry {
         entered: 1,
         seen: 1,
