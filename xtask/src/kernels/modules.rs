@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::command;
 
 /// What the labs use. A kernel without one of them fails the run, unless it is built in.
-const NEEDED: [&str; 47] = [
+const NEEDED: [&str; 58] = [
     "veth",
     "bridge",
     "dummy",
@@ -56,6 +56,17 @@ const NEEDED: [&str; 47] = [
     "xt_comment",
     "xt_MASQUERADE",
     "xt_LOG",
+    "xt_limit",
+    "iptable_filter",
+    "iptable_nat",
+    "iptable_mangle",
+    "iptable_raw",
+    "iptable_security",
+    "ip6table_filter",
+    "ip6table_nat",
+    "ip6table_mangle",
+    "ip6table_raw",
+    "ip6table_security",
     "nf_log_syslog",
     "nf_conntrack",
     "nf_conntrack_netlink",

@@ -15,7 +15,7 @@ use crate::command;
 use crate::setup::kernel::Kernel;
 
 /// Programs that netpath and the tests start.
-const PROGRAMS: [&str; 21] = [
+const PROGRAMS: [&str; 25] = [
     "ip",
     "bridge",
     "tc",
@@ -30,6 +30,10 @@ const PROGRAMS: [&str; 21] = [
     "ip6tables-nft",
     "iptables-nft-restore",
     "ip6tables-nft-restore",
+    "iptables-legacy",
+    "ip6tables-legacy",
+    "iptables-legacy-save",
+    "ip6tables-legacy-save",
     "nft",
     // Busybox's lack options, and its shell has commands of its own in place of those that stand first in PATH.
     "sh",

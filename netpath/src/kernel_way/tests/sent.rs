@@ -1,7 +1,7 @@
 //! What a socket of the namespace sends.
 
 use super::*;
-use crate::netlink::{Rule, RuleAction};
+use crate::netlink::{Link, Rule, RuleAction};
 
 /// Another way for who asks with ports than for who asks without.
 struct ByPorts;
@@ -95,6 +95,38 @@ fn a_sender_cuts_and_asks_nobody_where_arp_is_off() {
         question.packet.dont_fragment = true;
         let end = certain(&state, &Told::default(), &question);
         assert!(matches!(end, End::Answered { .. }), "{end}");
+    }
+}
+
+/// A socket judges by the way that it knows, whatever rules lead the packet to.
+#[test]
+fn what_may_not_be_cut_has_to_fit_before_it_is_routed_anew() {
+    let mut state = state();
+    let marks = vec![
+        immediate(&7u32.to_ne_bytes()),
+        Operation::Store {
+            to: Value::Meta(3),
+            from: Register(0),
+        },
+    ];
+    let at = (Hook::Output, -150);
+    chain(&mut state, "filter", at, Policy::Accept, &[marks]);
+    let chain = state.rules.chains.get_mut(&chain_id("filter"));
+    let base = chain.and_then(|chain| chain.base.as_mut());
+    "route".clone_into(&mut base.expect("a base chain").kind);
+    let is_out = |link: &&mut Link| link.ifindex == OUT;
+    let narrow = state.links.iter_mut().find(is_out);
+    narrow.expect("it is there").mtu = 1300;
+    let mut question = sent();
+    question.packet.length = 1400;
+    for (dont_fragment, refused) in [(true, true), (false, false)] {
+        question.packet.dont_fragment = dont_fragment;
+        let answer = ask(&state, &ByPorts, &question).expect("the test says all");
+        let end = answer.certain().expect("one end");
+        assert_eq!(matches!(end, End::Answered { .. }), refused, "{end}");
+        if !refused {
+            assert_eq!(leaving(end).ifindex, IN);
+        }
     }
 }
 

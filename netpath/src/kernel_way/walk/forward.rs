@@ -110,6 +110,14 @@ impl Walk<'_> {
         })
     }
 
+    /// What was learnt of the path, or what the route has, or else its interface.
+    pub(super) fn mtu_v6(&self, route: &Resolved, out: &str) -> Result<u32, KernelWayError> {
+        match route.mtu {
+            Some(mtu) => Ok(mtu),
+            None => self.interface_mtu_v6(out),
+        }
+    }
+
     /// `net/ipv6/conf/<dev>/mtu`.
     pub(super) fn interface_mtu_v6(&self, out: &str) -> Result<u32, KernelWayError> {
         let found = self.kernel.setting(&format!("ipv6/conf/{out}/mtu"))?;

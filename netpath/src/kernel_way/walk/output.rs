@@ -77,10 +77,7 @@ impl Walk<'_> {
     /// `ip6_finish_output`: here counts what was learnt of the path, or what the route has, also of what is forwarded. Who sends it
     /// cuts it, and nobody else.
     fn fragments_v6(&mut self, route: &Resolved, forwarded: bool, out: &str) -> Going<Option<u32>> {
-        let mtu = match route.mtu {
-            Some(mtu) => mtu,
-            None => self.interface_mtu_v6(out)?,
-        };
+        let mtu = self.mtu_v6(route, out)?;
         if self.packet.longest() <= mtu {
             return Ok(None);
         }

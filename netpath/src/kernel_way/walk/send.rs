@@ -18,9 +18,26 @@ impl Walk<'_> {
         self.note(Place::Route, Outcome::Passes, self.way_out(&route));
         self.oif = Some(route.ifindex);
         self.route = Some(route);
+        self.taken_from_socket(&route)?;
         self.hook(Hook::Output)?;
         let route = self.route.unwrap_or(route);
         self.output(route, false)
+    }
+
+    /// A socket whose packets may not be cut refuses one that its route does not take (`ip_append_data`, `ip6_append_data`), before
+    /// rules of OUTPUT lead it elsewhere.
+    fn taken_from_socket(&mut self, route: &Resolved) -> Going<()> {
+        if !self.packet.dont_fragment {
+            return Ok(());
+        }
+        let (mtu, kind, code) = match self.family() {
+            Family::V4 => (self.mtu_v4(route, false)?, 3, 4),
+            Family::V6 => (self.mtu_v6(route, &self.state.dev(route.ifindex))?, 2, 0),
+        };
+        if self.packet.longest() <= mtu {
+            return Ok(());
+        }
+        self.answer(Place::Mtu, Cause::TooBig { mtu }, kind, code)
     }
 
     fn way_out(&self, route: &Resolved) -> String {
