@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::command;
 
 /// What the labs use. A kernel without one of them fails the run, unless it is built in.
-const NEEDED: [&str; 58] = [
+const NEEDED: [&str; 60] = [
     "veth",
     "bridge",
     "dummy",
@@ -45,6 +45,8 @@ const NEEDED: [&str; 58] = [
     "nft_compat",
     "nft_chain_nat",
     "nft_masq",
+    "nft_limit",
+    "nft_log",
     "x_tables",
     "xt_conntrack",
     "xt_addrtype",

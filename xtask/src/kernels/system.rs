@@ -15,7 +15,7 @@ use crate::command;
 use crate::setup::kernel::Kernel;
 
 /// Programs that netpath and the tests start.
-const PROGRAMS: [&str; 25] = [
+const PROGRAMS: [&str; 26] = [
     "ip",
     "bridge",
     "tc",
@@ -42,6 +42,7 @@ const PROGRAMS: [&str; 25] = [
     "unshare",
     "nsenter",
     "flock",
+    "mountpoint",
 ];
 /// Where distributions keep iptables' extensions.
 const EXTENSIONS: [&str; 3] = [
