@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::command;
 
 /// What the labs use. A kernel without one of them fails the run, unless it is built in.
-const NEEDED: [&str; 60] = [
+const NEEDED: [&str; 66] = [
     "veth",
     "bridge",
     "dummy",
@@ -45,8 +45,14 @@ const NEEDED: [&str; 60] = [
     "nft_compat",
     "nft_chain_nat",
     "nft_masq",
+    "nft_ct",
     "nft_limit",
     "nft_log",
+    "nft_reject_ipv4",
+    "nft_reject_ipv6",
+    "nft_reject_inet",
+    "ipt_REJECT",
+    "ip6t_REJECT",
     "x_tables",
     "xt_conntrack",
     "xt_addrtype",

@@ -15,7 +15,7 @@ use crate::command;
 use crate::setup::kernel::Kernel;
 
 /// Programs that netpath and the tests start.
-const PROGRAMS: [&str; 26] = [
+const PROGRAMS: [&str; 28] = [
     "ip",
     "bridge",
     "tc",
@@ -28,6 +28,8 @@ const PROGRAMS: [&str; 26] = [
     "ip6tables-restore",
     "iptables-nft",
     "ip6tables-nft",
+    "iptables-nft-save",
+    "ip6tables-nft-save",
     "iptables-nft-restore",
     "ip6tables-nft-restore",
     "iptables-legacy",
