@@ -19,7 +19,9 @@ pub(super) struct Mapped {
 impl Mapped {
     /// Maps an array of so many words, a multiple of [`STEP`] and so of pages.
     pub(super) fn of(map: BorrowedFd<'_>, words: u32) -> io::Result<Self> {
-        let steps = NonZeroUsize::new(words as usize / STEP).ok_or(io::ErrorKind::InvalidInput)?;
+        let words = Some(words as usize).filter(|words| words.is_multiple_of(STEP));
+        let steps = words.and_then(|words| NonZeroUsize::new(words / STEP));
+        let steps = steps.ok_or(io::ErrorKind::InvalidInput)?;
         // SAFETY: a new mapping, to be read only, where the kernel finds room for it.
         let at = unsafe {
             libc::mmap(

@@ -32,7 +32,8 @@ pub use self::{
     machines::{on_two_machines, uplink_addresses},
     portrait::{assert_same_portrait, portrait},
     processes::{
-        again_with_clsact, helper, in_a_process, in_mode, is_in_mode, on_its_own, test_process,
+        again_with_clsact, attaches_by_filters, helper, in_a_process, in_mode, is_in_mode,
+        on_its_own, test_process,
     },
     topologies::{HOST, HUB, ONE_NODE, TWO_NODES, addresses, on_a_machine},
     traffic::{Bytes, Traffic},

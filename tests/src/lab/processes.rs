@@ -8,7 +8,7 @@ use std::{
 };
 
 use netpath::{
-    datapath::attach_mode,
+    datapath::{AttachMode, attach_mode},
     provision::{self, UpOptions},
 };
 
@@ -101,6 +101,14 @@ pub fn is_in_mode() -> bool {
     let mode = attach_mode().expect("the kernel answers").name();
     println!("attached with {mode}");
     env::var_os(MODE_VARIABLE).is_some()
+}
+
+/// Whether netpath attaches by filters of tc here, so that the interfaces of a node have the qdisc for them.
+///
+/// # Panics
+/// When the kernel does not tell what it can.
+pub fn attaches_by_filters() -> bool {
+    attach_mode().expect("the kernel answers") == AttachMode::Clsact
 }
 
 /// The same as [`in_mode`] for a test that has to say so much.

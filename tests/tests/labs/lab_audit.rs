@@ -7,7 +7,7 @@ use netpath::{
     provision::{self, FastPathMode, Selection, UpOptions},
 };
 use netpath_tests::{
-    lab::{Lab, addresses, on_a_machine, portrait, run},
+    lab::{Lab, addresses, attaches_by_filters, on_a_machine, portrait, run},
     netpath,
 };
 
@@ -292,8 +292,7 @@ fn what_is_heeded_is_the_kernels() {
             run(&format!("iptables -w {rule}"));
         }
         run("tc qdisc add dev va2 root pfifo limit 100");
-        // Where netpath attaches by filters its own qdisc is there.
-        if netpath_tests::has_tcx() {
+        if !attaches_by_filters() {
             run("tc qdisc add dev va2 ingress");
         }
         run("tc filter add dev va2 ingress protocol all pref 7 u32 match u32 0 0 flowid 1:1");

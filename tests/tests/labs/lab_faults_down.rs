@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs::File,
+    fs::{self, File},
     io::Write as _,
     process::{Child, Command, Output, Stdio},
     sync::atomic::AtomicBool,
@@ -14,6 +14,7 @@ use netpath::{
     provision::{self, Remaining},
 };
 use netpath_tests::{
+    command::Programs,
     lab::{Deadline, Lab, ONE_NODE, on_a_machine},
     netpath,
 };
@@ -116,6 +117,26 @@ fn who_has_a_namespace_open_is_named() {
     let found: Vec<_> = holders.iter().map(|it| (it.pid, it.inside)).collect();
     assert_eq!(found, [(std::process::id(), false)], "{holders:?}");
     drop(file);
+    lab.assert_nothing_left();
+}
+
+/// One of netpath's own commands looks at all nodes, and lets go: longer than whoever else holds one is waited for.
+#[test]
+fn another_netpath_that_looks_is_waited_for() {
+    let lab = Lab::up(ONE_NODE);
+    let programs = Programs::none();
+    let program = programs.path().join("netpath");
+    fs::copy("/bin/sleep", &program).expect("copy");
+    let looks = File::open(path_of(&lab.name("a1"))).expect("open");
+    let mut looking = Command::new(&program)
+        .arg("3")
+        .stdin(looks)
+        .spawn()
+        .expect("start");
+    let removed = provision::down_unless(&lab.nodes(), &AtomicBool::new(false), &mut |_| {});
+    let removed = removed.unwrap_or_else(|error| panic!("{error}"));
+    looking.wait().expect("it ends");
+    assert_eq!(removed.remaining, []);
     lab.assert_nothing_left();
 }
 

@@ -29,10 +29,8 @@ fn leaves_by(state: &State) -> Ifindex {
     leaving(answer.certain().expect("one end")).ifindex
 }
 
-#[test]
-fn a_packet_that_was_marked_is_routed_anew_without_its_ports_unless_rules_look_at_them() {
-    let mut state = state();
-    assert_eq!(leaves_by(&state), OUT);
+/// A chain that marks all that is sent.
+fn marked_on_output(state: &mut State) {
     let marks = vec![
         immediate(&7u32.to_ne_bytes()),
         Operation::Store {
@@ -41,12 +39,24 @@ fn a_packet_that_was_marked_is_routed_anew_without_its_ports_unless_rules_look_a
         },
     ];
     let at = (Hook::Output, -150);
-    chain(&mut state, "filter", at, Policy::Accept, &[marks]);
-    // A chain of type filter has no packet routed anew.
-    assert_eq!(leaves_by(&state), OUT);
+    chain(state, "filter", at, Policy::Accept, &[marks]);
+}
+
+/// The same chain of type route.
+fn has_packets_routed_anew(state: &mut State) {
     let chain = state.rules.chains.get_mut(&chain_id("filter"));
     let base = chain.and_then(|chain| chain.base.as_mut());
     "route".clone_into(&mut base.expect("a base chain").kind);
+}
+
+#[test]
+fn a_packet_that_was_marked_is_routed_anew_without_its_ports_unless_rules_look_at_them() {
+    let mut state = state();
+    assert_eq!(leaves_by(&state), OUT);
+    marked_on_output(&mut state);
+    // A chain of type filter has no packet routed anew.
+    assert_eq!(leaves_by(&state), OUT);
+    has_packets_routed_anew(&mut state);
     assert_eq!(leaves_by(&state), IN);
     state.routing.push(Rule {
         ipv6: false,
@@ -102,18 +112,8 @@ fn a_sender_cuts_and_asks_nobody_where_arp_is_off() {
 #[test]
 fn what_may_not_be_cut_has_to_fit_before_it_is_routed_anew() {
     let mut state = state();
-    let marks = vec![
-        immediate(&7u32.to_ne_bytes()),
-        Operation::Store {
-            to: Value::Meta(3),
-            from: Register(0),
-        },
-    ];
-    let at = (Hook::Output, -150);
-    chain(&mut state, "filter", at, Policy::Accept, &[marks]);
-    let chain = state.rules.chains.get_mut(&chain_id("filter"));
-    let base = chain.and_then(|chain| chain.base.as_mut());
-    "route".clone_into(&mut base.expect("a base chain").kind);
+    marked_on_output(&mut state);
+    has_packets_routed_anew(&mut state);
     let is_out = |link: &&mut Link| link.ifindex == OUT;
     let narrow = state.links.iter_mut().find(is_out);
     narrow.expect("it is there").mtu = 1300;

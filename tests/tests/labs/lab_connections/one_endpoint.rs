@@ -4,7 +4,7 @@ use netpath::command;
 use netpath_tests::{
     Family,
     connections::{Case, FORWARDING, Pushed, address, install, up},
-    lab::Lab,
+    lab::{Lab, attaches_by_filters},
 };
 
 use super::{PORT, server};
@@ -73,8 +73,7 @@ fn its_connections_live_beside_somebodys_filter_at_its_interface() {
             install(&lab, node, family, FORWARDING);
         }
     }
-    // Where netpath attaches by filters its own qdisc is there.
-    if netpath_tests::has_tcx() {
+    if !attaches_by_filters() {
         lab.run("A", "tc qdisc add dev va1 clsact");
     }
     // It lets all pass: "return 0" in classic BPF, TC_ACT_OK.
