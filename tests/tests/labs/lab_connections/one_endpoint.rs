@@ -76,8 +76,8 @@ fn its_connections_live_beside_somebodys_filter_at_its_interface() {
     if !attaches_by_filters() {
         lab.run("A", "tc qdisc add dev va1 clsact");
     }
-    // It lets all pass: "return 0" in classic BPF, TC_ACT_OK.
-    let filter = "filter add dev va1 ingress pref 7 bpf da bytecode";
+    // It lets all pass: "return 0" in classic BPF, TC_ACT_OK. In front of netpath's own filter it would end the matter there.
+    let filter = "filter add dev va1 ingress pref 40000 bpf da bytecode";
     let arguments: Vec<&str> = filter.split(' ').chain(["1,6 0 0 0,"]).collect();
     lab.inside("A", || command::run("tc", &arguments, ""))
         .unwrap_or_else(|error| panic!("{error}"));
